@@ -1,0 +1,95 @@
+"""The numbers of RFC 6455: opcodes (5.2), close codes (7.4), limits of control frames (5.5), roles."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import Final
+
+__all__ = [
+    "CLIENT",
+    "MAX_CONTROL_PAYLOAD",
+    "MAX_LENGTH",
+    "MAX_REASON",
+    "SERVER",
+    "CloseCode",
+    "Opcode",
+    "Role",
+    "State",
+    "may_be_received",
+    "may_be_sent",
+]
+
+#: The largest payload of a control frame, in bytes (5.5).
+MAX_CONTROL_PAYLOAD: Final = 125
+
+#: The largest close reason, in bytes of UTF-8: a control payload less the two bytes of the code (5.5.1).
+MAX_REASON: Final = 123
+
+#: The largest payload length that a frame header can state (5.2: the most significant bit must be 0).
+MAX_LENGTH: Final = (1 << 63) - 1
+
+
+class Role(Enum):
+    """Which end of the connection a stream speaks for: it decides who masks (5.1)."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+SERVER: Final = Role.SERVER
+CLIENT: Final = Role.CLIENT
+
+
+class State(Enum):
+    """The life cycle of a connection (7.1), as its own end sees it."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Opcode(IntEnum):
+    """What a frame carries (5.2). 3 to 7 and 11 to 15 are reserved."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class CloseCode(IntEnum):
+    """Why a connection ends (7.4.1 and IANA's registry). 3000 to 4999 are for libraries and applications."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+#: Codes that stand for what an endpoint saw and never travel (7.4.1).
+_NEVER_SENT: Final = frozenset(
+    {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE}
+)
+_REGISTERED: Final = frozenset(code.value for code in CloseCode if code not in _NEVER_SENT)
+
+
+def may_be_sent(code: int) -> bool:
+    """Whether a close frame may carry `code`: the registered ones that travel, and 3000 to 4999 (7.4)."""
+    return code in _REGISTERED or 3000 <= code <= 4999
+
+
+#: What may arrive is what may be sent: both ends live by the same registry.
+may_be_received = may_be_sent

@@ -1,0 +1,64 @@
+"""What goes wrong, and whose fault it is.
+
+A violation by the peer never raises out of `Stream.receive`: it is the last event, a `Failure`. What raises is
+misuse by the caller (`LocalError`), always before anything has changed, and a handshake that cannot succeed.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CloseCodeError",
+    "FragmentError",
+    "FramewireError",
+    "LocalError",
+    "MaskSourceError",
+    "PayloadTooBigError",
+    "StateError",
+    "TextError",
+    "Violation",
+]
+
+
+class FramewireError(Exception):
+    """The root of all errors that framewire raises."""
+
+
+class LocalError(FramewireError):
+    """The caller asked for what RFC 6455 forbids; nothing was sent and nothing changed."""
+
+
+class StateError(LocalError):
+    """The connection is past the state in which this may be sent: after a close, or after a failure."""
+
+
+class FragmentError(LocalError):
+    """The fragments of one message must be of one type, and a message must end before the next begins (5.4)."""
+
+
+class TextError(LocalError):
+    """Text to send is not valid UTF-8 (8.1): a lone surrogate, bad bytes, or an end inside a code point."""
+
+
+class PayloadTooBigError(LocalError):
+    """A control payload of over 125 bytes, or a close reason of over 123 bytes of UTF-8 (5.5)."""
+
+
+class CloseCodeError(LocalError):
+    """A close code that may not travel (7.4), or a reason without a code."""
+
+
+class MaskSourceError(LocalError):
+    """The caller's `mask_source` did not return 4 bytes."""
+
+
+class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
+    """The peer broke a rule. Internal: `Stream` turns it into a `Failure` event.
+
+    `offset` counts the bytes of the stream before the offending one.
+    """
+
+    def __init__(self, code: int, reason: str, offset: int) -> None:
+        super().__init__(code, reason, offset)
+        self.code = code
+        self.reason = reason
+        self.offset = offset
