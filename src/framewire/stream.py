@@ -65,9 +65,7 @@ class Stream:
         for limit in (max_message_size, max_frame_size):
             if limit is not None and limit < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(
-            role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes
-        )
+        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
