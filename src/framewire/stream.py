@@ -7,6 +7,7 @@ A stream begins after the opening handshake. `receive` gives events, `send` and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Final
 
 from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
@@ -63,9 +64,10 @@ class Stream:
     ) -> None:
         self._role = Role(role)
         for limit in (max_message_size, max_frame_size):
-            if limit is not None and limit < 0:
+            if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
+        masked = self._role is Role.SERVER
+        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -136,7 +138,7 @@ class Stream:
             self._head = b""
         size = len(data)
         position = take_messages(self._partial, data, 0, size, events)
-        if position != size:
+        if position != size or not events:
             self._take_frames(data, position, size, events)
         self._offset += size
         return events
@@ -150,7 +152,8 @@ class Stream:
         """
         take_frame, partial = self._assembly.take_frame, self._partial
         try:
-            while position < size and len(events) != most:
+            # A frame that is all there and still open is text that the fast lane found to lack its end.
+            while (position < size or (partial.in_frame and not partial.remaining)) and len(events) != most:
                 start, count = position, len(events)
                 position = take_frame(data, start, size, events)
                 if position == start:
@@ -199,7 +202,7 @@ class Stream:
         events: list[Event] = []
         position = self._take_frames(joined, 0, len(joined), events, most=1)
         self._offset += position
-        return (events[0] if events else None), max(position - held, 0)
+        return (events[0] if events else None), min(max(position - held, 0), len(chunk))
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
@@ -218,7 +221,7 @@ class Stream:
         """
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_READ_SIZE))
-        return self._buffer
+        return self._buffer[:]
 
     def buffer_updated(self, nbytes: int) -> list[Event]:
         """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""
