@@ -127,23 +127,24 @@ cdef class PartialMessage:
         cdef uint8_t *dst = bytes_data(self.buffer) + self.size
         cdef Py_ssize_t taken = 0
         cdef Py_ssize_t piece = size
+        cdef Py_ssize_t valid
         cdef uint8_t high = 0x80
         while taken < size:
             if self.validated:
                 piece = min(size - taken, PIECE)
             if self.keyed:
                 high = kernels.mask_or(dst + taken, src + taken, piece, self.key)
-                self.key = framewire_advance_key(self.key, piece)
             else:
                 memcpy(dst + taken, src + taken, piece)
                 if self.validated:
                     high = kernels.or_all(src + taken, piece)
+            valid = piece
             if self.validated and (high > 127 or self.utf8.need):
                 valid = framewire_utf8_feed(kernels, &self.utf8, dst + taken, piece)
-                if valid < <size_t> piece:
-                    taken += valid
-                    break
-            taken += piece
+            self.key = framewire_advance_key(self.key, valid)
+            taken += valid
+            if valid < piece:
+                break
         self.size += taken
         self.remaining -= taken
         return taken

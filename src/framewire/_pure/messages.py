@@ -65,11 +65,11 @@ class PartialMessage:
         piece = data[start:stop]
         if self._key:
             piece = apply_mask(piece, self._key)
-            self._key = self._key[size % 4 :] + self._key[: size % 4]
         if self._validated:
             valid = self._utf8.feed(piece, 0, size)
             if valid < size:
                 piece, size = piece[:valid], valid
+        self._key = self._key[size % 4 :] + self._key[: size % 4]
         self._buffer += piece
         self.size += size
         self.remaining -= size
