@@ -1,0 +1,38 @@
+/* One table for each file of kernels, and what the vector kernels share. */
+#ifndef FRAMEWIRE_TABLES_H
+#define FRAMEWIRE_TABLES_H
+
+#include "kernels.h"
+#include "target.h"
+
+extern const framewire_kernels framewire_plain;
+
+/* For what is too short for a vector, and what a small instruction set cannot do better. */
+void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
+uint8_t framewire_mask_or_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
+uint8_t framewire_or_all_plain(const uint8_t *src, size_t size);
+size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size);
+size_t framewire_utf8_count_plain(const uint8_t *src, size_t size, uint8_t *largest);
+void framewire_utf8_to_latin1_plain(uint8_t *dst, const uint8_t *src, size_t size);
+void framewire_utf8_to_ucs2_plain(uint16_t *dst, const uint8_t *src, size_t size);
+void framewire_utf8_to_ucs4_plain(uint32_t *dst, const uint8_t *src, size_t size);
+
+#ifdef FRAMEWIRE_X86
+extern const framewire_kernels framewire_sse2, framewire_avx2, framewire_avx512;
+#endif
+
+#ifdef FRAMEWIRE_ARM64
+extern const framewire_kernels framewire_neon;
+#endif
+
+/* The key for a place `offset` bytes further on: byte i of it is byte (i + offset) % 4 of key. */
+FRAMEWIRE_INLINE uint32_t framewire_rotate_key(uint32_t key, size_t offset) {
+    unsigned bits = 8 * (unsigned)(offset % 4);
+#ifdef FRAMEWIRE_BIG_ENDIAN
+    return key << bits | key >> (-bits & 31);
+#else
+    return key >> bits | key << (-bits & 31);
+#endif
+}
+
+#endif
