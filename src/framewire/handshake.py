@@ -125,9 +125,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None) 
     host = _only(headers, "Host")
     if not _HOST.fullmatch(host):
         raise HandshakeError(400, "the Host header is not a host")
-    if "Transfer-Encoding" in headers or any(
-        length != "0" for length in headers.get_all("Content-Length")
-    ):
+    if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(headers.get_all("Upgrade")):
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
@@ -288,9 +286,7 @@ class ServerHandshake:
         response = Response(101, "Switching Protocols", Headers(lines))
         data = _send(
             self._http,
-            h11.InformationalResponse(
-                status_code=101, reason=b"Switching Protocols", headers=_encode(lines)
-            ),
+            h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=_encode(lines)),
         )
         self.response = response
         return data
@@ -400,9 +396,7 @@ class ClientHandshake:
         sent = self._sent
         return _send(
             self._http,
-            h11.Request(
-                method=sent.method, target=sent.target, headers=_encode(sent.headers.lines)
-            ),
+            h11.Request(method=sent.method, target=sent.target, headers=_encode(sent.headers.lines)),
             h11.EndOfMessage(),
         )
 
@@ -523,11 +517,9 @@ def _decode(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _send(http: h11.Connection, *events: h11.Event) -> bytes:
-    try:
-        return b"".join([http.send(event) or b"" for event in events])
-    except h11.LocalProtocolError as error:
-        # All that is sent was checked before: what is left to be wrong is the moment.
-        raise StateError("the handshake is past the state in which this may be sent") from error
+    if http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        raise StateError("the handshake is past the state in which this may be sent")
+    return b"".join([http.send(event) or b"" for event in events])
 
 
 def _explain(error: h11.RemoteProtocolError) -> str:

@@ -61,7 +61,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 #: What follows the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
-    r"(?:([^/?@]*)@)?(\[[^\]/?@]*\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
+    r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
 
 #: An extension and its parameters, in order, as offered or agreed (9.1): `(name, [(name, value)])`.
