@@ -12,7 +12,7 @@ from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri as parse_peer_uri
 
-from framewire.errors import HandshakeError, ResponseError, StateError, UriError
+from framewire.errors import HandshakeError, StateError, UriError
 from framewire.handshake import (
     MAX_BODY,
     MAX_INTERIM,
@@ -35,6 +35,7 @@ from framewire.head import (
     HeadScanner,
     Request,
     Response,
+    ResponseError,
     format_extensions,
     parse_extensions,
     parse_tokens,

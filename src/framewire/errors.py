@@ -7,10 +7,6 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .head import Response
 
 __all__ = [
     "CloseCodeError",
@@ -20,7 +16,6 @@ __all__ = [
     "LocalError",
     "MaskSourceError",
     "PayloadTooBigError",
-    "ResponseError",
     "StateError",
     "TextError",
     "UriError",
@@ -71,9 +66,7 @@ class HandshakeError(FramewireError):
     connection.
     """
 
-    def __init__(
-        self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
@@ -81,18 +74,6 @@ class HandshakeError(FramewireError):
 
     def __str__(self) -> str:
         return f"{self.reason} (HTTP {self.status})"
-
-
-class ResponseError(FramewireError):
-    """The server's answer does not open a WebSocket connection (4.1): close it.
-
-    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
-    """
-
-    def __init__(self, reason: str, response: Response | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.response = response
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import h11
 
 from ._backend import accept_key
-from .errors import HandshakeError, ResponseError, StateError
+from .errors import HandshakeError, StateError
 from .head import (
     MAX_HEAD,
     Extension,
@@ -26,6 +26,7 @@ from .head import (
     HeadScanner,
     Request,
     Response,
+    ResponseError,
     Uri,
     check_field,
     format_extensions,

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from .errors import HandshakeError, UriError
+from .errors import FramewireError, HandshakeError, UriError
 
 __all__ = [
     "MAX_HEAD",
@@ -24,6 +24,7 @@ __all__ = [
     "Headers",
     "Request",
     "Response",
+    "ResponseError",
     "Uri",
     "check_field",
     "format_extensions",
@@ -124,6 +125,18 @@ class Response:
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     version: str = "HTTP/1.1"
+
+
+class ResponseError(FramewireError):
+    """The server's answer does not open a WebSocket connection (4.1): close it.
+
+    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
+    """
+
+    def __init__(self, reason: str, response: Response | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
 
 
 class HeadScanner:
