@@ -36,6 +36,7 @@ from framewire.head import (
     Request,
     Response,
     ResponseError,
+    Uri,
     format_extensions,
     parse_extensions,
     parse_tokens,
@@ -746,6 +747,15 @@ def test_accept_checks_by_itself() -> None:
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
 
+def test_check_that_fails_undoes_one_that_passed() -> None:
+    server = receive(make_head(Origin="http://evil"))
+    server.check(origins=["http://evil"])
+    with pytest.raises(HandshakeError):
+        server.check(origins=[])
+    with pytest.raises(HandshakeError):
+        server.accept()
+
+
 def test_accept_extensions_and_headers() -> None:
     server = receive(make_head(("Sec-WebSocket-Extensions", "foo; a, bar")))
     answer = server.accept(
@@ -1010,6 +1020,14 @@ def test_client_writes_nothing_unsound(options: dict[str, object]) -> None:
         ClientHandshake(parse_uri("ws://a/"), **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("text", [*CONTROLS, " "])
+def test_client_checks_a_uri_that_was_not_parsed(text: str) -> None:
+    with pytest.raises(ValueError, match="control"):
+        ClientHandshake(Uri(False, "a", 80, f"/{text}"))
+    with pytest.raises(ValueError, match=r"host|control"):
+        ClientHandshake(Uri(False, f"a{text}", 80, "/"))
+
+
 def test_answer_cut_at_every_position() -> None:
     data = make_answer(("Sec-WebSocket-Protocol", "chat")) + FRAME
     for cut in range(1, len(data) - len(FRAME)):
@@ -1182,6 +1200,18 @@ def test_client_out_of_turn() -> None:
     client.receive(make_answer())
     with pytest.raises(StateError):
         client.receive(FRAME)
+
+
+@pytest.mark.parametrize("data", [FRAME, make_answer(Upgrade=None), BODIES["length"][0]])
+def test_client_after_a_failure(data: bytes) -> None:
+    client = start()
+    with pytest.raises(ResponseError):
+        client.receive(data)
+    with pytest.raises(StateError):
+        client.receive(make_answer())
+    with pytest.raises(ResponseError):
+        client.receive_eof()
+    assert client.response is None
 
 
 # Both sides, and other people's
