@@ -1297,3 +1297,18 @@ def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
 
     # Quadratic time would show as the square of the factor.
     assert measure(small * factor) < 4 * factor * measure(small)
+
+
+def test_a_long_line_is_not_scanned_again() -> None:
+    def measure(scanner: HeadScanner) -> float:
+        begin = time.perf_counter()
+        feed(scanner.receive, b"a" * 1000, 1)
+        return time.perf_counter() - begin
+
+    first = last = float("inf")
+    for _ in range(7):
+        scanner = HeadScanner()
+        first = min(first, measure(scanner))
+        feed(scanner.receive, b"a" * 6000, 6000)
+        last = min(last, measure(scanner))
+    assert last < 2.5 * first
