@@ -156,6 +156,14 @@ AVX2 FRAMEWIRE_INLINE uint32_t find_leads(__m256i v) {
     return (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(v, _mm256_set1_epi8((char)0xBF)));
 }
 
+AVX2 FRAMEWIRE_INLINE uint8_t find_largest(__m256i v) {
+    __m128i half = _mm_max_epu8(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    /* The one horizontal search that there is looks for the smallest word: ask it for the complement. */
+    const __m128i low_byte = _mm_set1_epi16(0xFF);
+    half = _mm_max_epu8(half, _mm_srli_epi16(half, 8));
+    return (uint8_t)~_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_andnot_si128(half, low_byte)));
+}
+
 AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, uint8_t *largest) {
     if (size < 32)
         return framewire_utf8_count_plain(src, size, largest);
@@ -167,11 +175,7 @@ AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, ui
         count += (size_t)_mm_popcnt_u32(find_leads(v));
         top = _mm256_max_epu8(top, v);
     }
-    __m128i half = _mm_max_epu8(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 8));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 4));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 2));
-    *largest = (uint8_t)_mm_cvtsi128_si32(_mm_max_epu8(half, _mm_srli_si128(half, 1)));
+    *largest = find_largest(top);
     return count;
 }
 
