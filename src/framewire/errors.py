@@ -6,15 +6,19 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "CloseCodeError",
     "FragmentError",
     "FramewireError",
+    "HandshakeError",
     "LocalError",
     "MaskSourceError",
     "PayloadTooBigError",
     "StateError",
     "TextError",
+    "UriError",
     "Violation",
 ]
 
@@ -49,6 +53,27 @@ class CloseCodeError(LocalError):
 
 class MaskSourceError(LocalError):
     """The caller's `mask_source` did not return 4 bytes."""
+
+
+class UriError(LocalError, ValueError):
+    """The text is not a ws or wss URI (3), or holds what may not stand in a request."""
+
+
+class HandshakeError(FramewireError):
+    """The server cannot accept the client's request (4.2).
+
+    Answer with `status`, `headers` (pairs of name and value) and `reason` as the body, then close the
+    connection.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return f"{self.reason} (HTTP {self.status})"
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
