@@ -10,8 +10,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from framewire import _backend
 from hypothesis import HealthCheck, settings
+
+from framewire import _backend
 
 settings.register_profile("framewire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("framewire")

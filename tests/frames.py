@@ -1,4 +1,4 @@
-"""Frames made by hand, and a model of a receiver: slow, whole, written from RFC 6455 and not from the code under test."""
+"""Frames made by hand, and a model of a receiver: slow, whole, from RFC 6455 and not from the code under test."""
 
 import re
 
@@ -47,7 +47,7 @@ def to(role, first, payload=b"", key=KEY, form=None):
     return frame(first, payload, key if role is SERVER else b"", form)
 
 
-class Broken(Exception):
+class BrokenRuleError(Exception):
     """What the model raises: (close code, offset)."""
 
 
@@ -69,7 +69,7 @@ class Model:
                 position = self.frame(position, events)
                 if events and isinstance(events[-1], Close):
                     break
-        except Broken as broken:
+        except BrokenRuleError as broken:
             events.append(Failure(broken.args[0], "", broken.args[1]))
         return events
 
@@ -78,14 +78,14 @@ class Model:
         fin, rsv, opcode = data[start] >> 7, data[start] & 0x70, data[start] & 15
         control = opcode > 7
         if rsv or opcode not in (0, 1, 2, 8, 9, 10) or (control and not fin):
-            raise Broken(1002, start)
+            raise BrokenRuleError(1002, start)
         if not control and (opcode == 0) != (self.open != 0):
-            raise Broken(1002, start)
+            raise BrokenRuleError(1002, start)
         if start + 1 == wait:
             return wait
         length = data[start + 1] & 127
         if (data[start + 1] > 127) != self.masked or (control and length > 125) or (opcode == 8 and length == 1):
-            raise Broken(1002, start + 1)
+            raise BrokenRuleError(1002, start + 1)
         end = start + {126: 4, 127: 10}.get(length, 2)
         if end > wait:
             return wait
@@ -93,14 +93,14 @@ class Model:
             shortest = 126 if length == 126 else 1 << 16
             length = int.from_bytes(data[start + 2 : end], "big")
             if length < shortest or length >= 1 << 63:
-                raise Broken(1002, end)
+                raise BrokenRuleError(1002, end)
         body = end + 4 * self.masked
         if not control:
             total = length + (0 if opcode else self.total)
             if length > self.max_frame or length > self.max_message:
-                raise Broken(1009, end)
+                raise BrokenRuleError(1009, end)
             if total > self.max_message:
-                raise Broken(1009, body)
+                raise BrokenRuleError(1009, body)
         if body > wait:
             return wait
         payload = data[body : body + length]
@@ -120,9 +120,9 @@ class Model:
         if self.open == 1:
             whole, stop = read_utf8(self.payload)
             if stop < len(self.payload):
-                raise Broken(1007, body + stop - before)
+                raise BrokenRuleError(1007, body + stop - before)
             if complete and fin and whole < stop:
-                raise Broken(1007, body + length)
+                raise BrokenRuleError(1007, body + length)
         if not complete:
             return wait
         first = opcode != 0
@@ -147,10 +147,10 @@ class Model:
             return Close(1005, "")
         code = int.from_bytes(payload[:2], "big")
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            raise Broken(1002, body)
+            raise BrokenRuleError(1002, body)
         whole, stop = read_utf8(payload[2:])
         if whole < len(payload) - 2:
-            raise Broken(1007, body + 2 + stop)
+            raise BrokenRuleError(1007, body + 2 + stop)
         return Close(code, payload[2:].decode())
 
 

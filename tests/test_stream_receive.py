@@ -4,6 +4,9 @@ from array import array
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from frames import (
     BINARY,
     CLOSE,
@@ -21,8 +24,6 @@ from frames import (
     without_reasons,
 )
 from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Text
-from hypothesis import given
-from hypothesis import strategies as st
 
 BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
@@ -283,9 +284,9 @@ def test_nothing_follows_a_close(role, follows):
 
 
 UTF8_CASES = [
-    b"\xff", b"\xfe", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xf0\x80\x80\x80", b"\xf0\x8f\xbf\xbf",
-    b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf8\x88\x80\x80\x80", b"\x80", b"\xbf",
-    b"\xc3\x28", b"\xe2\x82\x28", b"\xe2\x28", b"\xf0\x9f\x8e\x28", b"\xf0\x9f\x28", b"\xf0\x28",
+    b"\xff", b"\xfe", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xf0\x80\x80\x80",
+    b"\xf0\x8f\xbf\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf8\x88\x80\x80\x80", b"\x80",
+    b"\xbf", b"\xc3\x28", b"\xe2\x82\x28", b"\xe2\x28", b"\xf0\x9f\x8e\x28", b"\xf0\x9f\x28", b"\xf0\x28",
 ]  # fmt: skip
 
 

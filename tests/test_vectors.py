@@ -5,8 +5,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from framewire import CLIENT, SERVER, Close, Failure, Fragment, Ping, Pong, State, Text
+
 from frames import feed, new_stream, outcome, to
+from framewire import CLIENT, SERVER, Close, Failure, Fragment, Ping, Pong, State, Text
 
 VECTORS = json.loads(Path(__file__).with_name("vectors").joinpath("rfc6455.json").read_text())
 CODES = {"PROTO": 1002, "UTF8": 1007, "MAX": 1009}
