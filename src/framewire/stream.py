@@ -97,7 +97,7 @@ class Stream:
         """The peer's close code: 1005 if its close frame was empty, 1006 if the connection ended without one."""
         if self._close is not None:
             return self._close.code
-        return CloseCode.ABNORMAL_CLOSURE if self._state is State.CLOSED else None
+        return int(CloseCode.ABNORMAL_CLOSURE) if self._state is State.CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
@@ -217,7 +217,7 @@ class Stream:
 
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
-        events.append(Failure(code, reason, offset))
+        events.append(Failure(int(code), reason, offset))
         if self._auto_close and not self._close_sent and may_be_sent(code):
             self._pending.append(self._close_frame(code))
         self._drop()
