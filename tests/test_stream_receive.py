@@ -284,10 +284,31 @@ def test_nothing_follows_a_close(role, follows):
 
 
 UTF8_CASES = [
-    b"\xff", b"\xfe", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xf0\x80\x80\x80",
-    b"\xf0\x8f\xbf\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf8\x88\x80\x80\x80", b"\x80",
-    b"\xbf", b"\xc3\x28", b"\xe2\x82\x28", b"\xe2\x28", b"\xf0\x9f\x8e\x28", b"\xf0\x9f\x28", b"\xf0\x28",
-]  # fmt: skip
+    bytes.fromhex(case)
+    for case in [
+        "ff",
+        "fe",
+        "80",
+        "bf",
+        "c080",
+        "c1bf",
+        "c328",
+        "e08080",
+        "e09fbf",
+        "e228",
+        "e28228",
+        "eda080",
+        "edbfbf",
+        "f0808080",
+        "f08fbfbf",
+        "f028",
+        "f09f28",
+        "f09f8e28",
+        "f4908080",
+        "f5808080",
+        "f888808080",
+    ]
+]
 
 
 @BOTH
@@ -467,8 +488,6 @@ DATA = to(SERVER, TEXT, b"Hello") + to(SERVER, BINARY, b"12345")
     [
         bytearray(DATA),
         memoryview(DATA),
-        memoryview(bytearray(b"".join(bytes([byte, 0]) for byte in DATA)))[::2],
-        memoryview(DATA[::-1])[::-1],
         memoryview(DATA).cast("B", (2, 11)),
         array("b", DATA),
         array("H", DATA),
@@ -484,7 +503,7 @@ def test_any_bytes_like_object(data):
     assert stream.receive_one(data) == ("Hello", 11)
 
 
-@pytest.mark.parametrize("data", ["text", None, 5, [1, 2]])
+@pytest.mark.parametrize("data", ["text", None, 5, [1, 2], memoryview(b"contiguous is what bytes-like means")[::2]])
 def test_what_is_not_bytes_is_refused_and_changes_nothing(data):
     stream = new_stream(SERVER)
     assert stream.receive(DATA[:8]) == []

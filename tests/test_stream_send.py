@@ -1,6 +1,7 @@
 """What a stream makes of what it is told to send (RFC 6455 5 to 7), and that misuse changes nothing."""
 
 from array import array
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -125,22 +126,16 @@ def test_the_peer_receives_what_was_sent(messages):
     for role, peer in ((SERVER, CLIENT), (CLIENT, SERVER)):
         sender = Stream(role)
         written, expected = b"", []
-        for message, cuts, parts in messages:
-            data = message.encode() if isinstance(message, str) else message
-            start = 0
-            for stop in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
-                arguments = {"text": isinstance(message, str), "last": stop == len(data) and start == stop}
-                piece = (
-                    sender.send_parts(data[start:stop], **arguments)
-                    if parts
-                    else sender.send(data[start:stop], **arguments)
-                )
-                written += b"".join(piece) if parts else piece
-                start = stop
-                if arguments["last"]:
-                    break
-            else:
-                written += sender.send(b"", text=isinstance(message, str))
+        for message, cuts, in_parts in messages:
+            text = isinstance(message, str)
+            data = message.encode() if text else message
+            bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+            for number, (start, stop) in enumerate(pairwise(bounds), 1):
+                piece, last = data[start:stop], number == len(cuts) + 1
+                if in_parts:
+                    written += b"".join(sender.send_parts(piece, text=text, last=last))
+                else:
+                    written += sender.send(piece, text=text, last=last)
             written += sender.pong(b"between")
             expected += [message, Pong(b"between")]
         assert Stream(peer).receive(written) == expected
