@@ -180,7 +180,8 @@ AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, ui
 }
 
 /* The transcoders take the code points that start in windows of 8 bytes, and look at 16 to see all of each. They store
-   8 units for a window, however few of them count, while as much is still to come; the rest is for the plain version. */
+   8 units for a window, however few of them count: 32 bytes hold as many for the last window of a step, even if they
+   begin within a code point. The rest is for the plain version. */
 
 AVX2 FRAMEWIRE_INLINE int is_ascii(__m256i v) {
     return _mm256_movemask_epi8(v) == 0;
@@ -238,7 +239,7 @@ AVX2 static void framewire_utf8_to_latin1_avx2(uint8_t *dst, const uint8_t *src,
 AVX2 static void framewire_utf8_to_ucs2_avx2(uint16_t *dst, const uint8_t *src, size_t size) {
     const __m256i low6 = _mm256_set1_epi16(0x3F);
     const uint8_t *end = src + size;
-    while (end - src >= 48) {
+    while (end - src >= 32) {
         __m256i v = load(src);
         if (is_ascii(v)) {
             store(dst, _mm256_cvtepu8_epi16(load_half(src)));
@@ -279,7 +280,7 @@ AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, 
     const __m256i excess = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0));
     const uint8_t *end = src + size;
-    while (end - src >= 48) {
+    while (end - src >= 32) {
         __m256i v = load(src);
         if (is_ascii(v)) {
             for (int i = 0; i < 32; i += 8)
