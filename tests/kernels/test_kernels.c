@@ -68,7 +68,7 @@ static void check_mask(const framewire_kernels *t, size_t size, size_t i, const 
     memcpy(src, plain, size);
 
     uint8_t *before = dst - to.start < 64 ? to.start : dst - 64;
-    uint8_t *after = to.end - dst < (ptrdiff_t)size + 64 ? to.end : dst + size + 64;
+    uint8_t *after = (size_t)(to.end - dst) < size + 64 ? to.end : dst + size + 64;
     memset(before, 0xAA, (size_t)(after - before));
     t->mask(dst, src, size, key);
     if (memcmp(dst, masked, size))
@@ -173,7 +173,7 @@ static size_t encode(uint8_t *dst, uint32_t c) {
     return length;
 }
 
-/* Kinds of text: as in real messages, any, and (from DENSE_LATIN on) as many bytes for each code point as its width has. */
+/* Kinds of text: as in real messages, MIXED of all, and from DENSE_LATIN on of code points as wide as can be. */
 enum { ASCII, LATIN, CYRILLIC, CJK, EMOJI, MIXED, DENSE_LATIN, TWO_BYTES, THREE_BYTES, FOUR_BYTES, KINDS };
 
 static uint32_t random_scalar(int kind) {
@@ -506,7 +506,7 @@ static void test_sha1(void) {
 static void test_accept(void) {
     static const char *const pairs[][2] = {
         {"dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}, /* RFC 6455 1.3 */
-        {"AQIDBAUGBwgJCgsMDQ4PEC==", "OfS0wDaT5NoxF2gqm7Zj2YtetzM="}, /* RFC 6455 4.1, its last character not canonical */
+        {"AQIDBAUGBwgJCgsMDQ4PEC==", "OfS0wDaT5NoxF2gqm7Zj2YtetzM="}, /* RFC 6455 4.1: unused bits are set */
     };
     char accept[28];
     for (size_t i = 0; i < LENGTH(pairs); i++)
