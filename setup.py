@@ -17,7 +17,7 @@ if SWITCH not in ("", "0", "1"):
 
 
 class BuildExtensions(build_ext):
-    """The stock command, which also records why an extension is missing, for `framewire doctor`."""
+    """The stock command that also records why an extension is missing, for `framewire doctor`."""
 
     def build_extension(self, ext):
         try:
@@ -42,11 +42,11 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    kernels = sorted(glob("cext/kernels/*.c"))
+    kernels, headers = sorted(glob("cext/kernels/*.c")), glob("cext/*.*") + glob("cext/kernels/*.h")
     flags = [] if os.name == "nt" else ["-O3"]
     modules = cythonize(
         [
-            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], extra_compile_args=flags)
+            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], depends=headers, extra_compile_args=flags)
             for pyx in sorted(glob("cext/*.pyx"))
         ],
         include_path=["cext"],
