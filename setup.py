@@ -1,7 +1,4 @@
-"""Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X.
-
-FRAMEWIRE_EXTENSIONS = unset (try; what does not compile is left out, and said), 1 (must compile), 0 (do not).
-"""
+"""Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X."""
 
 import os
 import sys
@@ -11,6 +8,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# Unset: try; what does not compile is left out, and said. 1: must compile. 0: do not.
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
 if SWITCH not in ("", "0", "1"):
     sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing")
