@@ -1,34 +1,62 @@
 """Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X.
 
-FRAMEWIRE_EXTENSIONS = unset (try; without a compiler install pure and say so), 1 (must compile), 0 (do not).
+FRAMEWIRE_EXTENSIONS = unset (try; what does not compile is left out, and said), 1 (must compile), 0 (do not).
 """
 
 import os
 import sys
+from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
-RECORD = Path(__file__).parent / "src/framewire/_fast/_build.py"
+if SWITCH not in ("", "0", "1"):
+    sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing")
 
 
 class BuildExtensions(build_ext):
-    """The stock command, which also leaves a record of what became of the build for `framewire doctor`."""
+    """The stock command, which also records why an extension is missing, for `framewire doctor`."""
 
-    def run(self) -> None:
-        self.failures: list[str] = []
-        super().run()
-        note = "; ".join(self.failures)
-        if note:
-            print(f"framewire: installed without compiled extensions ({note})", file=sys.stderr)
-        self.record(note)
+    failures: dict[str, str] = {}
 
-    def build_extension(self, ext: Extension) -> None:
+    def build_extension(self, ext):
         try:
             super().build_extension(ext)
         except Exception as error:
             if SWITCH == "1":
                 raise
-            self.failures.append(f"{ext.name}: {error}")
+            self.failures[ext.name] = str(error)
+
+    def run(self):
+        super().run()
+        for name, error in self.failures.items():
+            print(f"framewire: {name} is left out, the pure twin will serve: {error}", file=sys.stderr)
+        package = Path("src" if self.inplace else self.build_lib, "framewire", "_fast")
+        package.mkdir(parents=True, exist_ok=True)
+        package.joinpath("_build.py").write_text(f"FAILURES = {self.failures!r}\n")
+
+
+def extensions():
+    if SWITCH == "0":
+        return []
+    from Cython.Build import cythonize
+
+    kernels = sorted(glob("cext/kernels/*.c"))
+    flags = [] if os.name == "nt" else ["-O3"]
+    modules = cythonize(
+        [
+            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], extra_compile_args=flags)
+            for pyx in sorted(glob("cext/*.pyx"))
+        ],
+        include_path=["cext"],
+        build_dir="build",
+    )
+    for module in modules:
+        module.include_dirs.append("cext/kernels")
+        module.optional = SWITCH != "1"  # cythonize() does not hand it on
+    return modules
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})

@@ -1,0 +1,89 @@
+/* The frame header of RFC 6455 5.2, read in one place for header.pyx and messages.pyx. */
+#ifndef FRAMEWIRE_HEADER_H
+#define FRAMEWIRE_HEADER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    uint64_t length; /* as stated, all 64 bits */
+    uint32_t key;    /* as it lies in memory; 0 if not masked or not yet complete */
+    uint8_t size;    /* of the whole header: 2 to 14 bytes */
+    uint8_t first;   /* FIN, RSV1 to RSV3, opcode */
+    uint8_t masked;  /* 0 or 1 */
+    uint8_t minimal; /* the length is in its shortest form and fits 63 bits */
+} framewire_header;
+
+/* Returns 0 while the length is not complete. The key is read if all of it is there (size <= available). */
+static inline int framewire_read_header(framewire_header *header, const uint8_t *src, size_t available)
+{
+    uint8_t size = 2;
+    if (available < 2)
+        return 0;
+    header->first = src[0];
+    header->masked = src[1] >> 7;
+    header->length = src[1] & 0x7f;
+    header->minimal = 1;
+    if (header->length == 126) {
+        if (available < 4)
+            return 0;
+        header->length = (uint64_t)((uint32_t)src[2] << 8 | src[3]);
+        header->minimal = header->length > 125;
+        size = 4;
+    } else if (header->length == 127) {
+        if (available < 10)
+            return 0;
+        header->length = 0;
+        for (int i = 2; i < 10; i++)
+            header->length = header->length << 8 | src[i];
+        header->minimal = header->length > 0xffff && header->length >> 63 == 0;
+        size = 10;
+    }
+    header->key = 0;
+    if (header->masked) {
+        if (available >= (size_t)size + 4)
+            memcpy(&header->key, src + size, 4);
+        size = (uint8_t)(size + 4);
+    }
+    header->size = size;
+    return 1;
+}
+
+/* Writes a header with the shortest length; masked if key is not NULL. Returns its size, 2 to 14. */
+static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint64_t length, const uint8_t *key)
+{
+    size_t size = 2;
+    uint8_t bit = key != NULL ? 0x80 : 0;
+    dst[0] = first;
+    if (length < 126) {
+        dst[1] = (uint8_t)(bit | length);
+    } else if (length < 0x10000) {
+        dst[1] = bit | 126;
+        dst[2] = (uint8_t)(length >> 8);
+        dst[3] = (uint8_t)length;
+        size = 4;
+    } else {
+        dst[1] = bit | 127;
+        for (int i = 0; i < 8; i++)
+            dst[2 + i] = (uint8_t)(length >> (56 - 8 * i));
+        size = 10;
+    }
+    if (key != NULL) {
+        memcpy(dst + size, key, 4);
+        size += 4;
+    }
+    return size;
+}
+
+/* The key as the byte after the next `count` payload bytes meets it, on either byte order. */
+static inline uint32_t framewire_advance_key(uint32_t key, size_t count)
+{
+    uint8_t bytes[8];
+    memcpy(bytes, &key, 4);
+    memcpy(bytes + 4, &key, 4);
+    memcpy(&key, bytes + count % 4, 4);
+    return key;
+}
+
+#endif

@@ -1,0 +1,69 @@
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Stage 2 of the data path: the payload XOR the masking key (RFC 6455 5.3)."""
+
+from __future__ import annotations
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from kernels cimport framewire_advance_key
+
+include "dispatch.pxi"
+
+
+cdef uint32_t turned_key(object key, object phase) except? 0:
+    """The key as the first byte of the payload meets it."""
+    cdef uint32_t word
+    if type(key) is not bytes:
+        raise TypeError("a masking key is bytes")
+    if len(key) != 4:
+        raise ValueError("a masking key is 4 bytes")
+    if phase < 0:
+        raise ValueError("a phase is 0 or more")
+    memcpy(&word, PyBytes_AS_STRING(key), 4)
+    return framewire_advance_key(word, phase % 4) if phase else word
+
+
+def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
+    """Returns a copy of `data`, each byte XORed with its byte of `key`; the first one meets key[phase % 4].
+
+    Accepts any contiguous buffer, of any item type. Raises ValueError unless key is 4 bytes and phase is 0 or
+    more, TypeError if the key is not bytes.
+    """
+    cdef Py_buffer view
+    cdef uint32_t word = turned_key(key, phase)
+    if type(data) is bytes:
+        return masked_copy(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), word)
+    with memoryview(data) as whole, whole.cast("B") as source:
+        PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
+        try:
+            return masked_copy(<const uint8_t *> view.buf, view.len, word)
+        finally:
+            PyBuffer_Release(&view)
+
+
+cdef bytes masked_copy(const uint8_t *data, Py_ssize_t size, uint32_t key):
+    if size == 0:
+        return b""
+    cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
+    kernels.mask(<uint8_t *> PyBytes_AS_STRING(payload), data, <size_t> size, key)
+    return payload
+
+
+def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0) -> None:
+    """XORs the bytes of `data` where they lie; the first one meets key[phase % 4].
+
+    Accepts any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
+    """
+    cdef Py_buffer view
+    cdef uint32_t word = turned_key(key, phase)
+    with memoryview(data) as whole:
+        if whole.readonly:
+            raise BufferError("Object is not writable.")
+        with whole.cast("B") as target:
+            PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
+            kernels.mask(<uint8_t *> view.buf, <const uint8_t *> view.buf, <size_t> view.len, word)
+            PyBuffer_Release(&view)

@@ -1,0 +1,96 @@
+"""The one choice between the twins: compiled (`_fast`) or plain Python (`_pure`).
+
+FRAMEWIRE_BACKEND = unset (compiled if it is there), `fast` (compiled or an ImportError), `pure`.
+FRAMEWIRE_SIMD = unset (the best that the processor runs) or an instruction set that `framewire doctor` lists.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+#: Which module of `_pure` or `_fast` defines what.
+TWINS = {
+    "header": ("read_header", "write_header"),
+    "mask": ("apply_mask", "apply_mask_in_place"),
+    "utf8": ("Utf8Validator",),
+    "accept": ("accept_key",),
+    "messages": ("PartialMessage", "take_messages", "make_frame"),
+}
+
+
+class Backend(NamedTuple):
+    """What is active: `name` is "fast" (compiled) or "pure"; `instruction_set` is None in plain Python."""
+
+    name: str
+    instruction_set: str | None
+
+
+def load(folder: str) -> dict[str, Any]:
+    """Imports the twins in `folder`, `_fast` or `_pure`; ImportError if one of them is missing."""
+    modules = {stem: import_module(f"{__package__}.{folder}.{stem}") for stem in TWINS}
+    return {name: getattr(modules[stem], name) for stem, names in TWINS.items() for name in names}
+
+
+def use_instruction_set(name: str | None) -> str:
+    """Switches the compiled twins to the instruction set `name` (None: leave it); returns the one in use."""
+    for stem in TWINS:
+        module = import_module(f"{__package__}._fast.{stem}")
+        if hasattr(module, "use_instruction_set"):
+            available = module.instruction_sets()
+            if name is not None:
+                try:
+                    module.use_instruction_set(name)
+                except ValueError as error:
+                    raise ImportError(f"FRAMEWIRE_SIMD: {error}") from None
+    return name or available[0]
+
+
+def choose() -> tuple[Backend, dict[str, Any]]:
+    """Reads the two environment variables and loads what they ask for."""
+    wanted = os.environ.get("FRAMEWIRE_BACKEND", "")
+    if wanted not in ("", "fast", "pure"):
+        raise ImportError(f"FRAMEWIRE_BACKEND is {wanted!r}; it takes fast, pure, or nothing")
+    if wanted != "pure":
+        try:
+            twins = load("_fast")
+        except ImportError as error:
+            if wanted == "fast":
+                raise ImportError(
+                    f"FRAMEWIRE_BACKEND is fast, but the compiled twins are not there ({error}); install a wheel, or "
+                    "a C compiler and then framewire with FRAMEWIRE_EXTENSIONS=1"
+                ) from error
+        else:
+            return Backend("fast", use_instruction_set(os.environ.get("FRAMEWIRE_SIMD") or None)), twins
+    return Backend("pure", None), load("_pure")
+
+
+active, _twins = choose()
+
+if TYPE_CHECKING:
+    from ._pure.accept import accept_key
+    from ._pure.header import read_header, write_header
+    from ._pure.mask import apply_mask, apply_mask_in_place
+    from ._pure.messages import PartialMessage, make_frame, take_messages
+    from ._pure.utf8 import Utf8Validator
+else:
+    globals().update(_twins)
+
+__all__ = [
+    "PartialMessage",
+    "Utf8Validator",
+    "accept_key",
+    "apply_mask",
+    "apply_mask_in_place",
+    "backend",
+    "make_frame",
+    "read_header",
+    "take_messages",
+    "write_header",
+]
+
+
+def backend() -> Backend:
+    """What is active: (name, instruction set), as in ("fast", "avx2") or ("pure", None)."""
+    return active

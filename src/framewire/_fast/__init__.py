@@ -1,0 +1,1 @@
+"""The compiled twins land here when a compiler was at hand; `_backend` chooses."""

@@ -1,0 +1,23 @@
+"""The accept key of the opening handshake (RFC 6455 4.2.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+
+def accept_key(key: bytes) -> bytes:
+    """Returns the Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
+
+    Raises ValueError unless the key is the base64 of 16 bytes. Its 4 unused bits may be set: the RFC's own example
+    sets them (4.1). Raises TypeError if it is not bytes.
+    """
+    if type(key) is not bytes:
+        raise TypeError("a key is bytes")
+    if not _KEY.fullmatch(key):
+        raise ValueError("a key is the base64 of 16 bytes")
+    return b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())

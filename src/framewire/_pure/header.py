@@ -1,0 +1,59 @@
+"""Stage 1 of the data path: the frame header (RFC 6455 5.2)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+
+def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
+    """Reads the frame header that begins at data[start]; looks at no byte from `stop` on.
+
+    Returns (first byte, masked, payload length, end of the header, masking key), or None while the length is not
+    complete. The payload length is -1 if it is not in its shortest form or takes more than 63 bits. The key is b""
+    in an unmasked frame and None while its 4 bytes are not complete; the end counts them all the same. Raises
+    ValueError unless 0 <= start <= stop <= len(data).
+    """
+    if not 0 <= start <= stop <= len(data):
+        raise ValueError("the range lies outside the data")
+    if stop - start < 2:
+        return None
+    first, second = data[start], data[start + 1]
+    masked = second > 127
+    length = second & 0x7F
+    end = start + 2
+    if length > 125:
+        end += 2 if length == 126 else 8
+        if end > stop:
+            return None
+        shortest = 126 if length == 126 else 0x10000
+        length = int.from_bytes(data[start + 2 : end], "big")
+        if length < shortest or length >> 63:
+            length = -1
+    if not masked:
+        return first, masked, length, end, b""
+    end += 4
+    return first, masked, length, end, bytes(data[end - 4 : end]) if end <= stop else None
+
+
+def write_header(first: int, length: int, key: bytes) -> bytes:
+    """Makes the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
+
+    Raises ValueError unless first is 0 to 255, length 0 to 2**63 - 1, and key 0 or 4 bytes; TypeError if it is not
+    bytes.
+    """
+    if not 0 <= first <= 255:
+        raise ValueError("the first byte of a header is 0 to 255")
+    if not 0 <= length < 1 << 63:
+        raise ValueError("a payload length is 0 to 2**63 - 1")
+    if type(key) is not bytes:
+        raise TypeError("a masking key is bytes")
+    if len(key) not in (0, 4):
+        raise ValueError("a masking key is 4 bytes")
+    mask = 0x80 if key else 0
+    if length < 126:
+        return bytes((first, mask | length)) + key
+    if length < 0x10000:
+        return bytes((first, mask | 126)) + length.to_bytes(2, "big") + key
+    return bytes((first, mask | 127)) + length.to_bytes(8, "big") + key

@@ -1,0 +1,58 @@
+"""Stage 2 of the data path: the payload XOR the masking key (RFC 6455 5.3)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .header import Buffer
+
+#: From here on four translations beat one XOR of long integers (measured).
+_LANES = 1024
+
+
+@lru_cache(maxsize=256)
+def _table(byte: int) -> bytes:
+    return bytes(byte ^ value for value in range(256))
+
+
+def _turned_key(key: bytes, phase: int) -> bytes:
+    """The key as the first byte of the payload meets it."""
+    if type(key) is not bytes:
+        raise TypeError("a masking key is bytes")
+    if len(key) != 4:
+        raise ValueError("a masking key is 4 bytes")
+    if phase < 0:
+        raise ValueError("a phase is 0 or more")
+    phase %= 4
+    return key[phase:] + key[:phase]
+
+
+def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
+    """Returns a copy of `data`, each byte XORed with its byte of `key`; the first one meets key[phase % 4].
+
+    Accepts any contiguous buffer, of any item type. Raises ValueError unless key is 4 bytes and phase is 0 or
+    more, TypeError if the key is not bytes.
+    """
+    key = _turned_key(key, phase)
+    with memoryview(data) as view, view.cast("B") as source:
+        size = len(source)
+        if size < _LANES:
+            keys = int.from_bytes(key * ((size + 3) // 4), "little")
+            return (int.from_bytes(source, "little") ^ keys & (1 << 8 * size) - 1).to_bytes(size, "little")
+        payload = bytearray(source)
+        for lane in range(4):
+            payload[lane::4] = payload[lane::4].translate(_table(key[lane]))
+        return bytes(payload)
+
+
+def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0) -> None:
+    """XORs the bytes of `data` where they lie; the first one meets key[phase % 4].
+
+    Accepts any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
+    """
+    key = _turned_key(key, phase)
+    with memoryview(data) as view:
+        if view.readonly:
+            raise BufferError("Object is not writable.")
+        with view.cast("B") as target:
+            target[:] = apply_mask(target, key)

@@ -1,0 +1,162 @@
+"""Stage 4 of the data path: frames to messages and back (RFC 6455 5.4 to 5.6).
+
+`take_messages` is the fast lane: it takes what is whole and plain and leaves all else to `assembly`. It never
+rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .header import Buffer, read_header, write_header
+from .mask import apply_mask
+from .utf8 import Utf8Validator
+
+
+class PartialMessage:
+    """The message that is being received: where it stands, and its payload so far in one buffer.
+
+    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that the fast lane takes,
+    `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
+
+    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells whether one of its
+    frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
+    still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
+    """
+
+    __slots__ = (
+        "_buffer", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "opcode",
+        "remaining", "size", "wrap",
+    )  # fmt: skip
+
+    def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
+        self.masked = masked
+        self.limit = limit
+        self.wrap = wrap
+        self._utf8 = Utf8Validator()
+        self.opcode = self.size = self.remaining = 0
+        self.in_frame = self.final = self._plain = self._validated = False
+        self._buffer = bytearray()
+        self._key = b""
+
+    @property
+    def need(self) -> int:
+        return self._utf8.need
+
+    def begin_frame(self, opcode: int, final: bool, length: int, key: bytes, validated: bool) -> None:
+        """Begins a data frame of `length` bytes of the message of type `opcode` (1 or 2, also in a continuation).
+
+        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload must be UTF-8.
+        """
+        self.opcode, self.final, self.remaining = opcode, final, length
+        self._key, self._validated = key, validated
+        self.in_frame, self._plain = True, False
+
+    def fill(self, data: Buffer, start: int, stop: int) -> int:
+        """Moves payload of the frame from data[start:stop] to the buffer; returns the index behind what it took.
+
+        It stops at the end of the frame, or before the first byte that cannot be UTF-8.
+        """
+        stop = min(stop, start + self.remaining)
+        size = stop - start
+        if not size:
+            return start
+        piece = data[start:stop]
+        if self._key:
+            piece = apply_mask(piece, self._key)
+            self._key = self._key[size % 4 :] + self._key[: size % 4]
+        if self._validated:
+            valid = self._utf8.feed(piece, 0, size)
+            if valid < size:
+                piece, size = piece[:valid], valid
+        self._buffer += piece
+        self.size += size
+        self.remaining -= size
+        return start + size
+
+    def end_frame(self) -> None:
+        """Ends a frame that does not end its message."""
+        self.in_frame = False
+
+    def take_piece(self) -> str | bytes | Any:
+        """Returns the payload held and keeps the message open; 1 to 3 bytes of an unfinished code point stay."""
+        kept = self.size
+        if self._validated and self.need:
+            kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
+        payload = bytes(self._buffer[:kept])
+        del self._buffer[:kept]
+        self.size -= kept
+        return self._event(payload)
+
+    def finish(self) -> str | bytes | Any:
+        """Returns the payload held and closes the message."""
+        payload = bytes(self._buffer)
+        self._buffer = bytearray()
+        event = self._event(payload)
+        self.opcode = self.size = 0
+        self.in_frame = self._validated = False
+        self._utf8.reset()
+        return event
+
+    def _event(self, payload: bytes) -> Any:
+        if not self._validated:
+            return payload
+        return payload.decode() if self.wrap is None else self.wrap(payload)
+
+
+def take_messages(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
+    """Takes from data[start:stop] all whole, plain data messages and the beginning of the next one.
+
+    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
+    finished `str` and `bytes` to `events` and returns the index of the first byte that it did not take.
+    """
+    if type(partial) is not PartialMessage or type(events) is not list:
+        raise TypeError("take_messages() takes a PartialMessage and a list")
+    if partial.in_frame:
+        if not partial._plain:
+            return start
+        start = partial.fill(data, start, stop)
+        if partial.remaining or partial.need:
+            return start
+        events.append(partial.finish())
+    elif partial.opcode:
+        return start
+    while header := read_header(data, start, stop):
+        first, masked, length, end, key = header
+        if (
+            first not in (0x81, 0x82)
+            or masked != partial.masked
+            or not 0 <= length <= partial.limit
+            or key is None
+        ):
+            break
+        if length > stop - end:
+            partial.begin_frame(first & 15, True, length, key, first == 0x81)
+            partial._plain = True
+            return partial.fill(data, end, stop)
+        payload = apply_mask(data[end : end + length], key) if key else bytes(data[end : end + length])
+        if first == 0x82:
+            events.append(payload)
+        else:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError:
+                break
+            events.append(text if partial.wrap is None else partial.wrap(payload))
+        start = end + length
+    return start
+
+
+def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
+
+    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
+    """
+    if isinstance(payload, str):
+        payload = payload.encode()
+    elif type(payload) is not bytes:
+        with memoryview(payload) as view:
+            payload = view.cast("B").tobytes()
+    header = write_header(first, len(payload), key)
+    return header + (apply_mask(payload, key) if key else payload)

@@ -1,0 +1,71 @@
+"""Stage 3 of the data path: UTF-8 as it arrives (RFC 6455 8.1, RFC 3629)."""
+
+from __future__ import annotations
+
+from .header import Buffer
+
+#: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
+_FOLLOW = {
+    **dict.fromkeys(range(0xC2, 0xE0), (1, 0x80, 0xBF)),
+    0xE0: (2, 0xA0, 0xBF),
+    **dict.fromkeys(range(0xE1, 0xF0), (2, 0x80, 0xBF)),
+    0xED: (2, 0x80, 0x9F),
+    0xF0: (3, 0x90, 0xBF),
+    **dict.fromkeys(range(0xF1, 0xF4), (3, 0x80, 0xBF)),
+    0xF4: (3, 0x80, 0x8F),
+}
+
+
+class Utf8Validator:
+    """Validates UTF-8 in pieces, cut anywhere; it fails at the first byte that cannot be right.
+
+    `need` is the number of bytes, 0 to 3, that the last code point still lacks: 0 says that the text may end here.
+    """
+
+    __slots__ = ("_high", "_low", "need")
+
+    need: int
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins a new text."""
+        self.need = 0
+        self._low, self._high = 0x80, 0xBF
+
+    def feed(self, data: Buffer, start: int, stop: int) -> int:
+        """Reads data[start:stop] and returns `stop`, or the index of the first impossible byte.
+
+        After an impossible byte the validator stands before it. Raises ValueError unless
+        0 <= start <= stop <= len(data).
+        """
+        if not 0 <= start <= stop <= len(data):
+            raise ValueError("the range lies outside the data")
+        if self.need:
+            start = self._step(data, start, stop, self.need)
+            if self.need:
+                return start
+        try:
+            str(data[start:stop], "utf-8")
+        except UnicodeDecodeError as error:
+            # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
+            return self._step(data, start + error.start, stop, 4)
+        return stop
+
+    def _step(self, data: Buffer, start: int, stop: int, most: int) -> int:
+        """Reads at most `most` bytes one by one; stops where a code point ends or at the first impossible byte."""
+        for index in range(start, min(start + most, stop)):
+            byte = data[index]
+            if self.need:
+                if not self._low <= byte <= self._high:
+                    return index
+                self.need -= 1
+                self._low, self._high = 0x80, 0xBF
+                if not self.need:
+                    return index + 1
+            elif byte in _FOLLOW:
+                self.need, self._low, self._high = _FOLLOW[byte]
+            else:
+                return index
+        return min(start + most, stop)
