@@ -1,0 +1,43 @@
+/* The proof of the opening handshake: base64(SHA-1(Sec-WebSocket-Key + GUID)), RFC 6455 4.2.2. */
+#include <string.h>
+
+#include "kernels.h"
+#include "sha1.h"
+
+static int is_base64(char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
+}
+
+static int is_key(const char key[24]) {
+    for (int i = 0; i < 22; i++)
+        if (!is_base64(key[i]))
+            return 0;
+    return key[22] == '=' && key[23] == '=';
+}
+
+/* 20 bytes are six groups of three and one of two, which "=" fills up. */
+static void encode_base64(char text[28], const uint8_t bytes[20]) {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint8_t padded[21] = {0};
+    memcpy(padded, bytes, 20);
+    for (const uint8_t *group = padded; group < padded + 21; group += 3, text += 4) {
+        uint32_t bits = (uint32_t)group[0] << 16 | (uint32_t)group[1] << 8 | group[2];
+        text[0] = alphabet[bits >> 18];
+        text[1] = alphabet[bits >> 12 & 63];
+        text[2] = alphabet[bits >> 6 & 63];
+        text[3] = alphabet[bits & 63];
+    }
+    text[-1] = '=';
+}
+
+int framewire_accept(char accept[28], const char key[24]) {
+    static const char guid_and_padding[40] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11\x80";
+    uint8_t block[64], digest[20];
+    if (!is_key(key))
+        return 0;
+    memcpy(block, key, 24);
+    memcpy(block + 24, guid_and_padding, 40);
+    framewire_sha1_plain(digest, block);
+    encode_base64(accept, digest);
+    return 1;
+}

@@ -1,0 +1,41 @@
+/* UTF-8 that arrives in pieces: the bytes around a cut one at a time, what lies between by the kernel. */
+#include "utf8.h"
+
+#include "kernels.h"
+
+/* Takes one byte, or returns 0 if no UTF-8 text continues with it. */
+static int accept_byte(framewire_utf8_state *state, uint8_t byte) {
+    static const framewire_utf8_state boundary;
+    if (state->need == 0) {
+        int need = framewire_utf8_need(byte);
+        if (need > 0) {
+            state->need = (uint8_t)need;
+            state->low = framewire_utf8_second_low(byte);
+            state->high = framewire_utf8_second_high(byte);
+        }
+        return need >= 0;
+    }
+    if (byte < state->low || byte > state->high)
+        return 0;
+    if (--state->need == 0) {
+        *state = boundary;
+    } else {
+        state->low = 0x80;
+        state->high = 0xBF;
+    }
+    return 1;
+}
+
+size_t framewire_utf8_feed(const framewire_kernels *kernels, framewire_utf8_state *state, const uint8_t *src,
+                           size_t size) {
+    size_t i = 0;
+    for (; i < size && state->need; i++)
+        if (!accept_byte(state, src[i]))
+            return i;
+    if (i < size)
+        i += kernels->utf8_prefix(src + i, size - i);
+    for (; i < size; i++)
+        if (!accept_byte(state, src[i]))
+            return i;
+    return size;
+}

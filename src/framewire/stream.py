@@ -1,0 +1,417 @@
+"""The whole path: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8). No I/O.
+
+A stream begins after the opening handshake. `receive` gives events, `send` and its kin give bytes to write, and
+`pending` gives what the stream itself has to say: pongs, the answer to a close, the close of a failed connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
+from .assembly import Assembly
+from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
+from .errors import (
+    CloseCodeError,
+    FragmentError,
+    MaskSourceError,
+    PayloadTooBigError,
+    StateError,
+    TextError,
+    Violation,
+)
+from .events import Close, Event, Failure, Ping
+from .keys import next_key
+
+__all__ = ["Stream"]
+
+#: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
+_READ_SIZE: Final = 1 << 16
+_FIN: Final = 0x80
+
+
+class Stream:
+    """One end of a WebSocket connection after the opening handshake.
+
+    `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
+    (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
+    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
+    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. `auto_pong` and `auto_close`
+    queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4 bytes of a masking key
+    (default: the system's random source; a client only).
+
+    A stream serves one task or thread at a time.
+    """
+
+    __slots__ = (
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_head", "_mask_source",
+        "_offset", "_outgoing", "_partial", "_pending", "_role", "_state", "_tail",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        max_message_size: int | None = 1 << 20,
+        max_frame_size: int | None = None,
+        fragments: bool = False,
+        text_as_bytes: bool = False,
+        auto_pong: bool = True,
+        auto_close: bool = True,
+        mask_source: Callable[[int], bytes] | None = None,
+    ) -> None:
+        self._role = Role(role)
+        for limit in (max_message_size, max_frame_size):
+            if limit is not None and limit < 0:
+                raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        self._assembly = Assembly(
+            role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes
+        )
+        self._partial = self._assembly.partial
+        self._auto_pong = auto_pong
+        self._auto_close = auto_close
+        self._mask_source = mask_source
+        self._state = State.OPEN
+        self._close: Close | None = None  # the peer's
+        self._close_sent = False
+        self._pending: list[bytes] = []
+        self._head = b""  # an incomplete header or control frame
+        self._offset = 0  # bytes of the stream before _head
+        self._buffer: memoryview | None = None
+        self._outgoing = 0  # opcode of the fragmented message that is being sent
+        self._tail = b""  # its unfinished code point
+
+    # State
+
+    @property
+    def role(self) -> Role:
+        """Which end of the connection this is."""
+        return self._role
+
+    @property
+    def state(self) -> State:
+        """OPEN; CLOSING once a close frame went either way; CLOSED after both, a failure, or the end of file."""
+        return self._state
+
+    @property
+    def close_code(self) -> int | None:
+        """The peer's close code: 1005 if its close frame was empty, 1006 if the connection ended without one."""
+        if self._close is not None:
+            return self._close.code
+        return CloseCode.ABNORMAL_CLOSURE if self._state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The peer's close reason, None until `close_code` is known."""
+        if self._close is not None:
+            return self._close.reason
+        return "" if self._state is State.CLOSED else None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        return self._close is not None and self._close_sent
+
+    # Receiving
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
+        """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
+
+        Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a
+        `Failure` every further byte is ignored. Write `pending()` before anything else.
+        """
+        if type(data) is bytes:
+            return self._receive(data)
+        with memoryview(data) as view:
+            if not view.c_contiguous:
+                return self._receive(view.tobytes())
+            with view.cast("B") as contiguous:
+                return self._receive(contiguous)
+
+    def _receive(self, data: bytes | memoryview) -> list[Event]:
+        events: list[Event] = []
+        if self._close is not None or self._state is State.CLOSED:
+            return events
+        if self._head:
+            data = b"".join((self._head, data))
+            self._head = b""
+        size = len(data)
+        position = take_messages(self._partial, data, 0, size, events)
+        if position != size:
+            self._take_frames(data, position, size, events)
+        self._offset += size
+        return events
+
+    def _take_frames(
+        self, data: bytes | memoryview, position: int, size: int, events: list[Event], most: int = -1
+    ) -> int:
+        """Drives the general lane over data[position:size], at most to the event number `most`.
+
+        Returns the index behind what it took. What is left is in `_head`, unless the stream has ended.
+        """
+        take_frame, partial = self._assembly.take_frame, self._partial
+        try:
+            while position < size and len(events) != most:
+                start, count = position, len(events)
+                position = take_frame(data, start, size, events)
+                if position == start:
+                    self._head = bytes(data[start:size])
+                    self._offset -= size - start
+                    return size
+                if len(events) > count and not self._answer(events[-1]):
+                    return position
+                if most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
+                    position = take_messages(partial, data, position, size, events)
+        except Violation as violation:
+            self._end(events, violation.code, violation.reason, self._offset + violation.offset)
+            return violation.offset
+        return position
+
+    def _answer(self, event: Event) -> bool:
+        """Queues what a control frame obliges to; False if it ends the stream."""
+        if type(event) is Ping:
+            if self._auto_pong:
+                self._pending.append(self._control(Opcode.PONG, event.payload))
+        elif type(event) is Close:
+            self._close = event
+            if self._auto_close and not self._close_sent:
+                # 5.5.1: the answer typically echoes the code.
+                self._pending.append(self._close_frame(None if event.code == CloseCode.NO_STATUS_RCVD else event.code))
+            if self._close_sent:
+                self._drop()
+            else:
+                self._state = State.CLOSING
+            return False
+        return True
+
+    def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
+        """Reads up to the end of the next event; returns it (None: more is needed) and how many bytes it took.
+
+        Call it again with the rest. Once the stream has ended all bytes are taken and ignored; a `Failure` takes
+        the bytes before the offending one.
+        """
+        with memoryview(data) as view:
+            chunk = view.tobytes()
+        if self._close is not None or self._state is State.CLOSED:
+            return None, len(chunk)
+        held = len(self._head)
+        joined = self._head + chunk
+        self._head = b""
+        events: list[Event] = []
+        position = self._take_frames(joined, 0, len(joined), events, most=1)
+        self._offset += position
+        return (events[0] if events else None), max(position - held, 0)
+
+    def receive_eof(self) -> list[Event]:
+        """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
+        events: list[Event] = []
+        if self._close is not None:
+            self._drop()
+        elif self._state is not State.CLOSED:
+            offset = self._offset + len(self._head)
+            self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
+        return events
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Returns memory for the event loop to read into, as `asyncio.BufferedProtocol.get_buffer` does.
+
+        `sizehint` is a wish in bytes, -1 for none; the buffer has at least 1 byte.
+        """
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(_READ_SIZE))
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> list[Event]:
+        """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""
+        if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
+            raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
+        with self._buffer[:nbytes] as view:
+            return self._receive(view)
+
+    def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
+        """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
+        events.append(Failure(code, reason, offset))
+        if self._auto_close and not self._close_sent and may_be_sent(code):
+            self._pending.append(self._close_frame(code))
+        self._drop()
+
+    def _drop(self) -> None:
+        """Closes the stream for what comes in and lets go of what it held."""
+        if self._state is not State.CLOSED:
+            self._state = State.CLOSED
+            self._head = b""
+            del self._assembly, self._partial
+
+    # Sending
+
+    def pending(self) -> bytes:
+        """Returns, once, what the stream has to say by itself: to be written before any later bytes."""
+        if not self._pending:
+            return b""
+        pending = b"".join(self._pending)
+        self._pending.clear()
+        return pending
+
+    def send(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        *,
+        text: bool | None = None,
+        last: bool = True,
+        compress: bool | None = None,
+    ) -> bytes:
+        """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
+
+        `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a
+        fragmented message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+
+        Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError
+        if the text is not UTF-8; nothing has changed then.
+        """
+        kind = type(message)
+        if (kind is str or kind is bytes) and text is None and last and not self._outgoing:
+            self._check_open()
+            try:
+                return make_frame(0x81 if kind is str else 0x82, message, self._key())
+            except UnicodeEncodeError as error:
+                raise TextError(str(error)) from None
+        first, payload = self._begin_send(message, text, last)
+        return make_frame(first, payload, self._key())
+
+    def send_parts(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        *,
+        text: bool | None = None,
+        last: bool = True,
+        compress: bool | None = None,
+    ) -> list[bytes]:
+        """As `send`, but leaves the header (2 to 14 bytes) and the payload unjoined, for `writelines`.
+
+        A server's payload is not copied if it is `bytes`.
+        """
+        first, payload = self._begin_send(message, text, last)
+        key = self._key()
+        return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
+
+    def _begin_send(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+    ) -> tuple[int, bytes]:
+        """Checks a message, or a fragment of one; returns the first byte of its frame and the payload."""
+        self._check_open()
+        if text is None:
+            text = isinstance(message, str)
+        opcode = Opcode.TEXT if text else Opcode.BINARY
+        if self._outgoing and self._outgoing != opcode:
+            raise FragmentError("a message is text or binary from its first fragment to its last")
+        try:
+            payload = message.encode() if isinstance(message, str) else _to_bytes(message)
+        except UnicodeEncodeError as error:
+            raise TextError(str(error)) from None
+        if text and (self._tail or not last or not isinstance(message, str)):
+            self._tail = _unfinished(self._tail + payload, last)
+        first = (0 if self._outgoing else opcode) | (_FIN if last else 0)
+        self._outgoing = 0 if last else opcode
+        return first, payload
+
+    def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
+        """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        return self._send_control(Opcode.PING, payload)
+
+    def pong(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
+        """Returns a pong frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        return self._send_control(Opcode.PONG, payload)
+
+    def close(self, code: int | None = 1000, reason: str = "") -> bytes:
+        """Returns the one close frame of this end; `code=None` makes an empty one.
+
+        Data still comes in until the peer's close frame does. After it, or after a failure, this is the answer that
+        `auto_close=False` left to the caller. Raises StateError if a close frame was sent, CloseCodeError for a
+        code that may not travel (7.4), PayloadTooBigError for a reason of over 123 bytes of UTF-8.
+        """
+        if self._close_sent or (self._state is State.CLOSED and self._auto_close):
+            raise StateError("the connection is closed" if self._state is State.CLOSED else "a close frame was sent")
+        frame = self._close_frame(code, reason)
+        if self._state is State.OPEN:
+            self._state = State.CLOSING
+        elif self._close is not None:
+            self._drop()
+        return frame
+
+    def fail(self, code: int, reason: str = "") -> bytes:
+        """Ends the connection from this side (7.1.7): returns a close frame, or b"" if one was sent.
+
+        The stream is CLOSED then and ignores what still comes in. Raises as `close`.
+        """
+        if self._state is State.CLOSED:
+            return b""
+        frame = b"" if self._close_sent else self._close_frame(code, reason)
+        self._drop()
+        return frame
+
+    def _check_open(self) -> None:
+        if self._close_sent or self._state is State.CLOSED:
+            raise StateError("no message can follow a close frame or a failure")
+
+    def _key(self) -> bytes:
+        """The masking key of the next frame: b"" for a server, whose frames have none."""
+        if self._role is Role.SERVER:
+            return b""
+        if self._mask_source is None:
+            return next_key()
+        key = self._mask_source(4)
+        if type(key) is not bytes or len(key) != 4:
+            raise MaskSourceError("mask_source(4) returns 4 bytes")
+        return key
+
+    def _control(self, opcode: Opcode, payload: bytes) -> bytes:
+        return make_frame(_FIN | opcode, payload, self._key())
+
+    def _send_control(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> bytes:
+        if self._state is State.CLOSED:
+            raise StateError("the connection is closed")
+        payload = _to_bytes(payload)
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
+        return self._control(opcode, payload)
+
+    def _close_frame(self, code: int | None, reason: str = "") -> bytes:
+        """Makes the one close frame of this end and notes that it is sent."""
+        try:
+            payload = reason.encode()
+        except UnicodeEncodeError as error:
+            raise TextError(str(error)) from None
+        if code is None:
+            if payload:
+                raise CloseCodeError("a reason needs a code")
+        elif not may_be_sent(code):
+            raise CloseCodeError(f"close code {code} may not travel")
+        elif len(payload) > MAX_REASON:
+            raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
+        else:
+            payload = code.to_bytes(2, "big") + payload
+        frame = self._control(Opcode.CLOSE, payload)
+        self._close_sent = True
+        return frame
+
+
+def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    """A private copy: the caller may change its own memory before the bytes are written."""
+    if type(data) is bytes:
+        return data
+    with memoryview(data) as view:
+        return view.tobytes()
+
+
+def _unfinished(text: bytes, last: bool) -> bytes:
+    """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
+    validator = Utf8Validator()
+    valid = validator.feed(text, 0, len(text))
+    if valid < len(text):
+        raise TextError(f"text to send is not valid UTF-8 from byte {valid} on")
+    if not validator.need:
+        return b""
+    if last:
+        raise TextError("text to send ends inside a code point")
+    return next(text[-n:] for n in (1, 2, 3) if text[-n] >= 0xC0)
