@@ -30,7 +30,7 @@ from ..errors import (
     StateError,
 )
 from ..events import Close, Event, Failure, Pong
-from ..handshake import Request, Response
+from ..head import Request, Response
 from ..stream import Stream
 
 __all__ = ["Connection", "Limits", "Opening", "broadcast"]

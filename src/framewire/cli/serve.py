@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..asyncio import Opening, Server, ServerConnection, serve
-from ..handshake import Headers, Request, Response
+from ..head import Headers, Request, Response
 from .chat import Room, page
 from .signals import stop_requested
 
