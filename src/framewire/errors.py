@@ -6,7 +6,13 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from .events import Close
+
+if TYPE_CHECKING:
+    from .head import Response
 
 __all__ = [
     "CloseCodeError",
@@ -16,11 +22,14 @@ __all__ = [
     "ConnectionClosedOK",
     "FragmentError",
     "FramewireError",
+    "HandshakeError",
     "LocalError",
     "MaskSourceError",
     "PayloadTooBigError",
+    "ResponseError",
     "StateError",
     "TextError",
+    "UriError",
     "Violation",
 ]
 
@@ -104,6 +113,41 @@ def _describe(close: Close | None) -> str:
     if close is None:
         return "no close"
     return f"close {close.code} ({close.reason})" if close.reason else f"close {close.code}"
+
+
+class UriError(LocalError, ValueError):
+    """The text is not a ws or wss URI (3), or holds what may not stand in a request."""
+
+
+class HandshakeError(FramewireError):
+    """The server cannot accept the client's request (4.2).
+
+    Answer with `status`, `headers` (pairs of name and value) and `reason` as the body, then close the
+    connection.
+    """
+
+    def __init__(
+        self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return f"{self.reason} (HTTP {self.status})"
+
+
+class ResponseError(FramewireError):
+    """The server's answer does not open a WebSocket connection (4.1): close it.
+
+    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
+    """
+
+    def __init__(self, reason: str, response: Response | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
