@@ -10,7 +10,8 @@ from typing import Any
 from .. import __version__
 from ..codes import CLIENT
 from ..errors import ResponseError
-from ..handshake import ClientHandshake, parse_uri
+from ..handshake import ClientHandshake
+from ..uri import parse_uri
 from .connection import Connection, Limits, Opening
 
 __all__ = ["ClientConnection", "connect"]

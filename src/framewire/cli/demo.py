@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from .. import CLIENT, SERVER, Opcode, Stream
 from .._backend import apply_mask, read_header
-from ..handshake import ClientHandshake, parse_uri
+from ..handshake import ClientHandshake
+from ..uri import parse_uri
 from .serve import address, print_addresses, start
 from .signals import stop_requested
 
