@@ -65,9 +65,7 @@ class Stream:
         for limit in (max_message_size, max_frame_size):
             if limit is not None and limit < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(
-            role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes
-        )
+        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -276,8 +274,8 @@ class Stream:
                 return make_frame(0x81 if kind is str else 0x82, message, self._key())
             except UnicodeEncodeError as error:
                 raise TextError(str(error)) from None
-        first, payload = self._begin_send(message, text, last)
-        return make_frame(first, payload, self._key())
+        first, payload, key = self._begin_send(message, text, last)
+        return make_frame(first, payload, key)
 
     def send_parts(
         self,
@@ -291,15 +289,15 @@ class Stream:
 
         A server's payload is not copied if it is `bytes`.
         """
-        first, payload = self._begin_send(message, text, last)
-        key = self._key()
+        first, payload, key = self._begin_send(message, text, last)
         return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
 
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
-    ) -> tuple[int, bytes]:
-        """Checks a message, or a fragment of one; returns the first byte of its frame and the payload."""
+    ) -> tuple[int, bytes, bytes]:
+        """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
         self._check_open()
+        key = self._key()
         if text is None:
             text = isinstance(message, str)
         opcode = Opcode.TEXT if text else Opcode.BINARY
@@ -313,7 +311,7 @@ class Stream:
             self._tail = _unfinished(self._tail + payload, last)
         first = (0 if self._outgoing else opcode) | (_FIN if last else 0)
         self._outgoing = 0 if last else opcode
-        return first, payload
+        return first, payload, key
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
