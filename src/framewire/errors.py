@@ -77,9 +77,7 @@ class ConnectionClosed(FramewireError):
     `rcvd_then_sent` tells their order (None unless there were both).
     """
 
-    def __init__(
-        self, rcvd: Close | None, sent: Close | None, rcvd_then_sent: bool | None = None
-    ) -> None:
+    def __init__(self, rcvd: Close | None, sent: Close | None, rcvd_then_sent: bool | None = None) -> None:
         super().__init__(rcvd, sent, rcvd_then_sent)
         self.rcvd = rcvd
         self.sent = sent
@@ -126,9 +124,7 @@ class HandshakeError(FramewireError):
     connection.
     """
 
-    def __init__(
-        self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason

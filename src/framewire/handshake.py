@@ -379,7 +379,8 @@ class ClientHandshake:
             credentials = b64encode(f"{uri.username}:{uri.password}".encode()).decode("ascii")
             lines.append(("Authorization", f"Basic {credentials}"))
         self._offer = Offer(list(subprotocols), list(extensions))
-        self._sent = Request("GET", uri.target, Headers([*lines, *added]))
+        #: What `request` sends.
+        self.sent = Request("GET", uri.target, Headers([*lines, *added]))
         self._scanner = HeadScanner()
         self._interim = 0
         self._refusal: Response | None = None
@@ -397,7 +398,7 @@ class ClientHandshake:
 
     def request(self) -> bytes:
         """The bytes of the request. StateError the second time."""
-        sent = self._sent
+        sent = self.sent
         return _send(
             self._http,
             h11.Request(

@@ -11,20 +11,21 @@ from .. import __version__
 from ..codes import CLIENT
 from ..errors import ResponseError
 from ..handshake import ClientHandshake
-from ..uri import parse_uri
+from ..head import parse_uri
 from .connection import Connection, Limits, Opening
 
 __all__ = ["ClientConnection", "connect"]
 
 
 class ClientConnection(Connection):
-    """The client's end. `response` is what the server answered."""
+    """The client's end. `request` is what it sent, `response` what the server answered."""
 
     role = CLIENT
 
     def __init__(self, limits: Limits, handshake: ClientHandshake) -> None:
         super().__init__(limits)
         self._handshake = handshake
+        self.request = handshake.sent
         self.opened: asyncio.Future[None] = self.loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,9 +115,7 @@ def connect(
     return Opening(start)
 
 
-async def _open(
-    limits: Limits, handshake: ClientHandshake, kwargs: dict[str, Any]
-) -> ClientConnection:
+async def _open(limits: Limits, handshake: ClientHandshake, kwargs: dict[str, Any]) -> ClientConnection:
     transport, connection = await asyncio.get_running_loop().create_connection(
         lambda: ClientConnection(limits, handshake), **kwargs
     )

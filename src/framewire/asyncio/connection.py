@@ -48,9 +48,7 @@ REPLIES_LIMIT: Final = 1 << 16
 MESSAGES_PER_TURN: Final = 256
 
 #: An end with these codes on both sides is no error; 1005 stands for an empty close.
-_ORDERLY: Final = frozenset(
-    {CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD}
-)
+_ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +185,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Sending.
 
-    async def send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None = None
-    ) -> None:
+    async def send(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
@@ -354,9 +350,12 @@ class Connection(asyncio.BufferedProtocol):
         self._regulate()
         if stream.state is State.CLOSED:
             self._finish()
+        if self._messages or stream.state is State.CLOSED:
+            self._wake_receiver()
+
+    def _wake_receiver(self) -> None:
         if self._receiver is not None and not self._receiver.done():
-            if self._messages or stream.state is State.CLOSED:
-                self._receiver.set_result(None)
+            self._receiver.set_result(None)
 
     def _regulate(self) -> None:
         """Read from the transport while there is room, and always on the way to the end.

@@ -116,9 +116,7 @@ class ServerConnection(Connection):
 
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
-ProcessRequest: TypeAlias = Callable[
-    [ServerConnection, Request], "Awaitable[Response | None] | Response | None"
-]
+ProcessRequest: TypeAlias = Callable[[ServerConnection, Request], "Awaitable[Response | None] | Response | None"]
 
 
 class Server:

@@ -52,9 +52,7 @@ class Room:
             del self._people[connection]
             self._announce(f"{person['name']} left")
 
-    async def _hear(
-        self, connection: ServerConnection, person: dict[str, Any], message: str | bytes
-    ) -> None:
+    async def _hear(self, connection: ServerConnection, person: dict[str, Any], message: str | bytes) -> None:
         try:
             said = json.loads(message) if isinstance(message, str) else None
         except (ValueError, RecursionError):

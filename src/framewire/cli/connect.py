@@ -19,9 +19,7 @@ __all__ = ["add_parser"]
 
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
-    parser = commands.add_parser(
-        "connect", help="talk to a WebSocket line by line", description=__doc__
-    )
+    parser = commands.add_parser("connect", help="talk to a WebSocket line by line", description=__doc__)
     parser.add_argument("uri", help="ws://host:port/path or wss://...")
     parser.add_argument(
         "--linger",

@@ -16,7 +16,7 @@ from typing import Any, Final
 from .. import CLIENT, SERVER, Opcode, Stream
 from .._backend import apply_mask, read_header
 from ..handshake import ClientHandshake
-from ..uri import parse_uri
+from ..head import parse_uri
 from .serve import address, print_addresses, start
 from .signals import stop_requested
 
@@ -36,9 +36,7 @@ _READ: Final = 1 << 16
 
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
-    parser = commands.add_parser(
-        "demo", help="show the speed, a conversation in bytes, the chat", description=__doc__
-    )
+    parser = commands.add_parser("demo", help="show the speed, a conversation in bytes, the chat", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end before serving the chat page")
     parser.add_argument("--port", type=int, default=9998, help="port of the chat page (%(default)s)")
     parser.set_defaults(run=run)

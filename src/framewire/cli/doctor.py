@@ -19,9 +19,7 @@ __all__ = ["add_parser", "examine"]
 
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
-    parser = commands.add_parser(
-        "doctor", help="tell whether the compiled backend is active", description=__doc__
-    )
+    parser = commands.add_parser("doctor", help="tell whether the compiled backend is active", description=__doc__)
     parser.set_defaults(run=run)
 
 

@@ -31,9 +31,7 @@ def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
     parser = commands.add_parser("serve", help="serve a chat page and an echo", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=9998, help="port to listen on, 0 for a free one (%(default)s)"
-    )
+    parser.add_argument("--port", type=int, default=9998, help="port to listen on, 0 for a free one (%(default)s)")
     parser.set_defaults(run=run)
 
 
