@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import threading
 from concurrent.futures import CancelledError
@@ -12,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..asyncio import ClientConnection, connect
-from ..errors import ConnectionClosed, ConnectionClosedOK, FramewireError
+from ..errors import ConnectionClosed, ConnectionClosedOK
 
 __all__ = ["add_parser"]
 
@@ -40,12 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         return asyncio.run(_talk(arguments.uri, linger))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # nobody reads on; nor shall the interpreter try, when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (FramewireError, OSError, ValueError) as error:
-        _say(f"Cannot connect: {error or type(error).__name__}")
-        return 1
 
 
 async def _talk(uri: str, linger: float) -> int:

@@ -46,11 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Shows all three; the last until Ctrl-C."""
     with suppress(KeyboardInterrupt):
         print_speeds()
-        try:
-            asyncio.run(_show(None if arguments.once else arguments.port))
-        except OSError as error:
-            print(f"framewire: cannot listen on port {arguments.port}: {error}")
-            return 1
+        asyncio.run(_show(None if arguments.once else arguments.port))
     return 0
 
 

@@ -38,11 +38,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM."""
     with suppress(KeyboardInterrupt):
-        try:
-            asyncio.run(_serve(arguments.host, arguments.port))
-        except OSError as error:
-            print(f"framewire: cannot listen on {arguments.host} port {arguments.port}: {error}")
-            return 1
+        asyncio.run(_serve(arguments.host, arguments.port))
     return 0
 
 
