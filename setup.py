@@ -53,7 +53,7 @@ def extensions():
         build_dir="build",
     )
     for module in modules:
-        module.include_dirs.append("cext/kernels")
+        module.include_dirs += ["cext", "cext/kernels"]
         module.optional = SWITCH != "1"  # cythonize() does not hand it on
     return modules
 

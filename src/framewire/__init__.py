@@ -14,12 +14,12 @@ from .errors import (
     LocalError,
     MaskSourceError,
     PayloadTooBigError,
-    ResponseError,
     StateError,
     TextError,
     UriError,
 )
 from .events import Close, Event, Failure, Fragment, Ping, Pong, Text
+from .head import ResponseError
 from .stream import Stream
 
 __version__ = "0.1.0"

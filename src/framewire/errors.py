@@ -7,12 +7,8 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .events import Close
-
-if TYPE_CHECKING:
-    from .head import Response
 
 __all__ = [
     "CloseCodeError",
@@ -26,7 +22,6 @@ __all__ = [
     "LocalError",
     "MaskSourceError",
     "PayloadTooBigError",
-    "ResponseError",
     "StateError",
     "TextError",
     "UriError",
@@ -70,7 +65,7 @@ class ConcurrencyError(LocalError):
     """Two tasks receive from one connection, or two pings with one payload are on their way."""
 
 
-class ConnectionClosed(FramewireError):
+class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of websockets know
     """The connection has ended; nothing more can be sent, and all that arrived has been received.
 
     `rcvd` and `sent` are the close frames of both directions, None where there was none, and
@@ -132,18 +127,6 @@ class HandshakeError(FramewireError):
 
     def __str__(self) -> str:
         return f"{self.reason} (HTTP {self.status})"
-
-
-class ResponseError(FramewireError):
-    """The server's answer does not open a WebSocket connection (4.1): close it.
-
-    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
-    """
-
-    def __init__(self, reason: str, response: Response | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.response = response
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure

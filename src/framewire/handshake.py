@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import h11
 
 from ._backend import accept_key
-from .errors import HandshakeError, ResponseError, StateError
+from .errors import HandshakeError, StateError
 from .head import (
     MAX_HEAD,
     Extension,
@@ -26,6 +26,7 @@ from .head import (
     HeadScanner,
     Request,
     Response,
+    ResponseError,
     Uri,
     check_field,
     format_extensions,
@@ -125,9 +126,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None) 
     host = _only(headers, "Host")
     if not _HOST.fullmatch(host):
         raise HandshakeError(400, "the Host header is not a host")
-    if "Transfer-Encoding" in headers or any(
-        length != "0" for length in headers.get_all("Content-Length")
-    ):
+    if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(headers.get_all("Upgrade")):
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
@@ -251,6 +250,7 @@ class ServerHandshake:
         """`check_request` of the request. StateError before there is one."""
         if self.request is None:
             raise StateError("there is no request to answer")
+        self._offer = None  # a check that fails undoes one that passed
         self._offer = check_request(self.request, origins=origins)
         return self._offer
 
@@ -288,9 +288,7 @@ class ServerHandshake:
         response = Response(101, "Switching Protocols", Headers(lines))
         data = _send(
             self._http,
-            h11.InformationalResponse(
-                status_code=101, reason=b"Switching Protocols", headers=_encode(lines)
-            ),
+            h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=_encode(lines)),
         )
         self.response = response
         return data
@@ -378,14 +376,19 @@ class ClientHandshake:
         if uri.username is not None and "Authorization" not in Headers(added):
             credentials = b64encode(f"{uri.username}:{uri.password}".encode()).decode("ascii")
             lines.append(("Authorization", f"Basic {credentials}"))
+        if not re.fullmatch(r"[\x21-\x7e]+", uri.target):
+            raise ValueError("a control character, a space or non-ASCII in the target")
+        lines += added
+        self._encoded = _encode(lines)
         self._offer = Offer(list(subprotocols), list(extensions))
-        #: What `request` sends.
-        self.sent = Request("GET", uri.target, Headers([*lines, *added]))
         self._scanner = HeadScanner()
         self._interim = 0
         self._refusal: Response | None = None
         self._body = bytearray()
+        self._over = False
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        #: The request that `request` writes.
+        self.sent = Request("GET", uri.target, Headers(lines))
         #: The server's answer once it has accepted, None before.
         self.response: Response | None = None
         #: What the server chose, None for none; valid once there is a response.
@@ -398,24 +401,24 @@ class ClientHandshake:
 
     def request(self) -> bytes:
         """The bytes of the request. StateError the second time."""
-        sent = self.sent
-        return _send(
-            self._http,
-            h11.Request(
-                method=sent.method, target=sent.target, headers=_encode(sent.headers.lines)
-            ),
-            h11.EndOfMessage(),
-        )
+        request = h11.Request(method="GET", target=self.sent.target, headers=self._encoded)
+        return _send(self._http, request, h11.EndOfMessage())
 
     def receive(self, data: bytes) -> Response | None:
         """Takes the next bytes; returns the 101 that opens the connection, None until it is whole.
 
         Raises ResponseError for any other answer, with up to 1 MiB of its body, and for a 101 that
         does not satisfy 4.1 or names what was not offered; StateError before `request` and after
-        the 101.
+        either end.
         """
-        if self.response is not None or self._http.our_state is h11.IDLE:
+        if self._over or self._http.our_state is h11.IDLE:
             raise StateError("no answer is expected")
+        self._over = True
+        response = self._read(data)
+        self._over = response is not None
+        return response
+
+    def _read(self, data: bytes) -> Response | None:
         while self._refusal is None:
             try:
                 found = self._scanner.receive(data)
@@ -443,7 +446,7 @@ class ClientHandshake:
 
     def receive_eof(self) -> NoReturn:
         """The server closed the connection: raises ResponseError, with what came of an answer."""
-        if self._refusal is not None:
+        if self._refusal is not None and not self._over:
             self._http.receive_data(b"")
             self._read_body()
         raise ResponseError("the connection was closed before a whole answer")
@@ -489,14 +492,14 @@ class ClientHandshake:
         """Collects the body of a refusal; raises ResponseError at its end or at the limit."""
         refusal = self._refusal
         assert refusal is not None
-        event: object = None
         try:
-            while len(self._body) <= MAX_BODY and not isinstance(event, h11.EndOfMessage):
+            while len(self._body) <= MAX_BODY:
                 event = self._http.next_event()
                 if event is h11.NEED_DATA:
                     return
-                if isinstance(event, h11.Data):
-                    self._body += event.data
+                if not isinstance(event, h11.Data):
+                    break
+                self._body += event.data
         except h11.RemoteProtocolError:
             pass  # a body that breaks off: the status is what counts
         body = bytes(self._body[:MAX_BODY])
@@ -524,11 +527,9 @@ def _decode(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _send(http: h11.Connection, *events: h11.Event) -> bytes:
-    try:
-        return b"".join([http.send(event) or b"" for event in events])
-    except h11.LocalProtocolError as error:
-        # All that is sent was checked before: what is left to be wrong is the moment.
-        raise StateError("the handshake is past the state in which this may be sent") from error
+    if http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        raise StateError("the handshake is past the state in which this may be sent")
+    return b"".join([http.send(event) or b"" for event in events])
 
 
 def _explain(error: h11.RemoteProtocolError) -> str:

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from .errors import HandshakeError, UriError
+from .errors import FramewireError, HandshakeError, UriError
 
 __all__ = [
     "MAX_HEAD",
@@ -24,6 +24,7 @@ __all__ = [
     "Headers",
     "Request",
     "Response",
+    "ResponseError",
     "Uri",
     "check_field",
     "format_extensions",
@@ -61,7 +62,7 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 #: What follows the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
-    r"(?:([^/?@]*)@)?(\[[^\]/?@]*\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
+    r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
 
 #: An extension and its parameters, in order, as offered or agreed (9.1): `(name, [(name, value)])`.
@@ -124,6 +125,18 @@ class Response:
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
     version: str = "HTTP/1.1"
+
+
+class ResponseError(FramewireError):
+    """The server's answer does not open a WebSocket connection (4.1): close it.
+
+    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
+    """
+
+    def __init__(self, reason: str, response: Response | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
 
 
 class HeadScanner:

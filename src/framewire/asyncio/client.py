@@ -9,9 +9,8 @@ from typing import Any
 
 from .. import __version__
 from ..codes import CLIENT
-from ..errors import ResponseError
 from ..handshake import ClientHandshake
-from ..head import parse_uri
+from ..head import ResponseError, parse_uri
 from .connection import Connection, Limits, Opening
 
 __all__ = ["ClientConnection", "connect"]
