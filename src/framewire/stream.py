@@ -185,8 +185,8 @@ class Stream:
         Call it again with the rest. Once the stream has ended all bytes are taken and ignored; a `Failure` takes
         the bytes before the offending one.
         """
-        with memoryview(data) as view:
-            chunk = view.tobytes()
+        with memoryview(data) as whole, whole.cast("B") as octets:
+            chunk = bytes(octets)
         events: list[Event] = []
         left = self._take_frames(chunk, len(chunk), events, most=1)
         return (events[0] if events else None), max(len(chunk) - left, 0)
