@@ -5,7 +5,7 @@ import pytest
 from frames import CLOSE, PING, PONG, TEXT, new_stream, to
 from framewire import CLIENT, SERVER, Close, Failure, Ping, State, StateError
 
-OPEN, CLOSING, CLOSED = State
+OPEN, CLOSING, CLOSED = State.OPEN, State.CLOSING, State.CLOSED
 
 STEPS = {
     "close": lambda stream, role: stream.close(1000, "mine"),
