@@ -1,0 +1,40 @@
+"""Compiles what the benchmarks need, on demand, into build/benchmarks: the floor, and the kernels' own benchmark."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / "build" / "benchmarks"
+
+
+def load_extension(name: str) -> ModuleType:
+    """Compiles benchmarks/NAME.pyx, with the flags of the compiled twins, unless that is done; imports it."""
+    target = CACHE / (name + sysconfig.get_config_var("EXT_SUFFIX"))
+    source = HERE / f"{name}.pyx"
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        _compile(name, source)
+    loader = ExtensionFileLoader(name, str(target))
+    spec = spec_from_loader(name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def _compile(name: str, source: Path) -> None:
+    from Cython.Build import cythonize
+    from setuptools import Distribution, Extension
+
+    extension = Extension(name, [str(source)], extra_compile_args=["-O3"])
+    modules = cythonize([extension], build_dir=str(CACHE / "c"), quiet=True, force=True)
+    command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
+    command.build_lib, command.build_temp, command.force = str(CACHE), str(CACHE / "o"), True
+    command.ensure_finalized()
+    print(f"compiling {source.name}", file=sys.stderr)
+    command.run()

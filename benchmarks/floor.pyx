@@ -1,0 +1,95 @@
+# cython: language_level=3
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The floor under every figure: what is left when nothing is parsed, checked or unmasked. Compiled on demand.
+
+The answers are the same Python objects; their bytes come from memory that was never masked.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    /* The widest XOR that the compiler and the processor offer, 64 bytes at a time: no dispatch, no check. */
+    typedef uint64_t floor_lane __attribute__((vector_size(64), aligned(1), may_alias));
+
+    #if defined(__x86_64__) && defined(__gnu_linux__)
+    __attribute__((target_clones("avx512f", "avx2", "default")))
+    #endif
+    static void floor_xor(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
+        const uint64_t word = (uint64_t) key << 32 | key;
+        const floor_lane wide = {word, word, word, word, word, word, word, word};
+        size_t i = 0;
+        for (; i + 64 <= size; i += 64)
+            *(floor_lane *) (dst + i) = *(const floor_lane *) (src + i) ^ wide;
+        for (; i + 8 <= size; i += 8) {
+            uint64_t part;
+            memcpy(&part, src + i, 8);
+            part ^= word;
+            memcpy(dst + i, &part, 8);
+        }
+        for (; i < size; i++)
+            dst[i] = (uint8_t) (src[i] ^ (uint8_t) (word >> 8 * (i % 8)));
+    }
+    """
+    void floor_xor(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) nogil
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
+    void *PyUnicode_DATA(object text)
+
+
+def make_texts(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
+    """A list of `count` ASCII strings of `size` bytes, `stride` bytes apart."""
+    cdef list made = []
+    cdef const char *src = PyBytes_AS_STRING(memory) + first
+    for _ in range(count):
+        text = PyUnicode_New(size, 0x7F)
+        memcpy(PyUnicode_DATA(text), src, <size_t> size)
+        made.append(text)
+        src += stride
+    return made
+
+
+def make_bytes(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
+    """A list of `count` bytes objects of `size` bytes, `stride` bytes apart."""
+    cdef list made = []
+    cdef const char *src = PyBytes_AS_STRING(memory) + first
+    for _ in range(count):
+        made.append(PyBytes_FromStringAndSize(src, size))
+        src += stride
+    return made
+
+
+def copy_of(bytes data):
+    """One new object and one memcpy."""
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+def xor_copy(bytes data, bytes key):
+    """One new object, filled by one XOR pass at full width."""
+    cdef uint32_t word
+    memcpy(&word, PyBytes_AS_STRING(key), 4)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(data))
+    floor_xor(<uint8_t *> PyBytes_AS_STRING(made), <const uint8_t *> PyBytes_AS_STRING(data),
+              <size_t> PyBytes_GET_SIZE(data), word)
+    return made
+
+
+def copy_then_xor(list reads, Py_ssize_t skip, Py_ssize_t size, bytes key):
+    """One new object of `size` bytes: the reads copied into it from byte `skip` on, then one XOR pass over it."""
+    cdef uint32_t word
+    memcpy(&word, PyBytes_AS_STRING(key), 4)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(made)
+    cdef Py_ssize_t filled = 0
+    cdef Py_ssize_t piece
+    cdef bytes read
+    for read in reads:
+        piece = min(PyBytes_GET_SIZE(read) - skip, size - filled)
+        memcpy(dst + filled, PyBytes_AS_STRING(read) + skip, <size_t> piece)
+        filled += piece
+        skip = 0
+    floor_xor(dst, dst, <size_t> size, word)
+    return made
