@@ -19,8 +19,6 @@ if SWITCH not in ("", "0", "1"):
 class BuildExtensions(build_ext):
     """The stock command, which also records why an extension is missing, for `framewire doctor`."""
 
-    failures: dict[str, str] = {}
-
     def build_extension(self, ext):
         try:
             super().build_extension(ext)
@@ -30,12 +28,13 @@ class BuildExtensions(build_ext):
             self.failures[ext.name] = str(error)
 
     def run(self):
+        self.failures = {}
         super().run()
         for name, error in self.failures.items():
             print(f"framewire: {name} is left out, the pure twin will serve: {error}", file=sys.stderr)
         package = Path("src" if self.inplace else self.build_lib, "framewire", "_fast")
         package.mkdir(parents=True, exist_ok=True)
-        package.joinpath("_build.py").write_text(f"FAILURES = {self.failures!r}\n")
+        package.joinpath("_build.py").write_text(f"FAILURES: dict[str, str] = {self.failures!r}\n")
 
 
 def extensions():
@@ -54,7 +53,7 @@ def extensions():
         build_dir="build",
     )
     for module in modules:
-        module.include_dirs.append("cext/kernels")
+        module.include_dirs += ["cext", "cext/kernels"]
         module.optional = SWITCH != "1"  # cythonize() does not hand it on
     return modules
 

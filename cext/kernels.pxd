@@ -36,6 +36,6 @@ cdef extern from "header.h" nogil:
         uint8_t minimal
 
     int framewire_read_header(framewire_header *header, const uint8_t *src, size_t available)
+    int framewire_read_plain(framewire_header *header, const uint8_t *src, Py_ssize_t available, int masked)
     size_t framewire_write_header(uint8_t *dst, uint8_t first, uint64_t length, const uint8_t *key)
     uint32_t framewire_advance_key(uint32_t key, size_t count)
-

@@ -9,15 +9,16 @@ rejects.
 from __future__ import annotations
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 
 from kernels cimport (
     framewire_advance_key,
     framewire_header,
-    framewire_read_header,
+    framewire_read_plain,
     framewire_utf8_feed,
     framewire_utf8_state,
     framewire_write_header,
@@ -26,22 +27,29 @@ from kernels cimport (
 include "dispatch.pxi"
 
 cdef extern from "Python.h":
-    object PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     bytes PyUnicode_AsUTF8String(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
-    void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
-    # A bytes object that still grows has one owner and is held by its pointer.
-    PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *data, Py_ssize_t size) except NULL
-    int resize_bytes "_PyBytes_Resize" (PyObject **data, Py_ssize_t size) except -1
-    uint8_t *bytes_data "(uint8_t *) PyBytes_AS_STRING" (PyObject *data)
-    Py_ssize_t bytes_size "PyBytes_GET_SIZE" (PyObject *data)
+    void *PyUnicode_DATA(PyObject *text)
+    # Objects in the making have one owner and are held by their pointer.
+    PyObject *PyUnicode_New(Py_ssize_t size, Py_UCS4 largest) except NULL
+    PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t size) except NULL
+    int PyUnicode_Resize(PyObject **text, Py_ssize_t size) except -1
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
     void Py_CLEAR(PyObject *data)
+    void Py_DECREF(PyObject *data)
 
-# Text is unmasked and validated in pieces that stay in the first-level cache between the two.
+cdef extern from "objects.h":
+    uint8_t *framewire_str_data(PyObject *text)
+    uint8_t *framewire_bytes_data(PyObject *data)
+    int framewire_append(object items, PyObject *item) except -1
+    uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) nogil
+
 cdef enum:
-    PIECE = 16384
-    SMALLEST = 1024
+    SHORT = 32       # bytes: from here on the call of a kernel pays
+    PIECE = 16384    # bytes: text is unmasked and validated in pieces that stay in the first-level cache between the two
+    SMALLEST = 1024  # bytes: the first room for a message in pieces
+    HIGH = 0x80      # the bit that no ASCII byte has
 
 
 cdef class PartialMessage:
@@ -68,7 +76,12 @@ cdef class PartialMessage:
     cdef bint keyed
     cdef uint32_t key
     cdef framewire_utf8_state utf8
+    # The result in the making: a str of ASCII characters if it is to be a str, until a byte says otherwise; else a
+    # bytes. Its room is `room`, of which `size` bytes are payload; `high` is the OR of them.
     cdef PyObject *buffer
+    cdef Py_ssize_t room
+    cdef bint is_str
+    cdef uint8_t high
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
         self.masked = masked
@@ -124,40 +137,65 @@ cdef class PartialMessage:
         if size == 0:
             return 0
         self.reserve(size)
-        cdef uint8_t *dst = bytes_data(self.buffer) + self.size
-        cdef Py_ssize_t taken = 0
-        cdef Py_ssize_t piece = size
-        cdef uint8_t high = 0x80
-        while taken < size:
-            if self.validated:
-                piece = min(size - taken, PIECE)
+        cdef uint8_t *dst = self.data() + self.size
+        if self.validated:
+            size = self.move_text(dst, src, size)
+        elif self.keyed:
+            kernels.mask(dst, src, <size_t> size, self.key)
+            self.key = framewire_advance_key(self.key, <size_t> size)
+        else:
+            memcpy(dst, src, <size_t> size)
+        self.size += size
+        self.remaining -= <uint64_t> size
+        return size
+
+    cdef Py_ssize_t move_text(self, uint8_t *dst, const uint8_t *src, Py_ssize_t size) noexcept:
+        """Unmasks and validates; returns how many bytes come before the first that cannot be UTF-8."""
+        cdef Py_ssize_t done = 0
+        cdef size_t piece, valid
+        cdef uint8_t high
+        while done < size:
+            piece = <size_t> min(size - done, PIECE)
             if self.keyed:
-                high = kernels.mask_or(dst + taken, src + taken, piece, self.key)
+                high = kernels.mask_or(dst + done, src + done, piece, self.key)
                 self.key = framewire_advance_key(self.key, piece)
             else:
-                memcpy(dst + taken, src + taken, piece)
-                if self.validated:
-                    high = kernels.or_all(src + taken, piece)
-            if self.validated and (high > 127 or self.utf8.need):
-                valid = framewire_utf8_feed(kernels, &self.utf8, dst + taken, piece)
-                if valid < <size_t> piece:
-                    taken += valid
-                    break
-            taken += piece
-        self.size += taken
-        self.remaining -= taken
-        return taken
+                high = kernels.or_all(src + done, piece)
+                memcpy(dst + done, src + done, piece)
+            if high & HIGH or self.utf8.need:
+                self.high = HIGH
+                valid = framewire_utf8_feed(kernels, &self.utf8, dst + done, piece)
+                if valid < piece:
+                    return done + <Py_ssize_t> valid
+            done += <Py_ssize_t> piece
+        return done
+
+    cdef uint8_t *data(self) noexcept:
+        return framewire_str_data(self.buffer) if self.is_str else framewire_bytes_data(self.buffer)
 
     cdef int reserve(self, Py_ssize_t arriving) except -1:
         """Makes room for `arriving` bytes: never for more than twice what has arrived, however much is announced."""
         cdef Py_ssize_t needed = self.size + arriving
+        if self.buffer != NULL and needed <= self.room:
+            return 0
         cdef Py_ssize_t room = max(2 * needed, SMALLEST)
-        if self.final and <uint64_t> room > self.size + self.remaining:
+        if self.final and <uint64_t> (room - self.size) > self.remaining:
             room = self.size + <Py_ssize_t> self.remaining
         if self.buffer == NULL:
-            self.buffer = new_bytes(NULL, room)
-        elif bytes_size(self.buffer) < needed:
-            resize_bytes(&self.buffer, room)
+            self.is_str = self.validated and self.wrap is None
+            self.buffer = PyUnicode_New(room, 0x7F) if self.is_str else PyBytes_FromStringAndSize(NULL, room)
+            self.room = room
+        else:
+            self.resize(room)
+        return 0
+
+    cdef int resize(self, Py_ssize_t room) except -1:
+        if room != self.room:
+            if self.is_str:
+                PyUnicode_Resize(&self.buffer, room)
+            else:
+                _PyBytes_Resize(&self.buffer, room)
+            self.room = room
         return 0
 
     def end_frame(self) -> None:
@@ -166,43 +204,42 @@ cdef class PartialMessage:
 
     def take_piece(self) -> str | bytes | Any:
         """Returns the payload held and keeps the message open; 1 to 3 bytes of an unfinished code point stay."""
-        cdef Py_ssize_t kept = self.size
-        if kept == 0:
-            return self.event(b"")
-        cdef uint8_t *data = bytes_data(self.buffer)
-        if self.validated and self.utf8.need:
-            kept -= 1
-            while data[kept] < 0xC0:
-                kept -= 1
-        payload = PyBytes_FromStringAndSize(<const char *> data, kept)
-        self.size -= kept
-        memmove(data, data + kept, self.size)
-        return self.event(payload)
+        cdef uint8_t tail[3]
+        cdef Py_ssize_t kept = 0
+        if self.utf8.need:
+            while kept == 0 or tail[3 - kept] < 0xC0:
+                kept += 1
+                tail[3 - kept] = self.data()[self.size - kept]
+            self.size -= kept
+        piece = self.take()
+        if kept:
+            self.reserve(kept)
+            memcpy(self.data(), tail + 3 - kept, <size_t> kept)
+            self.size, self.high = kept, HIGH
+        return piece
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        return self.close()
-
-    cdef object close(self):
-        cdef bytes payload = b""
-        cdef Py_ssize_t size = self.size
-        if self.buffer != NULL:
-            if bytes_size(self.buffer) != size:
-                resize_bytes(&self.buffer, size)
-            payload = <bytes> self.buffer
-            Py_CLEAR(self.buffer)
-        event = self.event(payload)
-        self.opcode = self.size = 0
+        event = self.take()
+        self.opcode = 0
         self.in_frame = self.validated = False
         self.utf8.need = 0
         return event
 
-    cdef object event(self, bytes payload):
-        if not self.validated:
-            return payload
-        if self.wrap is not None:
-            return self.wrap(payload)
-        return decode(<const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+    cdef object take(self):
+        """Turns what is held into what the user gets, and holds nothing any more."""
+        cdef object event
+        if self.size == 0:
+            event = "" if self.validated and self.wrap is None else b""
+        elif self.is_str and self.high & HIGH:
+            event = <object> decode(self.data(), self.size)
+            Py_DECREF(<PyObject *> event)
+        else:
+            self.resize(self.size)
+            event = <object> self.buffer
+        Py_CLEAR(self.buffer)
+        self.size = self.room = self.high = 0
+        return self.wrap(event) if self.validated and self.wrap is not None else event
 
 
 cdef int check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except -1:
@@ -211,48 +248,71 @@ cdef int check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except 
     return 0
 
 
-cdef object decode(const uint8_t *src, Py_ssize_t size):
-    """A str from valid UTF-8: widened straight into the memory of the result."""
+cdef PyObject *decode(const uint8_t *src, Py_ssize_t size) except NULL:
+    """A str from valid UTF-8 that is not ASCII: widened straight into the memory of the result."""
     cdef uint8_t largest = 0
     cdef Py_ssize_t count = <Py_ssize_t> kernels.utf8_count(src, <size_t> size, &largest)
-    cdef Py_UCS4 widest = 0x7F if largest < 0x80 else 0xFF if largest < 0xC4 else 0xFFFF if largest < 0xF0 else 0x10FFFF
-    text = PyUnicode_New(count, widest)
-    if widest == 0x7F:
-        memcpy(PyUnicode_DATA(text), src, <size_t> size)
-    elif widest == 0xFF:
+    cdef PyObject *text
+    if largest < 0xC4:
+        text = PyUnicode_New(count, 0xFF)
         kernels.utf8_to_latin1(<uint8_t *> PyUnicode_DATA(text), src, <size_t> size)
-    elif widest == 0xFFFF:
+    elif largest < 0xF0:
+        text = PyUnicode_New(count, 0xFFFF)
         kernels.utf8_to_ucs2(<uint16_t *> PyUnicode_DATA(text), src, <size_t> size)
     else:
+        text = PyUnicode_New(count, 0x10FFFF)
         kernels.utf8_to_ucs4(<uint32_t *> PyUnicode_DATA(text), src, <size_t> size)
     return text
 
 
-cdef object make_text(const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key):
-    """A str from a payload, or None if it is not UTF-8. ASCII, the common case, is unmasked straight into it."""
-    cdef uint8_t high
-    if size == 0:
-        return ""
-    text = PyUnicode_New(size, 0x7F)
-    cdef uint8_t *dst = <uint8_t *> PyUnicode_DATA(text)
-    if keyed:
-        high = kernels.mask_or(dst, src, <size_t> size, key)
-    else:
-        high = kernels.or_all(src, <size_t> size)
+cdef inline uint8_t unmask(uint8_t *dst, const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key) noexcept:
+    """Copies a payload, unmasked if `keyed`; the bit HIGH of the result says that it is not ASCII."""
+    if not keyed:
         memcpy(dst, src, <size_t> size)
-    if high < 0x80:
+        return kernels.or_all(dst, <size_t> size)
+    if size <= SHORT:
+        return HIGH if framewire_mask_short(dst, src, <size_t> size, key) & <uint64_t> 0x8080808080808080 else 0
+    return kernels.mask_or(dst, src, <size_t> size, key)
+
+
+cdef inline PyObject *make_text(const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key) except? NULL:
+    """A str from a payload; NULL without an error if it is not UTF-8. ASCII is unmasked straight into the str."""
+    cdef PyObject *text = PyUnicode_New(size, 0x7F)
+    cdef uint8_t *dst = framewire_str_data(text)
+    cdef PyObject *wide = NULL
+    if size == 0 or not unmask(dst, src, size, keyed, key) & HIGH:
         return text
-    if kernels.utf8_prefix(dst, <size_t> size) != <size_t> size:
-        return None
-    return decode(dst, size)
+    try:
+        if kernels.utf8_prefix(dst, <size_t> size) == <size_t> size:
+            wide = decode(dst, size)
+    finally:
+        Py_DECREF(text)
+    return wide
 
 
-cdef bytes make_bytes(const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key):
-    if not keyed or size == 0:
+cdef inline PyObject *make_bytes(const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key) except NULL:
+    cdef PyObject *payload
+    if not keyed:
         return PyBytes_FromStringAndSize(<const char *> src, size)
-    cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
-    kernels.mask(<uint8_t *> PyBytes_AS_STRING(payload), src, <size_t> size, key)
+    payload = PyBytes_FromStringAndSize(NULL, size)
+    if size <= SHORT:
+        framewire_mask_short(framewire_bytes_data(payload), src, <size_t> size, key)
+    else:
+        kernels.mask(framewire_bytes_data(payload), src, <size_t> size, key)
     return payload
+
+
+cdef PyObject *make_wrapped(
+    object wrap, const uint8_t *src, Py_ssize_t size, bint keyed, uint32_t key
+) except? NULL:
+    """wrap(payload), or NULL without an error if the payload is not UTF-8."""
+    cdef bytes payload = <bytes> make_bytes(src, size, keyed, key)
+    Py_DECREF(<PyObject *> payload)
+    if kernels.utf8_prefix(<const uint8_t *> PyBytes_AS_STRING(payload), <size_t> size) != <size_t> size:
+        return NULL
+    event = wrap(payload)
+    Py_INCREF(event)
+    return <PyObject *> event
 
 
 def take_messages(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
@@ -281,42 +341,37 @@ cdef Py_ssize_t take(
     PartialMessage partial, const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, list events
 ) except -1:
     cdef framewire_header header
-    cdef Py_ssize_t end, length
+    cdef PyObject *message
+    cdef Py_ssize_t end
     cdef bint keyed = partial.masked
+    cdef bint wrapped = partial.wrap is not None
     if partial.in_frame:
         if not partial.plain:
             return start
         start += partial.move(data + start, stop - start)
         if partial.remaining or partial.utf8.need:
             return start
-        events.append(partial.close())
+        events.append(partial.finish())
     elif partial.opcode:
         return start
-    while framewire_read_header(&header, data + start, <size_t> (stop - start)):
+    while framewire_read_plain(&header, data + start, stop - start, keyed):
         end = start + header.size
-        if (
-            (header.first != 0x81 and header.first != 0x82)
-            or header.masked != keyed
-            or not header.minimal
-            or header.length > partial.limit
-            or end > stop
-        ):
+        if header.length > partial.limit:
             break
         if header.length > <uint64_t> (stop - end):
             partial.begin(header.first & 15, True, header.length, header.first == 0x81)
             partial.keyed, partial.key, partial.plain = keyed, header.key, True
             return end + partial.move(data + end, stop - end)
-        length = <Py_ssize_t> header.length
         if header.first == 0x82:
-            message = make_bytes(data + end, length, keyed, header.key)
+            message = make_bytes(data + end, <Py_ssize_t> header.length, keyed, header.key)
+        elif wrapped:
+            message = make_wrapped(partial.wrap, data + end, <Py_ssize_t> header.length, keyed, header.key)
         else:
-            message = make_text(data + end, length, keyed, header.key)
-            if message is None:
-                break
-            if partial.wrap is not None:
-                message = partial.wrap(make_bytes(data + end, length, keyed, header.key))
-        events.append(message)
-        start = end + length
+            message = make_text(data + end, <Py_ssize_t> header.length, keyed, header.key)
+        if message == NULL:
+            break
+        framewire_append(events, message)
+        start = end + <Py_ssize_t> header.length
     return start
 
 
@@ -330,7 +385,7 @@ def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: b
         return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     if isinstance(payload, str):
         if PyUnicode_IS_COMPACT_ASCII(payload):
-            return frame(first, <const uint8_t *> PyUnicode_DATA(payload), PyUnicode_GET_LENGTH(payload), key)
+            return frame(first, <const uint8_t *> framewire_str_data(<PyObject *> payload), PyUnicode_GET_LENGTH(payload), key)
         payload = PyUnicode_AsUTF8String(payload)
         return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     with memoryview(payload) as whole, whole.cast("B") as source:
@@ -354,8 +409,9 @@ cdef bytes frame(object first, const uint8_t *payload, Py_ssize_t length, object
     elif PyBytes_GET_SIZE(key) != 0:
         raise ValueError("a masking key is 4 bytes")
     cdef size_t size = framewire_write_header(header, first, <uint64_t> length, mask)
-    cdef bytes result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size + length)
+    cdef bytes result = <bytes> PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size + length)
     cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(result)
+    Py_DECREF(<PyObject *> result)  # the cast took a reference of its own
     memcpy(dst, header, size)
     if mask == NULL:
         memcpy(dst + size, payload, <size_t> length)

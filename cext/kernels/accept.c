@@ -1,18 +1,18 @@
 /* The proof of the opening handshake: base64(SHA-1(Sec-WebSocket-Key + GUID)), RFC 6455 4.2.2. */
 #include <string.h>
 
+#include "cpu.h"
 #include "kernels.h"
 #include "sha1.h"
 
-static int is_base64(char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
-}
-
 static int is_key(const char key[24]) {
-    for (int i = 0; i < 22; i++)
-        if (!is_base64(key[i]))
-            return 0;
-    return key[22] == '=' && key[23] == '=';
+    static const uint32_t base64[8] = {0, 0x03FF8800 /* 0-9 + / */, 0x07FFFFFE /* A-Z */, 0x07FFFFFE /* a-z */};
+    uint32_t good = 1;
+    for (int i = 0; i < 22; i++) {
+        uint8_t c = (uint8_t)key[i];
+        good &= base64[c / 32] >> c % 32;
+    }
+    return good && key[22] == '=' && key[23] == '=';
 }
 
 /* 20 bytes are six groups of three and one of two, which "=" fills up. */
@@ -37,7 +37,12 @@ int framewire_accept(char accept[28], const char key[24]) {
         return 0;
     memcpy(block, key, 24);
     memcpy(block + 24, guid_and_padding, 40);
-    framewire_sha1_plain(digest, block);
+#ifdef FRAMEWIRE_X86
+    if (framewire_cpu() & FRAMEWIRE_CPU_SHA)
+        framewire_sha1_shani(digest, block);
+    else
+#endif
+        framewire_sha1_plain(digest, block);
     encode_base64(accept, digest);
     return 1;
 }

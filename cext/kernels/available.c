@@ -2,17 +2,29 @@
 #include "cpu.h"
 #include "tables.h"
 
-/* Every build has its tables in one row, best first, and a processor runs a row's end: each one needs what those behind
-   it need, and plain needs nothing. */
+/* A build has its tables in one row, best first. A processor runs the end of it: each table needs no more than those
+   before it do, and plain needs nothing. */
 static const framewire_kernels *const row[] = {
+#ifdef FRAMEWIRE_X86
+    &framewire_avx2,
+#endif
 #ifdef FRAMEWIRE_ARM64
     &framewire_neon,
 #endif
     &framewire_plain,
 };
 
+static size_t count_missing(void) {
+#ifdef FRAMEWIRE_X86
+    unsigned cpu = framewire_cpu();
+    return !(cpu & FRAMEWIRE_CPU_AVX2);
+#else
+    return 0;
+#endif
+}
+
 size_t framewire_available(const framewire_kernels *const **tables) {
-    size_t skip = 0;
-    *tables = row + skip;
-    return sizeof row / sizeof row[0] - skip;
+    size_t missing = count_missing();
+    *tables = row + missing;
+    return sizeof row / sizeof row[0] - missing;
 }

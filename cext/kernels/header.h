@@ -50,6 +50,25 @@ static inline int framewire_read_header(framewire_header *header, const uint8_t 
     return 1;
 }
 
+/* The fast lane's question: is this the whole header of a plain data frame (FIN, no RSV bit, text or binary, masked
+   as it must be, minimal length)? Returns 0 if it is not, or not yet. */
+static inline int framewire_read_plain(framewire_header *header, const uint8_t *src, ptrdiff_t available, int masked)
+{
+    uint8_t size = masked ? 6 : 2;
+    if (available < size || (uint8_t)(src[0] - 0x81) > 1)
+        return 0;
+    uint8_t length = src[1] ^ (masked ? 0x80 : 0);
+    if (length > 125)
+        return framewire_read_header(header, src, (size_t)available) && header->masked == masked && header->minimal &&
+               header->size <= available;
+    header->first = src[0];
+    header->length = length;
+    header->size = size;
+    if (masked)
+        memcpy(&header->key, src + 2, 4);
+    return 1;
+}
+
 /* Writes a header with the shortest length; masked if key is not NULL. Returns its size, 2 to 14. */
 static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint64_t length, const uint8_t *key)
 {

@@ -59,15 +59,15 @@ FRAMEWIRE_INLINE uint8_t mask_words(uint8_t *dst, const uint8_t *src, size_t siz
     return fold(any);
 }
 
-static void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
+void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     mask_words(dst, src, size, key);
 }
 
-static uint8_t framewire_mask_or_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
+uint8_t framewire_mask_or_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     return mask_words(dst, src, size, key);
 }
 
-static uint8_t framewire_or_all_plain(const uint8_t *src, size_t size) {
+uint8_t framewire_or_all_plain(const uint8_t *src, size_t size) {
     uint64_t any = 0;
     size_t i = 0;
     for (; size - i >= 8; i += 8)
@@ -92,7 +92,7 @@ FRAMEWIRE_INLINE size_t code_point_size(const uint8_t *src, size_t left) {
     return (size_t)need + 1;
 }
 
-static size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size) {
+size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size) {
     size_t i = 0;
     while (i < size) {
         if (src[i] < 0x80 && size - i >= 8 && !(load64(src + i) & HIGH_BITS)) {
@@ -107,7 +107,7 @@ static size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size) {
     return i;
 }
 
-static size_t framewire_utf8_count_plain(const uint8_t *src, size_t size, uint8_t *largest) {
+size_t framewire_utf8_count_plain(const uint8_t *src, size_t size, uint8_t *largest) {
     size_t count = 0;
     uint8_t top = 0;
     for (size_t i = 0; i < size; i++) {
@@ -138,7 +138,7 @@ FRAMEWIRE_INLINE uint32_t read_code_point(const uint8_t **src) {
 }
 
 #define TRANSCODE(function, unit)                                                                                     \
-    static void function(unit *dst, const uint8_t *src, size_t size) {                                                \
+    void function(unit *dst, const uint8_t *src, size_t size) {                                                       \
         const uint8_t *end = src + size;                                                                              \
         while (src < end) {                                                                                           \
             if (*src < 0x80 && end - src >= 8 && !(load64(src) & HIGH_BITS))                                          \

@@ -1,4 +1,4 @@
-/* One table for each file of kernels. The vector kernels hand what is too short for them to framewire_plain. */
+/* One table for each file of kernels, and what the vector kernels share. */
 #ifndef FRAMEWIRE_TABLES_H
 #define FRAMEWIRE_TABLES_H
 
@@ -6,6 +6,16 @@
 #include "target.h"
 
 extern const framewire_kernels framewire_plain;
+
+/* For what is too short for a vector, and what a small instruction set cannot do better. */
+void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
+uint8_t framewire_mask_or_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
+uint8_t framewire_or_all_plain(const uint8_t *src, size_t size);
+size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size);
+size_t framewire_utf8_count_plain(const uint8_t *src, size_t size, uint8_t *largest);
+void framewire_utf8_to_latin1_plain(uint8_t *dst, const uint8_t *src, size_t size);
+void framewire_utf8_to_ucs2_plain(uint16_t *dst, const uint8_t *src, size_t size);
+void framewire_utf8_to_ucs4_plain(uint32_t *dst, const uint8_t *src, size_t size);
 
 #ifdef FRAMEWIRE_X86
 extern const framewire_kernels framewire_sse2, framewire_avx2, framewire_avx512;

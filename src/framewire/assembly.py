@@ -122,7 +122,9 @@ class Assembly:
             )
         if length > self._max_frame:
             raise Violation(
-                CloseCode.MESSAGE_TOO_BIG, f"a frame of {length} bytes is over the limit of {self._max_frame}", length_end
+                CloseCode.MESSAGE_TOO_BIG,
+                f"a frame of {length} bytes is over the limit of {self._max_frame}",
+                length_end,
             )
         begun = 0 if first & 15 else self._total
         if begun + length > self._max_message:

@@ -80,9 +80,7 @@ class CloseCode(IntEnum):
 
 
 #: Codes that stand for what an endpoint saw and never travel (7.4.1).
-_NEVER_SENT: Final = frozenset(
-    {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE}
-)
+_NEVER_SENT: Final = frozenset({CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 _REGISTERED: Final = frozenset(code.value for code in CloseCode if code not in _NEVER_SENT)
 
 

@@ -45,7 +45,7 @@ class Stream:
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_head", "_mask_source",
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_deaf", "_head", "_mask_source",
         "_offset", "_outgoing", "_partial", "_pending", "_role", "_state", "_tail",
     )  # fmt: skip
 
@@ -65,9 +65,7 @@ class Stream:
         for limit in (max_message_size, max_frame_size):
             if limit is not None and limit < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(
-            role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes
-        )
+        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -75,6 +73,7 @@ class Stream:
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
+        self._deaf = False  # after the peer's close, a failure or the end of file
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
         self._offset = 0  # bytes of the stream before _head
@@ -121,17 +120,17 @@ class Stream:
         Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a
         `Failure` every further byte is ignored. Write `pending()` before anything else.
         """
-        if type(data) is bytes:
-            return self._receive(data)
-        with memoryview(data) as view:
-            if not view.c_contiguous:
-                return self._receive(view.tobytes())
-            with view.cast("B") as contiguous:
-                return self._receive(contiguous)
+        if type(data) is not bytes:
+            with memoryview(data) as view:
+                if not view.c_contiguous:
+                    return self.receive(view.tobytes())
+                with view.cast("B") as contiguous:
+                    return self._receive(contiguous)
+        return self._receive(data)
 
     def _receive(self, data: bytes | memoryview) -> list[Event]:
         events: list[Event] = []
-        if self._close is not None or self._state is State.CLOSED:
+        if self._deaf:
             return events
         if self._head:
             data = b"".join((self._head, data))
@@ -175,6 +174,7 @@ class Stream:
                 self._pending.append(self._control(Opcode.PONG, event.payload))
         elif type(event) is Close:
             self._close = event
+            self._deaf = True
             if self._auto_close and not self._close_sent:
                 # 5.5.1: the answer typically echoes the code.
                 self._pending.append(self._close_frame(None if event.code == CloseCode.NO_STATUS_RCVD else event.code))
@@ -193,7 +193,7 @@ class Stream:
         """
         with memoryview(data) as view:
             chunk = view.tobytes()
-        if self._close is not None or self._state is State.CLOSED:
+        if self._deaf:
             return None, len(chunk)
         held = len(self._head)
         joined = self._head + chunk
@@ -240,6 +240,7 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
+            self._deaf = True
             self._head = b""
             del self._assembly, self._partial
 

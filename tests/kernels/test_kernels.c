@@ -479,6 +479,13 @@ static void test_sha1(void) {
         framewire_sha1_plain(digest, block);
         if (memcmp(digest, expected, 20))
             fail("sha1 plain: round %d", round);
+#ifdef FRAMEWIRE_X86
+        if (framewire_cpu() & FRAMEWIRE_CPU_SHA) {
+            framewire_sha1_shani(digest, block);
+            if (memcmp(digest, expected, 20))
+                fail("sha1 shani: round %d", round);
+        }
+#endif
     }
 }
 

@@ -124,12 +124,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, stop: int, 
         return start
     while header := read_header(data, start, stop):
         first, masked, length, end, key = header
-        if (
-            first not in (0x81, 0x82)
-            or masked != partial.masked
-            or not 0 <= length <= partial.limit
-            or key is None
-        ):
+        if first not in (0x81, 0x82) or masked != partial.masked or not 0 <= length <= partial.limit or key is None:
             break
         if length > stop - end:
             partial.begin_frame(first & 15, True, length, key, first == 0x81)

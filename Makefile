@@ -1,0 +1,32 @@
+# The two commands of the README are `make demo` and `make test`; the rest is for those who work on framewire.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.built
+	$(RUN) -m framewire demo $(if $(ONCE),--once)
+
+test: $(VENV)/.built-for-test
+	$(RUN) -m pytest
+
+lint: $(VENV)/.built-for-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+
+$(VENV)/.built: $(SOURCES)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.built-for-test: $(SOURCES)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/.built
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

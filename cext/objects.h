@@ -1,0 +1,71 @@
+/* Python objects that are written while nobody else has seen them: a str of ASCII or a bytes of a given size. */
+#ifndef FRAMEWIRE_OBJECTS_H
+#define FRAMEWIRE_OBJECTS_H
+
+#include <Python.h>
+
+#include <stdint.h>
+#include <string.h>
+
+/* Where the characters of a fresh PyUnicode_New(size, 127), or the content of a bytes object, lie. */
+static inline uint8_t *framewire_str_data(PyObject *text)
+{
+    return (uint8_t *)((PyASCIIObject *)text + 1);
+}
+
+static inline uint8_t *framewire_bytes_data(PyObject *bytes)
+{
+    return (uint8_t *)PyBytes_AS_STRING(bytes);
+}
+
+/* Appends to a list that only the caller knows, and takes over the reference to item. */
+static inline int framewire_append(PyObject *list, PyObject *item)
+{
+    Py_ssize_t size = PyList_GET_SIZE(list);
+    if (size < ((PyListObject *)list)->allocated) {
+        PyList_SET_ITEM(list, size, item);
+        Py_SET_SIZE((PyVarObject *)list, size + 1);
+        return 0;
+    }
+    int result = PyList_Append(list, item);
+    Py_DECREF(item);
+    return result;
+}
+
+/* Payloads of up to 32 bytes, unmasked in line: the call of a kernel would cost more than its work. Returns bits
+   of which 0x80 in any byte says that the result is not ASCII. */
+static inline uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
+{
+    uint64_t a, b, c, d, keys = (uint64_t)key << 32 | key, last;
+    uint8_t turned[12];
+    memcpy(turned, &keys, 8);
+    memcpy(turned + 8, &keys, 4);
+    memcpy(&last, turned + size % 4, 8); /* the key as the last 8 bytes meet it */
+    if (size >= 8) {
+        memcpy(&a, src, 8);
+        memcpy(&d, src + size - 8, 8);
+        a ^= keys;
+        d ^= last;
+        if (size > 16) {
+            memcpy(&b, src + 8, 8);
+            memcpy(&c, src + size - 16, 8);
+            b ^= keys;
+            c ^= last;
+            memcpy(dst + 8, &b, 8);
+            memcpy(dst + size - 16, &c, 8);
+        } else {
+            b = c = 0;
+        }
+        memcpy(dst, &a, 8);
+        memcpy(dst + size - 8, &d, 8);
+        return a | b | c | d;
+    }
+    a = 0;
+    for (size_t i = 0; i < size; i++) {
+        dst[i] = src[i] ^ turned[i];
+        a |= dst[i];
+    }
+    return a;
+}
+
+#endif
