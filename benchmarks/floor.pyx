@@ -38,6 +38,10 @@ cdef extern from *:
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     void *PyUnicode_DATA(object text)
+    int PyUnicode_KIND(object text)
+    Py_UCS4 PyUnicode_MAX_CHAR_VALUE(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors)
 
 
 def make_texts(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
@@ -62,12 +66,34 @@ def make_bytes(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t siz
     return made
 
 
+def unmask_and_decode(list payloads, list keys):
+    """A list of the texts: for each payload one XOR pass at full width, then the interpreter's own decoder."""
+    cdef list made = []
+    cdef bytes masked
+    for masked, key in zip(payloads, keys):
+        plain = xor_copy(masked, key)
+        made.append(PyUnicode_DecodeUTF8(PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain), NULL))
+    return made
+
+
+def make_wide_texts(list texts):
+    """A list of copies of the texts: objects of the same width, and one memcpy for each."""
+    cdef list made = []
+    cdef Py_ssize_t length
+    for text in texts:
+        length = PyUnicode_GET_LENGTH(text)
+        copy = PyUnicode_New(length, PyUnicode_MAX_CHAR_VALUE(text))
+        memcpy(PyUnicode_DATA(copy), PyUnicode_DATA(text), <size_t> (length * PyUnicode_KIND(text)))
+        made.append(copy)
+    return made
+
+
 def copy_of(bytes data):
     """One new object and one memcpy."""
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
-def xor_copy(bytes data, bytes key):
+cpdef bytes xor_copy(bytes data, bytes key):
     """One new object, filled by one XOR pass at full width."""
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)

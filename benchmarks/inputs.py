@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import random
-from itertools import cycle, islice
+from functools import cache
+from itertools import cycle
 
 KIB = 1024
 MIB = 1024 * KIB
 #: What one read from a socket commonly brings, in bytes.
 READ = 64 * KIB
 
-CONTINUATION, TEXT, BINARY, PING = 0, 1, 2, 9
+CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 
-#: One sample for each width of UTF-8. A text of any size repeats its sample.
-SAMPLES = {
-    "ASCII": "The quick brown fox jumps over the lazy dog; 0123456789. ",
-    "Latin": "Zwölf große Boxkämpfer jagen Viktor quer über den Sylter Deich. Ça, là, où? ",
-    "Cyrillic": "Съешь ещё этих мягких французских булок, да выпей чаю. ",
-    "CJK": "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏。",
-    "emoji": "😀😃😄😁😆🥹😅😂🤣🥲🙂🙃😉😊😇🥰😍🤩",
+#: The letters of one script for each width of UTF-8.
+ALPHABETS = {
+    "ASCII": "abcdefghijklmnopqrstuvwxyz",
+    "Latin": "abcdefghijklmnopqrstuvwxyz" + "äéèöüßçñåøáíóúâêîôû",
+    "Cyrillic": "абвгдежзийклмнопрстуфхцчшщъыьэюя",
+    "CJK": "".join(map(chr, range(0x4E00, 0x5E00))),
+    "emoji": "".join(map(chr, range(0x1F600, 0x1F650))),
 }
 
 
@@ -30,13 +31,20 @@ def size_name(size: int) -> str:
     return f"{size} B"
 
 
+@cache
 def text(script: str, size: int) -> str:
-    """A text of exactly `size` bytes of UTF-8: whole code points, then as many full stops as are missing."""
-    sample = SAMPLES[script].encode()
-    whole = (sample * (size // len(sample) + 1))[:size].decode(errors="ignore")
+    """A text of exactly `size` bytes of UTF-8: random letters of the script, a space for every eighth.
+
+    Random, because a branch predictor learns a text that repeats itself.
+    """
+    source = random.Random(f"{script} {size}")
+    alphabet = ALPHABETS[script]
+    letters = source.choices(alphabet + " " * (len(alphabet) // 7), k=size)
+    whole = "".join(letters).encode()[:size].decode(errors="ignore")
     return whole + "." * (size - len(whole.encode()))
 
 
+@cache
 def payload(size: int) -> bytes:
     """Random bytes, the same in every run."""
     return random.Random(size).randbytes(size)
@@ -80,8 +88,8 @@ def encoded(message: str | bytes) -> bytes:
 
 
 def repeated(message: str | bytes, total: int) -> list[str | bytes]:
-    """The message as often as about `total` bytes of payload take, at least 4 times."""
-    return list(islice(cycle([message]), max(4, total // (len(encoded(message)) + 8))))
+    """The message as often as about `total` bytes take, at least once."""
+    return [message] * max(1, total // (len(encoded(message)) + 8))
 
 
 def cut(stream: bytes, size: int = READ) -> list[bytes]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from .apart import import_apart
 from .backends import backends, left_out
-from .inputs import encoded
+from .timing import Call, Effort, measure
 
 #: How each one is set up. No compression, no limit, no keepalive anywhere.
-SETTINGS = {
-    "framewire": "Stream(SERVER, max_message_size=None).receive(read)",
-    "pure": "the same without the compiled half",
-    "wsproto": "Connection(SERVER): receive_data(read), list(events()); a message may come in pieces",
-    "websockets": "ServerProtocol(max_size=None): receive_data(read), events_received(); text stays undecoded",
-    "websockets py": "the same without its C extension",
-    "aiohttp": "compiled WebSocketReader, no size limit: feed_data(read); its queue is emptied, not awaited",
-}
+SETTINGS = (
+    "framewire: Stream(SERVER, max_message_size=None).receive(read); pure is the same without its compiled half",
+    "wsproto: Connection(SERVER): receive_data(read), list(events()); a cut message comes in pieces, never joined",
+    "websockets: ServerProtocol(max_size=None): receive_data(read), events_received(), decode() of each text;"
+    " py is the same without its C extension",
+    "aiohttp: the compiled WebSocketReader, no size limit: feed_data(read); its queue is emptied, not awaited",
+)
 
 
 class Receiver(NamedTuple):
@@ -53,7 +53,7 @@ def framewire(package: ModuleType) -> Receiver:
     return Receiver(stream.receive, None, lambda events: events)
 
 
-def wsproto() -> Receiver:
+def wsproto(text: bool) -> Receiver:
     from wsproto import ConnectionType
     from wsproto.connection import Connection
 
@@ -65,17 +65,22 @@ def wsproto() -> Receiver:
     )
 
 
-def websockets(hidden: str = "") -> Receiver:
+def websockets(text: bool, hidden: str = "") -> Receiver:
     server = import_apart("websockets.server", hidden=hidden)
     protocol = server.ServerProtocol(state=server.State.OPEN, max_size=None)
+    received = protocol.events_received
+
+    def decoded() -> list[str]:
+        return [frame.data.decode() for frame in received()]
+
     return Receiver(
         protocol.receive_data,
-        protocol.events_received,
-        lambda _: [frame.data for frame in protocol.events_received()],
+        decoded if text else received,
+        lambda _: decoded() if text else [frame.data for frame in received()],
     )
 
 
-def aiohttp() -> Receiver:
+def aiohttp(text: bool) -> Receiver:
     from aiohttp._websocket import reader_c
 
     protocol = SimpleNamespace(_reading_paused=False)
@@ -91,29 +96,34 @@ def aiohttp() -> Receiver:
     return Receiver(reader.feed_data, messages.clear, look)
 
 
-#: The peers by column.
-PEERS: dict[str, Callable[[], Receiver]] = {
+#: The peers by column; each takes whether text is to come.
+PEERS: dict[str, Callable[[bool], Receiver]] = {
     "wsproto": wsproto,
     "websockets": websockets,
-    "websockets py": lambda: websockets(hidden="websockets.speedups"),
+    "websockets py": partial(websockets, hidden="websockets.speedups"),
     "aiohttp": aiohttp,
 }
 
 
-def receivers(*peers: str) -> dict[str, Receiver]:
-    """framewire, compiled and pure, and the named peers, as far as they are installed (default: all)."""
+def receivers(text: bool) -> dict[str, Receiver]:
+    """framewire, compiled and pure, and the peers as far as they are installed."""
     found = {name: framewire(package) for name, package in backends().items()}
-    for name in peers or PEERS:
+    for name, make in PEERS.items():
         try:
-            found[name] = PEERS[name]()
+            found[name] = make(text)
         except ImportError as error:
             left_out(name, error)
     return found
 
 
-def check(name: str, receiver: Receiver, reads: list[bytes], messages: list[str | bytes]) -> None:
-    """Whether everything that was sent came out, whatever the pieces. AssertionError if not."""
-    expected = b"".join(map(encoded, messages))
-    got = b"".join(bytes(encoded(payload)) for payload in receiver.payloads(reads))
-    if got != expected:
-        raise AssertionError(f"{name} gave {len(got)} bytes of payload that are not the {len(expected)} sent")
+def contend(
+    messages: list[str | bytes], reads: list[bytes], effort: Effort, others: Mapping[str, Call]
+) -> dict[str, float]:
+    """Checks what every receiver makes of the reads, then times them and the others: nanoseconds per message."""
+    expected = type(messages[0])().join(messages)
+    calls = {}
+    for name, receiver in receivers(type(expected) is str).items():
+        if type(expected)().join(receiver.payloads(reads)) != expected:
+            raise AssertionError(f"{name} does not give what was sent")
+        calls[name] = Call(receiver.run, (reads,))
+    return measure({**calls, **others}, effort, per=len(messages))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 FAST, PURE, FLOOR = "framewire", "pure", "floor"
@@ -35,10 +36,10 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.goal.most < 1:
-            figures = f"{1 / self.ratio:.3g}x faster than {self.goal.than}, goal {1 / self.goal.most:.3g}x"
+            figures = f"{times(1 / self.ratio)} as fast as {self.goal.than}, goal {1 / self.goal.most:.3g}x"
         else:
-            figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal {self.goal.most:.3g}x"
-        return f"{'met ' if self.met else 'MISSED '}{self.goal.subject}: {figures}"
+            figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
+        return f"{'met   ' if self.met else 'MISSED'} {self.goal.subject}: {figures}"
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,20 @@ class Row:
 
 @dataclass
 class Table:
-    """What one area measured. `per` says what the times are for; `notes` are the settings of each contender."""
+    """What one area measured: times per `per`; `notes` are the settings of each contender. `rates` shows GB/s."""
 
     area: str
     title: str
     per: str
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    rates: bool = False
     rows: list[Row] = field(default_factory=list)
+
+    def add(self, label: str, figures: Mapping[str, float], goals: Iterable[Goal] = (), size: int = 0) -> None:
+        """Appends a row, and shows on a terminal that it is there."""
+        self.rows.append(Row(label, figures, tuple(goals), size))
+        if sys.stderr.isatty():
+            print(f"\r\033[K{self.area}: {label}\r", end="", file=sys.stderr, flush=True)
 
     def columns(self) -> list[str]:
         """All columns, in the order in which they first appear."""
@@ -77,8 +85,7 @@ class Table:
         yield f"{self.area}: {self.title} (time per {self.per})"
         cells = [["", *columns]]
         for row in self.rows:
-            own = row.nanoseconds.get(FAST)
-            cells.append([row.label] + [cell(row.nanoseconds.get(name), own, name) for name in columns])
+            cells.append([row.label] + [self._cell(row, name) for name in columns])
         widths = [max(map(len, column)) for column in zip(*cells)]
         for line in cells:
             first, *others = (text.rjust(width) for text, width in zip(line, widths))
@@ -91,6 +98,19 @@ class Table:
         for label, verdict in verdicts:
             yield f"    {label.ljust(widths[0])} {verdict}"
 
+    def _cell(self, row: Row, column: str) -> str:
+        """A time or a rate, and how many times as long as framewire takes."""
+        nanoseconds, own = row.nanoseconds.get(column), row.nanoseconds.get(FAST)
+        if nanoseconds is None:
+            return "-"
+        shown = f"{row.size / nanoseconds:.3g} GB/s" if self.rates else duration(nanoseconds)
+        return shown if own is None or column == FAST else f"{shown} ({times(nanoseconds / own)})"
+
+
+def times(ratio: float) -> str:
+    """As in 0.62x, 4.1x, 120x."""
+    return f"{ratio:.{0 if ratio >= 9.95 else 1 if ratio >= 0.995 else 2}f}x"
+
 
 def duration(nanoseconds: float) -> str:
     """Three digits and a unit."""
@@ -99,11 +119,3 @@ def duration(nanoseconds: float) -> str:
             value = nanoseconds * 1e3 / limit
             return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
     return f"{nanoseconds / 1e9:.2f} s"
-
-
-def cell(nanoseconds: float | None, own: float | None, column: str) -> str:
-    if nanoseconds is None:
-        return "-"
-    if own is None or column == FAST:
-        return duration(nanoseconds)
-    return f"{duration(nanoseconds)} ({nanoseconds / own:.2g}x)"

@@ -24,16 +24,21 @@ class Call(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """How long to measure: `turns` for each contender, each of them about `seconds` long."""
+    """How long to measure: `turns` for each contender, each about `seconds` long; sizes up to `largest` bytes."""
 
     turns: int
     seconds: float
+    largest: int
+
+    def sizes(self, *wanted: int) -> list[int]:
+        """Those of the wanted sizes that are not too large, at least the smallest."""
+        return [size for size in wanted if size <= max(self.largest, min(wanted))]
 
 
-FULL = Effort(turns=7, seconds=0.02)
-QUICK = Effort(turns=3, seconds=0.003)
-#: Runs every line once; the figures mean nothing.
-TRIAL = Effort(turns=1, seconds=0.0)
+FULL = Effort(turns=7, seconds=0.02, largest=16 << 20)
+QUICK = Effort(turns=3, seconds=0.002, largest=1 << 20)
+#: Runs every line of code once and checks every answer; its figures mean nothing.
+TRIAL = Effort(turns=1, seconds=0, largest=16 << 10)
 
 
 def measure(calls: Mapping[str, Call], effort: Effort, per: int = 1) -> dict[str, float]:
