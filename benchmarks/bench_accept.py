@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 
-from .backends import backends, left_out
+from .contenders import available, backends
 from .compiled import load_extension
 from .recorded import LIBMICROHTTPD_ACCEPT
 from .tables import FLOOR, Goal, Table
@@ -21,15 +21,17 @@ def accept_key(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + GUID).digest())
 
 
+def websockets() -> Call:
+    from websockets.utils import accept_key
+
+    return Call(accept_key, (KEY.decode(),))
+
+
 def tables(effort: Effort) -> Iterator[Table]:
     table = Table("accept", "the accept key", "key", ["floor: one new object of 28 bytes, one memcpy"])
     calls = {name: Call(package._backend.accept_key, (KEY,)) for name, package in backends().items()}
     calls[STDLIB] = Call(accept_key, (KEY,))
-    for name, module, function in (("websockets", "websockets.utils", "accept_key"),):
-        try:
-            calls[name] = Call(getattr(__import__(module, fromlist=[function]), function), (KEY.decode(),))
-        except ImportError as error:
-            left_out(name, error)
+    calls |= available({"websockets": websockets})
     for name, call in calls.items():
         if call.function(*call.arguments) not in (ANSWER, ANSWER.decode()):
             raise AssertionError(f"{name} gives a wrong key")

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from .apart import import_apart
-from .backends import backends, left_out
+from .contenders import available, backends
 from .compiled import load_extension
 from .inputs import BINARY, CONTINUATION, KIB, PING, PONG, cut, frame, keys, payload
 from .receivers import SETTINGS, Receiver, contend
@@ -70,11 +70,7 @@ def pings(effort: Effort) -> Table:
     data = payload(16)
     reads = cut(b"".join(frame(PING, data, key) for key, _ in zip(keys(), range(PINGS))))
     contenders = {name: framewire(package) for name, package in backends().items()}
-    for name, make in PEERS.items():
-        try:
-            contenders[name] = make()
-        except ImportError as error:
-            left_out(name, error)
+    contenders |= available(PEERS)
     for name, contender in contenders.items():
         if contender.payloads(reads) != [data] * PINGS:
             raise AssertionError(f"{name} does not give the pings that were sent")

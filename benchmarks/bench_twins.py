@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from .backends import backends
+from .contenders import backends
 from .inputs import BINARY, KIB, MIB, TEXT, encoded, frame, size_name, text
 from .tables import Table
 from .timing import Call, Effort, measure

@@ -5,6 +5,7 @@
 The answers are the same Python objects; their bytes come from memory that was never masked.
 """
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
@@ -101,6 +102,14 @@ cpdef bytes xor_copy(bytes data, bytes key):
     floor_xor(<uint8_t *> PyBytes_AS_STRING(made), <const uint8_t *> PyBytes_AS_STRING(data),
               <size_t> PyBytes_GET_SIZE(data), word)
     return made
+
+
+def xor_in_place(bytearray data, bytes key):
+    """One XOR pass at full width."""
+    cdef uint32_t word
+    memcpy(&word, PyBytes_AS_STRING(key), 4)
+    cdef uint8_t *dst = <uint8_t *> PyByteArray_AS_STRING(data)
+    floor_xor(dst, dst, <size_t> PyByteArray_GET_SIZE(data), word)
 
 
 def copy_then_xor(list reads, Py_ssize_t skip, Py_ssize_t size, bytes key):

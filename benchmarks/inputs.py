@@ -75,6 +75,15 @@ def frame(opcode: int, data: bytes, key: bytes = b"", final: bool = True) -> byt
     return head + key + (xor(data, key) if key else data)
 
 
+def unframe(data: bytes) -> tuple[int, bytes]:
+    """The first byte and the unmasked payload of one whole frame."""
+    length = data[1] & 127
+    start = 2 + {126: 2, 127: 8}.get(length, 0)
+    if data[1] < 128:
+        return data[0], data[start:]
+    return data[0], xor(data[start + 4 :], data[start : start + 4])
+
+
 def masked_frames(messages: list[str | bytes]) -> list[bytes]:
     """The frames in which a client sends these messages."""
     return [

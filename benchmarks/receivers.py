@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from .apart import import_apart
-from .backends import backends, left_out
+from .contenders import available, backends
 from .timing import Call, Effort, measure
 
 #: How each one is set up. No compression, no limit, no keepalive anywhere.
@@ -107,13 +107,7 @@ PEERS: dict[str, Callable[[bool], Receiver]] = {
 
 def receivers(text: bool) -> dict[str, Receiver]:
     """framewire, compiled and pure, and the peers as far as they are installed."""
-    found = {name: framewire(package) for name, package in backends().items()}
-    for name, make in PEERS.items():
-        try:
-            found[name] = make(text)
-        except ImportError as error:
-            left_out(name, error)
-    return found
+    return {name: framewire(package) for name, package in backends().items()} | available(PEERS, text)
 
 
 def contend(
