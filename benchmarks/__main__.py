@@ -1,25 +1,64 @@
-"""`python -m benchmarks [--quick] [AREA ...]`: runs the areas, prints their tables."""
+"""Runs the benchmarks: prints a table for each area, and whether each goal is met."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import json
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from .timing import FULL, QUICK
+from .charts import draw
+from .environment import describe
+from .tables import Table
+from .timing import FULL, QUICK, Effort
 
-AREAS = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+#: From the whole to its parts; each is a module bench_AREA.py.
+AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "kernels")
+
+
+def run(areas: list[str], effort: Effort) -> list[Table]:
+    """Measures the areas and prints each table as soon as it is there."""
+    tables = []
+    for area in areas:
+        for table in import_module(f".bench_{area}", __package__).tables(effort):
+            print("", *table.lines(), sep="\n", flush=True)
+            tables.append(table)
+    return tables
+
+
+def as_json(environment: dict[str, str], tables: list[Table]) -> str:
+    """The environment and the tables, with the verdict on each goal."""
+    measured = [
+        {
+            **asdict(table),
+            "rows": [{**asdict(row), "verdicts": [str(verdict) for verdict in row.verdicts()]} for row in table.rows],
+        }
+        for table in tables
+    ]
+    return json.dumps({"environment": environment, "tables": measured}, indent=1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("areas", nargs="*", metavar="AREA", help=", ".join(AREAS))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"{', '.join(AREAS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="under a minute, and rough")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw the charts into FOLDER")
     options = parser.parse_args()
-    for area in options.areas or AREAS:
-        for table in import_module(f"benchmarks.bench_{area}").tables(QUICK if options.quick else FULL):
-            print("\n".join(table.lines()), flush=True)
+    if unknown := set(options.areas) - set(AREAS):
+        parser.error(f"there is no area {', '.join(sorted(unknown))}; there are {', '.join(AREAS)}")
+    environment = describe()
+    for name, value in environment.items():
+        print(f"{name}: {value}")
+    tables = run(options.areas or list(AREAS), QUICK if options.quick else FULL)
+    verdicts = [verdict for table in tables for row in table.rows for verdict in row.verdicts()]
+    print(f"\n{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} goals met")
+    if options.json:
+        options.json.write_text(as_json(environment, tables) + "\n")
+    if options.charts:
+        draw(tables, environment, options.charts)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ def take_messages(package: ModuleType, data: bytes) -> Call:
 
     def run() -> list[Any]:
         events: list[Any] = []
-        twins.take_messages(partial, read, 0, len(read), events)
+        twins.take_messages(partial, read, 0, events)
         return events
 
     return Call(run)

@@ -1,9 +1,13 @@
-"""Compiles what the benchmarks need, on demand, into build/benchmarks: the floor, and the kernels' own benchmark."""
+"""Compiles what the benchmarks need, on demand, into build/benchmarks: the floor, and the program of the kernels."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import sys
 import sysconfig
+from functools import cache
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -11,13 +15,15 @@ from types import ModuleType
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent / "build" / "benchmarks"
+KERNELS = HERE.parent / "cext" / "kernels"
 
 
+@cache
 def load_extension(name: str) -> ModuleType:
     """Compiles benchmarks/NAME.pyx, with the flags of the compiled twins, unless that is done; imports it."""
     target = CACHE / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     source = HERE / f"{name}.pyx"
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+    if _older(target, [source]):
         _compile(name, source)
     loader = ExtensionFileLoader(name, str(target))
     spec = spec_from_loader(name, loader)
@@ -25,6 +31,23 @@ def load_extension(name: str) -> ModuleType:
     module = module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def build_program(name: str) -> Path:
+    """Compiles benchmarks/NAME.c with all kernels into a program, unless that is done."""
+    target = CACHE / name
+    kernels = sorted(KERNELS.glob("*.c"))
+    if _older(target, [HERE / f"{name}.c", *kernels, *KERNELS.glob("*.h")]):
+        print(f"compiling {name}.c", file=sys.stderr)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+        sources = [str(path) for path in (HERE / f"{name}.c", *kernels)]
+        subprocess.run([*compiler, "-O3", f"-I{KERNELS}", *sources, "-o", str(target)], check=True)
+    return target
+
+
+def _older(target: Path, sources: list[Path]) -> bool:
+    return not target.exists() or target.stat().st_mtime < max(source.stat().st_mtime for source in sources)
 
 
 def _compile(name: str, source: Path) -> None:

@@ -1,6 +1,7 @@
 /* GB/s of source bytes for every table of kernels, against memcpy and a plain full-width XOR copy in the same run.
 
-   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: mask, utf8, transcode, accept.
+   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: how many rounds
+   (default 200), then any of mask, utf8, transcode, accept.
    Each number is the best of many short runs, in which all contenders take turns. */
 #include <stdint.h>
 #include <stdio.h>
@@ -12,10 +13,10 @@
 #include "target.h"
 
 #define LARGEST ((size_t)1 << 20)
-#define ROUNDS 200
 #define RUN_BYTES 100000 /* at least as much in one timed run */
 #define MOST_CONTENDERS 8
 
+static int rounds = 200;
 static uint8_t *source, *target;
 static const uint32_t key = 0x9D3C5A71;
 
@@ -117,7 +118,7 @@ static void print_row(const char *what, size_t size, contender *run, contender *
     const framewire_kernels *const *tables;
     size_t table_count = framewire_available(&tables);
     double best[MOST_CONTENDERS] = {0};
-    for (int round = 0; round < ROUNDS; round++)
+    for (int round = 0; round < rounds; round++)
         for (size_t c = 0; c < rival_count + table_count; c++) {
             double now = c < rival_count ? run_once(rivals[c], NULL, size)
                                          : run_once(run, tables[c - rival_count], size);
@@ -217,6 +218,11 @@ static int wanted(const char *name, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && atoi(argv[1]) > 0) {
+        rounds = atoi(argv[1]);
+        argc--;
+        argv++;
+    }
     source = malloc(LARGEST + 1);
     target = malloc(5 * LARGEST);
     if (!source || !target)

@@ -1,12 +1,14 @@
 """Timing on machines that are never quiet: contenders take turns, and each keeps its best turn.
 
-The load of other processes comes and goes within seconds, so what is compared is measured interleaved (A B A B), and
-the minimum counts: nothing makes code faster than it is.
+The load of other processes comes and goes, so what is compared is measured interleaved (A B A B), in turns shorter than
+a slice of the scheduler, by the processor time of this thread; and the minimum counts: nothing makes code faster than
+it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import thread_time
 from timeit import Timer
 from typing import Any, NamedTuple
 
@@ -20,11 +22,14 @@ class Call(NamedTuple):
     def timer(self) -> Timer:
         """A timer whose own cost is one step of a `for` loop, about 10 ns."""
         names = {f"a{index}": argument for index, argument in enumerate(self.arguments)}
-        return Timer(f"f({', '.join(names)})", globals={"f": self.function, **names})
+        return Timer(f"f({', '.join(names)})", timer=thread_time, globals={"f": self.function, **names})
 
 
 class Effort(NamedTuple):
-    """How long to measure: `turns` for each contender, each about `seconds` long; sizes up to `largest` bytes."""
+    """How long to measure: up to `turns` of about `seconds` for each contender; sizes up to `largest` bytes.
+
+    A contender whose single call is longer than a turn gets fewer of them, but at least 3.
+    """
 
     turns: int
     seconds: float
@@ -35,8 +40,8 @@ class Effort(NamedTuple):
         return [size for size in wanted if size <= max(self.largest, min(wanted))]
 
 
-FULL = Effort(turns=7, seconds=0.02, largest=16 << 20)
-QUICK = Effort(turns=3, seconds=0.002, largest=1 << 20)
+FULL = Effort(turns=60, seconds=0.002, largest=16 << 20)
+QUICK = Effort(turns=8, seconds=0.0005, largest=1 << 20)
 #: Runs every line of code once and checks every answer; its figures mean nothing.
 TRIAL = Effort(turns=1, seconds=0, largest=16 << 10)
 
@@ -44,10 +49,19 @@ TRIAL = Effort(turns=1, seconds=0, largest=16 << 10)
 def measure(calls: Mapping[str, Call], effort: Effort, per: int = 1) -> dict[str, float]:
     """Times all calls in turns; returns the nanoseconds of the best turn of each, divided by `per`."""
     timers = {name: call.timer() for name, call in calls.items()}
-    once = {name: timer.timeit(1) for name, timer in timers.items()}
-    rounds = {name: max(1, int(effort.seconds / max(seconds, 1e-7))) for name, seconds in once.items()}
-    best = dict.fromkeys(timers, float("inf"))
-    for _ in range(effort.turns):
+    best = {name: _first(timer) for name, timer in timers.items()}
+    counts = {name: max(1, int(effort.seconds / once)) for name, once in best.items()}
+    spent = dict.fromkeys(timers, 0.0)
+    for turn in range(effort.turns):
         for name, timer in timers.items():
-            best[name] = min(best[name], timer.timeit(rounds[name]) / rounds[name])
+            if turn < 3 or spent[name] < effort.turns * effort.seconds:
+                seconds = timer.timeit(counts[name])
+                spent[name] += seconds
+                best[name] = min(best[name], seconds / counts[name])
     return {name: seconds * 1e9 / per for name, seconds in best.items()}
+
+
+def _first(timer: Timer) -> float:
+    """About how many seconds one call takes."""
+    once = timer.timeit(1)
+    return once if once > 1e-5 else timer.timeit(50) / 50
