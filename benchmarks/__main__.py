@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,15 @@ def run(areas: list[str], effort: Effort) -> list[Table]:
             print("", *table.lines(), sep="\n", flush=True)
             tables.append(table)
     return tables
+
+
+def summary(tables: list[Table]) -> Iterator[str]:
+    """How many goals are met, and which are not."""
+    rows = [(f"  {table.area}, {row.label}: ", row) for table in tables for row in table.rows]
+    verdicts = [(label, verdict) for label, row in rows for verdict in row.verdicts()]
+    missed = [f"{label}{verdict}" for label, verdict in verdicts if not verdict.met]
+    yield f"{len(verdicts) - len(missed)} of {len(verdicts)} goals met"
+    yield from missed
 
 
 def as_json(environment: dict[str, str], tables: list[Table]) -> str:
@@ -52,8 +62,7 @@ def main() -> None:
     for name, value in environment.items():
         print(f"{name}: {value}")
     tables = run(options.areas or list(AREAS), QUICK if options.quick else FULL)
-    verdicts = [verdict for table in tables for row in table.rows for verdict in row.verdicts()]
-    print(f"\n{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} goals met")
+    print("", *summary(tables), sep="\n")
     if options.json:
         options.json.write_text(as_json(environment, tables) + "\n")
     if options.charts:

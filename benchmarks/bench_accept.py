@@ -6,8 +6,8 @@ import base64
 import hashlib
 from collections.abc import Iterator
 
-from .contenders import available, backends
 from .compiled import load_extension
+from .contenders import available, backends
 from .recorded import LIBMICROHTTPD_ACCEPT
 from .tables import FLOOR, Goal, Table
 from .timing import Call, Effort, measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from .compiled import load_extension
 from .inputs import ALPHABETS, KIB, READ, cut, encoded, masked_frames, payload, repeated, size_name, text
@@ -105,7 +106,7 @@ def messages_by_read(frames: list[bytes]) -> list[int]:
     """How many of these frames, all of one size, each read of 64 KiB completes."""
     stride, total = len(frames[0]), sum(map(len, frames))
     ends = [min(end, total) // stride for end in range(READ, total + READ, READ)]
-    return [end - start for start, end in zip([0, *ends], ends)]
+    return [end - start for start, end in pairwise([0, *ends])]
 
 
 def make_only(messages: list[str | bytes], frames: list[bytes], counts: Iterable[int]) -> Call:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
 from .apart import import_apart
-from .contenders import available, backends
 from .compiled import load_extension
+from .contenders import available, backends
 from .inputs import BINARY, CONTINUATION, KIB, PING, PONG, cut, frame, keys, payload
 from .receivers import SETTINGS, Receiver, contend
 from .tables import FLOOR, PURE, Goal, Table
@@ -49,8 +50,8 @@ def fragments(effort: Effort) -> Table:
                 next(source),
                 final=start + FRAGMENT == MESSAGE,
             )
-    others = {FLOOR: Call(lambda copy, all: [copy(one) for one in all], (load_extension("floor").copy_of, messages))}
-    table.add("binary", contend(messages, cut(bytes(stream)), effort, others), GOALS, MESSAGE)
+    floor = Call(load_extension("floor").copy_each, (messages,))
+    table.add("binary", contend(messages, cut(bytes(stream)), effort, {FLOOR: floor}), GOALS, MESSAGE)
     return table
 
 
@@ -68,7 +69,7 @@ def pings(effort: Effort) -> Table:
         ],
     )
     data = payload(16)
-    reads = cut(b"".join(frame(PING, data, key) for key, _ in zip(keys(), range(PINGS))))
+    reads = cut(b"".join(frame(PING, data, key) for key in islice(keys(), PINGS)))
     contenders = {name: framewire(package) for name, package in backends().items()}
     contenders |= available(PEERS)
     for name, contender in contenders.items():

@@ -13,9 +13,9 @@ from .timing import Effort
 
 SIMDUTF = "simdutf (recorded)"
 #: What the program calls the plain loop, and what it is held to.
-XOR = "naiveXOR"
+XOR = "wideXOR"
 TITLES = {
-    "mask": f"masking; {XOR} is the loop of the rule, as wide as the compiler makes it",
+    "mask": f"masking; {XOR} is the copying loop of widest_xor.h",
     "utf8": "UTF-8: finding the valid prefix, counting code points",
     "transcode": "UTF-8 to code points, alone and with all that a masked text takes before it",
 }
@@ -49,7 +49,11 @@ def parsed(output: str) -> Iterator[tuple[str, int, dict[str, float]]]:
             _, *columns = cells
         elif what:
             size, *rates = cells
-            yield what, int(size), {_renamed(name, columns): float(rate) for name, rate in zip(columns, rates)}
+            yield (
+                what,
+                int(size),
+                {_renamed(name, columns): float(rate) for name, rate in zip(columns, rates, strict=True)},
+            )
 
 
 def _renamed(name: str, columns: list[str]) -> str:

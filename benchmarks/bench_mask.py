@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from .apart import import_apart
-from .contenders import available, backends
 from .compiled import load_extension
+from .contenders import available, backends
 from .inputs import KIB, MIB, payload, size_name, unframe, xor
 from .sinks import picows_transport
 from .tables import FLOOR, PURE, Goal, Table

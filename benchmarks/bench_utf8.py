@@ -56,7 +56,7 @@ def pieces(effort: Effort) -> Table:
         calls |= available(PEERS, arriving)
         calls[DECODE] = decoder(arriving)
         check(calls, True)
-        calls[FLOOR] = Call(lambda parts, copy: [copy(part) for part in parts], (arriving, load_extension("floor").copy_of))
+        calls[FLOOR] = Call(load_extension("floor").copy_each, (arriving,))
         table.add(script, measure(calls, effort), GOALS, ARRIVING)
     return table
 

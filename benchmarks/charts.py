@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .tables import FAST, FLOOR, PURE, Row, Table
 
-WIDTH, LABEL, VALUE = 720, 190, 90  # of a chart, of the names left of the bars, of the figures right of them
+WIDTH, LABEL, VALUE = 720, 200, 90  # of a chart, of the names left of the bars, of the figures right of them
 TOP, STEP, BAR = 62, 30, 18  # where the first bar begins, from bar to bar, height of a bar; all in pixels
 
 STYLE = """

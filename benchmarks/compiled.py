@@ -23,7 +23,7 @@ def load_extension(name: str) -> ModuleType:
     """Compiles benchmarks/NAME.pyx, with the flags of the compiled twins, unless that is done; imports it."""
     target = CACHE / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     source = HERE / f"{name}.pyx"
-    if _older(target, [source]):
+    if _older(target, [source, *HERE.glob("*.h")]):
         _compile(name, source)
     loader = ExtensionFileLoader(name, str(target))
     spec = spec_from_loader(name, loader)
@@ -37,7 +37,7 @@ def build_program(name: str) -> Path:
     """Compiles benchmarks/NAME.c with all kernels into a program, unless that is done."""
     target = CACHE / name
     kernels = sorted(KERNELS.glob("*.c"))
-    if _older(target, [HERE / f"{name}.c", *kernels, *KERNELS.glob("*.h")]):
+    if _older(target, [HERE / f"{name}.c", *HERE.glob("*.h"), *kernels, *KERNELS.glob("*.h")]):
         print(f"compiling {name}.c", file=sys.stderr)
         CACHE.mkdir(parents=True, exist_ok=True)
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
@@ -54,7 +54,7 @@ def _compile(name: str, source: Path) -> None:
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
 
-    extension = Extension(name, [str(source)], extra_compile_args=["-O3"])
+    extension = Extension(name, [str(source)], include_dirs=[str(HERE)], extra_compile_args=["-O3"])
     modules = cythonize([extension], build_dir=str(CACHE / "c"), quiet=True, force=True)
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib, command.build_temp, command.force = str(CACHE), str(CACHE / "o"), True

@@ -10,31 +10,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-cdef extern from *:
-    """
-    /* The widest XOR that the compiler and the processor offer, 64 bytes at a time: no dispatch, no check. */
-    typedef uint64_t floor_lane __attribute__((vector_size(64), aligned(1), may_alias));
-
-    #if defined(__x86_64__) && defined(__gnu_linux__)
-    __attribute__((target_clones("avx512f", "avx2", "default")))
-    #endif
-    static void floor_xor(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
-        const uint64_t word = (uint64_t) key << 32 | key;
-        const floor_lane wide = {word, word, word, word, word, word, word, word};
-        size_t i = 0;
-        for (; i + 64 <= size; i += 64)
-            *(floor_lane *) (dst + i) = *(const floor_lane *) (src + i) ^ wide;
-        for (; i + 8 <= size; i += 8) {
-            uint64_t part;
-            memcpy(&part, src + i, 8);
-            part ^= word;
-            memcpy(dst + i, &part, 8);
-        }
-        for (; i < size; i++)
-            dst[i] = (uint8_t) (src[i] ^ (uint8_t) (word >> 8 * (i % 8)));
-    }
-    """
-    void floor_xor(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) nogil
+cdef extern from "widest_xor.h" nogil:
+    void widest_xor(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
@@ -89,9 +66,14 @@ def make_wide_texts(list texts):
     return made
 
 
-def copy_of(bytes data):
+cpdef bytes copy_of(bytes data):
     """One new object and one memcpy."""
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+def copy_each(list all_data):
+    """A list of new objects, one memcpy for each."""
+    return [copy_of(data) for data in all_data]
 
 
 cpdef bytes xor_copy(bytes data, bytes key):
@@ -99,8 +81,8 @@ cpdef bytes xor_copy(bytes data, bytes key):
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(data))
-    floor_xor(<uint8_t *> PyBytes_AS_STRING(made), <const uint8_t *> PyBytes_AS_STRING(data),
-              <size_t> PyBytes_GET_SIZE(data), word)
+    widest_xor(<uint8_t *> PyBytes_AS_STRING(made), <const uint8_t *> PyBytes_AS_STRING(data),
+               <size_t> PyBytes_GET_SIZE(data), word)
     return made
 
 
@@ -109,7 +91,7 @@ def xor_in_place(bytearray data, bytes key):
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)
     cdef uint8_t *dst = <uint8_t *> PyByteArray_AS_STRING(data)
-    floor_xor(dst, dst, <size_t> PyByteArray_GET_SIZE(data), word)
+    widest_xor(dst, dst, <size_t> PyByteArray_GET_SIZE(data), word)
 
 
 def copy_then_xor(list reads, Py_ssize_t skip, Py_ssize_t size, bytes key):
@@ -126,5 +108,5 @@ def copy_then_xor(list reads, Py_ssize_t skip, Py_ssize_t size, bytes key):
         memcpy(dst + filled, PyBytes_AS_STRING(read) + skip, <size_t> piece)
         filled += piece
         skip = 0
-    floor_xor(dst, dst, <size_t> size, word)
+    widest_xor(dst, dst, <size_t> size, word)
     return made

@@ -88,7 +88,7 @@ def masked_frames(messages: list[str | bytes]) -> list[bytes]:
     """The frames in which a client sends these messages."""
     return [
         frame(TEXT if isinstance(message, str) else BINARY, encoded(message), key)
-        for message, key in zip(messages, keys())
+        for message, key in zip(messages, keys(), strict=False)
     ]
 
 

@@ -1,8 +1,7 @@
-"""Everything that reads a stream of masked frames, behind one shape: the server end of a connection without a socket."""
+"""Everything that reads a stream of masked frames, behind one shape: a server's end without its socket."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .apart import import_apart
 from .contenders import available, backends
+from .sinks import LOOP
 from .timing import Call, Effort, measure
 
 #: How each one is set up. No compression, no limit, no keepalive anywhere.
@@ -84,7 +84,7 @@ def aiohttp(text: bool) -> Receiver:
     from aiohttp._websocket import reader_c
 
     protocol = SimpleNamespace(_reading_paused=False)
-    queue = reader_c.WebSocketDataQueue(protocol, (1 << 31) - 1, loop=asyncio.new_event_loop())
+    queue = reader_c.WebSocketDataQueue(protocol, (1 << 31) - 1, loop=LOOP)
     reader = reader_c.WebSocketReader(queue, 0, False, True)
     messages = queue._buffer
 

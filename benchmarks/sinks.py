@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 from .timing import Call
+
+#: All that a peer wants of an event loop before it waits for something.
+LOOP = SimpleNamespace(create_future=object)
 
 
 class Sink:
@@ -36,13 +38,11 @@ def picows_transport(client: bool) -> tuple[Any, Sink]:
     class FastSink(Sink, aiofastnet.Transport):
         """picows hands its own transport a view of its buffer, and any other a copy."""
 
-        socket = open(os.devnull)  # noqa: SIM115
-
         def get_extra_info(self, name: str, default: Any = None) -> Any:
-            return self.socket if name == "socket" else default
+            return SimpleNamespace(fileno=lambda: -1) if name == "socket" else default
 
     sink = FastSink()
-    return WSTransport(client, sink, logging.getLogger("picows"), asyncio.new_event_loop()), sink
+    return WSTransport(client, sink, logging.getLogger("picows"), LOOP), sink
 
 
 def aiohttp_writer(client: bool) -> tuple[Any, Sink]:

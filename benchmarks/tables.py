@@ -86,9 +86,9 @@ class Table:
         cells = [["", *columns]]
         for row in self.rows:
             cells.append([row.label] + [self._cell(row, name) for name in columns])
-        widths = [max(map(len, column)) for column in zip(*cells)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for line in cells:
-            first, *others = (text.rjust(width) for text, width in zip(line, widths))
+            first, *others = (text.rjust(width) for text, width in zip(line, widths, strict=True))
             yield "  " + "  ".join([line[0].ljust(len(first)), *others])
         for note in self.notes:
             yield f"  {note}"
