@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -38,11 +37,21 @@ def summary(tables: list[Table]) -> Iterator[str]:
 
 
 def as_json(environment: dict[str, str], tables: list[Table]) -> str:
-    """The environment and the tables, with the verdict on each goal."""
+    """The environment, and the rows of all tables in nanoseconds, with the verdict on each goal."""
     measured = [
         {
-            **asdict(table),
-            "rows": [{**asdict(row), "verdicts": [str(verdict) for verdict in row.verdicts()]} for row in table.rows],
+            "area": table.area,
+            "title": table.title,
+            "per": table.per,
+            "notes": table.notes,
+            "rows": [
+                {
+                    "label": row.label,
+                    "nanoseconds": {name: float(f"{time:.4g}") for name, time in row.nanoseconds.items()},
+                    "verdicts": [str(verdict) for verdict in row.verdicts()],
+                }
+                for row in table.rows
+            ],
         }
         for table in tables
     ]

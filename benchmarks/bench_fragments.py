@@ -12,7 +12,7 @@ from .apart import import_apart
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import BINARY, CONTINUATION, KIB, PING, PONG, cut, frame, keys, payload
-from .receivers import SETTINGS, Receiver, contend
+from .receivers import SETTINGS, contend
 from .tables import FLOOR, PURE, Goal, Table
 from .timing import Call, Effort, measure
 
@@ -35,7 +35,6 @@ def fragments(effort: Effort) -> Table:
         [
             "floor: one new object and one memcpy of the whole message",
             *SETTINGS,
-            "wsproto and websockets give the fragments one by one, never joined",
         ],
     )
     message = payload(MESSAGE)
@@ -51,7 +50,7 @@ def fragments(effort: Effort) -> Table:
                 final=start + FRAGMENT == MESSAGE,
             )
     floor = Call(load_extension("floor").copy_each, (messages,))
-    table.add("binary", contend(messages, cut(bytes(stream)), effort, {FLOOR: floor}), GOALS, MESSAGE)
+    table.add("message, 16 KiB", contend(messages, cut(bytes(stream)), effort, {FLOOR: floor}), GOALS, MESSAGE)
     return table
 
 
@@ -70,66 +69,62 @@ def pings(effort: Effort) -> Table:
     )
     data = payload(16)
     reads = cut(b"".join(frame(PING, data, key) for key in islice(keys(), PINGS)))
-    contenders = {name: framewire(package) for name, package in backends().items()}
-    contenders |= available(PEERS)
-    for name, contender in contenders.items():
-        if contender.payloads(reads) != [data] * PINGS:
+    answerers: dict[str, Answerer] = {name: framewire(package) for name, package in backends().items()}
+    answerers |= available(PEERS)
+    calls = {}
+    for name, answer in answerers.items():
+        answers = [answer(read) for read in reads]
+        if b"".join(pongs for _, pongs in answers) != frame(PONG, data) * PINGS:
+            raise AssertionError(f"{name} does not give the right pongs")
+        if [getattr(ping, "data", None) or ping.payload for pings, _ in answers for ping in pings] != [data] * PINGS:
             raise AssertionError(f"{name} does not give the pings that were sent")
-    calls = {name: Call(contender.run, (reads,)) for name, contender in contenders.items()}
+        calls[name] = Call(answer_all, (answer, reads))
     calls[FLOOR] = Call(load_extension("floor").make_bytes, (data * PINGS, 0, 16, 16, PINGS))
-    table.add("16 B", measure(calls, effort, per=PINGS), GOALS, 16)
+    table.add("ping, 16 B", measure(calls, effort, per=PINGS), GOALS, 16)
     return table
 
 
-def framewire(package: ModuleType) -> Receiver:
+#: Reads what arrived; returns the pings, and the bytes of the pongs.
+Answerer = Callable[[bytes], tuple[list[Any], bytes]]
+
+
+def answer_all(answer: Answerer, reads: list[bytes]) -> None:
+    for read in reads:
+        answer(read)
+
+
+def framewire(package: ModuleType) -> Answerer:
     stream = package.Stream(package.SERVER)
-
-    def look(events: Any) -> list[bytes]:
-        _check_pongs(stream.pending(), len(events))
-        return [event.payload for event in events]
-
-    return Receiver(stream.receive, stream.pending, look)
+    return lambda read: (stream.receive(read), stream.pending())
 
 
-def wsproto() -> Receiver:
+def wsproto() -> Answerer:
     from wsproto import ConnectionType
     from wsproto.connection import Connection
 
     connection = Connection(ConnectionType.SERVER)
 
-    def take() -> list[tuple[bytes, bytes]]:
-        return [(bytes(event.payload), connection.send(event.response())) for event in connection.events()]
+    def answer(read: bytes) -> tuple[list[Any], bytes]:
+        connection.receive_data(read)
+        pings: list[Any] = list(connection.events())
+        return pings, b"".join([connection.send(ping.response()) for ping in pings])
 
-    def look(_: Any) -> list[bytes]:
-        taken = take()
-        _check_pongs(b"".join(pong for _, pong in taken), len(taken))
-        return [payload for payload, _ in taken]
-
-    return Receiver(connection.receive_data, take, look)
+    return answer
 
 
-def websockets(hidden: str = "") -> Receiver:
+def websockets(hidden: str = "") -> Answerer:
     server = import_apart("websockets.server", hidden=hidden)
     protocol = server.ServerProtocol(state=server.State.OPEN)
 
-    def take() -> tuple[Any, list[bytes]]:
-        return protocol.events_received(), protocol.data_to_send()
+    def answer(read: bytes) -> tuple[list[Any], bytes]:
+        protocol.receive_data(read)
+        return protocol.events_received(), b"".join(protocol.data_to_send())
 
-    def look(_: Any) -> list[bytes]:
-        frames, pongs = take()
-        _check_pongs(b"".join(pongs), len(frames))
-        return [frame.data for frame in frames]
-
-    return Receiver(protocol.receive_data, take, look)
+    return answer
 
 
-PEERS: dict[str, Callable[[], Receiver]] = {
+PEERS: dict[str, Callable[[], Answerer]] = {
     "wsproto": wsproto,
     "websockets": websockets,
     "websockets py": partial(websockets, hidden="websockets.speedups"),
 }
-
-
-def _check_pongs(pongs: bytes, count: int) -> None:
-    if pongs != frame(PONG, payload(16)) * count:
-        raise AssertionError("the pongs are not the answers")

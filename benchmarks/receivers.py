@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,28 +12,28 @@ from .contenders import available, backends
 from .sinks import LOOP
 from .timing import Call, Effort, measure
 
-#: How each one is set up. No compression, no limit, no keepalive anywhere.
+#: How each one is set up. No compression, no limit, no keepalive anywhere; each gives whole messages, as str or bytes.
 SETTINGS = (
     "framewire: Stream(SERVER, max_message_size=None).receive(read); pure is the same without its compiled half",
-    "wsproto: Connection(SERVER): receive_data(read), list(events()); a cut message comes in pieces, never joined",
-    "websockets: ServerProtocol(max_size=None): receive_data(read), events_received(), decode() of each text;"
-    " py is the same without its C extension",
+    "wsproto: Connection(SERVER): receive_data(read), events(); the pieces of a message are joined",
+    "websockets: ServerProtocol(max_size=None): receive_data(read), events_received(); fragments are joined, text is"
+    " decoded; py is the same without its C extension",
     "aiohttp: the compiled WebSocketReader, no size limit: feed_data(read); its queue is emptied, not awaited",
 )
 
 
 class Receiver(NamedTuple):
-    """`feed` reads what arrived; `take` fetches the events, unless `feed` returned them.
+    """`feed` reads what arrived; `take` fetches the messages, unless `feed` returned them.
 
-    `look` is for checking: it gets what `feed` returned and takes the payloads instead of `take`.
+    `look` fetches them for checking where `take` only drops them.
     """
 
     feed: Callable[[bytes], Any]
-    take: Callable[[], Any] | None
-    look: Callable[[Any], Iterable[str | bytes]]
+    take: Callable[[], Any] | None = None
+    look: Callable[[], Any] | None = None
 
     def run(self, reads: list[bytes]) -> None:
-        """What is timed: all reads, each with its events."""
+        """What is timed: all reads, each with its messages."""
         feed, take = self.feed, self.take
         if take is None:
             for read in reads:
@@ -43,14 +43,18 @@ class Receiver(NamedTuple):
                 feed(read)
                 take()
 
-    def payloads(self, reads: list[bytes]) -> list[str | bytes]:
+    def messages(self, reads: list[bytes]) -> list[str | bytes]:
         """What comes out of all reads."""
-        return [payload for read in reads for payload in self.look(self.feed(read))]
+        messages: list[str | bytes] = []
+        for read in reads:
+            fed = self.feed(read)
+            take = self.look or self.take
+            messages += fed if take is None else take()
+        return messages
 
 
 def framewire(package: ModuleType) -> Receiver:
-    stream = package.Stream(package.SERVER, max_message_size=None)
-    return Receiver(stream.receive, None, lambda events: events)
+    return Receiver(package.Stream(package.SERVER, max_message_size=None).receive)
 
 
 def wsproto(text: bool) -> Receiver:
@@ -58,26 +62,45 @@ def wsproto(text: bool) -> Receiver:
     from wsproto.connection import Connection
 
     connection = Connection(ConnectionType.SERVER)
-    return Receiver(
-        connection.receive_data,
-        lambda: list(connection.events()),
-        lambda _: [event.data for event in connection.events()],
-    )
+    parts: list[Any] = []
+    join: Any = ("" if text else b"").join
+
+    def take() -> list[str | bytes]:
+        messages = []
+        event: Any
+        for event in connection.events():
+            data = event.data
+            if parts or not event.message_finished:
+                parts.append(data)
+                if not event.message_finished:
+                    continue
+                data = join(parts)
+                parts.clear()
+            messages.append(data)
+        return messages
+
+    return Receiver(connection.receive_data, take)
 
 
 def websockets(text: bool, hidden: str = "") -> Receiver:
     server = import_apart("websockets.server", hidden=hidden)
     protocol = server.ServerProtocol(state=server.State.OPEN, max_size=None)
-    received = protocol.events_received
+    parts: list[bytes] = []
 
-    def decoded() -> list[str]:
-        return [frame.data.decode() for frame in received()]
+    def take() -> list[str | bytes]:
+        messages: list[str | bytes] = []
+        for frame in protocol.events_received():
+            data = frame.data
+            if parts or not frame.fin:
+                parts.append(data)
+                if not frame.fin:
+                    continue
+                data = b"".join(parts)
+                parts.clear()
+            messages.append(data.decode() if text else data)
+        return messages
 
-    return Receiver(
-        protocol.receive_data,
-        decoded if text else received,
-        lambda _: decoded() if text else [frame.data for frame in received()],
-    )
+    return Receiver(protocol.receive_data, take)
 
 
 def aiohttp(text: bool) -> Receiver:
@@ -86,14 +109,14 @@ def aiohttp(text: bool) -> Receiver:
     protocol = SimpleNamespace(_reading_paused=False)
     queue = reader_c.WebSocketDataQueue(protocol, (1 << 31) - 1, loop=LOOP)
     reader = reader_c.WebSocketReader(queue, 0, False, True)
-    messages = queue._buffer
+    buffered = queue._buffer
 
-    def look(_: Any) -> list[str | bytes]:
-        payloads = [message.data for message, _ in messages]
-        messages.clear()
-        return payloads
+    def look() -> list[str | bytes]:
+        messages = [message.data for message, _ in buffered]
+        buffered.clear()
+        return messages
 
-    return Receiver(reader.feed_data, messages.clear, look)
+    return Receiver(reader.feed_data, buffered.clear, look)
 
 
 #: The peers by column; each takes whether text is to come.
@@ -114,10 +137,9 @@ def contend(
     messages: list[str | bytes], reads: list[bytes], effort: Effort, others: Mapping[str, Call]
 ) -> dict[str, float]:
     """Checks what every receiver makes of the reads, then times them and the others: nanoseconds per message."""
-    expected = type(messages[0])().join(messages)
     calls = {}
-    for name, receiver in receivers(type(expected) is str).items():
-        if type(expected)().join(receiver.payloads(reads)) != expected:
+    for name, receiver in receivers(isinstance(messages[0], str)).items():
+        if receiver.messages(reads) != messages:
             raise AssertionError(f"{name} does not give what was sent")
         calls[name] = Call(receiver.run, (reads,))
     return measure({**calls, **others}, effort, per=len(messages))
