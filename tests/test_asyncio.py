@@ -920,7 +920,9 @@ async def test_client_fails_with_what_went_wrong():
         connect("ws://localhost/", ssl=ssl.create_default_context())
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
+)
 @on_loop
 async def test_client_and_a_server_that_speaks_something_else(answer):
     async def talk(reader, writer):
