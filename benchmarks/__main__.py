@@ -29,7 +29,7 @@ def run(areas: list[str], effort: Effort) -> list[Table]:
 
 def summary(tables: list[Table]) -> Iterator[str]:
     """How many goals are met, and which are not."""
-    rows = [(f"  {table.area}, {row.label}: ", row) for table in tables for row in table.rows]
+    rows = [(f"  {table.area}, {table.title}; {row.label}: ", row) for table in tables for row in table.rows]
     verdicts = [(label, verdict) for label, row in rows for verdict in row.verdicts()]
     missed = [f"{label}{verdict}" for label, verdict in verdicts if not verdict.met]
     yield f"{len(verdicts) - len(missed)} of {len(verdicts)} goals met"
@@ -73,6 +73,7 @@ def main() -> None:
     tables = run(options.areas or list(AREAS), QUICK if options.quick else FULL)
     print("", *summary(tables), sep="\n")
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(as_json(environment, tables) + "\n")
     if options.charts:
         draw(tables, environment, options.charts)

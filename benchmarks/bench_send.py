@@ -43,6 +43,7 @@ def tables(effort: Effort) -> Iterator[Table]:
                 "wsproto: Connection.send(Message(data))",
                 "aiohttp: WebSocketWriter._write_websocket_frame(), picows: WSTransport.send(), which call write();"
                 " both draw their keys from a generator that can be predicted",
+                "picows hands over a view of its one buffer, the others an object of the caller's",
             ],
         )
         for kind in ("text", "binary"):

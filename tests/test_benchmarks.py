@@ -89,7 +89,7 @@ def test_verdicts():
     table = Table("area", "title", "call", [], rows=[row])
     assert list(summary([table])) == [
         "1 of 2 goals met",
-        "  area, r: MISSED framewire: 1.11x the time of floor, goal at most 1x",
+        "  area, title; r: MISSED framewire: 1.11x the time of floor, goal at most 1x",
     ]
 
 
