@@ -308,6 +308,19 @@ async def test_frames_before_the_answer_wait_for_it():
         assert [await client.read_event() for _ in range(2)] == ["one", "two"]
 
 
+@on_loop
+async def test_any_amount_of_frames_before_the_answer_waits_in_the_network():
+    async def process_request(connection, request):
+        await asyncio.sleep(0.1)
+
+    async with serving(process_request=process_request) as (_, port, _), raw(port) as client:
+        client.write(REQUEST)
+        await asyncio.sleep(0.02)
+        client.write(client.stream.send(bytes(1 << 20)))
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert await client.read_event() == bytes(1 << 20)
+
+
 @pytest.mark.parametrize("drip", [False, True])
 @on_loop
 async def test_a_handshake_that_takes_too_long_is_cut_however_it_trickles(drip):
@@ -534,6 +547,29 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
 
 
 @on_loop
+async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_room():
+    received = []
+
+    async def handler(ws):
+        await ws.close()
+        async for message in ws:
+            received.append(message)
+
+    async with serving(handler, max_queue=4) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        assert await client.read_event() == framewire.Close(1000, "")
+        for number in range(1000):
+            client.write(framewire.Stream(framewire.CLIENT).send(str(number)))
+            if not number % 100:
+                await asyncio.sleep(0.005)
+        client.write(client.stream.pending())
+        client.writer.write_eof()
+        await until(lambda: received)
+    assert received == [str(number) for number in range(len(received))]
+    assert 4 <= len(received) < 1000
+
+
+@on_loop
 async def test_closing_twice_only_waits():
     async with serving() as (_, _, uri):
         async with connect(uri) as ws:
@@ -570,8 +606,10 @@ async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
         clients = [await connect(uri) for _ in range(3)]
         half_open.write(REQUEST[:20])
         await until(lambda: len(server._everyone) == 4)
+        begin = time.monotonic()
         server.close()
         await server.wait_closed()
+        assert time.monotonic() - begin < 3  # no deadline had to strike
         assert finished == [1001] * 3
         assert not server.is_serving()
         for client in clients:
@@ -860,6 +898,7 @@ async def test_client_with_every_kind_of_message():
         await ws.send(memoryview(bytearray(b"abc")))
         assert await ws.recv() == b"abc"
         assert 0 <= await (await ws.ping()) < 5
+        assert 0 <= await (await ws.ping(b"")) < 5
         await ws.pong("unasked")
 
 
@@ -920,7 +959,9 @@ async def test_client_fails_with_what_went_wrong():
         connect("ws://localhost/", ssl=ssl.create_default_context())
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
+)
 @on_loop
 async def test_client_and_a_server_that_speaks_something_else(answer):
     async def talk(reader, writer):

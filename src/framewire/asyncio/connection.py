@@ -101,6 +101,7 @@ class Connection(asyncio.BufferedProtocol):
         self._queued = 0
         self._high, self._low = limits.queue_marks()
         self._held = False
+        self._deaf = False
         self._receiver: asyncio.Future[None] | None = None
         self._taken = 0
         # Sending.
@@ -333,8 +334,9 @@ class Connection(asyncio.BufferedProtocol):
         assert stream is not None
         for event in events:
             if isinstance(event, (str, bytes)):
-                self._messages.append(event)
-                self._queued += len(event)
+                if not self._deaf:
+                    self._messages.append(event)
+                    self._queued += len(event)
             elif isinstance(event, Pong):
                 self._pong_received(event.payload)
             elif isinstance(event, Close):
@@ -358,34 +360,28 @@ class Connection(asyncio.BufferedProtocol):
             self._receiver.set_result(None)
 
     def _regulate(self) -> None:
-        """Read from the transport while there is room, and always on the way to the end.
+        """Read from the transport while there is room.
 
-        After our own close the peer's has to come through: messages that find no room are dropped.
+        After our own close the peer's has to come through, so reading goes on whatever comes; from the read that
+        fills the queue on, messages are dropped.
         """
-        while self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
-            self._queued -= len(self._messages.pop())
-        if self.state is not State.OPEN:
-            hold = False
-        elif self._held:
-            hold = self._over(self._low, QUEUE_SIZE // 4)
-        else:
-            hold = self._over(self._high, QUEUE_SIZE)
-        hold = hold or (self.state is State.OPEN and self._unread_replies > REPLIES_LIMIT)
+        hold = False
+        if self.state is State.OPEN:
+            room = (self._low, QUEUE_SIZE // 4) if self._held else (self._high, QUEUE_SIZE)
+            hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
+        elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
+            self._deaf = True
         if hold != self._held:
             self._held = hold
             (self.transport.pause_reading if hold else self.transport.resume_reading)()
 
     def _over(self, count: float, size: int) -> bool:
-        return len(self._messages) > count or (self._queued > size and len(self._messages) > 0)
+        return len(self._messages) > count or self._queued > size
 
     def _pong_received(self, payload: bytes) -> None:
-        if payload not in self._pings:
-            return
         now = self.loop.time()
-        answered = b""
-        while answered != payload:
-            answered = next(iter(self._pings))
-            since, answer = self._pings.pop(answered)
+        while payload in self._pings:  # its own is the last of those that it answers
+            since, answer = self._pings.pop(next(iter(self._pings)))
             self.latency = now - since
             if not answer.done():
                 answer.set_result(self.latency)
