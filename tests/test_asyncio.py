@@ -54,6 +54,13 @@ def on_loop(test):
     return run
 
 
+@pytest.fixture(autouse=True)
+def _no_errors_in_the_log(caplog):
+    """What fails in a handler, an assertion too, is logged only; a test that expects it clears the log."""
+    yield
+    assert [record.exc_info or record for record in caplog.get_records("call")] == []
+
+
 async def echo(ws):
     async for message in ws:
         await ws.send(message)
@@ -109,7 +116,7 @@ async def raw(port, **options):
 
 async def until(condition):
     """Waits until `condition()` holds."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for happens inside the code under test
         await asyncio.sleep(0.005)
 
 
@@ -213,6 +220,7 @@ async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_
     [record] = caplog.records
     assert (record.name, record.levelno) == ("framewire.server", logging.ERROR)
     assert record.exc_info[0] is RuntimeError
+    caplog.clear()
 
 
 @on_loop
@@ -435,6 +443,7 @@ async def test_process_request_that_raises_is_a_500(caplog):
             await connect(uri)
         assert caught.value.response.status == 500
     assert [record.exc_info[0] for record in caplog.records] == [RuntimeError]
+    caplog.clear()
 
 
 # The end of a connection.
@@ -461,10 +470,11 @@ async def test_the_close_after_a_violation_is_not_lost_either():
     received = []
 
     async def handler(ws):
-        with pytest.raises(framewire.ConnectionClosedError) as caught:
+        try:
             async for message in ws:
                 received.append(message)
-        received.append(caught.value.sent.code)
+        except framewire.ConnectionClosedError as end:
+            received.append(end.sent.code)
 
     async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
         await client.upgrade()
@@ -516,12 +526,11 @@ async def test_an_end_without_close_is_1006_after_the_messages_before_it():
         except framewire.ConnectionClosedError as end:
             seen.append(end.code)
 
-    async with serving(handler) as (_, port, _):
-        async with raw(port) as client:
-            await client.upgrade()
-            client.write(client.stream.send("last words"))
-            client.writer.write_eof()
-            await until(lambda: len(seen) == 2)
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("last words"))
+        client.writer.write_eof()
+        await until(lambda: len(seen) == 2)
     assert seen == ["last words", 1006]
 
 
@@ -532,11 +541,11 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
         await ws.close(4001, "not interested")
         assert ws.close_code == 4001
         received = 0
-        with pytest.raises(framewire.ConnectionClosed):
-            while True:
-                await ws.recv()
+        try:
+            async for _ in ws:
                 received += 1
-        assert 4 <= received <= 200
+        except framewire.ConnectionClosedError:
+            assert 4 <= received <= 200
 
     async with serving(handler, max_queue=4) as (_, _, uri), peer_connect(uri) as ws:
         try:
@@ -615,7 +624,7 @@ async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
         for client in clients:
             await client.wait_closed()
             assert client.close_code == 1001
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await connect(uri)
 
 
@@ -712,10 +721,13 @@ async def test_send_waits_for_a_peer_that_does_not_read():
 
 @on_loop
 async def test_a_cancelled_send_has_sent_nothing():
+    async def send_on_and_on(ws):
+        while True:
+            await ws.send(b"whole" * 20_000)
+
     async def handler(ws):
         with pytest.raises(asyncio.TimeoutError):
-            while True:
-                await asyncio.wait_for(ws.send(b"whole" * 20_000), 0.1)
+            await asyncio.wait_for(send_on_and_on(ws), 0.3)
         before = ws.transport.get_write_buffer_size()
         for _ in range(5):
             with pytest.raises(asyncio.TimeoutError):
@@ -759,11 +771,14 @@ async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
         ping = client.stream.ping(bytes(125)) * 1000
         client.writer.transport.set_write_buffer_limits(0)
         sent = 0
-        with pytest.raises(asyncio.TimeoutError):
+        try:
             while sent < 1000:
                 client.write(ping)
                 sent += 1
                 await asyncio.wait_for(client.writer.drain(), 0.3)
+        except asyncio.TimeoutError:
+            pass
+        assert sent < 1000
         [connection] = server.connections
         assert connection.transport.get_write_buffer_size() < 500_000
         for _ in range(1000 * sent):
@@ -864,20 +879,24 @@ async def test_a_pong_answers_the_pings_before_it_and_the_end_all_others():
 
 @on_loop
 async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
-    async with serving() as (server, port, uri):
-        async with connect(uri) as one, connect(uri) as two, raw(port, limit=1024) as deaf:
-            await deaf.upgrade()
-            await until(lambda: len(server.connections) == 3)
-            slow = next(c for c in server.connections if c.remote_address == deaf.writer.get_extra_info("sockname"))
-            while slow.state is framewire.State.OPEN:
-                broadcast(server.connections, b"x" * 100_000)
-                assert await one.recv() == await two.recv() == b"x" * 100_000
-            event = b""
-            while isinstance(event, bytes):
-                event = await deaf.read_event()
-            assert event == framewire.Close(1013, "reading too slowly")
-            broadcast(server.connections, "still there")
-            assert await one.recv() == await two.recv() == "still there"
+    async with (
+        serving() as (server, port, uri),
+        connect(uri) as one,
+        connect(uri) as two,
+        raw(port, limit=1024) as deaf,
+    ):
+        await deaf.upgrade()
+        await until(lambda: len(server.connections) == 3)
+        slow = next(c for c in server.connections if c.remote_address == deaf.writer.get_extra_info("sockname"))
+        while slow.state is framewire.State.OPEN:
+            broadcast(server.connections, b"x" * 100_000)
+            assert await one.recv() == await two.recv() == b"x" * 100_000
+        event = b""
+        while isinstance(event, bytes):
+            event = await deaf.read_event()
+        assert event == framewire.Close(1013, "reading too slowly")
+        broadcast(server.connections, "still there")
+        assert await one.recv() == await two.recv() == "still there"
 
 
 # Our client, the websockets package as server.
@@ -950,7 +969,7 @@ async def test_client_fails_with_what_went_wrong():
         with pytest.raises(framewire.ResponseError, match="503") as caught:
             await connect(uri)
         assert caught.value.response.body == b"busy\n"
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         await connect(uri)
     for wrong in ("http://localhost/", "ws://localhost/#fragment", "ws://"):
         with pytest.raises(framewire.UriError):
@@ -983,7 +1002,7 @@ async def test_client_open_timeout():
     async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
         uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         begin = time.monotonic()
-        with pytest.raises(TimeoutError, match="0.2 seconds"):
+        with pytest.raises(TimeoutError, match=r"within 0\.2 seconds"):
             await connect(uri, open_timeout=0.2)
         assert time.monotonic() - begin < 3
         task = asyncio.ensure_future(connect(uri).__aenter__())
