@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from ..codes import CloseCode, Role, State
 from ..errors import (
@@ -35,8 +36,8 @@ from ..stream import Stream
 
 __all__ = ["Connection", "Limits", "Opening", "broadcast"]
 
-#: The room for a handshake's bytes, per read.
-HEAD_BUFFER: Final = 4096
+#: The most that one read takes from the transport, in bytes.
+READ_SIZE: Final = 1 << 16
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
@@ -96,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
-        self._head = memoryview(b"")
+        self._buffer = _read_buffer(self.loop)
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
         self._high, self._low = limits.queue_marks()
@@ -279,7 +280,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._head = memoryview(b"")
         self._stream = Stream(self.role, max_message_size=self._limits.max_size)
         if rest:
             self._received(self._stream.receive(rest))
@@ -289,16 +289,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(*self._limits.write_marks())
-        self._head = memoryview(bytearray(HEAD_BUFFER))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._head if self._stream is None else self._stream.get_buffer(sizehint)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        data = self._buffer[:nbytes]
         if self._stream is None:
-            self.head_received(bytes(self._head[:nbytes]))
+            self.head_received(bytes(data))
         else:
-            self._received(self._stream.buffer_updated(nbytes))
+            self._received(self._stream.receive(data))
 
     def eof_received(self) -> None:
         if self._stream is not None:
@@ -468,6 +468,21 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
         else:
             connection.transport.write(stream.send(message))
+
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The memory that all connections of one loop read into.
+
+    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
+    what it keeps: so an idle connection needs no buffer of its own.
+    """
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return buffer
 
 
 def _as_bytes(payload: str | bytes) -> bytes:
