@@ -306,6 +306,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
         if self._deadline is not None:
             self._deadline.cancel()
         if self._stream is None:
