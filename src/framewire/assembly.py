@@ -152,7 +152,7 @@ class Assembly:
 def _read_close(payload: bytes, offset: int) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
     if not payload:
-        return Close(CloseCode.NO_STATUS_RCVD, "")
+        return Close(int(CloseCode.NO_STATUS_RCVD), "")
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)

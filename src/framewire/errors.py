@@ -137,6 +137,6 @@ class Violation(Exception):  # noqa: N818 - never raised to the caller: the stre
 
     def __init__(self, code: int, reason: str, offset: int) -> None:
         super().__init__(code, reason, offset)
-        self.code = code
+        self.code = int(code)  # a plain number, also from CloseCode
         self.reason = reason
         self.offset = offset
