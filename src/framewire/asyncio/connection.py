@@ -125,7 +125,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def state(self) -> State:
         """CONNECTING before the handshake is done, then the state of the closing handshake."""
-        return State.CONNECTING if self._stream is None else self._stream.state
+        if self._stream is not None:
+            return self._stream.state
+        return State.CLOSED if self._lost.done() else State.CONNECTING
 
     @property
     def close_code(self) -> int | None:
