@@ -116,7 +116,7 @@ async def raw(port, **options):
 
 async def until(condition):
     """Waits until `condition()` holds."""
-    while not condition():  # noqa: ASYNC110 - what is waited for happens inside the code under test
+    while not condition():
         await asyncio.sleep(0.005)
 
 
