@@ -50,6 +50,9 @@ size_t framewire_utf8_feed(const framewire_kernels *kernels, framewire_utf8_stat
 
 /* RFC 6455 4.2.2: base64(SHA-1(key + GUID)), 28 characters, from a key of 24. Returns 0 unless the key is base64
    of 16 bytes (22 characters and "=="; the unused bits may be set, as in the RFC's own example). */
-int framewire_accept(char accept[28], const char key[24]);
+typedef int framewire_accept(char accept[28], const char key[24]);
+
+/* The best version that this processor can run. */
+framewire_accept *framewire_best_accept(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "accept.h"
 #include "cpu.h"
 #include "kernels.h"
 #include "sha1.h"
@@ -493,25 +494,34 @@ static void test_sha1(void) {
         framewire_sha1_plain(digest, block);
         if (memcmp(digest, expected, 20))
             fail("sha1 plain: round %d", round);
-#ifdef FRAMEWIRE_X86
-        if (framewire_cpu() & FRAMEWIRE_CPU_SHA) {
-            framewire_sha1_shani(digest, block);
-            if (memcmp(digest, expected, 20))
-                fail("sha1 shani: round %d", round);
-        }
-#endif
     }
 }
 
-static void test_accept(void) {
+static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static void reference_accept(char accept[28], const char key[24]) {
+    uint8_t text[60], digest[21] = {0};
+    memcpy(text, key, 24);
+    memcpy(text + 24, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
+    reference_sha1(digest, text, 60);
+    for (int c = 0; c < 27; c++) {
+        int number = 0;
+        for (int bit = 6 * c; bit < 6 * c + 6; bit++)
+            number = 2 * number + (digest[bit / 8] >> (7 - bit % 8) & 1);
+        accept[c] = base64[number];
+    }
+    accept[27] = '=';
+}
+
+static void test_accept_with(framewire_accept *function, const char *name) {
     static const char *const pairs[][2] = {
         {"dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}, /* RFC 6455 1.3 */
         {"AQIDBAUGBwgJCgsMDQ4PEC==", "OfS0wDaT5NoxF2gqm7Zj2YtetzM="}, /* RFC 6455 4.1: unused bits are set */
     };
-    char accept[28];
+    char accept[28], expected[28], key[25] = "dGhlIHNhbXBsZSBub25jZQ==";
     for (size_t i = 0; i < LENGTH(pairs); i++)
-        if (!framewire_accept(accept, pairs[i][0]) || memcmp(accept, pairs[i][1], 28))
-            fail("accept: %s gives %.28s", pairs[i][0], accept);
+        if (!function(accept, pairs[i][0]) || memcmp(accept, pairs[i][1], 28))
+            fail("accept %s: %s gives %.28s", name, pairs[i][0], accept);
 
     static const char *const refused[] = {
         "AQIDBAUGBwgJCgsMDQ4PEBE=", /* 17 bytes */
@@ -520,18 +530,35 @@ static void test_accept(void) {
         "AQIDBAUGBwgJCgsMDQ4PE===", "AQIDBAUGBwgJCgsMDQ4PEA=A", "========================",
     };
     for (size_t i = 0; i < LENGTH(refused); i++)
-        if (framewire_accept(accept, refused[i]))
-            fail("accept: takes %s", refused[i]);
+        if (function(accept, refused[i]))
+            fail("accept %s: takes %s", name, refused[i]);
 
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (int place_of_it = 0; place_of_it < 22; place_of_it++)
-        for (int c = 0; c < 256; c++) {
-            char key[25] = "dGhlIHNhbXBsZSBub25jZQ==";
-            key[place_of_it] = (char)c;
-            int good = c && strchr(alphabet, c);
-            if (framewire_accept(accept, key) != good)
-                fail("accept: character %d at %d", c, place_of_it);
-        }
+    for (int c = 0; c < 24 * 256; c++) {
+        char right = key[c / 256];
+        key[c / 256] = (char)c;
+        int good = c / 256 < 22 ? c % 256 && strchr(base64, c % 256) : c % 256 == '=';
+        if (function(accept, key) != good)
+            fail("accept %s: character %d at %d", name, c % 256, c / 256);
+        key[c / 256] = right;
+    }
+
+    for (int round = 0; round < 5000; round++) {
+        for (int i = 0; i < 22; i++)
+            key[i] = base64[random32() % 64];
+        reference_accept(expected, key);
+        uint8_t *src = place(from, 64 + round % 2, 24), *dst = place(to, 64 + round % 2, 28);
+        memcpy(src, key, 24);
+        if (!function((char *)dst, (const char *)src) || memcmp(dst, expected, 28))
+            fail("accept %s: %.24s gives %.28s", name, key, dst);
+    }
+}
+
+static void test_accept(void) {
+    test_accept_with(framewire_accept_plain, "plain");
+#ifdef FRAMEWIRE_X86
+    if (framewire_cpu() & FRAMEWIRE_CPU_SHA)
+        test_accept_with(framewire_accept_shani, "shani");
+#endif
 }
 
 /* ---- */
