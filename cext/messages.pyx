@@ -125,8 +125,8 @@ cdef class PartialMessage:
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t first = clipped(start, NULL)
-        cdef Py_ssize_t last = clipped(stop, NULL)
+        cdef Py_ssize_t first = clipped(start)
+        cdef Py_ssize_t last = clipped(stop)
         octets = data if type(data) is bytes else memoryview(data).cast("B")
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
@@ -344,7 +344,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
     """
     cdef Py_buffer view
-    cdef Py_ssize_t first = clipped(start, NULL)
+    cdef Py_ssize_t first = clipped(start)
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:

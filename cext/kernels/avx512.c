@@ -119,7 +119,16 @@ AVX512 FRAMEWIRE_INLINE int is_ascii(__m512i v) {
     return _mm512_movepi8_mask(v) == 0;
 }
 
+/* Up to 128 bytes in two looks. */
+AVX512 FRAMEWIRE_INLINE int is_short_ascii(const uint8_t *src, size_t size) {
+    if (size <= 64)
+        return is_ascii(_mm512_maskz_loadu_epi8(first_lanes(size), src));
+    return size <= 128 && is_ascii(_mm512_or_si512(load(src), load(src + size - 64)));
+}
+
 AVX512 static size_t framewire_utf8_prefix_avx512(const uint8_t *src, size_t size) {
+    if (is_short_ascii(src, size))
+        return size;
     __m512i last = _mm512_setzero_si512();
     size_t i = 0;
     for (; size - i >= 64; i += 64) {
