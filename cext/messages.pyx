@@ -82,7 +82,8 @@ cdef class PartialMessage:
     cdef uint32_t key
     cdef framewire_utf8_state utf8
     # The result in the making: a str of ASCII characters if it is to be a str, until a byte says otherwise; else a
-    # bytes. Its room is `room`, of which `size` bytes are payload; `high` is the OR of them.
+    # bytes. Its room is `room`, of which `size` bytes are payload; `high` tells by the bit HIGH if
+    # any of them is not ASCII.
     cdef PyObject *buffer
     cdef Py_ssize_t room
     cdef bint is_str

@@ -79,16 +79,16 @@ static void check_mask(const framewire_kernels *t, size_t size, size_t i, const 
             fail("%s mask: size %zu place %zu wrote outside", t->name, size, i);
 
     memset(dst, 0xAA, size);
-    if (t->mask_or(dst, src, size, key) != any || memcmp(dst, masked, size))
+    if ((t->mask_or(dst, src, size, key) ^ any) & 0x80 || memcmp(dst, masked, size))
         fail("%s mask_or: size %zu place %zu", t->name, size, i);
-    if (t->or_all(dst, size) != any)
+    if ((t->or_all(dst, size) ^ any) & 0x80)
         fail("%s or_all: size %zu place %zu", t->name, size, i);
 
     t->mask(src, src, size, key);
     if (memcmp(src, masked, size))
         fail("%s mask in place: size %zu place %zu", t->name, size, i);
     memcpy(src, plain, size);
-    if (t->mask_or(src, src, size, key) != any || memcmp(src, masked, size))
+    if ((t->mask_or(src, src, size, key) ^ any) & 0x80 || memcmp(src, masked, size))
         fail("%s mask_or in place: size %zu place %zu", t->name, size, i);
 }
 
@@ -108,18 +108,25 @@ static void test_mask(void) {
     }
 }
 
-/* One byte sets the sign bit, at every index: the OR must see it. */
+static int is_seen(const framewire_kernels *t, uint8_t *dst, const uint8_t *src, size_t size) {
+    uint8_t any = t->or_all(src, size) & 0x80;
+    if ((t->mask_or(dst, src, size, 0) & 0x80) != any)
+        fail("%s mask_or and or_all differ: size %zu", t->name, size);
+    return any != 0;
+}
+
+/* One byte sets bit 7, at every index, and all other bytes set all other bits. */
 static void test_or(void) {
-    static const uint32_t no_key = 0;
     for (size_t size = 1; size <= LONGEST; size += 1 + size / 100) {
         uint8_t *src = place(from, 64, size), *dst = place(to, 64, size);
-        memset(src, 0x11, size);
+        memset(src, 0x7F, size);
+        FOR_EACH_TABLE(t) if (is_seen(*t, dst, src, size))
+            fail("%s OR: size %zu", (*t)->name, size);
         for (size_t i = 0; i < size; i++) {
-            src[i] = 0x82;
-            uint8_t any = size == 1 ? 0x82 : 0x93;
-            FOR_EACH_TABLE(t) if ((*t)->or_all(src, size) != any || (*t)->mask_or(dst, src, size, no_key) != any)
+            src[i] = 0x80;
+            FOR_EACH_TABLE(t) if (!is_seen(*t, dst, src, size))
                 fail("%s OR: size %zu index %zu", (*t)->name, size, i);
-            src[i] = 0x11;
+            src[i] = 0x7F;
         }
     }
 }
