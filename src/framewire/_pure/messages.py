@@ -99,14 +99,14 @@ class PartialMessage:
         kept = self.size
         if self._validated and self.need:
             kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
-        payload = bytes(self._buffer[:kept])
+        payload = self._buffer[:kept]
         del self._buffer[:kept]
         self.size -= kept
         return self._event(payload)
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        event = self._event(bytes(self._buffer))
+        event = self._event(self._buffer)
         self.clear()
         return event
 
@@ -117,10 +117,10 @@ class PartialMessage:
         self.in_frame = self._validated = False
         self._utf8.reset()
 
-    def _event(self, payload: bytes) -> Any:
+    def _event(self, payload: bytearray) -> Any:
         if not self._validated:
-            return payload
-        return payload.decode() if self.wrap is None else self.wrap(payload)
+            return bytes(payload)
+        return payload.decode() if self.wrap is None else self.wrap(bytes(payload))
 
 
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
