@@ -438,8 +438,7 @@ class Connection:
         with self._changed:
             self._note(events)
             if replies := stream.pending():
-                self._outbox.append(replies)
-                self._replies += len(replies)
+                self._reply(replies)
             if self._messages or stream.state is not State.OPEN:
                 self._changed.notify_all()
         for event in events:
@@ -448,6 +447,11 @@ class Connection:
             elif isinstance(event, Pong):
                 self.pong_received(event.payload)
         self._flush(wait=False)
+
+    def _reply(self, frames: bytes) -> None:
+        """Has the reader write what nobody waits for. Called with `_changed` held."""
+        self._outbox.append(frames)
+        self._replies += len(frames)
 
     def _note(self, events: list[Event]) -> None:
         stream = self._stream

@@ -85,18 +85,22 @@ class ServerConnection(Connection):
 
         Raises HandshakeError to refuse; for subclasses.
         """
-        while self.request is None:
-            if not (data := self._transport.recv(_HEAD_READ)):
-                raise ConnectionResetError("the client left before a whole request")
-            self.request = handshake.receive(data)
+        request = self._receive_request(handshake)
         if self.server.process_request is not None:
-            response = self.server.process_request(self, self.request)
+            response = self.server.process_request(self, request)
             if response is not None:
                 return response
         offer = handshake.check(origins=self.server.origins)
         self.subprotocol = choose_subprotocol(offer.subprotocols, self.server.subprotocols)
         self._accept(handshake, ())
         return None
+
+    def _receive_request(self, handshake: ServerHandshake) -> Request:
+        while self.request is None:
+            if not (data := self._transport.recv(_HEAD_READ)):
+                raise ConnectionResetError("the client left before a whole request")
+            self.request = handshake.receive(data)
+        return self.request
 
     def _accept(self, handshake: ServerHandshake, headers: Sequence[tuple[str, str]]) -> None:
         answer = handshake.accept(subprotocol=self.subprotocol, headers=headers)
@@ -131,6 +135,7 @@ class ServerConnection(Connection):
 
 
 Handler: TypeAlias = Callable[[Any], None]
+CreateConnection: TypeAlias = "Callable[[Transport, Options, Server], ServerConnection]"
 ProcessRequest: TypeAlias = Callable[[Any, Request], "Response | None"]
 
 
@@ -146,7 +151,7 @@ class Server:
         process_request: ProcessRequest | None,
         origins: Sequence[Origin] | None,
         subprotocols: Sequence[str],
-        create_connection: type[ServerConnection],
+        create_connection: CreateConnection,
     ) -> None:
         self.socket = sock
         self.handler = handler
@@ -267,7 +272,7 @@ def serve(
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
     backlog: int | None = None,
-    create_connection: type[ServerConnection] = ServerConnection,
+    create_connection: CreateConnection = ServerConnection,
 ) -> Server:
     """Listen on `host` (None: all addresses) and `port` (0: a free one), or on `sock`; call `serve_forever` then.
 
