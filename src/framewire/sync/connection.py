@@ -306,14 +306,16 @@ class Connection:
 
         Without it the time is limited: the reader must not wait for a peer that only writes.
         """
+        waited_for = wait
         while (self._outbox or self._at_end()) and self._writing.acquire(blocking=wait):
             try:
                 while data := self._empty_outbox():
                     self._transport.sendall(data, None if wait else self._options.close_timeout)
+                    waited_for = False  # the rest is not the caller's
                 if self._at_end():
                     self._end_output()
             except OSError:
-                self._break(wait)
+                self._break(waited_for)
                 return
             finally:
                 self._writing.release()
