@@ -452,8 +452,7 @@ def test_a_violation_closes_and_says_why():
 
 def test_the_close_is_not_lost_while_the_client_goes_on_sending():
     with serving(lambda ws: ws.close(4002, "enough")) as (_, port, _), Raw(port) as raw:
-        for _ in range(50):
-            raw.write(raw.stream.send(bytes(10_000)))
+        raw.write(50 * framewire.Stream(framewire.CLIENT).send(bytes(10_000)))
         assert raw.read_event() == framewire.Close(4002, "enough")
         raw.write(raw.stream.pending())
         assert raw.socket.recv(100) == b""
