@@ -720,9 +720,9 @@ def test_the_command(tmp_path):
     with subprocess.Popen(
         [*command, "--thread-monitor-interval-in-sec", "1"], stdout=subprocess.PIPE, text=True, env=os.environ
     ) as process:
-        lines = [process.stdout.readline() for _ in range(12)]
+        lines = [process.stdout.readline() for _ in range(1 + len(list(EXAMPLES.glob("*_wsh.py"))))]
         uri = re.search(r"ws://\S+/echo$", "".join(lines), re.MULTILINE)[0]
-        assert len([line for line in lines if line.startswith("Handler: ")]) == 11
+        assert all(line.startswith("Handler: ") for line in lines[1:])
         with connect(uri) as ws:
             ws.send("served")
             assert ws.recv(10) == "served"
