@@ -61,8 +61,12 @@ cdef class PartialMessage:
     `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells whether one of its
     frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
+
+    `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
     """
 
+    cdef public uint64_t offset
+    cdef public bint paused
     cdef readonly bint masked
     cdef readonly uint64_t limit
     cdef readonly object wrap
@@ -170,6 +174,17 @@ cdef class PartialMessage:
             done += <Py_ssize_t> piece
         return done
 
+    cdef void give_back(self) noexcept:
+        """Undoes the taking of the last byte, which ended a frame inside a code point: not for the fast lane to judge."""
+        self.size -= 1
+        self.remaining = 1
+        self.key = framewire_advance_key(self.key, 3)
+        cdef Py_ssize_t lead = self.size
+        while self.data()[lead] < 0xC0:
+            lead -= 1
+        self.utf8.need = 0
+        framewire_utf8_feed(kernels, &self.utf8, self.data() + lead, <size_t> (self.size - lead))
+
     cdef uint8_t *data(self) noexcept:
         return framewire_str_data(self.buffer) if self.is_str else framewire_bytes_data(self.buffer)
 
@@ -221,10 +236,15 @@ cdef class PartialMessage:
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
         event = self.take()
-        self.opcode = 0
+        self.clear()
+        return event
+
+    def clear(self) -> None:
+        """Closes the message and drops what is held of it."""
+        Py_CLEAR(self.buffer)
+        self.opcode = self.size = self.room = self.high = self.remaining = 0
         self.in_frame = self.validated = False
         self.utf8.need = 0
-        return event
 
     cdef object take(self):
         """Turns what is held into what the user gets, and holds nothing any more."""
@@ -315,31 +335,41 @@ cdef PyObject *make_wrapped(
     return <PyObject *> event
 
 
-def take_messages(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
-    """Takes from data[start:stop] all whole, plain data messages and the beginning of the next one.
+def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
+    """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
     Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
-    finished `str` and `bytes` to `events` and returns the index of the first byte that it did not take.
+    finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
+    data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
     """
     cdef Py_buffer view
     cdef Py_ssize_t first = start
-    cdef Py_ssize_t last = stop
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:
-        check_range(first, last, PyBytes_GET_SIZE(data))
-        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), first, last, <list> events)
-    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-    try:
-        check_range(first, last, view.len)
-        return take(<PartialMessage> partial, <const uint8_t *> view.buf, first, last, <list> events)
-    finally:
-        PyBuffer_Release(&view)
+        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), first,
+                    PyBytes_GET_SIZE(data), <list> events)
+    with memoryview(data) as whole, whole.cast("B") as octets:
+        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
+        try:
+            return take(<PartialMessage> partial, <const uint8_t *> view.buf, first, view.len, <list> events)
+        finally:
+            PyBuffer_Release(&view)
 
 
 cdef Py_ssize_t take(
     PartialMessage partial, const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, list events
 ) except -1:
+    check_range(start, stop, stop)
+    cdef Py_ssize_t taken = 0
+    if not partial.paused:
+        taken = take_some(partial, data + start, stop - start, events)
+        partial.offset += <uint64_t> taken
+    return stop - start - taken
+
+
+cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_t stop, list events) except -1:
+    cdef Py_ssize_t start = 0
     cdef framewire_header header
     cdef PyObject *message
     cdef Py_ssize_t end
@@ -349,8 +379,11 @@ cdef Py_ssize_t take(
         if not partial.plain:
             return start
         start += partial.move(data + start, stop - start)
-        if partial.remaining or partial.utf8.need:
+        if partial.remaining:
             return start
+        if partial.utf8.need:
+            partial.give_back()
+            return start - 1
         events.append(partial.finish())
     elif partial.opcode:
         return start

@@ -6,7 +6,9 @@
    before it do, and plain needs nothing. */
 static const framewire_kernels *const row[] = {
 #ifdef FRAMEWIRE_X86
+    &framewire_avx512,
     &framewire_avx2,
+    &framewire_sse2,
 #endif
 #ifdef FRAMEWIRE_ARM64
     &framewire_neon,
@@ -17,7 +19,7 @@ static const framewire_kernels *const row[] = {
 static size_t count_missing(void) {
 #ifdef FRAMEWIRE_X86
     unsigned cpu = framewire_cpu();
-    return !(cpu & FRAMEWIRE_CPU_AVX2);
+    return (size_t)!(cpu & FRAMEWIRE_CPU_AVX512) + !(cpu & FRAMEWIRE_CPU_AVX2) + !(cpu & FRAMEWIRE_CPU_SSE2);
 #else
     return 0;
 #endif

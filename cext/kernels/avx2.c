@@ -156,6 +156,14 @@ AVX2 FRAMEWIRE_INLINE uint32_t find_leads(__m256i v) {
     return (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(v, _mm256_set1_epi8((char)0xBF)));
 }
 
+AVX2 FRAMEWIRE_INLINE uint8_t find_largest(__m256i v) {
+    __m128i half = _mm_max_epu8(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    /* The one horizontal search that there is looks for the smallest word: ask it for the complement. */
+    const __m128i low_byte = _mm_set1_epi16(0xFF);
+    half = _mm_max_epu8(half, _mm_srli_epi16(half, 8));
+    return (uint8_t)~_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_andnot_si128(half, low_byte)));
+}
+
 AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, uint8_t *largest) {
     if (size < 32)
         return framewire_utf8_count_plain(src, size, largest);
@@ -167,28 +175,35 @@ AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, ui
         count += (size_t)_mm_popcnt_u32(find_leads(v));
         top = _mm256_max_epu8(top, v);
     }
-    __m128i half = _mm_max_epu8(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 8));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 4));
-    half = _mm_max_epu8(half, _mm_srli_si128(half, 2));
-    *largest = (uint8_t)_mm_cvtsi128_si32(_mm_max_epu8(half, _mm_srli_si128(half, 1)));
+    *largest = find_largest(top);
     return count;
 }
 
-/* The transcoders take the code points that start in 8 bytes, and look at 16 to see all of each. They store 8 units,
-   however few of them count, while as much is still to come; the rest is for the plain version. */
-typedef struct {
-    __m128i bytes, places;
-    unsigned count;
-} window;
+/* The transcoders take the code points that start in windows of 8 bytes, and look at 16 to see all of each. They store
+   8 units for a window, however few of them count, while as much is still to come; the rest is for the plain version. */
 
-AVX2 FRAMEWIRE_INLINE window look(const uint8_t *src) {
-    window w;
-    w.bytes = load_half(src);
-    unsigned leads = (unsigned)_mm_movemask_epi8(_mm_cmpgt_epi8(w.bytes, _mm_set1_epi8((char)0xBF)));
-    uint64_t places = framewire_places(leads & 0xFF, &w.count);
-    w.places = _mm_loadl_epi64((const __m128i *)(const void *)&places);
-    return w;
+AVX2 FRAMEWIRE_INLINE int is_ascii(__m256i v) {
+    return _mm256_movemask_epi8(v) == 0;
+}
+
+/* The places of the leads in 8 bytes. */
+AVX2 FRAMEWIRE_INLINE __m128i locate(uint32_t leads, unsigned *count) {
+    uint64_t places = framewire_places(leads & 0xFF, count);
+    return _mm_loadl_epi64((const __m128i *)(const void *)&places);
+}
+
+/* The same for 12 bytes, as far as 8 places allow: for only the first 8 of them if more than 4 lead there. */
+AVX2 FRAMEWIRE_INLINE __m128i locate12(uint32_t leads, unsigned *count, unsigned *taken) {
+    uint64_t places = framewire_places(leads & 0xFF, count);
+    *taken = 8;
+    if (*count <= 4) {
+        unsigned more;
+        places &= ((uint64_t)1 << (8 * *count)) - 1;
+        places |= (framewire_places(leads >> 8 & 0xF, &more) + 0x08080808u) << (8 * *count);
+        *count += more;
+        *taken = 12;
+    }
+    return _mm_loadl_epi64((const __m128i *)(const void *)&places);
 }
 
 FRAMEWIRE_INLINE const uint8_t *next_code_point(const uint8_t *src, const uint8_t *end) {
@@ -197,60 +212,65 @@ FRAMEWIRE_INLINE const uint8_t *next_code_point(const uint8_t *src, const uint8_
     return src;
 }
 
-AVX2 FRAMEWIRE_INLINE int is_ascii(__m256i v) {
-    return _mm256_movemask_epi8(v) == 0;
-}
-
 AVX2 static void framewire_utf8_to_latin1_avx2(uint8_t *dst, const uint8_t *src, size_t size) {
     const uint8_t *end = src + size;
     while (end - src >= 32) {
-        if (is_ascii(load(src))) {
-            store(dst, load(src));
+        __m256i v = load(src);
+        if (is_ascii(v)) {
+            store(dst, v);
             src += 32, dst += 32;
             continue;
         }
-        window w = look(src);
-        __m128i first = _mm_shuffle_epi8(w.bytes, w.places);
-        __m128i second = _mm_shuffle_epi8(w.bytes, _mm_add_epi8(w.places, _mm_set1_epi8(1)));
+        unsigned count;
+        __m128i bytes = _mm256_castsi256_si128(v), places = locate(find_leads(v), &count);
+        __m128i first = _mm_shuffle_epi8(bytes, places);
+        __m128i second = _mm_shuffle_epi8(bytes, _mm_add_epi8(places, _mm_set1_epi8(1)));
         /* C2 says that the second byte is the character, C3 that it is 40 more; ASCII has no sign bit to choose it. */
         __m128i more = _mm_and_si128(_mm_slli_epi16(first, 6), _mm_set1_epi8(0x40));
         _mm_storel_epi64((__m128i *)(void *)dst, _mm_blendv_epi8(first, _mm_or_si128(second, more), first));
-        src += 8, dst += w.count;
+        src += 8, dst += count;
     }
     src = next_code_point(src, end);
     framewire_utf8_to_latin1_plain(dst, src, (size_t)(end - src));
 }
 
+/* Two windows at a time, one in each half of the vectors. */
 AVX2 static void framewire_utf8_to_ucs2_avx2(uint16_t *dst, const uint8_t *src, size_t size) {
-    const __m128i one = _mm_set1_epi16(1), low6 = _mm_set1_epi16(0x3F);
+    const __m256i low6 = _mm256_set1_epi16(0x3F);
     const uint8_t *end = src + size;
-    while (end - src >= 32) {
-        if (is_ascii(load(src))) {
+    while (end - src >= 48) {
+        __m256i v = load(src);
+        if (is_ascii(v)) {
             store(dst, _mm256_cvtepu8_epi16(load_half(src)));
             store(dst + 16, _mm256_cvtepu8_epi16(load_half(src + 16)));
             src += 32, dst += 32;
             continue;
         }
-        window w = look(src);
-        __m128i places = _mm_or_si128(_mm_cvtepu8_epi16(w.places), _mm_set1_epi16((short)0x8000)); /* 80 gives 0 */
-        __m128i first = _mm_shuffle_epi8(w.bytes, places);
-        __m128i second = _mm_shuffle_epi8(w.bytes, _mm_add_epi16(places, one));
-        __m128i third = _mm_shuffle_epi8(w.bytes, _mm_add_epi16(places, _mm_add_epi16(one, one)));
-        __m128i two = _mm_or_si128(_mm_and_si128(_mm_slli_epi16(first, 6), _mm_set1_epi16(0x7C0)),
-                                   _mm_and_si128(second, low6));
-        __m128i three = _mm_or_si128(_mm_slli_epi16(two, 6), _mm_and_si128(third, low6));
-        __m128i units = _mm_blendv_epi8(first, two, _mm_cmpgt_epi16(first, _mm_set1_epi16(0xBF)));
-        store_half(dst, _mm_blendv_epi8(units, three, _mm_cmpgt_epi16(first, _mm_set1_epi16(0xDF))));
-        src += 8, dst += w.count;
+        unsigned low_count, high_count, leads = find_leads(v);
+        __m128i low_places = locate(leads, &low_count), high_places = locate(leads >> 8, &high_count);
+        __m256i places = _mm256_cvtepu8_epi16(_mm_unpacklo_epi64(low_places, high_places));
+        __m256i bytes = _mm256_permute4x64_epi64(v, 0x94); /* 0 to 15, 8 to 23 */
+        __m256i first = _mm256_shuffle_epi8(bytes, _mm256_or_si256(places, _mm256_set1_epi16((short)0x8000)));
+        __m256i second = _mm256_shuffle_epi8(bytes, _mm256_add_epi16(places, _mm256_set1_epi16((short)0x8001)));
+        __m256i third = _mm256_shuffle_epi8(bytes, _mm256_add_epi16(places, _mm256_set1_epi16((short)0x8002)));
+        __m256i two = _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(first, 6), _mm256_set1_epi16(0x7C0)),
+                                      _mm256_and_si256(second, low6));
+        __m256i three = _mm256_or_si256(_mm256_slli_epi16(two, 6), _mm256_and_si256(third, low6));
+        __m256i units = _mm256_blendv_epi8(first, two, _mm256_cmpgt_epi16(first, _mm256_set1_epi16(0xBF)));
+        units = _mm256_blendv_epi8(units, three, _mm256_cmpgt_epi16(first, _mm256_set1_epi16(0xDF)));
+        store_half(dst, _mm256_castsi256_si128(units));
+        store_half(dst + low_count, _mm256_extracti128_si256(units, 1));
+        src += 16, dst += low_count + high_count;
     }
     src = next_code_point(src, end);
     framewire_utf8_to_ucs2_plain(dst, src, (size_t)(end - src));
 }
 
+/* Where code points are wide, 12 bytes at a time. */
 AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, size_t size) {
-    /* Bytes of a lane, the last first: the lead byte lands in bits 24 to 31. */
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6,
                                             6, 6, 7, 7, 7, 7);
+    /* Bytes of a lane, the last first: the lead byte lands in bits 24 to 31. */
     const __m256i fourth_to_first = _mm256_set1_epi32(0x00010203);
     const __m256i low6 = _mm256_set1_epi32(0x003F3F3F);
     /* By the high nibble of the lead byte: the bits of it that count, and how far four bytes are too many. */
@@ -259,24 +279,25 @@ AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, 
     const __m256i excess = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0));
     const uint8_t *end = src + size;
-    while (end - src >= 32) {
-        if (is_ascii(load(src))) {
+    while (end - src >= 48) {
+        __m256i v = load(src);
+        if (is_ascii(v)) {
             for (int i = 0; i < 32; i += 8)
                 store(dst + i, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(src + i))));
             src += 32, dst += 32;
             continue;
         }
-        window w = look(src);
-        __m256i places = _mm256_shuffle_epi8(_mm256_broadcastq_epi64(w.places), spread);
-        __m256i lanes = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(w.bytes),
-                                            _mm256_add_epi8(places, fourth_to_first));
+        unsigned count, taken;
+        __m128i places128 = locate12(find_leads(v), &count, &taken);
+        __m256i places = _mm256_shuffle_epi8(_mm256_broadcastq_epi64(places128), spread);
+        __m256i lanes = _mm256_shuffle_epi8(_mm256_permute4x64_epi64(v, 0x44), _mm256_add_epi8(places, fourth_to_first));
         __m256i nibble = _mm256_srli_epi32(lanes, 28);
         __m256i bits = _mm256_or_si256(low6, _mm256_slli_epi32(_mm256_shuffle_epi8(lead_bits, nibble), 24));
         __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(lanes, bits), _mm256_set1_epi16(0x4001));
         __m256i all = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x10000001));
-        store(dst, _mm256_srlv_epi32(all, _mm256_and_si256(_mm256_shuffle_epi8(excess, nibble),
-                                                           _mm256_set1_epi32(0xFF))));
-        src += 8, dst += w.count;
+        __m256i shift = _mm256_and_si256(_mm256_shuffle_epi8(excess, nibble), _mm256_set1_epi32(0xFF));
+        store(dst, _mm256_srlv_epi32(all, shift));
+        src += taken, dst += count;
     }
     src = next_code_point(src, end);
     framewire_utf8_to_ucs4_plain(dst, src, (size_t)(end - src));

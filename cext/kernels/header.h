@@ -64,6 +64,7 @@ static inline int framewire_read_plain(framewire_header *header, const uint8_t *
     header->first = src[0];
     header->length = length;
     header->size = size;
+    header->key = 0;
     if (masked)
         memcpy(&header->key, src + 2, 4);
     return 1;

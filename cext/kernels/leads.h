@@ -1,4 +1,4 @@
-/* Where the code points start: from one bit for each of 8 bytes to the places of the set ones, for a byte shuffle.
+/* Where the code points start: from one bit for each byte to the places of the set ones, for a byte shuffle.
 
    Two small tables of 4 bits do what otherwise takes 2 KiB for 8. */
 #ifndef FRAMEWIRE_LEADS_H

@@ -92,17 +92,23 @@ FRAMEWIRE_INLINE size_t code_point_size(const uint8_t *src, size_t left) {
     return (size_t)need + 1;
 }
 
+FRAMEWIRE_INLINE int is_ascii(const uint8_t *src) {
+    return ((load64(src) | load64(src + 8)) & HIGH_BITS) == 0;
+}
+
 size_t framewire_utf8_prefix_plain(const uint8_t *src, size_t size) {
     size_t i = 0;
     while (i < size) {
-        if (src[i] < 0x80 && size - i >= 8 && !(load64(src + i) & HIGH_BITS)) {
-            i += 8;
-            continue;
+        while (size - i >= 16 && is_ascii(src + i))
+            i += 16;
+        while (i < size && src[i] < 0x80)
+            i++;
+        while (i < size && src[i] >= 0x80) {
+            size_t step = code_point_size(src + i, size - i);
+            if (step == 0)
+                return i;
+            i += step;
         }
-        size_t step = code_point_size(src + i, size - i);
-        if (step == 0)
-            break;
-        i += step;
     }
     return i;
 }
@@ -141,10 +147,12 @@ FRAMEWIRE_INLINE uint32_t read_code_point(const uint8_t **src) {
     void function(unit *dst, const uint8_t *src, size_t size) {                                                       \
         const uint8_t *end = src + size;                                                                              \
         while (src < end) {                                                                                           \
-            if (*src < 0x80 && end - src >= 8 && !(load64(src) & HIGH_BITS))                                          \
-                for (int i = 0; i < 8; i++)                                                                           \
-                    *dst++ = *src++;                                                                                  \
-            else                                                                                                      \
+            for (; end - src >= 16 && is_ascii(src); dst += 16, src += 16)                                            \
+                for (int i = 0; i < 16; i++)                                                                          \
+                    dst[i] = src[i];                                                                                  \
+            while (src < end && *src < 0x80)                                                                          \
+                *dst++ = *src++;                                                                                      \
+            while (src < end && *src >= 0x80)                                                                         \
                 *dst++ = (unit)read_code_point(&src);                                                                 \
         }                                                                                                             \
     }

@@ -29,9 +29,9 @@ extern const framewire_kernels framewire_neon;
 FRAMEWIRE_INLINE uint32_t framewire_rotate_key(uint32_t key, size_t offset) {
     unsigned bits = 8 * (unsigned)(offset % 4);
 #ifdef FRAMEWIRE_BIG_ENDIAN
-    return key << bits | key >> (-bits & 31);
+    return key << bits | key >> ((32 - bits) & 31);
 #else
-    return key >> bits | key << (-bits & 31);
+    return key >> bits | key << ((32 - bits) & 31);
 #endif
 }
 

@@ -59,6 +59,12 @@ class Assembly:
         self._key = b""  # its masking key
         self._between = _BETWEEN_MESSAGES.union(rsv | first for rsv in self._unpackers for first in _BEGINNINGS)
 
+    def clear(self) -> None:
+        """Lets go of all that was held of a message that will not end."""
+        self.partial.clear()
+        self._unpackers.clear()
+        self._unpacker = None
+
     def take_frame(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
         """Takes one frame, or what is there of a data frame, from data[start:stop]; returns the index behind it.
 
@@ -214,7 +220,7 @@ class Assembly:
 def _read_close(payload: bytes, offset: int) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
     if not payload:
-        return Close(CloseCode.NO_STATUS_RCVD, "")
+        return Close(int(CloseCode.NO_STATUS_RCVD), "")
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)

@@ -6,15 +6,19 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "CloseCodeError",
     "FragmentError",
     "FramewireError",
+    "HandshakeError",
     "LocalError",
     "MaskSourceError",
     "PayloadTooBigError",
     "StateError",
     "TextError",
+    "UriError",
     "Violation",
 ]
 
@@ -51,6 +55,27 @@ class MaskSourceError(LocalError):
     """The caller's `mask_source` did not return 4 bytes."""
 
 
+class UriError(LocalError, ValueError):
+    """The text is not a ws or wss URI (3), or holds what may not stand in a request."""
+
+
+class HandshakeError(FramewireError):
+    """The server cannot accept the client's request (4.2).
+
+    Answer with `status`, `headers` (pairs of name and value) and `reason` as the body, then close the
+    connection.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return f"{self.reason} (HTTP {self.status})"
+
+
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
     """The peer broke a rule. Internal: `Stream` turns it into a `Failure` event.
 
@@ -59,6 +84,6 @@ class Violation(Exception):  # noqa: N818 - never raised to the caller: the stre
 
     def __init__(self, code: int, reason: str, offset: int) -> None:
         super().__init__(code, reason, offset)
-        self.code = code
+        self.code = int(code)  # a plain number, also from CloseCode
         self.reason = reason
         self.offset = offset

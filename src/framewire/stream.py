@@ -51,7 +51,7 @@ class Stream:
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_mask_source", "_offset", "_outgoing", "_partial", "_pending", "_role", "_state", "_stepping",
+        "_head", "_mask_source", "_outgoing", "_partial", "_pending", "_role", "_state", "_stepping",
         "_tail",
     )  # fmt: skip
 
@@ -86,7 +86,6 @@ class Stream:
         self._deaf = False  # after the peer's close, a failure or the end of file
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
-        self._offset = 0  # bytes of the stream before _head
         self._buffer: memoryview | None = None
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._tail = b""  # its unfinished code point
@@ -110,7 +109,7 @@ class Stream:
         """The peer's close code: 1005 if its close frame was empty, 1006 if the connection ended without one."""
         if self._close is not None:
             return self._close.code
-        return CloseCode.ABNORMAL_CLOSURE if self._state is State.CLOSED else None
+        return int(CloseCode.ABNORMAL_CLOSURE) if self._state is State.CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
@@ -132,52 +131,45 @@ class Stream:
         Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a
         `Failure` every further byte is ignored. Write `pending()` before anything else.
         """
-        if type(data) is not bytes:
-            with memoryview(data) as view:
-                if not view.c_contiguous:
-                    return self.receive(view.tobytes())
-                with view.cast("B") as contiguous:
-                    return self._receive(contiguous)
-        return self._receive(data)
-
-    def _receive(self, data: bytes | memoryview) -> list[Event]:
         events: list[Event] = []
-        if self._deaf:
-            return events
-        if self._head:
-            data = b"".join((self._head, data))
-            self._head = b""
-        size = len(data)
-        position = take_messages(self._partial, data, 0, size, events)
-        if position != size:
-            self._take_frames(data, position, size, events)
-        self._offset += size
+        if untaken := take_messages(self._partial, data, 0, events):
+            self._take_frames(data, untaken, events)
         return events
 
     def _take_frames(
-        self, data: bytes | memoryview, position: int, size: int, events: list[Event], most: int = -1
+        self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
     ) -> int:
-        """Drives the general lane over data[position:size], at most to the event number `most`.
+        """Drives the general lane over the last `untaken` bytes of `data`, at most to the event number `most`.
 
-        Returns the index behind what it took. What is left is in `_head`, unless the stream has ended.
+        Returns how many bytes are left then. What is too little to be taken waits in `_head` for more.
         """
+        if self._deaf:
+            return 0
+        if type(data) is not bytes:
+            with memoryview(data) as whole, whole.cast("B") as octets:
+                data = bytes(octets[-untaken:])
+        position = len(data) - untaken
         take_frame, partial = self._assembly.take_frame, self._partial
+        if self._head:
+            data, self._head, partial.paused = self._head + data, b"", False
+        base, size = partial.offset - position, len(data)
         try:
             while position < size and len(events) != most:
                 start, count = position, len(events)
                 position = take_frame(data, start, size, events)
                 if position == start:
-                    self._head = bytes(data[start:size])
-                    self._offset -= size - start
-                    return size
-                if len(events) > count and not self._answer(events[-1]):
-                    return position
-                if most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
-                    position = take_messages(partial, data, position, size, events)
+                    self._head, partial.paused = data[start:], True
+                    size = start
+                elif len(events) > count and not self._answer(events[-1]):
+                    break
+                elif most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
+                    partial.offset = base + position
+                    position = size - take_messages(partial, data, position, events)
         except Violation as violation:
-            self._end(events, violation.code, violation.reason, self._offset + violation.offset)
-            return violation.offset
-        return position
+            position = violation.offset
+            self._end(events, violation.code, violation.reason, base + position)
+        partial.offset = base + position
+        return size - position
 
     def _answer(self, event: Event) -> bool:
         """Queues what a control frame obliges to; False if it ends the stream."""
@@ -186,7 +178,7 @@ class Stream:
                 self._pending.append(self._control(Opcode.PONG, event.payload))
         elif type(event) is Close:
             self._close = event
-            self._deaf = True
+            self._stop_receiving()
             if self._auto_close and not self._close_sent:
                 # 5.5.1: the answer typically echoes the code.
                 self._pending.append(self._close_frame(None if event.code == CloseCode.NO_STATUS_RCVD else event.code))
@@ -205,15 +197,9 @@ class Stream:
         """
         with memoryview(data) as view:
             chunk = view.tobytes()
-        if self._deaf:
-            return None, len(chunk)
-        held = len(self._head)
-        joined = self._head + chunk
-        self._head = b""
         events: list[Event] = []
-        position = self._take_frames(joined, 0, len(joined), events, most=1)
-        self._offset += position
-        return (events[0] if events else None), max(position - held, 0)
+        left = self._take_frames(chunk, len(chunk), events, most=1)
+        return (events[0] if events else None), max(len(chunk) - left, 0)
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
@@ -221,7 +207,7 @@ class Stream:
         if self._close is not None:
             self._drop()
         elif self._state is not State.CLOSED:
-            offset = self._offset + len(self._head)
+            offset = self._partial.offset + len(self._head)
             self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
         return events
 
@@ -239,11 +225,11 @@ class Stream:
         if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
             raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
         with self._buffer[:nbytes] as view:
-            return self._receive(view)
+            return self.receive(view)
 
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
-        events.append(Failure(code, reason, offset))
+        events.append(Failure(int(code), reason, offset))
         if self._auto_close and not self._close_sent and may_be_sent(code):
             self._pending.append(self._close_frame(code))
         self._drop()
@@ -252,12 +238,16 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
-            self._deaf = True
-            self._head = b""
-            del self._assembly, self._partial
+            self._stop_receiving()
             for codec in self._codecs:
                 codec.close()
             self._codecs = []
+
+    def _stop_receiving(self) -> None:
+        """Ignores what still comes in, and holds nothing of it."""
+        self._deaf = self._partial.paused = True
+        self._head = b""
+        self._assembly.clear()
 
     # Sending
 

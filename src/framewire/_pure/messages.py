@@ -23,11 +23,13 @@ class PartialMessage:
     `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells whether one of its
     frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
+
+    `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "opcode",
-        "remaining", "size", "wrap",
+        "_buffer", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
+        "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -35,8 +37,8 @@ class PartialMessage:
         self.limit = limit
         self.wrap = wrap
         self._utf8 = Utf8Validator()
-        self.opcode = self.size = self.remaining = 0
-        self.in_frame = self.final = self._plain = self._validated = False
+        self.offset = self.opcode = self.size = self.remaining = 0
+        self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._buffer = bytearray()
         self._key = b""
 
@@ -75,6 +77,18 @@ class PartialMessage:
         self.remaining -= size
         return start + size
 
+    def _give_back(self) -> None:
+        """Undoes the taking of the last byte, which ended a frame inside a code point: not for the fast lane to judge."""
+        self.size -= 1
+        self.remaining = 1
+        self._key = self._key[3:] + self._key[:3]
+        lead = self.size
+        while self._buffer[lead] < 0xC0:
+            lead -= 1
+        self._utf8.reset()
+        self._utf8.feed(self._buffer, lead, self.size)
+        del self._buffer[self.size :]
+
     def end_frame(self) -> None:
         """Ends a frame that does not end its message."""
         self.in_frame = False
@@ -91,13 +105,16 @@ class PartialMessage:
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        payload = bytes(self._buffer)
+        event = self._event(bytes(self._buffer))
+        self.clear()
+        return event
+
+    def clear(self) -> None:
+        """Closes the message and drops what is held of it."""
         self._buffer = bytearray()
-        event = self._event(payload)
-        self.opcode = self.size = 0
+        self.opcode = self.size = self.remaining = 0
         self.in_frame = self._validated = False
         self._utf8.reset()
-        return event
 
     def _event(self, payload: bytes) -> Any:
         if not self._validated:
@@ -105,20 +122,39 @@ class PartialMessage:
         return payload.decode() if self.wrap is None else self.wrap(payload)
 
 
-def take_messages(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
-    """Takes from data[start:stop] all whole, plain data messages and the beginning of the next one.
+def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
+    """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
     Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
-    finished `str` and `bytes` to `events` and returns the index of the first byte that it did not take.
+    finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
+    data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
     """
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
+    if type(data) is bytes:
+        return _take(partial, data, start, len(data), events)
+    with memoryview(data) as whole, whole.cast("B") as octets:
+        return _take(partial, octets, start, len(octets), events)
+
+
+def _take(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
+    if not 0 <= start <= stop:
+        raise ValueError("the range lies outside the data")
+    taken = 0 if partial.paused else _take_some(partial, data, start, stop, events) - start
+    partial.offset += taken
+    return stop - start - taken
+
+
+def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
     if partial.in_frame:
         if not partial._plain:
             return start
         start = partial.fill(data, start, stop)
-        if partial.remaining or partial.need:
+        if partial.remaining:
             return start
+        if partial.need:
+            partial._give_back()
+            return start - 1
         events.append(partial.finish())
     elif partial.opcode:
         return start

@@ -1,0 +1,249 @@
+/* GB/s of source bytes for every table of kernels, against memcpy and a plain full-width XOR copy in the same run.
+
+   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: mask, utf8, transcode, accept.
+   Each number is the best of many short runs, in which all contenders take turns. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels.h"
+#include "target.h"
+
+#define LARGEST ((size_t)1 << 20)
+#define ROUNDS 200
+#define RUN_BYTES 100000 /* at least as much in one timed run */
+#define MOST_CONTENDERS 8
+
+static uint8_t *source, *target;
+static const uint32_t key = 0x9D3C5A71;
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* What memory allows. */
+static void copy(const framewire_kernels *k, size_t size) {
+    (void)k;
+    memcpy(target, source, size);
+}
+
+/* The loop that a compiler makes of the rule, with the widest vectors of this processor. */
+#if defined(FRAMEWIRE_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+__attribute__((target_clones("arch=icelake-server", "avx2", "default"), optimize("O3")))
+#endif
+static void xor_words(uint8_t *dst, const uint8_t *src, size_t size) {
+    size_t i = 0;
+    for (; i + 4 <= size; i += 4) {
+        uint32_t word;
+        memcpy(&word, src + i, 4);
+        word ^= key;
+        memcpy(dst + i, &word, 4);
+    }
+    for (; i < size; i++)
+        dst[i] = src[i] ^ ((const uint8_t *)&key)[i % 4];
+}
+
+static void naive_xor(const framewire_kernels *k, size_t size) {
+    (void)k;
+    xor_words(target, source, size);
+}
+
+static void mask(const framewire_kernels *k, size_t size) {
+    k->mask(target, source, size, key);
+}
+
+static void mask_or(const framewire_kernels *k, size_t size) {
+    k->mask_or(target, source, size, key);
+}
+
+static void or_all(const framewire_kernels *k, size_t size) {
+    target[0] = k->or_all(source, size);
+}
+
+static void prefix(const framewire_kernels *k, size_t size) {
+    if (k->utf8_prefix(source, size) + 3 < size)
+        abort();
+}
+
+static void count(const framewire_kernels *k, size_t size) {
+    if (k->utf8_count(source, size, target) > size)
+        abort();
+}
+
+/* What a text message costs before it is a str: unmask, validate, count, transcode to the width it needs. */
+static void whole_text(const framewire_kernels *k, size_t size) {
+    uint8_t *text = target + 4 * LARGEST, largest;
+    uint8_t any = k->mask_or(text, source, size, 0);
+    if (any < 0x80) {
+        memcpy(target, text, size);
+        return;
+    }
+    if (k->utf8_prefix(text, size) != size)
+        abort();
+    k->utf8_count(text, size, &largest);
+    if (largest < 0xC4)
+        k->utf8_to_latin1(target, text, size);
+    else if (largest < 0xF0)
+        k->utf8_to_ucs2((uint16_t *)(void *)target, text, size);
+    else
+        k->utf8_to_ucs4((uint32_t *)(void *)target, text, size);
+}
+
+static void transcode(const framewire_kernels *k, size_t size) {
+    uint8_t largest = source[size];
+    if (largest < 0xC4)
+        k->utf8_to_latin1(target, source, size);
+    else if (largest < 0xF0)
+        k->utf8_to_ucs2((uint16_t *)(void *)target, source, size);
+    else
+        k->utf8_to_ucs4((uint32_t *)(void *)target, source, size);
+}
+
+typedef void contender(const framewire_kernels *, size_t);
+
+static double run_once(contender *run, const framewire_kernels *k, size_t size) {
+    size_t repeats = RUN_BYTES / size + 1;
+    double start = seconds();
+    for (size_t i = 0; i < repeats; i++)
+        run(k, size);
+    return (double)(repeats * size) / (seconds() - start) * 1e-9;
+}
+
+static void print_row(const char *what, size_t size, contender *run, contender *const *rivals, size_t rival_count) {
+    const framewire_kernels *const *tables;
+    size_t table_count = framewire_available(&tables);
+    double best[MOST_CONTENDERS] = {0};
+    for (int round = 0; round < ROUNDS; round++)
+        for (size_t c = 0; c < rival_count + table_count; c++) {
+            double now = c < rival_count ? run_once(rivals[c], NULL, size)
+                                         : run_once(run, tables[c - rival_count], size);
+            best[c] = now > best[c] ? now : best[c];
+        }
+    printf("%-22s %8zu", what, size);
+    for (size_t c = 0; c < rival_count + table_count; c++)
+        printf(" %8.2f", best[c]);
+    printf("\n");
+}
+
+static void print_head(const char *rivals) {
+    const framewire_kernels *const *tables;
+    size_t table_count = framewire_available(&tables);
+    printf("\n%-22s %8s%s", "GB/s", "bytes", rivals);
+    for (size_t t = 0; t < table_count; t++)
+        printf(" %8s", tables[t]->name);
+    printf("\n");
+}
+
+static const size_t sizes[] = {16, 32, 64, 125, 256, 1024, 4096, 16384, 65536, LARGEST};
+#define SIZES (sizeof sizes / sizeof *sizes)
+
+/* Random letters of one script, and other characters among them as often as in real messages: a text that repeats
+   itself would teach the branch predictor its lines. */
+static const struct {
+    const char *name;
+    uint32_t first, letters, others; /* one character in `others` is ASCII */
+    uint8_t largest;
+} texts[] = {
+    {"ascii", 'a', 26, 6, 'z'},      {"latin", 0xC0, 64, 0, 0xC3},       {"cyrillic", 0x430, 32, 6, 0xD1},
+    {"cjk", 0x4E00, 0x5000, 12, 0xE9}, {"emoji", 0x1F600, 0x50, 3, 0xF0},
+};
+
+static uint32_t random32(void) {
+    static uint32_t state = 2463534242u;
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+/* Latin text is mostly ASCII; the other way round for the rest. */
+static uint32_t next_character(size_t text) {
+    uint32_t r = random32() >> 4, others = texts[text].others;
+    if (others ? r % others == 0 : r % 8 != 0)
+        return 'a' + (r >> 8) % 26;
+    return texts[text].first + (r >> 8) % texts[text].letters;
+}
+
+static void fill(size_t text, size_t size) {
+    for (size_t i = 0; i < size;) {
+        uint32_t c = next_character(text);
+        size_t length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+        static const uint8_t lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+        if (length > size - i) {
+            source[i++] = '.';
+            continue;
+        }
+        for (size_t j = length; j-- > 1; c >>= 6)
+            source[i + j] = (uint8_t)(0x80 | (c & 0x3F));
+        source[i] = (uint8_t)(lead[length] | c);
+        i += length;
+    }
+    source[size] = texts[text].largest;
+}
+
+static void bench_mask(void) {
+    static contender *const rivals[] = {copy, naive_xor};
+    static const struct {
+        const char *name;
+        contender *run;
+    } rows[] = {{"mask", mask}, {"mask_or", mask_or}, {"or_all", or_all}};
+    print_head("   memcpy naiveXOR");
+    for (size_t r = 0; r < 3; r++)
+        for (size_t s = 0; s < SIZES; s++)
+            print_row(rows[r].name, sizes[s], rows[r].run, rivals, 2);
+}
+
+static void bench_text(const char *what, contender *run, int also_ascii) {
+    static contender *const rivals[] = {copy};
+    char name[40];
+    print_head("   memcpy");
+    for (size_t t = also_ascii ? 0 : 1; t < sizeof texts / sizeof *texts; t++)
+        for (size_t s = 0; s < SIZES; s++) {
+            fill(t, sizes[s]);
+            snprintf(name, sizeof name, "%s %s", what, texts[t].name);
+            print_row(name, sizes[s], run, rivals, 1);
+        }
+}
+
+static int wanted(const char *name, int argc, char **argv) {
+    for (int a = 1; a < argc; a++)
+        if (strcmp(argv[a], name) == 0)
+            return 1;
+    return argc == 1;
+}
+
+int main(int argc, char **argv) {
+    source = malloc(LARGEST + 1);
+    target = malloc(5 * LARGEST);
+    if (!source || !target)
+        return 1;
+    memset(source, 'x', LARGEST);
+    memset(target, 0, 5 * LARGEST);
+    if (wanted("mask", argc, argv))
+        bench_mask();
+    if (wanted("utf8", argc, argv)) {
+        bench_text("prefix", prefix, 1);
+        bench_text("count", count, 1);
+    }
+    if (wanted("transcode", argc, argv)) {
+        bench_text("transcode", transcode, 0);
+        bench_text("mask to str", whole_text, 1);
+    }
+    if (wanted("accept", argc, argv)) {
+        char text[28];
+        double best = 1;
+        for (int round = 0; round < 1000; round++) {
+            double start = seconds();
+            for (int i = 0; i < 100; i++)
+                framewire_accept(text, "dGhlIHNhbXBsZSBub25jZQ==");
+            double now = (seconds() - start) / 100;
+            best = now < best ? now : best;
+        }
+        printf("\naccept %.0f ns\n", best * 1e9);
+    }
+    return 0;
+}
