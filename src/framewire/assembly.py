@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header
+from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
 from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
@@ -31,8 +31,8 @@ class Assembly:
     """
 
     __slots__ = (
-        "_between", "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message", "_total",
-        "_unpacker", "_unpackers", "partial",
+        "_beginnings", "_between", "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_total", "_unpacker", "_wholes", "partial",
     )  # fmt: skip
 
     def __init__(
@@ -53,19 +53,25 @@ class Assembly:
         limit = min(self._max_message, self._max_frame)
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
-        self._unpackers = {codec.rsv: Unpacker(codec, self._max_message, wrap) for codec in codecs}
+        #: What receives a message, by the first byte of its first frame.
+        self._beginnings: dict[int, Unpacker] = {}
+        for codec in codecs:
+            unpacker = Unpacker(codec, self._max_message, self._max_frame, wrap)
+            self._beginnings.update((codec.rsv | first, unpacker) for first in _BEGINNINGS)
+        self._wholes = {first: unpacker for first, unpacker in self._beginnings.items() if first > 127}
         self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
         self._left = 0  # bytes of the frame in progress behind the block in progress
         self._key = b""  # its masking key
-        self._between = _BETWEEN_MESSAGES.union(rsv | first for rsv in self._unpackers for first in _BEGINNINGS)
+        self._between = _BETWEEN_MESSAGES.union(self._beginnings)
 
     def clear(self) -> None:
         """Lets go of all that was held of a message that will not end."""
         self.partial.clear()
-        self._unpackers.clear()
+        self._beginnings.clear()
+        self._wholes.clear()
         self._unpacker = None
 
-    def take_frame(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
+    def take_frame(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         """Takes one frame, or what is there of a data frame, from data[start:stop]; returns the index behind it.
 
         Returns `start` if nothing can be taken yet: less than a header, or less than a whole control frame. Raises
@@ -76,6 +82,14 @@ class Assembly:
             fill = self._fill if self._unpacker is None else self._fill_block
             return fill(data, start, stop, events)
         first = data[start]
+        if first in self._wholes and not partial.opcode:
+            # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
+            whole = self._wholes[first]
+            taken = take_payload(data, start, self._masked, whole.max_whole)
+            if taken is not None:
+                payload, stop = taken
+                events.append(whole.unpack(first & 15, payload, stop))
+                return stop
         if first not in (_INSIDE_A_MESSAGE if partial.opcode else self._between):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
         if stop - start > 1:
@@ -86,7 +100,7 @@ class Assembly:
         _, masked, length, end, key = header
         if first & 8:
             return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
-        unpacker = self._unpackers.get(first & 0x70) if first & 15 else self._unpacker
+        unpacker = self._beginnings.get(first) if first & 15 else self._unpacker
         self._check_length(first, length, end, end - 4 if masked else end, unpacker)
         if key is None:
             return start
@@ -98,11 +112,6 @@ class Assembly:
         if unpacker is None:
             partial.begin_frame(opcode, first > 127, length, key, opcode == Opcode.TEXT)
             return self._fill(data, end, stop, events)
-        if length <= BLOCK and length <= stop - end and first & 15 and first > 127:
-            stop = end + length
-            payload = apply_mask(data[end:stop], key) if key else bytes(data[end:stop])
-            events.append(unpacker.unpack(opcode, payload, stop))
-            return stop
         if first & 15:
             self._unpacker = unpacker
             unpacker.begin(opcode)
@@ -110,7 +119,7 @@ class Assembly:
         self._begin_block(opcode, first > 127)
         return self._fill_block(data, end, stop, events)
 
-    def _fill(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
+    def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         partial = self.partial
         position = partial.fill(data, start, stop)
         if partial.remaining:
@@ -128,7 +137,7 @@ class Assembly:
         self._left -= size
         self.partial.begin_frame(opcode, final, size, self._key, False)
 
-    def _fill_block(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
+    def _fill_block(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         partial, unpacker = self.partial, self._unpacker
         assert unpacker is not None
         position = partial.fill(data, start, stop)
@@ -203,7 +212,7 @@ class Assembly:
             )
 
     def _take_control(
-        self, data: bytes | memoryview, first: int, start: int, length: int, key: bytes, events: list[Event]
+        self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]
     ) -> int:
         """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
         stop = start + length

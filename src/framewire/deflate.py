@@ -219,35 +219,32 @@ class Deflate:
         """Inflates a piece of a message; see `Codec.decode`."""
         if self.pending:
             payload = self._rest
-        else:
-            if payload:
-                self._begun = True
-            if last and self._begun:
-                payload += _TAIL
-        content = b""
-        if payload or self.pending:
-            inflater = self._inflater
-            if inflater is None:
-                inflater = self._inflater = self._zlib.decompressobj(self._decode_bits)
-            try:
-                content = inflater.decompress(payload, most)
-            except self._zlib.error:
-                raise ValueError("a compressed message is corrupt") from None
-            if inflater.eof:
-                # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).
-                rest = inflater.unused_data
-                self._inflater = None
-                if rest == _TAIL and last:
-                    rest = b""
-                self._begun = self.pending = rest != b""
-            else:
-                rest = inflater.unconsumed_tail
-                self.pending = len(content) >= most or rest != b""
-            self._rest = rest
-        if last and not self.pending:
+        elif last and (payload or self._begun):
+            payload += _TAIL
+        elif not payload:
+            return b""
+        inflater = self._inflater
+        if inflater is None:
+            inflater = self._inflater = self._zlib.decompressobj(self._decode_bits)
+        try:
+            content: bytes = inflater.decompress(payload, most)
+        except self._zlib.error:
+            raise ValueError("a compressed message is corrupt") from None
+        if inflater.eof:
+            # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).
+            rest = inflater.unused_data
+            if rest == _TAIL and last:
+                rest = b""
+            self._inflater = None
             self._begun = False
-            if self._decode_resets:
+            self.pending = rest != b""
+        else:
+            rest = inflater.unconsumed_tail
+            self._begun = not last
+            self.pending = rest != b"" or len(content) >= most
+            if self._decode_resets and last and not self.pending:
                 self._inflater = None
+        self._rest = rest
         return content
 
     def encode(self, content: bytes, last: bool) -> bytes:

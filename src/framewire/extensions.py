@@ -161,23 +161,30 @@ class Unpacker:
     """The message that comes out of one codec, and the limit on it, which holds while it comes out.
 
     `limit` is that of the content in bytes, `max_payload` that of the payload as sent: an eighth and 1 KiB more, which
-    no sender that compresses needs. `wrap` is that of `PartialMessage`.
+    no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
+    `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
     """
 
-    __slots__ = ("_codec", "_content", "_limit", "_wrap", "max_payload")
+    __slots__ = ("_codec", "_content", "_limit", "_most", "_wrap", "max_payload", "max_whole")
 
-    def __init__(self, codec: Codec, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
+    def __init__(self, codec: Codec, limit: int, max_frame: int, wrap: Callable[[bytes], Any] | None) -> None:
         self._codec = codec
         self._content = PartialMessage(False, 0, wrap)
         self._limit = limit
         self._wrap = wrap
+        self._most = min(STEP, limit + 1)
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
+        self.max_whole = min(BLOCK, self.max_payload, max_frame)
 
     def unpack(self, opcode: int, payload: bytes, offset: int) -> Any:
-        """Returns the content of a message whose whole payload is one block; else as `begin`, `feed`, `finish`."""
-        content = self._decode(payload, True, self._limit, offset)
-        if len(content) <= self._limit and not self._codec.pending:
-            if opcode == Opcode.BINARY:
+        """Returns the content of a message whose payload is one block; else as `begin`, `feed` and `finish`."""
+        codec = self._codec
+        try:
+            content = codec.decode(payload, self._most, True)
+        except ValueError as error:
+            raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
+        if not codec.pending and len(content) <= self._limit:
+            if opcode == 2:
                 return content
             if self._wrap is None:
                 try:

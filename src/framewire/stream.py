@@ -160,7 +160,7 @@ class Stream:
                 if position == start:
                     self._head, partial.paused = data[start:], True
                     size = start
-                elif len(events) > count and not self._answer(events[-1]):
+                elif data[start] & 8 and len(events) > count and not self._answer(events[-1]):
                     break
                 elif most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
                     partial.offset = base + position
