@@ -14,7 +14,7 @@ import zlib
 from importlib import import_module
 from typing import Any, Final
 
-from .extensions import Parameters
+from .head import Parameters
 
 __all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "use_zlib"]
 

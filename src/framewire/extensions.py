@@ -10,19 +10,18 @@ messages and marks those messages by RSV bits in their first frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from ._backend import PartialMessage
 from .codes import MAX_LENGTH, CloseCode, Opcode
 from .errors import Violation
+from .head import Parameters, Terms
 
 __all__ = [
     "BLOCK",
     "STEP",
-    "Agreement",
     "Codec",
     "Extension",
-    "Parameters",
     "Unpacker",
     "accept_offers",
     "agree_to_answers",
@@ -36,12 +35,6 @@ BLOCK: Final = 1 << 14
 
 #: How many bytes of content a codec makes at most at a time; so much, at the most, is held beyond a limit.
 STEP: Final = 1 << 15
-
-#: The parameters of an offer or an answer in their order; the value is None without "=" (9.1).
-Parameters: TypeAlias = Sequence[tuple[str, str | None]]
-
-#: The name of an extension, and its parameters: an element of Sec-WebSocket-Extensions.
-Agreement: TypeAlias = tuple[str, Parameters]
 
 
 class Codec(Protocol):
@@ -97,21 +90,21 @@ class Extension(Protocol):
         """The client's codec for the server's answer; ValueError if it may not be answered so."""
 
 
-def make_offers(extensions: Iterable[Extension]) -> list[Agreement]:
+def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
     """What a client that knows these extensions offers, in their order."""
     return [(extension.name, parameters) for extension in extensions for parameters in extension.offers()]
 
 
 def accept_offers(
-    offers: Iterable[Agreement], extensions: Iterable[Extension]
-) -> tuple[list[Agreement], list[Codec]]:
+    offers: Iterable[Terms], extensions: Iterable[Extension]
+) -> tuple[list[Terms], list[Codec]]:
     """A server's choice: of each extension, in the server's order, the first offer that is acceptable.
 
     Offers of what is unknown or malformed are declined, never an error (RFC 6455 9.1, RFC 7692 5.1), as are those whose
     RSV bits another extension has taken. Returns the answers and their codecs.
     """
     offers = list(offers)
-    answers: list[Agreement] = []
+    answers: list[Terms] = []
     codecs: list[Codec] = []
     for extension in extensions:
         for name, parameters in offers:
@@ -123,7 +116,7 @@ def accept_offers(
     return answers, codecs
 
 
-def agree_to_answers(answers: Iterable[Agreement], extensions: Iterable[Extension]) -> list[Codec]:
+def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) -> list[Codec]:
     """The codecs for what a server has answered to a client that knows these extensions.
 
     Raises ValueError, and the connection must fail (4.1), for an extension that the client does not know, one answered
