@@ -1,7 +1,4 @@
-"""Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X.
-
-FRAMEWIRE_EXTENSIONS = unset (try; what does not compile is left out, and said), 1 (must compile), 0 (do not).
-"""
+"""Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X."""
 
 import os
 import sys
@@ -11,13 +8,14 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# Unset: try; what does not compile is left out, and said. 1: must compile. 0: do not.
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
 if SWITCH not in ("", "0", "1"):
     sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing")
 
 
 class BuildExtensions(build_ext):
-    """The stock command, which also records why an extension is missing, for `framewire doctor`."""
+    """The stock command that also records why an extension is missing, for `framewire doctor`."""
 
     def build_extension(self, ext):
         try:
@@ -42,11 +40,11 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    kernels = sorted(glob("cext/kernels/*.c"))
+    kernels, headers = sorted(glob("cext/kernels/*.c")), glob("cext/*.*") + glob("cext/kernels/*.h")
     flags = [] if os.name == "nt" else ["-O3"]
     modules = cythonize(
         [
-            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], extra_compile_args=flags)
+            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], depends=headers, extra_compile_args=flags)
             for pyx in sorted(glob("cext/*.pyx"))
         ],
         include_path=["cext"],

@@ -32,7 +32,7 @@ static void copy(const framewire_kernels *k, size_t size) {
 }
 
 /* The loop that a compiler makes of the rule, with the widest vectors of this processor. */
-#if defined(FRAMEWIRE_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#if defined(FRAMEWIRE_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 __attribute__((target_clones("arch=icelake-server", "avx2", "default"), optimize("O3")))
 #endif
 static void xor_words(uint8_t *dst, const uint8_t *src, size_t size) {

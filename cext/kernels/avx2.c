@@ -121,15 +121,19 @@ AVX2 FRAMEWIRE_INLINE uint32_t find_errors(__m256i v, __m256i before1, __m256i b
 /* The vector that ends n bytes before the end of v; `joint` holds the last half before v and the first of v. */
 #define BEFORE(v, joint, n) _mm256_alignr_epi8(v, joint, 16 - (n))
 
+AVX2 FRAMEWIRE_INLINE int is_ascii(__m256i v) {
+    return _mm256_movemask_epi8(v) == 0;
+}
+
 AVX2 static size_t framewire_utf8_prefix_avx2(const uint8_t *src, size_t size) {
     __m256i last = _mm256_setzero_si256();
     size_t i = 0;
     for (; size - i >= 32; i += 32) {
         __m256i v = load(src + i);
-        if (!_mm256_movemask_epi8(_mm256_or_si256(v, last))) {
-            while (size - i >= 160 && !_mm256_movemask_epi8(_mm256_or_si256(
-                                          _mm256_or_si256(load(src + i + 32), load(src + i + 64)),
-                                          _mm256_or_si256(load(src + i + 96), load(src + i + 128)))))
+        if (is_ascii(_mm256_or_si256(v, last))) {
+            while (size - i >= 160 &&
+                   is_ascii(_mm256_or_si256(_mm256_or_si256(load(src + i + 32), load(src + i + 64)),
+                                            _mm256_or_si256(load(src + i + 96), load(src + i + 128)))))
                 i += 128;
             continue; /* last is ASCII as well, and all that matters of it */
         }
@@ -180,11 +184,8 @@ AVX2 static size_t framewire_utf8_count_avx2(const uint8_t *src, size_t size, ui
 }
 
 /* The transcoders take the code points that start in windows of 8 bytes, and look at 16 to see all of each. They store
-   8 units for a window, however few of them count, while as much is still to come; the rest is for the plain version. */
-
-AVX2 FRAMEWIRE_INLINE int is_ascii(__m256i v) {
-    return _mm256_movemask_epi8(v) == 0;
-}
+   8 units for a window, however few of them count: 32 bytes hold as many for the last window of a step, even if they
+   begin within a code point. The rest is for the plain version. */
 
 /* The places of the leads in 8 bytes. */
 AVX2 FRAMEWIRE_INLINE __m128i locate(uint32_t leads, unsigned *count) {
@@ -238,7 +239,7 @@ AVX2 static void framewire_utf8_to_latin1_avx2(uint8_t *dst, const uint8_t *src,
 AVX2 static void framewire_utf8_to_ucs2_avx2(uint16_t *dst, const uint8_t *src, size_t size) {
     const __m256i low6 = _mm256_set1_epi16(0x3F);
     const uint8_t *end = src + size;
-    while (end - src >= 48) {
+    while (end - src >= 32) {
         __m256i v = load(src);
         if (is_ascii(v)) {
             store(dst, _mm256_cvtepu8_epi16(load_half(src)));
@@ -268,8 +269,8 @@ AVX2 static void framewire_utf8_to_ucs2_avx2(uint16_t *dst, const uint8_t *src, 
 
 /* Where code points are wide, 12 bytes at a time. */
 AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, size_t size) {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6,
-                                            6, 6, 7, 7, 7, 7);
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3,
+                                            4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
     /* Bytes of a lane, the last first: the lead byte lands in bits 24 to 31. */
     const __m256i fourth_to_first = _mm256_set1_epi32(0x00010203);
     const __m256i low6 = _mm256_set1_epi32(0x003F3F3F);
@@ -279,7 +280,7 @@ AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, 
     const __m256i excess = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0));
     const uint8_t *end = src + size;
-    while (end - src >= 48) {
+    while (end - src >= 32) {
         __m256i v = load(src);
         if (is_ascii(v)) {
             for (int i = 0; i < 32; i += 8)
@@ -290,7 +291,8 @@ AVX2 static void framewire_utf8_to_ucs4_avx2(uint32_t *dst, const uint8_t *src, 
         unsigned count, taken;
         __m128i places128 = locate12(find_leads(v), &count, &taken);
         __m256i places = _mm256_shuffle_epi8(_mm256_broadcastq_epi64(places128), spread);
-        __m256i lanes = _mm256_shuffle_epi8(_mm256_permute4x64_epi64(v, 0x44), _mm256_add_epi8(places, fourth_to_first));
+        __m256i bytes = _mm256_permute4x64_epi64(v, 0x44); /* 0 to 15 in both halves */
+        __m256i lanes = _mm256_shuffle_epi8(bytes, _mm256_add_epi8(places, fourth_to_first));
         __m256i nibble = _mm256_srli_epi32(lanes, 28);
         __m256i bits = _mm256_or_si256(low6, _mm256_slli_epi32(_mm256_shuffle_epi8(lead_bits, nibble), 24));
         __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(lanes, bits), _mm256_set1_epi16(0x4001));

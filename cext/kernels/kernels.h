@@ -22,8 +22,8 @@ typedef struct {
     uint8_t (*or_all)(const uint8_t *src, size_t size);
 
     /* UTF-8 (RFC 3629) from a code point boundary: returns a boundary p such that src[0..p) is valid. Without an
-       error p is at most 3 bytes before the end (an unfinished code point); with one, p is at or before it, and the
-       caller finds the byte with framewire_utf8_step. */
+       error p is at most 3 bytes before the end (an unfinished code point); with one, p is at or before it, and
+       framewire_utf8_feed finds the byte. */
     size_t (*utf8_prefix)(const uint8_t *src, size_t size);
 
     /* Of valid UTF-8: the number of code points, and the largest byte (which tells the width of the widest). */

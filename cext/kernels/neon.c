@@ -62,7 +62,7 @@ static uint8_t framewire_or_all_neon(const uint8_t *src, size_t size) {
 
 /* ---- UTF-8 ---- */
 
-/* Whether UTF-8 cannot go on with some byte of v, judged by the three bytes before each; `last` is the vector before v. */
+/* Whether UTF-8 cannot go on with some byte of v, judged by the three bytes before each; `last` came before v. */
 FRAMEWIRE_INLINE int has_error(uint8x16_t v, uint8x16_t last) {
     uint8x16_t before1 = vextq_u8(last, v, 15), before2 = vextq_u8(last, v, 14), before3 = vextq_u8(last, v, 13);
     uint8x16_t wrong = vqtbl1q_u8(vld1q_u8(framewire_first_high), vshrq_n_u8(before1, 4));
@@ -73,14 +73,18 @@ FRAMEWIRE_INLINE int has_error(uint8x16_t v, uint8x16_t last) {
     return vmaxvq_u8(veorq_u8(wrong, vandq_u8(expected, vdupq_n_u8(TWICE)))) != 0;
 }
 
+FRAMEWIRE_INLINE int is_ascii(uint8x16_t v) {
+    return vmaxvq_u8(v) < 0x80;
+}
+
 static size_t framewire_utf8_prefix_neon(const uint8_t *src, size_t size) {
     uint8x16_t last = vdupq_n_u8(0);
     size_t i = 0;
     for (; size - i >= 16; i += 16) {
         uint8x16_t v = vld1q_u8(src + i);
-        if (vmaxvq_u8(vorrq_u8(v, last)) < 0x80) {
-            while (size - i >= 80 && vmaxvq_u8(vorrq_u8(vorrq_u8(vld1q_u8(src + i + 16), vld1q_u8(src + i + 32)),
-                                                        vorrq_u8(vld1q_u8(src + i + 48), vld1q_u8(src + i + 64)))) < 0x80)
+        if (is_ascii(vorrq_u8(v, last))) {
+            while (size - i >= 80 && is_ascii(vorrq_u8(vorrq_u8(vld1q_u8(src + i + 16), vld1q_u8(src + i + 32)),
+                                                       vorrq_u8(vld1q_u8(src + i + 48), vld1q_u8(src + i + 64)))))
                 i += 64;
             continue; /* last is ASCII as well, and all that matters of it */
         }

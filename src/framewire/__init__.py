@@ -4,15 +4,22 @@ from ._backend import Backend, backend
 from .codes import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .errors import (
     CloseCodeError,
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
     FragmentError,
     FramewireError,
+    HandshakeError,
     LocalError,
     MaskSourceError,
     PayloadTooBigError,
     StateError,
     TextError,
+    UriError,
 )
 from .events import Close, Event, Failure, Fragment, Ping, Pong, Text
+from .head import ResponseError
 from .stream import Stream
 
 __version__ = "0.1.0"
@@ -24,23 +31,30 @@ __all__ = [
     "Close",
     "CloseCode",
     "CloseCodeError",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
     "Event",
     "Failure",
     "Fragment",
     "FragmentError",
     "FramewireError",
+    "HandshakeError",
     "LocalError",
     "MaskSourceError",
     "Opcode",
     "PayloadTooBigError",
     "Ping",
     "Pong",
+    "ResponseError",
     "Role",
     "State",
     "StateError",
     "Stream",
     "Text",
     "TextError",
+    "UriError",
     "__version__",
     "backend",
 ]

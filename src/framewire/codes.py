@@ -41,8 +41,9 @@ CLIENT: Final = Role.CLIENT
 
 
 class State(Enum):
-    """The life cycle of a connection (7.1), as its own end sees it."""
+    """The life cycle of a connection (4.1, 7.1), as its own end sees it. A `Stream` begins OPEN."""
 
+    CONNECTING = "connecting"
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .events import Close
+
 __all__ = [
     "CloseCodeError",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
     "FragmentError",
     "FramewireError",
     "HandshakeError",
@@ -53,6 +59,53 @@ class CloseCodeError(LocalError):
 
 class MaskSourceError(LocalError):
     """The caller's `mask_source` did not return 4 bytes."""
+
+
+class ConcurrencyError(LocalError):
+    """Two tasks receive from one connection, or two pings with one payload are on their way."""
+
+
+class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of websockets know
+    """The connection has ended; nothing more can be sent, and all that arrived has been received.
+
+    `rcvd` and `sent` are the close frames of both directions, None where there was none, and
+    `rcvd_then_sent` tells their order (None unless there were both).
+    """
+
+    def __init__(self, rcvd: Close | None, sent: Close | None, rcvd_then_sent: bool | None = None) -> None:
+        super().__init__(rcvd, sent, rcvd_then_sent)
+        self.rcvd = rcvd
+        self.sent = sent
+        self.rcvd_then_sent = rcvd_then_sent
+
+    @property
+    def code(self) -> int:
+        """The peer's close code: 1005 if its close was empty, 1006 if there was none (7.1.5)."""
+        return 1006 if self.rcvd is None else self.rcvd.code
+
+    @property
+    def reason(self) -> str:
+        """The peer's close reason, empty if it gave none (7.1.6)."""
+        return "" if self.rcvd is None else self.rcvd.reason
+
+    def __str__(self) -> str:
+        received = "received " + _describe(self.rcvd)
+        sent = "sent " + _describe(self.sent)
+        return f"{sent}, {received}" if self.rcvd_then_sent is False else f"{received}, {sent}"
+
+
+class ConnectionClosedOK(ConnectionClosed):
+    """Both ends said goodbye, with code 1000 or 1001 or with none."""
+
+
+class ConnectionClosedError(ConnectionClosed):
+    """The connection broke, or one end closed it because of an error."""
+
+
+def _describe(close: Close | None) -> str:
+    if close is None:
+        return "no close"
+    return f"close {close.code} ({close.reason})" if close.reason else f"close {close.code}"
 
 
 class UriError(LocalError, ValueError):

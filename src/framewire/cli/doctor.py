@@ -1,0 +1,80 @@
+"""`framewire doctor`: what is installed, what runs, and what to do if it could run faster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .. import __version__, backend
+
+__all__ = ["add_parser", "examine"]
+
+
+def add_parser(commands: Any) -> None:
+    """Adds this command to the command line."""
+    parser = commands.add_parser("doctor", help="tell whether the compiled backend is active", description=__doc__)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the findings; 0 whatever they are."""
+    for name, finding in examine():
+        print(f"{name:<16}{finding}")
+    print()
+    for line in advise():
+        print(line)
+    return 0
+
+
+def examine() -> Iterator[tuple[str, str]]:
+    """The findings, as pairs of name and value."""
+    active = backend()
+    yield "framewire", __version__
+    yield "backend", "fast (compiled)" if active.name == "fast" else "pure (plain Python)"
+    yield "instructions", active.instruction_set or "none: plain Python"
+    for variable in ("FRAMEWIRE_BACKEND", "FRAMEWIRE_SIMD"):
+        if variable in os.environ:
+            yield variable, os.environ[variable] or "(empty)"
+    yield "Python", f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"
+    yield "threads", "free" if sysconfig.get_config_var("Py_GIL_DISABLED") else "one at a time (GIL)"
+    yield "platform", f"{platform.platform()}, {platform.machine()}"
+    for package in ("h11", "uvloop"):
+        yield package, _version(package)
+
+
+def advise() -> Iterator[str]:
+    """What there is to do, in lines."""
+    if backend().name == "fast":
+        yield "The compiled backend is active. Nothing to do."
+    elif os.environ.get("FRAMEWIRE_BACKEND") == "pure":
+        yield "FRAMEWIRE_BACKEND=pure asks for plain Python. Unset it to use the compiled backend."
+    else:
+        yield "framewire works, but in plain Python, which is slower."
+        for module, error in _build_failures().items():
+            yield f"When it was built, {module} did not compile: {error}"
+        yield "Install a wheel for this platform:   pip install --force-reinstall --only-binary framewire framewire"
+        yield "or, with a C compiler at hand:       FRAMEWIRE_EXTENSIONS=1 pip install --force-reinstall"
+        yield "                                       --no-binary framewire framewire"
+
+
+def _build_failures() -> dict[str, str]:
+    """What the build recorded: a message for each module that did not compile."""
+    try:
+        failures: dict[str, str] = import_module("framewire._fast._build").FAILURES
+    except ImportError:  # a tree that was never built
+        return {}
+    return failures
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM, as something to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+__all__ = ["stop_requested"]
+
+
+async def stop_requested() -> None:
+    """Waits for SIGINT or SIGTERM. Another one, later, has its usual effect.
+
+    Where the event loop does not handle signals (Windows), Ctrl-C cancels the task of `asyncio.run` instead,
+    and so this call.
+    """
+    loop = asyncio.get_running_loop()
+    requested = asyncio.Event()
+    handled = []
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, requested.set)
+            handled.append(number)
+    except NotImplementedError:
+        pass
+    try:
+        await requested.wait()
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

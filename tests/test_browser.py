@@ -1,0 +1,180 @@
+"""The chat page in a real browser: Chromium, driven by Playwright."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; without one the tests are skipped, but never where the build must be complete."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing = "the playwright package"
+    else:
+        missing = "" if CHROMIUM.exists() else str(CHROMIUM)
+    if missing:
+        message = f"the chat page is not tested in a browser: {missing} is missing"
+        if os.environ.get("FRAMEWIRE_EXTENSIONS") == "1" or os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class ChatServer:
+    """`framewire serve` in a process of its own."""
+
+    def __init__(self, port=0):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "framewire", "serve", "--port", str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.url = re.search(r"http://\S+", self.process.stdout.readline())[0]
+
+    def stop(self, number):
+        self.process.send_signal(number)
+        self.process.communicate(timeout=10)
+
+
+@pytest.fixture
+def server():
+    server = ChatServer()
+    yield server
+    if server.process.poll() is None:
+        server.stop(signal.SIGTERM)
+    server.process.stdout.close()
+
+
+@pytest.fixture
+def open_tab(browser, server):
+    """Opens the page as someone new; every error in the page's script fails the test."""
+    contexts, errors = [], []
+
+    def open_tab(**options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(server.url)
+        page.wait_for_selector("#state[data-state=open]")
+        return page
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def say(page, text):
+    page.fill("#text", text)
+    page.press("#text", "Enter")
+
+
+def rename(page, name):
+    page.fill("#name", name)
+    page.press("#name", "Enter")
+    page.wait_for_selector(f"#people b:text-is('{name}')")
+
+
+def wait_for_text(page, selector, text):
+    page.locator(selector, has_text=text).first.wait_for()
+
+
+def test_two_tabs_talk(open_tab):
+    one, two = open_tab(), open_tab()
+    wait_for_text(one, "#count", "2 people here")
+    say(one, "Hello from the first")
+    wait_for_text(two, ".said:not(.mine)", "Hello from the first")
+    say(two, "Grüße 🎉 <b>not bold</b>")
+    wait_for_text(one, ".said:not(.mine)", "Grüße 🎉 <b>not bold</b>")
+    wait_for_text(two, ".said.mine", "Grüße 🎉")
+
+
+def test_a_name_can_be_changed_and_outlives_a_reload(open_tab):
+    one, two = open_tab(), open_tab()
+    rename(one, "Ada")
+    wait_for_text(two, ".note", "is now Ada")
+    wait_for_text(two, "#people", "Ada")
+    one.reload()
+    wait_for_text(two, ".note", "Ada left")
+    wait_for_text(two, ".note", "Ada joined")
+    one.wait_for_function("document.getElementById('name').value === 'Ada'")
+
+
+def test_a_name_belongs_to_one_person(open_tab):
+    one, two = open_tab(), open_tab()
+    rename(one, "Ada")
+    two.fill("#name", "ADA")
+    two.press("#name", "Enter")
+    wait_for_text(two, ".note", "taken")
+    two.wait_for_function("document.getElementById('name').value.startsWith('Guest')")
+
+
+def test_a_server_that_vanishes_shows_1006_and_the_page_can_reconnect(open_tab, server):
+    page = open_tab()
+    rename(page, "Ada")
+    server.stop(signal.SIGKILL)
+    page.wait_for_selector("#state[data-state=closed]")
+    assert page.inner_text("#state") == "Closed (1006)"
+    assert page.inner_text("#code") == "1006"
+    assert page.is_disabled("#text")
+    again = ChatServer(port=server.url.rstrip("/").rpartition(":")[2])
+    try:
+        page.click("#again")
+        page.wait_for_selector("#state[data-state=open]")
+        page.wait_for_selector("#people b:text-is('Ada')")
+        assert page.is_hidden("#notice")
+    finally:
+        again.stop(signal.SIGTERM)
+        again.process.stdout.close()
+
+
+def test_a_server_that_stops_says_goodbye_with_1001(open_tab, server):
+    page = open_tab()
+    server.stop(signal.SIGINT)
+    page.wait_for_selector("#state[data-state=closed]")
+    assert page.inner_text("#code") == "1001"
+    assert server.process.returncode == 0
+
+
+def test_the_browsers_own_websocket_with_the_echo(open_tab, server):
+    page = open_tab()
+    answers = page.evaluate(
+        """url => new Promise(resolve => {
+            const socket = new WebSocket(url), seen = [];
+            socket.binaryType = "arraybuffer";
+            socket.onopen = () => {
+                socket.send("");
+                socket.send("€".repeat(50000));
+                socket.send(new Uint8Array(1 << 20).fill(7));
+                };
+            socket.onmessage = ({data}) => {
+                seen.push(typeof data === "string" ? data.length : [data.byteLength, new Uint8Array(data)[99]]);
+                if (seen.length === 3) socket.close(3999, "done");
+            };
+            socket.onclose = ({code, reason, wasClean}) => resolve([seen, code, reason, wasClean]);
+        })""",
+        server.url.replace("http", "ws") + "echo",
+    )
+    assert answers == [[0, 50000, [1 << 20, 7]], 3999, "", True]
