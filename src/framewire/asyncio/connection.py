@@ -14,8 +14,8 @@ import asyncio
 import os
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -30,6 +30,7 @@ from ..errors import (
     StateError,
 )
 from ..events import Close, Event, Failure, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 
@@ -46,6 +47,9 @@ REPLIES_LIMIT: Final = 1 << 16
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
+
+#: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
+LONG_MESSAGE: Final = 1 << 16
 
 #: An end with these codes on both sides is no error; 1005 stands for an empty close.
 _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
@@ -107,6 +111,8 @@ class Connection(asyncio.BufferedProtocol):
         self._full = False
         self._senders: deque[asyncio.Future[None]] = deque()
         self._unread_replies = 0
+        self._encodes = False
+        self._order: asyncio.Lock | None = None
         self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] = {}
         # The end.
         self._rcvd: Close | None = None
@@ -185,14 +191,43 @@ class Connection(asyncio.BufferedProtocol):
 
     # Sending.
 
-    async def send(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
+    async def send(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+    ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
+        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
         sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end.
         """
         stream = await self._sendable()
-        self.transport.write(stream.send(message, text=text))
+        long = self._encodes and compress is not False and len(message) > LONG_MESSAGE
+        if self._order is None:
+            if not long:
+                self.transport.write(stream.send(message, text=text, compress=compress))
+                return
+            self._order = asyncio.Lock()
+        async with self._order:
+            stream = await self._sendable()
+            if long:
+                frame = await self._encode(stream.send_steps(message, text=text, compress=compress))
+            else:
+                frame = stream.send(message, text=text, compress=compress)
+            self.transport.write(frame)
+
+    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
+        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frame: bytes = stop.value
+                    return frame
+                await asyncio.sleep(0)
+                await self._sendable()
 
     async def ping(self, payload: str | bytes | None = None) -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
@@ -273,13 +308,14 @@ class Connection(asyncio.BufferedProtocol):
     def opening_failed(self, error: Exception | None) -> None:
         """The transport was lost before the handshake was done."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         self._head = memoryview(b"")
-        self._stream = Stream(self.role, max_message_size=self._limits.max_size)
+        self._encodes = bool(codecs)
+        self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
         if rest:
             self._received(self._stream.receive(rest))
 
@@ -471,7 +507,9 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
         else:
-            connection.transport.write(stream.send(message))
+            # Where a long message is being compressed, nothing else can be.
+            busy = connection._order is not None and connection._order.locked()
+            connection.transport.write(stream.send(message, compress=False if busy else None))
 
 
 def _as_bytes(payload: str | bytes) -> bytes:
