@@ -147,9 +147,9 @@ class PerMessageDeflate:
         )
 
 
-#: What a server and a client use unless told otherwise. The client asks for nothing that some servers would ignore.
+#: What a server and a client use unless told otherwise. The client offers what browsers do, which every server knows.
 SERVER_DEFAULT: Final = PerMessageDeflate()
-CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None)
+CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)
 
 
 def add_compression(
