@@ -23,6 +23,8 @@ class ClientConnection(Connection):
 
     role = CLIENT
 
+    __slots__ = ("_extensions", "_handshake", "opened")
+
     def __init__(self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
         super().__init__(limits)
         self._handshake = handshake
@@ -49,6 +51,7 @@ class ClientConnection(Connection):
         if self.response is not None:
             self.subprotocol = self._handshake.subprotocol
             self._open(self._handshake.trailing, codecs)
+            del self._handshake
             self.opened.set_result(None)
 
     def eof_received(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
@@ -36,8 +37,8 @@ from ..stream import Stream
 
 __all__ = ["Connection", "Limits", "Opening", "broadcast"]
 
-#: The room for a handshake's bytes, per read.
-HEAD_BUFFER: Final = 4096
+#: The room for one read, in bytes.
+READ_SIZE: Final = 1 << 16
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
@@ -77,6 +78,16 @@ class Limits:
         return self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
 
 
+class _Reads(threading.local):
+    """Where reads go, shared by all connections of a thread: an event loop hands over one before it reads again."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
+
+
+_reads = _Reads()
+
+
 class Connection(asyncio.BufferedProtocol):
     """An open WebSocket. `serve` and `connect` make them; they are not for calling by hand.
 
@@ -86,6 +97,13 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     role: ClassVar[Role]
+
+    # An idle connection should be small; `__dict__` is there for the user's own attributes.
+    __slots__ = (
+        "__dict__", "__weakref__", "_deadline", "_encodes", "_full", "_held", "_high", "_limits", "_lost", "_low",
+        "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver", "_senders", "_sent",
+        "_stream", "_taken", "_unread_replies", "latency", "loop", "request", "response", "subprotocol", "transport",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
@@ -100,7 +118,6 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
-        self._head = memoryview(b"")
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
         self._high, self._low = limits.queue_marks()
@@ -109,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         self._taken = 0
         # Sending.
         self._full = False
-        self._senders: deque[asyncio.Future[None]] = deque()
+        self._senders: list[asyncio.Future[None]] = []
         self._unread_replies = 0
         self._encodes = False
         self._order: asyncio.Lock | None = None
@@ -313,7 +330,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._head = memoryview(b"")
         self._encodes = bool(codecs)
         self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
         if rest:
@@ -324,16 +340,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(*self._limits.write_marks())
-        self._head = memoryview(bytearray(HEAD_BUFFER))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._head if self._stream is None else self._stream.get_buffer(sizehint)
+        return _reads.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        read = _reads.buffer[:nbytes]
         if self._stream is None:
-            self.head_received(bytes(self._head[:nbytes]))
+            self.head_received(bytes(read))
         else:
-            self._received(self._stream.buffer_updated(nbytes))
+            self._received(self._stream.receive(read))
 
     def eof_received(self) -> None:
         if self._stream is not None:

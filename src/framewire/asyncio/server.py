@@ -30,6 +30,8 @@ class ServerConnection(Connection):
 
     role = SERVER
 
+    __slots__ = ("_handshake", "_task", "server")
+
     def __init__(self, server: Server) -> None:
         super().__init__(server.limits)
         self.server = server
@@ -108,6 +110,7 @@ class ServerConnection(Connection):
         self.response = handshake.response
         self.transport.write(answer)
         self._open(handshake.trailing, codecs)
+        del self._handshake  # of no more use, and larger than all the rest of an idle connection
 
     def _refuse(self, error: HandshakeError) -> None:
         self._end_http(self._handshake.reject(error.status, error.reason, error.headers))
