@@ -33,7 +33,7 @@ _zlib: Any = zlib
 def use_zlib(name: str) -> None:
     """Chooses who compresses for the connections to come: "zlib" (the standard library's), "zlib_ng" or "isal".
 
-    The latter two are faster and come with the extras of their names, as in `framewire[isal]`. ImportError if the one
+    The latter two are faster and come with the extras of their names, as in `framewire[zlib-ng]`. ImportError if the one
     asked for is not installed, ValueError for another name.
     """
     global _zlib
