@@ -14,7 +14,7 @@ from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, ta
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
 from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
-from .extensions import BLOCK, Codec, Unpacker
+from .extensions import Codec, Unpacker
 
 __all__ = ["Assembly"]
 
@@ -49,13 +49,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        limit = min(self._max_message, self._max_frame)
+        limit = min(self._max_message, self._max_frame, MAX_LENGTH)
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
         self._unpackers: dict[int, Unpacker] = {}
         for codec in codecs:
-            unpacker = Unpacker(codec, self._max_message, self._max_frame, wrap)
+            unpacker = Unpacker(codec, min(self._max_message, MAX_LENGTH), self._max_frame, wrap)
             self._unpackers[codec.rsv | Opcode.TEXT] = self._unpackers[codec.rsv | Opcode.BINARY] = unpacker
         self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
         self._left = 0  # bytes of the frame in progress behind the block in progress
@@ -112,7 +112,7 @@ class Assembly:
             self._unpacker = unpacker
             unpacker.begin(opcode)
         self._left, self._key = length, key
-        self._begin_block(opcode, first > 127)
+        self._begin_block(opcode, first > 127, unpacker.block)
         return self._fill_block(data, end, stop, events)
 
     def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
@@ -127,9 +127,9 @@ class Assembly:
         self._end_frame(partial, events)
         return position
 
-    def _begin_block(self, opcode: int, final: bool) -> None:
+    def _begin_block(self, opcode: int, final: bool, block: int) -> None:
         """Begins the next block of a frame whose payload is transformed; the key fits, as it repeats in a block."""
-        size = min(self._left, BLOCK)
+        size = min(self._left, block)
         self._left -= size
         self.partial.begin_frame(opcode, final, size, self._key, False)
 
@@ -143,7 +143,7 @@ class Assembly:
             if not self._left:
                 self._end_frame(unpacker, events)
                 break
-            self._begin_block(partial.opcode, partial.final)
+            self._begin_block(partial.opcode, partial.final, unpacker.block)
             position = partial.fill(data, position, stop)
         return position
 
@@ -204,7 +204,7 @@ class Assembly:
             raise Violation(
                 CloseCode.MESSAGE_TOO_BIG,
                 f"a message of {begun + length} bytes is over the limit of {limit}",
-                end if begun else length_end,
+                end if length <= limit else length_end,
             )
 
     def _take_control(
