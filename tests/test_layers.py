@@ -23,6 +23,7 @@ FLOORS = {
     "events": 2,
     "keys": 2,
     "head": 3,
+    "extensions": 3,
     "assembly": 3,
     "deflate": 3,
     "closing": 4,
