@@ -1,10 +1,11 @@
 """Runs every test on both twins in one process.
 
-The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module that is loaded, to one of the twins.
+The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module and class, to one of the twins.
 Tests marked `each_twin` or `compiled` run for each instruction set; those marked `once` do not depend on the backend.
 """
 
 import importlib.util
+import inspect
 import os
 import sys
 from types import SimpleNamespace
@@ -78,5 +79,8 @@ def use(name, instruction_set=None):
     _backend.active = _backend.Backend(name, instruction_set)
     for path, module in list(sys.modules.items()):
         if path.startswith("framewire.") and not path.startswith(("framewire._pure", "framewire._fast")):
-            vars(module).update({key: twin for key, twin in twins.items() if key in vars(module)})
+            for owner in (module, *filter(inspect.isclass, vars(module).values())):
+                for key, twin in twins.items():
+                    if any(vars(owner).get(key) is each[key] for each in LOADED.values()):
+                        setattr(owner, key, twin)
     return SimpleNamespace(**twins)
