@@ -18,6 +18,7 @@ from libc.string cimport memcpy
 from kernels cimport (
     framewire_advance_key,
     framewire_header,
+    framewire_read_header,
     framewire_read_plain,
     framewire_utf8_feed,
     framewire_utf8_state,
@@ -406,6 +407,33 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
         framewire_append(events, message)
         start = end + <Py_ssize_t> header.length
     return start
+
+
+def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Returns the payload, unmasked, of the frame that begins at data[start], and the index behind the frame.
+
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
+    first byte may be anything.
+    """
+    cdef framewire_header header
+    cdef Py_ssize_t first = start
+    cdef bint keyed = masked
+    cdef uint64_t most = limit
+    if type(data) is not bytes:
+        raise TypeError("take_payload() takes bytes")
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    check_range(first, size, size)
+    cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(data)
+    if not framewire_read_header(&header, src + first, <size_t> (size - first)):
+        return None
+    if header.masked != keyed or not header.minimal or header.length > most:
+        return None
+    first += header.size
+    if first > size or header.length > <uint64_t> (size - first):
+        return None
+    payload = <bytes> make_bytes(src + first, <Py_ssize_t> header.length, keyed, header.key)
+    Py_DECREF(<PyObject *> payload)  # the cast took a reference of its own
+    return payload, first + <Py_ssize_t> header.length
 
 
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:

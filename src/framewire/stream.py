@@ -6,7 +6,7 @@ A stream begins after the opening handshake. `receive` gives events, `send` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from typing import Final
 
 from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
@@ -22,6 +22,7 @@ from .errors import (
     Violation,
 )
 from .events import Close, Event, Failure, Ping
+from .extensions import Codec, check_codecs
 from .keys import next_key
 
 __all__ = ["Stream"]
@@ -29,6 +30,9 @@ __all__ = ["Stream"]
 #: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
+
+#: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
+_STEP: Final = 1 << 16
 
 
 class Stream:
@@ -39,14 +43,16 @@ class Stream:
     None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
     `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. `auto_pong` and `auto_close`
     queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4 bytes of a masking key
-    (default: the system's random source; a client only).
+    (default: the system's random source; a client only). `extensions` are the codecs that the opening handshake agreed
+    on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
     A stream serves one task or thread at a time.
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_deaf", "_head", "_mask_source",
-        "_outgoing", "_partial", "_pending", "_role", "_state", "_tail",
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
+        "_head", "_mask_source", "_outgoing", "_partial", "_pending", "_role", "_state", "_stepping",
+        "_tail",
     )  # fmt: skip
 
     def __init__(
@@ -60,12 +66,16 @@ class Stream:
         auto_pong: bool = True,
         auto_close: bool = True,
         mask_source: Callable[[int], bytes] | None = None,
+        extensions: Iterable[Codec] = (),
     ) -> None:
         self._role = Role(role)
         for limit in (max_message_size, max_frame_size):
             if limit is not None and limit < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
+        self._codecs = check_codecs(extensions)
+        self._assembly = Assembly(
+            role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, self._codecs
+        )
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -79,6 +89,8 @@ class Stream:
         self._buffer: memoryview | None = None
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._tail = b""  # its unfinished code point
+        self._encoder: Codec | None = None  # what encodes it
+        self._stepping = False  # a message is being encoded by `send_steps`
 
     # State
 
@@ -148,7 +160,7 @@ class Stream:
                 if position == start:
                     self._head, partial.paused = data[start:], True
                     size = start
-                elif len(events) > count and not self._answer(events[-1]):
+                elif data[start] & 8 and len(events) > count and not self._answer(events[-1]):
                     break
                 elif most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
                     partial.offset = base + position
@@ -227,12 +239,15 @@ class Stream:
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
             self._stop_receiving()
+            for codec in self._codecs:
+                codec.close()
+            self._codecs = []
 
     def _stop_receiving(self) -> None:
         """Ignores what still comes in, and holds nothing of it."""
         self._deaf = self._partial.paused = True
         self._head = b""
-        self._partial.clear()
+        self._assembly.clear()
 
     # Sending
 
@@ -255,19 +270,23 @@ class Stream:
         """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
 
         `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a
-        fragmented message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+        fragmented message, whose pieces may cut a code point. `compress` decides whether an extension such as
+        permessage-deflate, if there is one, encodes the message; by default its threshold does, and a message in
+        fragments is encoded; only the first fragment's counts.
 
-        Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError
-        if the text is not UTF-8; nothing has changed then.
+        Raises StateError after a close or a failure or while `send_steps` encodes another message, FragmentError if
+        the type changes inside a message, TextError if the text is not UTF-8; nothing has changed then.
         """
         kind = type(message)
         if (kind is str or kind is bytes) and text is None and last and not self._outgoing:
-            self._check_open()
-            try:
-                return make_frame(0x81 if kind is str else 0x82, message, self._key())
-            except UnicodeEncodeError as error:
-                raise TextError(str(error)) from None
-        first, payload, key = self._begin_send(message, text, last)
+            codecs = self._codecs
+            if not codecs or compress is False or (compress is None and len(message) < codecs[0].threshold):
+                self._check_open()
+                try:
+                    return make_frame(0x81 if kind is str else 0x82, message, self._key())
+                except UnicodeEncodeError as error:
+                    raise TextError(str(error)) from None
+        first, payload, key = self._begin_send(message, text, last, compress)
         return make_frame(first, payload, key)
 
     def send_parts(
@@ -282,15 +301,66 @@ class Stream:
 
         A server's payload is not copied if it is `bytes`.
         """
-        first, payload, key = self._begin_send(message, text, last)
+        first, payload, key = self._begin_send(message, text, last, compress)
         return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
 
+    def send_steps(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+    ) -> Generator[None, None, bytes]:
+        """As `send`, in steps of 64 KiB to encode, for who has other things to do in between.
+
+        The frame is what the generator returns in the end. Until then control frames and messages that are not encoded
+        may be sent; a generator that is closed early has sent nothing. Raises as `send`.
+        """
+        if self._outgoing:
+            raise FragmentError("a message in fragments has not ended")
+        opcode, payload, _ = self._check_message(message, text, True)
+        codec = self._choose_codec(len(payload), True, compress)
+        if codec is None:
+            return make_frame(_FIN | opcode, payload, self._key())
+        self._stepping = True
+        try:
+            encoded = []
+            for start in range(0, len(payload), _STEP):
+                if start:
+                    yield
+                encoded.append(codec.encode(payload[start : start + _STEP], start + _STEP >= len(payload)))
+            self._check_open()
+            return make_frame(_FIN | codec.rsv | opcode, b"".join(encoded) or codec.encode(b"", True), self._key())
+        except BaseException:
+            codec.abandon()
+            raise
+        finally:
+            self._stepping = False
+
     def _begin_send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
         """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
-        self._check_open()
+        opcode, payload, tail = self._check_message(message, text, last)
+        codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
+        if self._stepping and not last:
+            raise StateError("another message is still being encoded")
         key = self._key()
+        first = _FIN if last else 0
+        if not self._outgoing:
+            first |= opcode | (codec.rsv if codec is not None else 0)
+        if codec is not None:
+            payload = codec.encode(payload, last)
+        self._outgoing = 0 if last else opcode
+        self._encoder = None if last else codec
+        self._tail = tail
+        return first, payload, key
+
+    def _check_message(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+    ) -> tuple[Opcode, bytes, bytes]:
+        """Returns the type of a message, its bytes, and those of a code point that it leaves open."""
+        self._check_open()
         if text is None:
             text = isinstance(message, str)
         opcode = Opcode.TEXT if text else Opcode.BINARY
@@ -301,10 +371,19 @@ class Stream:
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
         if text and (self._tail or not last or not isinstance(message, str)):
-            self._tail = _unfinished(self._tail + payload, last)
-        first = (0 if self._outgoing else opcode) | (_FIN if last else 0)
-        self._outgoing = 0 if last else opcode
-        return first, payload, key
+            return opcode, payload, _unfinished(self._tail + payload, last)
+        return opcode, payload, b""
+
+    def _choose_codec(self, size: int, last: bool, compress: bool | None) -> Codec | None:
+        """What encodes a message that begins with `size` bytes: the first codec, or None."""
+        if not self._codecs or compress is False:
+            return None
+        codec = self._codecs[0]
+        if compress is None and last and size < codec.threshold:
+            return None
+        if self._stepping:
+            raise StateError("another message is still being encoded")
+        return codec
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""

@@ -179,6 +179,24 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
     return start
 
 
+def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Returns the payload, unmasked, of the frame that begins at data[start], and the index behind the frame.
+
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
+    first byte may be anything.
+    """
+    if type(data) is not bytes:
+        raise TypeError("take_payload() takes bytes")
+    header = read_header(data, start, len(data))
+    if header is None:
+        return None
+    _, keyed, length, end, key = header
+    stop = end + length
+    if keyed != masked or not 0 <= length <= limit or key is None or stop > len(data):
+        return None
+    return apply_mask(data[end:stop], key) if key else data[end:stop], stop
+
+
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
 
