@@ -16,6 +16,7 @@ TWINS = {
     "mask": ("apply_mask", "apply_mask_in_place"),
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
+    "frames": ("take_frames",),
     "messages": ("PartialMessage", "take_messages", "take_payload", "make_frame"),
 }
 
@@ -70,6 +71,7 @@ active, _twins = choose()
 
 if TYPE_CHECKING:
     from ._pure.accept import accept_key
+    from ._pure.frames import take_frames
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
     from ._pure.messages import PartialMessage, make_frame, take_messages, take_payload
@@ -86,6 +88,7 @@ __all__ = [
     "backend",
     "make_frame",
     "read_header",
+    "take_frames",
     "take_messages",
     "take_payload",
     "write_header",

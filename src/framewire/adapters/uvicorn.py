@@ -174,7 +174,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._state = State.CLOSED
             self._ended(CloseCode.SERVICE_RESTART)
         elif self._state is State.CONNECTING:
-            self._refuse(500, b"Internal Server Error")
+            self._end_response()
         self.transport.close()
 
     # The opening handshake.
@@ -241,11 +241,18 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         early, self._early = self._early, bytearray()
         self._take_events(self._stream.receive(early))
 
-    def _refuse(self, status: int, body: bytes = b"", headers: Iterable[Header] = ()) -> None:
+    def _refuse(self, status: int, headers: list[Header], body: bytes) -> None:
         """Answers with something else than 101, and closes."""
         self._state = State.CLOSING
         self._ended(CloseCode.ABNORMAL_CLOSURE)
-        self._write_response(status, list(headers), body)
+        self._write_response(status, headers, body)
+
+    def _end_response(self) -> None:
+        """Answers with the response that the application began, or that it failed if it began none."""
+        if self._response is None:
+            self._refuse(500, [], b"Internal Server Error")
+        else:
+            self._refuse(*self._response, bytes(self._body))
 
     def _write_response(self, status: int, headers: list[Header], body: bytes) -> None:
         given = {name.lower() for name, _ in headers}
@@ -279,7 +286,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             elif result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
         if self._state is State.CONNECTING:
-            self._refuse(500, b"Internal Server Error")
+            self._end_response()
         if self.close_timer is None:
             self.transport.close()
 
@@ -336,13 +343,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
             self._body += message.get("body", b"")
             if not message.get("more_body", False):
-                status, headers = self._response
-                self._refuse(status, bytes(self._body), headers)
+                self._end_response()
         elif kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
             self._log("403")
-            self._refuse(403)
+            self._refuse(403, [], b"")
         elif kind == "websocket.http.response.start":
             status = message["status"]
             if not 200 <= status < 600:
@@ -383,17 +389,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._regulate()
 
     def _take_end(self) -> None:
-        """After a close frame of either side or a failure: ends TCP as soon as the handshake is over (7.1.1)."""
-        if self._state is State.OPEN:
-            self._state = State.CLOSED
-        if self._stream.close_code is not None and not self.transport.is_closing():
+        """After the peer's close frame, or a failure: ends TCP, as uvicorn's own classes do."""
+        if self._stream.close_code is not None:
+            if self._state is State.OPEN:
+                self._state = State.CLOSED
             self._stop_timers()
-            if self._stream.clean or not self.transport.can_write_eof():
-                self.transport.close()
-            else:
-                # To close a socket with unread input resets the connection, and the peer may lose the close frame.
-                self.transport.write_eof()
-                self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+            self.transport.close()
 
     def _close(self, code: int, reason: str) -> None:
         """Sends a close frame and gives the peer `close_timeout` seconds to answer."""
