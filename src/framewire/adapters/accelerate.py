@@ -46,7 +46,7 @@ class Library(NamedTuple):
 
 #: By the name on the package index.
 LIBRARIES: Final = {
-    "websockets": Library("websockets.protocol", "websockets", (15,), (18,), True),
+    "websockets": Library("websockets.protocol", "websockets", (16,), (18,), True),
     "wsproto": Library("wsproto.connection", "wsproto", (1, 2), (1, 4), True),
     "websocket-client": Library("websocket._abnf", "websocket_client", (1, 6), (1, 10), False),
     "gevent-websocket": Library("geventwebsocket.websocket", "gevent_websocket", (0, 10), (0, 11), False),

@@ -6,8 +6,7 @@ from gunicorn.asgi.websocket import WebSocketProtocol
 
 from .._backend import apply_mask
 from .accelerate import Change, expect_same
-
-KEY = b"\x37\xfa\x21\x3d"
+from .samples import KEY
 
 
 def changes() -> list[Change]:
