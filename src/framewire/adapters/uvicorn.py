@@ -3,8 +3,8 @@
     transport ─ buffer_updated ─▶ Stream ─ events ─▶ queue ─▶ receive() ─▶ application
     transport ◀──────── write ─── Stream ◀─────────────────── send() ◀──── application
 
-The application sees ASGI's WebSocket, spec version 2.4, with `websocket.http.response`. uvicorn sees the interface of its
-own classes. Neither websockets nor wsproto has to be installed.
+The application sees ASGI's WebSocket, spec version 2.4, with `websocket.http.response`; uvicorn sees the interface of
+its own classes. Neither websockets nor wsproto has to be installed.
 """
 
 from __future__ import annotations

@@ -26,12 +26,14 @@ def changes() -> list[Change]:
 def mask(mask_value: array[int], data_value: array[int]) -> bytes:
     """Returns the data XOR the masking key."""
     if len(mask_value) != 4:
-        return _original_mask(mask_value, data_value)
+        masked: bytes = _original_mask(mask_value, data_value)
+        return masked
     return apply_mask(memoryview(data_value), mask_value.tobytes())
 
 
 def validate(utfbytes: str | bytes) -> bool:
     """Whether no byte is impossible; like the original, it lets the text end inside a code point."""
     if not isinstance(utfbytes, (bytes, bytearray)):
-        return _original_validate(utfbytes)
+        valid: bool = _original_validate(utfbytes)
+        return valid
     return Utf8Validator().feed(utfbytes, 0, len(utfbytes)) == len(utfbytes)

@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     elif command[0].endswith(".py"):
         command = [sys.executable, *command]
     variables = environment(arguments.verbose)
-    if os.name == "nt":
-        return subprocess.call(command, env=variables)
-    os.execvpe(command[0], command, variables)
+    if os.name != "nt":
+        os.execvpe(command[0], command, variables)
+    return subprocess.call(command, env=variables)
 
 
 def environment(verbose: bool = False) -> dict[str, str]:

@@ -6,6 +6,8 @@ So every Python process of the command is accelerated, also those that it spawns
 
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _folder]
@@ -25,7 +27,5 @@ else:
     accelerate()
 
 del sys.modules["sitecustomize"]
-try:
-    import sitecustomize  # noqa: F401 - the next one
-except ImportError:
-    pass
+with suppress(ImportError):  # there need not be another one
+    import_module("sitecustomize")
