@@ -19,8 +19,7 @@ from .extensions import BLOCK, Codec, Unpacker
 __all__ = ["Assembly"]
 
 _CONTROL = frozenset({0x88, 0x89, 0x8A})
-_BEGINNINGS = frozenset({0x01, 0x02, 0x81, 0x82})
-_BETWEEN_MESSAGES = _CONTROL | _BEGINNINGS
+_BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
 
 
@@ -31,8 +30,8 @@ class Assembly:
     """
 
     __slots__ = (
-        "_beginnings", "_between", "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
-        "_total", "_unpacker", "_wholes", "partial",
+        "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_total", "_unpacker", "_unpackers", "partial",
     )  # fmt: skip
 
     def __init__(
@@ -53,22 +52,19 @@ class Assembly:
         limit = min(self._max_message, self._max_frame)
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
-        #: What receives a message, by the first byte of its first frame.
-        self._beginnings: dict[int, Unpacker] = {}
+        #: What receives transformed messages, by RSV bits and opcode of their first frames.
+        self._unpackers: dict[int, Unpacker] = {}
         for codec in codecs:
             unpacker = Unpacker(codec, self._max_message, self._max_frame, wrap)
-            self._beginnings.update((codec.rsv | first, unpacker) for first in _BEGINNINGS)
-        self._wholes = {first: unpacker for first, unpacker in self._beginnings.items() if first > 127}
+            self._unpackers[codec.rsv | Opcode.TEXT] = self._unpackers[codec.rsv | Opcode.BINARY] = unpacker
         self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
         self._left = 0  # bytes of the frame in progress behind the block in progress
         self._key = b""  # its masking key
-        self._between = _BETWEEN_MESSAGES.union(self._beginnings)
 
     def clear(self) -> None:
         """Lets go of all that was held of a message that will not end."""
         self.partial.clear()
-        self._beginnings.clear()
-        self._wholes.clear()
+        self._unpackers.clear()
         self._unpacker = None
 
     def take_frame(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
@@ -82,15 +78,16 @@ class Assembly:
             fill = self._fill if self._unpacker is None else self._fill_block
             return fill(data, start, stop, events)
         first = data[start]
-        if first in self._wholes and not partial.opcode:
+        begins = not partial.opcode
+        unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
+        if begins and unpacker is not None and first > 127:
             # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
-            whole = self._wholes[first]
-            taken = take_payload(data, start, self._masked, whole.max_whole)
+            taken = take_payload(data, start, self._masked, unpacker.max_whole)
             if taken is not None:
                 payload, stop = taken
-                events.append(whole.unpack(first & 15, payload, stop))
+                events.append(unpacker.unpack(first & 15, payload, stop))
                 return stop
-        if first not in (_INSIDE_A_MESSAGE if partial.opcode else self._between):
+        elif first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
         if stop - start > 1:
             self._check_second(first, data[start + 1], start + 1)
@@ -100,19 +97,18 @@ class Assembly:
         _, masked, length, end, key = header
         if first & 8:
             return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
-        unpacker = self._beginnings.get(first) if first & 15 else self._unpacker
         self._check_length(first, length, end, end - 4 if masked else end, unpacker)
         if key is None:
             return start
-        if first & 15:
+        if begins:
             self._total = 0
         self._total += length
-        self._continued = not first & 15
+        self._continued = not begins
         opcode = first & 15 or partial.opcode
         if unpacker is None:
             partial.begin_frame(opcode, first > 127, length, key, opcode == Opcode.TEXT)
             return self._fill(data, end, stop, events)
-        if first & 15:
+        if begins:
             self._unpacker = unpacker
             unpacker.begin(opcode)
         self._left, self._key = length, key
@@ -168,7 +164,7 @@ class Assembly:
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""
-        if first & 0x70 and first not in self._between:
+        if first & 0x70 and first & 127 not in self._unpackers:
             return "a reserved bit is set and no extension gives it a meaning"
         opcode = first & 15
         if opcode not in Opcode.__members__.values():

@@ -11,12 +11,14 @@ choose do not belong on one compressed connection (RFC 7692 8). `send(..., compr
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from .extensions import Extension
 from .head import Parameters
 
-__all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "use_zlib"]
+__all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression", "use_zlib"]
 
 #: What a sender cuts off the end of a message and the receiver puts back (7.2.1, 7.2.2).
 _TAIL: Final = b"\x00\x00\xff\xff"
@@ -145,9 +147,24 @@ class PerMessageDeflate:
         )
 
 
-#: What a server and a client use unless told otherwise. The client asks for nothing that some servers would ignore.
+#: What a server and a client use unless told otherwise. The client offers what browsers do, which every server knows.
 SERVER_DEFAULT: Final = PerMessageDeflate()
-CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None)
+CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)
+
+
+def add_compression(
+    extensions: Sequence[Extension], compression: str | None, default: PerMessageDeflate
+) -> Sequence[Extension]:
+    """`extensions`, and `default` behind them if `compression` is "deflate", unless they have it already.
+
+    Raises ValueError for a `compression` but "deflate" or None.
+    """
+    if compression not in ("deflate", None):
+        raise ValueError(f'compression is "deflate" or None, not {compression!r}')
+    if compression is None or any(extension.name == default.name for extension in extensions):
+        return extensions
+    return [*extensions, default]
+
 
 _FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
 _BITS: Final = {str(bits): bits for bits in range(8, 16)}

@@ -31,10 +31,10 @@ __all__ = [
 
 #: How many bytes of payload as sent a codec gets at a time, counted from the beginning of the frame: what comes out,
 #: and which error, must not depend on how the bytes arrived. A multiple of 4, the length of a masking key.
-BLOCK: Final = 1 << 14
+BLOCK: Final = 1 << 13
 
 #: How many bytes of content a codec makes at most at a time; so much, at the most, is held beyond a limit.
-STEP: Final = 1 << 15
+STEP: Final = 1 << 14
 
 
 class Codec(Protocol):
@@ -209,6 +209,7 @@ class Unpacker:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", offset)
             if not self._codec.pending:
                 break
+            del content  # before the next one is made
             content = self._decode(b"", last, self._content.remaining, offset)
         if last and self._content.need:
             raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", offset)

@@ -81,30 +81,32 @@ class Headers(Mapping[str, str]):
     unchanged.
     """
 
-    __slots__ = ("_values", "lines")
+    # No index by name: a connection keeps its headers, and few names are ever asked for.
+    __slots__ = ("lines",)
 
     def __init__(self, lines: Iterable[tuple[str, str]] = ()) -> None:
         #: The lines as they came: pairs of name and value.
         self.lines = tuple(lines)
-        self._values: dict[str, list[str]] = {}
-        for name, value in self.lines:
-            self._values.setdefault(name.lower(), []).append(value)
 
     def get_all(self, name: str) -> list[str]:
         """The value of each line called `name`; an empty list if there is none."""
-        return list(self._values.get(name.lower(), ()))
+        wanted = name.lower()
+        return [value for name, value in self.lines if name.lower() == wanted]
 
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self._values[name.lower()])
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(dict.fromkeys(name.lower() for name, _ in self.lines))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len({name.lower() for name, _ in self.lines})
 
     def __repr__(self) -> str:
         return f"Headers({list(self.lines)!r})"

@@ -6,16 +6,16 @@ A stream begins after the opening handshake. `receive` gives events, `send` and 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterable
 from typing import Final
 
-from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
+from ._backend import Utf8Validator, apply_mask, make_frame, receive, send, take_key, take_messages, write_header
 from .assembly import Assembly
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
     CloseCodeError,
     FragmentError,
-    MaskSourceError,
     PayloadTooBigError,
     StateError,
     TextError,
@@ -23,7 +23,7 @@ from .errors import (
 )
 from .events import Close, Event, Failure, Ping
 from .extensions import Codec, check_codecs
-from .keys import next_key
+from .keys import KeyPool, SourcedKeys, pool
 
 __all__ = ["Stream"]
 
@@ -51,8 +51,8 @@ class Stream:
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_mask_source", "_outgoing", "_partial", "_pending", "_role", "_state", "_stepping",
-        "_tail",
+        "_head", "_keys", "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_stepping", "_tail",
+        "_threshold",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +79,9 @@ class Stream:
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
-        self._mask_source = mask_source
+        self._keys: KeyPool | SourcedKeys | None = None
+        if role is Role.CLIENT:
+            self._keys = pool if mask_source is None else SourcedKeys(mask_source)
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
@@ -87,6 +89,8 @@ class Stream:
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
+        self._threshold = self._codecs[0].threshold if self._codecs else sys.maxsize
+        self._plain = self._threshold  # a whole message of fewer bytes may be sent just so
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._tail = b""  # its unfinished code point
         self._encoder: Codec | None = None  # what encodes it
@@ -125,16 +129,7 @@ class Stream:
 
     # Receiving
 
-    def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
-        """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
-
-        Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a
-        `Failure` every further byte is ignored. Write `pending()` before anything else.
-        """
-        events: list[Event] = []
-        if untaken := take_messages(self._partial, data, 0, events):
-            self._take_frames(data, untaken, events)
-        return events
+    receive = receive
 
     def _take_frames(
         self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
@@ -238,6 +233,7 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
+            self._plain = 0
             self._stop_receiving()
             for codec in self._codecs:
                 codec.close()
@@ -259,35 +255,7 @@ class Stream:
         self._pending.clear()
         return pending
 
-    def send(
-        self,
-        message: str | bytes | bytearray | memoryview,
-        *,
-        text: bool | None = None,
-        last: bool = True,
-        compress: bool | None = None,
-    ) -> bytes:
-        """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
-
-        `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a
-        fragmented message, whose pieces may cut a code point. `compress` decides whether an extension such as
-        permessage-deflate, if there is one, encodes the message; by default its threshold does, and a message in
-        fragments is encoded; only the first fragment's counts.
-
-        Raises StateError after a close or a failure or while `send_steps` encodes another message, FragmentError if
-        the type changes inside a message, TextError if the text is not UTF-8; nothing has changed then.
-        """
-        kind = type(message)
-        if (kind is str or kind is bytes) and text is None and last and not self._outgoing:
-            codecs = self._codecs
-            if not codecs or compress is False or (compress is None and len(message) < codecs[0].threshold):
-                self._check_open()
-                try:
-                    return make_frame(0x81 if kind is str else 0x82, message, self._key())
-                except UnicodeEncodeError as error:
-                    raise TextError(str(error)) from None
-        first, payload, key = self._begin_send(message, text, last, compress)
-        return make_frame(first, payload, key)
+    send = send
 
     def send_parts(
         self,
@@ -321,7 +289,7 @@ class Stream:
         opcode, payload, _ = self._check_message(message, text, True)
         codec = self._choose_codec(len(payload), True, compress)
         if codec is None:
-            return make_frame(_FIN | opcode, payload, self._key())
+            return make_frame(_FIN | opcode, payload, take_key(self._keys))
         self._stepping = True
         try:
             encoded = []
@@ -330,7 +298,8 @@ class Stream:
                     yield
                 encoded.append(codec.encode(payload[start : start + _STEP], start + _STEP >= len(payload)))
             self._check_open()
-            return make_frame(_FIN | codec.rsv | opcode, b"".join(encoded) or codec.encode(b"", True), self._key())
+            payload = b"".join(encoded) or codec.encode(b"", True)
+            return make_frame(_FIN | codec.rsv | opcode, payload, take_key(self._keys))
         except BaseException:
             codec.abandon()
             raise
@@ -345,13 +314,14 @@ class Stream:
         codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
         if self._stepping and not last:
             raise StateError("another message is still being encoded")
-        key = self._key()
+        key = take_key(self._keys)
         first = _FIN if last else 0
         if not self._outgoing:
             first |= opcode | (codec.rsv if codec is not None else 0)
         if codec is not None:
             payload = codec.encode(payload, last)
         self._outgoing = 0 if last else opcode
+        self._plain = self._threshold if last else 0
         self._encoder = None if last else codec
         self._tail = tail
         return first, payload, key
@@ -384,6 +354,10 @@ class Stream:
         if self._stepping:
             raise StateError("another message is still being encoded")
         return codec
+
+    def _check_open(self) -> None:
+        if self._close_sent or self._state is State.CLOSED:
+            raise StateError("no message can follow a close frame or a failure")
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
@@ -420,23 +394,8 @@ class Stream:
         self._drop()
         return frame
 
-    def _check_open(self) -> None:
-        if self._close_sent or self._state is State.CLOSED:
-            raise StateError("no message can follow a close frame or a failure")
-
-    def _key(self) -> bytes:
-        """The masking key of the next frame: b"" for a server, whose frames have none."""
-        if self._role is Role.SERVER:
-            return b""
-        if self._mask_source is None:
-            return next_key()
-        key = self._mask_source(4)
-        if type(key) is not bytes or len(key) != 4:
-            raise MaskSourceError("mask_source(4) returns 4 bytes")
-        return key
-
     def _control(self, opcode: Opcode, payload: bytes) -> bytes:
-        return make_frame(_FIN | opcode, payload, self._key())
+        return make_frame(_FIN | opcode, payload, take_key(self._keys))
 
     def _send_control(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> bytes:
         if self._state is State.CLOSED:
@@ -463,6 +422,7 @@ class Stream:
             payload = code.to_bytes(2, "big") + payload
         frame = self._control(Opcode.CLOSE, payload)
         self._close_sent = True
+        self._plain = 0
         return frame
 
 

@@ -14,12 +14,13 @@ import asyncio
 import os
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from ..codes import CloseCode, Role, State
 from ..errors import (
@@ -30,13 +31,14 @@ from ..errors import (
     StateError,
 )
 from ..events import Close, Event, Failure, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 
 __all__ = ["Connection", "Limits", "Opening", "broadcast"]
 
-#: The room for a handshake's bytes, per read.
-HEAD_BUFFER: Final = 4096
+#: The most that one read takes from the transport, in bytes.
+READ_SIZE: Final = 1 << 16
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
@@ -46,6 +48,9 @@ REPLIES_LIMIT: Final = 1 << 16
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
+
+#: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
+LONG_MESSAGE: Final = 1 << 16
 
 #: An end with these codes on both sides is no error; 1005 stands for an empty close.
 _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
@@ -83,6 +88,14 @@ class Connection(asyncio.BufferedProtocol):
 
     role: ClassVar[Role]
 
+    # An idle connection should be small; `__dict__` is there for the user's own attributes.
+    __slots__ = (
+        "__dict__", "__weakref__", "_buffer", "_deadline", "_encodes", "_full", "_held", "_high", "_limits", "_lost",
+        "_low", "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver", "_senders",
+        "_sent", "_stream", "_taken", "_unread_replies", "latency", "loop", "request", "response", "subprotocol",
+        "transport",
+    )  # fmt: skip
+
     def __init__(self, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.request: Request | None = None
@@ -96,17 +109,20 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
-        self._head = memoryview(b"")
+        self._buffer = _read_buffer(self.loop)
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
         self._high, self._low = limits.queue_marks()
         self._held = False
+        self._deaf = False
         self._receiver: asyncio.Future[None] | None = None
         self._taken = 0
         # Sending.
         self._full = False
-        self._senders: deque[asyncio.Future[None]] = deque()
+        self._senders: list[asyncio.Future[None]] = []
         self._unread_replies = 0
+        self._encodes = False
+        self._order: asyncio.Lock | None = None
         self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] = {}
         # The end.
         self._rcvd: Close | None = None
@@ -123,7 +139,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def state(self) -> State:
         """CONNECTING before the handshake is done, then the state of the closing handshake."""
-        return State.CONNECTING if self._stream is None else self._stream.state
+        if self._stream is not None:
+            return self._stream.state
+        return State.CLOSED if self._lost.done() else State.CONNECTING
 
     @property
     def close_code(self) -> int | None:
@@ -185,14 +203,43 @@ class Connection(asyncio.BufferedProtocol):
 
     # Sending.
 
-    async def send(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
+    async def send(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+    ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
+        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
         sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end.
         """
         stream = await self._sendable()
-        self.transport.write(stream.send(message, text=text))
+        long = self._encodes and compress is not False and len(message) > LONG_MESSAGE
+        if self._order is None:
+            if not long:
+                self.transport.write(stream.send(message, text=text, compress=compress))
+                return
+            self._order = asyncio.Lock()
+        async with self._order:
+            stream = await self._sendable()
+            if long:
+                frame = await self._encode(stream.send_steps(message, text=text, compress=compress))
+            else:
+                frame = stream.send(message, text=text, compress=compress)
+            self.transport.write(frame)
+
+    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
+        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frame: bytes = stop.value
+                    return frame
+                await asyncio.sleep(0)
+                await self._sendable()
 
     async def ping(self, payload: str | bytes | None = None) -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
@@ -273,13 +320,13 @@ class Connection(asyncio.BufferedProtocol):
     def opening_failed(self, error: Exception | None) -> None:
         """The transport was lost before the handshake was done."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._head = memoryview(b"")
-        self._stream = Stream(self.role, max_message_size=self._limits.max_size)
+        self._encodes = bool(codecs)
+        self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
         if rest:
             self._received(self._stream.receive(rest))
 
@@ -288,16 +335,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(*self._limits.write_marks())
-        self._head = memoryview(bytearray(HEAD_BUFFER))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._head if self._stream is None else self._stream.get_buffer(sizehint)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        data = self._buffer[:nbytes]
         if self._stream is None:
-            self.head_received(bytes(self._head[:nbytes]))
+            self.head_received(bytes(data))
         else:
-            self._received(self._stream.buffer_updated(nbytes))
+            self._received(self._stream.receive(data))
 
     def eof_received(self) -> None:
         if self._stream is not None:
@@ -305,6 +352,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
         if self._deadline is not None:
             self._deadline.cancel()
         if self._stream is None:
@@ -333,8 +381,9 @@ class Connection(asyncio.BufferedProtocol):
         assert stream is not None
         for event in events:
             if isinstance(event, (str, bytes)):
-                self._messages.append(event)
-                self._queued += len(event)
+                if not self._deaf:
+                    self._messages.append(event)
+                    self._queued += len(event)
             elif isinstance(event, Pong):
                 self._pong_received(event.payload)
             elif isinstance(event, Close):
@@ -358,34 +407,28 @@ class Connection(asyncio.BufferedProtocol):
             self._receiver.set_result(None)
 
     def _regulate(self) -> None:
-        """Read from the transport while there is room, and always on the way to the end.
+        """Read from the transport while there is room.
 
-        After our own close the peer's has to come through: messages that find no room are dropped.
+        After our own close the peer's has to come through, so reading goes on whatever comes; from the read that
+        fills the queue on, messages are dropped.
         """
-        while self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
-            self._queued -= len(self._messages.pop())
-        if self.state is not State.OPEN:
-            hold = False
-        elif self._held:
-            hold = self._over(self._low, QUEUE_SIZE // 4)
-        else:
-            hold = self._over(self._high, QUEUE_SIZE)
-        hold = hold or (self.state is State.OPEN and self._unread_replies > REPLIES_LIMIT)
+        hold = False
+        if self.state is State.OPEN:
+            room = (self._low, QUEUE_SIZE // 4) if self._held else (self._high, QUEUE_SIZE)
+            hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
+        elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
+            self._deaf = True
         if hold != self._held:
             self._held = hold
             (self.transport.pause_reading if hold else self.transport.resume_reading)()
 
     def _over(self, count: float, size: int) -> bool:
-        return len(self._messages) > count or (self._queued > size and len(self._messages) > 0)
+        return len(self._messages) > count or self._queued > size
 
     def _pong_received(self, payload: bytes) -> None:
-        if payload not in self._pings:
-            return
         now = self.loop.time()
-        answered = b""
-        while answered != payload:
-            answered = next(iter(self._pings))
-            since, answer = self._pings.pop(answered)
+        while payload in self._pings:  # its own is the last of those that it answers
+            since, answer = self._pings.pop(next(iter(self._pings)))
             self.latency = now - since
             if not answer.done():
                 answer.set_result(self.latency)
@@ -471,7 +514,24 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
         else:
-            connection.transport.write(stream.send(message))
+            # Where a long message is being compressed, nothing else can be.
+            busy = connection._order is not None and connection._order.locked()
+            connection.transport.write(stream.send(message, compress=False if busy else None))
+
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The memory that all connections of one loop read into.
+
+    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
+    what it keeps: so an idle connection needs no buffer of its own.
+    """
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return buffer
 
 
 def _as_bytes(payload: str | bytes) -> bytes:
