@@ -6,7 +6,10 @@ import asyncio
 import sys
 from typing import Any
 
-from .inputs import QUESTION
+__all__ = ["QUESTION", "app"]
+
+#: The text that asks how many messages were received.
+QUESTION = "how many?"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, cached_property
 from pathlib import Path
 from time import monotonic, sleep, thread_time
 from typing import NamedTuple
@@ -16,7 +16,8 @@ from typing import NamedTuple
 from framewire.adapters.accelerate import accelerate
 from framewire.cli.run import environment
 
-from .inputs import BINARY, KIB, QUESTION, TEXT, encoded, frame, payload, size_name, text, unframe
+from .applications import QUESTION
+from .inputs import BINARY, KIB, TEXT, encoded, frame, payload, size_name, text, unframe
 from .tables import FAST, Goal, Table
 from .timing import Effort
 
@@ -108,7 +109,7 @@ def _client(effort: Effort) -> Table:
     client.sock, client.connected = near, True
     best: dict[str, float] = {}
     with near, far:
-        for turn in range(2 * max(2, effort.turns // 6)):
+        for turn in range(2 + effort.turns // 2):
             acceleration = accelerate("websocket-client") if turn % 2 else None
             far.sendall(frame(TEXT, encoded(message)))
             begun = thread_time()
@@ -151,11 +152,24 @@ def _cores() -> tuple[set[int], set[int]]:
     return {cores[0]}, set(cores[1:] or cores)
 
 
-class _Running(NamedTuple):
+class _Running:
     """A server that runs."""
 
-    pid: int
-    port: int
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.port = port
+
+    @cached_property
+    def family(self) -> list[int]:
+        """Its processes, as they are once it has answered."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        family = [self.pid]
+        for member in family:
+            family += [child for child, parent in parents.items() if parent == member]
+        return family
 
     def connect(self, path: str) -> socket.socket:
         """An open WebSocket; waits up to 20 seconds for the server to come up."""
@@ -182,30 +196,23 @@ class _Running(NamedTuple):
 
     def processor_time(self) -> int:
         """What its processes have used so far, in nanoseconds."""
-        return sum(map(_used, _descendants(self.pid)))
+        return sum(map(_used, self.family))
 
 
 def _used(pid: int) -> int:
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            yield from _descendants(int(child))
-
-
 def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dict[str, float]:
     """The best turn of each server in nanoseconds per message; the servers take turns."""
     message = payload(load.size)
     sent = frame(BINARY, message, KEY)
-    repeat = max(1, int(effort.seconds * 1e5 / max(1, load.count)))
+    repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5))
     best: dict[str, float] = {}
     with ExitStack() as stack:
         path = "/sink" if load.count else "/echo"
         links = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
-        for _ in range(max(1, effort.turns // 6)):
+        for _ in range(1 + effort.turns // 4):
             for name, link in links.items():
                 begun = running[name].processor_time()
                 count = _burst(link, sent, load.count, repeat) if load.count else _echo(link, sent, message, repeat)
