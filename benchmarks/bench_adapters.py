@@ -18,7 +18,7 @@ from framewire.cli.run import environment
 
 from .applications import QUESTION
 from .inputs import BINARY, KIB, TEXT, encoded, frame, payload, size_name, text, unframe
-from .tables import FAST, Goal, Table
+from .tables import FAST, FLOOR, Goal, Table
 from .timing import Effort
 
 BEFORE = "before"
@@ -28,10 +28,11 @@ APP = "benchmarks.applications:app"
 
 
 class Server(NamedTuple):
-    """Command lines with {port} for what is compared: the server as it comes, and with framewire."""
+    """Command lines with {port} for what is compared: the server as it comes, with framewire, and the floor."""
 
     before: list[str]
     after: list[str]
+    floor: str = "asyncio"
 
 
 class Load(NamedTuple):
@@ -45,8 +46,20 @@ class Load(NamedTuple):
 
 
 def _uvicorn(loop: str) -> Server:
-    command = ["-m", "uvicorn", APP, "--port", "{port}", "--log-level", "error", "--loop", loop]
-    return Server(command, [*command, "--ws", OURS])
+    command = [
+        "-m",
+        "uvicorn",
+        APP,
+        "--port",
+        "{port}",
+        "--log-level",
+        "error",
+        "--loop",
+        loop,
+        "--ws-ping-interval",
+        "3600",
+    ]
+    return Server(command, [*command, "--ws", OURS], loop)
 
 
 def _accelerated(*command: str) -> Server:
@@ -57,7 +70,7 @@ ACCELERATED = "framewire run"
 SERVERS = {
     "uvicorn": _uvicorn("asyncio"),
     "uvicorn, uvloop": _uvicorn("uvloop"),
-    "websockets": _accelerated("-m", "benchmarks.applications", "{port}"),
+    "websockets": _accelerated("-m", "benchmarks.applications", "websockets", "{port}"),
     "hypercorn": _accelerated("-m", "hypercorn", APP, "-b", "127.0.0.1:{port}", "--workers", "0"),
     "gunicorn": _accelerated("-m", "gunicorn", APP, "-k", "asgi", "-b", "127.0.0.1:{port}", "--log-level", "error"),
 }
@@ -80,12 +93,15 @@ def tables(effort: Effort) -> Iterator[Table]:
         "message, processor time of the server's processes",
         [
             f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
+            f"{FLOOR}: an asyncio protocol on the same loop that answers with as many bytes, unread: what the network costs",
             "echo: a message and its answer, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, no answer",
         ],
     )
     for name, server in SERVERS.items():
         with ExitStack() as stack:
-            running = {BEFORE: stack.enter_context(_run(server.before)), FAST: stack.enter_context(_run(server.after))}
+            floor = ["-m", "benchmarks.applications", server.floor, "{port}"]
+            commands = {BEFORE: server.before, FAST: server.after, FLOOR: floor}
+            running = {column: stack.enter_context(_run(command)) for column, command in commands.items()}
             for load, times in GOALS[name].items():
                 servers.add(f"{name}, {load}", _compare(running, load, effort), [Goal.faster(BEFORE, times)])
     yield servers
@@ -207,22 +223,28 @@ def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dic
     """The best turn of each server in nanoseconds per message; the servers take turns."""
     message = payload(load.size)
     sent = frame(BINARY, message, KEY)
+    answers = dict.fromkeys(running, frame(BINARY, message)) | {FLOOR: bytes(len(frame(BINARY, message)))}
     repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5))
     best: dict[str, float] = {}
     with ExitStack() as stack:
         path = "/sink" if load.count else "/echo"
-        links = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
+        links = {
+            name: stack.enter_context(server.connect(path))
+            for name, server in running.items()
+            if name != FLOOR or not load.count
+        }
         for _ in range(1 + effort.turns // 4):
             for name, link in links.items():
                 begun = running[name].processor_time()
-                count = _burst(link, sent, load.count, repeat) if load.count else _echo(link, sent, message, repeat)
+                count = (
+                    _burst(link, sent, load.count, repeat) if load.count else _echo(link, sent, answers[name], repeat)
+                )
                 spent = (running[name].processor_time() - begun) / count
                 best[name] = min(spent, best.get(name, spent))
     return best
 
 
-def _echo(link: socket.socket, sent: bytes, message: bytes, repeat: int) -> int:
-    answer = frame(BINARY, message)
+def _echo(link: socket.socket, sent: bytes, answer: bytes, repeat: int) -> int:
     for _ in range(repeat):
         link.sendall(sent)
         if _receive(link, len(answer)) != answer:

@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
-from wsproto import connection
+from wsproto import connection, frame_protocol
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import Buffer, CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
-from .._backend import make_frame, take_frames
+from .._backend import apply_mask_in_place, make_frame, take_frames
 from ..codes import MAX_LENGTH
 from .accelerate import Change, expect_same
-from .samples import KEY
+from .samples import KEY, PAYLOADS
 
 #: How much of a compressed frame is inflated at a time, in bytes; deflate makes at most 1032 times as much of it.
 STEP: Final = 1 << 11
@@ -28,14 +28,18 @@ _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 
 def changes() -> list[Change]:
-    """Replaces the name `FrameProtocol` of `wsproto.connection`."""
+    """Replaces `FrameProtocol` where connections look for it, and the masker of frames that arrive in parts."""
     for client in (False, True):
         replaced = _exchange(AcceleratedFrameProtocol, client)
         expect_same("FrameProtocol", _exchange(FrameProtocol, client), replaced, *_samples(client))
         payloads = (b"", "text", b"a" * 126, bytearray(b"a" * 65536), memoryview(b"ab"), 1)
         replaced = _send(AcceleratedFrameProtocol, client)
         expect_same("send_data", _send(FrameProtocol, client), replaced, *((payload,) for payload in payloads))
-    return [Change(connection, "FrameProtocol", AcceleratedFrameProtocol)]
+    expect_same("XorMaskerSimple", _mask(frame_protocol.XorMaskerSimple), _mask(Masker), *PAYLOADS)
+    return [
+        Change(connection, "FrameProtocol", AcceleratedFrameProtocol),
+        Change(frame_protocol, "XorMaskerSimple", Masker),
+    ]
 
 
 class AcceleratedFrameProtocol(FrameProtocol):
@@ -101,6 +105,23 @@ class AcceleratedFrameProtocol(FrameProtocol):
         return make_frame(0x81 if kind is str else 0x82, payload, os.urandom(4) if self.client else b"")  # type: ignore[return-value]
 
 
+class Masker:
+    """Unmasks the payload of a frame in pieces."""
+
+    __slots__ = ("_key", "_phase")
+
+    def __init__(self, masking_key: bytes | bytearray) -> None:
+        self._key = bytes(masking_key)
+        self._phase = 0
+
+    def process(self, data: bytes | bytearray) -> bytearray:
+        """Returns a copy of the next piece, unmasked."""
+        piece = bytearray(data)
+        apply_mask_in_place(piece, self._key, self._phase)
+        self._phase = (self._phase + len(piece)) % 4
+        return piece
+
+
 class _SteppedBuffer(Buffer):
     """Hands the payload of a compressed message out in steps."""
 
@@ -140,6 +161,16 @@ def _send(kind: type[FrameProtocol], client: bool) -> Any:
         return data[: -len(payload) - 4] if client else data
 
     return send
+
+
+def _mask(kind: Any) -> Any:
+    """A function that masks pieces."""
+
+    def mask(*pieces: bytes) -> list[tuple[type, bytes]]:
+        masker = kind(bytearray(KEY))
+        return [(type(masked), masked) for masked in map(masker.process, map(bytearray, pieces))]
+
+    return mask
 
 
 def _samples(client: bool) -> Iterator[tuple[bytes, ...]]:
