@@ -5,8 +5,10 @@ the import of the library. The last line of the output is how often framewire's 
 """
 
 import asyncio
+import socket
 import sys
 import threading
+import time
 from importlib import import_module
 
 import framewire
@@ -31,18 +33,12 @@ class Counter:
         return count
 
 
-def exchange(connection, send, receive):
-    for message in MESSAGES:
-        send(connection, message)
-        assert receive(connection) == message
-
-
-async def talk(port):
-    """A client that is not accelerated in these processes, unless it is the library under test."""
+async def talk(port, messages=MESSAGES):
+    """A client of websockets exchanges the messages, then a burst."""
     from websockets.asyncio.client import connect
 
     async with connect(f"ws://127.0.0.1:{port}/echo", compression=None, proxy=None) as client:
-        for message in MESSAGES:
+        for message in messages:
             await client.send(message)
             assert await client.recv() == message
         for _ in range(100):
@@ -52,10 +48,19 @@ async def talk(port):
 
 
 def free_port():
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
+
+
+def wait_for(port):
+    """Waits up to 20 seconds until somebody listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def quart():
@@ -76,8 +81,8 @@ def quart():
         config = Config()
         config.bind = [f"127.0.0.1:{port}"]
         server = asyncio.create_task(serve(app, config, shutdown_trigger=done.wait))
-        await asyncio.sleep(0.5)
-        await talk(port)
+        await asyncio.to_thread(wait_for, port)
+        await talk(port, [message for message in MESSAGES if message != b""])  # hypercorn cannot send that
         done.set()
         await server
 
