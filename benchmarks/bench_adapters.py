@@ -16,13 +16,12 @@ from typing import NamedTuple
 from framewire.adapters.accelerate import accelerate
 from framewire.cli.run import environment
 
-from .applications import QUESTION
+from .applications import ASK, KEY
 from .inputs import BINARY, KIB, TEXT, encoded, frame, payload, size_name, text, unframe
 from .tables import FAST, FLOOR, Goal, Table
 from .timing import Effort
 
 BEFORE = "before"
-KEY = b"\x37\xfa\x21\x3d"
 OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
 APP = "benchmarks.applications:app"
 
@@ -62,27 +61,35 @@ def _uvicorn(loop: str) -> Server:
     return Server(command, [*command, "--ws", OURS], loop)
 
 
-def _accelerated(*command: str) -> Server:
-    return Server(list(command), [ACCELERATED, *command])
+def _accelerated(command: str, floor: str = "asyncio") -> Server:
+    words = ["-m", *command.split()]
+    return Server(words, [ACCELERATED, *words], floor)
 
 
 ACCELERATED = "framewire run"
+OWN = "benchmarks.applications"
 SERVERS = {
     "uvicorn": _uvicorn("asyncio"),
     "uvicorn, uvloop": _uvicorn("uvloop"),
-    "websockets": _accelerated("-m", "benchmarks.applications", "websockets", "{port}"),
-    "hypercorn": _accelerated("-m", "hypercorn", APP, "-b", "127.0.0.1:{port}", "--workers", "0"),
-    "gunicorn": _accelerated("-m", "gunicorn", APP, "-k", "asgi", "-b", "127.0.0.1:{port}", "--log-level", "error"),
+    "websockets": _accelerated(f"{OWN} websockets {{port}}"),
+    "hypercorn": _accelerated(f"hypercorn {APP} -b 127.0.0.1:{{port}} --workers 0 --log-level error", "streams"),
+    "gunicorn": _accelerated(f"gunicorn {APP} -k asgi -b 127.0.0.1:{{port}} --log-level error", "uvloop"),
+    "autobahn": _accelerated(f"{OWN} autobahn {{port}}"),
+    "Flask-Sock": _accelerated(f"{OWN} flask {{port}}"),
+    "gevent-websocket": _accelerated(f"{OWN} gevent {{port}}"),
 }
 ECHO, ECHO_LARGE, BURST, BURST_LARGE = Load(256, 0), Load(16 * KIB, 0), Load(256, 64), Load(16 * KIB, 8)
 
-#: How many times less processor time the server must take.
+#: How many times less processor time the server must take; 1: no more.
 GOALS: Mapping[str, Mapping[Load, float]] = {
     "uvicorn": {ECHO: 2, ECHO_LARGE: 2, BURST: 4},
     "uvicorn, uvloop": {ECHO: 1.5, ECHO_LARGE: 2, BURST: 4},
     "websockets": {ECHO: 1.2, BURST: 2},
     "hypercorn": {BURST: 2, BURST_LARGE: 3},
     "gunicorn": {ECHO_LARGE: 30},
+    "autobahn": {ECHO: 1, ECHO_LARGE: 1},
+    "Flask-Sock": {ECHO: 1, ECHO_LARGE: 1},
+    "gevent-websocket": {ECHO: 1, ECHO_LARGE: 1},
 }
 
 
@@ -93,7 +100,7 @@ def tables(effort: Effort) -> Iterator[Table]:
         "message, processor time of the server's processes",
         [
             f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
-            f"{FLOOR}: an asyncio protocol on the same loop that answers with as many bytes, unread: what the network costs",
+            f"{FLOOR}: the same reads and writes with nothing in between: what asyncio and the network cost",
             "echo: a message and its answer, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, no answer",
         ],
     )
@@ -151,7 +158,8 @@ def _run(command: Iterable[str]) -> Iterator[_Running]:
     own, others = _cores()
     os.sched_setaffinity(0, others)  # the server inherits it
     try:
-        process = subprocess.Popen([sys.executable, *(word for word in words if word != ACCELERATED)], env=variables)
+        command = [sys.executable, *(word for word in words if word != ACCELERATED)]
+        process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
     finally:
         os.sched_setaffinity(0, own)
     try:
@@ -228,11 +236,7 @@ def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dic
     best: dict[str, float] = {}
     with ExitStack() as stack:
         path = "/sink" if load.count else "/echo"
-        links = {
-            name: stack.enter_context(server.connect(path))
-            for name, server in running.items()
-            if name != FLOOR or not load.count
-        }
+        links = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
         for _ in range(1 + effort.turns // 4):
             for name, link in links.items():
                 begun = running[name].processor_time()
@@ -263,7 +267,7 @@ def _burst(link: socket.socket, sent: bytes, count: int, repeat: int) -> int:
 
 def _ask(link: socket.socket) -> int:
     """How many messages the server has received; after it has received all."""
-    link.sendall(frame(TEXT, QUESTION.encode(), KEY))
+    link.sendall(ASK)
     head = _receive(link, 2)
     _, answer = unframe(head + _receive(link, head[1]))
     return int(answer)
