@@ -28,11 +28,13 @@ class Suite(NamedTuple):
 SUITES = {
     "wsproto": Suite("tests"),
     "simple-websocket": Suite("tests"),
-    "trio-websocket": Suite("tests", ("pytest-trio", "trustme"), ("-p", "trio")),
-    "hypercorn": Suite("tests", ("pytest-asyncio", "pytest-trio", "h2"), ("-p", "asyncio", "-k", "not tcp_server")),
+    "trio-websocket": Suite("tests", ("pytest-trio", "trustme")),
+    "hypercorn": Suite("tests", ("pytest-asyncio", "pytest-trio")),
     "websocket-client": Suite("websocket/tests"),
-    "gunicorn": Suite("tests", ("pytest-asyncio",), ("-p", "asyncio", "-k", "websocket", "-o", "asyncio_mode=auto")),
-    "uvicorn": Suite("tests/protocols/test_websocket.py", ("anyio", "httpx2", "a2wsgi", "trustme"), ("-p", "anyio")),
+    "gunicorn": Suite("tests", ("pytest-asyncio",), ("-k", "websocket")),
+    "uvicorn": Suite(
+        "tests/protocols/test_websocket.py", ("anyio", "httpx2", "a2wsgi", "trustme"), ("-p", "no:asyncio")
+    ),
 }
 
 #: What uvicorn's suite tests in place of uvicorn's default class.
@@ -52,7 +54,7 @@ def unpack(name: str, folder: Path) -> Path:
 def run(suite: Suite, root: Path, variables: dict[str, str]) -> dict[str, str]:
     """The outcome of each test: passed, failed or skipped."""
     report = root / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-W", "default", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-W", "default", "-o", "addopts="]
     command += [f"--junitxml={report}", *suite.options, suite.tests]
     subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False)
     outcomes = {}

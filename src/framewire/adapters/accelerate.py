@@ -47,10 +47,10 @@ class Library(NamedTuple):
 #: By the name on the package index.
 LIBRARIES: Final = {
     "websockets": Library("websockets.protocol", "websockets", (16,), (18,), True),
-    "wsproto": Library("wsproto.connection", "wsproto", (1, 2), (1, 4), True),
+    "wsproto": Library("wsproto.connection", "wsproto", (1, 3), (1, 4), True),
     "websocket-client": Library("websocket._abnf", "websocket_client", (1, 6), (1, 10), False),
     "gevent-websocket": Library("geventwebsocket.websocket", "gevent_websocket", (0, 10), (0, 11), False),
-    "autobahn": Library("autobahn.websocket.protocol", "autobahn", (23,), (27,), True),
+    "autobahn": Library("autobahn.websocket.protocol", "autobahn", (24,), (27,), True),
     "gunicorn": Library("gunicorn.asgi.websocket", "gunicorn", (25,), (28,), False),
 }
 
