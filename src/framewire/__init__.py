@@ -1,6 +1,7 @@
 """WebSocket (RFC 6455) at C speed: a sans-I/O stream whose hot paths are compiled, with an identical pure twin."""
 
 from ._backend import Backend, backend
+from .adapters.accelerate import Acceleration, accelerate
 from .codes import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .errors import (
     CloseCodeError,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CLIENT",
     "SERVER",
+    "Acceleration",
     "Backend",
     "Close",
     "CloseCode",
@@ -56,5 +58,6 @@ __all__ = [
     "TextError",
     "UriError",
     "__version__",
+    "accelerate",
     "backend",
 ]
