@@ -29,17 +29,28 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
-    "__init__": 4,  # the face of all that needs no socket
     "asyncio": 5,
     "sync": 5,
     "adapters": 5,
     "websocket": 6,
-    "cli": 6,
-    "__main__": 7,
+    "__init__": 6,  # the face of the package
+    "cli": 7,
+    "__main__": 8,
 }
 
 #: What may be imported from outside the standard library, and where.
-FOREIGN = {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
+FOREIGN = {
+    f"adapters.{name}": {library}
+    for name, library in {
+        "autobahn": "autobahn",
+        "gevent_websocket": "geventwebsocket",
+        "gunicorn": "gunicorn",
+        "uvicorn": "uvicorn",
+        "websocket_client": "websocket",
+        "websockets": "websockets",
+        "wsproto": "wsproto",
+    }.items()
+} | {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
 
 
 def name_of(path):
