@@ -29,7 +29,7 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.built-for-test: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test]'
 	touch $@ $(VENV)/.built
 
 clean:
