@@ -26,6 +26,7 @@ from kernels cimport (
 )
 
 include "dispatch.pxi"
+include "ranges.pxi"
 
 cdef extern from "Python.h":
     bytes PyUnicode_AsUTF8String(object text)
@@ -48,7 +49,7 @@ cdef extern from "objects.h":
 
 cdef enum:
     SHORT = 32       # bytes: from here on the call of a kernel pays
-    PIECE = 16384    # bytes: text is unmasked and validated in pieces that stay in the first-level cache
+    PIECE = 16384    # bytes, whole keys: text is unmasked and validated in pieces that stay in the first-level cache
     SMALLEST = 1024  # bytes: the first room for a message in pieces
     HIGH = 0x80      # the bit that no ASCII byte has
 
@@ -82,7 +83,8 @@ cdef class PartialMessage:
     cdef uint32_t key
     cdef framewire_utf8_state utf8
     # The result in the making: a str of ASCII characters if it is to be a str, until a byte says otherwise; else a
-    # bytes. Its room is `room`, of which `size` bytes are payload; `high` is the OR of them.
+    # bytes. Its room is `room`, of which `size` bytes are payload; `high` tells by the bit HIGH if
+    # any of them is not ASCII.
     cdef PyObject *buffer
     cdef Py_ssize_t room
     cdef bint is_str
@@ -125,9 +127,10 @@ cdef class PartialMessage:
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t first = start
-        cdef Py_ssize_t last = stop
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t first = clipped(start)
+        cdef Py_ssize_t last = clipped(stop)
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
+        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
             check_range(first, last, view.len)
             return first + self.move(<const uint8_t *> view.buf + first, last - first)
@@ -147,9 +150,9 @@ cdef class PartialMessage:
             size = self.move_text(dst, src, size)
         elif self.keyed:
             kernels.mask(dst, src, <size_t> size, self.key)
-            self.key = framewire_advance_key(self.key, <size_t> size)
         else:
             memcpy(dst, src, <size_t> size)
+        self.key = framewire_advance_key(self.key, <size_t> size)
         self.size += size
         self.remaining -= <uint64_t> size
         return size
@@ -163,7 +166,6 @@ cdef class PartialMessage:
             piece = <size_t> min(size - done, PIECE)
             if self.keyed:
                 high = kernels.mask_or(dst + done, src + done, piece, self.key)
-                self.key = framewire_advance_key(self.key, piece)
             else:
                 high = kernels.or_all(src + done, piece)
                 memcpy(dst + done, src + done, piece)
@@ -235,7 +237,9 @@ cdef class PartialMessage:
         return piece
 
     def finish(self) -> str | bytes | Any:
-        """Returns the payload held and closes the message."""
+        """Returns the payload held and closes the message. Raises ValueError inside a code point."""
+        if self.utf8.need:
+            raise ValueError("the text ends inside a code point")
         event = self.take()
         self.clear()
         return event
@@ -358,7 +362,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     """
     if type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
-    return take_any(partial, data, start, <list> events)
+    return take_any(partial, data, clipped(start), <list> events)
 
 
 cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list events) except -1:

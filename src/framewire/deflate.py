@@ -33,8 +33,8 @@ _zlib: Any = zlib
 def use_zlib(name: str) -> None:
     """Chooses who compresses for the connections to come: "zlib" (the standard library's), "zlib_ng" or "isal".
 
-    The latter two are faster and come with the extras of their names, as in `framewire[isal]`. ImportError if the one
-    asked for is not installed, ValueError for another name.
+    The latter two are faster and come with the extras of their names, as in `framewire[zlib-ng]`. ImportError if the
+    one asked for is not installed, ValueError for another name.
     """
     global _zlib
     if name not in _BACKENDS:
@@ -271,7 +271,7 @@ class Deflate:
             deflater = self._deflater
             if deflater is None:
                 deflater = self._deflater = self._zlib.compressobj(*self._settings)
-            payload = deflater.compress(content) + deflater.flush(self._zlib.Z_SYNC_FLUSH)
+            payload = deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH)
         if not last:
             return payload
         if self._encode_resets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .header import Buffer
+from .header import Buffer, check_range
 
 #: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
 _FOLLOW = {
@@ -40,14 +40,16 @@ class Utf8Validator:
         After an impossible byte the validator stands before it. Raises ValueError unless
         0 <= start <= stop <= len(data).
         """
-        if not 0 <= start <= stop <= len(data):
-            raise ValueError("the range lies outside the data")
+        data = check_range(data, start, stop)
         if self.need:
             start = self._step(data, start, stop, self.need)
             if self.need:
                 return start
+        piece = data[start:stop]
+        if type(piece) is bytes and piece.isascii():
+            return stop
         try:
-            str(data[start:stop], "utf-8")
+            str(piece, "utf-8")
         except UnicodeDecodeError as error:
             # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
             return self._step(data, start + error.start, stop, 4)

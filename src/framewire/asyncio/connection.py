@@ -49,6 +49,9 @@ REPLIES_LIMIT: Final = 1 << 16
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
 
+#: How many bytes of a read are taken at a time where messages may be compressed.
+PORTION: Final = 1 << 12
+
 #: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
 LONG_MESSAGE: Final = 1 << 16
 
@@ -90,10 +93,10 @@ class Connection(asyncio.BufferedProtocol):
 
     # An idle connection should be small; `__dict__` is there for the user's own attributes.
     __slots__ = (
-        "__dict__", "__weakref__", "_buffer", "_deadline", "_encodes", "_full", "_held", "_high", "_limits", "_lost",
-        "_low", "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver", "_senders",
-        "_sent", "_stream", "_taken", "_unread_replies", "latency", "loop", "request", "response", "subprotocol",
-        "transport",
+        "__dict__", "__weakref__", "_buffer", "_deadline", "_deaf", "_encodes", "_full", "_held", "_high", "_limits",
+        "_lost", "_low", "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver",
+        "_senders", "_sent", "_stream", "_taken", "_unread", "_unread_replies", "latency", "loop", "request",
+        "response", "subprotocol", "transport",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -109,6 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
+        self._unread = b""  # read from the transport, but held back as the queue is full
         self._buffer = _read_buffer(self.loop)
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
@@ -261,8 +265,8 @@ class Connection(asyncio.BufferedProtocol):
         stream = await self._sendable()
         self.transport.write(stream.pong(_as_bytes(payload)))
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with `code` and `reason` (123 bytes of UTF-8 at most) and wait for the end of the connection.
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
 
         The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
         can still be received, as far as the queue has room. Closing again only waits.
@@ -270,12 +274,12 @@ class Connection(asyncio.BufferedProtocol):
         self.start_closing(code, reason)
         await self.wait_closed()
 
-    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Do what `close` does, without waiting for the end."""
         if self._stream is None or self._stream.state is not State.OPEN:
             return
         self.transport.write(self._stream.close(code, reason))
-        self._sent = Close(code, reason)
+        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
         self._limit_end()
         self._regulate()
 
@@ -327,8 +331,8 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline = None
         self._encodes = bool(codecs)
         self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
-        if rest:
-            self._received(self._stream.receive(rest))
+        self._unread = rest
+        self._read_on()
 
     # The transport's side.
 
@@ -343,12 +347,26 @@ class Connection(asyncio.BufferedProtocol):
         data = self._buffer[:nbytes]
         if self._stream is None:
             self.head_received(bytes(data))
-        else:
+        elif not self._unread and (not self._encodes or nbytes <= PORTION):
             self._received(self._stream.receive(data))
+        else:
+            self._unread += data
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
+        while self._unread and not self._held:
+            portion, self._unread = self._unread[:PORTION], self._unread[PORTION:]
+            self._received(self._stream.receive(portion) if self._stream is not None else [])
+
+    def _read_end(self) -> None:
+        """Take the end of input, and first what was held back."""
+        if self._stream is not None:
+            rest, self._unread = self._unread, b""
+            self._received(self._stream.receive(rest) + self._stream.receive_eof())
 
     def eof_received(self) -> None:
-        if self._stream is not None:
-            self._received(self._stream.receive_eof())
+        self._read_end()
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -358,7 +376,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._stream is None:
             self.opening_failed(exc)
         else:
-            self._received(self._stream.receive_eof())
+            self._read_end()
             self._forget_pings()
         self.resume_writing()
         self._lost.set_result(None)
@@ -420,7 +438,12 @@ class Connection(asyncio.BufferedProtocol):
             self._deaf = True
         if hold != self._held:
             self._held = hold
-            (self.transport.pause_reading if hold else self.transport.resume_reading)()
+            if hold:
+                self.transport.pause_reading()
+                return
+            self._read_on()
+            if not self._held:
+                self.transport.resume_reading()
 
     def _over(self, count: float, size: int) -> bool:
         return len(self._messages) > count or self._queued > size

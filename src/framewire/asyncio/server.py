@@ -80,7 +80,8 @@ class ServerConnection(Connection):
         except Exception:
             logger.exception("opening handshake failed")
             self._refuse(HandshakeError(500, "the server met an unexpected error"))
-        self.transport.resume_reading()
+        if not self._held:
+            self.transport.resume_reading()
         if self.state is State.CONNECTING:
             return
         try:
