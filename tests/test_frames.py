@@ -1,52 +1,89 @@
-"""Whole plain frames, for parsers of another make: `take_frames` on both twins."""
+"""Whole plain data frames in one go, on each twin."""
+
+import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frames import frame
+from frames import KEY, frame
 
-pytestmark = pytest.mark.each_twin
-
-KEY = b"abcd"
-TEXT, BINARY = 0x81, 0x82
-LIMIT = 1 << 62
-contents = st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.binary(max_size=300)), max_size=6)
+MOST = (1 << 63) - 1
 
 
-@pytest.mark.parametrize("key", [KEY, b""])
-@given(messages=contents, cut=st.integers(0, 2000))
-def test_takes_what_is_whole(backend, key, messages, cut):
-    wire = [frame(opcode, payload, key) for opcode, payload in messages]
-    data = b"".join(wire)[:cut]
-    whole, end = 0, 0
-    while whole < len(wire) and end + len(wire[whole]) <= len(data):
-        end += len(wire[whole])
-        whole += 1
-    for buffer in (data, bytearray(data), memoryview(data)):
-        frames = []
-        assert backend.take_frames(buffer, key != b"", LIMIT, frames) == end
-        assert frames == messages[:whole]
+def take(backend, data, masked=True, limit=MOST):
+    frames = []
+    return backend.take_frames(data, masked, limit, frames), frames
+
+
+@pytest.mark.each_twin
+@pytest.mark.parametrize("key", [b"", KEY])
+def test_all_lengths_of_payloads(backend, key):
+    for size in (0, 1, 3, 125, 126, 300, 65535, 65536, 70_000):
+        payload = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+        data = frame(0x81, payload, key) + frame(0x82, payload, key)
+        assert take(backend, data, bool(key)) == (len(data), [(0x81, payload), (0x82, payload)])
+
+
+@pytest.mark.parametrize("first", [*range(0x81), *range(0x83, 0x100)])
+def test_it_stops_before_what_is_not_plain(backend, first):
+    plain = frame(0x82, b"a", KEY)
+    assert take(backend, plain + frame(first, b"b", KEY) + plain) == (len(plain), [(0x82, b"a")])
+
+
+def test_it_stops_before_the_wrong_mask_and_long_forms(backend):
+    plain = frame(0x82, b"a", KEY)
+    for other in (frame(0x82, b"b"), b"\x82\xfe\x00\x01" + KEY + b"b", b"\x82\xff" + b"\xff" * 8 + KEY):
+        assert take(backend, plain + other + plain) == (len(plain), [(0x82, b"a")])
+    assert take(backend, plain, masked=False) == (0, [])
 
 
 @pytest.mark.parametrize(
-    "stranger",
-    [
-        frame(0x89, b"ping", KEY),
-        frame(0x01, b"a fragment", KEY),
-        frame(TEXT, b"not masked"),
-        frame(0xC1, b"a bit set", KEY),
-        frame(BINARY, b"long", KEY, form=16),
-        frame(BINARY, bytes(101), KEY),
-    ],
+    ("limit", "taken"), [(2, 1), (1, 0), (0, 0), (-1, 0), (3, 2), (MOST, 2), (1 << 64, 2), (-1 << 70, 0)]
 )
-def test_stops_before_what_is_not_plain(backend, stranger):
-    frames = []
-    plain = frame(BINARY, bytes(100), KEY)
-    assert backend.take_frames(plain + stranger + plain, True, 100, frames) == len(plain)
-    assert frames == [(0x82, bytes(100))]
+def test_limit(backend, limit, taken):
+    data = frame(0x81, b"ab", KEY) + frame(0x81, b"abc", KEY)
+    assert take(backend, data, limit=limit)[1] == [(0x81, b"ab"), (0x81, b"abc")][:taken]
 
 
-def test_takes_a_list_only(backend):
+def test_every_cut(backend):
+    whole = [frame(0x81, b"a" * size, KEY) for size in (0, 5, 126)]
+    data = b"".join(whole)
+    for stop in range(len(data) + 1):
+        taken = take(backend, data[:stop])
+        count = sum(stop >= sum(map(len, whole[: n + 1])) for n in range(3))
+        assert taken[0] == sum(map(len, whole[:count]))
+        assert len(taken[1]) == count
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: array.array("H", data)])
+def test_any_buffer(backend, kind):
+    data = frame(0x82, b"abcd", KEY)
+    assert take(backend, kind(data)) == (len(data), [(0x82, b"abcd")])
+
+
+def test_the_buffer_is_free_again(backend):
+    data = bytearray(frame(0x82, b"a", KEY))
+    take(backend, data)
+    data += b"more"  # a BufferError while something looks at it
+
+
+def test_what_it_refuses(backend):
     with pytest.raises(TypeError, match=r"^take_frames\(\) takes a list$"):
-        backend.take_frames(b"", True, LIMIT, ())
+        backend.take_frames(b"", True, 0, ())
+    with pytest.raises(TypeError):
+        backend.take_frames("text", True, 0, [])
+
+
+@pytest.mark.once
+@given(st.lists(st.tuples(st.sampled_from([0x81, 0x82, 0x89, 0x01]), st.binary(max_size=200))), st.data())
+def test_pure_against_compiled(parts, data):
+    from framewire._fast.frames import take_frames as fast
+    from framewire._pure.frames import take_frames as pure
+
+    stream = b"".join(frame(first, payload, data.draw(st.sampled_from([KEY, KEY, b""]))) for first, payload in parts)
+    stream = stream[: data.draw(st.integers(0, len(stream)))] + data.draw(st.binary(max_size=12))
+    masked, limit = data.draw(st.booleans()), data.draw(st.integers(-5, 250))
+    taken = [], []
+    assert pure(stream, masked, limit, taken[0]) == fast(stream, masked, limit, taken[1])
+    assert taken[0] == taken[1]

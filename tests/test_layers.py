@@ -29,28 +29,29 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
-    "asyncio": 5,
-    "sync": 5,
     "adapters": 5,
-    "websocket": 6,
-    "__init__": 6,  # the face of the package
-    "cli": 7,
-    "__main__": 8,
+    "__init__": 6,  # the face of all that needs no socket
+    "asyncio": 7,
+    "sync": 7,
+    "websocket": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 
 #: What may be imported from outside the standard library, and where.
 FOREIGN = {
-    f"adapters.{name}": {library}
-    for name, library in {
-        "autobahn": "autobahn",
-        "gevent_websocket": "geventwebsocket",
-        "gunicorn": "gunicorn",
-        "uvicorn": "uvicorn",
-        "websocket_client": "websocket",
-        "websockets": "websockets",
-        "wsproto": "wsproto",
-    }.items()
-} | {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
+    "head": {"h11"},
+    "handshake": {"h11"},
+    "asyncio.server": {"h11"},
+    "asyncio.client": {"h11"},
+    "adapters.autobahn": {"autobahn"},
+    "adapters.gevent_websocket": {"geventwebsocket"},
+    "adapters.gunicorn": {"gunicorn"},
+    "adapters.uvicorn": {"uvicorn"},
+    "adapters.websocket_client": {"websocket"},
+    "adapters.websockets": {"websockets"},
+    "adapters.wsproto": {"wsproto"},
+}
 
 
 def name_of(path):

@@ -28,7 +28,7 @@ class Suite(NamedTuple):
 SUITES = {
     "wsproto": Suite("tests"),
     "simple-websocket": Suite("tests"),
-    "trio-websocket": Suite("tests", ("pytest-trio", "trustme")),
+    "trio-websocket": Suite("tests", ("pytest-trio", "trustme"), ("-o", "trio_mode=true", "-p", "no:asyncio")),
     "hypercorn": Suite("tests", ("pytest-asyncio", "pytest-trio")),
     "websocket-client": Suite("websocket/tests"),
     "gunicorn": Suite("tests", ("pytest-asyncio",), ("-k", "websocket")),

@@ -144,7 +144,7 @@ def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
     from wsproto import connection
 
     before = connection.FrameProtocol
-    monkeypatch.setattr(adapters, "version", lambda name: version)
+    monkeypatch.setattr(adapters, "installed_version", lambda name: version)
     with accelerated(monkeypatch, "wsproto") as acceleration:
         assert [each.state for each in acceleration] == ["left alone"]
         assert connection.FrameProtocol is before
@@ -191,10 +191,7 @@ def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
 
 @once
 def test_not_installed(monkeypatch):
-    def version(name):
-        raise importlib.metadata.PackageNotFoundError
-
-    monkeypatch.setattr(adapters, "version", version)
+    monkeypatch.setattr(adapters, "installed_version", lambda name: None)
     with accelerated(monkeypatch, "gunicorn") as acceleration:
         assert str(acceleration) == "gunicorn: not installed"
 

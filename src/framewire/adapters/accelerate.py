@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from threading import RLock
 from types import ModuleType
@@ -147,9 +146,8 @@ class Acceleration:
 def _examine(name: str) -> Outcome:
     """Switches the library over if it is imported, lets it be watched for if it is not."""
     library = LIBRARIES[name]
-    try:
-        installed = version(name)
-    except PackageNotFoundError:
+    installed = installed_version(name)
+    if installed is None:
         return Outcome(name, "", "not installed")
     number = tuple(int(digits) for digits in re.findall(r"\d+", installed))
     if not library.since <= number < library.before:
@@ -163,6 +161,16 @@ def _examine(name: str) -> Outcome:
     if _watcher not in sys.meta_path:
         sys.meta_path.insert(0, _watcher)
     return Outcome(name, installed, "waiting", "for its import")
+
+
+def installed_version(name: str) -> str | None:
+    """The version of a distribution, None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `import framewire` imports this
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _switch_over(name: str, installed: str) -> Outcome:
