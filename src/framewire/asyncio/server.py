@@ -31,6 +31,8 @@ class ServerConnection(Connection):
     def __init__(self, server: Server) -> None:
         super().__init__(server.limits)
         self.server = server
+        #: What to choose from; `process_request` may replace it.
+        self.subprotocols = server.subprotocols
         self._handshake = ServerHandshake()
         self._task: asyncio.Task[None] | None = None
 
@@ -100,7 +102,7 @@ class ServerConnection(Connection):
                 self._end_http(handshake.respond(response))
                 return
         offer = handshake.check(origins=server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, server.subprotocols)
+        self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
         answer = handshake.accept(subprotocol=self.subprotocol)
         self.response = handshake.response
         self.transport.write(answer)

@@ -123,6 +123,21 @@ class Connection:
         return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
 
     @property
+    def clean(self) -> bool:
+        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        return self._stream is not None and self._stream.clean
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        with self._changed:
+            if not self._messages:
+                return None
+            first = self._messages[0]
+        data = first.data if isinstance(first, Fragment) else first
+        return len(data.encode() if isinstance(data, str) else data)  # type: ignore[arg-type]
+
+    @property
     def local_address(self) -> Any:
         """The socket's own address: (host, port, ...) for TCP."""
         return self._transport.socket.getsockname()
@@ -489,6 +504,8 @@ class Connection:
             since, answered = self._pings.pop(ping)
             self.latency = now - since
             answered.set()
+            if ping == self._probe:
+                self._pong_due = _NEVER
 
     def _keep_alive(self, stream: Stream) -> None:
         """Sends a ping every `ping_interval`; fails the connection if its pong takes over `ping_timeout`."""

@@ -39,6 +39,8 @@ class ServerConnection(Connection):
     def __init__(self, transport: Transport, options: Options, server: Server) -> None:
         super().__init__(transport, options)
         self.server = server
+        #: What to choose from; `process_request` may replace it.
+        self.subprotocols = server.subprotocols
 
     def respond(self, status: int, text: str) -> Response:
         """A response in plain text, for `process_request` to return."""
@@ -91,7 +93,7 @@ class ServerConnection(Connection):
             if response is not None:
                 return response
         offer = handshake.check(origins=self.server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, self.server.subprotocols)
+        self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
         self._accept(handshake, ())
         return None
 
