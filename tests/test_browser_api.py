@@ -108,8 +108,7 @@ def test_text_of_every_size(drive, resource):
     assert drive(resource, act) == [["open", 1], *(["text", n] for n in sizes), ["close", 3, 1000, "", True]]
 
 
-@pytest.mark.parametrize("binary_type", ["blob", "arraybuffer"])
-@pytest.mark.parametrize("resource", ["echo", "fragments"])
+@pytest.mark.parametrize(("resource", "binary_type"), [("echo", "blob"), ("fragments", "arraybuffer")])
 def test_binary_up_to_16_mib(drive, resource, binary_type):
     act = """{
         open: socket => {

@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 2,
     "events": 2,
     "keys": 2,
+    "closing": 3,
     "head": 3,
     "assembly": 3,
     "deflate": 3,
@@ -31,8 +32,11 @@ FLOORS = {
     "asyncio": 5,
     "sync": 5,
     "adapters": 5,
-    "cli": 6,
-    "__main__": 7,
+    "routes": 5,
+    "pywebsocket": 6,
+    "websocket": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 #: What may be imported from outside the standard library, and where.

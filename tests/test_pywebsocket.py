@@ -17,8 +17,8 @@ import pytest
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
-from framewire.cli.pywebsocket import modules, options
-from framewire.cli.pywebsocket.options import OptionError, Settings, read_settings
+from framewire.pywebsocket import modules, options
+from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.sync import connect
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "pywebsocket"

@@ -57,12 +57,13 @@ class ServerConnection(Connection):
             self._shake_hands(ServerHandshake())
         except OSError:
             pass  # the client gave up, took too long, or does not speak TLS
-        if self._stream is None:
-            transport.abort()
-            transport.close()
-            return
-        self._handle()
-        self._reader.join()
+        finally:
+            if self._stream is None:
+                transport.abort()
+                transport.close()
+        if self._stream is not None:
+            self._handle()
+            self._reader.join()
 
     def _shake_hands(self, handshake: ServerHandshake) -> None:
         try:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...handshake import Offer
-from ...head import Extension, Headers, Request
+from ..handshake import Offer
+from ..head import Extension, Headers, Request
 from .exceptions import BadOperationException
-from .stream import MessageStream
-
-if TYPE_CHECKING:
-    from .server import HandlerConnection
+from .link import Link
 
 __all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection"]
 
@@ -51,7 +48,7 @@ class ExtensionParameter:
 class RequestConnection:
     """`request.connection`: the bytes below the WebSocket, and the addresses of both ends."""
 
-    def __init__(self, connection: HandlerConnection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._connection = connection
 
     def write(self, data: bytes) -> None:
@@ -86,7 +83,7 @@ class HandlerRequest:
     `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that receives.
     """
 
-    def __init__(self, connection: HandlerConnection, request: Request, offer: Offer) -> None:
+    def __init__(self, connection: Link, request: Request, offer: Offer) -> None:
         self.connection = RequestConnection(connection)
         self.headers_in: Headers = request.headers
         self.method = request.method
@@ -107,8 +104,9 @@ class HandlerRequest:
         self.server_terminated = False
         self.on_ping_handler: Callable[[HandlerRequest, bytes], object] | None = None
         self.on_pong_handler: Callable[[HandlerRequest, bytes], object] | None = None
-        self.ws_stream = MessageStream(self, connection)
-        self._secure = connection.server.ssl is not None
+        #: The `stream.MessageStream` of the connection.
+        self.ws_stream: Any = None
+        self._secure = connection.secure
 
     def is_https(self) -> bool:
         """Whether the connection is encrypted."""

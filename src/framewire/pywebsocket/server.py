@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...codes import CloseCode, State
-from ...errors import HandshakeError
-from ...events import Close, Failure
-from ...handshake import Offer, Origin, ServerHandshake
-from ...head import Request, Response, is_token
-from ...stream import Stream
-from ...sync import Options, Server, ServerConnection
-from ...sync.transport import Transport
+from ..codes import CloseCode, State
+from ..errors import HandshakeError
+from ..events import Close, Failure
+from ..handshake import Offer, Origin, ServerHandshake
+from ..head import Request, Response, is_token
+from ..stream import Stream
+from ..sync import Options, Server, ServerConnection
+from ..sync.transport import Transport
 from .exceptions import (
     AbortedByUserException,
     BadOperationException,
@@ -34,6 +34,7 @@ from .exceptions import (
 from .files import serve_file
 from .handlers import Handlers, Suite
 from .request import HandlerRequest
+from .stream import MessageStream
 
 __all__ = ["HandlerConnection", "Site", "credential"]
 
@@ -92,9 +93,13 @@ class HandlerConnection(ServerConnection):
         self._pings_sent: deque[bytes] = deque()
 
     @property
-    def handlers(self) -> Handlers:
-        """The handlers of this server."""
-        return self._site.handlers
+    def secure(self) -> bool:
+        """Whether it is encrypted."""
+        return self.server.ssl is not None
+
+    def choose_answer(self) -> tuple[int | None, str | None]:
+        """What the handler answers the client's close with: code (None: an empty close) and reason."""
+        return self._suite.passive_closing_handshake(self._handler_request)
 
     @property
     def close_timeout(self) -> float | None:
@@ -127,6 +132,7 @@ class HandlerConnection(ServerConnection):
             return serve_file(self._site.document_root, request)
         offer = handshake.check(origins=_ANY_ORIGIN)
         self._handler_request = HandlerRequest(self, request, offer)
+        self._handler_request.ws_stream = MessageStream(self._handler_request, self)
         self._suite = suite
         self._do_extra_handshake(offer)
         self.subprotocol = self._handler_request.ws_protocol
