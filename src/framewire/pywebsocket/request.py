@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..handshake import Offer
-from ..head import Extension, Headers, Request
+from ..head import Headers, Request, Terms
 from .exceptions import BadOperationException
 from .link import Link
 
-__all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection"]
+__all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection", "wrap_terms"]
 
 
 class ExtensionParameter:
@@ -79,8 +79,9 @@ class HandlerRequest:
     """One client's request, and the WebSocket that comes of it.
 
     Until `web_socket_do_extra_handshake` returns, the handler may choose `ws_protocol`, add pairs to `extra_headers`
-    and empty `ws_extension_processors`. `on_ping_handler(request, payload)` replaces the pong, if it is set;
-    `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that receives.
+    and take from `ws_extension_processors` what it does not want. `on_ping_handler(request, payload)` replaces the
+    pong, if it is set; `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that
+    receives.
     """
 
     def __init__(self, connection: Link, request: Request, offer: Offer) -> None:
@@ -93,7 +94,7 @@ class HandlerRequest:
         self.ws_version = 13
         self.ws_requested_protocols: list[str] | None = offer.subprotocols or None
         self.ws_protocol: str | None = None
-        self.ws_requested_extensions: list[ExtensionParameter] | None = _wrap(offer.extensions)
+        self.ws_requested_extensions: list[ExtensionParameter] | None = wrap_terms(offer.extensions)
         self.ws_extension_processors: list[ExtensionParameter] = self.ws_requested_extensions or []
         self.ws_extensions: list[ExtensionParameter] | None = None
         self.ws_deflate = False
@@ -113,5 +114,6 @@ class HandlerRequest:
         return self._secure
 
 
-def _wrap(extensions: Sequence[Extension]) -> list[ExtensionParameter] | None:
+def wrap_terms(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
+    """Extensions as handlers see them; None without any."""
     return [ExtensionParameter(*extension) for extension in extensions] or None

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ..codes import CloseCode, State
 from ..errors import HandshakeError
 from ..events import Close, Failure
+from ..extensions import Codec, accept_offers
 from ..handshake import Offer, Origin, ServerHandshake
 from ..head import Request, Response, is_token
 from ..stream import Stream
@@ -33,7 +34,7 @@ from .exceptions import (
 )
 from .files import serve_file
 from .handlers import Handlers, Suite
-from .request import HandlerRequest
+from .request import HandlerRequest, wrap_terms
 from .stream import MessageStream
 
 __all__ = ["HandlerConnection", "Site", "credential"]
@@ -137,10 +138,16 @@ class HandlerConnection(ServerConnection):
         self._do_extra_handshake(offer)
         self.subprotocol = self._handler_request.ws_protocol
         try:
-            self._accept(handshake, self._handler_request.extra_headers)
+            self._accept_for(self._handler_request, handshake, offer)
         except ValueError as error:
             raise HandshakeError(400, "the handler's choice cannot be answered") from error
         return None
+
+    def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
+        wanted = {processor.name() for processor in request.ws_extension_processors}
+        extensions = [extension for extension in self.server.extensions if extension.name in wanted]
+        request.ws_extensions = wrap_terms(accept_offers(offer.extensions, extensions)[0])
+        self._accept(handshake, offer, extensions, request.extra_headers)
 
     def _do_extra_handshake(self, offer: Offer) -> None:
         request = self._handler_request
@@ -206,10 +213,15 @@ class HandlerConnection(ServerConnection):
 
     # Pings.
 
-    def make_stream(self) -> Stream:
+    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
         """A stream that leaves pings and the answer to a close to the handler."""
         return Stream(
-            self.role, max_message_size=self._options.max_size, fragments=True, auto_pong=False, auto_close=False
+            self.role,
+            max_message_size=self._options.max_size,
+            fragments=True,
+            auto_pong=False,
+            auto_close=False,
+            extensions=codecs,
         )
 
     def send_ping(self, payload: bytes) -> None:

@@ -14,7 +14,7 @@ import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -25,6 +25,7 @@ from ..closing import Closing
 from ..codes import CloseCode, Role, State
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..events import Event, Fragment, Ping, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 from .transport import Transport
@@ -390,9 +391,15 @@ class Connection:
 
     # The reader.
 
-    def make_stream(self) -> Stream:
-        """The stream of this connection; for subclasses that want other options."""
-        return Stream(self.role, max_message_size=self._options.max_size, fragments=True, auto_close=self.auto_close)
+    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
+        """The stream of this connection, whose handshake agreed on `codecs`; for subclasses with other options."""
+        return Stream(
+            self.role,
+            max_message_size=self._options.max_size,
+            fragments=True,
+            auto_close=self.auto_close,
+            extensions=codecs,
+        )
 
     def ping_received(self, payload: bytes) -> None:
         """A ping has come, and the stream has answered it; for subclasses. Called in the reader's thread."""
@@ -400,10 +407,10 @@ class Connection:
     def pong_received(self, payload: bytes) -> None:
         """A pong has come; for subclasses. Called in the reader's thread."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         self._transport.deadline = None
-        self._stream = self.make_stream()
+        self._stream = self.make_stream(codecs)
         if self._options.ping_interval is not None:
             self._ping_due = monotonic() + self._options.ping_interval
         self._received(self._stream.receive(rest))
