@@ -86,9 +86,7 @@ def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
     return [(extension.name, parameters) for extension in extensions for parameters in extension.offers()]
 
 
-def accept_offers(
-    offers: Iterable[Terms], extensions: Iterable[Extension]
-) -> tuple[list[Terms], list[Codec]]:
+def accept_offers(offers: Iterable[Terms], extensions: Iterable[Extension]) -> tuple[list[Terms], list[Codec]]:
     """A server's choice: of each extension, in the server's order, the first offer that is acceptable.
 
     Offers of what is unknown or malformed are declined, never an error (RFC 6455 9.1, RFC 7692 5.1), as are those whose
@@ -148,9 +146,9 @@ class Unpacker:
     no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
     `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
 
-    The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not depend
-    on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is held beyond
-    it is too, and large enough that they cost next to nothing.
+    The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
+    depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
+    held beyond it is too, and large enough that they cost next to nothing.
     """
 
     __slots__ = ("_codec", "_content", "_limit", "_step", "_wrap", "block", "max_payload", "max_whole")
