@@ -30,11 +30,13 @@ class ServerConnection(Connection):
 
     role = SERVER
 
-    __slots__ = ("_handshake", "_task", "server")
+    __slots__ = ("_handshake", "_task", "server", "subprotocols")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.limits)
         self.server = server
+        #: What to choose from; `process_request` may replace it.
+        self.subprotocols = server.subprotocols
         self._handshake = ServerHandshake()
         self._task: asyncio.Task[None] | None = None
 
@@ -105,7 +107,7 @@ class ServerConnection(Connection):
                 self._end_http(handshake.respond(response))
                 return
         offer = handshake.check(origins=server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, server.subprotocols)
+        self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
         answers, codecs = accept_offers(offer.extensions, server.extensions)
         answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers)
         self.response = handshake.response

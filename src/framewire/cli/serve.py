@@ -9,9 +9,9 @@ from typing import Any
 
 from ..asyncio import Opening, Server, ServerConnection, serve
 from ..head import Headers, Request, Response
+from ..pywebsocket.options import add_arguments, read_settings
+from ..pywebsocket.options import run as run_handlers
 from .chat import Room, page
-from .pywebsocket.options import add_arguments, read_settings
-from .pywebsocket.options import run as run_handlers
 from .signals import stop_requested
 
 __all__ = ["add_parser", "address", "start"]

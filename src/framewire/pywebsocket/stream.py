@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ...codes import CloseCode, Opcode
-from ...errors import ConnectionClosed, LocalError
+from ..codes import CloseCode, Opcode
+from ..errors import ConnectionClosed, LocalError
 from .exceptions import (
     BadOperationException,
     ConnectionTerminatedException,
     InvalidFrameException,
     InvalidUTF8Exception,
 )
-
-if TYPE_CHECKING:
-    from .request import HandlerRequest
-    from .server import HandlerConnection
+from .link import Link
+from .request import HandlerRequest
 
 __all__ = ["MessageStream"]
 
@@ -26,7 +22,7 @@ _WITHOUT_ANSWER = frozenset({CloseCode.GOING_AWAY, CloseCode.PROTOCOL_ERROR})
 class MessageStream:
     """Messages to and from the client of `request`."""
 
-    def __init__(self, request: HandlerRequest, connection: HandlerConnection) -> None:
+    def __init__(self, request: HandlerRequest, connection: Link) -> None:
         self._request = request
         self._connection = connection
         self._opcode: Opcode | None = None
@@ -71,7 +67,7 @@ class MessageStream:
         request.ws_close_code, request.ws_close_reason = close.code, close.reason
         self._opcode = Opcode.CLOSE
         if not request.server_terminated:
-            code, reason = self._connection.handlers.passive_closing_handshake(request)
+            code, reason = self._connection.choose_answer()
             self._close(code, "" if code is None else reason or "")
 
     def send_message(self, message: str | bytes, end: bool = True, binary: bool = False) -> None:
@@ -85,7 +81,7 @@ class MessageStream:
         if binary and isinstance(message, str):
             raise BadOperationException("a binary message is bytes, not str")
         try:
-            self._connection.send_piece(message, not binary, end)
+            self._connection.send_piece(message, text=not binary, last=end)
         except LocalError as error:
             raise BadOperationException(str(error)) from error
         except ConnectionClosed as error:

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...codes import CloseCode, State
-from ...errors import HandshakeError
-from ...events import Close, Failure
-from ...handshake import Offer, Origin, ServerHandshake
-from ...head import Request, Response, is_token
-from ...stream import Stream
-from ...sync import Options, Server, ServerConnection
-from ...sync.transport import Transport
+from ..codes import CloseCode, State
+from ..errors import HandshakeError
+from ..events import Close, Failure
+from ..extensions import Codec, accept_offers
+from ..handshake import Offer, Origin, ServerHandshake
+from ..head import Request, Response, is_token
+from ..stream import Stream
+from ..sync import Options, Server, ServerConnection
+from ..sync.transport import Transport
 from .exceptions import (
     AbortedByUserException,
     BadOperationException,
@@ -33,7 +34,8 @@ from .exceptions import (
 )
 from .files import serve_file
 from .handlers import Handlers, Suite
-from .request import HandlerRequest
+from .request import HandlerRequest, wrap_terms
+from .stream import MessageStream
 
 __all__ = ["HandlerConnection", "Site", "credential"]
 
@@ -92,9 +94,13 @@ class HandlerConnection(ServerConnection):
         self._pings_sent: deque[bytes] = deque()
 
     @property
-    def handlers(self) -> Handlers:
-        """The handlers of this server."""
-        return self._site.handlers
+    def secure(self) -> bool:
+        """Whether it is encrypted."""
+        return self.server.ssl is not None
+
+    def choose_answer(self) -> tuple[int | None, str | None]:
+        """What the handler answers the client's close with: code (None: an empty close) and reason."""
+        return self._suite.passive_closing_handshake(self._handler_request)
 
     @property
     def close_timeout(self) -> float | None:
@@ -127,14 +133,21 @@ class HandlerConnection(ServerConnection):
             return serve_file(self._site.document_root, request)
         offer = handshake.check(origins=_ANY_ORIGIN)
         self._handler_request = HandlerRequest(self, request, offer)
+        self._handler_request.ws_stream = MessageStream(self._handler_request, self)
         self._suite = suite
         self._do_extra_handshake(offer)
         self.subprotocol = self._handler_request.ws_protocol
         try:
-            self._accept(handshake, self._handler_request.extra_headers)
+            self._accept_for(self._handler_request, handshake, offer)
         except ValueError as error:
             raise HandshakeError(400, "the handler's choice cannot be answered") from error
         return None
+
+    def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
+        wanted = {processor.name() for processor in request.ws_extension_processors}
+        extensions = [extension for extension in self.server.extensions if extension.name in wanted]
+        request.ws_extensions = wrap_terms(accept_offers(offer.extensions, extensions)[0])
+        self._accept(handshake, offer, extensions, request.extra_headers)
 
     def _do_extra_handshake(self, offer: Offer) -> None:
         request = self._handler_request
@@ -200,10 +213,15 @@ class HandlerConnection(ServerConnection):
 
     # Pings.
 
-    def make_stream(self) -> Stream:
+    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
         """A stream that leaves pings and the answer to a close to the handler."""
         return Stream(
-            self.role, max_message_size=self._options.max_size, fragments=True, auto_pong=False, auto_close=False
+            self.role,
+            max_message_size=self._options.max_size,
+            fragments=True,
+            auto_pong=False,
+            auto_close=False,
+            extensions=codecs,
         )
 
     def send_ping(self, payload: bytes) -> None:

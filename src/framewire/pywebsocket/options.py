@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ...errors import FramewireError
-from ...sync import Server, serve
+from ..errors import FramewireError
+from ..sync import Server, serve
 from . import modules
 from .handlers import Handlers
 from .server import HandlerConnection, Site, credential

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from ...head import Headers, Request, Response
+from ..head import Headers, Request, Response
 
 __all__ = ["serve_file"]
 

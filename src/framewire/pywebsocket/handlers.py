@@ -92,11 +92,6 @@ class Handlers:
             raise DispatchException("a fragment has no meaning in a WebSocket URI", 400)
         return suite
 
-    def passive_closing_handshake(self, request: HandlerRequest) -> tuple[int | None, str]:
-        """What to answer the client's close with: code (None: an empty close) and reason."""
-        suite = self.find(request.ws_resource)
-        return (suite.passive_closing_handshake if suite else _close_normally)(request)
-
 
 def _find_files(directory: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(directory):

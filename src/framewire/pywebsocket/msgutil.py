@@ -41,7 +41,8 @@ def send_message(request: HandlerRequest, payload_data: str | bytes, end: bool =
 
 def receive_message(request: HandlerRequest) -> str | bytes | None:
     """`request.ws_stream.receive_message`."""
-    return request.ws_stream.receive_message()
+    message: str | bytes | None = request.ws_stream.receive_message()
+    return message
 
 
 def send_ping(request: HandlerRequest, body: str | bytes) -> None:

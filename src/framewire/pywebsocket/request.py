@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...handshake import Offer
-from ...head import Headers, Request, Terms
+from ..handshake import Offer
+from ..head import Headers, Request, Terms
 from .exceptions import BadOperationException
-from .stream import MessageStream
+from .link import Link
 
-if TYPE_CHECKING:
-    from .server import HandlerConnection
-
-__all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection"]
+__all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection", "wrap_terms"]
 
 
 class ExtensionParameter:
@@ -51,7 +48,7 @@ class ExtensionParameter:
 class RequestConnection:
     """`request.connection`: the bytes below the WebSocket, and the addresses of both ends."""
 
-    def __init__(self, connection: HandlerConnection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._connection = connection
 
     def write(self, data: bytes) -> None:
@@ -82,11 +79,12 @@ class HandlerRequest:
     """One client's request, and the WebSocket that comes of it.
 
     Until `web_socket_do_extra_handshake` returns, the handler may choose `ws_protocol`, add pairs to `extra_headers`
-    and empty `ws_extension_processors`. `on_ping_handler(request, payload)` replaces the pong, if it is set;
-    `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that receives.
+    and take from `ws_extension_processors` what it does not want. `on_ping_handler(request, payload)` replaces the
+    pong, if it is set; `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that
+    receives.
     """
 
-    def __init__(self, connection: HandlerConnection, request: Request, offer: Offer) -> None:
+    def __init__(self, connection: Link, request: Request, offer: Offer) -> None:
         self.connection = RequestConnection(connection)
         self.headers_in: Headers = request.headers
         self.method = request.method
@@ -96,7 +94,7 @@ class HandlerRequest:
         self.ws_version = 13
         self.ws_requested_protocols: list[str] | None = offer.subprotocols or None
         self.ws_protocol: str | None = None
-        self.ws_requested_extensions: list[ExtensionParameter] | None = _wrap(offer.extensions)
+        self.ws_requested_extensions: list[ExtensionParameter] | None = wrap_terms(offer.extensions)
         self.ws_extension_processors: list[ExtensionParameter] = self.ws_requested_extensions or []
         self.ws_extensions: list[ExtensionParameter] | None = None
         self.ws_deflate = False
@@ -107,13 +105,15 @@ class HandlerRequest:
         self.server_terminated = False
         self.on_ping_handler: Callable[[HandlerRequest, bytes], object] | None = None
         self.on_pong_handler: Callable[[HandlerRequest, bytes], object] | None = None
-        self.ws_stream = MessageStream(self, connection)
-        self._secure = connection.server.ssl is not None
+        #: The `stream.MessageStream` of the connection.
+        self.ws_stream: Any = None
+        self._secure = connection.secure
 
     def is_https(self) -> bool:
         """Whether the connection is encrypted."""
         return self._secure
 
 
-def _wrap(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
+def wrap_terms(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
+    """Extensions as handlers see them; None without any."""
     return [ExtensionParameter(*extension) for extension in extensions] or None
