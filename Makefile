@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -17,6 +17,10 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+
+bench: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(RUN) -m benchmarks --json build/benchmarks/results.json --charts benchmarks/charts
 
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
