@@ -71,7 +71,7 @@ class Stream:
         self._auto_pong = auto_pong
         self._auto_close = auto_close
         self._keys: KeyPool | SourcedKeys | None = None
-        if role is Role.CLIENT:
+        if self._role is Role.CLIENT:
             self._keys = pool if mask_source is None else SourcedKeys(mask_source)
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
@@ -93,7 +93,10 @@ class Stream:
 
     @property
     def state(self) -> State:
-        """OPEN; CLOSING once a close frame went either way; CLOSED after both, a failure, or the end of file."""
+        """OPEN; CLOSING once a close frame went either way; CLOSED after both, a failure, or the end of file.
+
+        With `auto_close=False` a failure is CLOSING until the caller has sent the close frame.
+        """
         return self._state
 
     @property
@@ -181,15 +184,19 @@ class Stream:
         with memoryview(data) as whole, whole.cast("B") as octets:
             chunk = bytes(octets)
         events: list[Event] = []
-        left = self._take_frames(chunk, len(chunk), events, most=1)
+        try:
+            left = self._take_frames(chunk, len(chunk), events, most=1)
+        except MemoryError:
+            self._drop()
+            raise
         return (events[0] if events else None), max(len(chunk) - left, 0)
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
         events: list[Event] = []
-        if self._close is not None:
+        if self._deaf:  # its close frame came, or a failure
             self._drop()
-        elif self._state is not State.CLOSED:
+        else:
             offset = self._partial.offset + len(self._head)
             self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
         return events
@@ -213,9 +220,14 @@ class Stream:
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
         events.append(Failure(int(code), reason, offset))
-        if self._auto_close and not self._close_sent and may_be_sent(code):
+        if self._close_sent or not may_be_sent(code):
+            self._drop()
+        elif self._auto_close:
             self._pending.append(self._close_frame(code))
-        self._drop()
+            self._drop()
+        else:
+            self._stop_receiving()
+            self._state = State.CLOSING
 
     def _drop(self) -> None:
         """Closes the stream for what comes in and lets go of what it held."""
@@ -292,16 +304,17 @@ class Stream:
         """Returns the one close frame of this end; `code=None` makes an empty one.
 
         Data still comes in until the peer's close frame does. After it, or after a failure, this is the answer that
-        `auto_close=False` left to the caller. Raises StateError if a close frame was sent, CloseCodeError for a
-        code that may not travel (7.4), PayloadTooBigError for a reason of over 123 bytes of UTF-8.
+        `auto_close=False` left to the caller, who may send before it what was on the way. Raises StateError if a
+        close frame was sent, CloseCodeError for a code that may not travel (7.4), PayloadTooBigError for a reason of
+        over 123 bytes of UTF-8.
         """
         if self._close_sent or (self._state is State.CLOSED and self._auto_close):
             raise StateError("the connection is closed" if self._state is State.CLOSED else "a close frame was sent")
         frame = self._close_frame(code, reason)
-        if self._state is State.OPEN:
-            self._state = State.CLOSING
-        elif self._close is not None:
+        if self._deaf:
             self._drop()
+        else:
+            self._state = State.CLOSING
         return frame
 
     def fail(self, code: int, reason: str = "") -> bytes:
