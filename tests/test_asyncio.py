@@ -765,6 +765,54 @@ async def test_senders_that_wait_learn_of_the_end():
 
 
 @on_loop
+async def test_what_came_before_a_violation_in_the_same_read_is_still_answered():
+    """Of a message and a violation in one read only the close came back, not the echo."""
+    async with serving() as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("one"), client.stream.send("two"), b"\x93\xff")
+        assert [await client.read_event() for _ in range(3)] == ["one", "two", framewire.Close(1002, "")]
+
+
+@on_loop
+@pytest.mark.parametrize("end", ["return", "idle", "eof", "lost"])
+async def test_a_violation_behind_messages_that_nobody_receives_ends_in_time(end):
+    async def handler(ws):
+        await (asyncio.sleep(0.05) if end == "return" else ws.wait_closed())
+
+    async with serving(handler, close_timeout=0.3) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        [connection] = server.connections
+        client.write(client.stream.send("never received"), b"\x93\xff")
+        await until(lambda: connection.state is framewire.State.CLOSING)
+        if end == "eof":
+            client.writer.write_eof()
+        if end == "lost":
+            client.writer.transport.abort()
+        await asyncio.wait_for(connection.wait_closed(), 2)
+        assert connection.close_code == 1006
+        if end in ("return", "eof"):
+            assert await client.read_event() == framewire.Close(1002, "")
+
+
+@on_loop
+async def test_pings_from_a_deaf_peer_while_we_close_are_not_answered_without_end():
+    """On the way to the close the peer is read whatever it does not read itself: its pongs piled up."""
+
+    async def handler(ws):
+        await ws.recv()
+
+    async with serving(handler, close_timeout=20) as (server, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        [connection] = server.connections
+        client.write(client.stream.send("go"))
+        ping = client.stream.ping(bytes(125)) * 1000
+        for _ in range(100):  # 13 MB
+            client.write(ping)
+            await client.writer.drain()
+        assert connection.transport.get_write_buffer_size() < 500_000
+
+
+@on_loop
 async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
     async with serving() as (server, port, _), raw(port, limit=1024) as client:
         await client.upgrade()

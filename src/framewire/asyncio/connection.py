@@ -113,6 +113,7 @@ class Connection(asyncio.BufferedProtocol):
         # The end.
         self._rcvd: Close | None = None
         self._sent: Close | None = None
+        self._failure: Failure | None = None  # to be answered when what came before it has been received
         self._rcvd_then_sent: bool | None = None
 
     # What it is.
@@ -163,6 +164,8 @@ class Connection(asyncio.BufferedProtocol):
             self._taken = 0
             await asyncio.sleep(0)
         while not self._messages:
+            if self._failure is not None:
+                self._answer_failure(self._failure)
             if self.state is State.CLOSED:
                 raise self._closed()
             self._taken = 0
@@ -229,6 +232,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def start_closing(self, code: int = 1000, reason: str = "") -> None:
         """Do what `close` does, without waiting for the end."""
+        if self._failure is not None:
+            self._answer_failure(self._failure)
         if self._stream is None or self._stream.state is not State.OPEN:
             return
         self.transport.write(self._stream.close(code, reason))
@@ -249,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
                 await turn
             finally:
                 self._senders.remove(turn)
-        if self.state is State.CLOSING:  # only the end will tell whether it was an orderly one
+        if self.state is State.CLOSING and self._failure is None:  # only the end will tell whether it was an orderly one
             await self.wait_closed()
         if self._stream is None:
             raise StateError("the opening handshake is not done")
@@ -282,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._stream = Stream(self.role, max_message_size=self._limits.max_size)
+        self._stream = Stream(self.role, max_message_size=self._limits.max_size, auto_close=False)
         if rest:
             self._received(self._stream.receive(rest))
 
@@ -303,6 +308,8 @@ class Connection(asyncio.BufferedProtocol):
             self._received(self._stream.receive(data))
 
     def eof_received(self) -> None:
+        if self._failure is not None:
+            self._answer_failure(self._failure)
         if self._stream is not None:
             self._received(self._stream.receive_eof())
         self._limit_end()  # returning None closes the transport once its buffer is flushed
@@ -314,6 +321,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._stream is None:
             self.opening_failed(exc)
         else:
+            self._failure = None
             self._received(self._stream.receive_eof())
             self._forget_pings()
         self.resume_writing()
@@ -344,14 +352,22 @@ class Connection(asyncio.BufferedProtocol):
                 self._pong_received(event.payload)
             elif isinstance(event, Close):
                 self._rcvd, self._rcvd_then_sent = event, self._sent is None
-                self._sent = self._sent or Close(event.code, "")
-            elif isinstance(event, Failure) and event.code != CloseCode.ABNORMAL_CLOSURE:
-                self._sent = self._sent or Close(event.code, event.reason)
+            elif isinstance(event, Failure) and stream.state is State.CLOSING:
+                self._failure = event
         replies = stream.pending()
-        if replies:
+        # While we close the peer is read even if it does not read: then nothing is owed to it but the close frame.
+        if replies and not (self._full and stream.state is State.CLOSING):
             self.transport.write(replies)
             if self._full:
                 self._unread_replies += len(replies)
+        if self._rcvd is not None and self._sent is None:
+            self._sent = Close(self._rcvd.code, "")
+            # 5.5.1: the answer typically echoes the code.
+            self.transport.write(stream.close(None if self._rcvd.code == CloseCode.NO_STATUS_RCVD else self._rcvd.code))
+        if self._failure is not None:
+            self._limit_end()
+            if not self._messages:
+                self._answer_failure(self._failure)
         self._regulate()
         if stream.state is State.CLOSED:
             self._finish()
@@ -414,6 +430,14 @@ class Connection(asyncio.BufferedProtocol):
                 self.transport.write_eof()
             else:
                 self.transport.close()
+
+    def _answer_failure(self, failure: Failure) -> None:
+        """Answer a violation (7.1.7). What came before it was received first, and may have been answered too."""
+        assert self._stream is not None
+        self._failure = None
+        self._sent = Close(failure.code, failure.reason)
+        self.transport.write(self._stream.fail(failure.code))
+        self._finish()
 
     def _limit_end(self) -> None:
         """Cut the transport unless it ends by itself in time. The first call counts."""
