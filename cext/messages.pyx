@@ -200,25 +200,23 @@ cdef class PartialMessage:
         cdef Py_ssize_t room = max(2 * needed, SMALLEST)
         if self.final and <uint64_t> (room - self.size) > self.remaining:
             room = self.size + <Py_ssize_t> self.remaining
-        if self.buffer == NULL:
-            self.is_str = self.validated and self.wrap is None
-            self.buffer = PyUnicode_New(room, 0x7F) if self.is_str else PyBytes_FromStringAndSize(NULL, room)
-            self.room = room
-        else:
-            self.resize(room)
-        return 0
+        return self.resize(room)
 
     cdef int resize(self, Py_ssize_t room) except -1:
-        if room != self.room:
-            try:
-                if self.is_str:
-                    PyUnicode_Resize(&self.buffer, room)
-                else:
-                    _PyBytes_Resize(&self.buffer, room)
-            except MemoryError:  # a bytes is gone then
-                self.clear()
-                raise
-            self.room = room
+        if room == self.room:
+            return 0
+        try:
+            if self.buffer == NULL:
+                self.is_str = self.validated and self.wrap is None
+                self.buffer = PyUnicode_New(room, 0x7F) if self.is_str else PyBytes_FromStringAndSize(NULL, room)
+            elif self.is_str:
+                PyUnicode_Resize(&self.buffer, room)
+            else:
+                _PyBytes_Resize(&self.buffer, room)
+        except MemoryError:  # of a bytes that could not grow nothing is left
+            self.clear()
+            raise
+        self.room = room
         return 0
 
     def end_frame(self) -> None:
@@ -234,9 +232,14 @@ cdef class PartialMessage:
                 kept += 1
                 tail[3 - kept] = self.data()[self.size - kept]
             self.size -= kept
-        piece = self.take()
+        try:
+            piece = self.take()
+            if kept:
+                self.reserve(kept)
+        except MemoryError:  # the tail is lost
+            self.clear()
+            raise
         if kept:
-            self.reserve(kept)
             memcpy(self.data(), tail + 3 - kept, <size_t> kept)
             self.size, self.high = kept, HIGH
         return piece
