@@ -23,7 +23,12 @@ def read_header(draw):
 
 def write_header(draw):
     length = draw.ConsumeIntInRange(-1, 1 << 63)
-    return "write_header", draw.ConsumeIntInRange(-1, 256), length, draw.ConsumeBytes(draw.PickValueInList([0, 3, 4, 5]))
+    return (
+        "write_header",
+        draw.ConsumeIntInRange(-1, 256),
+        length,
+        draw.ConsumeBytes(draw.PickValueInList([0, 3, 4, 5])),
+    )
 
 
 def apply_mask(draw):
