@@ -4,6 +4,7 @@ usage: peer.py server PORT | peer.py client PORT AGENT
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 
@@ -30,10 +31,8 @@ async def run_client(port, agent):
         count = json.loads(await ws.recv())
     for case in range(1, count + 1):
         async with connect(f"{uri}/runCase?case={case}&agent={agent}", **OPTIONS) as ws:
-            try:
+            with contextlib.suppress(ConnectionClosed):  # a case that fails the connection ends so
                 await echo(ws)
-            except ConnectionClosed:
-                pass  # a case that fails the connection ends so
     async with connect(f"{uri}/updateReports?agent={agent}"):
         pass
 
