@@ -32,5 +32,7 @@ $(VENV)/.built-for-test: $(SOURCES)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test]'
 	touch $@ $(VENV)/.built
 
+include proof.mk
+
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

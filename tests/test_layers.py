@@ -30,9 +30,11 @@ FLOORS = {
     "stream": 4,
     "handshake": 4,
     "adapters": 5,
+    "routes": 5,
     "__init__": 6,  # the face of all that needs no socket
     "asyncio": 7,
     "sync": 7,
+    "pywebsocket": 8,
     "websocket": 8,
     "cli": 9,
     "__main__": 10,

@@ -194,7 +194,11 @@ class Stream:
         with memoryview(data) as whole, whole.cast("B") as octets:
             chunk = bytes(octets)
         events: list[Event] = []
-        left = self._take_frames(chunk, len(chunk), events, most=1)
+        try:
+            left = self._take_frames(chunk, len(chunk), events, most=1)
+        except MemoryError:
+            self._drop()
+            raise
         return (events[0] if events else None), max(len(chunk) - left, 0)
 
     def receive_eof(self) -> list[Event]:
