@@ -104,7 +104,8 @@ def tables(effort: Effort) -> Iterator[Table]:
             "echo: a message and its answer, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, no answer",
         ],
     )
-    for name, server in SERVERS.items():
+    for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # a server takes a second to start
+        server = SERVERS[name]
         with ExitStack() as stack:
             floor = ["-m", "benchmarks.applications", server.floor, "{port}"]
             commands = {BEFORE: server.before, FAST: server.after, FLOOR: floor}

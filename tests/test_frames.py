@@ -79,6 +79,7 @@ def test_what_it_refuses(backend):
 @given(st.lists(st.tuples(st.sampled_from([0x81, 0x82, 0x89, 0x01]), st.binary(max_size=200))), st.data())
 def test_pure_against_compiled(parts, data):
     from framewire._fast.frames import take_frames as fast
+
     from framewire._pure.frames import take_frames as pure
 
     stream = b"".join(frame(first, payload, data.draw(st.sampled_from([KEY, KEY, b""]))) for first, payload in parts)
