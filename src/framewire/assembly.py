@@ -40,6 +40,10 @@ class Assembly:
         limit = min(self._max_message, self._max_frame)
         self.partial = PartialMessage(masked, limit, Text if text_as_bytes else None)
 
+    def deliver_fragments(self) -> None:
+        """From here on fragments are events. Of a message that has begun the next one holds all so far."""
+        self._fragments = True
+
     def take_frame(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
         """Takes one frame, or what is there of a data frame, from data[start:stop]; returns the index behind it.
 

@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from ..asyncio import Opening, Server, ServerConnection, serve
+from ..asyncio import Server, ServerConnection, serve
 from ..head import Headers, Request, Response
 from .chat import Room, page
 from .signals import stop_requested
@@ -49,7 +49,7 @@ async def _serve(host: str, port: int) -> None:
         print("Closing.", flush=True)
 
 
-def start(host: str, port: int) -> Opening[Server]:
+def start(host: str, port: int) -> serve:
     """The server with a chat room of its own."""
     room = Room()
 
