@@ -36,7 +36,7 @@ class BuildExtensions(build_ext):
 
 
 def extensions():
-    if SWITCH == "0":
+    if SWITCH == "0" or (SWITCH == "" and sys.implementation.name != "cpython"):
         return []
     from Cython.Build import cythonize
 

@@ -22,6 +22,8 @@ _KEYS: Final = Struct("4s" * 256)
 class KeyPool(deque[bytes]):
     """Keys from the system's random source. Several threads may take from it."""
 
+    __slots__ = ()
+
     def refill(self) -> bytes:
         """Reads keys ahead and returns one more."""
         key, *rest = _KEYS.unpack(os.urandom(_KEYS.size))

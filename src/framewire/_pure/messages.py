@@ -6,12 +6,15 @@ rejects.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import Any, cast
 
-from .header import Buffer, read_header, write_header
+from .header import Buffer, check_range, read_header, write_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
+
+_SLICE = 1 << 16
 
 
 class PartialMessage:
@@ -60,6 +63,7 @@ class PartialMessage:
 
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
+        data = check_range(data, start, stop)
         stop = min(stop, start + self.remaining)
         size = stop - start
         if not size:
@@ -67,11 +71,11 @@ class PartialMessage:
         piece = data[start:stop]
         if self._key:
             piece = apply_mask(piece, self._key)
-            self._key = self._key[size % 4 :] + self._key[: size % 4]
         if self._validated:
             valid = self._utf8.feed(piece, 0, size)
             if valid < size:
                 piece, size = piece[:valid], valid
+        self._key = self._key[size % 4 :] + self._key[: size % 4]
         self._buffer += piece
         self.size += size
         self.remaining -= size
@@ -105,9 +109,19 @@ class PartialMessage:
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        event = self._event(bytes(self._buffer))
+        if self._validated and self.wrap is None:
+            event: Any = self._text()
+        else:
+            event = self._event(bytes(self._buffer))
         self.clear()
         return event
+
+    def _text(self) -> str:
+        """Decodes in slices: for each byte of what it decodes at once, Python may set aside four."""
+        decode = getincrementaldecoder("utf-8")().decode
+        pieces = [decode(self._buffer[start : start + _SLICE]) for start in range(0, self.size, _SLICE)]
+        self._buffer.clear()
+        return "".join(pieces)
 
     def clear(self) -> None:
         """Closes the message and drops what is held of it."""
