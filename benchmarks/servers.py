@@ -86,7 +86,7 @@ async def callback():
                 one.send(message)
 
     listener = Tally() if COUNT else Fan() if FAN else Echo()
-    return await serve(listener, "127.0.0.1", 0, **({"max_size": 1 << 24}))
+    return await serve(listener, "127.0.0.1", 0, compression=None, max_size=1 << 24)
 
 
 def handler_of(broadcast, connections):
@@ -113,7 +113,7 @@ def handler_of(broadcast, connections):
 async def coroutine():
     from framewire.asyncio import broadcast, serve
 
-    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, max_size=1 << 24)
+    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24)
 
 
 async def websockets():

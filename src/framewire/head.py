@@ -19,13 +19,14 @@ __all__ = [
     "MAX_HEAD",
     "MAX_HEADERS",
     "MAX_LINE",
-    "Extension",
     "HeadScanner",
     "Headers",
+    "Parameters",
     "Request",
     "Response",
     "ResponseError",
     "StatusError",
+    "Terms",
     "Uri",
     "check_field",
     "format_extensions",
@@ -70,8 +71,11 @@ _URI: Final = re.compile(
     r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
 
-#: An extension and its parameters, in order, as offered or agreed (9.1): `(name, [(name, value)])`.
-Extension: TypeAlias = tuple[str, Sequence[tuple[str, str | None]]]
+#: The parameters of an extension in their order: pairs of name and value, which is None without "=".
+Parameters: TypeAlias = Sequence[tuple[str, str | None]]
+
+#: The name of an extension and its parameters, as offered or agreed (9.1).
+Terms: TypeAlias = tuple[str, Parameters]
 
 
 class Headers(MutableMapping[str, str]):
@@ -314,7 +318,7 @@ def parse_tokens(values: Iterable[str]) -> list[str]:
     return tokens
 
 
-def parse_extensions(values: Iterable[str]) -> list[Extension]:
+def parse_extensions(values: Iterable[str]) -> list[Terms]:
     """The extensions in the lines of Sec-WebSocket-Extensions (9.1), in their order.
 
     The value of a parameter is None without "="; quoted or not, it must be a token. Raises
@@ -323,7 +327,7 @@ def parse_extensions(values: Iterable[str]) -> list[Extension]:
     return [_parse_extension(element) for element in split_list(values)]
 
 
-def _parse_extension(element: str) -> Extension:
+def _parse_extension(element: str) -> Terms:
     name = _IS_TOKEN.match(element)
     if not name:
         raise ValueError("an extension without a name")
@@ -343,7 +347,7 @@ def _parse_extension(element: str) -> Extension:
     return name[0], parameters
 
 
-def format_extensions(extensions: Iterable[Extension]) -> str:
+def format_extensions(extensions: Iterable[Terms]) -> str:
     """The value of Sec-WebSocket-Extensions (9.1); ValueError if a name or value is not a token."""
     return ", ".join("; ".join(_format_extension(*extension)) for extension in extensions)
 

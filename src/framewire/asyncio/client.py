@@ -15,7 +15,9 @@ from urllib.parse import urljoin
 
 from .. import __version__
 from ..codes import CLIENT
+from ..deflate import CLIENT_DEFAULT, add_compression
 from ..errors import SecurityError
+from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, StatusError, Uri, parse_uri
 from .connection import Connection
@@ -43,10 +45,14 @@ class Connecting(Endpoint):
     role = CLIENT
     logger: logging.Logger
     opened: asyncio.Future[None]
+    _extensions: Sequence[Extension]
     _handshake: ClientHandshake | None
 
-    def __init__(self, limits: Limits, handshake: ClientHandshake, logger: logging.Logger) -> None:
+    def __init__(
+        self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension], logger: logging.Logger
+    ) -> None:
         super().__init__(limits, Pulse(limits.beat()))
+        self._extensions = extensions
         self.logger = logger
         self._handshake = handshake
         self.request = handshake.sent
@@ -62,13 +68,17 @@ class Connecting(Endpoint):
             return  # what follows a refusal
         try:
             self.response = self._handshake.receive(data)
+            codecs = agree_to_answers(self._handshake.extensions, self._extensions)
         except ResponseError as error:
             self._fail(error)
+            return
+        except ValueError as error:
+            self._fail(ResponseError(str(error), self.response))
             return
         if self.response is not None:
             handshake, self._handshake = self._handshake, None
             self.subprotocol = handshake.subprotocol
-            self._open(handshake.trailing)
+            self._open(handshake.trailing, codecs)
             self.opened.set_result(None)
 
     def eof_received(self) -> None:
@@ -96,7 +106,7 @@ class Connecting(Endpoint):
 class ClientConnection(Connecting, Connection):
     """The client's end. `request` is what it sent, `response` what the server answered."""
 
-    __slots__ = ("_handshake", "logger", "opened")
+    __slots__ = ("_extensions", "_handshake", "logger", "opened")
 
     async def __aenter__(self) -> ClientConnection:
         return self
@@ -105,7 +115,7 @@ class ClientConnection(Connecting, Connection):
 class ClientListenerConnection(Connecting, ListenerConnection):
     """The client's end, whose events go to a `Listener`."""
 
-    __slots__ = ("_handshake", "listener", "logger", "opened")
+    __slots__ = ("_extensions", "_handshake", "listener", "logger", "opened")
 
 
 def process_exception(error: Exception) -> Exception | None:
@@ -137,9 +147,10 @@ class connect:  # noqa: N801 - called like the function that it is to its users
     `reconnect_delays()` seconds if one could not be opened and `process_exception(error)` returns None.
 
     `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first. `proxy` is the URL of an HTTP or SOCKS proxy (the latter needs the extra `socks`), None for
-    none; by default what the environment says. Up to 10 redirects are followed; another origin gets no credentials,
-    and there is none from wss to ws. `listener` gets the events as callbacks.
+    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None; one
+    among them with other settings replaces it. `proxy` is the URL of an HTTP or SOCKS proxy (the latter needs the extra
+    `socks`), None for none; by default what the environment says. Up to 10 redirects are followed; another origin gets
+    no credentials, and there is none from wss to ws. `listener` gets the events as callbacks.
 
     The limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS and the redirects. `ssl` is
     the context for wss, by default one that verifies the server; further arguments are those of
@@ -155,7 +166,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         uri: str,
         *,
         origin: str | None = None,
+        extensions: Sequence[Extension] | None = None,
         subprotocols: Sequence[str] | None = None,
+        compression: Literal["deflate"] | None = "deflate",
         additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
         user_agent_header: str | None = _USER_AGENT,
         proxy: str | Literal[True] | None = True,
@@ -192,6 +205,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
             write_limit, max_unsent, fragment_size, piece_size,
         )  # fmt: skip
+        self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = tuple(subprotocols or ())
         pairs = additional_headers.items() if isinstance(additional_headers, Mapping) else additional_headers
         self._headers = list(pairs or ())
@@ -240,12 +254,14 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         return target
 
     async def _attempt(self, target: Uri, headers: list[tuple[str, str]]) -> Any:
-        handshake = ClientHandshake(target, subprotocols=self._subprotocols, headers=headers)
+        handshake = ClientHandshake(
+            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
+        )
 
         def make() -> Any:
             if self._listener is None:
-                return self._make(self._limits, handshake, self.logger)
-            connection = ClientListenerConnection(self._limits, handshake, self.logger)
+                return self._make(self._limits, handshake, self._extensions, self.logger)
+            connection = ClientListenerConnection(self._limits, handshake, self._extensions, self.logger)
             connection.listener = self._listener
             return connection
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from contextlib import closing
 from io import BytesIO, StringIO
 from types import TracebackType
 from typing import Any, Final, TypeAlias, cast
@@ -32,6 +33,9 @@ QUEUE_SIZE: Final = 1 << 20
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
 
+#: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
+LONG_MESSAGE: Final = 1 << 16
+
 _MESSAGES: Final = frozenset({str, bytes})
 
 #: One message, or the data of one fragment.
@@ -47,8 +51,8 @@ class Connection(Endpoint):
     """
 
     __slots__ = (
-        "_deaf", "_high", "_joined", "_low", "_queue", "_queued", "_receiver", "_senders", "_short", "_streaming",
-        "_taken", "_turn",
+        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_queue", "_queued", "_receiver", "_senders", "_short",
+        "_streaming", "_taken", "_turn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:
@@ -66,6 +70,7 @@ class Connection(Endpoint):
         self._short = min(UNJOINED, limits.fragment_size or UNJOINED)
         self._senders: list[asyncio.Future[None]] | None = None
         self._turn: asyncio.Lock | None = None
+        self._in_fragments = False
 
     @property
     def logger(self) -> logging.Logger:
@@ -223,12 +228,21 @@ class Connection(Endpoint):
 
     # Sending.
 
-    async def send(self, message: Data | Iterable[Data] | AsyncIterable[Data], text: bool | None = None) -> None:
+    async def send(
+        self,
+        message: Data | Iterable[Data] | AsyncIterable[Data],
+        text: bool | None = None,
+        *,
+        compress: bool | None = None,
+    ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
 
         An iterable or async iterable of those is sent as one message of as many fragments, which are all text or all
         binary; other messages wait until it is over. If it raises, the connection is closed with 1011. Longer messages
         than `fragment_size` are sent in fragments too.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
+        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
         sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end, TypeError for what
@@ -239,6 +253,7 @@ class Connection(Endpoint):
         if (
             (kind is str or kind is bytes)
             and text is None
+            and compress is None
             and stream is not None
             and not self._full
             and self._turn is None
@@ -253,41 +268,63 @@ class Connection(Endpoint):
                 self._write(frame)
                 return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
-            await self._send_whole(message, text)
+            await self._send_whole(message, text, compress)
         elif isinstance(message, Mapping):
             raise TypeError("a mapping is no message")
         elif isinstance(message, Iterable):
-            await self._send_fragments(_mark_end(_each(message)), text)
+            await self._send_fragments(_mark_end(_each(message)), text, compress)
         elif isinstance(message, AsyncIterable):
-            await self._send_fragments(_mark_end(message), text)
+            await self._send_fragments(_mark_end(message), text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 
-    async def _send_whole(self, message: Data, text: bool | None) -> None:
+    async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         size, length = self._limits.fragment_size, len(message)
         if size is not None and length * (4 if isinstance(message, str) else 1) > size:
             text = isinstance(message, str) if text is None else text
             data = message.encode() if isinstance(message, str) else bytes(message)
             if len(data) > size:
-                await self._send_fragments(_cut(data, size), text)
+                await self._send_fragments(_cut(data, size), text, compress)
                 return
         stream = await self._next_turn()
-        if text is None and length >= UNJOINED and self._vectored and isinstance(message, (str, bytes)):
-            self._write_large(message, stream)
+        if self._encodes and compress is not False and length > LONG_MESSAGE:
+            self._turn = asyncio.Lock()
+            try:
+                async with self._turn:
+                    self._write(await self._encode(stream.send_steps(message, text=text, compress=compress)))
+            finally:
+                self._turn = None
+        elif length >= UNJOINED and self._vectored:
+            self._write_large(stream.send_parts(message, text=text, compress=compress))
         else:
-            self._write(stream.send(message, text=text))
+            self._write(stream.send(message, text=text, compress=compress))
         self.messages_sent += 1
 
-    async def _send_fragments(self, fragments: AsyncIterable[tuple[Data, bool]], text: bool | None) -> None:
+    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
+        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frame: bytes = stop.value
+                    return frame
+                await asyncio.sleep(0)
+                await self._sendable()
+
+    async def _send_fragments(
+        self, fragments: AsyncIterable[tuple[Data, bool]], text: bool | None, compress: bool | None
+    ) -> None:
         """Send fragments, each with whether it is the last, while other messages wait."""
         await self._next_turn()
         self._turn = asyncio.Lock()
+        self._in_fragments = True
         begun = False
         try:
             async with self._turn:
                 async for fragment, last in fragments:
                     stream = await self._sendable()
-                    self._write(stream.send(fragment, text=text, last=last))
+                    self._write(stream.send(fragment, text=text, last=last, compress=compress))
                     begun = not last
             self.messages_sent += 1
         except BaseException as error:
@@ -298,6 +335,7 @@ class Connection(Endpoint):
             raise
         finally:
             self._turn = None
+            self._in_fragments = False
 
     async def _next_turn(self) -> Stream:
         """The stream, as soon as there is room and no message is under way in fragments."""
@@ -384,20 +422,25 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
     """Send one message to all open `connections` without waiting for any.
 
     A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013
-    (try again later) instead: neither memory nor the others pay for it. One that is being sent a message in fragments
-    is left out.
+    (try again later) instead: neither memory nor the others pay for it. One that is being sent another message in
+    fragments is left out.
     """
     if not isinstance(message, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     for connection in connections:
         stream = connection._stream
-        if stream is None or stream.state is not State.OPEN or connection._turn is not None:
+        if stream is None or stream.state is not State.OPEN or connection._in_fragments:
             continue
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
+            continue
+        # Where a long message is being compressed, nothing else can be.
+        frame = stream.send(message, compress=None if connection._turn is None else False)
+        connection.messages_sent += 1
+        if connection._cork:
+            connection._write(frame)
         else:
-            connection._write(stream.send(message))
-            connection.messages_sent += 1
+            connection._push(frame)
 
 
 async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:

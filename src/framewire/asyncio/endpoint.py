@@ -13,6 +13,7 @@ import asyncio
 import os
 import sys
 import uuid
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from weakref import WeakKeyDictionary
 from ..codes import CloseCode, Role, State
 from ..errors import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from ..events import Close, Event, Failure, Ping, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 from .limits import Limits
@@ -32,6 +34,9 @@ READ_SIZE: Final = 1 << 18
 
 #: The most that one read takes before the handshake is done.
 HEAD_SIZE: Final = 1 << 15
+
+#: How many bytes of a read are taken at a time where messages may be compressed.
+PORTION: Final = 1 << 12
 
 #: So many corked bytes leave at once, to be sent while the rest is made.
 CORK_SIZE: Final = 1 << 16
@@ -116,6 +121,8 @@ class Endpoint(asyncio.BufferedProtocol):
         self.pings_received = self.pings_sent = 0
         self._buffer = _read_buffer(self.loop)[:HEAD_SIZE]
         self._held = False
+        self._encodes = False
+        self._unread = b""  # read from the transport, but held back as the queue is full
         # Sending.
         self._cork: list[bytes] = []
         self._corked = 0
@@ -176,21 +183,22 @@ class Endpoint(asyncio.BufferedProtocol):
     def opening_failed(self, error: Exception | None) -> None:
         """The transport was lost before the handshake was done."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         self._buffer = _read_buffer(self.loop)
+        self._encodes = bool(codecs)
         message, frame = self._limits.sizes()
-        self._stream = Stream(self.role, max_message_size=message, max_frame_size=frame)
+        self._stream = Stream(self.role, max_message_size=message, max_frame_size=frame, extensions=codecs)
         now = self.loop.time()
         self._since = self._active = now, 0
         self._next_ping = now + (self._limits.ping_interval or 0)
         self._pulse.add(self)
-        if rest:
-            self.bytes_received += len(rest)
-            self._received(self._stream.receive(rest))
+        self.bytes_received = len(rest)
+        self._unread = rest
+        self._read_on()
 
     # What arrives.
 
@@ -206,13 +214,30 @@ class Endpoint(asyncio.BufferedProtocol):
         stream = self._stream
         if stream is None:
             self.head_received(bytes(self._buffer[:nbytes]))
+            return
+        self.bytes_received += nbytes
+        if self._unread or (self._encodes and nbytes > PORTION):
+            self._unread += self._buffer[:nbytes]
+            self._read_on()
         else:
-            self.bytes_received += nbytes
             self._received(stream.receive(self._buffer[:nbytes]))
+
+    def _read_on(self) -> None:
+        """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
+        while self._unread and not self._held and self._stream is not None:
+            size = PORTION if self._encodes else len(self._unread)
+            portion, self._unread = self._unread[:size], self._unread[size:]
+            self._received(self._stream.receive(portion))
+
+    def _read_end(self) -> None:
+        """Take the end of input, and first what was held back."""
+        assert self._stream is not None
+        rest, self._unread = self._unread, b""
+        self._received(self._stream.receive(rest) + self._stream.receive_eof())
 
     def eof_received(self) -> None:
         if self._stream is not None:
-            self._received(self._stream.receive_eof())
+            self._read_end()
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -224,7 +249,7 @@ class Endpoint(asyncio.BufferedProtocol):
         if self._stream is None:
             self.opening_failed(exc)
         else:
-            self._received(self._stream.receive_eof())
+            self._read_end()
             self._forget_pings()
         self.resume_writing()
         if self._lost is not None and not self._lost.done():
@@ -270,7 +295,12 @@ class Endpoint(asyncio.BufferedProtocol):
         """Stop reading, or go on."""
         if hold != self._held:
             self._held = hold
-            (self.transport.pause_reading if hold else self.transport.resume_reading)()
+            if hold:
+                self.transport.pause_reading()
+                return
+            self._read_on()
+            if not self._held:
+                self.transport.resume_reading()
 
     # What leaves.
 
@@ -304,9 +334,8 @@ class Endpoint(asyncio.BufferedProtocol):
         if self._full:
             self._limit_unsent()
 
-    def _write_large(self, message: str | bytes, stream: Stream) -> None:
+    def _write_large(self, parts: list[bytes]) -> None:
         """Write a message without joining its header and its payload."""
-        parts = stream.send_parts(message)
         self._flush()
         self._uncorked = False
         self.bytes_sent += sum(map(len, parts))

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from ..codes import State
 from ..errors import ConcurrencyError, StateError
 from ..events import Close, Event, Ping
+from ..extensions import Codec
 from .endpoint import UNJOINED, Endpoint
 
 __all__ = ["Listener", "ListenerConnection"]
@@ -61,18 +63,22 @@ class ListenerConnection(Endpoint):
         """Whether more than `write_limit` bytes wait for the peer to read them."""
         return self._full
 
-    def send(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
+    def send(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+    ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides.
 
         Returns at once; look at `full` before you send much. Raises StateError when the connection is not open.
         """
         stream = self._stream
         if stream is None:
             raise StateError("the opening handshake is not done")
-        if text is None and self._vectored and isinstance(message, (str, bytes)) and len(message) >= UNJOINED:
-            self._write_large(message, stream)
+        if len(message) >= UNJOINED and self._vectored:
+            self._write_large(stream.send_parts(message, text=text, compress=compress))
         else:
-            self._write(stream.send(message, text=text))
+            self._write(stream.send(message, text=text, compress=compress))
         self.messages_sent += 1
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
@@ -93,12 +99,12 @@ class ListenerConnection(Endpoint):
         self.start_closing(code, reason)
         self._hold(False)
 
-    def _open(self, rest: bytes) -> None:
-        super()._open(b"")
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        super()._open(b"", codecs)
         self._call(self.listener.on_open)
-        if rest and self._stream is not None:
-            self.bytes_received += len(rest)
-            self._received(self._stream.receive(rest))
+        self.bytes_received = len(rest)
+        self._unread = rest
+        self._read_on()
 
     def _received(self, events: list[Event]) -> None:
         if not events:

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from os import PathLike
 from socket import socket
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..codes import CloseCode, State
+from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed
+from ..extensions import Extension
 from ..handshake import Origin
 from .auth import basic_auth
 from .connection import broadcast
@@ -219,7 +221,9 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     raises with 1011 and the error is logged. A `Listener` in its place gets the events as callbacks.
 
     `origins` lists the origins that may connect, as text or patterns (None in it: requests without one); by default
-    those of the server's own host, and requests without one (10.2); `None` lets everyone in. `subprotocols` are those
+    those of the server's own host, and requests without one (10.2); `None` lets everyone in. `extensions` are those
+    that clients may use besides permessage-deflate, which is on unless `compression` is None; one among them with other
+    settings replaces it. `subprotocols` are those
     the handler speaks, best first; `select_subprotocol(connection, offered)` chooses instead. `process_request(
     connection, request)`, sync or async, may return a `Response` to answer with instead, so that other HTTP requests
     can be served; `process_response(connection, request, response)` may change or replace what is answered.
@@ -246,7 +250,9 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         port: int | None = None,
         *,
         origins: Sequence[Origin] | str | None = SAME_ORIGIN,
+        extensions: Sequence[Extension] | None = None,
         subprotocols: Sequence[str] | None = None,
+        compression: Literal["deflate"] | None = "deflate",
         select_subprotocol: SelectSubprotocol | None = None,
         process_request: ProcessRequest | None = None,
         process_response: ProcessResponse | None = None,
@@ -276,6 +282,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         policy = Policy(
             limits, origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,
             server_header,
+            add_compression(extensions or (), compression, SERVER_DEFAULT),
         )  # fmt: skip
         self._make = create_connection or ServerConnection
         if isinstance(handler, Listener):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..codes import SERVER
 from ..errors import HandshakeError
+from ..extensions import Codec, Extension, accept_offers
 from ..handshake import Offer, Origin, ServerHandshake, choose_subprotocol, refusal
 from ..head import Headers, Request, Response
 from .connection import Connection
@@ -54,6 +55,7 @@ class Policy:
     process_request: ProcessRequest | None = None
     process_response: ProcessResponse | None = None
     server_header: str | None = SERVER_HEADER
+    extensions: Sequence[Extension] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.origins, str) and self.origins != SAME_ORIGIN:
@@ -83,12 +85,14 @@ class Serving(Endpoint):
     role = SERVER
     server: Server
     _handshake: ServerHandshake | None
+    _codecs: Sequence[Codec]
     _task: asyncio.Task[None] | None
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.policy.limits, server.pulse)
         self.server = server
         self._handshake = ServerHandshake()
+        self._codecs = ()
         self._task = None
 
     @property
@@ -155,7 +159,8 @@ class Serving(Endpoint):
                 response = self._explain(error)
         self._task = None
         self._conclude(response)
-        self.transport.resume_reading()
+        if not self._held:
+            self.transport.resume_reading()
 
     def _decide(self, response: Response | None) -> Response:
         """The response to the request, unless there is one already."""
@@ -168,7 +173,8 @@ class Serving(Endpoint):
                     self.subprotocol = policy.select_subprotocol(self, offer.subprotocols)
                 else:
                     self.subprotocol = choose_subprotocol(offer.subprotocols, policy.subprotocols)
-                return handshake.agree(subprotocol=self.subprotocol, headers=policy.headers())
+                answers, self._codecs = accept_offers(offer.extensions, policy.extensions)
+                return handshake.agree(subprotocol=self.subprotocol, extensions=answers, headers=policy.headers())
             except Exception as error:
                 response = self._explain(error)
         for name, value in policy.headers():
@@ -202,7 +208,8 @@ class Serving(Endpoint):
         response.headers.pack()
         self.transport.write(answer)
         if response.status == 101:
-            self._open(handshake.trailing)
+            codecs, self._codecs = self._codecs, ()
+            self._open(handshake.trailing, codecs)
             self.server.opened(self)
         else:
             self._finish()
@@ -215,7 +222,7 @@ async def _result(value: Any) -> Any:
 class ServerConnection(Serving, Connection):
     """The server's end. `request` is what the client sent, `response` what it was answered."""
 
-    __slots__ = ("_handshake", "_task", "server")
+    __slots__ = ("_codecs", "_handshake", "_task", "server")
 
     async def __aenter__(self) -> ServerConnection:
         return self
@@ -224,7 +231,7 @@ class ServerConnection(Serving, Connection):
 class ServerListenerConnection(Serving, ListenerConnection):
     """The server's end, whose events go to the server's `Listener`."""
 
-    __slots__ = ("_handshake", "_task", "listener", "server")
+    __slots__ = ("_codecs", "_handshake", "_task", "listener", "server")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
