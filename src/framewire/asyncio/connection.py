@@ -157,8 +157,11 @@ class Connection(Endpoint):
         # What `recv` does, without its call where the message is there.
         if self._queue and self._receiver is None and self._taken < MESSAGES_PER_TURN:
             item = self._queue[-1]
-            if type(item) is not Fragment and not self._streaming:
-                return cast("str | bytes", self._take())
+            if (type(item) is bytes or type(item) is str) and not self._streaming and not self._held:
+                self._taken += 1
+                self._queued -= len(item)
+                del self._queue[-1]
+                return item
         try:
             return await self.recv()
         except ConnectionClosedOK:

@@ -15,6 +15,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
+from time import monotonic
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -307,7 +308,10 @@ class Endpoint(asyncio.BufferedProtocol):
     def _write(self, data: bytes) -> None:
         if self._uncorked:
             self._uncorked = False
-            self._push(data)
+            self.bytes_sent += len(data)  # as `_push`, without its call
+            self.transport.write(data)
+            if self._full:
+                self._limit_unsent()
             return
         cork = self._cork
         if not cork and not self._handling:
@@ -362,14 +366,14 @@ class Endpoint(asyncio.BufferedProtocol):
             return None
         self._write(self._stream.ping(data))
         self.pings_sent += 1
-        self._pings[data] = self.loop.time(), self.loop.create_future()
+        self._pings[data] = monotonic(), self.loop.create_future()  # uvloop's clock has whole milliseconds
         return data
 
     def _pong_received(self, payload: bytes) -> None:
         pings = self._pings
         if not pings:
             return
-        now = self.loop.time()
+        now = monotonic()
         while payload in pings:  # its own is the last of those that it answers
             since, answer = pings.pop(next(iter(pings)))
             self.latency = now - since
@@ -397,7 +401,7 @@ class Endpoint(asyncio.BufferedProtocol):
             self._expire("no messages for too long")
         elif self._keepalive is not None and self._pings and self._keepalive in self._pings:
             sent = self._pings[self._keepalive][0]
-            if limits.ping_timeout is not None and now - sent >= limits.ping_timeout:
+            if limits.ping_timeout is not None and monotonic() - sent >= limits.ping_timeout:
                 self.start_closing(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
         elif limits.ping_interval is not None and now >= self._next_ping:
             self._next_ping = now + limits.ping_interval

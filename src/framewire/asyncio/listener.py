@@ -110,7 +110,8 @@ class ListenerConnection(Endpoint):
         if not events:
             return
         on_message = self.listener.on_message
-        self._handling, self._uncorked = True, False
+        # The reply to one message leaves at once, the replies to several leave together.
+        self._handling, self._uncorked = True, len(events) == 1
         controls = False
         for event in events:
             try:
@@ -126,7 +127,8 @@ class ListenerConnection(Endpoint):
                 self._failed()
                 on_message = Listener().on_message  # the rest is ignored
         self._handling = False
-        self._flush()
+        if self._cork:
+            self._flush()
         if controls:
             self._reply()
         if self._full and self.state is State.OPEN:

@@ -183,6 +183,7 @@ class Server:
 
     def disconnected(self, connection: Serving) -> None:
         """A client has gone."""
+        self._refused.discard(connection.transport)
         if connection in self._everyone:
             self._everyone.discard(connection)
             self._past.add(connection)
