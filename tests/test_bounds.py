@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, mask, new_stream, to
+from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, mask, new_stream
 from framewire import CLIENT, SERVER, Close, Failure
 
 KIB, MIB = 1 << 10, 1 << 20

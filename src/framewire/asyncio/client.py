@@ -100,6 +100,7 @@ class Connecting(Endpoint):
             self.response = error.response
         if not self.opened.done():
             self.opened.set_exception(error)
+            self.opened.exception()  # nobody waits for it if `connect` was cancelled
         self.transport.abort()
 
 

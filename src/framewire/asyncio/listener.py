@@ -75,7 +75,9 @@ class ListenerConnection(Endpoint):
         stream = self._stream
         if stream is None:
             raise StateError("the opening handshake is not done")
-        if len(message) >= UNJOINED and self._vectored:
+        if len(message) < UNJOINED and text is None and compress is None:
+            self._write(stream.send(message))
+        elif self._vectored:
             self._write_large(stream.send_parts(message, text=text, compress=compress))
         else:
             self._write(stream.send(message, text=text, compress=compress))

@@ -1,4 +1,4 @@
-"""`framewire serve`: a chat page at `/`, its WebSocket at `/chat`, an echo at `/echo`."""
+"""`framewire serve`: a chat page at `/`, its WebSocket at `/chat`, an echo at `/echo`, and counters at `/metrics`."""
 
 from __future__ import annotations
 
@@ -32,24 +32,27 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("serve", help="serve a chat page and an echo", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=9998, help="port to listen on, 0 for a free one (%(default)s)")
+    parser.add_argument(
+        "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(arguments.host, arguments.port))
+        asyncio.run(_serve(arguments.host, arguments.port, arguments.metrics))
     return 0
 
 
-async def _serve(host: str, port: int) -> None:
-    async with start(host, port) as server:
+async def _serve(host: str, port: int, metrics: bool) -> None:
+    async with start(host, port, metrics) as server:
         print_addresses(server)
         await stop_requested()
         print("Closing.", flush=True)
 
 
-def start(host: str, port: int) -> serve:
+def start(host: str, port: int, metrics: bool = False) -> serve:
     """The server with a chat room of its own."""
     room = Room()
 
@@ -61,7 +64,7 @@ def start(host: str, port: int) -> serve:
             async for message in connection:
                 await connection.send(message)
 
-    return serve(handler, host, port, process_request=_answer)
+    return serve(handler, host, port, process_request=_answer_with_metrics if metrics else _answer)
 
 
 def print_addresses(server: Server) -> None:
@@ -85,6 +88,13 @@ def _answer(connection: ServerConnection, request: Request) -> Response | None:
     if request.method != "GET":
         return connection.respond(405, "This page can only be read, with GET.\n")
     return Response(200, "OK", Headers(_PAGE_HEADERS), page())
+
+
+def _answer_with_metrics(connection: ServerConnection, request: Request) -> Response | None:
+    if _path(request) != "/metrics":
+        return _answer(connection, request)
+    lines = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), ("Cache-Control", "no-store")]
+    return Response(200, "OK", Headers(lines), connection.server.counters().as_text().encode())
 
 
 def _path(request: Request) -> str:
