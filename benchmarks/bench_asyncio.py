@@ -124,8 +124,12 @@ def main():
             able = [server for server in servers if can(server, name)]
             runs = {server: [] for server in able}
             for _ in range(arguments.rounds):
-                for server in able:
-                    runs[server].append(measure(load, server, loop, *load_arguments, arguments.seconds))
+                for server in list(able):
+                    try:
+                        runs[server].append(measure(load, server, loop, *load_arguments, arguments.seconds))
+                    except RuntimeError as error:  # it does not stand this load, which is a result too
+                        print(f"  {error}", flush=True)
+                        able.remove(server)
             for server in able:
                 costs[name, server] = statistics.median(cost for cost, _ in runs[server])
             print(f"{name:24}", *(f"{show(costs.get((name, server))):>18}" for server in servers), flush=True)
