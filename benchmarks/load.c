@@ -100,6 +100,16 @@ static void queue_frame(struct connection *c, uint8_t first, uint64_t number, si
     c->queued = (size_t) (p + length - c->out);
 }
 
+static void queue_pong(struct connection *c, const uint8_t *payload, size_t length) {
+    reserve(c, length + 6);
+    uint8_t *p = c->out + c->queued;
+    *p++ = 0x8a;
+    *p++ = (uint8_t) (0x80 | length);
+    memcpy(p, KEY, 4);
+    for (size_t i = 0; i < length; i++) p[4 + i] = payload[i] ^ KEY[i & 3];
+    c->queued += length + 6;
+}
+
 static void flush(struct connection *c) {
     while (c->written < c->queued) {
         ssize_t n = send(c->fd, c->out + c->written, c->queued - c->written, MSG_NOSIGNAL);
@@ -146,6 +156,10 @@ static void say(struct connection *c) {
 static void take(struct connection *c, uint8_t first, const uint8_t *payload, size_t length) {
     if (first == 0x88) {
         if (mode != 'o') fail("the server closes");
+        return;
+    }
+    if (first == 0x89) {
+        queue_pong(c, payload, length);
         return;
     }
     if (mode == 'b') {

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from benchmarks.bench_asyncio import build, judge, measure
 
 pytestmark = pytest.mark.skipif(
@@ -14,10 +13,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("server", ["callback", "coroutine"])
 @pytest.mark.parametrize(
-    ("mode", "connections", "depth", "size"),
-    [("echo", 3, 2, 300), ("burst", 2, 0, 70_000), ("open", 2, 0, 0), ("fan", 5, 0, 16), ("hold", 100, 50, 16)],
+    ("server", "mode", "connections", "depth", "size"),
+    [
+        ("callback", "echo", 3, 2, 300),
+        ("coroutine", "burst", 2, 0, 70_000),
+        ("coroutine", "open", 2, 0, 0),
+        ("callback", "fan", 5, 0, 16),
+        ("coroutine", "hold", 100, 50, 16),
+    ],
 )
 def test_load(server, mode, connections, depth, size):
     cost, latency = measure(build(), server, "asyncio", mode, connections, depth, size, 0.2)
