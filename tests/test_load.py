@@ -7,10 +7,13 @@ import sys
 import pytest
 from benchmarks.bench_asyncio import build, judge, measure
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not shutil.which("cc") or not shutil.which("taskset"),
-    reason="needs Linux and a compiler",
-)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        sys.platform != "linux" or not shutil.which("cc") or not shutil.which("taskset"),
+        reason="needs Linux and a compiler",
+    ),
+]
 
 
 @pytest.mark.parametrize(
