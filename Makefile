@@ -33,8 +33,10 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.built-for-test: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test]'
 	touch $@ $(VENV)/.built
+
+include proof.mk
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

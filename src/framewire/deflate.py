@@ -271,7 +271,7 @@ class Deflate:
             deflater = self._deflater
             if deflater is None:
                 deflater = self._deflater = self._zlib.compressobj(*self._settings)
-            payload = deflater.compress(content) + deflater.flush(self._zlib.Z_SYNC_FLUSH)
+            payload = deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH)
         if not last:
             return payload
         if self._encode_resets:

@@ -10,7 +10,7 @@ messages and marks those messages by RSV bits in their first frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from ._backend import PartialMessage
 from .codes import MAX_LENGTH, CloseCode, Opcode
@@ -18,8 +18,6 @@ from .errors import Violation
 from .head import Parameters, Terms
 
 __all__ = [
-    "BLOCK",
-    "STEP",
     "Codec",
     "Extension",
     "Unpacker",
@@ -28,13 +26,6 @@ __all__ = [
     "check_codecs",
     "make_offers",
 ]
-
-#: How many bytes of payload as sent a codec gets at a time, counted from the beginning of the frame: what comes out,
-#: and which error, must not depend on how the bytes arrived. A multiple of 4, the length of a masking key.
-BLOCK: Final = 1 << 13
-
-#: How many bytes of content a codec makes at most at a time; so much, at the most, is held beyond a limit.
-STEP: Final = 1 << 14
 
 
 class Codec(Protocol):
@@ -154,24 +145,29 @@ class Unpacker:
     `limit` is that of the content in bytes, `max_payload` that of the payload as sent: an eighth and 1 KiB more, which
     no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
     `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
+
+    The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
+    depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
+    held beyond it is too, and large enough that they cost next to nothing.
     """
 
-    __slots__ = ("_codec", "_content", "_limit", "_most", "_wrap", "max_payload", "max_whole")
+    __slots__ = ("_codec", "_content", "_limit", "_step", "_wrap", "block", "max_payload", "max_whole")
 
     def __init__(self, codec: Codec, limit: int, max_frame: int, wrap: Callable[[bytes], Any] | None) -> None:
         self._codec = codec
         self._content = PartialMessage(False, 0, wrap)
         self._limit = limit
         self._wrap = wrap
-        self._most = min(STEP, limit + 1)
+        self._step = min(max(1 << 14, min(limit // 8, 1 << 18)), limit + 1)
+        self.block = max(1 << 13, min(limit // 16, 1 << 14)) & ~3  # a multiple of the length of a masking key
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
-        self.max_whole = min(BLOCK, self.max_payload, max_frame)
+        self.max_whole = min(self.block, self.max_payload, max_frame)
 
     def unpack(self, opcode: int, payload: bytes, offset: int) -> Any:
         """Returns the content of a message whose payload is one block; else as `begin`, `feed` and `finish`."""
         codec = self._codec
         try:
-            content = codec.decode(payload, self._most, True)
+            content = codec.decode(payload, self._step, True)
         except ValueError as error:
             raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
         if not codec.pending and len(content) <= self._limit:
@@ -214,7 +210,7 @@ class Unpacker:
 
     def _decode(self, payload: bytes, last: bool, room: int, offset: int) -> bytes:
         try:
-            return self._codec.decode(payload, min(STEP, room + 1), last)
+            return self._codec.decode(payload, min(self._step, room + 1), last)
         except ValueError as error:
             raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
 

@@ -102,17 +102,16 @@ class PartialMessage:
         kept = self.size
         if self._validated and self.need:
             kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
-        payload = bytes(self._buffer[:kept])
+        payload = self._buffer[:kept]
         del self._buffer[:kept]
         self.size -= kept
         return self._event(payload)
 
     def finish(self) -> str | bytes | Any:
-        """Returns the payload held and closes the message."""
-        if self._validated and self.wrap is None:
-            event: Any = self._text()
-        else:
-            event = self._event(bytes(self._buffer))
+        """Returns the payload held and closes the message. Raises ValueError inside a code point."""
+        if self.need:
+            raise ValueError("the text ends inside a code point")
+        event: Any = self._text() if self._validated and self.wrap is None else self._event(self._buffer)
         self.clear()
         return event
 
@@ -130,22 +129,27 @@ class PartialMessage:
         self.in_frame = self._validated = False
         self._utf8.reset()
 
-    def _event(self, payload: bytes) -> Any:
+    def _event(self, payload: bytearray) -> Any:
         if not self._validated:
-            return payload
-        return payload.decode() if self.wrap is None else self.wrap(payload)
+            return bytes(payload)
+        return payload.decode() if self.wrap is None else self.wrap(bytes(payload))
 
 
 def receive(stream: Any, data: Buffer) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
-    every further byte is ignored. Write `pending()` before anything else.
+    every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
+    it stands in the bytes is lost.
     """
     events: list[Any] = []
-    untaken = take_messages(stream._partial, data, 0, events)
-    if untaken:
-        stream._take_frames(data, untaken, events)
+    try:
+        untaken = take_messages(stream._partial, data, 0, events)
+        if untaken:
+            stream._take_frames(data, untaken, events)
+    except MemoryError:
+        stream._drop()
+        raise
     return events
 
 

@@ -396,8 +396,8 @@ class Connection(Endpoint):
 
     # The end.
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with `code` and `reason` (123 bytes of UTF-8 at most) and wait for the end of the connection.
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
 
         The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
         can still be received, as far as the queue has room. Closing again only waits.
@@ -405,7 +405,7 @@ class Connection(Endpoint):
         self.start_closing(code, reason)
         await self.wait_closed()
 
-    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         super().start_closing(code, reason)
         self._regulate()
 

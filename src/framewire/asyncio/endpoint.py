@@ -412,7 +412,7 @@ class Endpoint(asyncio.BufferedProtocol):
 
     # The end.
 
-    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Do what `close` does, without waiting for the end."""
         if self._stream is None or self._stream.state is not State.OPEN:
             return
@@ -420,7 +420,7 @@ class Endpoint(asyncio.BufferedProtocol):
         self._flush()
         self._push(frame)
         self._uncorked = False
-        self._sent = Close(code, reason)
+        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
         self._limit_end()
 
     async def wait_closed(self) -> None:

@@ -96,7 +96,7 @@ class ListenerConnection(Endpoint):
         assert self._pings is not None
         return self._pings[data][1]
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
+    def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Begin to close; `on_close` says when it is done. The transport is cut after `close_timeout`."""
         self.start_closing(code, reason)
         self._hold(False)

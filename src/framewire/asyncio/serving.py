@@ -85,12 +85,15 @@ class Serving(Endpoint):
     role = SERVER
     server: Server
     _handshake: ServerHandshake | None
+    #: What to choose from; `process_request` may replace it.
+    subprotocols: Sequence[str]
     _codecs: Sequence[Codec]
     _task: asyncio.Task[None] | None
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.policy.limits, server.pulse)
         self.server = server
+        self.subprotocols = server.policy.subprotocols
         self._handshake = ServerHandshake()
         self._codecs = ()
         self._task = None
@@ -172,7 +175,7 @@ class Serving(Endpoint):
                 if policy.select_subprotocol is not None:
                     self.subprotocol = policy.select_subprotocol(self, offer.subprotocols)
                 else:
-                    self.subprotocol = choose_subprotocol(offer.subprotocols, policy.subprotocols)
+                    self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
                 answers, self._codecs = accept_offers(offer.extensions, policy.extensions)
                 return handshake.agree(subprotocol=self.subprotocol, extensions=answers, headers=policy.headers())
             except Exception as error:
@@ -222,7 +225,7 @@ async def _result(value: Any) -> Any:
 class ServerConnection(Serving, Connection):
     """The server's end. `request` is what the client sent, `response` what it was answered."""
 
-    __slots__ = ("_codecs", "_handshake", "_task", "server")
+    __slots__ = ("_codecs", "_handshake", "_task", "server", "subprotocols")
 
     async def __aenter__(self) -> ServerConnection:
         return self
@@ -231,7 +234,7 @@ class ServerConnection(Serving, Connection):
 class ServerListenerConnection(Serving, ListenerConnection):
     """The server's end, whose events go to the server's `Listener`."""
 
-    __slots__ = ("_codecs", "_handshake", "_task", "listener", "server")
+    __slots__ = ("_codecs", "_handshake", "_task", "listener", "server", "subprotocols")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
