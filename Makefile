@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -21,6 +21,10 @@ lint: $(VENV)/.built-for-test
 bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN) -m benchmarks --json build/benchmarks/results.json --charts benchmarks/charts
+
+soak: $(VENV)/.built-for-test
+	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)
+	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600) --loop uvloop
 
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

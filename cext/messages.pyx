@@ -387,6 +387,16 @@ cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list eve
     if type(data) is bytes:
         return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), start,
                     PyBytes_GET_SIZE(data), events)
+    if type(data) is memoryview:  # what event loops read into
+        try:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        except BufferError:
+            pass  # what is not contiguous fails below, in words of its own
+        else:
+            try:
+                return take(<PartialMessage> partial, <const uint8_t *> view.buf, start, view.len, events)
+            finally:
+                PyBuffer_Release(&view)
     with memoryview(data) as whole, whole.cast("B") as octets:
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:

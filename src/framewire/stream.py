@@ -132,6 +132,10 @@ class Stream:
 
     receive = receive
 
+    def deliver_fragments(self) -> None:
+        """From here on as with `fragments=True`; of a message that has begun, the next `Fragment` holds all so far."""
+        self._assembly.deliver_fragments()
+
     def _take_frames(
         self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
     ) -> int:
