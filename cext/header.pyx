@@ -10,6 +10,8 @@ from libc.stdint cimport uint8_t
 
 from kernels cimport framewire_header, framewire_read_header, framewire_write_header
 
+include "ranges.pxi"
+
 
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
     """Reads the frame header that begins at data[start]; looks at no byte from `stop` on.
@@ -20,11 +22,12 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
     ValueError unless 0 <= start <= stop <= len(data).
     """
     cdef Py_buffer view
-    cdef Py_ssize_t first = start
-    cdef Py_ssize_t last = stop
+    cdef Py_ssize_t first = clipped(start, NULL)
+    cdef Py_ssize_t last = clipped(stop, NULL)
     if type(data) is bytes:
         return read(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
-    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    octets = memoryview(data).cast("B")
+    PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
     try:
         return read(<const uint8_t *> view.buf, view.len, first, last)
     finally:

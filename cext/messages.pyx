@@ -25,6 +25,7 @@ from kernels cimport (
 )
 
 include "dispatch.pxi"
+include "ranges.pxi"
 
 cdef extern from "Python.h":
     bytes PyUnicode_AsUTF8String(object text)
@@ -47,7 +48,7 @@ cdef extern from "objects.h":
 
 cdef enum:
     SHORT = 32       # bytes: from here on the call of a kernel pays
-    PIECE = 16384    # bytes: text is unmasked and validated in pieces that stay in the first-level cache between the two
+    PIECE = 16384    # bytes, whole keys: text is unmasked and validated in pieces that stay in the first-level cache
     SMALLEST = 1024  # bytes: the first room for a message in pieces
     HIGH = 0x80      # the bit that no ASCII byte has
 
@@ -124,9 +125,10 @@ cdef class PartialMessage:
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t first = start
-        cdef Py_ssize_t last = stop
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t first = clipped(start, NULL)
+        cdef Py_ssize_t last = clipped(stop, NULL)
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
+        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
             check_range(first, last, view.len)
             return first + self.move(<const uint8_t *> view.buf + first, last - first)
@@ -146,9 +148,9 @@ cdef class PartialMessage:
             size = self.move_text(dst, src, size)
         elif self.keyed:
             kernels.mask(dst, src, <size_t> size, self.key)
-            self.key = framewire_advance_key(self.key, <size_t> size)
         else:
             memcpy(dst, src, <size_t> size)
+        self.key = framewire_advance_key(self.key, <size_t> size)
         self.size += size
         self.remaining -= <uint64_t> size
         return size
@@ -162,7 +164,6 @@ cdef class PartialMessage:
             piece = <size_t> min(size - done, PIECE)
             if self.keyed:
                 high = kernels.mask_or(dst + done, src + done, piece, self.key)
-                self.key = framewire_advance_key(self.key, piece)
             else:
                 high = kernels.or_all(src + done, piece)
                 memcpy(dst + done, src + done, piece)
@@ -343,7 +344,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
     """
     cdef Py_buffer view
-    cdef Py_ssize_t first = start
+    cdef Py_ssize_t first = clipped(start, NULL)
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:

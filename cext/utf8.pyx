@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t
 from kernels cimport framewire_utf8_feed, framewire_utf8_state
 
 include "dispatch.pxi"
+include "ranges.pxi"
 
 
 cdef class Utf8Validator:
@@ -39,11 +40,12 @@ cdef class Utf8Validator:
         0 <= start <= stop <= len(data).
         """
         cdef Py_buffer view
-        cdef Py_ssize_t first = start
-        cdef Py_ssize_t last = stop
+        cdef Py_ssize_t first = clipped(start, NULL)
+        cdef Py_ssize_t last = clipped(stop, NULL)
         if type(data) is bytes:
             return self.scan(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        octets = memoryview(data).cast("B")
+        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
             return self.scan(<const uint8_t *> view.buf, view.len, first, last)
         finally:

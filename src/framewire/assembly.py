@@ -37,7 +37,7 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        limit = min(self._max_message, self._max_frame)
+        limit = min(self._max_message, self._max_frame, MAX_LENGTH)
         self.partial = PartialMessage(masked, limit, Text if text_as_bytes else None)
 
     def take_frame(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
@@ -131,7 +131,7 @@ class Assembly:
             raise Violation(
                 CloseCode.MESSAGE_TOO_BIG,
                 f"a message of {begun + length} bytes is over the limit of {self._max_message}",
-                end if begun else length_end,
+                end if length <= self._max_message else length_end,
             )
 
     def _take_control(

@@ -7,6 +7,7 @@ A stream begins after the opening handshake. `receive` gives events, `send` and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Final
 
 from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
@@ -63,9 +64,10 @@ class Stream:
     ) -> None:
         self._role = Role(role)
         for limit in (max_message_size, max_frame_size):
-            if limit is not None and limit < 0:
+            if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        self._assembly = Assembly(role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes)
+        masked = self._role is Role.SERVER
+        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -157,7 +159,7 @@ class Stream:
             position = violation.offset
             self._end(events, violation.code, violation.reason, base + position)
         partial.offset = base + position
-        return size - position
+        return max(size - position, 0)  # a message over the limit fails behind its key, which may be still to come
 
     def _answer(self, event: Event) -> bool:
         """Queues what a control frame obliges to; False if it ends the stream."""
@@ -183,8 +185,8 @@ class Stream:
         Call it again with the rest. Once the stream has ended all bytes are taken and ignored; a `Failure` takes
         the bytes before the offending one.
         """
-        with memoryview(data) as view:
-            chunk = view.tobytes()
+        with memoryview(data) as whole, whole.cast("B") as octets:
+            chunk = bytes(octets)
         events: list[Event] = []
         left = self._take_frames(chunk, len(chunk), events, most=1)
         return (events[0] if events else None), max(len(chunk) - left, 0)
@@ -206,7 +208,7 @@ class Stream:
         """
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_READ_SIZE))
-        return self._buffer
+        return self._buffer[:]
 
     def buffer_updated(self, nbytes: int) -> list[Event]:
         """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""

@@ -7,6 +7,15 @@ from typing import TypeAlias
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
+def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
+    """Returns `data`, any contiguous buffer, as one whose items are bytes; ValueError if the range lies outside."""
+    if type(data) is not bytes:
+        data = memoryview(data).cast("B")
+    if not 0 <= start <= stop <= len(data):
+        raise ValueError("the range lies outside the data")
+    return data
+
+
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
     """Reads the frame header that begins at data[start]; looks at no byte from `stop` on.
 
@@ -15,8 +24,7 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
     in an unmasked frame and None while its 4 bytes are not complete; the end counts them all the same. Raises
     ValueError unless 0 <= start <= stop <= len(data).
     """
-    if not 0 <= start <= stop <= len(data):
-        raise ValueError("the range lies outside the data")
+    data = check_range(data, start, stop)
     if stop - start < 2:
         return None
     first, second = data[start], data[start + 1]

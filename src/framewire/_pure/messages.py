@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .header import Buffer, read_header, write_header
+from .header import Buffer, check_range, read_header, write_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
 
@@ -60,6 +60,7 @@ class PartialMessage:
 
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
+        data = check_range(data, start, stop)
         stop = min(stop, start + self.remaining)
         size = stop - start
         if not size:
@@ -67,11 +68,11 @@ class PartialMessage:
         piece = data[start:stop]
         if self._key:
             piece = apply_mask(piece, self._key)
-            self._key = self._key[size % 4 :] + self._key[: size % 4]
         if self._validated:
             valid = self._utf8.feed(piece, 0, size)
             if valid < size:
                 piece, size = piece[:valid], valid
+        self._key = self._key[size % 4 :] + self._key[: size % 4]
         self._buffer += piece
         self.size += size
         self.remaining -= size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .header import Buffer
+from .header import Buffer, check_range
 
 #: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
 _FOLLOW = {
@@ -40,8 +40,7 @@ class Utf8Validator:
         After an impossible byte the validator stands before it. Raises ValueError unless
         0 <= start <= stop <= len(data).
         """
-        if not 0 <= start <= stop <= len(data):
-            raise ValueError("the range lies outside the data")
+        data = check_range(data, start, stop)
         if self.need:
             start = self._step(data, start, stop, self.need)
             if self.need:

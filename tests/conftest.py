@@ -1,0 +1,81 @@
+"""Runs every test on both twins in one process.
+
+The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module that is loaded, to one of the twins.
+A test marked `each_twin` runs once for each instruction set too; a test marked `once` runs once and as it is installed.
+"""
+
+import importlib.util
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from framewire import _backend
+
+settings.register_profile("framewire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("framewire")
+
+INSTALLED = _backend.active
+LOADED = {"pure": _backend.load("_pure")}
+MISSING = ""
+try:
+    LOADED["fast"] = _backend.load("_fast")
+except ImportError as error:
+    MISSING = str(error)
+    if importlib.util.find_spec("framewire._fast._build"):
+        from framewire._fast._build import FAILURES
+
+        MISSING += "".join(f"; {name}: {reason}" for name, reason in FAILURES.items())
+
+INSTRUCTION_SETS = []
+if "fast" in LOADED:
+    from framewire._fast.mask import instruction_sets
+
+    INSTRUCTION_SETS = instruction_sets()
+
+EACH_BACKEND = list(LOADED)
+EACH_TWIN = ["pure", *(f"fast-{name}" for name in INSTRUCTION_SETS)]
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "each_twin: runs on the pure twin and on the compiled one with each instruction set"
+    )
+    config.addinivalue_line("markers", "once: does not depend on the backend")
+    if MISSING and os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
+        raise pytest.UsageError(f"FRAMEWIRE_EXTENSIONS is 1, but the compiled twins are missing: {MISSING}")
+
+
+def pytest_report_header():
+    compiled = f"fast ({', '.join(INSTRUCTION_SETS)})" if INSTRUCTION_SETS else f"fast is missing: {MISSING}"
+    return f"framewire: pure, {compiled}"
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("once"):
+        return
+    each = EACH_TWIN if metafunc.definition.get_closest_marker("each_twin") else EACH_BACKEND
+    metafunc.parametrize("backend", each, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def backend(request):
+    """The twins under test, as attributes; the whole package uses them meanwhile."""
+    if not hasattr(request, "param"):
+        return None
+    name, _, instruction_set = request.param.partition("-")
+    return use(name, instruction_set or None)
+
+
+def use(name, instruction_set=None):
+    """Puts every framewire module to the twins called `name`."""
+    twins = LOADED[name]
+    if name == "fast":
+        instruction_set = _backend.use_instruction_set(instruction_set or INSTRUCTION_SETS[0])
+    _backend.active = _backend.Backend(name, instruction_set)
+    for path, module in list(sys.modules.items()):
+        if path.startswith("framewire.") and not path.startswith(("framewire._pure", "framewire._fast")):
+            vars(module).update({key: twin for key, twin in twins.items() if key in vars(module)})
+    return SimpleNamespace(**twins)
