@@ -1,12 +1,15 @@
 """Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X."""
 
+import gzip
 import os
 import sys
+import tarfile
 from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 # Unset: try; what does not compile is left out, and said. 1: must compile. 0: do not.
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
@@ -35,6 +38,31 @@ class BuildExtensions(build_ext):
         package.joinpath("_build.py").write_text(f"FAILURES: dict[str, str] = {self.failures!r}\n")
 
 
+class ReproducibleSdist(sdist):
+    """The stock command, but two archives of the same files have the same bytes, whoever makes them and when."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        if format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        moment = int(os.environ.get("SOURCE_DATE_EPOCH", 315532800))  # 1980, where zip's calendar begins
+
+        def without_traces(member):
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = moment
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", mtime=moment, fileobj=file) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(base_dir, filter=without_traces)  # in the order of the names
+        return path
+
+
 def extensions():
     if SWITCH == "0":
         return []
@@ -56,4 +84,4 @@ def extensions():
     return modules
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions, "sdist": ReproducibleSdist})

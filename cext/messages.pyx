@@ -48,7 +48,7 @@ cdef extern from "objects.h":
 
 cdef enum:
     SHORT = 32       # bytes: from here on the call of a kernel pays
-    PIECE = 16384    # bytes, whole keys: text is unmasked and validated in pieces that stay in the first-level cache
+    PIECE = 16384    # bytes, whole keys: text is handled in pieces that stay in the first-level cache
     SMALLEST = 1024  # bytes: the first room for a message in pieces
     HIGH = 0x80      # the bit that no ASCII byte has
 
@@ -176,7 +176,7 @@ cdef class PartialMessage:
         return done
 
     cdef void give_back(self) noexcept:
-        """Undoes the taking of the last byte, which ended a frame inside a code point: not for the fast lane to judge."""
+        """Undoes the taking of the last byte: it ended a frame inside a code point, which the general lane judges."""
         self.size -= 1
         self.remaining = 1
         self.key = framewire_advance_key(self.key, 3)
@@ -415,11 +415,13 @@ def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: b
     A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
     """
     cdef Py_buffer view
+    cdef const uint8_t *data
     if type(payload) is bytes:
         return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     if isinstance(payload, str):
         if PyUnicode_IS_COMPACT_ASCII(payload):
-            return frame(first, <const uint8_t *> framewire_str_data(<PyObject *> payload), PyUnicode_GET_LENGTH(payload), key)
+            data = framewire_str_data(<PyObject *> payload)
+            return frame(first, data, PyUnicode_GET_LENGTH(payload), key)
         payload = PyUnicode_AsUTF8String(payload)
         return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     with memoryview(payload) as whole, whole.cast("B") as source:

@@ -503,12 +503,11 @@ async def test_an_end_without_close_is_1006_after_the_messages_before_it():
         except framewire.ConnectionClosedError as end:
             seen.append(end.code)
 
-    async with serving(handler) as (_, port, _):
-        async with raw(port) as client:
-            await client.upgrade()
-            client.write(client.stream.send("last words"))
-            client.writer.write_eof()
-            await until(lambda: len(seen) == 2)
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("last words"))
+        client.writer.write_eof()
+        await until(lambda: len(seen) == 2)
     assert seen == ["last words", 1006]
 
 

@@ -79,7 +79,7 @@ class PartialMessage:
         return start + size
 
     def _give_back(self) -> None:
-        """Undoes the taking of the last byte, which ended a frame inside a code point: not for the fast lane to judge."""
+        """Undoes the taking of the last byte: it ended a frame inside a code point, which the general lane judges."""
         self.size -= 1
         self.remaining = 1
         self._key = self._key[3:] + self._key[:3]
