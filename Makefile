@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint typing docs wheels cross clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -18,6 +18,28 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
 
+# What a user's program sees: pyright and mypy on an example, the stubs-by-source against the compiled modules.
+typing: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check pyright
+	$(RUN) -m pytest -q typing_checks
+
+docs: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(VENV)/bin/mkdocs build --strict
+
+# One wheel for each of PYTHONS, compiled for manylinux2014, installed and tested; needs git.
+PYTHONS ?= $(PYTHON)
+wheels: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(RUN) -m pip install --quiet --group release
+	$(RUN) packaging/wheels.py $(PYTHONS)
+
+# The C for Windows, macOS and more; with CPYTHON=(unpacked source) the extensions for Windows too.
+cross: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(RUN) -m pip install --quiet --group release 'Cython>=3.3,<3.4' setuptools
+	$(RUN) packaging/cross.py $(CPYTHON)
+
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
@@ -29,4 +51,4 @@ $(VENV)/.built-for-test: $(SOURCES)
 	touch $@ $(VENV)/.built
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py
+	rm -rf $(VENV) build dist site src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

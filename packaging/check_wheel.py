@@ -1,9 +1,11 @@
-"""Checks what built distributions hold: python packaging/check_wheel.py dist/*.whl
+"""Checks what wheels hold: python packaging/check_wheel.py [--count N] dist/*.whl
 
 A wheel for a platform has every compiled twin, one for each cext/*.pyx; the pure wheel has none. None has sources in C
-or Cython, tests, or files outside of its package. Exits with 1 and says what is wrong.
+or Cython, tests, or files outside of its package. With --count there must be N wheels. Exits with 1 and says what is
+wrong.
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -29,17 +31,21 @@ def faults(wheel):
     for name in sorted(DATA - names):
         yield f"{name} is missing"
     for name in sorted(names - set(matches)):
-        if not CONTENT.fullmatch(name):
+        if not name.endswith("/") and not CONTENT.fullmatch(name):
             yield f"{name} does not belong here"
 
 
-def main(paths):
-    if not paths:
-        sys.exit("which wheels?")
-    found = [f"{path}: {fault}" for path in paths for fault in faults(Path(path))]
-    print(*(found or [f"{len(paths)} checked, all good"]), sep="\n")
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheels", nargs="+", type=Path)
+    parser.add_argument("--count", type=int)
+    arguments = parser.parse_args()
+    found = [f"{wheel}: {fault}" for wheel in arguments.wheels for fault in faults(wheel)]
+    if arguments.count not in (None, len(arguments.wheels)):
+        found.append(f"there are {len(arguments.wheels)} wheels, not {arguments.count}")
+    print(*(found or [f"{len(arguments.wheels)} checked, all good"]), sep="\n")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
