@@ -41,9 +41,9 @@ class BuildExtensions(build_ext):
 class ReproducibleSdist(sdist):
     """The stock command, but two archives of the same files have the same bytes, whoever makes them and when."""
 
-    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
-        if format != "gztar":
-            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+    def make_archive(self, base_name, kind, root_dir=None, base_dir=None, owner=None, group=None):
+        if kind != "gztar":
+            return super().make_archive(base_name, kind, root_dir, base_dir, owner, group)
         moment = int(os.environ.get("SOURCE_DATE_EPOCH", 315532800))  # 1980, where zip's calendar begins
 
         def without_traces(member):
