@@ -30,10 +30,10 @@ def write_extensions(folder):
     return [Path(twin.sources[0]) for twin in made]
 
 
-def compiles(source, target, *flags):
+def compiles(source, target, folder, *flags):
     """Whether Zig takes `source` for `target`; it says itself what it does not take."""
     includes = [f"-I{ROOT / 'cext'}", f"-I{ROOT / 'cext/kernels'}"]
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", "-c", "-o", "/dev/null"]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", "-c", "-o", f"{folder}/object"]
     return subprocess.run([*command, *includes, *flags, str(source)], check=False).returncode == 0
 
 
@@ -58,7 +58,7 @@ def main():
             flags = headers(target, cpython)
             if flags is not None:
                 jobs += [(extension, flags) for extension in extensions]
-            bad = [source.name for source, extra in jobs if not compiles(source, target, *extra)]
+            bad = [source.name for source, extra in jobs if not compiles(source, target, folder, *extra)]
             what = "kernels" if flags is None else "kernels and extensions"
             print(f"{target:<24}{what:<26}{'FAILED: ' + ' '.join(bad) if bad else 'ok'}", flush=True)
             failed += len(bad)
