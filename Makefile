@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint typing docs wheels cross clean
+.PHONY: demo test lint typing bench docs wheels cross clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -39,6 +39,10 @@ cross: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(RUN) -m pip install --quiet --group release 'Cython>=3.3,<3.4' setuptools
 	$(RUN) packaging/cross.py $(CPYTHON)
+
+bench: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(RUN) -m benchmarks --json build/benchmarks/results.json --charts benchmarks/charts
 
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -64,7 +64,7 @@ class ReproducibleSdist(sdist):
 
 
 def extensions():
-    if SWITCH == "0":
+    if SWITCH == "0" or (SWITCH == "" and sys.implementation.name != "cpython"):
         return []
     from Cython.Build import cythonize
 

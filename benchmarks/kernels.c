@@ -1,6 +1,7 @@
-/* GB/s of source bytes for every table of kernels, against memcpy and a plain full-width XOR copy in the same run.
+/* GB/s of source bytes for every table of kernels, against memcpy and an XOR copy at full width in the same run.
 
-   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: mask, utf8, transcode, accept.
+   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: how many rounds
+   (default 200), then any of mask, utf8, transcode, accept.
    Each number is the best of many short runs, in which all contenders take turns. */
 #include <stdint.h>
 #include <stdio.h>
@@ -9,13 +10,13 @@
 #include <time.h>
 
 #include "kernels.h"
-#include "target.h"
+#include "widest_xor.h"
 
 #define LARGEST ((size_t)1 << 20)
-#define ROUNDS 200
 #define RUN_BYTES 100000 /* at least as much in one timed run */
 #define MOST_CONTENDERS 8
 
+static int rounds = 200;
 static uint8_t *source, *target;
 static const uint32_t key = 0x9D3C5A71;
 
@@ -31,25 +32,9 @@ static void copy(const framewire_kernels *k, size_t size) {
     memcpy(target, source, size);
 }
 
-/* The loop that a compiler makes of the rule, with the widest vectors of this processor. */
-#if defined(FRAMEWIRE_X86) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
-__attribute__((target_clones("arch=icelake-server", "avx2", "default"), optimize("O3")))
-#endif
-static void xor_words(uint8_t *dst, const uint8_t *src, size_t size) {
-    size_t i = 0;
-    for (; i + 4 <= size; i += 4) {
-        uint32_t word;
-        memcpy(&word, src + i, 4);
-        word ^= key;
-        memcpy(dst + i, &word, 4);
-    }
-    for (; i < size; i++)
-        dst[i] = src[i] ^ ((const uint8_t *)&key)[i % 4];
-}
-
-static void naive_xor(const framewire_kernels *k, size_t size) {
+static void wide_xor(const framewire_kernels *k, size_t size) {
     (void)k;
-    xor_words(target, source, size);
+    widest_xor(target, source, size, key);
 }
 
 static void mask(const framewire_kernels *k, size_t size) {
@@ -117,7 +102,7 @@ static void print_row(const char *what, size_t size, contender *run, contender *
     const framewire_kernels *const *tables;
     size_t table_count = framewire_available(&tables);
     double best[MOST_CONTENDERS] = {0};
-    for (int round = 0; round < ROUNDS; round++)
+    for (int round = 0; round < rounds; round++)
         for (size_t c = 0; c < rival_count + table_count; c++) {
             double now = c < rival_count ? run_once(rivals[c], NULL, size)
                                          : run_once(run, tables[c - rival_count], size);
@@ -186,12 +171,12 @@ static void fill(size_t text, size_t size) {
 }
 
 static void bench_mask(void) {
-    static contender *const rivals[] = {copy, naive_xor};
+    static contender *const rivals[] = {copy, wide_xor};
     static const struct {
         const char *name;
         contender *run;
     } rows[] = {{"mask", mask}, {"mask_or", mask_or}, {"or_all", or_all}};
-    print_head("   memcpy naiveXOR");
+    print_head("   memcpy  wideXOR");
     for (size_t r = 0; r < 3; r++)
         for (size_t s = 0; s < SIZES; s++)
             print_row(rows[r].name, sizes[s], rows[r].run, rivals, 2);
@@ -217,6 +202,11 @@ static int wanted(const char *name, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && atoi(argv[1]) > 0) {
+        rounds = atoi(argv[1]);
+        argc--;
+        argv++;
+    }
     source = malloc(LARGEST + 1);
     target = malloc(5 * LARGEST);
     if (!source || !target)

@@ -48,7 +48,7 @@ cdef extern from "objects.h":
 
 cdef enum:
     SHORT = 32       # bytes: from here on the call of a kernel pays
-    PIECE = 16384    # bytes, whole keys: text is handled in pieces that stay in the first-level cache
+    PIECE = 16384    # bytes, whole keys: text is unmasked and validated in pieces that stay in the first-level cache
     SMALLEST = 1024  # bytes: the first room for a message in pieces
     HIGH = 0x80      # the bit that no ASCII byte has
 
@@ -336,6 +336,19 @@ cdef PyObject *make_wrapped(
     return <PyObject *> event
 
 
+def receive(stream: Any, data: Buffer) -> list[Any]:
+    """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
+
+    Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
+    every further byte is ignored. Write `pending()` before anything else.
+    """
+    cdef list events = []
+    untaken = take_any(stream._partial, data, 0, events)
+    if untaken:
+        stream._take_frames(data, untaken, events)
+    return events
+
+
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
     """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
@@ -343,17 +356,22 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
     data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
     """
+    if type(events) is not list:
+        raise TypeError("take_messages() takes a PartialMessage and a list")
+    return take_any(partial, data, clipped(start, NULL), <list> events)
+
+
+cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list events) except -1:
     cdef Py_buffer view
-    cdef Py_ssize_t first = clipped(start, NULL)
-    if type(partial) is not PartialMessage or type(events) is not list:
+    if type(partial) is not PartialMessage:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:
-        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), first,
-                    PyBytes_GET_SIZE(data), <list> events)
+        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), start,
+                    PyBytes_GET_SIZE(data), events)
     with memoryview(data) as whole, whole.cast("B") as octets:
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
-            return take(<PartialMessage> partial, <const uint8_t *> view.buf, first, view.len, <list> events)
+            return take(<PartialMessage> partial, <const uint8_t *> view.buf, start, view.len, events)
         finally:
             PyBuffer_Release(&view)
 
@@ -409,35 +427,79 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
     return start
 
 
+def send(
+    stream: Any,
+    message: str | bytes | bytearray | memoryview,
+    *,
+    text: bool | None = None,
+    last: bool = True,
+    compress: bool | None = None,
+) -> bytes:
+    """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
+
+    `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
+    message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+
+    Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError if
+    the text is not UTF-8; nothing has changed then.
+    """
+    if stream._plain and text is None and compress is None and last:
+        try:
+            if type(message) is str:
+                return frame(0x81, message, key_from(stream._keys))
+            if type(message) is bytes:
+                return frame(0x82, message, key_from(stream._keys))
+        except UnicodeEncodeError:
+            pass  # the general way says so in our terms
+    first, payload, key = stream._begin_send(message, text, last, compress)
+    return frame(first, payload, key)
+
+
+def take_key(keys: Any) -> bytes:
+    """Returns the next masking key from `keys`, see `keys.py`; b"" from None, as a server's frames have none."""
+    return key_from(keys)
+
+
+cdef inline object key_from(object keys):
+    if keys is None:
+        return b""
+    try:
+        return keys.pop()
+    except IndexError:
+        return keys.refill()
+
+
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
 
     A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
     """
+    if not 0 <= first <= 255:
+        raise ValueError("the first byte of a header is 0 to 255")
+    return frame(first, payload, key)
+
+
+cdef bytes frame(uint8_t first, object payload, object key):
     cdef Py_buffer view
-    cdef const uint8_t *data
     if type(payload) is bytes:
-        return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
+        return build(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     if isinstance(payload, str):
         if PyUnicode_IS_COMPACT_ASCII(payload):
-            data = framewire_str_data(<PyObject *> payload)
-            return frame(first, data, PyUnicode_GET_LENGTH(payload), key)
+            return build(first, framewire_str_data(<PyObject *> payload), PyUnicode_GET_LENGTH(payload), key)
         payload = PyUnicode_AsUTF8String(payload)
-        return frame(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
+        return build(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
     with memoryview(payload) as whole, whole.cast("B") as source:
         PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
         try:
-            return frame(first, <const uint8_t *> view.buf, view.len, key)
+            return build(first, <const uint8_t *> view.buf, view.len, key)
         finally:
             PyBuffer_Release(&view)
 
 
-cdef bytes frame(object first, const uint8_t *payload, Py_ssize_t length, object key):
+cdef bytes build(uint8_t first, const uint8_t *payload, Py_ssize_t length, object key):
     cdef uint8_t header[14]
     cdef const uint8_t *mask = NULL
     cdef uint32_t word
-    if not 0 <= first <= 255:
-        raise ValueError("the first byte of a header is 0 to 255")
     if type(key) is not bytes:
         raise TypeError("a masking key is bytes")
     if PyBytes_GET_SIZE(key) == 4:
@@ -446,8 +508,8 @@ cdef bytes frame(object first, const uint8_t *payload, Py_ssize_t length, object
         raise ValueError("a masking key is 4 bytes")
     cdef size_t size = framewire_write_header(header, first, <uint64_t> length, mask)
     cdef bytes result = <bytes> PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size + length)
-    cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(result)
     Py_DECREF(<PyObject *> result)  # the cast took a reference of its own
+    cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(result)
     memcpy(dst, header, size)
     if mask == NULL:
         memcpy(dst + size, payload, <size_t> length)

@@ -1,10 +1,11 @@
 """Runs every test on both twins in one process.
 
-The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module that is loaded, to one of the twins.
-A test marked `each_twin` runs once for each instruction set too; a test marked `once` runs once and as it is installed.
+The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module and class, to one of the twins.
+Tests marked `each_twin` or `compiled` run for each instruction set; those marked `once` do not depend on the backend.
 """
 
 import importlib.util
+import inspect
 import os
 import sys
 from types import SimpleNamespace
@@ -35,14 +36,15 @@ if "fast" in LOADED:
 
     INSTRUCTION_SETS = instruction_sets()
 
-EACH_BACKEND = list(LOADED)
-EACH_TWIN = ["pure", *(f"fast-{name}" for name in INSTRUCTION_SETS)]
+COMPILED = [f"fast-{name}" for name in INSTRUCTION_SETS]
+BACKENDS = {"each_twin": ["pure", *COMPILED], "compiled": COMPILED, "": list(LOADED)}
 
 
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "each_twin: runs on the pure twin and on the compiled one with each instruction set"
     )
+    config.addinivalue_line("markers", "compiled: runs on the compiled twin with each instruction set")
     config.addinivalue_line("markers", "once: does not depend on the backend")
     if MISSING and os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
         raise pytest.UsageError(f"FRAMEWIRE_EXTENSIONS is 1, but the compiled twins are missing: {MISSING}")
@@ -54,10 +56,10 @@ def pytest_report_header():
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.definition.get_closest_marker("once"):
-        return
-    each = EACH_TWIN if metafunc.definition.get_closest_marker("each_twin") else EACH_BACKEND
-    metafunc.parametrize("backend", each, indirect=True, scope="session")
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "once" not in marks:
+        backends = next(each for name, each in BACKENDS.items() if name in {*marks, ""})
+        metafunc.parametrize("backend", backends, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,5 +79,8 @@ def use(name, instruction_set=None):
     _backend.active = _backend.Backend(name, instruction_set)
     for path, module in list(sys.modules.items()):
         if path.startswith("framewire.") and not path.startswith(("framewire._pure", "framewire._fast")):
-            vars(module).update({key: twin for key, twin in twins.items() if key in vars(module)})
+            for owner in (module, *filter(inspect.isclass, vars(module).values())):
+                for key, twin in twins.items():
+                    if any(vars(owner).get(key) is each[key] for each in LOADED.values()):
+                        setattr(owner, key, twin)
     return SimpleNamespace(**twins)

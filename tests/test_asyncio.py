@@ -54,6 +54,13 @@ def on_loop(test):
     return run
 
 
+@pytest.fixture(autouse=True)
+def _no_errors_in_the_log(caplog):
+    """What fails in a handler, an assertion too, is logged only; a test that expects it clears the log."""
+    yield
+    assert [record.exc_info or record for record in caplog.get_records("call")] == []
+
+
 async def echo(ws):
     async for message in ws:
         await ws.send(message)
@@ -213,6 +220,7 @@ async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_
     [record] = caplog.records
     assert (record.name, record.levelno) == ("framewire.server", logging.ERROR)
     assert record.exc_info[0] is RuntimeError
+    caplog.clear()
 
 
 @on_loop
@@ -306,6 +314,19 @@ async def test_frames_before_the_answer_wait_for_it():
         answer.set()
         await client.reader.readuntil(b"\r\n\r\n")
         assert [await client.read_event() for _ in range(2)] == ["one", "two"]
+
+
+@on_loop
+async def test_any_amount_of_frames_before_the_answer_waits_in_the_network():
+    async def process_request(connection, request):
+        await asyncio.sleep(0.1)
+
+    async with serving(process_request=process_request) as (_, port, _), raw(port) as client:
+        client.write(REQUEST)
+        await asyncio.sleep(0.02)
+        client.write(client.stream.send(bytes(1 << 20)))
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert await client.read_event() == bytes(1 << 20)
 
 
 @pytest.mark.parametrize("drip", [False, True])
@@ -422,6 +443,7 @@ async def test_process_request_that_raises_is_a_500(caplog):
             await connect(uri)
         assert caught.value.response.status == 500
     assert [record.exc_info[0] for record in caplog.records] == [RuntimeError]
+    caplog.clear()
 
 
 # The end of a connection.
@@ -448,10 +470,11 @@ async def test_the_close_after_a_violation_is_not_lost_either():
     received = []
 
     async def handler(ws):
-        with pytest.raises(framewire.ConnectionClosedError) as caught:
+        try:
             async for message in ws:
                 received.append(message)
-        received.append(caught.value.sent.code)
+        except framewire.ConnectionClosedError as end:
+            received.append(end.sent.code)
 
     async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
         await client.upgrade()
@@ -518,11 +541,11 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
         await ws.close(4001, "not interested")
         assert ws.close_code == 4001
         received = 0
-        with pytest.raises(framewire.ConnectionClosed):
-            while True:
-                await ws.recv()
+        try:
+            async for _ in ws:
                 received += 1
-        assert 4 <= received <= 200
+        except framewire.ConnectionClosedError:
+            assert 4 <= received <= 200
 
     async with serving(handler, max_queue=4) as (_, _, uri), peer_connect(uri) as ws:
         try:
@@ -530,6 +553,29 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
                 await ws.send("x" * 1000)
         except PeerClosed:
             assert ws.close_code == 4001
+
+
+@on_loop
+async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_room():
+    received = []
+
+    async def handler(ws):
+        await ws.close()
+        async for message in ws:
+            received.append(message)
+
+    async with serving(handler, max_queue=4) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        assert await client.read_event() == framewire.Close(1000, "")
+        for number in range(1000):
+            client.write(framewire.Stream(framewire.CLIENT).send(str(number)))
+            if not number % 100:
+                await asyncio.sleep(0.005)
+        client.write(client.stream.pending())
+        client.writer.write_eof()
+        await until(lambda: received)
+    assert received == [str(number) for number in range(len(received))]
+    assert 4 <= len(received) < 1000
 
 
 @on_loop
@@ -569,14 +615,16 @@ async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
         clients = [await connect(uri) for _ in range(3)]
         half_open.write(REQUEST[:20])
         await until(lambda: len(server._everyone) == 4)
+        begin = time.monotonic()
         server.close()
         await server.wait_closed()
+        assert time.monotonic() - begin < 3  # no deadline had to strike
         assert finished == [1001] * 3
         assert not server.is_serving()
         for client in clients:
             await client.wait_closed()
             assert client.close_code == 1001
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await connect(uri)
 
 
@@ -673,10 +721,13 @@ async def test_send_waits_for_a_peer_that_does_not_read():
 
 @on_loop
 async def test_a_cancelled_send_has_sent_nothing():
+    async def send_on_and_on(ws):
+        while True:
+            await ws.send(b"whole" * 20_000)
+
     async def handler(ws):
         with pytest.raises(asyncio.TimeoutError):
-            while True:
-                await asyncio.wait_for(ws.send(b"whole" * 20_000), 0.1)
+            await asyncio.wait_for(send_on_and_on(ws), 0.3)
         before = ws.transport.get_write_buffer_size()
         for _ in range(5):
             with pytest.raises(asyncio.TimeoutError):
@@ -720,11 +771,14 @@ async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
         ping = client.stream.ping(bytes(125)) * 1000
         client.writer.transport.set_write_buffer_limits(0)
         sent = 0
-        with pytest.raises(asyncio.TimeoutError):
+        try:
             while sent < 1000:
                 client.write(ping)
                 sent += 1
                 await asyncio.wait_for(client.writer.drain(), 0.3)
+        except asyncio.TimeoutError:
+            pass
+        assert sent < 1000
         [connection] = server.connections
         assert connection.transport.get_write_buffer_size() < 500_000
         for _ in range(1000 * sent):
@@ -825,20 +879,24 @@ async def test_a_pong_answers_the_pings_before_it_and_the_end_all_others():
 
 @on_loop
 async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
-    async with serving() as (server, port, uri):
-        async with connect(uri) as one, connect(uri) as two, raw(port, limit=1024) as deaf:
-            await deaf.upgrade()
-            await until(lambda: len(server.connections) == 3)
-            slow = next(c for c in server.connections if c.remote_address == deaf.writer.get_extra_info("sockname"))
-            while slow.state is framewire.State.OPEN:
-                broadcast(server.connections, b"x" * 100_000)
-                assert await one.recv() == await two.recv() == b"x" * 100_000
-            event = b""
-            while isinstance(event, bytes):
-                event = await deaf.read_event()
-            assert event == framewire.Close(1013, "reading too slowly")
-            broadcast(server.connections, "still there")
-            assert await one.recv() == await two.recv() == "still there"
+    async with (
+        serving() as (server, port, uri),
+        connect(uri) as one,
+        connect(uri) as two,
+        raw(port, limit=1024) as deaf,
+    ):
+        await deaf.upgrade()
+        await until(lambda: len(server.connections) == 3)
+        slow = next(c for c in server.connections if c.remote_address == deaf.writer.get_extra_info("sockname"))
+        while slow.state is framewire.State.OPEN:
+            broadcast(server.connections, b"x" * 100_000)
+            assert await one.recv() == await two.recv() == b"x" * 100_000
+        event = b""
+        while isinstance(event, bytes):
+            event = await deaf.read_event()
+        assert event == framewire.Close(1013, "reading too slowly")
+        broadcast(server.connections, "still there")
+        assert await one.recv() == await two.recv() == "still there"
 
 
 # Our client, the websockets package as server.
@@ -859,6 +917,7 @@ async def test_client_with_every_kind_of_message():
         await ws.send(memoryview(bytearray(b"abc")))
         assert await ws.recv() == b"abc"
         assert 0 <= await (await ws.ping()) < 5
+        assert 0 <= await (await ws.ping(b"")) < 5
         await ws.pong("unasked")
 
 
@@ -910,7 +969,7 @@ async def test_client_fails_with_what_went_wrong():
         with pytest.raises(framewire.ResponseError, match="503") as caught:
             await connect(uri)
         assert caught.value.response.body == b"busy\n"
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         await connect(uri)
     for wrong in ("http://localhost/", "ws://localhost/#fragment", "ws://"):
         with pytest.raises(framewire.UriError):
@@ -943,7 +1002,7 @@ async def test_client_open_timeout():
     async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
         uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         begin = time.monotonic()
-        with pytest.raises(TimeoutError, match="0.2 seconds"):
+        with pytest.raises(TimeoutError, match=r"within 0\.2 seconds"):
             await connect(uri, open_timeout=0.2)
         assert time.monotonic() - begin < 3
         task = asyncio.ensure_future(connect(uri).__aenter__())
@@ -986,8 +1045,31 @@ async def test_tls():
                 await ws.send(message)
                 assert await ws.recv() == message
         assert ws.close_code == 1000
-        async with peer_connect(uri, ssl=client_side, host="127.0.0.1") as ws:
-            await ws.send("x" * 100_000)
-            assert await ws.recv() == "x" * 100_000
+
+
+# What Python 3.10 leaves open: the TLS transports of a failed handshake, and that of a client that the server closes.
+UNCLOSED_ON_3_10 = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+
+
+@UNCLOSED_ON_3_10
+@on_loop
+async def test_tls_with_another_client():
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(CERTIFICATE)
+    client_side = ssl.create_default_context(cafile=CERTIFICATE)
+    async with (
+        serving(ssl=server_side) as (_, port, _),
+        peer_connect(f"wss://localhost:{port}/", ssl=client_side, host="127.0.0.1") as ws,
+    ):
+        await ws.send("x" * 100_000)
+        assert await ws.recv() == "x" * 100_000
+
+
+@UNCLOSED_ON_3_10
+@on_loop
+async def test_tls_verifies_the_server_by_default():
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(CERTIFICATE)
+    async with serving(ssl=server_side) as (_, port, _):
         with pytest.raises(ssl.SSLCertVerificationError):
-            await connect(uri, host="127.0.0.1")
+            await connect(f"wss://localhost:{port}/", host="127.0.0.1")

@@ -226,6 +226,7 @@ def test_limits_beyond_any_length():
 def test_a_role_by_its_value_is_that_role():
     assert new_stream("server").receive(to(SERVER, TEXT, b"a")) == ["a"]
     assert new_stream("server").role is SERVER
+    assert new_stream("client").send("a") == to(SERVER, TEXT, b"a")
     with pytest.raises(ValueError, match="proxy"):
         new_stream("proxy")
 

@@ -10,20 +10,19 @@ from collections.abc import Callable
 from operator import index
 from typing import Final
 
-from ._backend import Utf8Validator, apply_mask, make_frame, take_messages, write_header
+from ._backend import Utf8Validator, apply_mask, make_frame, receive, send, take_key, take_messages, write_header
 from .assembly import Assembly
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
     CloseCodeError,
     FragmentError,
-    MaskSourceError,
     PayloadTooBigError,
     StateError,
     TextError,
     Violation,
 )
 from .events import Close, Event, Failure, Ping
-from .keys import next_key
+from .keys import KeyPool, SourcedKeys, pool
 
 __all__ = ["Stream"]
 
@@ -46,8 +45,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_deaf", "_head", "_mask_source",
-        "_outgoing", "_partial", "_pending", "_role", "_state", "_tail",
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_deaf", "_head", "_keys",
+        "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_tail",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +70,9 @@ class Stream:
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
-        self._mask_source = mask_source
+        self._keys: KeyPool | SourcedKeys | None = None
+        if self._role is Role.CLIENT:
+            self._keys = pool if mask_source is None else SourcedKeys(mask_source)
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
@@ -79,6 +80,7 @@ class Stream:
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
+        self._plain = True  # a whole message may be sent just so
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._tail = b""  # its unfinished code point
 
@@ -115,16 +117,7 @@ class Stream:
 
     # Receiving
 
-    def receive(self, data: bytes | bytearray | memoryview) -> list[Event]:
-        """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
-
-        Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a
-        `Failure` every further byte is ignored. Write `pending()` before anything else.
-        """
-        events: list[Event] = []
-        if untaken := take_messages(self._partial, data, 0, events):
-            self._take_frames(data, untaken, events)
-        return events
+    receive = receive
 
     def _take_frames(
         self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
@@ -228,6 +221,7 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
+            self._plain = False
             self._stop_receiving()
 
     def _stop_receiving(self) -> None:
@@ -246,31 +240,7 @@ class Stream:
         self._pending.clear()
         return pending
 
-    def send(
-        self,
-        message: str | bytes | bytearray | memoryview,
-        *,
-        text: bool | None = None,
-        last: bool = True,
-        compress: bool | None = None,
-    ) -> bytes:
-        """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
-
-        `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a
-        fragmented message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
-
-        Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError
-        if the text is not UTF-8; nothing has changed then.
-        """
-        kind = type(message)
-        if (kind is str or kind is bytes) and text is None and last and not self._outgoing:
-            self._check_open()
-            try:
-                return make_frame(0x81 if kind is str else 0x82, message, self._key())
-            except UnicodeEncodeError as error:
-                raise TextError(str(error)) from None
-        first, payload, key = self._begin_send(message, text, last)
-        return make_frame(first, payload, key)
+    send = send
 
     def send_parts(
         self,
@@ -284,15 +254,16 @@ class Stream:
 
         A server's payload is not copied if it is `bytes`.
         """
-        first, payload, key = self._begin_send(message, text, last)
+        first, payload, key = self._begin_send(message, text, last, compress)
         return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
 
     def _begin_send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
         """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
-        self._check_open()
-        key = self._key()
+        if self._close_sent or self._state is State.CLOSED:
+            raise StateError("no message can follow a close frame or a failure")
+        key = take_key(self._keys)
         if text is None:
             text = isinstance(message, str)
         opcode = Opcode.TEXT if text else Opcode.BINARY
@@ -306,6 +277,7 @@ class Stream:
             self._tail = _unfinished(self._tail + payload, last)
         first = (0 if self._outgoing else opcode) | (_FIN if last else 0)
         self._outgoing = 0 if last else opcode
+        self._plain = last
         return first, payload, key
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
@@ -343,23 +315,8 @@ class Stream:
         self._drop()
         return frame
 
-    def _check_open(self) -> None:
-        if self._close_sent or self._state is State.CLOSED:
-            raise StateError("no message can follow a close frame or a failure")
-
-    def _key(self) -> bytes:
-        """The masking key of the next frame: b"" for a server, whose frames have none."""
-        if self._role is Role.SERVER:
-            return b""
-        if self._mask_source is None:
-            return next_key()
-        key = self._mask_source(4)
-        if type(key) is not bytes or len(key) != 4:
-            raise MaskSourceError("mask_source(4) returns 4 bytes")
-        return key
-
     def _control(self, opcode: Opcode, payload: bytes) -> bytes:
-        return make_frame(_FIN | opcode, payload, self._key())
+        return make_frame(_FIN | opcode, payload, take_key(self._keys))
 
     def _send_control(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> bytes:
         if self._state is State.CLOSED:
@@ -386,6 +343,7 @@ class Stream:
             payload = code.to_bytes(2, "big") + payload
         frame = self._control(Opcode.CLOSE, payload)
         self._close_sent = True
+        self._plain = False
         return frame
 
 

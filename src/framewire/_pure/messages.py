@@ -6,12 +6,15 @@ rejects.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .header import Buffer, check_range, read_header, write_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
+
+_SLICE = 1 << 16
 
 
 class PartialMessage:
@@ -106,9 +109,19 @@ class PartialMessage:
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        event = self._event(bytes(self._buffer))
+        if self._validated and self.wrap is None:
+            event: Any = self._text()
+        else:
+            event = self._event(bytes(self._buffer))
         self.clear()
         return event
+
+    def _text(self) -> str:
+        """Decodes in slices: for each byte of what it decodes at once, Python may set aside four."""
+        decode = getincrementaldecoder("utf-8")().decode
+        pieces = [decode(self._buffer[start : start + _SLICE]) for start in range(0, self.size, _SLICE)]
+        self._buffer.clear()
+        return "".join(pieces)
 
     def clear(self) -> None:
         """Closes the message and drops what is held of it."""
@@ -121,6 +134,19 @@ class PartialMessage:
         if not self._validated:
             return payload
         return payload.decode() if self.wrap is None else self.wrap(payload)
+
+
+def receive(stream: Any, data: Buffer) -> list[Any]:
+    """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
+
+    Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
+    every further byte is ignored. Write `pending()` before anything else.
+    """
+    events: list[Any] = []
+    untaken = take_messages(stream._partial, data, 0, events)
+    if untaken:
+        stream._take_frames(data, untaken, events)
+    return events
 
 
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
@@ -180,11 +206,51 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
     return start
 
 
+def send(
+    stream: Any,
+    message: str | bytes | bytearray | memoryview,
+    *,
+    text: bool | None = None,
+    last: bool = True,
+    compress: bool | None = None,
+) -> bytes:
+    """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
+
+    `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
+    message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+
+    Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError if
+    the text is not UTF-8; nothing has changed then.
+    """
+    if stream._plain and text is None and compress is None and last:
+        try:
+            if type(message) is str:
+                return make_frame(0x81, message, take_key(stream._keys))
+            if type(message) is bytes:
+                return make_frame(0x82, message, take_key(stream._keys))
+        except UnicodeEncodeError:
+            pass  # the general way says so in our terms
+    first, payload, key = stream._begin_send(message, text, last, compress)
+    return make_frame(first, payload, key)
+
+
+def take_key(keys: Any) -> bytes:
+    """Returns the next masking key from `keys`, see `keys.py`; b"" from None, as a server's frames have none."""
+    if keys is None:
+        return b""
+    try:
+        return cast(bytes, keys.pop())
+    except IndexError:
+        return cast(bytes, keys.refill())
+
+
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
 
     A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
     """
+    if not 0 <= first <= 255:
+        raise ValueError("the first byte of a header is 0 to 255")
     if isinstance(payload, str):
         payload = payload.encode()
     elif type(payload) is not bytes:

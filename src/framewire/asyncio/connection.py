@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from ..codes import CloseCode, Role, State
 from ..errors import (
@@ -35,8 +36,8 @@ from ..stream import Stream
 
 __all__ = ["Connection", "Limits", "Opening", "broadcast"]
 
-#: The room for a handshake's bytes, per read.
-HEAD_BUFFER: Final = 4096
+#: The most that one read takes from the transport, in bytes.
+READ_SIZE: Final = 1 << 16
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
@@ -96,11 +97,12 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
-        self._head = memoryview(b"")
+        self._buffer = _read_buffer(self.loop)
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
         self._high, self._low = limits.queue_marks()
         self._held = False
+        self._deaf = False
         self._receiver: asyncio.Future[None] | None = None
         self._taken = 0
         # Sending.
@@ -123,7 +125,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def state(self) -> State:
         """CONNECTING before the handshake is done, then the state of the closing handshake."""
-        return State.CONNECTING if self._stream is None else self._stream.state
+        if self._stream is not None:
+            return self._stream.state
+        return State.CLOSED if self._lost.done() else State.CONNECTING
 
     @property
     def close_code(self) -> int | None:
@@ -278,7 +282,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._head = memoryview(b"")
         self._stream = Stream(self.role, max_message_size=self._limits.max_size)
         if rest:
             self._received(self._stream.receive(rest))
@@ -288,16 +291,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(*self._limits.write_marks())
-        self._head = memoryview(bytearray(HEAD_BUFFER))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._head if self._stream is None else self._stream.get_buffer(sizehint)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        data = self._buffer[:nbytes]
         if self._stream is None:
-            self.head_received(bytes(self._head[:nbytes]))
+            self.head_received(bytes(data))
         else:
-            self._received(self._stream.buffer_updated(nbytes))
+            self._received(self._stream.receive(data))
 
     def eof_received(self) -> None:
         if self._stream is not None:
@@ -305,6 +308,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
         if self._deadline is not None:
             self._deadline.cancel()
         if self._stream is None:
@@ -333,8 +337,9 @@ class Connection(asyncio.BufferedProtocol):
         assert stream is not None
         for event in events:
             if isinstance(event, (str, bytes)):
-                self._messages.append(event)
-                self._queued += len(event)
+                if not self._deaf:
+                    self._messages.append(event)
+                    self._queued += len(event)
             elif isinstance(event, Pong):
                 self._pong_received(event.payload)
             elif isinstance(event, Close):
@@ -358,34 +363,28 @@ class Connection(asyncio.BufferedProtocol):
             self._receiver.set_result(None)
 
     def _regulate(self) -> None:
-        """Read from the transport while there is room, and always on the way to the end.
+        """Read from the transport while there is room.
 
-        After our own close the peer's has to come through: messages that find no room are dropped.
+        After our own close the peer's has to come through, so reading goes on whatever comes; from the read that
+        fills the queue on, messages are dropped.
         """
-        while self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
-            self._queued -= len(self._messages.pop())
-        if self.state is not State.OPEN:
-            hold = False
-        elif self._held:
-            hold = self._over(self._low, QUEUE_SIZE // 4)
-        else:
-            hold = self._over(self._high, QUEUE_SIZE)
-        hold = hold or (self.state is State.OPEN and self._unread_replies > REPLIES_LIMIT)
+        hold = False
+        if self.state is State.OPEN:
+            room = (self._low, QUEUE_SIZE // 4) if self._held else (self._high, QUEUE_SIZE)
+            hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
+        elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
+            self._deaf = True
         if hold != self._held:
             self._held = hold
             (self.transport.pause_reading if hold else self.transport.resume_reading)()
 
     def _over(self, count: float, size: int) -> bool:
-        return len(self._messages) > count or (self._queued > size and len(self._messages) > 0)
+        return len(self._messages) > count or self._queued > size
 
     def _pong_received(self, payload: bytes) -> None:
-        if payload not in self._pings:
-            return
         now = self.loop.time()
-        answered = b""
-        while answered != payload:
-            answered = next(iter(self._pings))
-            since, answer = self._pings.pop(answered)
+        while payload in self._pings:  # its own is the last of those that it answers
+            since, answer = self._pings.pop(next(iter(self._pings)))
             self.latency = now - since
             if not answer.done():
                 answer.set_result(self.latency)
@@ -472,6 +471,21 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
         else:
             connection.transport.write(stream.send(message))
+
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The memory that all connections of one loop read into.
+
+    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
+    what it keeps: so an idle connection needs no buffer of its own.
+    """
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return buffer
 
 
 def _as_bytes(payload: str | bytes) -> bytes:

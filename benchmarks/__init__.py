@@ -1,0 +1,1 @@
+"""How fast framewire is, next to its peers and to the floor under all of them: `python -m benchmarks`."""

@@ -1,0 +1,83 @@
+"""Runs the benchmarks: prints a table for each area, and whether each goal is met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from .charts import draw
+from .environment import describe
+from .tables import Table
+from .timing import FULL, QUICK, Effort
+
+#: From the whole to its parts; each is a module bench_AREA.py.
+AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "kernels")
+
+
+def run(areas: list[str], effort: Effort) -> list[Table]:
+    """Measures the areas and prints each table as soon as it is there."""
+    tables = []
+    for area in areas:
+        for table in import_module(f".bench_{area}", __package__).tables(effort):
+            print("", *table.lines(), sep="\n", flush=True)
+            tables.append(table)
+    return tables
+
+
+def summary(tables: list[Table]) -> Iterator[str]:
+    """How many goals are met, and which are not."""
+    rows = [(f"  {table.area}, {table.title}; {row.label}: ", row) for table in tables for row in table.rows]
+    verdicts = [(label, verdict) for label, row in rows for verdict in row.verdicts()]
+    missed = [f"{label}{verdict}" for label, verdict in verdicts if not verdict.met]
+    yield f"{len(verdicts) - len(missed)} of {len(verdicts)} goals met"
+    yield from missed
+
+
+def as_json(environment: dict[str, str], tables: list[Table]) -> str:
+    """The environment, and the rows of all tables in nanoseconds, with the verdict on each goal."""
+    measured = [
+        {
+            "area": table.area,
+            "title": table.title,
+            "per": table.per,
+            "notes": table.notes,
+            "rows": [
+                {
+                    "label": row.label,
+                    "nanoseconds": {name: float(f"{time:.4g}") for name, time in row.nanoseconds.items()},
+                    "verdicts": [str(verdict) for verdict in row.verdicts()],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    ]
+    return json.dumps({"environment": environment, "tables": measured}, indent=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"{', '.join(AREAS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="under a minute, and rough")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw the charts into FOLDER")
+    options = parser.parse_args()
+    if unknown := set(options.areas) - set(AREAS):
+        parser.error(f"there is no area {', '.join(sorted(unknown))}; there are {', '.join(AREAS)}")
+    environment = describe()
+    for name, value in environment.items():
+        print(f"{name}: {value}")
+    tables = run(options.areas or list(AREAS), QUICK if options.quick else FULL)
+    print("", *summary(tables), sep="\n")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(as_json(environment, tables) + "\n")
+    if options.charts:
+        draw(tables, environment, options.charts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The accept key of the opening handshake (RFC 6455 4.2.2): a hash of 60 bytes, in 28 characters."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+
+from .compiled import load_extension
+from .contenders import available, backends
+from .recorded import LIBMICROHTTPD_ACCEPT
+from .tables import FLOOR, Goal, Table
+from .timing import Call, Effort, measure
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+KEY, ANSWER = b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+STDLIB, RECORDED = "hashlib + base64", "libmicrohttpd (recorded)"
+
+
+def accept_key(key: bytes) -> bytes:
+    return base64.b64encode(hashlib.sha1(key + GUID).digest())
+
+
+def websockets() -> Call:
+    from websockets.utils import accept_key
+
+    return Call(accept_key, (KEY.decode(),))
+
+
+def tables(effort: Effort) -> Iterator[Table]:
+    table = Table("accept", "the accept key", "key", ["floor: one new object of 28 bytes, one memcpy"])
+    calls = {name: Call(package._backend.accept_key, (KEY,)) for name, package in backends().items()}
+    calls[STDLIB] = Call(accept_key, (KEY,))
+    calls |= available({"websockets": websockets})
+    for name, call in calls.items():
+        if call.function(*call.arguments) not in (ANSWER, ANSWER.decode()):
+            raise AssertionError(f"{name} gives a wrong key")
+    calls[FLOOR] = Call(load_extension("floor").copy_of, (ANSWER,))
+    figures = {**measure(calls, effort), RECORDED: LIBMICROHTTPD_ACCEPT}
+    table.add("the RFC's example", figures, (Goal.faster(STDLIB, 5), Goal(RECORDED, 1)))
+    yield table

@@ -1,0 +1,129 @@
+"""Receiving whole masked messages, as a server does: many to a read, one to a read, and text that is not ASCII."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from .compiled import load_extension
+from .inputs import ALPHABETS, KIB, READ, cut, encoded, masked_frames, payload, repeated, size_name, text
+from .receivers import SETTINGS, contend
+from .recorded import LIBMICROHTTPD_TEXT
+from .tables import FLOOR, PURE, Goal, Table
+from .timing import Call, Effort
+
+SIZES = (16, 125, KIB, 4 * KIB, 16 * KIB)
+RECORDED = "libmicrohttpd (recorded)"
+#: How many times as fast as it, by payload size.
+RECORDED_GOALS = {16: 1, 125: 2, KIB: 7, 16 * KIB: 12}
+#: Payload and headers in one timed pass, in bytes.
+TOTAL = 512 * KIB
+#: What pure Python is held to: the best that is not compiled.
+PURE_GOALS = (Goal("wsproto", 1, PURE), Goal("websockets py", 1, PURE))
+
+
+def tables(effort: Effort) -> Iterator[Table]:
+    yield from (batches(effort), singles(effort), scripts(effort))
+
+
+def batches(effort: Effort) -> Table:
+    """Reads of 64 KiB."""
+    table = Table(
+        "decode",
+        "masked messages in reads of 64 KiB, cut anywhere",
+        "message",
+        ["floor: a C loop that makes the same objects from unmasked memory and appends them to a list", *SETTINGS],
+    )
+    for kind in ("text", "binary"):
+        for size in SIZES:
+            message = text("ASCII", size) if kind == "text" else payload(size)
+            messages = repeated(message, min(TOTAL, 8 * effort.largest))
+            frames = masked_frames(messages)
+            counts = messages_by_read(frames)
+            floor = make_only(messages, frames, counts)
+            figures = contend(messages, cut(b"".join(frames)), effort, {FLOOR: floor})
+            if kind == "text" and size in LIBMICROHTTPD_TEXT:
+                figures[RECORDED] = LIBMICROHTTPD_TEXT[size]
+            table.add(f"{kind}, {size_name(size)}", figures, batch_goals(kind, size), size)
+    return table
+
+
+def batch_goals(kind: str, size: int) -> Iterator[Goal]:
+    yield Goal(FLOOR, 1.25 if size <= 4 * KIB else 1.5)
+    if size <= 125:
+        yield Goal.faster("wsproto", 80)
+        yield Goal.faster("websockets", 25)
+        yield Goal.faster("aiohttp", 8)
+    if kind == "text" and size in RECORDED_GOALS:
+        yield Goal.faster(RECORDED, RECORDED_GOALS[size])
+    yield from PURE_GOALS
+
+
+def singles(effort: Effort) -> Table:
+    """Reads of one message each: what the way through Python costs."""
+    table = Table("decode", "one masked message in each read", "message", [*SETTINGS])
+    for kind, message in (("text", text("ASCII", 16)), ("binary", payload(16))):
+        messages = repeated(message, min(TOTAL, effort.largest) // 16)
+        frames = masked_frames(messages)
+        floor = make_only(messages, frames, [1] * len(frames))
+        figures = contend(messages, frames, effort, {FLOOR: floor})
+        goals = (Goal.faster("websockets", 10), Goal.faster("aiohttp", 4), *PURE_GOALS)
+        table.add(f"{kind}, 16 B", figures, goals, 16)
+    return table
+
+
+def scripts(effort: Effort) -> Table:
+    """Text that takes validating and decoding."""
+    decoder = "unmask + decode"
+    table = Table(
+        "decode",
+        "masked text of other scripts in reads of 64 KiB, cut anywhere",
+        "message",
+        [f"{decoder}: a C loop of one XOR pass at full width and bytes.decode for each message; no header", *SETTINGS],
+    )
+    module = load_extension("floor")
+    for script in list(ALPHABETS)[1:]:
+        for size in effort.sizes(125, KIB, 4 * KIB, 64 * KIB):
+            messages = repeated(text(script, size), min(TOTAL, 8 * effort.largest))
+            frames = masked_frames(messages)
+            payloads = [frame[-size:] for frame in frames]
+            keys = [frame[-size - 4 : -size] for frame in frames]
+            if module.unmask_and_decode(payloads, keys) != messages:
+                raise AssertionError("the floor does not make the messages")
+            others = {
+                decoder: Call(module.unmask_and_decode, (payloads, keys)),
+                FLOOR: Call(module.make_wide_texts, (messages,)),
+            }
+            figures = contend(messages, cut(b"".join(frames)), effort, others)
+            goals = [*PURE_GOALS]
+            if size != KIB:
+                goals.append(Goal.faster(decoder, 1.5 if size == 125 else 4))
+            table.add(f"{script}, {size_name(size)}", figures, goals, size)
+    return table
+
+
+def messages_by_read(frames: list[bytes]) -> list[int]:
+    """How many of these frames, all of one size, each read of 64 KiB completes."""
+    stride, total = len(frames[0]), sum(map(len, frames))
+    ends = [min(end, total) // stride for end in range(READ, total + READ, READ)]
+    return [end - start for start, end in pairwise([0, *ends])]
+
+
+def make_only(messages: list[str | bytes], frames: list[bytes], counts: Iterable[int]) -> Call:
+    """The floor: makes the objects that these messages are, `counts` to a read, and nothing else."""
+    module = load_extension("floor")
+    make = module.make_texts if isinstance(messages[0], str) else module.make_bytes
+    size, stride = len(encoded(messages[0])), len(frames[0])
+    memory = b"".join(encoded(message).rjust(stride) for message in messages)
+    runs, first = [], stride - size
+    for count in counts:
+        runs.append((memory, first, stride, size, count))
+        first += stride * count
+
+    def run() -> None:
+        for arguments in runs:
+            make(*arguments)
+
+    if [message for arguments in runs for message in make(*arguments)] != messages:
+        raise AssertionError("the floor does not make the messages")
+    return Call(run)

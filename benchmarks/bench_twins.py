@@ -1,0 +1,78 @@
+"""Every compiled function next to its twin in plain Python, and the stream on top of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from .contenders import backends
+from .inputs import BINARY, KIB, MIB, TEXT, encoded, frame, size_name, text
+from .tables import Table
+from .timing import Call, Effort, measure
+
+KEY = b"\x37\xfa\x21\x3d"
+ACCEPT_KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+
+#: For a package and a message: the call to time.
+Maker = Callable[[ModuleType, bytes], Call]
+
+
+def framed(data: bytes, opcode: int = BINARY) -> bytes:
+    return frame(opcode, data, KEY)
+
+
+def take_messages(package: ModuleType, data: bytes) -> Call:
+    """One message, into a list that is new each time."""
+    twins = package._backend
+    partial = twins.PartialMessage(True, 1 << 62, None)
+    read = framed(data)
+
+    def run() -> list[Any]:
+        events: list[Any] = []
+        twins.take_messages(partial, read, 0, events)
+        return events
+
+    return Call(run)
+
+
+def stream(package: ModuleType, role: str) -> Any:
+    return package.Stream(package.Role[role], max_message_size=None, mask_source=lambda size: KEY)
+
+
+def of_size(size: int) -> dict[str, Maker]:
+    """What is timed for each size. `data` is an ASCII text of that size."""
+    return {
+        "read_header": lambda package, data: Call(package._backend.read_header, (framed(data), 0, len(framed(data)))),
+        "write_header": lambda package, data: Call(package._backend.write_header, (0x82, size, KEY)),
+        "apply_mask": lambda package, data: Call(package._backend.apply_mask, (data, KEY)),
+        "apply_mask_in_place": lambda package, data: Call(package._backend.apply_mask_in_place, (bytearray(data), KEY)),
+        "Utf8Validator.feed": lambda package, data: Call(package._backend.Utf8Validator().feed, (data, 0, size)),
+        "take_messages": take_messages,
+        "make_frame": lambda package, data: Call(package._backend.make_frame, (0x82, data, KEY)),
+        "Stream.receive, text": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data, TEXT),)),
+        "Stream.receive, binary": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data),)),
+        "Stream.send, server": lambda package, data: Call(stream(package, "SERVER").send, (data,)),
+        "Stream.send, client": lambda package, data: Call(stream(package, "CLIENT").send, (data,)),
+    }
+
+
+def tables(effort: Effort) -> Iterator[Table]:
+    table = Table("twins", "each compiled function and its twin", "call", ["masking keys are given, not drawn"])
+    packages = backends()
+    calls = {name: Call(package._backend.accept_key, (ACCEPT_KEY,)) for name, package in packages.items()}
+    table.add("accept_key", compared(calls, effort))
+    for size in effort.sizes(16, 125, KIB, 16 * KIB, MIB):
+        data = encoded(text("ASCII", size))
+        for name, make in of_size(size).items():
+            calls = {column: make(package, data) for column, package in packages.items()}
+            table.add(f"{name}, {size_name(size)}", compared(calls, effort), size=size)
+    yield table
+
+
+def compared(calls: dict[str, Call], effort: Effort) -> dict[str, float]:
+    """Checks that the twins answer the same, then times them."""
+    first, *others = (call.function(*call.arguments) for call in calls.values())
+    if any(other != first for other in others):
+        raise AssertionError("the twins differ")
+    return measure(calls, effort)

@@ -1,0 +1,84 @@
+"""The charts of the README, as SVG: bars from zero on one scale, longer is faster, legible on light and dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from .tables import FAST, FLOOR, PURE, Row, Table
+
+WIDTH, LABEL, VALUE = 720, 200, 90  # of a chart, of the names left of the bars, of the figures right of them
+TOP, STEP, BAR = 62, 30, 18  # where the first bar begins, from bar to bar, height of a bar; all in pixels
+
+STYLE = """
+  .page { fill: #ffffff; } .text { fill: #1f2328; } .faint { fill: #59636e; }
+  .own { fill: #0969da; } .pure { fill: #54aeff; } .peer { fill: #818b98; } .floor { fill: #d1d9e0; }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117; } .text { fill: #f0f6fc; } .faint { fill: #9198a1; }
+    .own { fill: #4493f8; } .pure { fill: #1f5fb0; } .peer { fill: #656c76; } .floor { fill: #3d444d; }
+  }
+  text { font: 14px system-ui, sans-serif; } .title { font-weight: 600; font-size: 16px; } .small { font-size: 12px; }
+"""
+
+
+class Chart(NamedTuple):
+    """One row of one table as bars. `per_byte` shows GB/s instead of messages per second."""
+
+    file: str
+    title: str
+    table: str
+    row: str
+    per_byte: bool = False
+
+
+CHARTS = (
+    Chart("decode.svg", "Receiving masked text messages of 125 B", "masked messages in reads", "text, 125 B"),
+    Chart("single.svg", "Receiving one masked text message of 16 B at a time", "one masked message in", "text, 16 B"),
+    Chart("scripts.svg", "Receiving Cyrillic text in messages of 4 KiB", "other scripts", "Cyrillic, 4 KiB", True),
+    Chart("large.svg", "Receiving a binary message of 1 MiB", "in many reads", "binary, 1 MiB in 64 KiB", True),
+    Chart("send.svg", "Sending binary messages of 125 B as a client", "as a client", "binary, 125 B"),
+)
+
+
+def draw(tables: list[Table], environment: Mapping[str, str], folder: Path) -> None:
+    """Writes those charts whose figures were measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for chart in CHARTS:
+        for table in tables:
+            for row in table.rows:
+                if chart.table in table.title and chart.row == row.label:
+                    (folder / chart.file).write_text(bars(chart, row, environment))
+
+
+def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
+    """The SVG of one chart. Figures recorded elsewhere have no place among those of this run."""
+    unit = "GB/s" if chart.per_byte else "million messages per second"
+    amount = row.size if chart.per_byte else 1000
+    rates = {name: amount / time for name, time in row.nanoseconds.items() if "recorded" not in name}
+    scale = (WIDTH - LABEL - VALUE) / max(rates.values())
+    height = TOP + STEP * len(rates) + 28
+    about = f"{environment['processor']}, {environment['instruction set']}, Python {environment['Python'].split()[0]}"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(chart.title)}</title><style>{STYLE}</style>",
+        f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
+        f'<text class="text title" x="16" y="26">{escape(chart.title)}</text>',
+        f'<text class="faint small" x="16" y="46">{unit}, longer is faster</text>',
+    ]
+    for index, (name, rate) in enumerate(sorted(rates.items(), key=lambda item: -item[1])):
+        y = TOP + STEP * index
+        kind = {FAST: "own", PURE: "pure", FLOOR: "floor"}.get(name, "peer")
+        shown = f"{rate:.3g}" if rate < 100 else f"{rate:.0f}"
+        lines += [
+            f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(NAMES.get(name, name))}</text>',
+            f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(rate * scale, 0.5):.1f}" height="{BAR}"/>',
+            f'<text class="text" x="{LABEL + rate * scale + 6:.1f}" y="{y + 14}">{shown}</text>',
+        ]
+    lines += [f'<text class="faint small" x="16" y="{height - 12}">{escape(about)}</text>', "</svg>"]
+    return "\n".join(lines) + "\n"
+
+
+#: Names that need a word more in a chart.
+NAMES = {PURE: "framewire, pure Python", FLOOR: "floor: objects only", "websockets py": "websockets, pure Python"}

@@ -1,0 +1,46 @@
+"""What the figures depend on: interpreter, processor, instruction set, versions."""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .contenders import backends
+from .tables import FAST
+
+PEERS = ("websockets", "wsproto", "aiohttp", "picows", "wsaccel", "tornado")
+
+
+def describe() -> dict[str, str]:
+    """By name, as it is printed above the tables and written to the JSON file."""
+    packages = backends()
+    active = packages[FAST].backend().instruction_set if FAST in packages else None
+    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    tuned = "--enable-optimizations" in flags
+    return {
+        "Python": f"{platform.python_version()} {platform.python_compiler()}{', profile-guided' if tuned else ''}",
+        "processor": processor(),
+        "system": platform.platform(terse=True),
+        "instruction set": active or "none: the compiled half is missing",
+        "framewire": next(iter(packages.values())).__version__,
+        "peers": ", ".join(f"{name} {installed(name)}" for name in PEERS),
+    }
+
+
+def processor() -> str:
+    """The name that Linux gives it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,121 @@
+"""The benchmarks themselves: every area in a tiny form. Answers are checked, times are not."""
+
+import json
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from benchmarks import bench_send, charts, receivers
+from benchmarks.__main__ import AREAS, as_json, run, summary
+from benchmarks.compiled import load_extension
+from benchmarks.environment import describe
+from benchmarks.inputs import ALPHABETS, BINARY, cut, frame, text, unframe
+from benchmarks.tables import FAST, FLOOR, Goal, Row, Table
+from benchmarks.timing import TRIAL, Call, Effort, measure
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiler():
+    """All areas stand on the floor, which takes a compiler."""
+    try:
+        load_extension("floor")
+    except Exception as error:
+        if os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
+            raise
+        pytest.skip(f"the floor cannot be compiled here: {error}")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """What all areas give when every contender is called a few times."""
+    return {area: run([area], TRIAL) for area in AREAS}
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_area(tables, area):
+    for table in tables[area]:
+        assert table.area == area
+        assert table.rows
+        for row in table.rows:
+            assert all(time > 0 for time in row.nanoseconds.values())
+            if area not in ("twins", "kernels"):
+                assert FLOOR in row.nanoseconds
+        assert all(len(line) > 1 for line in table.lines())
+
+
+def test_every_area_is_listed():
+    modules = Path(charts.__file__).parent.glob("bench_*.py")
+    assert {module.stem.removeprefix("bench_") for module in modules} == set(AREAS)
+
+
+def test_a_goal_names_a_column_that_exists(tables):
+    columns = {name for area in tables.values() for table in area for row in table.rows for name in row.nanoseconds}
+    peers = {*receivers.PEERS, *bench_send.PEERS, "tornado", "wsaccel"}
+    goals = {goal for area in tables.values() for table in area for row in table.rows for goal in row.goals}
+    assert {goal.than for goal in goals} <= columns | peers
+    assert {goal.subject for goal in goals} <= columns | {FAST, "send_parts"}
+
+
+def test_json_and_charts(tables, tmp_path):
+    everything = [table for area in tables.values() for table in area]
+    written = json.loads(as_json(describe(), everything))
+    assert written["environment"]["Python"]
+    assert [table["title"] for table in written["tables"]] == [table.title for table in everything]
+    charts.draw(everything, describe(), tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert {"decode.svg", "single.svg", "send.svg", "scripts.svg"} <= drawn
+    for path in tmp_path.iterdir():
+        ElementTree.parse(path)
+
+
+def test_bars_begin_at_zero_and_share_one_scale():
+    chart = charts.Chart("x.svg", "x < y", "", "")
+    environment = {"processor": "p", "instruction set": "i", "Python": "3 x"}
+    svg = charts.bars(chart, Row("", {FAST: 10.0, "peer": 40.0, "far (recorded)": 1.0}), environment)
+    root = ElementTree.fromstring(svg)
+    rects = root.findall("{http://www.w3.org/2000/svg}rect")
+    _, own, peer = ((rect.get("x"), float(rect.get("width"))) for rect in rects)
+    assert own[0] == peer[0]
+    assert own[1] == pytest.approx(4 * peer[1], abs=0.1)
+
+
+def test_verdicts():
+    row = Row("r", {FAST: 10.0, "a": 40.0, FLOOR: 9.0}, (Goal.faster("a", 3), Goal(FLOOR, 1), Goal("missing", 1)))
+    assert [(verdict.met, str(verdict)) for verdict in row.verdicts()] == [
+        (True, "met    framewire: 4.0x as fast as a, goal 3x"),
+        (False, "MISSED framewire: 1.11x the time of floor, goal at most 1x"),
+    ]
+    table = Table("area", "title", "call", [], rows=[row])
+    assert list(summary([table])) == [
+        "1 of 2 goals met",
+        "  area, title; r: MISSED framewire: 1.11x the time of floor, goal at most 1x",
+    ]
+
+
+def test_measure_divides_by_the_number_of_messages():
+    calls = {"whole": Call(sum, (range(10_000),)), "same": Call(sum, (range(10_000),))}
+    effort = Effort(turns=5, seconds=0.001, largest=0)
+    whole, tenth = measure(calls, effort)["whole"], measure(calls, effort, per=10)["whole"]
+    assert whole > tenth > 0
+
+
+@pytest.mark.parametrize("script", ALPHABETS)
+@pytest.mark.parametrize("size", [1, 64, 125, 1000])
+def test_a_text_has_its_size(script, size):
+    assert len(text(script, size).encode()) == size
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 0xFFFF, 0x10000])
+@pytest.mark.parametrize("key", [b"", b"\x01\x02\x03\x84"])
+def test_frames_are_those_of_the_rfc(size, key):
+    payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    assert unframe(frame(BINARY, payload, key)) == (0x82, payload)
+
+
+def test_the_masked_hello_of_the_rfc():
+    assert frame(1, b"Hello", bytes.fromhex("37fa213d")) == bytes.fromhex("818537fa213d7f9f4d5158")
+
+
+def test_reads_are_the_stream():
+    assert cut(b"abcdefgh", 3) == [b"abc", b"def", b"gh"]
