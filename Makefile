@@ -18,27 +18,10 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
 
-# What a user's program sees: pyright and mypy on an example, the stubs-by-source against the compiled modules.
+# pyright comes from npm at its first run; mypy and stubtest are in the suite.
 typing: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check pyright
-	$(RUN) -m pytest -q typing_checks
-
-docs: $(VENV)/.built-for-test
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	$(VENV)/bin/mkdocs build --strict
-
-# One wheel for each of PYTHONS, compiled for manylinux2014, installed and tested; needs git.
-PYTHONS ?= $(PYTHON)
-wheels: $(VENV)/.built
-	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(RUN) -m pip install --quiet --group release
-	$(RUN) packaging/wheels.py $(PYTHONS)
-
-# The C for Windows, macOS and more; with CPYTHON=(unpacked source) the extensions for Windows too.
-cross: $(VENV)/.built
-	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(RUN) -m pip install --quiet --group release 'Cython>=3.3,<3.4' setuptools
-	$(RUN) packaging/cross.py $(CPYTHON)
+	$(VENV)/bin/pyright --pythonpath $(RUN) tests/typing
 
 bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
