@@ -1,4 +1,4 @@
-"""What the documentation shows from elsewhere in the tree, so that nothing stands twice: texts at the top, and charts."""
+"""What the documentation shows from elsewhere in the tree, so that nothing stands twice: texts and charts."""
 
 import re
 from pathlib import Path

@@ -4,8 +4,8 @@
 
 The steps: the source distribution from what git has; from it one wheel for each PYTHON, compiled by Zig for glibc 2.17;
 `auditwheel repair`; a bare virtual environment of the same PYTHON with nothing but that wheel, where `framewire doctor`
-must say that it is compiled; then the extra `test`, and the suite in a folder that has no `src`. Needs git, and the
-dependency group `release` in the Python that runs this script.
+must say that it is compiled; then the extra `test`, and the suite, which finds the package there and nowhere else.
+Needs git, and the dependency group `release` in the Python that runs this script.
 """
 
 import argparse
@@ -68,17 +68,21 @@ def build_wheel(python, tree, work):
 
 
 def test_wheel(python, wheel, tree, work):
-    """Installs `wheel` alone and looks; then runs the tests of `tree` in a copy that lacks the package."""
-    outside, inside = work / "outside", work / "venv/bin/python"
-    shutil.copytree(tree, outside, ignore=shutil.ignore_patterns("src", "build"))
+    """Installs `wheel` alone and looks; then runs the suite of `tree`, which is on nobody's path."""
+    inside = work / "venv/bin/python"
     run(python, "-m", "venv", work / "venv")
     run(inside, "-m", "pip", "install", "--quiet", wheel)
-    said = run(inside, "-m", "framewire", "doctor", cwd=outside, stdout=subprocess.PIPE, text=True).stdout
+    said = run(inside, "-m", "framewire", "doctor", cwd=work, stdout=subprocess.PIPE, text=True).stdout
     print(said, end="")
     if "fast (compiled)" not in said:
         sys.exit("the wheel is not compiled")
     run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test]")
-    run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=outside)
+    where = run(
+        inside, "-c", "import framewire; print(framewire.__file__)", cwd=tree, stdout=subprocess.PIPE, text=True
+    )
+    if not where.stdout.startswith(f"{work}/venv/"):
+        sys.exit(f"the tests would run on {where.stdout}")
+    run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tree)
 
 
 def main():

@@ -3,8 +3,8 @@
 The fenced blocks of a page are taken in their order, in a folder of the page's own:
 
 * `python` is a program: it must end with status 0. If a `text` block titled "Output" follows, that is what it prints.
-* A block with a file name as its title is that file. One that is named `test_*.py` is run by pytest; any other must be used by
-  a block further down, or by a test in this module.
+* A block with a file name as its title is that file. One that is named `test_*.py` is run by pytest; any other must be
+  used by a block further down, or by a test in this module.
 * In `console`, what follows `$ framewire inspect` is run and compared with what stands below it.
 """
 
