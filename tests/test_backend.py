@@ -1,0 +1,96 @@
+"""The choice between the twins: what the environment asks for, and what it gets."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+SHOW = "import framewire; print(*framewire.backend())"
+#: Hides the compiled twins, as where nothing was compiled.
+HIDE = """
+import sys
+class Hide:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("framewire._fast."):
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Hide())
+"""
+
+
+def run(code, **variables):
+    """Returns (what it printed, the last line of its complaint)."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEWIRE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **variables}, check=False
+    )
+    return done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
+
+
+@pytest.fixture(scope="module")
+def instruction_sets():
+    mask = pytest.importorskip("framewire._fast.mask", reason="the compiled twins are not there")
+    return mask.instruction_sets()
+
+
+def test_nothing_asked_for(instruction_sets):
+    assert run(SHOW) == (f"fast {instruction_sets[0]}", "")
+    assert run(SHOW, FRAMEWIRE_BACKEND="", FRAMEWIRE_SIMD="") == (f"fast {instruction_sets[0]}", "")
+
+
+def test_fast(instruction_sets):
+    assert run(SHOW, FRAMEWIRE_BACKEND="fast") == (f"fast {instruction_sets[0]}", "")
+
+
+def test_each_instruction_set(instruction_sets):
+    assert instruction_sets[-1] == "plain"
+    for name in instruction_sets:
+        assert run(SHOW, FRAMEWIRE_SIMD=name) == (f"fast {name}", "")
+
+
+def test_an_instruction_set_is_used_by_all(instruction_sets):
+    code = "from framewire import Stream, CLIENT; print(Stream(CLIENT).receive(b'\\x81\\x03\\xe2\\x82\\xac'))"
+    for name in instruction_sets:
+        assert run(code, FRAMEWIRE_SIMD=name) == ("['€']", "")
+
+
+@pytest.mark.parametrize("name", ["avx9000", "AVX2", " plain", "none"])
+def test_an_unknown_instruction_set(instruction_sets, name):
+    printed, complaint = run(SHOW, FRAMEWIRE_SIMD=name)
+    assert printed == ""
+    known = ", ".join(instruction_sets)
+    assert complaint == f"ImportError: FRAMEWIRE_SIMD: this processor has no {name!r}, but {known}"
+
+
+def test_pure():
+    assert run(SHOW, FRAMEWIRE_BACKEND="pure") == ("pure None", "")
+    code = "import sys, framewire; print(*(name for name in sys.modules if name.startswith('framewire._fast')))"
+    assert run(code, FRAMEWIRE_BACKEND="pure") == ("", "")
+
+
+@pytest.mark.parametrize("name", ["FAST", "c", "0", "pure "])
+def test_an_unknown_backend(name):
+    printed, complaint = run(SHOW, FRAMEWIRE_BACKEND=name)
+    assert printed == ""
+    assert complaint == f"ImportError: FRAMEWIRE_BACKEND is {name!r}; it takes fast, pure, or nothing"
+
+
+def test_where_nothing_is_compiled():
+    assert run(HIDE + SHOW) == ("pure None", "")
+    assert run(HIDE + SHOW, FRAMEWIRE_BACKEND="pure") == ("pure None", "")
+    printed, complaint = run(HIDE + SHOW, FRAMEWIRE_BACKEND="fast")
+    assert printed == ""
+    assert complaint.startswith("ImportError: FRAMEWIRE_BACKEND is fast, but the compiled twins are not there")
+    assert "FRAMEWIRE_EXTENSIONS=1" in complaint
+
+
+def test_one_missing_twin_makes_all_pure():
+    """Never half of one and half of the other."""
+    hide_one = HIDE.replace('"framewire._fast."', '"framewire._fast.utf8"')
+    code = (
+        "from framewire import _backend; print(sorted({t.__module__.split('.')[1] for t in _backend._twins.values()}))"
+    )
+    assert run(hide_one + code) == ("['_pure']", "")
+    assert run(hide_one + SHOW) == ("pure None", "")

@@ -1,0 +1,107 @@
+"""The floors of the house: a file imports from the floors below its own, or from its own folder without a circle."""
+
+import ast
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import framewire
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(framewire.__file__).parent
+
+#: Floor of each file or folder, from the ground up; a file that is not named here has no place yet.
+FLOORS = {
+    "_pure": 1,
+    "_fast": 1,
+    "codes": 1,
+    "_backend": 2,
+    "errors": 2,
+    "events": 2,
+    "keys": 2,
+    "head": 3,
+    "assembly": 3,
+    "deflate": 3,
+    "stream": 4,
+    "handshake": 4,
+    "__init__": 4,  # the face of all that needs no socket
+    "asyncio": 5,
+    "sync": 5,
+    "adapters": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+
+#: What may be imported from outside the standard library, and where.
+FOREIGN = {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py")) if path.name != "_build.py"}
+
+
+def place(name):
+    """The floor of a file: that of its folder, or its own."""
+    return FLOORS[name.split(".")[0]]
+
+
+def imports(name):
+    """The files of this package that a file imports, those for type checking too; and modules from outside."""
+    inside, outside = set(), set()
+    folder = name.split(".")[:-1]
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            outside.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) + 1 - node.level] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                candidates = [[*base, alias.name], [*base, alias.name, "__init__"], base, [*base, "__init__"]]
+                inside.add(next(".".join(each) for each in candidates if ".".join(each) in FILES))
+    return inside, outside
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_a_file_imports_from_below(name):
+    for other in imports(name)[0]:
+        same_folder = other.split(".")[:-1] == name.split(".")[:-1]
+        assert place(other) < place(name) or (place(other) == place(name) and same_folder), other
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("_pure.")])
+def test_the_reference_stands_alone(name):
+    assert {other.split(".")[0] for other in imports(name)[0]} <= {"_pure"}
+
+
+def test_there_is_no_circle():
+    list(TopologicalSorter({name: imports(name)[0] for name in FILES}).static_order())
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_what_comes_from_outside(name):
+    foreign = imports(name)[1] - set(sys.stdlib_module_names) - {"framewire"}
+    assert foreign <= FOREIGN.get(name, set())
+
+
+def test_each_twin_has_its_pair():
+    """One stem for the reference, the compiled twin, and its test."""
+    from framewire._backend import TWINS
+
+    assert {name.removeprefix("_pure.") for name in FILES if name.startswith("_pure.")} - {"__init__"} == set(TWINS)
+    tests = Path(__file__).parent
+    assert all(tests.joinpath(f"test_{stem}.py").exists() for stem in TWINS)
+    sources = tests.parent / "cext"
+    assert {path.stem for path in sources.glob("*.pyx")} == set(TWINS)
+
+
+def test_the_kernels_know_no_python():
+    for path in Path(__file__).parent.parent.joinpath("cext", "kernels").iterdir():
+        assert "#include <Python.h>" not in path.read_text()
+        assert '#include "Python.h"' not in path.read_text()
