@@ -336,7 +336,7 @@ cdef PyObject *make_wrapped(
     return <PyObject *> event
 
 
-def receive(stream: Any, data: Buffer) -> list[Event]:
+def receive(stream: Any, data: Buffer) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`

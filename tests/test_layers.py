@@ -36,7 +36,15 @@ FLOORS = {
 }
 
 #: What may be imported from outside the standard library, and where.
-FOREIGN = {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
+FOREIGN = {
+    "head": {"h11"},
+    "handshake": {"h11"},
+    "asyncio.server": {"h11"},
+    "asyncio.client": {"h11"},
+    "cli.bench": {"rich"},
+    "cli.capture": {"scapy"},
+    "cli.inspect": {"rich"},
+}
 
 
 def name_of(path):

@@ -60,7 +60,6 @@ def test_stubtest_of_the_compiled_twins(tmp_path):
     pure = Path(framewire.__file__).with_name("_pure")
     for stem in ("__init__", *_backend.TWINS):
         shutil.copy(pure / f"{stem}.py", stubs / f"{stem}.pyi")
-    stubs.with_name("events.pyi").write_text("Event = object\n")
     allowed = tmp_path / "allowed"
     allowed.write_text(ALLOWED)
     twins = [f"framewire._fast.{stem}" for stem in _backend.TWINS]

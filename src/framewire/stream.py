@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import index
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ._backend import Utf8Validator, apply_mask, make_frame, receive, send, take_key, take_messages, write_header
+from ._backend import Utf8Validator, apply_mask, make_frame, send, take_key, take_messages, write_header
 from .assembly import Assembly
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
@@ -117,7 +117,12 @@ class Stream:
 
     # Receiving
 
-    receive = receive
+    if TYPE_CHECKING:  # the twins lie below the events and cannot name them
+
+        def receive(self, data: bytes | bytearray | memoryview) -> list[Event]: ...
+
+    else:
+        from ._backend import receive
 
     def _take_frames(
         self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .header import Buffer, check_range, read_header, write_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
-
-if TYPE_CHECKING:  # what `receive` is to the user, who knows it as a method of `Stream`
-    from ..events import Event
 
 _SLICE = 1 << 16
 
@@ -139,7 +136,7 @@ class PartialMessage:
         return payload.decode() if self.wrap is None else self.wrap(payload)
 
 
-def receive(stream: Any, data: Buffer) -> list[Event]:
+def receive(stream: Any, data: Buffer) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`

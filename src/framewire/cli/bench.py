@@ -57,11 +57,17 @@ class Load:
 
 @dataclass(slots=True)
 class Result:
-    """Latencies after the warm-up, in seconds; messages without an answer; by how much the clock was missed."""
+    """Latencies after the warm-up, and by how much the clock was missed, in seconds; all that was sent and answered."""
 
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    unanswered: int = 0
     lateness: float = 0.0
+    sent: int = 0
+    answered: int = 0
+
+    @property
+    def unanswered(self) -> int:
+        """How many messages did not come back."""
+        return self.sent - self.answered
 
 
 class Window(NamedTuple):
@@ -178,7 +184,7 @@ async def _send_when_answered(
     connection: ClientConnection, message: str | bytes, window: Window, result: Result
 ) -> None:
     while (sent := time.perf_counter()) < window.stop:
-        result.unanswered += 1
+        result.sent += 1
         await connection.send(message)
         _take(await connection.recv(), message, sent, window, result)
 
@@ -199,7 +205,7 @@ async def _send_by_the_clock(
         if now >= window.start:
             result.lateness = max(result.lateness, now - due)
         times.append(now)
-        result.unanswered += 1
+        result.sent += 1
         await connection.send(message)
 
 
@@ -220,7 +226,7 @@ def _take(answer: str | bytes, message: str | bytes, sent: float, window: Window
     now = time.perf_counter()
     if answer != message:
         raise WrongAnswer(f"the server is no echo: it answered {len(answer)} characters or bytes of something else")
-    result.unanswered -= 1
+    result.answered += 1
     if window.start <= sent and now <= window.stop:
         result.latencies.append(now - sent)
 
@@ -234,6 +240,7 @@ def to_json(uri: str, load: Load, result: Result) -> dict[str, object]:
     return {
         "uri": uri,
         "load": asdict(load),
+        "sent": result.sent,
         "messages": len(ordered),
         "messages_per_second": round(len(ordered) / load.seconds, 1),
         "unanswered": result.unanswered,
