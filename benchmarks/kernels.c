@@ -90,8 +90,10 @@ static void transcode(const framewire_kernels *k, size_t size) {
 
 typedef void contender(const framewire_kernels *, size_t);
 
+/* The first pass is not timed: it meets the cache as another contender has left it. */
 static double run_once(contender *run, const framewire_kernels *k, size_t size) {
     size_t repeats = RUN_BYTES / size + 1;
+    run(k, size);
     double start = seconds();
     for (size_t i = 0; i < repeats; i++)
         run(k, size);
@@ -224,12 +226,13 @@ int main(int argc, char **argv) {
         bench_text("mask to str", whole_text, 1);
     }
     if (wanted("accept", argc, argv)) {
+        framewire_accept *accept = framewire_best_accept();
         char text[28];
         double best = 1;
         for (int round = 0; round < 1000; round++) {
             double start = seconds();
             for (int i = 0; i < 100; i++)
-                framewire_accept(text, "dGhlIHNhbXBsZSBub25jZQ==");
+                accept(text, "dGhlIHNhbXBsZSBub25jZQ==");
             double now = (seconds() - start) / 100;
             best = now < best ? now : best;
         }

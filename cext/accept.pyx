@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from kernels cimport framewire_accept
+from kernels cimport framewire_accept, framewire_best_accept
+
+cdef framewire_accept *accept = framewire_best_accept()
 
 
 def accept_key(key: bytes) -> bytes:
@@ -15,9 +17,9 @@ def accept_key(key: bytes) -> bytes:
     Raises ValueError unless the key is the base64 of 16 bytes. Its 4 unused bits may be set: the RFC's own example
     sets them (4.1). Raises TypeError if it is not bytes.
     """
-    cdef char accept[28]
     if type(key) is not bytes:
         raise TypeError("a key is bytes")
-    if len(key) != 24 or not framewire_accept(accept, PyBytes_AS_STRING(key)):
+    cdef bytes answer = PyBytes_FromStringAndSize(NULL, 28)
+    if PyBytes_GET_SIZE(key) != 24 or not accept(PyBytes_AS_STRING(answer), PyBytes_AS_STRING(key)):
         raise ValueError("a key is the base64 of 16 bytes")
-    return PyBytes_FromStringAndSize(accept, 28)
+    return answer

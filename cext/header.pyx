@@ -22,8 +22,8 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
     ValueError unless 0 <= start <= stop <= len(data).
     """
     cdef Py_buffer view
-    cdef Py_ssize_t first = clipped(start, NULL)
-    cdef Py_ssize_t last = clipped(stop, NULL)
+    cdef Py_ssize_t first = clipped(start)
+    cdef Py_ssize_t last = clipped(stop)
     if type(data) is bytes:
         return read(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
     octets = memoryview(data).cast("B")

@@ -23,7 +23,8 @@ cdef extern from "kernels.h" nogil:
 
     size_t framewire_utf8_feed(const framewire_kernels *kernels, framewire_utf8_state *state,
                                const uint8_t *src, size_t size)
-    int framewire_accept(char *accept, const char *key)
+    ctypedef int framewire_accept(char *accept, const char *key)
+    framewire_accept *framewire_best_accept()
 
 
 cdef extern from "header.h" nogil:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
@@ -12,6 +12,9 @@ from libc.string cimport memcpy
 from kernels cimport framewire_advance_key
 
 include "dispatch.pxi"
+
+cdef extern from "objects.h":
+    bint framewire_get_octets(object data, Py_buffer *view, int flags)
 
 
 cdef uint32_t turned_key(object key, object phase) except? 0:
@@ -37,12 +40,13 @@ def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
     cdef uint32_t word = turned_key(key, phase)
     if type(data) is bytes:
         return masked_copy(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), word)
-    with memoryview(data) as whole, whole.cast("B") as source:
-        PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
+    if framewire_get_octets(data, &view, PyBUF_CONTIG_RO):
         try:
             return masked_copy(<const uint8_t *> view.buf, view.len, word)
         finally:
             PyBuffer_Release(&view)
+    with memoryview(data) as whole, whole.cast("B") as source:
+        return apply_mask(source, key, phase)
 
 
 cdef bytes masked_copy(const uint8_t *data, Py_ssize_t size, uint32_t key):
@@ -60,10 +64,12 @@ def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0
     """
     cdef Py_buffer view
     cdef uint32_t word = turned_key(key, phase)
+    if framewire_get_octets(data, &view, PyBUF_CONTIG):
+        kernels.mask(<uint8_t *> view.buf, <const uint8_t *> view.buf, <size_t> view.len, word)
+        PyBuffer_Release(&view)
+        return
     with memoryview(data) as whole:
         if whole.readonly:
             raise BufferError("Object is not writable.")
         with whole.cast("B") as target:
-            PyObject_GetBuffer(target, &view, PyBUF_WRITABLE)
-            kernels.mask(<uint8_t *> view.buf, <const uint8_t *> view.buf, <size_t> view.len, word)
-            PyBuffer_Release(&view)
+            apply_mask_in_place(target, key, phase)

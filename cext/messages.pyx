@@ -82,7 +82,8 @@ cdef class PartialMessage:
     cdef uint32_t key
     cdef framewire_utf8_state utf8
     # The result in the making: a str of ASCII characters if it is to be a str, until a byte says otherwise; else a
-    # bytes. Its room is `room`, of which `size` bytes are payload; `high` is the OR of them.
+    # bytes. Its room is `room`, of which `size` bytes are payload; `high` tells by the bit HIGH if
+    # any of them is not ASCII.
     cdef PyObject *buffer
     cdef Py_ssize_t room
     cdef bint is_str
@@ -125,8 +126,8 @@ cdef class PartialMessage:
         It stops at the end of the frame, or before the first byte that cannot be UTF-8.
         """
         cdef Py_buffer view
-        cdef Py_ssize_t first = clipped(start, NULL)
-        cdef Py_ssize_t last = clipped(stop, NULL)
+        cdef Py_ssize_t first = clipped(start)
+        cdef Py_ssize_t last = clipped(stop)
         octets = data if type(data) is bytes else memoryview(data).cast("B")
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
@@ -358,7 +359,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     """
     if type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
-    return take_any(partial, data, clipped(start, NULL), <list> events)
+    return take_any(partial, data, clipped(start), <list> events)
 
 
 cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list events) except -1:

@@ -1,4 +1,5 @@
-/* Python objects that are written while nobody else has seen them: a str of ASCII or a bytes of a given size. */
+/* Python objects at no more cost than theirs: ints that are indices, and a str of ASCII or a bytes that is written while
+   nobody else has seen it. */
 #ifndef FRAMEWIRE_OBJECTS_H
 #define FRAMEWIRE_OBJECTS_H
 
@@ -6,6 +7,37 @@
 
 #include <stdint.h>
 #include <string.h>
+
+/* As PyNumber_AsSsize_t(number, NULL): an int that does not fit is clipped. In line for the small ones. */
+static inline Py_ssize_t framewire_clip(PyObject *number)
+{
+    if (PyLong_CheckExact(number)) {
+#if PY_VERSION_HEX >= 0x030C0000
+        if (PyUnstable_Long_IsCompact((PyLongObject *)number))
+            return PyUnstable_Long_CompactValue((PyLongObject *)number);
+#else
+        if (Py_SIZE(number) == 0)
+            return 0;
+        if (Py_SIZE(number) == 1)
+            return (Py_ssize_t)((PyLongObject *)number)->ob_digit[0];
+#endif
+    }
+    return PyNumber_AsSsize_t(number, NULL);
+}
+
+/* A view of an object whose items are contiguous bytes; flags are PyBUF_CONTIG or PyBUF_CONTIG_RO. Returns 0, and sets no
+   error, for all else: what can be cast to bytes, and why the rest cannot, is for memoryview to say. */
+static inline int framewire_get_octets(PyObject *data, Py_buffer *view, int flags)
+{
+    if (PyObject_GetBuffer(data, view, flags | PyBUF_FORMAT) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (view->ndim == 1 && (view->format == NULL || strcmp(view->format, "B") == 0))
+        return 1;
+    PyBuffer_Release(view);
+    return 0;
+}
 
 /* Where the characters of a fresh PyUnicode_New(size, 127), or the content of a bytes object, lie. */
 static inline uint8_t *framewire_str_data(PyObject *text)

@@ -1,3 +1,3 @@
 # An int that does not fit is clipped, and lies outside any range then.
-cdef extern from "Python.h":
-    Py_ssize_t clipped "PyNumber_AsSsize_t" (object number, void *overflow) except? -1
+cdef extern from "objects.h":
+    Py_ssize_t clipped "framewire_clip" (object number) except? -1

@@ -39,19 +39,32 @@ cdef class Utf8Validator:
         After an impossible byte the validator stands before it. Raises ValueError unless
         0 <= start <= stop <= len(data).
         """
-        cdef Py_buffer view
-        cdef Py_ssize_t first = clipped(start, NULL)
-        cdef Py_ssize_t last = clipped(stop, NULL)
+        cdef Py_ssize_t first = clipped(start)
+        cdef Py_ssize_t last = clipped(stop)
+        cdef Py_ssize_t taken
         if type(data) is bytes:
-            return self.scan(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
-        octets = memoryview(data).cast("B")
-        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
-        try:
-            return self.scan(<const uint8_t *> view.buf, view.len, first, last)
-        finally:
-            PyBuffer_Release(&view)
+            taken = scan(&self.state, <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
+        else:
+            taken = scan_buffer(&self.state, data, first, last)
+        return stop if taken == last else taken
 
-    cdef object scan(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t start, Py_ssize_t stop):
-        if not 0 <= start <= stop <= size:
-            raise ValueError("the range lies outside the data")
-        return start + framewire_utf8_feed(kernels, &self.state, data + start, <size_t> (stop - start))
+
+cdef inline Py_ssize_t scan(
+    framewire_utf8_state *state, const uint8_t *data, Py_ssize_t size, Py_ssize_t start, Py_ssize_t stop
+) except -1:
+    if not 0 <= start <= stop <= size:
+        raise ValueError("the range lies outside the data")
+    cdef size_t left = <size_t> (stop - start)
+    if state.need == 0 and kernels.utf8_prefix(data + start, left) == left:
+        return stop
+    return start + <Py_ssize_t> framewire_utf8_feed(kernels, state, data + start, left)
+
+
+cdef Py_ssize_t scan_buffer(framewire_utf8_state *state, object data, Py_ssize_t start, Py_ssize_t stop) except -1:
+    cdef Py_buffer view
+    octets = memoryview(data).cast("B")
+    PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
+    try:
+        return scan(state, <const uint8_t *> view.buf, view.len, start, stop)
+    finally:
+        PyBuffer_Release(&view)

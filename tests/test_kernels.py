@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 KERNELS = ROOT / "cext/kernels"
 PROGRAM = ROOT / "tests/kernels/test_kernels.c"

@@ -106,6 +106,14 @@ def test_what_breaks_a_rule_is_left(backend):
         assert untaken == len(bad + good)
 
 
+@pytest.mark.parametrize("limit", [0, 1, 125, 126, 5000])
+def test_the_limit_itself_is_within(backend, limit):
+    data = frame(BINARY, bytes(limit), KEY)
+    assert take(backend, data, limit=limit)[:2] == ([bytes(limit)], 0)
+    assert take(backend, data[:-1], limit=limit)[1] == (0 if limit else len(data) - 1)
+    assert take(backend, frame(BINARY, bytes(limit + 1), KEY), limit=limit)[0] == []
+
+
 @pytest.mark.parametrize("stop", range(6))
 def test_less_than_a_header_is_left(backend, stop):
     events, untaken, partial = take(backend, frame(TEXT, b"a", KEY)[:stop])

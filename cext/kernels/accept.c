@@ -1,8 +1,9 @@
-/* The proof of the opening handshake: base64(SHA-1(Sec-WebSocket-Key + GUID)), RFC 6455 4.2.2. */
+/* The proof of the opening handshake in plain C: base64(SHA-1(Sec-WebSocket-Key + GUID)), RFC 6455 4.2.2. */
+#include "accept.h"
+
 #include <string.h>
 
 #include "cpu.h"
-#include "kernels.h"
 #include "sha1.h"
 
 static int is_key(const char key[24]) {
@@ -30,19 +31,22 @@ static void encode_base64(char text[28], const uint8_t bytes[20]) {
     text[-1] = '=';
 }
 
-int framewire_accept(char accept[28], const char key[24]) {
+int framewire_accept_plain(char accept[28], const char key[24]) {
     static const char guid_and_padding[40] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11\x80";
     uint8_t block[64], digest[20];
     if (!is_key(key))
         return 0;
     memcpy(block, key, 24);
     memcpy(block + 24, guid_and_padding, 40);
-#ifdef FRAMEWIRE_X86
-    if (framewire_cpu() & FRAMEWIRE_CPU_SHA)
-        framewire_sha1_shani(digest, block);
-    else
-#endif
-        framewire_sha1_plain(digest, block);
+    framewire_sha1_plain(digest, block);
     encode_base64(accept, digest);
     return 1;
+}
+
+framewire_accept *framewire_best_accept(void) {
+#ifdef FRAMEWIRE_X86
+    if (framewire_cpu() & FRAMEWIRE_CPU_SHA)
+        return framewire_accept_shani;
+#endif
+    return framewire_accept_plain;
 }

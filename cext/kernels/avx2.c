@@ -26,16 +26,9 @@ AVX2 FRAMEWIRE_INLINE void store_half(void *dst, __m128i v) {
     _mm_storeu_si128((__m128i *)dst, v);
 }
 
-AVX2 FRAMEWIRE_INLINE uint8_t fold_half(__m128i v) {
-    v = _mm_or_si128(v, _mm_srli_si128(v, 8));
-    v = _mm_or_si128(v, _mm_srli_si128(v, 4));
-    uint32_t word = (uint32_t)_mm_cvtsi128_si32(v);
-    word |= word >> 16;
-    return (uint8_t)(word | word >> 8);
-}
-
-AVX2 FRAMEWIRE_INLINE uint8_t fold(__m256i v) {
-    return fold_half(_mm_or_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+/* 0x80 if any byte is not ASCII. */
+AVX2 FRAMEWIRE_INLINE uint8_t high_bit(__m256i v) {
+    return _mm256_movemask_epi8(v) ? 0x80 : 0;
 }
 
 /* The last vector overlaps the one before it. It is read before the loop writes, so that dst may be src. */
@@ -60,7 +53,7 @@ AVX2 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, siz
         any = _mm256_or_si256(any, a);
     }
     store(dst + size - 32, last);
-    return fold(any);
+    return high_bit(any);
 }
 
 /* 16 to 31 bytes */
@@ -69,7 +62,7 @@ AVX2 FRAMEWIRE_INLINE uint8_t mask_halves(uint8_t *dst, const uint8_t *src, size
     __m128i last = _mm_xor_si128(load_half(src + size - 16), _mm_set1_epi32((int)framewire_rotate_key(key, size)));
     store_half(dst, first);
     store_half(dst + size - 16, last);
-    return fold_half(_mm_or_si128(first, last));
+    return _mm_movemask_epi8(_mm_or_si128(first, last)) ? 0x80 : 0;
 }
 
 AVX2 static void framewire_mask_avx2(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
@@ -95,7 +88,7 @@ AVX2 static uint8_t framewire_or_all_avx2(const uint8_t *src, size_t size) {
     __m256i any = load(src + size - 32);
     for (size_t i = 0; i + 32 < size; i += 32)
         any = _mm256_or_si256(any, load(src + i));
-    return fold(any);
+    return high_bit(any);
 }
 
 /* ---- UTF-8 ---- */

@@ -26,10 +26,9 @@ AVX512 FRAMEWIRE_INLINE unsigned count_bits(uint64_t bits) {
 #endif
 }
 
-AVX512 FRAMEWIRE_INLINE uint8_t fold(__m512i v) {
-    uint32_t word = (uint32_t)_mm512_reduce_or_epi32(v);
-    word |= word >> 16;
-    return (uint8_t)(word | word >> 8);
+/* 0x80 if any byte is not ASCII. */
+AVX512 FRAMEWIRE_INLINE uint8_t high_bit(__m512i v) {
+    return _mm512_movepi8_mask(v) ? 0x80 : 0;
 }
 
 AVX512 FRAMEWIRE_INLINE __m512i key_vector(uint32_t key) {
@@ -40,18 +39,31 @@ AVX512 FRAMEWIRE_INLINE __m512i key_vector(uint32_t key) {
 AVX512 FRAMEWIRE_INLINE uint8_t mask_one(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     __mmask64 lanes = first_lanes(size);
     __m512i v = _mm512_maskz_loadu_epi8(lanes, src);
-    v = _mm512_maskz_mov_epi8(lanes, _mm512_xor_si512(v, key_vector(key)));
+    v = _mm512_xor_si512(v, key_vector(key));
     _mm512_mask_storeu_epi8(dst, lanes, v);
-    return fold(v);
+    return _mm512_movepi8_mask(v) & lanes ? 0x80 : 0;
 }
 
-/* The last vector overlaps the one before it. It is read before the loop writes, so that dst may be src. */
+/* 65 to 128 bytes: the second vector overlaps the first. */
+AVX512 FRAMEWIRE_INLINE uint8_t mask_two(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
+    __m512i first = _mm512_xor_si512(load(src), key_vector(key));
+    __m512i last = _mm512_xor_si512(load(src + size - 64), key_vector(framewire_rotate_key(key, size)));
+    _mm512_storeu_si512(dst, first);
+    _mm512_storeu_si512(dst + size - 64, last);
+    return high_bit(_mm512_or_si512(first, last));
+}
+
+/* If bytes remain, the last vector overlaps the one before it. It is read before the loop writes, so that dst may be
+   src. */
 AVX512 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     const __m512i keys = key_vector(key);
-    const __m512i last = _mm512_xor_si512(load(src + size - 64), key_vector(framewire_rotate_key(key, size)));
-    __m512i any = last;
+    const size_t rest = size % 64;
+    __m512i last = _mm512_setzero_si512(), any;
+    if (rest)
+        last = _mm512_xor_si512(load(src + size - 64), key_vector(framewire_rotate_key(key, size)));
+    any = last;
     size_t i = 0;
-    for (; i + 256 < size; i += 256) {
+    for (; size - i >= 256; i += 256) {
         __m512i a = _mm512_xor_si512(load(src + i), keys), b = _mm512_xor_si512(load(src + i + 64), keys);
         __m512i c = _mm512_xor_si512(load(src + i + 128), keys), d = _mm512_xor_si512(load(src + i + 192), keys);
         _mm512_storeu_si512(dst + i, a);
@@ -60,33 +72,37 @@ AVX512 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, s
         _mm512_storeu_si512(dst + i + 192, d);
         any = _mm512_or_si512(any, _mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d)));
     }
-    for (; i + 64 < size; i += 64) {
+    for (; size - i >= 64; i += 64) {
         __m512i a = _mm512_xor_si512(load(src + i), keys);
         _mm512_storeu_si512(dst + i, a);
         any = _mm512_or_si512(any, a);
     }
-    _mm512_storeu_si512(dst + size - 64, last);
-    return fold(any);
+    if (rest)
+        _mm512_storeu_si512(dst + size - 64, last);
+    return high_bit(any);
+}
+
+AVX512 FRAMEWIRE_INLINE uint8_t mask_any(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
+    if (size <= 64)
+        return mask_one(dst, src, size, key);
+    return size <= 128 ? mask_two(dst, src, size, key) : mask_vectors(dst, src, size, key);
 }
 
 AVX512 static void framewire_mask_avx512(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
-    if (size <= 64)
-        mask_one(dst, src, size, key);
-    else
-        mask_vectors(dst, src, size, key);
+    mask_any(dst, src, size, key);
 }
 
 AVX512 static uint8_t framewire_mask_or_avx512(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
-    return size <= 64 ? mask_one(dst, src, size, key) : mask_vectors(dst, src, size, key);
+    return mask_any(dst, src, size, key);
 }
 
 AVX512 static uint8_t framewire_or_all_avx512(const uint8_t *src, size_t size) {
     if (size <= 64)
-        return fold(_mm512_maskz_loadu_epi8(first_lanes(size), src));
+        return high_bit(_mm512_maskz_loadu_epi8(first_lanes(size), src));
     __m512i any = load(src + size - 64);
     for (size_t i = 0; i + 64 < size; i += 64)
         any = _mm512_or_si512(any, load(src + i));
-    return fold(any);
+    return high_bit(any);
 }
 
 /* ---- UTF-8 ---- */
@@ -119,7 +135,16 @@ AVX512 FRAMEWIRE_INLINE int is_ascii(__m512i v) {
     return _mm512_movepi8_mask(v) == 0;
 }
 
+/* Up to 128 bytes in two looks. */
+AVX512 FRAMEWIRE_INLINE int is_short_ascii(const uint8_t *src, size_t size) {
+    if (size <= 64)
+        return is_ascii(_mm512_maskz_loadu_epi8(first_lanes(size), src));
+    return size <= 128 && is_ascii(_mm512_or_si512(load(src), load(src + size - 64)));
+}
+
 AVX512 static size_t framewire_utf8_prefix_avx512(const uint8_t *src, size_t size) {
+    if (is_short_ascii(src, size))
+        return size;
     __m512i last = _mm512_setzero_si512();
     size_t i = 0;
     for (; size - i >= 64; i += 64) {

@@ -15,10 +15,10 @@ typedef struct {
     /* dst[i] = src[i] ^ byte i % 4 of key as it lies in memory (RFC 6455 5.3). dst is src, or they do not overlap. */
     void (*mask)(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
 
-    /* The same, and returns the OR of all bytes written: bit 7 clear says that the result is ASCII. */
+    /* The same; bit 7 of what it returns is clear if all bytes written are ASCII. The other bits mean nothing. */
     uint8_t (*mask_or)(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
 
-    /* The OR of all bytes. */
+    /* Bit 7 as above, for bytes that lie there already. */
     uint8_t (*or_all)(const uint8_t *src, size_t size);
 
     /* UTF-8 (RFC 3629) from a code point boundary: returns a boundary p such that src[0..p) is valid. Without an
@@ -50,6 +50,9 @@ size_t framewire_utf8_feed(const framewire_kernels *kernels, framewire_utf8_stat
 
 /* RFC 6455 4.2.2: base64(SHA-1(key + GUID)), 28 characters, from a key of 24. Returns 0 unless the key is base64
    of 16 bytes (22 characters and "=="; the unused bits may be set, as in the RFC's own example). */
-int framewire_accept(char accept[28], const char key[24]);
+typedef int framewire_accept(char accept[28], const char key[24]);
+
+/* The best version that this processor can run. */
+framewire_accept *framewire_best_accept(void);
 
 #endif

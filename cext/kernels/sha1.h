@@ -7,12 +7,7 @@
 #include "target.h"
 
 /* block: the 60 bytes, 0x80 and three zeros, which leaves for a second block just the length. */
-typedef void framewire_sha1(uint8_t digest[20], const uint8_t block[64]);
-
-framewire_sha1 framewire_sha1_plain;
-#ifdef FRAMEWIRE_X86
-framewire_sha1 framewire_sha1_shani;
-#endif
+void framewire_sha1_plain(uint8_t digest[20], const uint8_t block[64]);
 
 extern const uint32_t framewire_sha1_start[5];
 

@@ -102,17 +102,14 @@ class PartialMessage:
         kept = self.size
         if self._validated and self.need:
             kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
-        payload = bytes(self._buffer[:kept])
+        payload = self._buffer[:kept]
         del self._buffer[:kept]
         self.size -= kept
         return self._event(payload)
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message."""
-        if self._validated and self.wrap is None:
-            event: Any = self._text()
-        else:
-            event = self._event(bytes(self._buffer))
+        event: Any = self._text() if self._validated and self.wrap is None else self._event(self._buffer)
         self.clear()
         return event
 
@@ -130,10 +127,10 @@ class PartialMessage:
         self.in_frame = self._validated = False
         self._utf8.reset()
 
-    def _event(self, payload: bytes) -> Any:
+    def _event(self, payload: bytearray) -> Any:
         if not self._validated:
-            return payload
-        return payload.decode() if self.wrap is None else self.wrap(payload)
+            return bytes(payload)
+        return payload.decode() if self.wrap is None else self.wrap(bytes(payload))
 
 
 def receive(stream: Any, data: Buffer) -> list[Any]:

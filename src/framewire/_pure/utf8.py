@@ -45,8 +45,11 @@ class Utf8Validator:
             start = self._step(data, start, stop, self.need)
             if self.need:
                 return start
+        piece = data[start:stop]
+        if type(piece) is bytes and piece.isascii():
+            return stop
         try:
-            str(data[start:stop], "utf-8")
+            str(piece, "utf-8")
         except UnicodeDecodeError as error:
             # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
             return self._step(data, start + error.start, stop, 4)

@@ -218,8 +218,8 @@ class Connection(asyncio.BufferedProtocol):
         stream = await self._sendable()
         self.transport.write(stream.pong(_as_bytes(payload)))
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with `code` and `reason` (123 bytes of UTF-8 at most) and wait for the end of the connection.
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
 
         The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
         can still be received, as far as the queue has room. Closing again only waits.
@@ -227,12 +227,12 @@ class Connection(asyncio.BufferedProtocol):
         self.start_closing(code, reason)
         await self.wait_closed()
 
-    def start_closing(self, code: int = 1000, reason: str = "") -> None:
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Do what `close` does, without waiting for the end."""
         if self._stream is None or self._stream.state is not State.OPEN:
             return
         self.transport.write(self._stream.close(code, reason))
-        self._sent = Close(code, reason)
+        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
         self._limit_end()
         self._regulate()
 

@@ -1,4 +1,4 @@
-"""`framewire serve`: a chat page at `/`, its WebSocket at `/chat`, an echo at `/echo`."""
+"""`framewire serve`: a chat page at `/`, its WebSocket at `/chat`, an echo at `/echo`; with -w handlers instead."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from ..asyncio import Opening, Server, ServerConnection, serve
 from ..head import Headers, Request, Response
 from .chat import Room, page
+from .pywebsocket.options import add_arguments, read_settings
+from .pywebsocket.options import run as run_handlers
 from .signals import stop_requested
 
 __all__ = ["add_parser", "address", "start"]
@@ -29,16 +31,23 @@ _PAGE_HEADERS = (
 
 def add_parser(commands: Any) -> None:
     """Adds this command to the command line."""
-    parser = commands.add_parser("serve", help="serve a chat page and an echo", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=9998, help="port to listen on, 0 for a free one (%(default)s)")
+    parser = commands.add_parser("serve", help="serve a chat page and an echo, or handlers", description=__doc__)
+    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    host = ("-H", "--host", "--server-host", "--server_host")
+    parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **given)
+    parser.add_argument("-p", "--port", type=int, help="port to listen on, 0 for a free one (9998)", **given)
+    add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM."""
+    given = vars(arguments)
+    settings = read_settings(given)
+    if settings is not None:
+        return run_handlers(settings)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(arguments.host, arguments.port))
+        asyncio.run(_serve(given.get("host", "127.0.0.1"), given.get("port", 9998)))
     return 0
 
 

@@ -1,0 +1,50 @@
+"""Push notifications: clients connect and are silent, the server speaks when something happens.
+
+Whoever connects first gets what there is, then each change. `broadcast` waits for nobody: a client that does not read
+is closed with 1013, so that it costs neither memory nor the others' time.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+from framewire.asyncio import broadcast, serve
+
+
+class Feed:
+    """The last notification and those who want the next ones."""
+
+    def __init__(self):
+        self._clients = set()
+        self._last = None
+
+    async def subscribe(self, ws):
+        """Serves one client; what it sends is ignored."""
+        if self._last is not None:
+            await ws.send(self._last)
+        self._clients.add(ws)
+        try:
+            async for _ in ws:
+                pass
+        finally:
+            self._clients.discard(ws)
+
+    def publish(self, **notification):
+        """Tells everybody."""
+        self._last = json.dumps(notification)
+        broadcast(self._clients, self._last)
+
+
+async def main(port):
+    """Serves a feed that tells the time every second."""
+    feed = Feed()
+    async with serve(feed.subscribe, "127.0.0.1", port) as server:
+        print("ws://{}:{}/".format(*server.sockets[0].getsockname()), flush=True)
+        while True:
+            feed.publish(time=time.strftime("%H:%M:%S"))
+            await asyncio.sleep(1)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 9998))

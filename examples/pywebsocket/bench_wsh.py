@@ -1,0 +1,15 @@
+"""Sends the message of "<seconds> <count> <message>" <count> times, with so many seconds in between."""
+
+import time
+
+
+def web_socket_do_extra_handshake(request):
+    """Everybody may connect."""
+
+
+def web_socket_transfer_data(request):
+    seconds, count, message = request.ws_stream.receive_message().split(" ", 2)
+    for number in range(int(count)):
+        if number:
+            time.sleep(float(seconds))
+        request.ws_stream.send_message(message)

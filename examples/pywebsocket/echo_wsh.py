@@ -1,0 +1,12 @@
+"""Echoes every message; after "Goodbye" the handler returns, which closes with 1000."""
+
+
+def web_socket_do_extra_handshake(request):
+    """Everybody may connect."""
+
+
+def web_socket_transfer_data(request):
+    while (message := request.ws_stream.receive_message()) is not None:
+        request.ws_stream.send_message(message, binary=isinstance(message, bytes))
+        if message == "Goodbye":
+            return

@@ -1,0 +1,91 @@
+"""The blocking client: `connect` opens one WebSocket (RFC 6455 4.1)."""
+
+from __future__ import annotations
+
+import socket
+import ssl as tls
+from collections.abc import Iterable, Sequence
+from time import monotonic
+
+from .. import __version__
+from ..codes import CLIENT
+from ..handshake import ClientHandshake
+from ..head import parse_uri
+from .connection import Connection, Options
+from .transport import Transport
+
+__all__ = ["ClientConnection", "connect"]
+
+#: How much of an answer is read at a time, in bytes.
+_HEAD_READ = 4096
+
+
+class ClientConnection(Connection):
+    """The client's end. `request` is what it sent, `response` what the server answered."""
+
+    role = CLIENT
+
+    def handshake(self, handshake: ClientHandshake) -> None:
+        """Shakes hands; ResponseError if the server does not accept."""
+        self.request = handshake.sent
+        self._transport.sendall(handshake.request())
+        while self.response is None:
+            data = self._transport.recv(_HEAD_READ)
+            self.response = handshake.receive(data) if data else handshake.receive_eof()
+        self.subprotocol = handshake.subprotocol
+        self._open(handshake.trailing)
+
+
+def connect(
+    uri: str,
+    *,
+    sock: socket.socket | None = None,
+    ssl: tls.SSLContext | None = None,
+    server_hostname: str | None = None,
+    origin: str | None = None,
+    subprotocols: Sequence[str] = (),
+    additional_headers: Iterable[tuple[str, str]] = (),
+    user_agent_header: str | None = f"framewire/{__version__}",
+    open_timeout: float | None = 10,
+    ping_interval: float | None = 20,
+    ping_timeout: float | None = 20,
+    close_timeout: float | None = 10,
+    max_size: int | None = 1 << 20,
+    max_queue: int | None = 16,
+    create_connection: type[ClientConnection] = ClientConnection,
+) -> ClientConnection:
+    """Open a WebSocket to a ws or wss `uri` and return it; `with connect(...) as ws` closes it in the end.
+
+    `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
+    offered, best first. The limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS.
+    `sock` is a connected socket to use. `ssl` is the context for wss, by default one that verifies the server;
+    `server_hostname` the name to verify, if it is not that of the URI.
+
+    Raises UriError and ValueError for arguments that cannot be, OSError if there is no connection, ResponseError if
+    the server does not accept, TimeoutError.
+    """
+    target = parse_uri(uri)
+    if ssl is not None and not target.secure:
+        raise ValueError("ssl goes with a wss URI")
+    headers = list(additional_headers)
+    if origin is not None:
+        headers.append(("Origin", origin))
+    if user_agent_header is not None:
+        headers.append(("User-Agent", user_agent_header))
+    handshake = ClientHandshake(target, subprotocols=subprotocols, headers=headers)
+    deadline = None if open_timeout is None else monotonic() + open_timeout
+    if sock is None:
+        sock = socket.create_connection((target.host, target.port), open_timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    transport = Transport(sock)
+    transport.deadline = deadline
+    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
+    try:
+        if target.secure:
+            transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)
+        connection = create_connection(transport, options)
+        connection.handshake(handshake)
+    except BaseException:
+        transport.close()
+        raise
+    return connection

@@ -1,0 +1,299 @@
+"""The blocking server: `serve` listens, and runs a handler in a thread for each WebSocket (RFC 6455 4.2)."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import ssl as tls
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, TypeAlias
+
+from ..codes import SERVER, CloseCode, State
+from ..errors import ConnectionClosed, HandshakeError
+from ..handshake import Origin, ServerHandshake, choose_subprotocol
+from ..head import Headers, Request, Response
+from .connection import Connection, Options
+from .transport import Transport
+
+__all__ = ["Server", "ServerConnection", "serve"]
+
+logger = logging.getLogger("framewire.server")
+
+#: How much of a request is read at a time, in bytes.
+_HEAD_READ: Final = 4096
+
+#: How long to wait, in seconds, when the system has no resources for another connection.
+_ACCEPT_PAUSE: Final = 0.1
+
+
+class ServerConnection(Connection):
+    """The server's end. `request` is what the client sent, `response` what it was answered."""
+
+    role = SERVER
+
+    def __init__(self, transport: Transport, options: Options, server: Server) -> None:
+        super().__init__(transport, options)
+        self.server = server
+
+    def respond(self, status: int, text: str) -> Response:
+        """A response in plain text, for `process_request` to return."""
+        lines = [("Content-Type", "text/plain; charset=utf-8")]
+        return Response(status, HTTPStatus(status).phrase, Headers(lines), text.encode())
+
+    def run(self) -> None:
+        """Serves the connection from its first byte to its last."""
+        transport = self._transport
+        transport.limit(self._options.open_timeout)
+        try:
+            if self.server.ssl is not None:
+                transport.start_tls(self.server.ssl)
+            self._shake_hands(ServerHandshake())
+        except OSError:
+            pass  # the client gave up, took too long, or does not speak TLS
+        if self._stream is None:
+            transport.abort()
+            transport.close()
+            return
+        self._handle()
+        self._reader.join()
+
+    def _shake_hands(self, handshake: ServerHandshake) -> None:
+        try:
+            response = self.answer(handshake)
+        except HandshakeError as error:
+            answer = handshake.reject(error.status, error.reason, error.headers)
+        except OSError:
+            raise
+        except Exception:
+            logger.exception("opening handshake failed")
+            answer = handshake.reject(500, "the server met an unexpected error")
+        else:
+            if response is None:
+                return
+            answer = handshake.respond(response)
+        self.response = handshake.response
+        self._transport.sendall(answer)
+        self._discard()
+
+    def answer(self, handshake: ServerHandshake) -> Response | None:
+        """Receives the request and opens the connection, or returns what to answer instead.
+
+        Raises HandshakeError to refuse; for subclasses.
+        """
+        request = self._receive_request(handshake)
+        if self.server.process_request is not None:
+            response = self.server.process_request(self, request)
+            if response is not None:
+                return response
+        offer = handshake.check(origins=self.server.origins)
+        self.subprotocol = choose_subprotocol(offer.subprotocols, self.server.subprotocols)
+        self._accept(handshake, ())
+        return None
+
+    def _receive_request(self, handshake: ServerHandshake) -> Request:
+        while self.request is None:
+            if not (data := self._transport.recv(_HEAD_READ)):
+                raise ConnectionResetError("the client left before a whole request")
+            self.request = handshake.receive(data)
+        return self.request
+
+    def _accept(self, handshake: ServerHandshake, headers: Sequence[tuple[str, str]]) -> None:
+        answer = handshake.accept(subprotocol=self.subprotocol, headers=headers)
+        self.response = handshake.response
+        self._transport.sendall(answer)
+        self._open(handshake.trailing)
+
+    def stop(self, code: int, reason: str) -> None:
+        """Closes the connection without waiting, or cuts it in the opening handshake."""
+        if self._stream is None:
+            self._transport.abort()
+        else:
+            self.start_closing(code, reason)
+
+    def _discard(self) -> None:
+        """Waits for the client to take the answer, without losing it to a reset."""
+        self._transport.deadline = None
+        self._transport.limit(self._options.close_timeout)
+        self._transport.end_output()
+        while self._transport.recv(_HEAD_READ):
+            pass
+
+    def _handle(self) -> None:
+        try:
+            self.server.handler(self)
+        except ConnectionClosed:
+            pass  # the handler was not done, but the client was
+        except Exception:
+            logger.exception("connection handler failed")
+            self.close(CloseCode.INTERNAL_ERROR)
+        self.close()
+
+
+Handler: TypeAlias = Callable[[Any], None]
+CreateConnection: TypeAlias = "Callable[[Transport, Options, Server], ServerConnection]"
+ProcessRequest: TypeAlias = Callable[[Any, Request], "Response | None"]
+
+
+class Server:
+    """A listening server, as `serve` gives it. Leaving it as a context shuts it down."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        handler: Handler,
+        options: Options,
+        ssl: tls.SSLContext | None,
+        process_request: ProcessRequest | None,
+        origins: Sequence[Origin] | None,
+        subprotocols: Sequence[str],
+        create_connection: CreateConnection,
+    ) -> None:
+        self.socket = sock
+        self.handler = handler
+        self.options = options
+        self.ssl = ssl
+        self.process_request = process_request
+        self.origins = origins
+        self.subprotocols = subprotocols
+        self._create_connection = create_connection
+        self._everyone: dict[ServerConnection, threading.Thread] = {}
+        self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
+        self._stopping = False
+        self._acceptor: threading.Thread | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._woken, self._waker = socket.socketpair()
+        sock.setblocking(False)
+
+    @property
+    def connections(self) -> set[ServerConnection]:
+        """The connections that are open now."""
+        with self._lock:
+            return {one for one in self._everyone if one.state is State.OPEN}
+
+    def fileno(self) -> int:
+        """The descriptor of the listening socket, for `select`."""
+        return self.socket.fileno()
+
+    def serve_forever(self) -> None:
+        """Accept connections until `shutdown` is called, from another thread or a signal handler."""
+        self._acceptor = threading.current_thread()
+        self._idle.clear()
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.socket, selectors.EVENT_READ)
+                selector.register(self._woken, selectors.EVENT_READ)
+                while not self._stopping:
+                    selector.select()
+                    if not self._stopping:
+                        self._accept_one()
+        finally:
+            self._idle.set()
+
+    def _accept_one(self) -> None:
+        try:
+            sock, _ = self.socket.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # the client was gone before we had it, or there was none
+        except OSError:
+            logger.exception("no connection can be accepted for now")
+            time.sleep(_ACCEPT_PAUSE)
+            return
+        self._start(sock)
+
+    def _start(self, sock: socket.socket) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = self._create_connection(Transport(sock), self.options, self)
+        thread = threading.Thread(target=self._run, args=(connection,), name="framewire handler", daemon=True)
+        with self._lock:
+            self._everyone[connection] = thread
+        thread.start()
+        if self._stopping:  # accepted before the socket was closed
+            connection.stop(CloseCode.GOING_AWAY, "")
+
+    def _run(self, connection: ServerConnection) -> None:
+        try:
+            connection.run()
+        finally:
+            with self._lock:
+                del self._everyone[connection]
+
+    def shutdown(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
+        """Stop listening, close every connection with `code`, and wait until their handlers have returned.
+
+        Those in the opening handshake are cut. A server that is shut down cannot be used again.
+        """
+        self._stopping = True
+        self._waker.close()  # wakes `serve_forever`
+        if self._acceptor is not threading.current_thread():
+            self._idle.wait()
+        self.socket.close()
+        with self._lock:
+            everyone = list(self._everyone.items())
+        for connection, _ in everyone:
+            connection.stop(code, reason)
+        for _, thread in everyone:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+        self._woken.close()
+
+
+def serve(
+    handler: Handler,
+    host: str | None = None,
+    port: int = 0,
+    *,
+    sock: socket.socket | None = None,
+    ssl: tls.SSLContext | None = None,
+    origins: Sequence[Origin] | None = None,
+    subprotocols: Sequence[str] = (),
+    process_request: ProcessRequest | None = None,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = 20,
+    ping_timeout: float | None = 20,
+    close_timeout: float | None = 10,
+    max_size: int | None = 1 << 20,
+    max_queue: int | None = 16,
+    backlog: int | None = None,
+    create_connection: CreateConnection = ServerConnection,
+) -> Server:
+    """Listen on `host` (None: all addresses) and `port` (0: a free one), or on `sock`; call `serve_forever` then.
+
+    `handler(connection)` runs in a thread for each connection; when it returns the connection is closed with 1000,
+    when it raises with 1011 and the error is logged to `framewire.server`.
+
+    `origins` lists the origins that may connect (None in it: requests without one); without the list, those of the
+    server's own host, and requests without one (10.2). `subprotocols` are those the handler speaks, best first.
+    `process_request(connection, request)` may return a `Response` to answer with instead. `ssl` serves wss.
+
+    Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the whole
+    end. Every `ping_interval` a ping is sent, and the connection fails with 1011 if its pong takes longer than
+    `ping_timeout`. `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv`
+    before reading stops. `backlog` is how many connections the system may hold until they are accepted.
+
+    Raises OSError if it cannot listen there.
+    """
+    if sock is None:
+        address = ("" if host is None else host, port)
+        dual = host is None and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
+        sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
+    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
+    return Server(sock, handler, options, ssl, process_request, origins, subprotocols, create_connection)

@@ -1,0 +1,119 @@
+"""A TCP or TLS connection for two threads: one receives while another sends, and every wait can end in time.
+
+The socket does not block; what would block waits in `poll`. OpenSSL allows one call at a time on a connection, so
+calls to it are made under a lock, which is never held while waiting.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl as tls
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from time import monotonic
+from typing import TypeVar
+
+__all__ = ["Transport", "wait_for"]
+
+Result = TypeVar("Result")
+
+
+def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
+    """Waits until `sock` can be read from, or written to; False if that takes longer than `seconds`."""
+    if not hasattr(select, "poll"):  # Windows
+        reads, writes = ([], [sock]) if writing else ([sock], [])
+        return any(select.select(reads, writes, reads + writes, seconds))
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT if writing else select.POLLIN)
+    return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1000))
+
+
+class Transport:
+    """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever begins to wait after it is set.
+
+    All calls raise OSError if the connection is broken, TimeoutError if a wait lasts too long.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.deadline: float | None = None
+        self._socket = sock
+        self._lock: AbstractContextManager[object] = nullcontext()
+
+    def start_tls(self, context: tls.SSLContext, server_hostname: str | None = None) -> None:
+        """Puts TLS on the connection: as the client of `server_hostname`, or as the server without it."""
+        secure = context.wrap_socket(
+            self._socket,
+            server_side=server_hostname is None,
+            server_hostname=server_hostname,
+            do_handshake_on_connect=False,
+        )
+        self._socket, self._lock = secure, threading.Lock()
+        self._attempt(secure.do_handshake, False, None)
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, to ask it for addresses and certificates; not to read or write."""
+        return self._socket
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and monotonic() >= self.deadline
+
+    def limit(self, seconds: float | None) -> None:
+        """Sets the deadline, unless there is one or `seconds` is None."""
+        if self.deadline is None and seconds is not None:
+            self.deadline = monotonic() + seconds
+
+    def recv_into(self, buffer: memoryview, timeout: float | None = None) -> int:
+        """Receives what is there, waiting for it up to `timeout` seconds; returns how many bytes, 0 at the end."""
+        return self._attempt(lambda: self._socket.recv_into(buffer), False, timeout)
+
+    def recv(self, size: int) -> bytes:
+        """Receives up to `size` bytes; b"" at the end."""
+        return self._attempt(lambda: self._socket.recv(size), False, None)
+
+    def sendall(self, data: bytes, timeout: float | None = None) -> None:
+        """Sends all of `data`; TimeoutError if the peer takes nothing of it for `timeout` seconds."""
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(view):
+                with view[sent:] as rest:
+                    sent += self._attempt(lambda rest=rest: self._socket.send(rest), True, timeout)  # type: ignore[misc]
+
+    def _attempt(self, operation: Callable[[], Result], writing: bool, timeout: float | None) -> Result:
+        """Repeats what would block until it does not."""
+        while True:
+            try:
+                with self._lock:
+                    return operation()
+            except (BlockingIOError, tls.SSLWantReadError, tls.SSLWantWriteError) as error:
+                if isinstance(error, tls.SSLError):
+                    writing = isinstance(error, tls.SSLWantWriteError)
+            seconds = timeout
+            if self.deadline is not None:
+                left = self.deadline - monotonic()
+                seconds = left if timeout is None else min(left, timeout)
+            if not wait_for(self._socket, writing, seconds):
+                raise TimeoutError("the peer took too long")
+
+    def end_output(self) -> None:
+        """Says that nothing more will be sent; the peer can still be received from."""
+        with suppress(OSError, ValueError), self._lock:
+            if isinstance(self._socket, tls.SSLSocket):
+                self._socket.unwrap()  # writes the closing alert; it does not wait for the peer's
+            else:
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """Ends both directions at once; whoever waits here wakes."""
+        with suppress(OSError):
+            # Not SSLSocket.shutdown(), which forgets TLS: a thread that then wakes would send in the clear.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Closes the socket. No other thread may be in a call."""
+        self._socket.close()
