@@ -18,6 +18,7 @@ from libc.string cimport memcpy
 from kernels cimport (
     framewire_advance_key,
     framewire_header,
+    framewire_read_header,
     framewire_read_plain,
     framewire_utf8_feed,
     framewire_utf8_state,
@@ -428,6 +429,33 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
     return start
 
 
+def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Returns the payload, unmasked, of the frame that begins at data[start], and the index behind the frame.
+
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
+    first byte may be anything.
+    """
+    cdef framewire_header header
+    cdef Py_ssize_t first = start
+    cdef bint keyed = masked
+    cdef uint64_t most = limit
+    if type(data) is not bytes:
+        raise TypeError("take_payload() takes bytes")
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    check_range(first, size, size)
+    cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(data)
+    if not framewire_read_header(&header, src + first, <size_t> (size - first)):
+        return None
+    if header.masked != keyed or not header.minimal or header.length > most:
+        return None
+    first += header.size
+    if first > size or header.length > <uint64_t> (size - first):
+        return None
+    payload = <bytes> make_bytes(src + first, <Py_ssize_t> header.length, keyed, header.key)
+    Py_DECREF(<PyObject *> payload)  # the cast took a reference of its own
+    return payload, first + <Py_ssize_t> header.length
+
+
 def send(
     stream: Any,
     message: str | bytes | bytearray | memoryview,
@@ -439,16 +467,17 @@ def send(
     """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
 
     `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
-    message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+    message, whose pieces may cut a code point. `compress` says whether an extension such as permessage-deflate encodes
+    the message, the first fragment's for all of it; by default fragments are, and messages from its threshold on.
 
-    Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError if
-    the text is not UTF-8; nothing has changed then.
+    Raises StateError after a close or a failure, and while `send_steps` encodes another message; FragmentError if the
+    type changes inside a message, TextError if the text is not UTF-8. Nothing has changed then.
     """
-    if stream._plain and text is None and compress is None and last:
+    if text is None and compress is None and last:
         try:
-            if type(message) is str:
+            if type(message) is str and len(<str> message) < <Py_ssize_t> stream._plain:
                 return frame(0x81, message, key_from(stream._keys))
-            if type(message) is bytes:
+            if type(message) is bytes and len(<bytes> message) < <Py_ssize_t> stream._plain:
                 return frame(0x82, message, key_from(stream._keys))
         except UnicodeEncodeError:
             pass  # the general way says so in our terms

@@ -547,7 +547,7 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
         except framewire.ConnectionClosedError:
             assert 4 <= received <= 200
 
-    async with serving(handler, max_queue=4) as (_, _, uri), peer_connect(uri) as ws:
+    async with serving(handler, max_queue=4) as (_, _, uri), peer_connect(uri, compression=None) as ws:
         try:
             while True:
                 await ws.send("x" * 1000)

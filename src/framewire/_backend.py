@@ -16,7 +16,7 @@ TWINS = {
     "mask": ("apply_mask", "apply_mask_in_place"),
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
-    "messages": ("PartialMessage", "receive", "take_messages", "send", "take_key", "make_frame"),
+    "messages": ("PartialMessage", "receive", "take_messages", "take_payload", "send", "take_key", "make_frame"),
 }
 
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from ._pure.accept import accept_key
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
-    from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages
+    from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages, take_payload
     from ._pure.utf8 import Utf8Validator
 else:
     globals().update(_twins)
@@ -90,6 +90,7 @@ __all__ = [
     "send",
     "take_key",
     "take_messages",
+    "take_payload",
     "write_header",
 ]
 

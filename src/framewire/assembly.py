@@ -1,15 +1,20 @@
 """Stage 4 of the data path, the general lane: one frame at a time, every rule of RFC 6455 sections 5, 7 and 8.
 
-Whatever the fast lane does not take comes here: control frames, fragments, frames in pieces, violations. A rule is
-stated once, here, and checked as soon as the byte that breaks it is in.
+Whatever the fast lane does not take comes here: control frames, fragments, frames in pieces, messages that an
+extension has transformed, violations. A rule is stated once, here, and checked as soon as the byte that breaks it is
+in; what is inside a transformed message, with the end of each block of its payload.
 """
 
 from __future__ import annotations
 
-from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header
+from collections.abc import Sequence
+from typing import Any
+
+from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
 from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
+from .extensions import Codec, Unpacker
 
 __all__ = ["Assembly"]
 
@@ -19,9 +24,15 @@ _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
 
 
 class Assembly:
-    """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited."""
+    """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited.
 
-    __slots__ = ("_continued", "_fragments", "_masked", "_max_frame", "_max_message", "_total", "partial")
+    `codecs` are those of `extensions.check_codecs`.
+    """
+
+    __slots__ = (
+        "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_total", "_unpacker", "_unpackers", "partial",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -30,6 +41,7 @@ class Assembly:
         max_frame_size: int | None,
         fragments: bool,
         text_as_bytes: bool,
+        codecs: Sequence[Codec] = (),
     ) -> None:
         self._masked = masked
         self._max_message = MAX_LENGTH if max_message_size is None else max_message_size
@@ -38,9 +50,24 @@ class Assembly:
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
         limit = min(self._max_message, self._max_frame, MAX_LENGTH)
-        self.partial = PartialMessage(masked, limit, Text if text_as_bytes else None)
+        wrap = Text if text_as_bytes else None
+        self.partial = PartialMessage(masked, limit, wrap)
+        #: What receives transformed messages, by RSV bits and opcode of their first frames.
+        self._unpackers: dict[int, Unpacker] = {}
+        for codec in codecs:
+            unpacker = Unpacker(codec, min(self._max_message, MAX_LENGTH), self._max_frame, wrap)
+            self._unpackers[codec.rsv | Opcode.TEXT] = self._unpackers[codec.rsv | Opcode.BINARY] = unpacker
+        self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
+        self._left = 0  # bytes of the frame in progress behind the block in progress
+        self._key = b""  # its masking key
 
-    def take_frame(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
+    def clear(self) -> None:
+        """Lets go of all that was held of a message that will not end."""
+        self.partial.clear()
+        self._unpackers.clear()
+        self._unpacker = None
+
+    def take_frame(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         """Takes one frame, or what is there of a data frame, from data[start:stop]; returns the index behind it.
 
         Returns `start` if nothing can be taken yet: less than a header, or less than a whole control frame. Raises
@@ -48,9 +75,19 @@ class Assembly:
         """
         partial = self.partial
         if partial.in_frame:
-            return self._fill(data, start, stop, events)
+            fill = self._fill if self._unpacker is None else self._fill_block
+            return fill(data, start, stop, events)
         first = data[start]
-        if first not in (_INSIDE_A_MESSAGE if partial.opcode else _BETWEEN_MESSAGES):
+        begins = not partial.opcode
+        unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
+        if begins and unpacker is not None and first > 127:
+            # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
+            taken = take_payload(data, start, self._masked, unpacker.max_whole)
+            if taken is not None:
+                payload, stop = taken
+                events.append(unpacker.unpack(first & 15, payload, stop))
+                return stop
+        elif first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
         if stop - start > 1:
             self._check_second(first, data[start + 1], start + 1)
@@ -60,39 +97,74 @@ class Assembly:
         _, masked, length, end, key = header
         if first & 8:
             return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
-        self._check_length(first, length, end, end - 4 if masked else end)
+        self._check_length(first, length, end, end - 4 if masked else end, unpacker)
         if key is None:
             return start
-        if first & 15:
+        if begins:
             self._total = 0
         self._total += length
-        self._continued = not first & 15
+        self._continued = not begins
         opcode = first & 15 or partial.opcode
-        partial.begin_frame(opcode, first > 127, length, key, opcode == Opcode.TEXT)
-        return self._fill(data, end, stop, events)
+        if unpacker is None:
+            partial.begin_frame(opcode, first > 127, length, key, opcode == Opcode.TEXT)
+            return self._fill(data, end, stop, events)
+        if begins:
+            self._unpacker = unpacker
+            unpacker.begin(opcode)
+        self._left, self._key = length, key
+        self._begin_block(opcode, first > 127, unpacker.block)
+        return self._fill_block(data, end, stop, events)
 
-    def _fill(self, data: bytes | memoryview, start: int, stop: int, events: list[Event]) -> int:
+    def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         partial = self.partial
         position = partial.fill(data, start, stop)
         if partial.remaining:
             if position < stop:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", position)
             return position
-        if partial.final:
-            if partial.need:
-                raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", position)
-            message = partial.finish()
-            events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
-            self._continued = False
-        else:
-            if self._fragments:
-                events.append(Fragment(partial.take_piece(), not self._continued, False))
-            partial.end_frame()
+        if partial.final and partial.need:
+            raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", position)
+        self._end_frame(partial, events)
         return position
+
+    def _begin_block(self, opcode: int, final: bool, block: int) -> None:
+        """Begins the next block of a frame whose payload is transformed; the key fits, as it repeats in a block."""
+        size = min(self._left, block)
+        self._left -= size
+        self.partial.begin_frame(opcode, final, size, self._key, False)
+
+    def _fill_block(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
+        partial, unpacker = self.partial, self._unpacker
+        assert unpacker is not None
+        position = partial.fill(data, start, stop)
+        while not partial.remaining:
+            payload: Any = partial.take_piece()
+            unpacker.feed(payload, partial.final and not self._left, position)
+            if not self._left:
+                self._end_frame(unpacker, events)
+                break
+            self._begin_block(partial.opcode, partial.final, unpacker.block)
+            position = partial.fill(data, position, stop)
+        return position
+
+    def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
+        """Ends the frame in progress, and its message if it is the last one."""
+        partial = self.partial
+        if not partial.final:
+            if self._fragments:
+                events.append(Fragment(content.take_piece(), not self._continued, False))
+            partial.end_frame()
+            return
+        message = content.finish()
+        if content is not partial:
+            partial.finish()
+            self._unpacker = None
+        events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
+        self._continued = False
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""
-        if first & 0x70:
+        if first & 0x70 and first & 127 not in self._unpackers:
             return "a reserved bit is set and no extension gives it a meaning"
         opcode = first & 15
         if opcode not in Opcode.__members__.values():
@@ -114,7 +186,7 @@ class Assembly:
             if first == 0x88 and second & 127 == 1:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "a close frame has half a code", offset)
 
-    def _check_length(self, first: int, length: int, end: int, length_end: int) -> None:
+    def _check_length(self, first: int, length: int, end: int, length_end: int, unpacker: Unpacker | None) -> None:
         """Checks a data frame's length (5.2) and both limits (10.4), before a byte of its payload is taken."""
         if length < 0:
             raise Violation(
@@ -127,15 +199,16 @@ class Assembly:
                 length_end,
             )
         begun = 0 if first & 15 else self._total
-        if begun + length > self._max_message:
+        limit = self._max_message if unpacker is None else unpacker.max_payload
+        if begun + length > limit:
             raise Violation(
                 CloseCode.MESSAGE_TOO_BIG,
-                f"a message of {begun + length} bytes is over the limit of {self._max_message}",
-                end if length <= self._max_message else length_end,
+                f"a message of {begun + length} bytes is over the limit of {limit}",
+                end if length <= limit else length_end,
             )
 
     def _take_control(
-        self, data: bytes | memoryview, first: int, start: int, length: int, key: bytes, events: list[Event]
+        self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]
     ) -> int:
         """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
         stop = start + length

@@ -21,12 +21,12 @@ from ._backend import accept_key
 from .errors import HandshakeError, StateError
 from .head import (
     MAX_HEAD,
-    Extension,
     Headers,
     HeadScanner,
     Request,
     Response,
     ResponseError,
+    Terms,
     Uri,
     check_field,
     format_extensions,
@@ -103,7 +103,7 @@ class Offer(NamedTuple):
     """What a client's request offers, each in the client's order of preference."""
 
     subprotocols: list[str]
-    extensions: list[Extension]
+    extensions: list[Terms]
 
 
 def check_request(request: Request, *, origins: Sequence[Origin] | None = None) -> Offer:
@@ -258,7 +258,7 @@ class ServerHandshake:
         self,
         *,
         subprotocol: str | None = None,
-        extensions: Sequence[Extension] = (),
+        extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
     ) -> bytes:
         """The bytes of the 101 that opens the connection (4.2.2). `headers` are added to it.
@@ -353,7 +353,7 @@ class ClientHandshake:
         uri: Uri,
         *,
         subprotocols: Sequence[str] = (),
-        extensions: Sequence[Extension] = (),
+        extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
         key: bytes | None = None,
     ) -> None:
@@ -395,7 +395,7 @@ class ClientHandshake:
         self.subprotocol: str | None = None
         #: The extensions that the server agreed to, all of them offered; their parameters are
         #: unchecked.
-        self.extensions: list[Extension] = []
+        self.extensions: list[Terms] = []
         #: What has arrived after the head: frames.
         self.trailing = b""
 

@@ -19,12 +19,13 @@ __all__ = [
     "MAX_HEAD",
     "MAX_HEADERS",
     "MAX_LINE",
-    "Extension",
     "HeadScanner",
     "Headers",
+    "Parameters",
     "Request",
     "Response",
     "ResponseError",
+    "Terms",
     "Uri",
     "check_field",
     "format_extensions",
@@ -65,8 +66,11 @@ _URI: Final = re.compile(
     r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
 
-#: An extension and its parameters, in order, as offered or agreed (9.1): `(name, [(name, value)])`.
-Extension: TypeAlias = tuple[str, Sequence[tuple[str, str | None]]]
+#: The parameters of an extension in their order: pairs of name and value, which is None without "=".
+Parameters: TypeAlias = Sequence[tuple[str, str | None]]
+
+#: The name of an extension and its parameters, as offered or agreed (9.1).
+Terms: TypeAlias = tuple[str, Parameters]
 
 
 class Headers(Mapping[str, str]):
@@ -77,30 +81,32 @@ class Headers(Mapping[str, str]):
     unchanged.
     """
 
-    __slots__ = ("_values", "lines")
+    # No index by name: a connection keeps its headers, and few names are ever asked for.
+    __slots__ = ("lines",)
 
     def __init__(self, lines: Iterable[tuple[str, str]] = ()) -> None:
         #: The lines as they came: pairs of name and value.
         self.lines = tuple(lines)
-        self._values: dict[str, list[str]] = {}
-        for name, value in self.lines:
-            self._values.setdefault(name.lower(), []).append(value)
 
     def get_all(self, name: str) -> list[str]:
         """The value of each line called `name`; an empty list if there is none."""
-        return list(self._values.get(name.lower(), ()))
+        wanted = name.lower()
+        return [value for name, value in self.lines if name.lower() == wanted]
 
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self._values[name.lower()])
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and bool(self.get_all(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(dict.fromkeys(name.lower() for name, _ in self.lines))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len({name.lower() for name, _ in self.lines})
 
     def __repr__(self) -> str:
         return f"Headers({list(self.lines)!r})"
@@ -232,7 +238,7 @@ def parse_tokens(values: Iterable[str]) -> list[str]:
     return tokens
 
 
-def parse_extensions(values: Iterable[str]) -> list[Extension]:
+def parse_extensions(values: Iterable[str]) -> list[Terms]:
     """The extensions in the lines of Sec-WebSocket-Extensions (9.1), in their order.
 
     The value of a parameter is None without "="; quoted or not, it must be a token. Raises
@@ -241,7 +247,7 @@ def parse_extensions(values: Iterable[str]) -> list[Extension]:
     return [_parse_extension(element) for element in split_list(values)]
 
 
-def _parse_extension(element: str) -> Extension:
+def _parse_extension(element: str) -> Terms:
     name = _IS_TOKEN.match(element)
     if not name:
         raise ValueError("an extension without a name")
@@ -261,7 +267,7 @@ def _parse_extension(element: str) -> Extension:
     return name[0], parameters
 
 
-def format_extensions(extensions: Iterable[Extension]) -> str:
+def format_extensions(extensions: Iterable[Terms]) -> str:
     """The value of Sec-WebSocket-Extensions (9.1); ValueError if a name or value is not a token."""
     return ", ".join("; ".join(_format_extension(*extension)) for extension in extensions)
 

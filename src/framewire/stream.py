@@ -6,7 +6,8 @@ A stream begins after the opening handshake. `receive` gives events, `send` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator, Iterable
 from operator import index
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ from .errors import (
     Violation,
 )
 from .events import Close, Event, Failure, Ping
+from .extensions import Codec, check_codecs
 from .keys import KeyPool, SourcedKeys, pool
 
 __all__ = ["Stream"]
@@ -29,6 +31,9 @@ __all__ = ["Stream"]
 #: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
+
+#: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
+_STEP: Final = 1 << 16
 
 
 class Stream:
@@ -39,14 +44,16 @@ class Stream:
     None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
     `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. `auto_pong` and `auto_close`
     queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4 bytes of a masking key
-    (default: the system's random source; a client only).
+    (default: the system's random source; a client only). `extensions` are the codecs that the opening handshake agreed
+    on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
     A stream serves one task or thread at a time.
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_deaf", "_head", "_keys",
-        "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_tail",
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
+        "_head", "_keys", "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_stepping", "_tail",
+        "_threshold",
     )  # fmt: skip
 
     def __init__(
@@ -60,13 +67,15 @@ class Stream:
         auto_pong: bool = True,
         auto_close: bool = True,
         mask_source: Callable[[int], bytes] | None = None,
+        extensions: Iterable[Codec] = (),
     ) -> None:
         self._role = Role(role)
         for limit in (max_message_size, max_frame_size):
             if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        self._codecs = check_codecs(extensions)
         masked = self._role is Role.SERVER
-        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes)
+        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes, self._codecs)
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -80,9 +89,12 @@ class Stream:
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
-        self._plain = True  # a whole message may be sent just so
+        self._threshold = self._codecs[0].threshold if self._codecs else sys.maxsize
+        self._plain = self._threshold  # a whole message of fewer bytes may be sent just so
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._tail = b""  # its unfinished code point
+        self._encoder: Codec | None = None  # what encodes it
+        self._stepping = False  # a message is being encoded by `send_steps`
 
     # State
 
@@ -148,7 +160,7 @@ class Stream:
                 if position == start:
                     self._head, partial.paused = data[start:], True
                     size = start
-                elif len(events) > count and not self._answer(events[-1]):
+                elif data[start] & 8 and len(events) > count and not self._answer(events[-1]):
                     break
                 elif most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
                     partial.offset = base + position
@@ -226,14 +238,17 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
-            self._plain = False
+            self._plain = 0
             self._stop_receiving()
+            for codec in self._codecs:
+                codec.close()
+            self._codecs = []
 
     def _stop_receiving(self) -> None:
         """Ignores what still comes in, and holds nothing of it."""
         self._deaf = self._partial.paused = True
         self._head = b""
-        self._partial.clear()
+        self._assembly.clear()
 
     # Sending
 
@@ -262,13 +277,65 @@ class Stream:
         first, payload, key = self._begin_send(message, text, last, compress)
         return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
 
+    def send_steps(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+    ) -> Generator[None, None, bytes]:
+        """As `send`, in steps of 64 KiB to encode, for who has other things to do in between.
+
+        The frame is what the generator returns in the end. Until then control frames and messages that are not encoded
+        may be sent; a generator that is closed early has sent nothing. Raises as `send`.
+        """
+        if self._outgoing:
+            raise FragmentError("a message in fragments has not ended")
+        opcode, payload, _ = self._check_message(message, text, True)
+        codec = self._choose_codec(len(payload), True, compress)
+        if codec is None:
+            return make_frame(_FIN | opcode, payload, take_key(self._keys))
+        self._stepping = True
+        try:
+            encoded = []
+            for start in range(0, len(payload), _STEP):
+                if start:
+                    yield
+                encoded.append(codec.encode(payload[start : start + _STEP], start + _STEP >= len(payload)))
+            self._check_open()
+            payload = b"".join(encoded) or codec.encode(b"", True)
+            return make_frame(_FIN | codec.rsv | opcode, payload, take_key(self._keys))
+        except BaseException:
+            codec.abandon()
+            raise
+        finally:
+            self._stepping = False
+
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
         """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
-        if self._close_sent or self._state is State.CLOSED:
-            raise StateError("no message can follow a close frame or a failure")
+        opcode, payload, tail = self._check_message(message, text, last)
+        codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
+        if self._stepping and not last:
+            raise StateError("another message is still being encoded")
         key = take_key(self._keys)
+        first = _FIN if last else 0
+        if not self._outgoing:
+            first |= opcode | (codec.rsv if codec is not None else 0)
+        if codec is not None:
+            payload = codec.encode(payload, last)
+        self._outgoing = 0 if last else opcode
+        self._plain = self._threshold if last else 0
+        self._encoder = None if last else codec
+        self._tail = tail
+        return first, payload, key
+
+    def _check_message(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+    ) -> tuple[Opcode, bytes, bytes]:
+        """Returns the type of a message, its bytes, and those of a code point that it leaves open."""
+        self._check_open()
         if text is None:
             text = isinstance(message, str)
         opcode = Opcode.TEXT if text else Opcode.BINARY
@@ -279,11 +346,23 @@ class Stream:
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
         if text and (self._tail or not last or not isinstance(message, str)):
-            self._tail = _unfinished(self._tail + payload, last)
-        first = (0 if self._outgoing else opcode) | (_FIN if last else 0)
-        self._outgoing = 0 if last else opcode
-        self._plain = last
-        return first, payload, key
+            return opcode, payload, _unfinished(self._tail + payload, last)
+        return opcode, payload, b""
+
+    def _choose_codec(self, size: int, last: bool, compress: bool | None) -> Codec | None:
+        """What encodes a message that begins with `size` bytes: the first codec, or None."""
+        if not self._codecs or compress is False:
+            return None
+        codec = self._codecs[0]
+        if compress is None and last and size < codec.threshold:
+            return None
+        if self._stepping:
+            raise StateError("another message is still being encoded")
+        return codec
+
+    def _check_open(self) -> None:
+        if self._close_sent or self._state is State.CLOSED:
+            raise StateError("no message can follow a close frame or a failure")
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
@@ -348,7 +427,7 @@ class Stream:
             payload = code.to_bytes(2, "big") + payload
         frame = self._control(Opcode.CLOSE, payload)
         self._close_sent = True
-        self._plain = False
+        self._plain = 0
         return frame
 
 

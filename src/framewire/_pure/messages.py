@@ -203,6 +203,24 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
     return start
 
 
+def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Returns the payload, unmasked, of the frame that begins at data[start], and the index behind the frame.
+
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
+    first byte may be anything.
+    """
+    if type(data) is not bytes:
+        raise TypeError("take_payload() takes bytes")
+    header = read_header(data, start, len(data))
+    if header is None:
+        return None
+    _, keyed, length, end, key = header
+    stop = end + length
+    if keyed != masked or not 0 <= length <= limit or key is None or stop > len(data):
+        return None
+    return apply_mask(data[end:stop], key) if key else data[end:stop], stop
+
+
 def send(
     stream: Any,
     message: str | bytes | bytearray | memoryview,
@@ -214,16 +232,17 @@ def send(
     """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
 
     `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
-    message, whose pieces may cut a code point. `compress` takes effect with permessage-deflate.
+    message, whose pieces may cut a code point. `compress` says whether an extension such as permessage-deflate encodes
+    the message, the first fragment's for all of it; by default fragments are, and messages from its threshold on.
 
-    Raises StateError after a close or a failure, FragmentError if the type changes inside a message, TextError if
-    the text is not UTF-8; nothing has changed then.
+    Raises StateError after a close or a failure, and while `send_steps` encodes another message; FragmentError if the
+    type changes inside a message, TextError if the text is not UTF-8. Nothing has changed then.
     """
-    if stream._plain and text is None and compress is None and last:
+    if text is None and compress is None and last:
         try:
-            if type(message) is str:
+            if type(message) is str and len(message) < stream._plain:
                 return make_frame(0x81, message, take_key(stream._keys))
-            if type(message) is bytes:
+            if type(message) is bytes and len(message) < stream._plain:
                 return make_frame(0x82, message, take_key(stream._keys))
         except UnicodeEncodeError:
             pass  # the general way says so in our terms

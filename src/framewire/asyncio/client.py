@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 from .. import __version__
 from ..codes import CLIENT
+from ..deflate import CLIENT_DEFAULT, add_compression
+from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, parse_uri
 from .connection import Connection, Limits, Opening
@@ -21,9 +23,12 @@ class ClientConnection(Connection):
 
     role = CLIENT
 
-    def __init__(self, limits: Limits, handshake: ClientHandshake) -> None:
+    __slots__ = ("_extensions", "_handshake", "opened")
+
+    def __init__(self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
         super().__init__(limits)
         self._handshake = handshake
+        self._extensions = extensions
         self.request = handshake.sent
         self.opened: asyncio.Future[None] = self.loop.create_future()
 
@@ -36,12 +41,17 @@ class ClientConnection(Connection):
             return  # what follows a refusal
         try:
             self.response = self._handshake.receive(data)
+            codecs = agree_to_answers(self._handshake.extensions, self._extensions)
         except ResponseError as error:
             self._fail(error)
             return
+        except ValueError as error:
+            self._fail(ResponseError(str(error), self.response))
+            return
         if self.response is not None:
             self.subprotocol = self._handshake.subprotocol
-            self._open(self._handshake.trailing)
+            self._open(self._handshake.trailing, codecs)
+            del self._handshake
             self.opened.set_result(None)
 
     def eof_received(self) -> None:
@@ -68,6 +78,8 @@ def connect(
     *,
     origin: str | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | None = "deflate",
     additional_headers: Iterable[tuple[str, str]] = (),
     user_agent_header: str | None = f"framewire/{__version__}",
     open_timeout: float | None = 10,
@@ -81,9 +93,10 @@ def connect(
     """Open a WebSocket to a ws or wss `uri`; `await` it, or enter it with `async with` to have it closed again.
 
     `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first. The other limits are those of `serve`; `open_timeout` includes the connection by TCP
-    and TLS. `ssl` is the context for wss, by default one that verifies the server; further arguments are those
-    of `loop.create_connection`, such as `sock` or `server_hostname`.
+    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is
+    None; one among them with other settings replaces it. The other limits are those of `serve`; `open_timeout`
+    includes the connection by TCP and TLS. `ssl` is the context for wss, by default one that verifies the
+    server; further arguments are those of `loop.create_connection`, such as `sock` or `server_hostname`.
 
     Raises UriError and ValueError for arguments that cannot be, at once; when awaited OSError if there is no
     connection, ResponseError if the server does not accept, TimeoutError.
@@ -96,6 +109,7 @@ def connect(
         headers.append(("Origin", origin))
     if user_agent_header is not None:
         headers.append(("User-Agent", user_agent_header))
+    known = add_compression(extensions, compression, CLIENT_DEFAULT)
     limits = Limits(open_timeout, close_timeout, max_size, max_queue, write_limit)
     if target.secure:
         kwargs.setdefault("server_hostname", target.host)
@@ -105,19 +119,20 @@ def connect(
         kwargs.setdefault("port", target.port)
 
     async def start() -> ClientConnection:
-        handshake = ClientHandshake(target, subprotocols=subprotocols, headers=headers)
+        offers = make_offers(known)
+        handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=offers, headers=headers)
         try:
-            return await asyncio.wait_for(_open(limits, handshake, kwargs), open_timeout)
+            return await asyncio.wait_for(
+                _open(lambda: ClientConnection(limits, handshake, known), kwargs), open_timeout
+            )
         except asyncio.TimeoutError:
             raise TimeoutError(f"no WebSocket opened within {open_timeout} seconds") from None
 
     return Opening(start)
 
 
-async def _open(limits: Limits, handshake: ClientHandshake, kwargs: dict[str, Any]) -> ClientConnection:
-    transport, connection = await asyncio.get_running_loop().create_connection(
-        lambda: ClientConnection(limits, handshake), **kwargs
-    )
+async def _open(make: Callable[[], ClientConnection], kwargs: dict[str, Any]) -> ClientConnection:
+    transport, connection = await asyncio.get_running_loop().create_connection(make, **kwargs)
     try:
         await connection.opened
     except BaseException:

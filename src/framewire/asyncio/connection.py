@@ -14,8 +14,8 @@ import asyncio
 import os
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -31,6 +31,7 @@ from ..errors import (
     StateError,
 )
 from ..events import Close, Event, Failure, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 
@@ -47,6 +48,12 @@ REPLIES_LIMIT: Final = 1 << 16
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
+
+#: How many bytes of a read are taken at a time where messages may be compressed.
+PORTION: Final = 1 << 12
+
+#: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
+LONG_MESSAGE: Final = 1 << 16
 
 #: An end with these codes on both sides is no error; 1005 stands for an empty close.
 _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
@@ -84,6 +91,14 @@ class Connection(asyncio.BufferedProtocol):
 
     role: ClassVar[Role]
 
+    # An idle connection should be small; `__dict__` is there for the user's own attributes.
+    __slots__ = (
+        "__dict__", "__weakref__", "_buffer", "_deadline", "_deaf", "_encodes", "_full", "_held", "_high", "_limits",
+        "_lost", "_low", "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver",
+        "_senders", "_sent", "_stream", "_taken", "_unread", "_unread_replies", "latency", "loop", "request",
+        "response", "subprotocol", "transport",
+    )  # fmt: skip
+
     def __init__(self, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
         self.request: Request | None = None
@@ -97,6 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self.loop.create_future()
         self._deadline: asyncio.TimerHandle | None = None
         # Receiving.
+        self._unread = b""  # read from the transport, but held back as the queue is full
         self._buffer = _read_buffer(self.loop)
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
@@ -107,8 +123,10 @@ class Connection(asyncio.BufferedProtocol):
         self._taken = 0
         # Sending.
         self._full = False
-        self._senders: deque[asyncio.Future[None]] = deque()
+        self._senders: list[asyncio.Future[None]] = []
         self._unread_replies = 0
+        self._encodes = False
+        self._order: asyncio.Lock | None = None
         self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] = {}
         # The end.
         self._rcvd: Close | None = None
@@ -189,14 +207,43 @@ class Connection(asyncio.BufferedProtocol):
 
     # Sending.
 
-    async def send(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
+    async def send(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+    ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
+        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
         sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end.
         """
         stream = await self._sendable()
-        self.transport.write(stream.send(message, text=text))
+        long = self._encodes and compress is not False and len(message) > LONG_MESSAGE
+        if self._order is None:
+            if not long:
+                self.transport.write(stream.send(message, text=text, compress=compress))
+                return
+            self._order = asyncio.Lock()
+        async with self._order:
+            stream = await self._sendable()
+            if long:
+                frame = await self._encode(stream.send_steps(message, text=text, compress=compress))
+            else:
+                frame = stream.send(message, text=text, compress=compress)
+            self.transport.write(frame)
+
+    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
+        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frame: bytes = stop.value
+                    return frame
+                await asyncio.sleep(0)
+                await self._sendable()
 
     async def ping(self, payload: str | bytes | None = None) -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
@@ -277,14 +324,15 @@ class Connection(asyncio.BufferedProtocol):
     def opening_failed(self, error: Exception | None) -> None:
         """The transport was lost before the handshake was done."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._stream = Stream(self.role, max_message_size=self._limits.max_size)
-        if rest:
-            self._received(self._stream.receive(rest))
+        self._encodes = bool(codecs)
+        self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
+        self._unread = rest
+        self._read_on()
 
     # The transport's side.
 
@@ -299,12 +347,26 @@ class Connection(asyncio.BufferedProtocol):
         data = self._buffer[:nbytes]
         if self._stream is None:
             self.head_received(bytes(data))
-        else:
+        elif not self._unread and (not self._encodes or nbytes <= PORTION):
             self._received(self._stream.receive(data))
+        else:
+            self._unread += data
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
+        while self._unread and not self._held:
+            portion, self._unread = self._unread[:PORTION], self._unread[PORTION:]
+            self._received(self._stream.receive(portion) if self._stream is not None else [])
+
+    def _read_end(self) -> None:
+        """Take the end of input, and first what was held back."""
+        if self._stream is not None:
+            rest, self._unread = self._unread, b""
+            self._received(self._stream.receive(rest) + self._stream.receive_eof())
 
     def eof_received(self) -> None:
-        if self._stream is not None:
-            self._received(self._stream.receive_eof())
+        self._read_end()
         self._limit_end()  # returning None closes the transport once its buffer is flushed
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -314,7 +376,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._stream is None:
             self.opening_failed(exc)
         else:
-            self._received(self._stream.receive_eof())
+            self._read_end()
             self._forget_pings()
         self.resume_writing()
         self._lost.set_result(None)
@@ -376,7 +438,12 @@ class Connection(asyncio.BufferedProtocol):
             self._deaf = True
         if hold != self._held:
             self._held = hold
-            (self.transport.pause_reading if hold else self.transport.resume_reading)()
+            if hold:
+                self.transport.pause_reading()
+                return
+            self._read_on()
+            if not self._held:
+                self.transport.resume_reading()
 
     def _over(self, count: float, size: int) -> bool:
         return len(self._messages) > count or self._queued > size
@@ -470,7 +537,9 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
         else:
-            connection.transport.write(stream.send(message))
+            # Where a long message is being compressed, nothing else can be.
+            busy = connection._order is not None and connection._order.locked()
+            connection.transport.write(stream.send(message, compress=False if busy else None))
 
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()

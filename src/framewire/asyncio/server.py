@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from socket import socket
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..codes import SERVER, CloseCode, State
+from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed, HandshakeError
+from ..extensions import Extension, accept_offers
 from ..handshake import Origin, ServerHandshake, choose_subprotocol
 from ..head import Headers, Request, Response
 from .connection import Connection, Limits, Opening
@@ -27,6 +29,8 @@ class ServerConnection(Connection):
     """The server's end. `request` is what the client sent, `response` what it was answered."""
 
     role = SERVER
+
+    __slots__ = ("_handshake", "_task", "server")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.limits)
@@ -76,7 +80,8 @@ class ServerConnection(Connection):
         except Exception:
             logger.exception("opening handshake failed")
             self._refuse(HandshakeError(500, "the server met an unexpected error"))
-        self.transport.resume_reading()
+        if not self._held:
+            self.transport.resume_reading()
         if self.state is State.CONNECTING:
             return
         try:
@@ -101,10 +106,12 @@ class ServerConnection(Connection):
                 return
         offer = handshake.check(origins=server.origins)
         self.subprotocol = choose_subprotocol(offer.subprotocols, server.subprotocols)
-        answer = handshake.accept(subprotocol=self.subprotocol)
+        answers, codecs = accept_offers(offer.extensions, server.extensions)
+        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers)
         self.response = handshake.response
         self.transport.write(answer)
-        self._open(handshake.trailing)
+        self._open(handshake.trailing, codecs)
+        del self._handshake  # of no more use, and larger than all the rest of an idle connection
 
     def _refuse(self, error: HandshakeError) -> None:
         self._end_http(self._handshake.reject(error.status, error.reason, error.headers))
@@ -129,12 +136,14 @@ class Server:
         process_request: ProcessRequest | None,
         origins: Sequence[Origin] | None,
         subprotocols: Sequence[str],
+        extensions: Sequence[Extension],
     ) -> None:
         self.handler = handler
         self.limits = limits
         self.process_request = process_request
         self.origins = origins
         self.subprotocols = subprotocols
+        self.extensions = extensions
         self._listener: asyncio.Server
         self._closing = False
         self._everyone: set[ServerConnection] = set()
@@ -217,6 +226,8 @@ def serve(
     *,
     origins: Sequence[Origin] | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | None = "deflate",
     process_request: ProcessRequest | None = None,
     open_timeout: float | None = 10,
     close_timeout: float | None = 10,
@@ -233,8 +244,10 @@ def serve(
 
     `origins` lists the origins that may connect (None in it: requests without one); without the list, those of
     the server's own host, and requests without one (10.2). `subprotocols` are those the handler speaks, best
-    first. `process_request(connection, request)`, sync or async, may return a `Response` to answer with
-    instead, so that other HTTP requests can be served.
+    first. `extensions` are those that clients may use besides permessage-deflate, which is on unless
+    `compression` is None; one among them with other settings replaces it. `process_request(connection,
+    request)`, sync or async, may return a `Response` to answer with instead, so that other HTTP requests can be
+    served.
 
     Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the
     whole end. `max_size` is the largest message in bytes. `max_queue` is how many messages may wait for `recv`
@@ -244,7 +257,8 @@ def serve(
     `ssl` and all further arguments are those of `loop.create_server`, whose errors are raised.
     """
     limits = Limits(open_timeout, close_timeout, max_size, max_queue, write_limit)
-    server = Server(handler, limits, process_request, origins, subprotocols)
+    known = add_compression(extensions, compression, SERVER_DEFAULT)
+    server = Server(handler, limits, process_request, origins, subprotocols, known)
     if ssl is not None and open_timeout is not None:
         kwargs.setdefault("ssl_handshake_timeout", open_timeout)
 

@@ -1,0 +1,214 @@
+"""permessage-deflate: messages to compressed frames and back, against the bare calls of zlib on the same data."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from framewire.deflate import Deflate
+
+from . import receivers
+from .contenders import available, backends
+from .inputs import KIB, MIB, TEXT, frame, size_name
+from .sinks import aiohttp_writer, picows_transport
+from .tables import FAST, FLOOR, Goal, Table
+from .timing import Call, Effort, measure
+
+SIZES = (64, 256, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB)
+BITS, MEMORY = 12, 8
+RSV1 = 0x40
+TAIL = b"\x00\x00\xff\xff"
+#: The level of aiohttp, which it does not let anyone choose; it is compared with a column of the same level.
+LOW = 1
+FAST_LOW = f"framewire, level {LOW}"
+NOTES = [
+    f"text that looks like JSON; {BITS} bits of window, context takeover, memory level {MEMORY}, level 6, no limits",
+    f"{FLOOR}: encode() and the calls of zlib alone, with the same settings; the calls of zlib and decode()",
+    "framewire: Stream(SERVER, extensions=[Deflate(...)]).send(message); Stream(CLIENT, ...).receive(frame)",
+    "websockets: Frame.serialize() and ClientProtocol.receive_data() with its PerMessageDeflate; text is decoded",
+    f"aiohttp: WebSocketWriter.send_frame(), at level {LOW} always; WebSocketReader.feed_data()",
+    "picows: encode_frame() of picows.websockets at 15 bits and WSTransport.send(); it receives from sockets only",
+]
+
+
+def tables(effort: Effort) -> Iterator[Table]:
+    for title, contend in (("a message to a compressed frame", senders), ("a compressed frame to a message", takers)):
+        table = Table("deflate", title, "message", NOTES)
+        for size in effort.sizes(*SIZES):
+            messages = texts(size)
+            figures = measure(contend(messages), effort, per=len(messages))
+            table.add(f"text, {size_name(size)}", figures, goals(size), size)
+        yield table
+
+
+def goals(size: int) -> Iterator[Goal]:
+    """Not much more than the bare calls, and faster than everybody who is at the same settings."""
+    if size in (256, 4 * KIB):
+        yield Goal(FLOOR, 1.5 if size == 256 else 1.15)
+    yield Goal("websockets", 1)
+    yield Goal("picows", 1)
+    yield Goal("aiohttp", 1, FAST_LOW)
+
+
+def texts(size: int) -> list[str]:
+    """Messages of `size` bytes, several windows of them, so that none finds itself in the context."""
+    source = random.Random(size)
+    words = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randrange(2, 10))) for _ in range(400)]
+    count = max(2, 32 * KIB // size)
+    whole = ""
+    while len(whole) < size * count:
+        records = [{"id": source.randrange(10**6), "text": " ".join(source.choices(words, k=8))} for _ in range(100)]
+        whole += json.dumps(records)
+    return [whole[at : at + size] for at in range(0, size * count, size)]
+
+
+def run(function: Callable[[Any], Any], arguments: list[Any]) -> None:
+    """What is timed: one call for each message."""
+    for argument in arguments:
+        function(argument)
+
+
+def codec(level: int = 6) -> Deflate:
+    return Deflate(BITS, BITS, level=level, memory_level=MEMORY)
+
+
+def deflater(level: int = 6) -> Callable[[str], bytes]:
+    """What a sender has to ask of zlib for a message."""
+    compress = zlib.compressobj(level, zlib.DEFLATED, -BITS, MEMORY)
+    return lambda message: compress.compress(message.encode()) + compress.flush(zlib.Z_SYNC_FLUSH)
+
+
+# Sending
+
+
+def senders(messages: list[str]) -> dict[str, Call]:
+    """Every sender on all messages, after a look at the frames that it makes."""
+    sends = {name: framewire_sender(package) for name, package in backends().items()}
+    if FAST in sends:
+        sends[FAST_LOW] = framewire_sender(backends()[FAST], LOW)
+    for name, (make, written) in available(SENDERS).items():
+        sends[name] = make
+        check(name, [written(message) for message in messages], messages)
+    for name in sends.keys() - SENDERS.keys():
+        check(name, [sends[name](message) for message in messages], messages)
+    sends[FLOOR] = deflater()
+    return {name: Call(run, (send, messages)) for name, send in sends.items()}
+
+
+def check(name: str, frames: list[bytes], messages: list[str]) -> None:
+    """Raises AssertionError unless the frames, the first of a connection, carry the messages."""
+    package = next(iter(backends().values()))
+    receive = package.Stream(package.CLIENT, max_message_size=None, extensions=[Deflate()]).receive
+    if receive(b"".join(frames)) != messages:
+        raise AssertionError(f"{name} makes a wrong frame")
+
+
+def framewire_sender(package: Any, level: int = 6) -> Callable[[str], bytes]:
+    send: Callable[[str], bytes] = package.Stream(package.SERVER, extensions=[codec(level)]).send
+    return send
+
+
+def websockets_extension() -> Any:
+    from websockets.extensions.permessage_deflate import PerMessageDeflate
+
+    return PerMessageDeflate(False, False, BITS, BITS, {"level": 6, "memLevel": MEMORY})
+
+
+def websockets_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
+    from websockets.frames import Frame, Opcode
+
+    extensions = [websockets_extension()]
+
+    def send(message: str) -> bytes:
+        return Frame(Opcode.TEXT, message.encode()).serialize(mask=False, extensions=extensions)
+
+    return send, send
+
+
+def aiohttp_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
+    writer, sink = aiohttp_writer(client=False)
+    writer.compress = BITS
+    write = writer._send_compressed_frame_sync  # what send_frame() awaits, for long messages in a thread
+
+    def send(message: str) -> None:
+        write(message.encode(), TEXT, None)
+
+    return send, lambda message: sink.written_by(Call(send, (message,)))
+
+
+def picows_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
+    from picows import WSMsgType
+    from picows.websockets.asyncio.connection import _PerMessageDeflate
+
+    transport, sink = picows_transport(client=False)
+    encode = _PerMessageDeflate.from_response_header("permessage-deflate").encode_frame
+    kind = WSMsgType.TEXT
+
+    def send(message: str) -> None:
+        transport.send(kind, encode(kind, message, True), True, True)
+
+    return send, lambda message: sink.written_by(Call(send, (message,)))
+
+
+SENDERS = {"websockets": websockets_sender, "aiohttp": aiohttp_sender, "picows": picows_sender}
+
+
+# Receiving
+
+
+def takers(messages: list[str]) -> dict[str, Call]:
+    """Every receiver on the frames of all messages, after a look at what it makes of them.
+
+    The first frame begins with an empty context, so the frames can come again and again.
+    """
+    payloads = list(map(deflater(), messages))
+    frames = [frame(RSV1 | TEXT, payload.removesuffix(TAIL)) for payload in payloads]
+    ends = {name: framewire_receiver(package) for name, package in backends().items()} | available(RECEIVERS)
+    for name, receiver in ends.items():
+        if receiver.messages(frames) != messages:
+            raise AssertionError(f"{name} does not give what was sent")
+    calls = {name: Call(receiver.run, (frames,)) for name, receiver in ends.items()}
+    if FAST in calls:
+        calls[FAST_LOW] = calls[FAST]  # what is received has the level of the sender
+    inflate = zlib.decompressobj(-BITS).decompress
+    calls[FLOOR] = Call(run, (lambda payload: inflate(payload).decode(), payloads))
+    return calls
+
+
+def framewire_receiver(package: Any) -> receivers.Receiver:
+    stream = package.Stream(package.CLIENT, max_message_size=None, extensions=[codec()])
+    return receivers.Receiver(stream.receive)
+
+
+def websockets_receiver() -> receivers.Receiver:
+    from websockets.client import ClientProtocol
+    from websockets.protocol import State
+    from websockets.uri import parse_uri
+
+    protocol = ClientProtocol(parse_uri("ws://host/"), state=State.OPEN, max_size=None)
+    protocol.extensions = [websockets_extension()]
+    return receivers.Receiver(
+        protocol.receive_data, lambda: [event.data.decode() for event in protocol.events_received()]
+    )
+
+
+def aiohttp_receiver() -> receivers.Receiver:
+    from aiohttp._websocket import reader_c
+
+    queue = reader_c.WebSocketDataQueue(SimpleNamespace(_reading_paused=False), (1 << 31) - 1, loop=receivers.LOOP)
+    reader = reader_c.WebSocketReader(queue, 0, True, True)
+    buffered = queue._buffer
+
+    def look() -> list[str | bytes]:
+        messages = [message.data for message, _ in buffered]
+        buffered.clear()
+        return messages
+
+    return receivers.Receiver(reader.feed_data, buffered.clear, look)
+
+
+RECEIVERS = {"websockets": websockets_receiver, "aiohttp": aiohttp_receiver}
