@@ -10,6 +10,7 @@ from framewire import CLIENT, SERVER, Stream, assembly
 from framewire.cli import inspect, main
 from framewire.cli.capture import join_segments
 from framewire.cli.dissect import RULES, dissect, find_rule
+from framewire.deflate import CLIENT_DEFAULT, SERVER_DEFAULT
 
 VECTORS = json.loads(Path(__file__).with_name("vectors").joinpath("rfc6455.json").read_text())
 CODES = {"PROTO": 1002, "UTF8": 1007}
@@ -205,6 +206,45 @@ def test_capture_with_both_directions(capsys, tmp_path):
         ["text message, 15 bytes: 'from the client'"],
         ["text message, 15 bytes: 'from the server'"],
     ]
+
+
+DEFLATED = (
+    "server_no_context_takeover; client_max_window_bits=10",
+    "client_no_context_takeover; server_max_window_bits=9",
+    "",
+)
+
+
+@pytest.mark.parametrize("parameters", DEFLATED)
+def test_capture_of_compressed_messages(parameters, capsys, tmp_path):
+    """Both directions are inflated as the server's answer says."""
+    answer = [part.strip().partition("=") for part in parameters.split(";") if part]
+    terms = [(name, value or None) for name, _, value in answer]
+    client = Stream(CLIENT, extensions=[CLIENT_DEFAULT.agree(terms)])
+    server = Stream(SERVER, extensions=[SERVER_DEFAULT.accept(terms)[1]])
+    text = "compress this, please " * 20
+    field = f"Sec-WebSocket-Extensions: permessage-deflate; {parameters}".rstrip("; ").encode()
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(
+        pcap(
+            tcp(5000, 80, 1, REQUEST + client.send(text) + client.send(text)),
+            tcp(80, 5000, 1, RESPONSE[:-2] + field + b"\r\n\r\n" + server.send(text) + server.send(text)),
+        )
+    )
+    status, directions = explain(capsys, str(path))
+    assert status == 0
+    for direction in directions:
+        assert [frame["rsv"] for frame in direction["frames"]] == [[1], [1]]
+        assert all(f"text message, {len(text)} bytes" in frame["events"][0] for frame in direction["frames"])
+
+
+def test_deflate_may_be_said(capsys):
+    hello = "c1 07 f2 48 cd c9 c9 07 00"  # RFC 7692 7.2.3.1
+    status, (direction,) = explain(capsys, "--deflate", hello)
+    assert direction["frames"][0]["events"] == ["text message, 5 bytes: 'Hello'"]
+    status, (direction,) = explain(capsys, "--deflate", "c1 03 ff ff ff")
+    assert direction["frames"][0]["fault"]["rule"] == "RFC 7692 7.2.2"
+    assert explain(capsys, hello)[0] == 1
 
 
 def test_capture_without_a_websocket(capsys, tmp_path):

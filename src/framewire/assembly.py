@@ -207,9 +207,7 @@ class Assembly:
                 end if length <= limit else length_end,
             )
 
-    def _take_control(
-        self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]
-    ) -> int:
+    def _take_control(self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]) -> int:
         """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
         stop = start + length
         payload = apply_mask(data[start:stop], key) if key else bytes(data[start:stop])

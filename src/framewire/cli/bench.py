@@ -142,7 +142,7 @@ async def measure(uri: str, load: Load, result: Result | None = None) -> Result:
     """
     result = Result() if result is None else result
     async with AsyncExitStack() as stack:
-        opening = (connect(uri, max_size=4 * load.size + 1) for _ in range(load.connections))
+        opening = (connect(uri, max_size=4 * load.size + 1, compression=None) for _ in range(load.connections))
         connections = [await stack.enter_async_context(one) for one in opening]
         begin = time.perf_counter()
         window = Window(begin, begin + load.warmup, begin + load.warmup + load.seconds)

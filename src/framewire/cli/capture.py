@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, Final
 
@@ -21,8 +20,8 @@ CAPTURE_MAGIC: Final = (
 _WRAP: Final = 1 << 32
 
 
-def read_capture(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Gives "source > destination" and the bytes, for each direction of each TCP connection, in order of appearance."""
+def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
+    """The bytes of each direction of each TCP connection, by its source and destination, in order of appearance."""
     need("scapy", "reading packets")
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
@@ -43,9 +42,11 @@ def read_capture(content: bytes) -> Iterator[tuple[str, bytes]]:
             payload = bytes(segment.payload)[: total - header]
             if payload:
                 streams.setdefault(ends, []).append((segment.seq, payload))
-    for (source, sport, destination, dport), segments in streams.items():
-        if segments:
-            yield f"{source} port {sport} > {destination} port {dport}", join_segments(segments)
+    return {
+        (f"{source} port {sport}", f"{destination} port {dport}"): join_segments(segments)
+        for (source, sport, destination, dport), segments in streams.items()
+        if segments
+    }
 
 
 def join_segments(segments: list[tuple[int, bytes]]) -> bytes:

@@ -12,10 +12,16 @@ from typing import Final
 
 from .._backend import apply_mask, read_header
 from ..codes import Opcode, Role, State
+from ..deflate import CLIENT_DEFAULT, SERVER_DEFAULT
 from ..events import Event, Failure
+from ..extensions import Codec
+from ..head import Parameters
 from ..stream import Stream
 
 __all__ = ["Fault", "Frame", "dissect"]
+
+#: The largest message, in bytes: what is compressed may grow a thousandfold.
+LIMIT: Final = 1 << 28
 
 #: How the reason of a `Failure` begins, and the section that it is about.
 RULES: Final = {
@@ -97,12 +103,13 @@ class Frame:
         return max((self.length or 0) - len(self.wire), 0)
 
 
-def dissect(data: bytes, receiver: Role, base: int = 0) -> Iterator[Frame]:
+def dissect(data: bytes, receiver: Role, base: int = 0, compression: Parameters | None = None) -> Iterator[Frame]:
     """Cuts `data`, which the end `receiver` got after the opening handshake, into frames.
 
-    `base` is added to every offset.
+    `base` is added to every offset. `compression` are the parameters of permessage-deflate in the server's answer,
+    None if there is none. Raises ValueError if they cannot be.
     """
-    stream = Stream(receiver, max_message_size=None)
+    stream = Stream(receiver, max_message_size=LIMIT, extensions=_make_codecs(receiver, compression))
     position, unread = 0, ""
     while position < len(data):
         first, masked, length, end, key = _read_header(data, position)
@@ -123,6 +130,18 @@ def dissect(data: bytes, receiver: Role, base: int = 0) -> Iterator[Frame]:
         elif stream.state is not State.OPEN and not unread:
             unread = "not read: the close frame is the last that an end may send (RFC 6455 5.5.1)"
         position = stop
+
+
+def _make_codecs(receiver: Role, compression: Parameters | None) -> list[Codec]:
+    """The codec that the end `receiver` has after an answer with these parameters."""
+    if compression is None:
+        return []
+    if receiver is Role.CLIENT:
+        return [CLIENT_DEFAULT.agree(compression)]
+    accepted = SERVER_DEFAULT.accept(compression)  # an answer reads like an offer that leaves no choice
+    if accepted is None:
+        raise ValueError("these parameters of permessage-deflate cannot be")
+    return [accepted[1]]
 
 
 def _read_header(data: bytes, position: int) -> tuple[int, bool, int | None, int, bytes]:

@@ -7,12 +7,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..codes import CLIENT, SERVER, Role
 from ..events import Close, Event, Failure, Fragment, Ping, Pong, Text
+from ..head import Parameters, parse_extensions
 from .capture import CAPTURE_MAGIC, read_capture
 from .dissect import Frame, dissect
 from .extra import need
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
         choices=("client", "server"),
         help="who sent the bytes (default: a client if the first frame is masked)",
     )
+    parser.add_argument("--deflate", action="store_true", help="permessage-deflate was agreed on, as it is by default")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -47,10 +49,11 @@ class Direction:
     sender: Role
     head: bytes
     data: bytes
+    compression: Parameters | None = None
 
     def frames(self) -> Iterator[Frame]:
         """The frames, with offsets that count the head too."""
-        return dissect(self.data, SERVER if self.sender is CLIENT else CLIENT, len(self.head))
+        return dissect(self.data, SERVER if self.sender is CLIENT else CLIENT, len(self.head), self.compression)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,10 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     sender = {"client": CLIENT, "server": SERVER, None: None}[arguments.sender]
     try:
         directions = list(read_input(arguments.input, sender))
+        if arguments.deflate:
+            directions = [replace(each, compression=each.compression or ()) for each in directions]
+        taken = [(direction, list(direction.frames())) for direction in directions]
     except ValueError as error:
         print(f"framewire: {error}", file=sys.stderr)
         return 2
-    taken = [(direction, list(direction.frames())) for direction in directions]
     if arguments.json:
         print(json.dumps([_to_json(*pair) for pair in taken], indent=2))
     else:
@@ -81,13 +86,12 @@ def read_input(source: str, sender: Role | None) -> Iterator[Direction]:
     content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     title = "standard input" if source == "-" else source
     if content.startswith(CAPTURE_MAGIC):
-        found = False
-        for name, stream in read_capture(content):
-            if _HEAD.match(stream):
-                found = True
-                yield _direction(name, stream, sender)
+        streams = read_capture(content)
+        found = {ends: data for ends, data in streams.items() if _HEAD.match(data)}
         if not found:
             raise ValueError("the capture holds no opening handshake of a WebSocket (what TLS protects cannot be read)")
+        for (here, there), data in found.items():
+            yield _direction(f"{here} > {there}", data, sender, found.get((there, here), b""))
         return
     digits = _BETWEEN.sub(b"", content)
     if _HEX.fullmatch(digits):
@@ -95,7 +99,8 @@ def read_input(source: str, sender: Role | None) -> Iterator[Direction]:
     yield _direction(title, content, sender)
 
 
-def _direction(title: str, data: bytes, sender: Role | None) -> Direction:
+def _direction(title: str, data: bytes, sender: Role | None, answer: bytes = b"") -> Direction:
+    """What stands in `data`; `answer` is what came the other way, if that is known."""
     match = _HEAD.match(data)
     head = match[0] if match else b""
     data = data[len(head) :]
@@ -103,7 +108,15 @@ def _direction(title: str, data: bytes, sender: Role | None) -> Direction:
         sender = CLIENT if head.startswith(b"GET") else SERVER
     if sender is None:
         sender = CLIENT if len(data) > 1 and data[1] > 127 else SERVER
-    return Direction(title, sender, head, data)
+    return Direction(title, sender, head, data, find_compression(head if sender is SERVER else answer))
+
+
+def find_compression(answer: bytes) -> Parameters | None:
+    """The parameters of permessage-deflate that a server's answer agrees to; None if it does not."""
+    lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+    fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    terms = parse_extensions(value for name, value in fields if name == "sec-websocket-extensions")
+    return dict(terms).get("permessage-deflate")
 
 
 # As JSON
