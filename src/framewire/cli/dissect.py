@@ -40,6 +40,7 @@ RULES: Final = {
     "text": "RFC 6455 8.1",
     "a frame of": "RFC 6455 10.4",
     "a message of": "RFC 6455 10.4",
+    "a compressed message": "RFC 7692 7.2.2",
 }
 
 
