@@ -53,6 +53,9 @@ FOREIGN = {
     "adapters.websocket_client": {"websocket"},
     "adapters.websockets": {"websockets"},
     "adapters.wsproto": {"wsproto"},
+    "cli.bench": {"rich"},
+    "cli.capture": {"scapy"},
+    "cli.inspect": {"rich"},
 }
 
 
