@@ -33,7 +33,6 @@ from .head import (
     format_extensions,
     is_token,
     parse_extensions,
-    parse_request,
     parse_tokens,
     split_list,
 )
@@ -230,7 +229,7 @@ class ServerHandshake:
             if found is None:
                 return None
             head, data = found
-            request = self.request = parse_request(head)
+            request = self.request = _parse_request(head)
         self._trailing += data
         if len(self._trailing) > MAX_TRAILING:
             raise HandshakeError(400, "the client sends frames before the handshake is over")
@@ -336,6 +335,22 @@ class ServerHandshake:
             phrase,
             b"".join([b"%b: %b\r\n" % field for field in _encode(lines)]),
         )
+
+
+def _parse_request(head: bytes) -> Request:
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+    http.receive_data(head)
+    try:
+        event = http.next_event()
+    except h11.RemoteProtocolError as error:
+        raise HandshakeError(400, _explain(error)) from error
+    assert isinstance(event, h11.Request)
+    return Request(
+        event.method.decode("ascii"),
+        event.target.decode("ascii"),
+        _decode(event.headers.raw_items()),
+        "HTTP/" + event.http_version.decode("ascii"),
+    )
 
 
 def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -32,7 +32,6 @@ __all__ = [
     "format_extensions",
     "is_token",
     "parse_extensions",
-    "parse_request",
     "parse_tokens",
     "parse_uri",
     "split_list",
@@ -64,7 +63,6 @@ _PARAMETER: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 #: The lines of a request's head that `HeadScanner` has let pass (RFC 9112 3 and 5).
-_REQUEST: Final = re.compile(rf"({_TOKEN}) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])\r\n((?:{_TOKEN}:[^\r]*\r\n)*)\r\n")
 
 #: What follows the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
@@ -268,18 +266,6 @@ def split_fields(text: str) -> list[tuple[str, str]]:
         name, _, value = line.partition(":")
         fields.append((name, value.strip(" \t")))
     return fields
-
-
-def parse_request(head: bytes) -> Request:
-    """Parses the head of a request, which has passed `HeadScanner` (RFC 9112 3 and 5).
-
-    Raises HandshakeError with 400 for what is no head of HTTP/1.0 or later.
-    """
-    match = _REQUEST.fullmatch(head.decode("latin-1"))
-    if not match:
-        raise HandshakeError(400, "a malformed request line or header line")
-    method, target, version, fields = match.groups()
-    return Request(method, target, Headers(split_fields(fields[:-2]) if fields else ()), version)
 
 
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:
