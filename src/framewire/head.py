@@ -62,8 +62,6 @@ _PARAMETER: Final = re.compile(
 )
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
-#: The lines of a request's head that `HeadScanner` has let pass (RFC 9112 3 and 5).
-
 #: What follows the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
     r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
