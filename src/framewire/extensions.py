@@ -148,9 +148,9 @@ class Unpacker:
     no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
     `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
 
-    The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not depend
-    on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is held beyond
-    it is too, and large enough that they cost next to nothing.
+    The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
+    depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
+    held beyond it is too, and large enough that they cost next to nothing.
     """
 
     __slots__ = ("_codec", "_content", "_limit", "_step", "_wrap", "block", "max_payload", "max_whole")
