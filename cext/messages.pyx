@@ -237,7 +237,9 @@ cdef class PartialMessage:
         return piece
 
     def finish(self) -> str | bytes | Any:
-        """Returns the payload held and closes the message."""
+        """Returns the payload held and closes the message. Raises ValueError inside a code point."""
+        if self.utf8.need:
+            raise ValueError("the text ends inside a code point")
         event = self.take()
         self.clear()
         return event

@@ -153,6 +153,7 @@ async def program(*command):
             running.kill()
         await running.communicate()
 
+
 NODE = Path(__file__).parent / "node"
 
 

@@ -112,9 +112,9 @@ AVX512 FRAMEWIRE_INLINE __m512i look_up(const uint8_t table[16], __m512i nibbles
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(row), nibbles);
 }
 
-/* One bit for each byte of v with which UTF-8 cannot go on, judged by the three bytes before each; `last` is the vector
+/* Not zero in each byte of v with which UTF-8 cannot go on, judged by the three bytes before each; `last` is the vector
    before v. */
-AVX512 FRAMEWIRE_INLINE uint64_t find_errors(__m512i v, __m512i last) {
+AVX512 FRAMEWIRE_INLINE __m512i find_errors(__m512i v, __m512i last) {
     const __m512i nibble = _mm512_set1_epi8(0x0F);
     __m512i joint = _mm512_alignr_epi32(v, last, 12);
     __m512i before1 = _mm512_alignr_epi8(v, joint, 15);
@@ -127,8 +127,11 @@ AVX512 FRAMEWIRE_INLINE uint64_t find_errors(__m512i v, __m512i last) {
     __m512i third = _mm512_subs_epu8(before2, _mm512_set1_epi8((char)(0xE0 - 0x80)));
     __m512i fourth = _mm512_subs_epu8(before3, _mm512_set1_epi8((char)(0xF0 - 0x80)));
     __m512i expected = _mm512_and_si512(_mm512_or_si512(third, fourth), _mm512_set1_epi8((char)0x80));
-    __m512i error = _mm512_xor_si512(wrong, expected);
-    return _mm512_test_epi8_mask(error, error);
+    return _mm512_xor_si512(wrong, expected);
+}
+
+AVX512 FRAMEWIRE_INLINE uint64_t nonzero(__m512i v) {
+    return _mm512_test_epi8_mask(v, v);
 }
 
 AVX512 FRAMEWIRE_INLINE int is_ascii(__m512i v) {
@@ -156,14 +159,23 @@ AVX512 static size_t framewire_utf8_prefix_avx512(const uint8_t *src, size_t siz
                 i += 256;
             continue; /* last is ASCII as well, and all that matters of it */
         }
-        if (find_errors(v, last))
+        if (size - i >= 256) { /* four vectors for one branch; which of them is wrong, the steps below find */
+            __m512i b = load(src + i + 64), c = load(src + i + 128), d = load(src + i + 192);
+            if (!nonzero(_mm512_or_si512(_mm512_or_si512(find_errors(v, last), find_errors(b, v)),
+                                         _mm512_or_si512(find_errors(c, b), find_errors(d, c))))) {
+                last = d;
+                i += 192;
+                continue;
+            }
+        }
+        if (nonzero(find_errors(v, last)))
             return framewire_utf8_trim(src, i);
         last = v;
     }
     if (i < size) {
         uint64_t lanes = first_lanes(size - i);
         __m512i v = _mm512_maskz_loadu_epi8(lanes, src + i);
-        if (!is_ascii(_mm512_or_si512(v, last)) && find_errors(v, last) & lanes)
+        if (!is_ascii(_mm512_or_si512(v, last)) && nonzero(find_errors(v, last)) & lanes)
             return framewire_utf8_trim(src, i);
     }
     return framewire_utf8_trim(src, size);
@@ -264,14 +276,17 @@ AVX512 static void framewire_utf8_to_ucs2_avx512(uint16_t *dst, const uint8_t *s
     }
 }
 
-/* Wide units are few, so here the leads are squeezed together first, and then get their code points 16 at a time:
-   those of 60 bytes, of which the last may end 3 bytes on. */
-AVX512 static void framewire_utf8_to_ucs4_avx512(uint32_t *dst, const uint8_t *src, size_t size) {
-    const __m512i numbers = _mm512_set_epi8(
+AVX512 FRAMEWIRE_INLINE __m512i numbers(void) {
+    return _mm512_set_epi8(
         63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36,
         35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
         6, 5, 4, 3, 2, 1, 0);
-    const __m512i quarter = _mm512_and_si512(_mm512_srli_epi16(numbers, 2), _mm512_set1_epi8(0x0F));
+}
+
+/* Wide units are few, so here the leads of a vector are squeezed together first: `places` tells where they are. Gives the
+   16 code points from number `done` on. */
+AVX512 FRAMEWIRE_INLINE __m512i make_ucs4(__m512i v, __m512i places, unsigned done) {
+    const __m512i quarter = _mm512_and_si512(_mm512_srli_epi16(numbers(), 2), _mm512_set1_epi8(0x0F));
     /* Bytes of a lane, the last first: the lead byte lands in bits 24 to 31. */
     const __m512i fourth_to_first = _mm512_set1_epi32(0x00010203);
     const __m512i low6 = _mm512_set1_epi32(0x003F3F3F);
@@ -280,22 +295,39 @@ AVX512 static void framewire_utf8_to_ucs4_avx512(uint32_t *dst, const uint8_t *s
         0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0, 0, 0, 0, 0x1F, 0x1F, 0x0F, 0x07));
     const __m512i excess = _mm512_broadcast_i32x4(
         _mm_setr_epi8(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0));
+    __m512i place = _mm512_permutexvar_epi8(_mm512_add_epi8(quarter, _mm512_set1_epi8((char)done)), places);
+    __m512i lanes = _mm512_permutexvar_epi8(_mm512_add_epi8(place, fourth_to_first), v);
+    __m512i nibble = _mm512_srli_epi32(lanes, 28);
+    __m512i bits = _mm512_or_si512(low6, _mm512_slli_epi32(_mm512_shuffle_epi8(lead_bits, nibble), 24));
+    __m512i pairs = _mm512_maddubs_epi16(_mm512_and_si512(lanes, bits), _mm512_set1_epi16(0x4001));
+    __m512i all = _mm512_madd_epi16(pairs, _mm512_set1_epi32(0x10000001));
+    __m512i shift = _mm512_and_si512(_mm512_shuffle_epi8(excess, nibble), _mm512_set1_epi32(0xFF));
+    return _mm512_srlv_epi32(all, shift);
+}
+
+/* The code points that begin in 60 bytes, of which the last may end 3 bytes on. */
+AVX512 static void framewire_utf8_to_ucs4_avx512(uint32_t *dst, const uint8_t *src, size_t size) {
+    for (; size >= 192; src += 60, size -= 60) {
+        __m512i v = load(src);
+        uint64_t leads = find_leads(v) & first_lanes(60);
+        __m512i places = _mm512_maskz_compress_epi8(leads, numbers());
+        unsigned count = count_bits(leads);
+        /* There is room for whole vectors: 192 bytes hold 47 code points, and more where more begin in these 60. */
+        _mm512_storeu_si512(dst, make_ucs4(v, places, 0));
+        _mm512_storeu_si512(dst + 16, make_ucs4(v, places, 16));
+        for (unsigned done = 32; done < count; done += 16)
+            _mm512_storeu_si512(dst + done, make_ucs4(v, places, done));
+        dst += count;
+    }
     while (size) {
         size_t step = size < 60 ? size : 60;
         __m512i v = load_bytes(src, size);
         uint64_t leads = find_leads(v) & first_lanes(step);
-        __m512i places = _mm512_maskz_compress_epi8(leads, numbers);
+        __m512i places = _mm512_maskz_compress_epi8(leads, numbers());
         unsigned count = count_bits(leads);
         for (unsigned done = 0; done < count; done += 16) {
-            __m512i place = _mm512_permutexvar_epi8(_mm512_add_epi8(quarter, _mm512_set1_epi8((char)done)), places);
-            __m512i lanes = _mm512_permutexvar_epi8(_mm512_add_epi8(place, fourth_to_first), v);
-            __m512i nibble = _mm512_srli_epi32(lanes, 28);
-            __m512i bits = _mm512_or_si512(low6, _mm512_slli_epi32(_mm512_shuffle_epi8(lead_bits, nibble), 24));
-            __m512i pairs = _mm512_maddubs_epi16(_mm512_and_si512(lanes, bits), _mm512_set1_epi16(0x4001));
-            __m512i all = _mm512_madd_epi16(pairs, _mm512_set1_epi32(0x10000001));
-            __m512i shift = _mm512_and_si512(_mm512_shuffle_epi8(excess, nibble), _mm512_set1_epi32(0xFF));
             unsigned now = count - done < 16 ? count - done : 16;
-            _mm512_mask_storeu_epi32(dst, (__mmask16)first_lanes(now), _mm512_srlv_epi32(all, shift));
+            _mm512_mask_storeu_epi32(dst, (__mmask16)first_lanes(now), make_ucs4(v, places, done));
             dst += now;
         }
         src += step, size -= step;

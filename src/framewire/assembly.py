@@ -21,6 +21,7 @@ __all__ = ["Assembly"]
 _CONTROL = frozenset({0x88, 0x89, 0x8A})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
+_TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a call
 
 
 class Assembly:
@@ -89,24 +90,28 @@ class Assembly:
                 return stop
         elif first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
-        if stop - start > 1:
-            self._check_second(first, data[start + 1], start + 1)
         header = read_header(data, start, stop)
         if header is None:
+            if stop - start > 1:
+                self._check_second(first, data[start + 1], start + 1)
             return start
+        # What is right in nearly all frames is seen here; what is not is named by the methods.
         _, masked, length, end, key = header
+        if masked is not self._masked or (first & 8 and not 2 <= length <= MAX_CONTROL_PAYLOAD):
+            self._check_second(first, data[start + 1], start + 1)
         if first & 8:
             return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
-        self._check_length(first, length, end, end - 4 if masked else end, unpacker)
+        total = length if begins else self._total + length
+        limit = self._max_message if unpacker is None else unpacker.max_payload
+        if not 0 <= length <= self._max_frame or total > limit:
+            raise self._too_long(length, total, limit, end, end - 4 if masked else end)
         if key is None:
             return start
-        if begins:
-            self._total = 0
-        self._total += length
+        self._total = total
         self._continued = not begins
         opcode = first & 15 or partial.opcode
         if unpacker is None:
-            partial.begin_frame(opcode, first > 127, length, key, opcode == Opcode.TEXT)
+            partial.begin_frame(opcode, first > 127, length, key, opcode == _TEXT)
             return self._fill(data, end, stop, events)
         if begins:
             self._unpacker = unpacker
@@ -186,30 +191,18 @@ class Assembly:
             if first == 0x88 and second & 127 == 1:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "a close frame has half a code", offset)
 
-    def _check_length(self, first: int, length: int, end: int, length_end: int, unpacker: Unpacker | None) -> None:
-        """Checks a data frame's length (5.2) and both limits (10.4), before a byte of its payload is taken."""
+    def _too_long(self, length: int, total: int, limit: int, end: int, length_end: int) -> Violation:
+        """Says what is wrong with a data frame's length (5.2, 10.4), before a byte of its payload is taken."""
         if length < 0:
-            raise Violation(
-                CloseCode.PROTOCOL_ERROR, "a length is not in its shortest form, or over 63 bits", length_end
-            )
+            reason = "a length is not in its shortest form, or over 63 bits"
+            return Violation(CloseCode.PROTOCOL_ERROR, reason, length_end)
         if length > self._max_frame:
-            raise Violation(
-                CloseCode.MESSAGE_TOO_BIG,
-                f"a frame of {length} bytes is over the limit of {self._max_frame}",
-                length_end,
-            )
-        begun = 0 if first & 15 else self._total
-        limit = self._max_message if unpacker is None else unpacker.max_payload
-        if begun + length > limit:
-            raise Violation(
-                CloseCode.MESSAGE_TOO_BIG,
-                f"a message of {begun + length} bytes is over the limit of {limit}",
-                end if length <= limit else length_end,
-            )
+            reason = f"a frame of {length} bytes is over the limit of {self._max_frame}"
+            return Violation(CloseCode.MESSAGE_TOO_BIG, reason, length_end)
+        reason = f"a message of {total} bytes is over the limit of {limit}"
+        return Violation(CloseCode.MESSAGE_TOO_BIG, reason, end if length <= limit else length_end)
 
-    def _take_control(
-        self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]
-    ) -> int:
+    def _take_control(self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]) -> int:
         """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
         stop = start + length
         payload = apply_mask(data[start:stop], key) if key else bytes(data[start:stop])

@@ -86,9 +86,7 @@ def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
     return [(extension.name, parameters) for extension in extensions for parameters in extension.offers()]
 
 
-def accept_offers(
-    offers: Iterable[Terms], extensions: Iterable[Extension]
-) -> tuple[list[Terms], list[Codec]]:
+def accept_offers(offers: Iterable[Terms], extensions: Iterable[Extension]) -> tuple[list[Terms], list[Codec]]:
     """A server's choice: of each extension, in the server's order, the first offer that is acceptable.
 
     Offers of what is unknown or malformed are declined, never an error (RFC 6455 9.1, RFC 7692 5.1), as are those whose

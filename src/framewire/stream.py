@@ -31,6 +31,7 @@ __all__ = ["Stream"]
 #: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
+_CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
 
 #: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
 _STEP: Final = 1 << 16
@@ -170,7 +171,7 @@ class Stream:
         """Queues what a control frame obliges to; False if it ends the stream."""
         if type(event) is Ping:
             if self._auto_pong:
-                self._pending.append(self._control(Opcode.PONG, event.payload))
+                self._pending.append(make_frame(_PONG, event.payload, take_key(self._keys)))
         elif type(event) is Close:
             self._close = event
             self._stop_receiving()
@@ -361,11 +362,11 @@ class Stream:
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
-        return self._send_control(Opcode.PING, payload)
+        return self._send_control(_PING, payload)
 
     def pong(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Returns a pong frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
-        return self._send_control(Opcode.PONG, payload)
+        return self._send_control(_PONG, payload)
 
     def close(self, code: int | None = 1000, reason: str = "") -> bytes:
         """Returns the one close frame of this end; `code=None` makes an empty one.
@@ -394,16 +395,13 @@ class Stream:
         self._drop()
         return frame
 
-    def _control(self, opcode: Opcode, payload: bytes) -> bytes:
-        return make_frame(_FIN | opcode, payload, take_key(self._keys))
-
-    def _send_control(self, opcode: Opcode, payload: bytes | bytearray | memoryview) -> bytes:
+    def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
         if self._state is State.CLOSED:
             raise StateError("the connection is closed")
         payload = _to_bytes(payload)
         if len(payload) > MAX_CONTROL_PAYLOAD:
             raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
-        return self._control(opcode, payload)
+        return make_frame(first, payload, take_key(self._keys))
 
     def _close_frame(self, code: int | None, reason: str = "") -> bytes:
         """Makes the one close frame of this end and notes that it is sent."""
@@ -420,7 +418,7 @@ class Stream:
             raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
         else:
             payload = code.to_bytes(2, "big") + payload
-        frame = self._control(Opcode.CLOSE, payload)
+        frame = make_frame(_CLOSE, payload, take_key(self._keys))
         self._close_sent = True
         self._plain = 0
         return frame

@@ -108,7 +108,9 @@ class PartialMessage:
         return self._event(payload)
 
     def finish(self) -> str | bytes | Any:
-        """Returns the payload held and closes the message."""
+        """Returns the payload held and closes the message. Raises ValueError inside a code point."""
+        if self.need:
+            raise ValueError("the text ends inside a code point")
         event: Any = self._text() if self._validated and self.wrap is None else self._event(self._buffer)
         self.clear()
         return event

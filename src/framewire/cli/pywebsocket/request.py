@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...handshake import Offer
-from ...head import Extension, Headers, Request
+from ...head import Headers, Request, Terms
 from .exceptions import BadOperationException
 from .stream import MessageStream
 
@@ -115,5 +115,5 @@ class HandlerRequest:
         return self._secure
 
 
-def _wrap(extensions: Sequence[Extension]) -> list[ExtensionParameter] | None:
+def _wrap(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
     return [ExtensionParameter(*extension) for extension in extensions] or None
