@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -22,6 +22,10 @@ bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN) -m benchmarks --json build/benchmarks/results.json --charts benchmarks/charts
 
+soak: $(VENV)/.built-for-test
+	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)
+	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600) --loop uvloop
+
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
@@ -29,8 +33,10 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.built-for-test: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test]'
 	touch $@ $(VENV)/.built
+
+include proof.mk
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

@@ -14,7 +14,7 @@ from .tables import Table
 from .timing import FULL, QUICK, Effort
 
 #: From the whole to its parts; each is a module bench_AREA.py.
-AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "deflate", "kernels")
+AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "deflate", "kernels", "adapters")
 
 
 def run(areas: list[str], effort: Effort) -> list[Table]:

@@ -32,6 +32,7 @@ cdef extern from "Python.h":
     bytes PyUnicode_AsUTF8String(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t PY_SSIZE_T_MAX
     void *PyUnicode_DATA(PyObject *text)
     # Objects in the making have one owner and are held by their pointer.
     PyObject *PyUnicode_New(Py_ssize_t size, Py_UCS4 largest) except NULL
@@ -166,9 +167,9 @@ cdef class PartialMessage:
             piece = <size_t> min(size - done, PIECE)
             if self.keyed:
                 high = kernels.mask_or(dst + done, src + done, piece, self.key)
-            else:
-                high = kernels.or_all(src + done, piece)
+            else:  # the copy is judged: the caller's memory may change meanwhile
                 memcpy(dst + done, src + done, piece)
+                high = kernels.or_all(dst + done, piece)
             if high & HIGH or self.utf8.need:
                 self.high = HIGH
                 valid = framewire_utf8_feed(kernels, &self.utf8, dst + done, piece)
@@ -193,27 +194,31 @@ cdef class PartialMessage:
 
     cdef int reserve(self, Py_ssize_t arriving) except -1:
         """Makes room for `arriving` bytes: never for more than twice what has arrived, however much is announced."""
+        if arriving > PY_SSIZE_T_MAX // 2 - self.size:
+            raise MemoryError
         cdef Py_ssize_t needed = self.size + arriving
         if self.buffer != NULL and needed <= self.room:
             return 0
         cdef Py_ssize_t room = max(2 * needed, SMALLEST)
         if self.final and <uint64_t> (room - self.size) > self.remaining:
             room = self.size + <Py_ssize_t> self.remaining
-        if self.buffer == NULL:
-            self.is_str = self.validated and self.wrap is None
-            self.buffer = PyUnicode_New(room, 0x7F) if self.is_str else PyBytes_FromStringAndSize(NULL, room)
-            self.room = room
-        else:
-            self.resize(room)
-        return 0
+        return self.resize(room)
 
     cdef int resize(self, Py_ssize_t room) except -1:
-        if room != self.room:
-            if self.is_str:
+        if room == self.room:
+            return 0
+        try:
+            if self.buffer == NULL:
+                self.is_str = self.validated and self.wrap is None
+                self.buffer = PyUnicode_New(room, 0x7F) if self.is_str else PyBytes_FromStringAndSize(NULL, room)
+            elif self.is_str:
                 PyUnicode_Resize(&self.buffer, room)
             else:
                 _PyBytes_Resize(&self.buffer, room)
-            self.room = room
+        except MemoryError:  # of a bytes that could not grow nothing is left
+            self.clear()
+            raise
+        self.room = room
         return 0
 
     def end_frame(self) -> None:
@@ -229,9 +234,14 @@ cdef class PartialMessage:
                 kept += 1
                 tail[3 - kept] = self.data()[self.size - kept]
             self.size -= kept
-        piece = self.take()
+        try:
+            piece = self.take()
+            if kept:
+                self.reserve(kept)
+        except MemoryError:  # the tail is lost
+            self.clear()
+            raise
         if kept:
-            self.reserve(kept)
             memcpy(self.data(), tail + 3 - kept, <size_t> kept)
             self.size, self.high = kept, HIGH
         return piece
@@ -274,12 +284,12 @@ cdef int check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except 
 
 
 cdef PyObject *decode(const uint8_t *src, Py_ssize_t size) except NULL:
-    """A str from valid UTF-8 that is not ASCII: widened straight into the memory of the result."""
+    """A str from valid UTF-8, widened straight into the memory of the result."""
     cdef uint8_t largest = 0
     cdef Py_ssize_t count = <Py_ssize_t> kernels.utf8_count(src, <size_t> size, &largest)
     cdef PyObject *text
     if largest < 0xC4:
-        text = PyUnicode_New(count, 0xFF)
+        text = PyUnicode_New(count, 0xFF if largest > 0x7F else 0x7F)
         kernels.utf8_to_latin1(<uint8_t *> PyUnicode_DATA(text), src, <size_t> size)
     elif largest < 0xF0:
         text = PyUnicode_New(count, 0xFFFF)
@@ -344,12 +354,17 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
-    every further byte is ignored. Write `pending()` before anything else.
+    every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
+    it stands in the bytes is lost.
     """
     cdef list events = []
-    untaken = take_any(stream._partial, data, 0, events)
-    if untaken:
-        stream._take_frames(data, untaken, events)
+    try:
+        untaken = take_any(stream._partial, data, 0, events)
+        if untaken:
+            stream._take_frames(data, untaken, events)
+    except MemoryError:
+        stream._drop()
+        raise
     return events
 
 
@@ -372,6 +387,16 @@ cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list eve
     if type(data) is bytes:
         return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), start,
                     PyBytes_GET_SIZE(data), events)
+    if type(data) is memoryview:  # what event loops read into
+        try:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        except BufferError:
+            pass  # what is not contiguous fails below, in words of its own
+        else:
+            try:
+                return take(<PartialMessage> partial, <const uint8_t *> view.buf, start, view.len, events)
+            finally:
+                PyBuffer_Release(&view)
     with memoryview(data) as whole, whole.cast("B") as octets:
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:

@@ -37,6 +37,9 @@ if "fast" in LOADED:
     INSTRUCTION_SETS = instruction_sets()
 
 COMPILED = [f"fast-{name}" for name in INSTRUCTION_SETS]
+#: What came of each test function that ran, by `file::function`: for test_features.py.
+OUTCOMES = {}
+
 BACKENDS = {"each_twin": ["pure", *COMPILED], "compiled": COMPILED, "": list(LOADED)}
 
 
@@ -46,6 +49,7 @@ def pytest_configure(config):
     )
     config.addinivalue_line("markers", "compiled: runs on the compiled twin with each instruction set")
     config.addinivalue_line("markers", "once: does not depend on the backend")
+    config.addinivalue_line("markers", "last: runs after all others, for it looks at what came of them")
     if MISSING and os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
         raise pytest.UsageError(f"FRAMEWIRE_EXTENSIONS is 1, but the compiled twins are missing: {MISSING}")
 
@@ -60,6 +64,23 @@ def pytest_generate_tests(metafunc):
     if "once" not in marks:
         backends = next(each for name, each in BACKENDS.items() if name in {*marks, ""})
         metafunc.parametrize("backend", backends, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or not report.passed:
+        name = report.nodeid.partition("[")[0].rpartition("/")[2]
+        OUTCOMES.setdefault(name, set()).add(report.outcome)
+
+
+@pytest.fixture(scope="session")
+def outcomes():
+    """What came of the tests so far: {"file::function": {"passed", "failed", "skipped"}}."""
+    return OUTCOMES
 
 
 @pytest.fixture(scope="session", autouse=True)

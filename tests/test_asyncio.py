@@ -667,7 +667,7 @@ async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_l
             pass
         assert sent < 5000  # 100 MB do not fit between the two
         [connection] = server.connections
-        assert len(connection._messages) <= 16 + 65536 // 20_000 + 1
+        assert len(connection._queue) <= 16 + 65536 // 20_000 + 1
         go.set()
         await client.writer.drain()
         client.write(client.stream.close())
@@ -691,7 +691,7 @@ async def test_the_queue_is_bounded_in_bytes_too():
         client.write(*[client.stream.send(bytes(300_000)) for _ in range(100)])
         await asyncio.sleep(0.3)
         [connection] = server.connections
-        assert len(connection._messages) * 300_000 < 1_800_000
+        assert len(connection._queue) * 300_000 < 1_800_000
         go.set()
         for _ in range(100):
             assert len(await client.read_event()) == 300_000

@@ -274,3 +274,19 @@ def test_without_a_command_the_usage_is_shown(capsys):
         main([])
     assert caught.value.code == 2
     assert "usage: framewire" in capsys.readouterr().err
+
+
+def test_serve_metrics():
+    with serving("--metrics") as (_, where):
+        with connect(f"ws://{where}/echo") as socket:
+            socket.send("counted")
+            socket.recv(timeout=10)
+            status, headers, body = get(f"http://{where}/metrics")
+        assert status == 200
+        assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        lines = body.decode().splitlines()
+        assert "framewire_connections_open 1" in lines
+        assert "framewire_messages_received_total 1" in lines
+        assert all(re.fullmatch(r"# (HELP|TYPE) .+|framewire_\w+(\{code=\"\d+\"\})? \d+", line) for line in lines)
+    with serving() as (_, where):
+        assert get(f"http://{where}/metrics")[0] == 404

@@ -29,17 +29,31 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
-    "__init__": 4,  # the face of all that needs no socket
-    "asyncio": 5,
-    "sync": 5,
     "adapters": 5,
-    "websocket": 6,
-    "cli": 6,
-    "__main__": 7,
+    "routes": 5,
+    "__init__": 6,  # the face of all that needs no socket
+    "asyncio": 7,
+    "sync": 7,
+    "pywebsocket": 8,
+    "websocket": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 
 #: What may be imported from outside the standard library, and where.
-FOREIGN = {"head": {"h11"}, "handshake": {"h11"}, "asyncio.server": {"h11"}, "asyncio.client": {"h11"}}
+FOREIGN = {
+    "head": {"h11"},
+    "handshake": {"h11"},
+    "asyncio.server": {"h11"},
+    "asyncio.client": {"h11"},
+    "adapters.autobahn": {"autobahn"},
+    "adapters.gevent_websocket": {"geventwebsocket"},
+    "adapters.gunicorn": {"gunicorn"},
+    "adapters.uvicorn": {"uvicorn"},
+    "adapters.websocket_client": {"websocket"},
+    "adapters.websockets": {"websockets"},
+    "adapters.wsproto": {"wsproto"},
+}
 
 
 def name_of(path):

@@ -17,8 +17,8 @@ import pytest
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
-from framewire.cli.pywebsocket import modules, options
-from framewire.cli.pywebsocket.options import OptionError, Settings, read_settings
+from framewire.pywebsocket import modules, options
+from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.sync import connect
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "pywebsocket"
@@ -176,7 +176,7 @@ def test_what_the_request_says(handle):
         "              r.connection.local_addr[0], r.ws_close_code, r.extra_headers):\n"
         "    r.ws_stream.send_message(str(value))\n"
     )
-    with connect(uri + "?q", origin="http://o", additional_headers=[("X-Own", "yes")]) as ws:
+    with connect(uri + "?q", compression=None, origin="http://o", additional_headers=[("X-Own", "yes")]) as ws:
         assert list(ws) == [
             "GET", "/h?q", "/h?q", "/h?q", "HTTP/1.1", "http://o", "13", "None", "None", "None", "False", "False",
             "yes", "False", "False", "127.0.0.1", "127.0.0.1", "None", "[]",
@@ -288,6 +288,23 @@ def test_bytes_below_the_websocket(handle):
 def test_bytes_between_the_frames(handle):
     with connect(handle("request.connection.write(b'\\x81\\x02hi')")) as ws:
         assert ws.recv(10) == "hi"
+
+
+EXTENSIONS = """
+def web_socket_do_extra_handshake(request):
+    assert [each.name() for each in request.ws_requested_extensions] == ["permessage-deflate"]
+    request.ws_extension_processors = {}
+def web_socket_transfer_data(request):
+    agreed = [each.name() for each in request.ws_extensions or []]
+    request.ws_stream.send_message(str(agreed) + "x" * 1000)
+"""
+
+
+@pytest.mark.parametrize(("chosen", "agreed"), [("request.ws_extension_processors", True), ("[]", False)])
+def test_extensions(handle, chosen, agreed):
+    with connect(handle(EXTENSIONS.format(chosen))) as ws:
+        assert ("Sec-WebSocket-Extensions" in ws.response.headers) is agreed
+        assert ws.recv(10) == str(["permessage-deflate"] * agreed) + "x" * 1000
 
 
 # The stream.

@@ -96,6 +96,16 @@ def test_text_fragments_hold_whole_code_points(role, wrap):
     assert events == expected
 
 
+@BOTH
+@pytest.mark.parametrize("whole", ["abc", "é", "漢"])
+def test_a_piece_cut_off_inside_a_code_point_is_a_str_like_any_other(role, whole):
+    """A piece of ASCII whose last code point was held back said of itself that it was not ASCII."""
+    tail = "é".encode()
+    (piece,) = receive(role, (0x01, whole.encode() + tail[:1]), fragments=True)
+    assert piece == Fragment(whole, True, False)
+    assert piece.data.isascii() is whole.isascii()
+
+
 # Violations
 
 

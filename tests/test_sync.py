@@ -131,6 +131,26 @@ def test_client_with_a_server_of_websockets():
         assert ws.request.headers["User-Agent"].startswith("framewire/")
 
 
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_compression_with_either_end_of_websockets(compression):
+    with serving(compression=compression) as (_, _, uri), peer_connect(uri) as peer:
+        assert bool(peer.protocol.extensions) is (compression is not None)
+        peer.send("x" * 10_000)
+        assert peer.recv() == "x" * 10_000
+
+    def handler(peer):
+        for message in peer:
+            peer.send(message)
+
+    with peer_serving(handler) as uri, connect(uri, compression=compression) as ws:
+        assert ("Sec-WebSocket-Extensions" in ws.response.headers) is (compression is not None)
+        for message in ("x" * 10_000, bytes(10_000)):
+            ws.send(message)
+            assert ws.recv(10) == message
+        ws.send(iter(["in ", "fragments"]))
+        assert ws.recv(10) == "in fragments"
+
+
 def test_over_tls_both_ends_send_at_once():
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_side.load_cert_chain(CERTIFICATE)

@@ -1,5 +1,7 @@
 """WebSocket (RFC 6455) at C speed: a sans-I/O stream whose hot paths are compiled, with an identical pure twin."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._backend import Backend, backend
 from .codes import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .errors import (
@@ -22,11 +24,15 @@ from .events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .head import ResponseError
 from .stream import Stream
 
+if TYPE_CHECKING:
+    from .adapters.accelerate import Acceleration, accelerate
+
 __version__ = "0.1.0"
 
 __all__ = [
     "CLIENT",
     "SERVER",
+    "Acceleration",
     "Backend",
     "Close",
     "CloseCode",
@@ -56,5 +62,15 @@ __all__ = [
     "TextError",
     "UriError",
     "__version__",
+    "accelerate",
     "backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Few need it, and what it imports takes longer to load than all the rest.
+    if name in ("Acceleration", "accelerate"):
+        from .adapters import accelerate as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

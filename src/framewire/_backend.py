@@ -16,6 +16,7 @@ TWINS = {
     "mask": ("apply_mask", "apply_mask_in_place"),
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
+    "frames": ("take_frames",),
     "messages": ("PartialMessage", "receive", "take_messages", "take_payload", "send", "take_key", "make_frame"),
 }
 
@@ -70,6 +71,7 @@ active, _twins = choose()
 
 if TYPE_CHECKING:
     from ._pure.accept import accept_key
+    from ._pure.frames import take_frames
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
     from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages, take_payload
@@ -88,6 +90,7 @@ __all__ = [
     "read_header",
     "receive",
     "send",
+    "take_frames",
     "take_key",
     "take_messages",
     "take_payload",

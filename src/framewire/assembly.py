@@ -68,6 +68,10 @@ class Assembly:
         self._unpackers.clear()
         self._unpacker = None
 
+    def deliver_fragments(self) -> None:
+        """From here on fragments are events. Of a message that has begun the next one holds all so far."""
+        self._fragments = True
+
     def take_frame(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         """Takes one frame, or what is there of a data frame, from data[start:stop]; returns the index behind it.
 

@@ -21,7 +21,11 @@ __all__ = [
     "HandshakeError",
     "LocalError",
     "MaskSourceError",
+    "NegotiationError",
+    "OpeningError",
     "PayloadTooBigError",
+    "ProxyError",
+    "SecurityError",
     "StateError",
     "TextError",
     "UriError",
@@ -112,7 +116,19 @@ class UriError(LocalError, ValueError):
     """The text is not a ws or wss URI (3), or holds what may not stand in a request."""
 
 
-class HandshakeError(FramewireError):
+class OpeningError(FramewireError):
+    """The opening handshake does not open a WebSocket, whoever is to blame."""
+
+
+class SecurityError(OpeningError):
+    """To go on would be unsafe: redirects without end, or one that leaves TLS."""
+
+
+class ProxyError(OpeningError):
+    """The proxy does not give a way to the server."""
+
+
+class HandshakeError(OpeningError):
     """The server cannot accept the client's request (4.2).
 
     Answer with `status`, `headers` (pairs of name and value) and `reason` as the body, then close the
@@ -127,6 +143,13 @@ class HandshakeError(FramewireError):
 
     def __str__(self) -> str:
         return f"{self.reason} (HTTP {self.status})"
+
+
+class NegotiationError(HandshakeError):
+    """There is no subprotocol that both speak: raised by `select_subprotocol`, answered with status 400."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(400, reason)
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure

@@ -26,12 +26,14 @@ from .head import (
     Request,
     Response,
     ResponseError,
+    StatusError,
     Terms,
     Uri,
     check_field,
     format_extensions,
     is_token,
     parse_extensions,
+    parse_request,
     parse_tokens,
     split_list,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "check_upgrade_header",
     "check_version_header",
     "choose_subprotocol",
+    "refusal",
 ]
 
 #: The most bytes that a client may send after its request before it has the answer: 4.1 allows
@@ -199,20 +202,21 @@ def choose_subprotocol(offered: Iterable[str], supported: Iterable[str]) -> str 
 class ServerHandshake:
     """The server's side of one handshake: `receive` until there is a request, then one answer."""
 
+    __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
+
     def __init__(self) -> None:
         #: The client's request, None until it has arrived whole.
         self.request: Request | None = None
         #: What was sent, None before.
         self.response: Response | None = None
-        self._trailing = bytearray()
+        self._trailing = b""
         self._offer: Offer | None = None
         self._scanner = HeadScanner()
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     @property
     def trailing(self) -> bytes:
         """What has arrived after the head: frames, once the client is accepted."""
-        return bytes(self._trailing)
+        return self._trailing
 
     def receive(self, data: bytes) -> Request | None:
         """Takes the next bytes; returns the request when its head is whole, before and after None.
@@ -226,25 +230,11 @@ class ServerHandshake:
             if found is None:
                 return None
             head, data = found
-            request = self.request = self._parse(head)
+            request = self.request = parse_request(head)
         self._trailing += data
         if len(self._trailing) > MAX_TRAILING:
             raise HandshakeError(400, "the client sends frames before the handshake is over")
         return request
-
-    def _parse(self, head: bytes) -> Request:
-        self._http.receive_data(head)
-        try:
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as error:
-            raise HandshakeError(error.error_status_hint, _explain(error)) from error
-        assert isinstance(event, h11.Request)
-        return Request(
-            event.method.decode("ascii"),
-            event.target.decode("ascii"),
-            _decode(event.headers.raw_items()),
-            "HTTP/" + event.http_version.decode("ascii"),
-        )
 
     def check(self, *, origins: Sequence[Origin] | None = None) -> Offer:
         """`check_request` of the request. StateError before there is one."""
@@ -268,6 +258,16 @@ class ServerHandshake:
         extension that was not offered, or a header that the handshake itself writes or that
         `head.check_field` refuses; StateError without a request or after an answer.
         """
+        return self.answer(self.agree(subprotocol=subprotocol, extensions=extensions, headers=headers))
+
+    def agree(
+        self,
+        *,
+        subprotocol: str | None = None,
+        extensions: Sequence[Terms] = (),
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Response:
+        """The 101 that `accept` writes, to be given to `answer`. Raises as `accept` does."""
         offer = self._offer or self.check()
         assert self.request is not None
         key = self.request.headers["Sec-WebSocket-Key"].encode("latin-1")
@@ -285,25 +285,14 @@ class ServerHandshake:
                 raise ValueError("the client did not offer all of these extensions")
             lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
         lines += _check_added(headers)
-        response = Response(101, "Switching Protocols", Headers(lines))
-        data = _send(
-            self._http,
-            h11.InformationalResponse(status_code=101, reason=b"Switching Protocols", headers=_encode(lines)),
-        )
-        self.response = response
-        return data
+        return Response(101, "Switching Protocols", Headers(lines))
 
     def reject(self, status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
         """The bytes of a refusal with `reason` as its body; then close. Raises as `respond` does.
 
         `status`, `reason` and `headers` are what a HandshakeError holds.
         """
-        try:
-            phrase = HTTPStatus(status).phrase
-        except ValueError:
-            phrase = ""
-        lines = [("Content-Type", "text/plain; charset=utf-8"), *headers]
-        return self.respond(Response(status, phrase, Headers(lines), f"{reason}\n".encode()))
+        return self.respond(refusal(status, reason, headers))
 
     def respond(self, response: Response) -> bytes:
         """The bytes of any response but a 101, with "Connection: close"; then close.
@@ -319,21 +308,44 @@ class ServerHandshake:
             if name in _FRAMING:
                 raise ValueError(f"{name} is written by the handshake itself")
         options = "Upgrade, close" if "Upgrade" in response.headers else "close"
-        lines = [
-            *response.headers.lines,
-            ("Content-Length", str(len(response.body))),
-            ("Connection", options),
-        ]
-        _, phrase = check_field("reason", response.reason)
+        length = ("Content-Length", str(len(response.body)))
         to_head = self.request is not None and self.request.method == "HEAD"
-        data = _send(
-            self._http,
-            h11.Response(status_code=status, reason=phrase, headers=_encode(lines)),
-            h11.Data(data=b"" if to_head else response.body),
-            h11.EndOfMessage(),
-        )
+        data = self._encode(response, [*response.headers.lines, length, ("Connection", options)])
+        self.response = response
+        return data if to_head else data + response.body
+
+    def answer(self, response: Response) -> bytes:
+        """The bytes of a response that `agree` has made, or else of any that `respond` takes.
+
+        Between the two, headers may be added to the 101.
+        """
+        if response.status != 101:
+            return self.respond(response)
+        if self._offer is None:
+            raise StateError("there is no offer to accept")
+        data = self._encode(response, response.headers.lines)
         self.response = response
         return data
+
+    def _encode(self, response: Response, lines: Iterable[tuple[str, str]]) -> bytes:
+        if self.response is not None:
+            raise StateError("the request has been answered")
+        _, phrase = check_field("reason", response.reason)
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (
+            response.status,
+            phrase,
+            b"".join([b"%b: %b\r\n" % field for field in _encode(lines)]),
+        )
+
+
+def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """The response that says what a HandshakeError holds, with `reason` as its body."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [("Content-Type", "text/plain; charset=utf-8"), *headers]
+    return Response(status, phrase, Headers(lines), f"{reason}\n".encode())
 
 
 class ClientHandshake:
@@ -449,7 +461,7 @@ class ClientHandshake:
         if self._refusal is not None and not self._over:
             self._http.receive_data(b"")
             self._read_body()
-        raise ResponseError("the connection was closed before a whole answer")
+        raise ResponseError("the connection was closed before a whole answer") from EOFError()
 
     def _parse(self, head: bytes) -> Response:
         self._http.receive_data(head)
@@ -504,7 +516,7 @@ class ClientHandshake:
             pass  # a body that breaks off: the status is what counts
         body = bytes(self._body[:MAX_BODY])
         response = Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version)
-        raise ResponseError(f"the server answered {refusal.status}", response)
+        raise StatusError(response)
 
 
 def _check_added(headers: Iterable[tuple[str, str]], *own: str) -> list[tuple[str, str]]:

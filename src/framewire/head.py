@@ -7,13 +7,13 @@ lines, control characters. So every head goes through `HeadScanner` first, once,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from .errors import FramewireError, HandshakeError, UriError
+from .errors import HandshakeError, OpeningError, UriError
 
 __all__ = [
     "MAX_HEAD",
@@ -25,12 +25,14 @@ __all__ = [
     "Request",
     "Response",
     "ResponseError",
+    "StatusError",
     "Terms",
     "Uri",
     "check_field",
     "format_extensions",
     "is_token",
     "parse_extensions",
+    "parse_request",
     "parse_tokens",
     "parse_uri",
     "split_list",
@@ -61,6 +63,9 @@ _PARAMETER: Final = re.compile(
 )
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
+#: The lines of a request's head that `HeadScanner` has let pass (RFC 9112 3 and 5).
+_REQUEST: Final = re.compile(rf"({_TOKEN}) ([\x21-\x7e]+) (HTTP/[0-9]\.[0-9])\r\n((?:{_TOKEN}:[^\r]*\r\n)*)\r\n")
+
 #: What follows the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
     r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
@@ -73,43 +78,74 @@ Parameters: TypeAlias = Sequence[tuple[str, str | None]]
 Terms: TypeAlias = tuple[str, Parameters]
 
 
-class Headers(Mapping[str, str]):
+class Headers(MutableMapping[str, str]):
     """The header lines of a message in their order; names match in any case.
 
     A name on several lines has all their values, joined by ", " (RFC 9110 5.3); `get_all` gives
-    them one by one. Values are the bytes of the line in latin-1: what is not ASCII passes
-    unchanged.
+    them one by one, and to assign a value adds a line. Values are the bytes of the line in latin-1:
+    what is not ASCII passes unchanged.
     """
 
-    # No index by name: a connection keeps its headers, and few names are ever asked for.
-    __slots__ = ("lines",)
+    __slots__ = ("_found", "_packed", "_pairs")
 
     def __init__(self, lines: Iterable[tuple[str, str]] = ()) -> None:
-        #: The lines as they came: pairs of name and value.
-        self.lines = tuple(lines)
+        self._pairs: list[tuple[str, str]] | None = list(lines)
+        self._found: dict[str, list[str]] | None = None
+        self._packed = ""
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """The lines as they came: pairs of name and value."""
+        return tuple(self._lines())
+
+    def pack(self) -> None:
+        """Keep the lines as one text until they are asked for: an eighth of the memory."""
+        if self._pairs:
+            self._packed = "\r\n".join([f"{name}:{value}" for name, value in self._pairs])
+            self._pairs = self._found = None
+
+    def _lines(self) -> list[tuple[str, str]]:
+        if self._pairs is None:
+            self._pairs = split_fields(self._packed)
+            self._packed = ""
+        return self._pairs
+
+    def _values(self) -> dict[str, list[str]]:
+        if self._found is None:
+            self._found = {}
+            for name, value in self._lines():
+                self._found.setdefault(name.lower(), []).append(value)
+        return self._found
 
     def get_all(self, name: str) -> list[str]:
         """The value of each line called `name`; an empty list if there is none."""
-        wanted = name.lower()
-        return [value for name, value in self.lines if name.lower() == wanted]
+        return list(self._values().get(name.lower(), ()))
 
     def __getitem__(self, name: str) -> str:
-        values = self.get_all(name)
-        if not values:
+        return ", ".join(self._values()[name.lower()])
+
+    def __setitem__(self, name: str, value: str) -> None:
+        check_field(name, value)
+        self._lines().append((name, value))
+        self._found = None
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
             raise KeyError(name)
-        return ", ".join(values)
+        self._pairs = [line for line in self._lines() if line[0].lower() != name.lower()]
+        self._found = None
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))
+        return isinstance(name, str) and name.lower() in self._values()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(name.lower() for name, _ in self.lines))
+        return iter(self._values())
 
     def __len__(self) -> int:
-        return len({name.lower() for name, _ in self.lines})
+        return len(self._values())
 
     def __repr__(self) -> str:
-        return f"Headers({list(self.lines)!r})"
+        return f"Headers({self._lines()!r})"
 
 
 @dataclass(frozen=True)
@@ -120,6 +156,11 @@ class Request:
     target: str
     headers: Headers
     version: str = "HTTP/1.1"
+
+    @property
+    def path(self) -> str:
+        """The same as `target`."""
+        return self.target
 
 
 @dataclass(frozen=True)
@@ -132,8 +173,18 @@ class Response:
     body: bytes = b""
     version: str = "HTTP/1.1"
 
+    @property
+    def status_code(self) -> int:
+        """The same as `status`."""
+        return self.status
 
-class ResponseError(FramewireError):
+    @property
+    def reason_phrase(self) -> str:
+        """The same as `reason`."""
+        return self.reason
+
+
+class ResponseError(OpeningError):
     """The server's answer does not open a WebSocket connection (4.1): close it.
 
     `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
@@ -143,6 +194,14 @@ class ResponseError(FramewireError):
         super().__init__(reason)
         self.reason = reason
         self.response = response
+
+
+class StatusError(ResponseError):
+    """The server answered another status than 101."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"the server answered {response.status}", response)
+        self.status = response.status
 
 
 class HeadScanner:
@@ -200,6 +259,27 @@ class HeadScanner:
         if self._lines == 0:
             return HandshakeError(414, f"a first line of over {MAX_LINE} bytes")
         return HandshakeError(431, f"a header line of over {MAX_LINE} bytes")
+
+
+def split_fields(text: str) -> list[tuple[str, str]]:
+    """The pairs of name and value in header lines that are known to be sound."""
+    fields = []
+    for line in text.split("\r\n"):
+        name, _, value = line.partition(":")
+        fields.append((name, value.strip(" \t")))
+    return fields
+
+
+def parse_request(head: bytes) -> Request:
+    """Parses the head of a request, which has passed `HeadScanner` (RFC 9112 3 and 5).
+
+    Raises HandshakeError with 400 for what is no head of HTTP/1.0 or later.
+    """
+    match = _REQUEST.fullmatch(head.decode("latin-1"))
+    if not match:
+        raise HandshakeError(400, "a malformed request line or header line")
+    method, target, version, fields = match.groups()
+    return Request(method, target, Headers(split_fields(fields[:-2]) if fields else ()), version)
 
 
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:

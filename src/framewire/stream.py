@@ -132,6 +132,10 @@ class Stream:
 
     receive = receive
 
+    def deliver_fragments(self) -> None:
+        """From here on as with `fragments=True`; of a message that has begun, the next `Fragment` holds all so far."""
+        self._assembly.deliver_fragments()
+
     def _take_frames(
         self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
     ) -> int:
@@ -194,7 +198,11 @@ class Stream:
         with memoryview(data) as whole, whole.cast("B") as octets:
             chunk = bytes(octets)
         events: list[Event] = []
-        left = self._take_frames(chunk, len(chunk), events, most=1)
+        try:
+            left = self._take_frames(chunk, len(chunk), events, most=1)
+        except MemoryError:
+            self._drop()
+            raise
         return (events[0] if events else None), max(len(chunk) - left, 0)
 
     def receive_eof(self) -> list[Event]:

@@ -139,12 +139,17 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
-    every further byte is ignored. Write `pending()` before anything else.
+    every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
+    it stands in the bytes is lost.
     """
     events: list[Any] = []
-    untaken = take_messages(stream._partial, data, 0, events)
-    if untaken:
-        stream._take_frames(data, untaken, events)
+    try:
+        untaken = take_messages(stream._partial, data, 0, events)
+        if untaken:
+            stream._take_frames(data, untaken, events)
+    except MemoryError:
+        stream._drop()
+        raise
     return events
 
 

@@ -1,16 +1,22 @@
 """WebSocket servers and clients on asyncio, with the names and shapes of the `websockets` package."""
 
-from .client import ClientConnection, connect
-from .connection import Connection, Opening, broadcast
-from .server import Server, ServerConnection, serve
+from .client import ClientConnection, connect, unix_connect
+from .connection import Connection, broadcast
+from .listener import Listener, ListenerConnection
+from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
 
 __all__ = [
+    "SAME_ORIGIN",
     "ClientConnection",
     "Connection",
-    "Opening",
+    "Listener",
+    "ListenerConnection",
     "Server",
     "ServerConnection",
+    "basic_auth",
     "broadcast",
     "connect",
     "serve",
+    "unix_connect",
+    "unix_serve",
 ]

@@ -1,43 +1,70 @@
-"""The asyncio client: `connect` opens one WebSocket (RFC 6455 4.1)."""
+"""The asyncio client: `connect` opens one WebSocket, or again and again (RFC 6455 4.1)."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import ssl as tls
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Final, Literal
+from urllib.parse import urljoin
 
 from .. import __version__
 from ..codes import CLIENT
 from ..deflate import CLIENT_DEFAULT, add_compression
+from ..errors import SecurityError
 from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
-from ..head import ResponseError, parse_uri
-from .connection import Connection, Limits, Opening
+from ..head import ResponseError, StatusError, Uri, parse_uri
+from .connection import Connection
+from .endpoint import Endpoint
+from .limits import Limits
+from .listener import Listener, ListenerConnection
+from .proxies import find_proxy, open_through_proxy
+from .pulse import Pulse
 
-__all__ = ["ClientConnection", "connect"]
+__all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
+
+#: The most redirects that are followed.
+MAX_REDIRECTS: Final = 10
+
+_REDIRECTS: Final = frozenset({300, 301, 302, 303, 307, 308})
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+_USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{__version__}"
 
 
-class ClientConnection(Connection):
-    """The client's end. `request` is what it sent, `response` what the server answered."""
+class Connecting(Endpoint):
+    """The handshake of a `ClientConnection` or a `ClientListenerConnection`."""
+
+    __slots__ = ()
 
     role = CLIENT
+    logger: logging.Logger
+    opened: asyncio.Future[None]
+    _extensions: Sequence[Extension]
+    _handshake: ClientHandshake | None
 
-    __slots__ = ("_extensions", "_handshake", "opened")
-
-    def __init__(self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
-        super().__init__(limits)
-        self._handshake = handshake
+    def __init__(
+        self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension], logger: logging.Logger
+    ) -> None:
+        super().__init__(limits, Pulse(limits.beat()))
         self._extensions = extensions
+        self.logger = logger
+        self._handshake = handshake
         self.request = handshake.sent
-        self.opened: asyncio.Future[None] = self.loop.create_future()
+        self.opened = self.loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert self._handshake is not None
         self.transport.write(self._handshake.request())
 
     def head_received(self, data: bytes) -> None:
-        if self.opened.done():
+        if self.opened.done() or self._handshake is None:
             return  # what follows a refusal
         try:
             self.response = self._handshake.receive(data)
@@ -49,13 +76,13 @@ class ClientConnection(Connection):
             self._fail(ResponseError(str(error), self.response))
             return
         if self.response is not None:
-            self.subprotocol = self._handshake.subprotocol
-            self._open(self._handshake.trailing, codecs)
-            del self._handshake
+            handshake, self._handshake = self._handshake, None
+            self.subprotocol = handshake.subprotocol
+            self._open(handshake.trailing, codecs)
             self.opened.set_result(None)
 
     def eof_received(self) -> None:
-        if self._stream is None and not self.opened.done():
+        if self._handshake is not None and not self.opened.done():
             try:
                 self._handshake.receive_eof()
             except ResponseError as error:
@@ -63,79 +90,250 @@ class ClientConnection(Connection):
         super().eof_received()
 
     def opening_failed(self, error: Exception | None) -> None:
-        self._fail(error or ResponseError("the connection was lost before a whole answer"))
+        if error is None:
+            error = ResponseError("the connection was lost before a whole answer")
+            error.__cause__ = EOFError()
+        self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ResponseError):
             self.response = error.response
         if not self.opened.done():
             self.opened.set_exception(error)
+            self.opened.exception()  # nobody waits for it if `connect` was cancelled
         self.transport.abort()
 
 
-def connect(
-    uri: str,
-    *,
-    origin: str | None = None,
-    subprotocols: Sequence[str] = (),
-    extensions: Sequence[Extension] = (),
-    compression: Literal["deflate"] | None = "deflate",
-    additional_headers: Iterable[tuple[str, str]] = (),
-    user_agent_header: str | None = f"framewire/{__version__}",
-    open_timeout: float | None = 10,
-    close_timeout: float | None = 10,
-    max_size: int | None = 1 << 20,
-    max_queue: int | tuple[int, int | None] | None = 16,
-    write_limit: int | tuple[int, int | None] = 1 << 15,
-    ssl: tls.SSLContext | None = None,
-    **kwargs: Any,
-) -> Opening[ClientConnection]:
+class ClientConnection(Connecting, Connection):
+    """The client's end. `request` is what it sent, `response` what the server answered."""
+
+    __slots__ = ("_extensions", "_handshake", "logger", "opened")
+
+    async def __aenter__(self) -> ClientConnection:
+        return self
+
+
+class ClientListenerConnection(Connecting, ListenerConnection):
+    """The client's end, whose events go to a `Listener`."""
+
+    __slots__ = ("_extensions", "_handshake", "listener", "logger", "opened")
+
+
+def process_exception(error: Exception) -> Exception | None:
+    """Whether another attempt may do better: None for what may pass, else the error.
+
+    May pass: errors of the network, time that ran out, an answer that broke off, and status 500, 502, 503 and 504.
+    """
+    passing = (
+        isinstance(error, OSError)
+        or (isinstance(error, ResponseError) and isinstance(error.__cause__, EOFError))
+        or (isinstance(error, StatusError) and error.status in (500, 502, 503, 504))
+    )
+    return None if passing else error
+
+
+def backoff() -> Generator[float, None, None]:
+    """Delays in seconds between attempts: up to 5 at random first (7.2.3), then from 3 on by the golden ratio to 60."""
+    yield random.random() * 5
+    delay = 3.0
+    while True:
+        yield delay
+        delay = min(delay * 1.618, 60.0)
+
+
+class connect:  # noqa: N801 - called like the function that it is to its users
     """Open a WebSocket to a ws or wss `uri`; `await` it, or enter it with `async with` to have it closed again.
 
+    `async for connection in connect(...)` opens one after the other: a new one each time the body ends, and after
+    `reconnect_delays()` seconds if one could not be opened and `process_exception(error)` returns None.
+
     `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is
-    None; one among them with other settings replaces it. The other limits are those of `serve`; `open_timeout`
-    includes the connection by TCP and TLS. `ssl` is the context for wss, by default one that verifies the
-    server; further arguments are those of `loop.create_connection`, such as `sock` or `server_hostname`.
+    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None; one
+    among them with other settings replaces it. `proxy` is the URL of an HTTP or SOCKS proxy (the latter needs the extra
+    `socks`), None for none; by default what the environment says. Up to 10 redirects are followed; another origin gets
+    no credentials, and there is none from wss to ws. `listener` gets the events as callbacks.
+
+    The limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS and the redirects. `ssl` is
+    the context for wss, by default one that verifies the server; further arguments are those of
+    `loop.create_connection`, such as `sock` or `server_hostname`; those for the connection to an HTTP proxy begin with
+    `proxy_`.
 
     Raises UriError and ValueError for arguments that cannot be, at once; when awaited OSError if there is no
-    connection, ResponseError if the server does not accept, TimeoutError.
+    connection, ResponseError if the server does not accept, ProxyError, SecurityError, TimeoutError.
     """
-    target = parse_uri(uri)
-    if ssl is not None and not target.secure:
-        raise ValueError("ssl goes with a wss URI")
-    headers = list(additional_headers)
-    if origin is not None:
-        headers.append(("Origin", origin))
-    if user_agent_header is not None:
-        headers.append(("User-Agent", user_agent_header))
-    known = add_compression(extensions, compression, CLIENT_DEFAULT)
-    limits = Limits(open_timeout, close_timeout, max_size, max_queue, write_limit)
-    if target.secure:
-        kwargs.setdefault("server_hostname", target.host)
-        kwargs["ssl"] = ssl or True
-    if "sock" not in kwargs:
-        kwargs.setdefault("host", target.host)
-        kwargs.setdefault("port", target.port)
 
-    async def start() -> ClientConnection:
-        offers = make_offers(known)
-        handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=offers, headers=headers)
+    def __init__(
+        self,
+        uri: str,
+        *,
+        origin: str | None = None,
+        extensions: Sequence[Extension] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        compression: Literal["deflate"] | None = "deflate",
+        additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        user_agent_header: str | None = _USER_AGENT,
+        proxy: str | Literal[True] | None = True,
+        process_exception: Callable[[Exception], Exception | None] = process_exception,
+        open_timeout: float | None = 10,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        idle_timeout: float | None = None,
+        total_timeout: float | None = None,
+        reconnect_delays: Callable[[], Generator[float, None, None]] = backoff,
+        max_size: int | tuple[int | None, int | None] | None = 1 << 20,
+        max_queue: int | tuple[int, int | None] | None = 16,
+        write_limit: int | tuple[int, int | None] = 1 << 15,
+        max_unsent: int | None = 1 << 24,
+        fragment_size: int | None = None,
+        piece_size: int | None = None,
+        logger: logging.Logger | None = None,
+        listener: Listener | None = None,
+        create_connection: Callable[..., ClientConnection] | None = None,
+        ssl: tls.SSLContext | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.uri = uri
+        self.logger = logger or logging.getLogger("framewire.client")
+        self.process_exception = process_exception
+        self.reconnect_delays = reconnect_delays
+        self._target = parse_uri(uri)
+        if ssl is not None and not self._target.secure:
+            raise ValueError("ssl goes with a wss URI")
+        if isinstance(subprotocols, str):
+            raise TypeError("subprotocols is a list")
+        self._limits = Limits(
+            open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+            write_limit, max_unsent, fragment_size, piece_size,
+        )  # fmt: skip
+        self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
+        self._subprotocols = tuple(subprotocols or ())
+        pairs = additional_headers.items() if isinstance(additional_headers, Mapping) else additional_headers
+        self._headers = list(pairs or ())
+        if origin is not None:
+            self._headers.append(("Origin", origin))
+        self._user_agent = user_agent_header
+        if user_agent_header is not None:
+            self._headers.append(("User-Agent", user_agent_header))
+        self._proxy = proxy
+        self._listener = listener
+        self._make = create_connection or ClientConnection
+        self._ssl = ssl
+        self._kwargs = kwargs
+        self._unix = kwargs.pop("unix", False)
+        self._fixed = self._unix or any(kwargs.get(name) is not None for name in ("host", "port", "sock"))
+        self._connection: Any = None
+
+    async def _open(self) -> Any:
+        target, headers = self._target, self._headers
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                return await self._attempt(target, headers)
+            except StatusError as error:
+                response = error.response
+                if response is None or response.status not in _REDIRECTS or "Location" not in response.headers:
+                    raise
+                old, target = target, self._redirect(target, response.headers["Location"])
+            if (old.secure, old.host, old.port) != (target.secure, target.host, target.port):
+                headers = [line for line in headers if line[0].lower() not in _CREDENTIALS]
+        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+
+    def _redirect(self, old: Uri, location: str) -> Uri:
+        """Where a redirect leads, if it may be followed."""
+        scheme = "wss" if old.secure else "ws"
+        # urljoin resolves what is relative for the schemes that it knows: http in the place of ws.
+        base = f"http{'s' * old.secure}://{old.authority}{old.target}"
+        new = urljoin(base, location)
+        if new.startswith("http"):
+            new = scheme[:2] + new[4:]
+        target = parse_uri(new)
+        if old.secure and not target.secure:
+            raise SecurityError("a redirect from wss to ws")
+        same = (old.secure, old.host, old.port) == (target.secure, target.host, target.port)
+        if self._kwargs.get("sock") is not None or (self._fixed and not same):
+            raise ValueError("a redirect cannot be followed with a socket, host or port given by the caller")
+        return target
+
+    async def _attempt(self, target: Uri, headers: list[tuple[str, str]]) -> Any:
+        handshake = ClientHandshake(
+            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
+        )
+
+        def make() -> Any:
+            if self._listener is None:
+                return self._make(self._limits, handshake, self._extensions, self.logger)
+            connection = ClientListenerConnection(self._limits, handshake, self._extensions, self.logger)
+            connection.listener = self._listener
+            return connection
+
+        loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
+        if target.secure:
+            kwargs.setdefault("server_hostname", target.host)
+            kwargs["ssl"] = self._ssl or True
+        proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
+        if self._unix:
+            transport, connection = await loop.create_unix_connection(make, **kwargs)
+        elif proxy is not None:
+            transport, connection = await open_through_proxy(proxy, target, make, self._user_agent, kwargs)
+        else:
+            if kwargs.get("sock") is None:
+                kwargs.setdefault("host", target.host)
+                kwargs.setdefault("port", target.port)
+            transport, connection = await loop.create_connection(make, **kwargs)
         try:
-            return await asyncio.wait_for(
-                _open(lambda: ClientConnection(limits, handshake, known), kwargs), open_timeout
-            )
+            await connection.opened
+        except BaseException:
+            transport.abort()
+            raise
+        return connection
+
+    async def _start(self) -> Any:
+        try:
+            return await asyncio.wait_for(self._open(), self._limits.open_timeout)
         except asyncio.TimeoutError:
-            raise TimeoutError(f"no WebSocket opened within {open_timeout} seconds") from None
+            raise TimeoutError(f"no WebSocket opened within {self._limits.open_timeout} seconds") from None
 
-    return Opening(start)
+    def __await__(self) -> Generator[Any, Any, ClientConnection]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> ClientConnection:
+        if self._connection is not None:
+            raise RuntimeError("this connect() is entered already")
+        self._connection = await self
+        return self._connection  # type: ignore[no-any-return]
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection = self._connection, None
+        connection.start_closing(1000 if error is None else 1011)
+        await connection.wait_closed()
+
+    async def __aiter__(self) -> AsyncIterator[ClientConnection]:
+        delays: Generator[float, None, None] | None = None
+        while True:
+            try:
+                async with self as connection:
+                    yield connection
+            except Exception as error:
+                verdict = self.process_exception(error)
+                if verdict is error:
+                    raise
+                if verdict is not None:
+                    raise verdict from error
+                delays = delays or self.reconnect_delays()
+                delay = next(delays)
+                self.logger.info("connecting failed, again in %.1f seconds: %r", delay, error)
+                await asyncio.sleep(delay)
+            else:
+                delays = None
 
 
-async def _open(make: Callable[[], ClientConnection], kwargs: dict[str, Any]) -> ClientConnection:
-    transport, connection = await asyncio.get_running_loop().create_connection(make, **kwargs)
-    try:
-        await connection.opened
-    except BaseException:
-        transport.abort()
-        raise
-    return connection
+def unix_connect(path: str | PathLike[str] | None = None, uri: str | None = None, **kwargs: Any) -> connect:
+    """Open a WebSocket on the Unix socket at `path`; else as `connect`. `uri` is for the request alone."""
+    if uri is None:
+        uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
+    return connect(uri, unix=True, path=path, **kwargs)

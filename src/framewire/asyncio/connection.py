@@ -1,7 +1,6 @@
-"""One WebSocket on one asyncio transport: what server and client have in common (RFC 6455, 5 to 7).
+"""The coroutine API of one WebSocket: `recv`, `send`, iteration.
 
-    transport ─ get_buffer, buffer_updated ─▶ Stream ─ events ─▶ queue ─▶ recv()
-    transport ◀──────────── write ─────────── Stream ◀─────────────────── send()
+    Stream ─ events ─▶ queue ─▶ recv()           Stream ◀─ send()
 
 A whole read is taken apart before any task wakes, and `recv` finds the next message in the queue without a
 switch. Both directions push back: a full queue stops reading from the transport, and a full transport makes
@@ -11,77 +10,39 @@ switch. Both directions push back: a full queue stops reading from the transport
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, closing
-from dataclasses import dataclass
-from functools import cached_property
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from contextlib import closing
+from io import BytesIO, StringIO
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast
-from weakref import WeakKeyDictionary
+from typing import Any, Final, TypeAlias, cast
 
-from ..codes import CloseCode, Role, State
-from ..errors import (
-    ConcurrencyError,
-    ConnectionClosed,
-    ConnectionClosedError,
-    ConnectionClosedOK,
-    StateError,
-)
-from ..events import Close, Event, Failure, Pong
-from ..extensions import Codec
-from ..head import Request, Response
+from ..codes import CloseCode, State
+from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
+from ..events import Event, Fragment
 from ..stream import Stream
+from .endpoint import REPLIES_LIMIT, UNJOINED, Endpoint
+from .limits import Limits
+from .pulse import Pulse
 
-__all__ = ["Connection", "Limits", "Opening", "broadcast"]
-
-#: The most that one read takes from the transport, in bytes.
-READ_SIZE: Final = 1 << 16
+__all__ = ["Connection", "broadcast"]
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
 
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
-
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
-
-#: How many bytes of a read are taken at a time where messages may be compressed.
-PORTION: Final = 1 << 12
 
 #: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
 LONG_MESSAGE: Final = 1 << 16
 
-#: An end with these codes on both sides is no error; 1005 stands for an empty close.
-_ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
+_MESSAGES: Final = frozenset({str, bytes})
+
+#: One message, or the data of one fragment.
+Data: TypeAlias = str | bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may take: times in seconds (None: no limit), sizes in bytes, queues in messages."""
-
-    open_timeout: float | None = 10
-    close_timeout: float | None = 10
-    max_size: int | None = 1 << 20
-    max_queue: int | tuple[int, int | None] | None = 16
-    write_limit: int | tuple[int, int | None] = 1 << 15
-
-    def queue_marks(self) -> tuple[float, float]:
-        """The lengths of the queue above which reading stops and down to which it goes on."""
-        if self.max_queue is None:
-            return float("inf"), float("inf")
-        high, low = self.max_queue if isinstance(self.max_queue, tuple) else (self.max_queue, None)
-        return high, high // 4 if low is None else low
-
-    def write_marks(self) -> tuple[int, int | None]:
-        """The sizes of the transport's buffer above which `send` waits and down to which it waits."""
-        return self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
-
-
-class Connection(asyncio.BufferedProtocol):
+class Connection(Endpoint):
     """An open WebSocket. `serve` and `connect` make them; they are not for calling by hand.
 
     Use it as an async iterator over the peer's messages (a `str` each for text, `bytes` for binary), which ends
@@ -89,336 +50,163 @@ class Connection(asyncio.BufferedProtocol):
     receive at a time, any number may send.
     """
 
-    role: ClassVar[Role]
-
-    # An idle connection should be small; `__dict__` is there for the user's own attributes.
     __slots__ = (
-        "__dict__", "__weakref__", "_buffer", "_deadline", "_deaf", "_encodes", "_full", "_held", "_high", "_limits",
-        "_lost", "_low", "_messages", "_order", "_pings", "_queued", "_rcvd", "_rcvd_then_sent", "_receiver",
-        "_senders", "_sent", "_stream", "_taken", "_unread", "_unread_replies", "latency", "loop", "request",
-        "response", "subprotocol", "transport",
+        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_queue", "_queued", "_receiver", "_senders", "_short",
+        "_streaming", "_taken", "_turn",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.request: Request | None = None
-        self.response: Response | None = None
-        self.subprotocol: str | None = None
-        #: Seconds between the last answered `ping` and its pong; 0 before the first.
-        self.latency = 0.0
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._limits = limits
-        self._stream: Stream | None = None
-        self._lost: asyncio.Future[None] = self.loop.create_future()
-        self._deadline: asyncio.TimerHandle | None = None
-        # Receiving.
-        self._unread = b""  # read from the transport, but held back as the queue is full
-        self._buffer = _read_buffer(self.loop)
-        self._messages: deque[str | bytes] = deque()
+    def __init__(self, limits: Limits, pulse: Pulse) -> None:
+        super().__init__(limits, pulse)
+        # Receiving. The queue has its oldest message last, where taking it is cheap.
+        self._queue: list[str | bytes | Fragment] = []
         self._queued = 0
         self._high, self._low = limits.queue_marks()
-        self._held = False
         self._deaf = False
         self._receiver: asyncio.Future[None] | None = None
         self._taken = 0
+        self._joined: StringIO | BytesIO | None = None
+        self._streaming = False
         # Sending.
-        self._full = False
-        self._senders: list[asyncio.Future[None]] = []
-        self._unread_replies = 0
-        self._encodes = False
-        self._order: asyncio.Lock | None = None
-        self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] = {}
-        # The end.
-        self._rcvd: Close | None = None
-        self._sent: Close | None = None
-        self._rcvd_then_sent: bool | None = None
-
-    # What it is.
-
-    @cached_property
-    def id(self) -> uuid.UUID:
-        """A random name for logs."""
-        return uuid.uuid4()
+        self._short = min(UNJOINED, limits.fragment_size or UNJOINED)
+        self._senders: list[asyncio.Future[None]] | None = None
+        self._turn: asyncio.Lock | None = None
+        self._in_fragments = False
 
     @property
-    def state(self) -> State:
-        """CONNECTING before the handshake is done, then the state of the closing handshake."""
-        if self._stream is not None:
-            return self._stream.state
-        return State.CLOSED if self._lost.done() else State.CONNECTING
-
-    @property
-    def close_code(self) -> int | None:
-        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
-        return self._stream.close_code if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def close_reason(self) -> str | None:
-        """The peer's close reason (7.1.6); None before the end."""
-        return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def local_address(self) -> Any:
-        """The socket's own address: (host, port, ...) for TCP."""
-        return self.transport.get_extra_info("sockname")
-
-    @property
-    def remote_address(self) -> Any:
-        """The peer's address: (host, port, ...) for TCP."""
-        return self.transport.get_extra_info("peername")
+    def logger(self) -> logging.Logger:
+        """Where this end logs to."""
+        raise NotImplementedError
 
     # Receiving.
 
-    async def recv(self) -> str | bytes:
+    async def recv(self, decode: bool | None = None) -> str | bytes:
         """Take the next message: a `str` if it is text, `bytes` if binary.
 
-        Cancelling loses no message. Raises `ConnectionClosed` when the connection has ended and every message
-        that arrived before has been taken, `ConcurrencyError` while another task receives.
+        `decode=False` gives text as its UTF-8, `decode=True` decodes binary. Cancelling loses no message. Raises
+        `ConnectionClosed` when the connection has ended and every message that arrived before has been taken,
+        `ConcurrencyError` while another task receives.
         """
+        if self._streaming:
+            raise ConcurrencyError("a message is being received in pieces")
+        item = await self._next_item()
+        while isinstance(item, Fragment):
+            if self._joined is None:
+                self._joined = StringIO() if isinstance(item.data, str) else BytesIO()
+            self._joined.write(cast(Any, item.data))
+            if item.last:
+                item, self._joined = self._joined.getvalue(), None
+            else:
+                item = await self._next_item()
+        return item if decode is None else _decode(item, decode)
+
+    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[str | bytes]:
+        """Take the next message as an async iterator over its pieces, as they arrive.
+
+        A piece is what one frame holds, in parts of at most `piece_size` if that is set. From the first call on,
+        messages of several frames come in pieces; what `recv` gives does not change. Take every piece: until the last
+        one is taken, `recv` raises ConcurrencyError.
+        """
+        if self._stream is None:
+            raise StateError("the opening handshake is not done")
+        if self._streaming:
+            raise ConcurrencyError("a message is being received in pieces")
+        self._stream.deliver_fragments()
+        last = False
+        while not last:
+            item = await self._next_item()
+            data, last = (item.data, item.last) if isinstance(item, Fragment) else (item, True)
+            self._streaming = True
+            assert isinstance(data, (str, bytes))
+            size = self._limits.piece_size or len(data)
+            for start in range(0, len(data), size) if data else (0,):
+                self._streaming = not last or start + size < len(data)
+                piece = data[start : start + size]
+                yield piece if decode is None else _decode(piece, decode)
+
+    async def _next_item(self) -> str | bytes | Fragment:
         if self._receiver is not None:
             raise ConcurrencyError("another task is already receiving from this connection")
         if self._taken >= MESSAGES_PER_TURN:
             self._taken = 0
             await asyncio.sleep(0)
-        while not self._messages:
+        while not self._queue:
             if self.state is State.CLOSED:
                 raise self._closed()
             self._taken = 0
+            if self._cork:
+                self._flush()  # all that was read is answered
             self._receiver = self.loop.create_future()
             try:
                 await self._receiver
             finally:
                 self._receiver = None
+        return self._take()
+
+    def _take(self) -> str | bytes | Fragment:
         self._taken += 1
-        message = self._messages.popleft()
-        self._queued -= len(message)
+        item = self._queue.pop()
+        self._queued -= len(item.data if isinstance(item, Fragment) else item)  # type: ignore[arg-type]
         if self._held:
             self._regulate()
-        return message
+        return item
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
 
     async def __anext__(self) -> str | bytes:
+        # What `recv` does, without its call where the message is there.
+        if self._queue and self._receiver is None and self._taken < MESSAGES_PER_TURN:
+            item = self._queue[-1]
+            if (type(item) is bytes or type(item) is str) and not self._streaming and not self._held:
+                self._taken += 1
+                self._queued -= len(item)
+                del self._queue[-1]
+                return item
         try:
             return await self.recv()
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
-    # Sending.
-
-    async def send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
-    ) -> None:
-        """Send one message: text from a `str`, binary from bytes, or what `text` says.
-
-        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
-        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
-
-        Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
-        sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end.
-        """
-        stream = await self._sendable()
-        long = self._encodes and compress is not False and len(message) > LONG_MESSAGE
-        if self._order is None:
-            if not long:
-                self.transport.write(stream.send(message, text=text, compress=compress))
-                return
-            self._order = asyncio.Lock()
-        async with self._order:
-            stream = await self._sendable()
-            if long:
-                frame = await self._encode(stream.send_steps(message, text=text, compress=compress))
-            else:
-                frame = stream.send(message, text=text, compress=compress)
-            self.transport.write(frame)
-
-    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
-        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
-        with closing(steps):
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    frame: bytes = stop.value
-                    return frame
-                await asyncio.sleep(0)
-                await self._sendable()
-
-    async def ping(self, payload: str | bytes | None = None) -> asyncio.Future[float]:
-        """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
-
-        The result is a future of the round trip in seconds. A pong answers all pings before its own too
-        (5.5.3). Raises `ConcurrencyError` while a ping with the same payload waits.
-        """
-        stream = await self._sendable()
-        data = os.urandom(4) if payload is None else _as_bytes(payload)
-        if data in self._pings:
-            raise ConcurrencyError("a ping with this payload is already waiting for its pong")
-        self.transport.write(stream.ping(data))
-        answer: asyncio.Future[float] = self.loop.create_future()
-        self._pings[data] = self.loop.time(), answer
-        return answer
-
-    async def pong(self, payload: str | bytes = b"") -> None:
-        """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
-        stream = await self._sendable()
-        self.transport.write(stream.pong(_as_bytes(payload)))
-
-    async def close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
-
-        The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
-        can still be received, as far as the queue has room. Closing again only waits.
-        """
-        self.start_closing(code, reason)
-        await self.wait_closed()
-
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        """Do what `close` does, without waiting for the end."""
-        if self._stream is None or self._stream.state is not State.OPEN:
-            return
-        self.transport.write(self._stream.close(code, reason))
-        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
-        self._limit_end()
-        self._regulate()
-
-    async def wait_closed(self) -> None:
-        """Wait until the transport is closed, whoever closed it."""
-        await asyncio.shield(self._lost)
-
-    async def _sendable(self) -> Stream:
-        """The stream, as soon as the transport has room for more."""
-        while self._full:
-            turn: asyncio.Future[None] = self.loop.create_future()
-            self._senders.append(turn)
-            try:
-                await turn
-            finally:
-                self._senders.remove(turn)
-        if self.state is State.CLOSING:  # only the end will tell whether it was an orderly one
-            await self.wait_closed()
-        if self._stream is None:
-            raise StateError("the opening handshake is not done")
-        if self._stream.state is State.CLOSED:
-            raise self._closed()
-        return self._stream
-
-    async def __aenter__(self) -> Connection:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
-
-    # The opening handshake, by the subclasses.
-
-    def head_received(self, data: bytes) -> None:
-        """Take bytes of the handshake, and call `_open` when it is done."""
-        raise NotImplementedError
-
-    def opening_failed(self, error: Exception | None) -> None:
-        """The transport was lost before the handshake was done."""
-
-    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        self._encodes = bool(codecs)
-        self._stream = Stream(self.role, max_message_size=self._limits.max_size, extensions=codecs)
-        self._unread = rest
-        self._read_on()
-
-    # The transport's side.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(*self._limits.write_marks())
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = self._buffer[:nbytes]
-        if self._stream is None:
-            self.head_received(bytes(data))
-        elif not self._unread and (not self._encodes or nbytes <= PORTION):
-            self._received(self._stream.receive(data))
-        else:
-            self._unread += data
-            self._read_on()
-
-    def _read_on(self) -> None:
-        """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
-        while self._unread and not self._held:
-            portion, self._unread = self._unread[:PORTION], self._unread[PORTION:]
-            self._received(self._stream.receive(portion) if self._stream is not None else [])
-
-    def _read_end(self) -> None:
-        """Take the end of input, and first what was held back."""
-        if self._stream is not None:
-            rest, self._unread = self._unread, b""
-            self._received(self._stream.receive(rest) + self._stream.receive_eof())
-
-    def eof_received(self) -> None:
-        self._read_end()
-        self._limit_end()  # returning None closes the transport once its buffer is flushed
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._stream is None:
-            self.opening_failed(exc)
-        else:
-            self._read_end()
-            self._forget_pings()
-        self.resume_writing()
-        self._lost.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
-        self._unread_replies = 0
-        for turn in self._senders:
-            if not turn.done():
-                turn.set_result(None)
-        if self._held:
-            self._regulate()
-
     def _received(self, events: list[Event]) -> None:
-        """Queue the messages of one read, write what the stream replies, and wake the receiver once."""
-        stream = self._stream
-        assert stream is not None
+        """Queue the messages of one read, and wake the receiver once."""
+        if _MESSAGES.issuperset(map(type, events)):
+            if events:
+                self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
+            return
+        items: list[str | bytes | Fragment] = []
+        size = 0
         for event in events:
             if isinstance(event, (str, bytes)):
-                if not self._deaf:
-                    self._messages.append(event)
-                    self._queued += len(event)
-            elif isinstance(event, Pong):
-                self._pong_received(event.payload)
-            elif isinstance(event, Close):
-                self._rcvd, self._rcvd_then_sent = event, self._sent is None
-                self._sent = self._sent or Close(event.code, "")
-            elif isinstance(event, Failure) and event.code != CloseCode.ABNORMAL_CLOSURE:
-                self._sent = self._sent or Close(event.code, event.reason)
-        replies = stream.pending()
-        if replies:
-            self.transport.write(replies)
-            if self._full:
-                self._unread_replies += len(replies)
+                items.append(event)
+                size += len(event)
+            elif isinstance(event, Fragment):
+                items.append(event)
+                size += len(cast("str | bytes", event.data))
+                self.messages_received -= not event.last  # counted when it is whole
+            else:
+                self._note(event)
+        if items:
+            self._enqueue(items, size)
+        self._reply()
         self._regulate()
-        if stream.state is State.CLOSED:
-            self._finish()
-        if self._messages or stream.state is State.CLOSED:
+        if self.state is State.CLOSED:
             self._wake_receiver()
+
+    def _enqueue(self, items: list[str | bytes | Fragment], size: int) -> None:
+        if self._deaf:
+            return
+        self.messages_received += len(items)
+        items.reverse()
+        if self._queue:
+            self._queue[:0] = items
+        else:
+            self._queue = items
+        self._queued += size
+        # The answer to one message leaves at once, the answers to several leave together.
+        self._uncorked = len(self._queue) == 1 and not self._cork
+        if self._over(self._high, QUEUE_SIZE):
+            self._regulate()
+        self._wake_receiver()
 
     def _wake_receiver(self) -> None:
         if self._receiver is not None and not self._receiver.done():
@@ -436,84 +224,193 @@ class Connection(asyncio.BufferedProtocol):
             hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
         elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
             self._deaf = True
-        if hold != self._held:
-            self._held = hold
-            if hold:
-                self.transport.pause_reading()
-                return
-            self._read_on()
-            if not self._held:
-                self.transport.resume_reading()
+        self._hold(hold)
 
     def _over(self, count: float, size: int) -> bool:
-        return len(self._messages) > count or self._queued > size
+        return len(self._queue) > count or self._queued > size
 
-    def _pong_received(self, payload: bytes) -> None:
-        now = self.loop.time()
-        while payload in self._pings:  # its own is the last of those that it answers
-            since, answer = self._pings.pop(next(iter(self._pings)))
-            self.latency = now - since
-            if not answer.done():
-                answer.set_result(self.latency)
+    # Sending.
 
-    def _forget_pings(self) -> None:
-        for _, answer in self._pings.values():
-            if not answer.done():
-                answer.set_exception(self._closed())
-                answer.exception()  # nobody has to wait for a pong
-        self._pings.clear()
+    async def send(
+        self,
+        message: Data | Iterable[Data] | AsyncIterable[Data],
+        text: bool | None = None,
+        *,
+        compress: bool | None = None,
+    ) -> None:
+        """Send one message: text from a `str`, binary from bytes, or what `text` says.
+
+        An iterable or async iterable of those is sent as one message of as many fragments, which are all text or all
+        binary; other messages wait until it is over. If it raises, the connection is closed with 1011. Longer messages
+        than `fragment_size` are sent in fragments too.
+
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
+        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
+
+        Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
+        sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end, TypeError for what
+        is no message.
+        """
+        stream = self._stream
+        kind = type(message)
+        if (
+            (kind is str or kind is bytes)
+            and text is None
+            and compress is None
+            and stream is not None
+            and not self._full
+            and self._turn is None
+            and len(message) <= self._short  # type: ignore[arg-type]
+        ):
+            try:
+                frame = stream.send(message)  # type: ignore[arg-type]
+            except StateError:
+                pass  # which end this is will be known when it is over
+            else:
+                self.messages_sent += 1
+                self._write(frame)
+                return
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            await self._send_whole(message, text, compress)
+        elif isinstance(message, Mapping):
+            raise TypeError("a mapping is no message")
+        elif isinstance(message, Iterable):
+            await self._send_fragments(_mark_end(_each(message)), text, compress)
+        elif isinstance(message, AsyncIterable):
+            await self._send_fragments(_mark_end(message), text, compress)
+        else:
+            raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
+
+    async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
+        size, length = self._limits.fragment_size, len(message)
+        if size is not None and length * (4 if isinstance(message, str) else 1) > size:
+            text = isinstance(message, str) if text is None else text
+            data = message.encode() if isinstance(message, str) else bytes(message)
+            if len(data) > size:
+                await self._send_fragments(_cut(data, size), text, compress)
+                return
+        stream = await self._next_turn()
+        if self._encodes and compress is not False and length > LONG_MESSAGE:
+            self._turn = asyncio.Lock()
+            try:
+                async with self._turn:
+                    self._write(await self._encode(stream.send_steps(message, text=text, compress=compress)))
+            finally:
+                self._turn = None
+        elif length >= UNJOINED and self._vectored:
+            self._write_large(stream.send_parts(message, text=text, compress=compress))
+        else:
+            self._write(stream.send(message, text=text, compress=compress))
+        self.messages_sent += 1
+
+    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
+        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frame: bytes = stop.value
+                    return frame
+                await asyncio.sleep(0)
+                await self._sendable()
+
+    async def _send_fragments(
+        self, fragments: AsyncIterable[tuple[Data, bool]], text: bool | None, compress: bool | None
+    ) -> None:
+        """Send fragments, each with whether it is the last, while other messages wait."""
+        await self._next_turn()
+        self._turn = asyncio.Lock()
+        self._in_fragments = True
+        begun = False
+        try:
+            async with self._turn:
+                async for fragment, last in fragments:
+                    stream = await self._sendable()
+                    self._write(stream.send(fragment, text=text, last=last, compress=compress))
+                    begun = not last
+            self.messages_sent += 1
+        except BaseException as error:
+            if begun:  # the message cannot be ended any more, nor another one sent
+                self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            if isinstance(error, FragmentError):
+                raise TypeError("fragments are all text or all binary") from error
+            raise
+        finally:
+            self._turn = None
+            self._in_fragments = False
+
+    async def _next_turn(self) -> Stream:
+        """The stream, as soon as there is room and no message is under way in fragments."""
+        while True:
+            stream = await self._sendable()
+            if self._turn is None:
+                return stream
+            async with self._turn:
+                pass
+
+    async def _sendable(self) -> Stream:
+        """The stream, as soon as the transport has room for more."""
+        while self._full:
+            turn: asyncio.Future[None] = self.loop.create_future()
+            if self._senders is None:
+                self._senders = []
+            self._senders.append(turn)
+            try:
+                await turn
+            finally:
+                self._senders.remove(turn)
+        if self.state is State.CLOSING:  # only the end will tell whether it was an orderly one
+            await self.wait_closed()
+        if self._stream is None:
+            raise StateError("the opening handshake is not done")
+        if self._stream.state is State.CLOSED:
+            raise self._closed()
+        return self._stream
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        for turn in self._senders or ():
+            if not turn.done():
+                turn.set_result(None)
+        if self._held:
+            self._regulate()
+
+    async def ping(self, data: str | bytes | None = None) -> asyncio.Future[float]:
+        """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
+
+        The result is a future of the round trip in seconds. A pong answers all pings before its own too
+        (5.5.3). Raises `ConcurrencyError` while a ping with the same payload waits.
+        """
+        await self._sendable()
+        payload = self._ping(None if data is None else _as_bytes(data))
+        if payload is None:
+            raise ConcurrencyError("a ping with this payload is already waiting for its pong")
+        assert self._pings is not None
+        return self._pings[payload][1]
+
+    async def pong(self, data: str | bytes = b"") -> None:
+        """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
+        stream = await self._sendable()
+        self._write(stream.pong(_as_bytes(data)))
 
     # The end.
 
-    def _finish(self) -> None:
-        """End TCP after the last frame (7.1.1): the server first, and never while input is unread.
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
 
-        To close a socket with unread input resets the connection, and the peer may lose the close frame. So
-        the server ends its direction only and discards input until the peer ends the other; the client
-        waits for the server. TLS has no half-close that peers agree on: there, closing is left to its own
-        shutdown.
+        The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
+        can still be received, as far as the queue has room. Closing again only waits.
         """
-        if self.transport.is_closing():
-            return
-        self._limit_end()
-        if self.role is Role.SERVER:
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            else:
-                self.transport.close()
+        self.start_closing(code, reason)
+        await self.wait_closed()
 
-    def _limit_end(self) -> None:
-        """Cut the transport unless it ends by itself in time. The first call counts."""
-        timeout = self._limits.close_timeout
-        if timeout is not None and self._deadline is None and not self._lost.done():
-            self._deadline = self.loop.call_later(timeout, self.transport.abort)
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
+        super().start_closing(code, reason)
+        self._regulate()
 
-    def _closed(self) -> ConnectionClosed:
-        orderly = (
-            self._rcvd is not None
-            and self._sent is not None
-            and self._rcvd.code in _ORDERLY
-            and self._sent.code in _ORDERLY
-        )
-        kind = ConnectionClosedOK if orderly else ConnectionClosedError
-        return kind(self._rcvd, self._sent, self._rcvd_then_sent)
-
-
-Opened = TypeVar("Opened", bound=AbstractAsyncContextManager[Any])
-
-
-class Opening(Generic[Opened]):
-    """What `serve` and `connect` return: await it, or enter it with `async with` to have it closed again."""
-
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, Opened]]) -> None:
-        self._start = start
-
-    def __await__(self) -> Generator[Any, Any, Opened]:
-        return self._start().__await__()
-
-    async def __aenter__(self) -> Opened:
-        self._opened = await self
-        return self._opened
+    async def __aenter__(self) -> Connection:
+        return self
 
     async def __aexit__(
         self,
@@ -521,40 +418,60 @@ class Opening(Generic[Opened]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._opened.__aexit__(kind, error, trace)
+        await self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
 
 
 def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
     """Send one message to all open `connections` without waiting for any.
 
     A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013
-    (try again later) instead: neither memory nor the others pay for it.
+    (try again later) instead: neither memory nor the others pay for it. One that is being sent another message in
+    fragments is left out.
     """
+    if not isinstance(message, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     for connection in connections:
         stream = connection._stream
-        if stream is None or stream.state is not State.OPEN:
+        if stream is None or stream.state is not State.OPEN or connection._in_fragments:
             continue
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
+            continue
+        # Where a long message is being compressed, nothing else can be.
+        frame = stream.send(message, compress=None if connection._turn is None else False)
+        connection.messages_sent += 1
+        if connection._cork:
+            connection._write(frame)
         else:
-            # Where a long message is being compressed, nothing else can be.
-            busy = connection._order is not None and connection._order.locked()
-            connection.transport.write(stream.send(message, compress=False if busy else None))
+            connection._push(frame)
 
 
-_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:
+    for fragment in fragments:
+        yield fragment
 
 
-def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    """The memory that all connections of one loop read into.
+async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data, bool]]:
+    """Each fragment at once; what comes after the last is only known later, so an empty one ends the message."""
+    empty: Data | None = None
+    async for fragment in fragments:
+        if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"a fragment is str or bytes, not {type(fragment).__name__}")
+        empty = "" if isinstance(fragment, str) else b""
+        yield fragment, False
+    if empty is not None:
+        yield empty, True
 
-    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
-    what it keeps: so an idle connection needs no buffer of its own.
-    """
-    buffer = _read_buffers.get(loop)
-    if buffer is None:
-        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return buffer
+
+async def _cut(data: bytes, size: int) -> AsyncIterator[tuple[Data, bool]]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size], start + size >= len(data)
+
+
+def _decode(data: str | bytes, wanted: bool) -> str | bytes:
+    if wanted:
+        return data if isinstance(data, str) else data.decode()
+    return data.encode() if isinstance(data, str) else data
 
 
 def _as_bytes(payload: str | bytes) -> bytes:

@@ -1,153 +1,72 @@
-"""The asyncio server: `serve` listens, and runs a handler for each WebSocket that it opens (RFC 6455 4.2)."""
+"""The asyncio server: `serve` gives every connection to a handler or a listener (RFC 6455 4.2)."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import ssl as tls
-from collections.abc import Awaitable, Callable, Sequence
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from os import PathLike
 from socket import socket
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from ..codes import SERVER, CloseCode, State
+from ..codes import CloseCode, State
 from ..deflate import SERVER_DEFAULT, add_compression
-from ..errors import ConnectionClosed, HandshakeError
-from ..extensions import Extension, accept_offers
-from ..handshake import Origin, ServerHandshake, choose_subprotocol
-from ..head import Headers, Request, Response
-from .connection import Connection, Limits, Opening
+from ..errors import ConnectionClosed
+from ..extensions import Extension
+from ..handshake import Origin
+from .auth import basic_auth
+from .connection import broadcast
+from .counters import Counters
+from .limits import Limits
+from .listener import Listener
+from .pulse import Pulse
+from .serving import (
+    SAME_ORIGIN,
+    SERVER_HEADER,
+    Policy,
+    ProcessRequest,
+    ProcessResponse,
+    SelectSubprotocol,
+    ServerConnection,
+    ServerListenerConnection,
+    Serving,
+)
 
-__all__ = ["Server", "ServerConnection", "serve"]
+__all__ = [
+    "SAME_ORIGIN", "Server", "ServerConnection", "ServerListenerConnection", "basic_auth", "broadcast", "serve",
+    "unix_serve",
+]  # fmt: skip
 
-logger = logging.getLogger("framewire.server")
+#: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
+_LINGER: Final = 1.0
 
-
-class ServerConnection(Connection):
-    """The server's end. `request` is what the client sent, `response` what it was answered."""
-
-    role = SERVER
-
-    __slots__ = ("_handshake", "_task", "server")
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.limits)
-        self.server = server
-        self._handshake = ServerHandshake()
-        self._task: asyncio.Task[None] | None = None
-
-    def respond(self, status: int, text: str) -> Response:
-        """A response in plain text, for `process_request` to return."""
-        lines = [("Content-Type", "text/plain; charset=utf-8")]
-        return Response(status, HTTPStatus(status).phrase, Headers(lines), text.encode())
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        timeout = self._limits.open_timeout
-        if timeout is not None:  # one deadline for all of it: bytes that trickle in do not move it
-            self._deadline = self.loop.call_later(timeout, self.transport.abort)
-        self.server._connected(self)
-
-    def head_received(self, data: bytes) -> None:
-        if self.response is not None:
-            return  # what follows a refused request
-        try:
-            self.request = self._handshake.receive(data)
-        except HandshakeError as error:
-            self._refuse(error)
-            return
-        if self.request is not None:
-            # What follows the head is the stream's, which does not exist before the answer.
-            self.transport.pause_reading()
-            self._task = self.server._start(self._run(self.request))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.server._disconnected(self)
-        super().connection_lost(exc)
-
-    def opening_failed(self, error: Exception | None) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self, request: Request) -> None:
-        """Answer the request, and if that opens the WebSocket run the handler, and close."""
-        try:
-            await self._answer(request)
-        except HandshakeError as error:
-            self._refuse(error)
-        except Exception:
-            logger.exception("opening handshake failed")
-            self._refuse(HandshakeError(500, "the server met an unexpected error"))
-        if not self._held:
-            self.transport.resume_reading()
-        if self.state is State.CONNECTING:
-            return
-        try:
-            await self.server.handler(self)
-        except ConnectionClosed:
-            pass  # the handler was not done, but the client was
-        except Exception:
-            logger.exception("connection handler failed")
-            self.start_closing(CloseCode.INTERNAL_ERROR)
-        finally:
-            self.start_closing()
-        await self.wait_closed()
-
-    async def _answer(self, request: Request) -> None:
-        server, handshake = self.server, self._handshake
-        if server.process_request is not None:
-            response = server.process_request(self, request)
-            if inspect.isawaitable(response):
-                response = await response
-            if response is not None:
-                self._end_http(handshake.respond(response))
-                return
-        offer = handshake.check(origins=server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, server.subprotocols)
-        answers, codecs = accept_offers(offer.extensions, server.extensions)
-        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers)
-        self.response = handshake.response
-        self.transport.write(answer)
-        self._open(handshake.trailing, codecs)
-        del self._handshake  # of no more use, and larger than all the rest of an idle connection
-
-    def _refuse(self, error: HandshakeError) -> None:
-        self._end_http(self._handshake.reject(error.status, error.reason, error.headers))
-
-    def _end_http(self, answer: bytes) -> None:
-        self.response = self._handshake.response
-        self.transport.write(answer)
-        self._finish()
-
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+)
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
-ProcessRequest: TypeAlias = Callable[[ServerConnection, Request], "Awaitable[Response | None] | Response | None"]
 
 
 class Server:
     """A listening server, as `serve` gives it. Leaving it as an async context closes it."""
 
     def __init__(
-        self,
-        handler: Handler,
-        limits: Limits,
-        process_request: ProcessRequest | None,
-        origins: Sequence[Origin] | None,
-        subprotocols: Sequence[str],
-        extensions: Sequence[Extension],
+        self, handler: Handler | Listener, policy: Policy, logger: logging.Logger, max_connections: int | None
     ) -> None:
         self.handler = handler
-        self.limits = limits
-        self.process_request = process_request
-        self.origins = origins
-        self.subprotocols = subprotocols
-        self.extensions = extensions
+        self.policy = policy
+        self.logger = logger
+        self.max_connections = max_connections
+        self.pulse = Pulse(policy.limits.beat())
         self._listener: asyncio.Server
         self._closing = False
-        self._everyone: set[ServerConnection] = set()
+        self._everyone: set[Any] = set()
+        self._refused: set[asyncio.BaseTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._past = Counters()
 
     @property
     def connections(self) -> set[ServerConnection]:
@@ -158,6 +77,10 @@ class Server:
     def sockets(self) -> tuple[socket, ...]:
         """What it listens on; nothing once it is closed."""
         return tuple(self._listener.sockets)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that it runs in."""
+        return self._listener.get_loop()
 
     def is_serving(self) -> bool:
         """Whether it accepts connections."""
@@ -171,24 +94,45 @@ class Server:
         """Accept connections until this call is cancelled, which closes the listening sockets."""
         await self._listener.serve_forever()
 
-    def close(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
+    def counters(self) -> Counters:
+        """What has happened since the start, as numbers."""
+        return self._past.plus(self._everyone)
+
+    def log_counters(self) -> None:
+        """Write the counters to the log, one line at level INFO."""
+        self.logger.info("%s", ", ".join(f"{name} {value}" for name, value in self.counters().as_dict().items()))
+
+    def close(
+        self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "",
+        timeout: float | None = None,
+    ) -> None:  # fmt: skip
         """Stop listening and close every connection, without waiting: see `wait_closed`.
 
-        Those in the opening handshake are cut. A closed server cannot be used again.
+        Those in the opening handshake are cut. With `close_connections=False` the open ones go on until their
+        handlers return. `timeout` seconds later, if given, all that is left is cut; each connection has its
+        `close_timeout` besides. A closed server cannot be used again.
         """
         self._closing = True
         self._listener.close()
         for connection in list(self._everyone):
             if connection.state is State.CONNECTING and connection.response is None:
                 connection.transport.abort()
-            else:
+            elif close_connections:
                 connection.start_closing(code, reason)
+        if timeout is not None:
+            self._listener.get_loop().call_later(timeout, self._cut)
+
+    def _cut(self) -> None:
+        for connection in list(self._everyone):
+            connection.transport.abort()
+        for task in list(self._tasks):
+            task.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed, its connections have ended and their handlers have returned."""
-        await self._listener.wait_closed()
         for connection in list(self._everyone):
             await connection.wait_closed()
+        await self._listener.wait_closed()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -204,68 +148,175 @@ class Server:
         self.close()
         await self.wait_closed()
 
-    def _connected(self, connection: ServerConnection) -> None:
-        self._everyone.add(connection)
+    # What its connections call.
+
+    def connected(self, connection: Serving) -> bool:
+        """A client has come; whether it may stay."""
+        self._past.accepted += 1
         if self._closing:  # accepted by the kernel before the listener was closed
             connection.transport.abort()
+            return False
+        if self.max_connections is not None and len(self._everyone) >= self.max_connections:
+            self._past.refused_busy += 1
+            self._refuse(connection.transport)
+            return False
+        self._everyone.add(connection)
+        return True
 
-    def _disconnected(self, connection: ServerConnection) -> None:
-        self._everyone.discard(connection)
+    def _refuse(self, transport: asyncio.Transport) -> None:
+        """Answer 503 without reading the request; as many at a time as there may be connections."""
+        assert self.max_connections is not None
+        if len(self._refused) >= self.max_connections:
+            transport.abort()
+            return
+        self._refused.add(transport)
+        transport.write(_BUSY)
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+        asyncio.get_running_loop().call_later(_LINGER, self._drop, transport)
 
-    def _start(self, run: Any) -> asyncio.Task[None]:
+    def _drop(self, transport: asyncio.Transport) -> None:
+        self._refused.discard(transport)
+        transport.abort()
+
+    def disconnected(self, connection: Serving) -> None:
+        """A client has gone."""
+        self._refused.discard(connection.transport)
+        if connection in self._everyone:
+            self._everyone.discard(connection)
+            self._past.add(connection)
+
+    def opened(self, connection: Serving) -> None:
+        """A WebSocket is open."""
+        if isinstance(connection, ServerConnection):
+            self.start(self._handle(connection))
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        """Run the handler, then close."""
+        assert not isinstance(self.handler, Listener)
+        try:
+            await self.handler(connection)
+        except ConnectionClosed:
+            pass  # the handler was not done, but the client was
+        except Exception:
+            self.logger.exception("connection handler failed")
+            connection.start_closing(CloseCode.INTERNAL_ERROR)
+        finally:
+            connection.start_closing()
+        await connection.wait_closed()
+
+    def start(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of a connection."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(run)
         self._tasks.add(task)  # the event loop itself keeps weak references only
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-def serve(
-    handler: Handler,
-    host: str | None = None,
-    port: int | None = None,
-    *,
-    origins: Sequence[Origin] | None = None,
-    subprotocols: Sequence[str] = (),
-    extensions: Sequence[Extension] = (),
-    compression: Literal["deflate"] | None = "deflate",
-    process_request: ProcessRequest | None = None,
-    open_timeout: float | None = 10,
-    close_timeout: float | None = 10,
-    max_size: int | None = 1 << 20,
-    max_queue: int | tuple[int, int | None] | None = 16,
-    write_limit: int | tuple[int, int | None] = 1 << 15,
-    ssl: tls.SSLContext | None = None,
-    **kwargs: Any,
-) -> Opening[Server]:
+class serve:  # noqa: N801 - called like the function that it is to its users
     """Start a WebSocket server on `host` and `port`; `await` it or enter it with `async with`.
 
     `handler(connection)` runs for each connection; when it returns the connection is closed with 1000, when it
-    raises with 1011 and the error is logged to `framewire.server`.
+    raises with 1011 and the error is logged. A `Listener` in its place gets the events as callbacks.
 
-    `origins` lists the origins that may connect (None in it: requests without one); without the list, those of
-    the server's own host, and requests without one (10.2). `subprotocols` are those the handler speaks, best
-    first. `extensions` are those that clients may use besides permessage-deflate, which is on unless
-    `compression` is None; one among them with other settings replaces it. `process_request(connection,
-    request)`, sync or async, may return a `Response` to answer with instead, so that other HTTP requests can be
-    served.
+    `origins` lists the origins that may connect, as text or patterns (None in it: requests without one); by default
+    those of the server's own host, and requests without one (10.2); `None` lets everyone in. `extensions` are those
+    that clients may use besides permessage-deflate, which is on unless `compression` is None; one among them with other
+    settings replaces it. `subprotocols` are those
+    the handler speaks, best first; `select_subprotocol(connection, offered)` chooses instead. `process_request(
+    connection, request)`, sync or async, may return a `Response` to answer with instead, so that other HTTP requests
+    can be served; `process_response(connection, request, response)` may change or replace what is answered.
+    `server_header` is the Server header, None for none.
 
     Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the
-    whole end. `max_size` is the largest message in bytes. `max_queue` is how many messages may wait for `recv`
-    before reading stops; `write_limit` how many bytes may wait for the network before `send` waits. Both can be
-    a pair of marks, (high, low); low is a quarter of high otherwise.
+    whole end. Every `ping_interval` a ping is sent, and a peer that does not answer within `ping_timeout` is closed
+    with 1011. A connection is closed with 1008 when no message passed for `idle_timeout`, or after `total_timeout`.
 
-    `ssl` and all further arguments are those of `loop.create_server`, whose errors are raised.
+    `max_size` is the largest message in bytes, or a pair: message, frame. `max_queue` is how many messages may wait
+    for `recv` before reading stops; `write_limit` how many bytes may wait for the network before `send` waits. Both
+    can be a pair of marks, (high, low); low is a quarter of high otherwise. `max_unsent` bytes cut the connection,
+    whoever sent without waiting. Longer messages than `fragment_size` bytes are sent in fragments; `piece_size` is the
+    most that `recv_streaming` gives at once. `max_connections` are served at a time; others are answered 503.
+
+    `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all further arguments
+    are those of `loop.create_server`, whose errors are raised.
     """
-    limits = Limits(open_timeout, close_timeout, max_size, max_queue, write_limit)
-    known = add_compression(extensions, compression, SERVER_DEFAULT)
-    server = Server(handler, limits, process_request, origins, subprotocols, known)
-    if ssl is not None and open_timeout is not None:
-        kwargs.setdefault("ssl_handshake_timeout", open_timeout)
 
-    async def start() -> Server:
-        server._listener = await asyncio.get_running_loop().create_server(
-            lambda: ServerConnection(server), host, port, ssl=ssl, **kwargs
-        )
+    def __init__(
+        self,
+        handler: Handler | Listener,
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+        *,
+        origins: Sequence[Origin] | str | None = SAME_ORIGIN,
+        extensions: Sequence[Extension] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        compression: Literal["deflate"] | None = "deflate",
+        select_subprotocol: SelectSubprotocol | None = None,
+        process_request: ProcessRequest | None = None,
+        process_response: ProcessResponse | None = None,
+        server_header: str | None = SERVER_HEADER,
+        open_timeout: float | None = 10,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        close_timeout: float | None = 10,
+        idle_timeout: float | None = None,
+        total_timeout: float | None = None,
+        max_size: int | tuple[int | None, int | None] | None = 1 << 20,
+        max_queue: int | tuple[int, int | None] | None = 16,
+        write_limit: int | tuple[int, int | None] = 1 << 15,
+        max_unsent: int | None = 1 << 24,
+        max_connections: int | None = None,
+        fragment_size: int | None = None,
+        piece_size: int | None = None,
+        logger: logging.Logger | None = None,
+        create_connection: Callable[[Server], ServerConnection] | None = None,
+        ssl: tls.SSLContext | None = None,
+        **kwargs: Any,
+    ) -> None:
+        limits = Limits(
+            open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+            write_limit, max_unsent, fragment_size, piece_size,
+        )  # fmt: skip
+        policy = Policy(
+            limits, origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,
+            server_header,
+            add_compression(extensions or (), compression, SERVER_DEFAULT),
+        )  # fmt: skip
+        self._make = create_connection or ServerConnection
+        if isinstance(handler, Listener):
+            self._make = ServerListenerConnection  # type: ignore[assignment]
+        self._arguments = handler, policy, logger or logging.getLogger("framewire.server"), max_connections
+        if ssl is not None and open_timeout is not None:
+            kwargs.setdefault("ssl_handshake_timeout", open_timeout)
+        self._unix = kwargs.pop("unix", False)
+        self._kwargs = {"ssl": ssl, **kwargs} if self._unix else {"host": host, "port": port, "ssl": ssl, **kwargs}
+
+    async def _start(self) -> Server:
+        server = Server(*self._arguments)
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if self._unix else loop.create_server
+        server._listener = await create(lambda: self._make(server), **self._kwargs)
         return server
 
-    return Opening(start)
+    def __await__(self) -> Generator[Any, Any, Server]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self
+        return self._server
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._server.__aexit__(kind, error, trace)
+
+
+def unix_serve(handler: Handler | Listener, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:
+    """Start a WebSocket server on a Unix socket at `path`; else as `serve`."""
+    return serve(handler, unix=True, path=path, **kwargs)

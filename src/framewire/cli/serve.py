@@ -7,11 +7,11 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from ..asyncio import Opening, Server, ServerConnection, serve
+from ..asyncio import Server, ServerConnection, serve
 from ..head import Headers, Request, Response
+from ..pywebsocket.options import add_arguments, read_settings
+from ..pywebsocket.options import run as run_handlers
 from .chat import Room, page
-from .pywebsocket.options import add_arguments, read_settings
-from .pywebsocket.options import run as run_handlers
 from .signals import stop_requested
 
 __all__ = ["add_parser", "address", "start"]
@@ -37,6 +37,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **given)
     parser.add_argument("-p", "--port", type=int, help="port to listen on, 0 for a free one (9998)", **given)
     add_arguments(parser)
+    parser.add_argument(
+        "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,18 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
     if settings is not None:
         return run_handlers(settings)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(given.get("host", "127.0.0.1"), given.get("port", 9998)))
+        host, port = given.get("host", "127.0.0.1"), given.get("port", 9998)
+        asyncio.run(_serve(host, port, arguments.metrics))
     return 0
 
 
-async def _serve(host: str, port: int) -> None:
-    async with start(host, port) as server:
+async def _serve(host: str, port: int, metrics: bool) -> None:
+    async with start(host, port, metrics) as server:
         print_addresses(server)
         await stop_requested()
         print("Closing.", flush=True)
 
 
-def start(host: str, port: int) -> Opening[Server]:
+def start(host: str, port: int, metrics: bool = False) -> serve:
     """The server with a chat room of its own."""
     room = Room()
 
@@ -70,7 +74,7 @@ def start(host: str, port: int) -> Opening[Server]:
             async for message in connection:
                 await connection.send(message)
 
-    return serve(handler, host, port, process_request=_answer)
+    return serve(handler, host, port, process_request=_answer_with_metrics if metrics else _answer)
 
 
 def print_addresses(server: Server) -> None:
@@ -94,6 +98,13 @@ def _answer(connection: ServerConnection, request: Request) -> Response | None:
     if request.method != "GET":
         return connection.respond(405, "This page can only be read, with GET.\n")
     return Response(200, "OK", Headers(_PAGE_HEADERS), page())
+
+
+def _answer_with_metrics(connection: ServerConnection, request: Request) -> Response | None:
+    if _path(request) != "/metrics":
+        return _answer(connection, request)
+    lines = [("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), ("Cache-Control", "no-store")]
+    return Response(200, "OK", Headers(lines), connection.server.counters().as_text().encode())
 
 
 def _path(request: Request) -> str:

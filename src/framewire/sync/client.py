@@ -6,11 +6,14 @@ import socket
 import ssl as tls
 from collections.abc import Iterable, Sequence
 from time import monotonic
+from typing import Literal
 
 from .. import __version__
 from ..codes import CLIENT
+from ..deflate import CLIENT_DEFAULT, add_compression
+from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
-from ..head import parse_uri
+from ..head import ResponseError, parse_uri
 from .connection import Connection, Options
 from .transport import Transport
 
@@ -25,15 +28,19 @@ class ClientConnection(Connection):
 
     role = CLIENT
 
-    def handshake(self, handshake: ClientHandshake) -> None:
-        """Shakes hands; ResponseError if the server does not accept."""
+    def handshake(self, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
+        """Shakes hands, of which `extensions` are known; ResponseError if the server does not accept."""
         self.request = handshake.sent
         self._transport.sendall(handshake.request())
         while self.response is None:
             data = self._transport.recv(_HEAD_READ)
             self.response = handshake.receive(data) if data else handshake.receive_eof()
         self.subprotocol = handshake.subprotocol
-        self._open(handshake.trailing)
+        try:
+            codecs = agree_to_answers(handshake.extensions, extensions)
+        except ValueError as error:
+            raise ResponseError(str(error), self.response) from None
+        self._open(handshake.trailing, codecs)
 
 
 def connect(
@@ -44,6 +51,8 @@ def connect(
     server_hostname: str | None = None,
     origin: str | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | None = "deflate",
     additional_headers: Iterable[tuple[str, str]] = (),
     user_agent_header: str | None = f"framewire/{__version__}",
     open_timeout: float | None = 10,
@@ -57,7 +66,8 @@ def connect(
     """Open a WebSocket to a ws or wss `uri` and return it; `with connect(...) as ws` closes it in the end.
 
     `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first. The limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS.
+    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None. The
+    limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS.
     `sock` is a connected socket to use. `ssl` is the context for wss, by default one that verifies the server;
     `server_hostname` the name to verify, if it is not that of the URI.
 
@@ -72,7 +82,8 @@ def connect(
         headers.append(("Origin", origin))
     if user_agent_header is not None:
         headers.append(("User-Agent", user_agent_header))
-    handshake = ClientHandshake(target, subprotocols=subprotocols, headers=headers)
+    known = add_compression(extensions, compression, CLIENT_DEFAULT)
+    handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
     deadline = None if open_timeout is None else monotonic() + open_timeout
     if sock is None:
         sock = socket.create_connection((target.host, target.port), open_timeout)
@@ -84,7 +95,7 @@ def connect(
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)
         connection = create_connection(transport, options)
-        connection.handshake(handshake)
+        connection.handshake(handshake, known)
     except BaseException:
         transport.close()
         raise

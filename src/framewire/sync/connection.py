@@ -14,7 +14,7 @@ import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
@@ -25,6 +25,7 @@ from ..closing import Closing
 from ..codes import CloseCode, Role, State
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..events import Event, Fragment, Ping, Pong
+from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 from .transport import Transport
@@ -121,6 +122,21 @@ class Connection:
     def close_reason(self) -> str | None:
         """The peer's close reason (7.1.6); None before the end."""
         return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        return self._stream is not None and self._stream.clean
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        with self._changed:
+            if not self._messages:
+                return None
+            first = self._messages[0]
+        data = first.data if isinstance(first, Fragment) else first
+        return len(data.encode() if isinstance(data, str) else data)  # type: ignore[arg-type]
 
     @property
     def local_address(self) -> Any:
@@ -375,9 +391,15 @@ class Connection:
 
     # The reader.
 
-    def make_stream(self) -> Stream:
-        """The stream of this connection; for subclasses that want other options."""
-        return Stream(self.role, max_message_size=self._options.max_size, fragments=True, auto_close=self.auto_close)
+    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
+        """The stream of this connection, whose handshake agreed on `codecs`; for subclasses with other options."""
+        return Stream(
+            self.role,
+            max_message_size=self._options.max_size,
+            fragments=True,
+            auto_close=self.auto_close,
+            extensions=codecs,
+        )
 
     def ping_received(self, payload: bytes) -> None:
         """A ping has come, and the stream has answered it; for subclasses. Called in the reader's thread."""
@@ -385,10 +407,10 @@ class Connection:
     def pong_received(self, payload: bytes) -> None:
         """A pong has come; for subclasses. Called in the reader's thread."""
 
-    def _open(self, rest: bytes) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake."""
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         self._transport.deadline = None
-        self._stream = self.make_stream()
+        self._stream = self.make_stream(codecs)
         if self._options.ping_interval is not None:
             self._ping_due = monotonic() + self._options.ping_interval
         self._received(self._stream.receive(rest))
@@ -489,6 +511,8 @@ class Connection:
             since, answered = self._pings.pop(ping)
             self.latency = now - since
             answered.set()
+            if ping == self._probe:
+                self._pong_due = _NEVER
 
     def _keep_alive(self, stream: Stream) -> None:
         """Sends a ping every `ping_interval`; fails the connection if its pong takes over `ping_timeout`."""

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..codes import SERVER, CloseCode, State
+from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed, HandshakeError
-from ..handshake import Origin, ServerHandshake, choose_subprotocol
+from ..extensions import Extension, accept_offers
+from ..handshake import Offer, Origin, ServerHandshake, choose_subprotocol
 from ..head import Headers, Request, Response
 from .connection import Connection, Options
 from .transport import Transport
@@ -39,6 +41,8 @@ class ServerConnection(Connection):
     def __init__(self, transport: Transport, options: Options, server: Server) -> None:
         super().__init__(transport, options)
         self.server = server
+        #: What to choose from; `process_request` may replace it.
+        self.subprotocols = server.subprotocols
 
     def respond(self, status: int, text: str) -> Response:
         """A response in plain text, for `process_request` to return."""
@@ -55,12 +59,13 @@ class ServerConnection(Connection):
             self._shake_hands(ServerHandshake())
         except OSError:
             pass  # the client gave up, took too long, or does not speak TLS
-        if self._stream is None:
-            transport.abort()
-            transport.close()
-            return
-        self._handle()
-        self._reader.join()
+        finally:
+            if self._stream is None:
+                transport.abort()
+                transport.close()
+        if self._stream is not None:
+            self._handle()
+            self._reader.join()
 
     def _shake_hands(self, handshake: ServerHandshake) -> None:
         try:
@@ -91,8 +96,8 @@ class ServerConnection(Connection):
             if response is not None:
                 return response
         offer = handshake.check(origins=self.server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, self.server.subprotocols)
-        self._accept(handshake, ())
+        self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
+        self._accept(handshake, offer, self.server.extensions)
         return None
 
     def _receive_request(self, handshake: ServerHandshake) -> Request:
@@ -102,11 +107,19 @@ class ServerConnection(Connection):
             self.request = handshake.receive(data)
         return self.request
 
-    def _accept(self, handshake: ServerHandshake, headers: Sequence[tuple[str, str]]) -> None:
-        answer = handshake.accept(subprotocol=self.subprotocol, headers=headers)
+    def _accept(
+        self,
+        handshake: ServerHandshake,
+        offer: Offer,
+        extensions: Sequence[Extension],
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Opens the connection; `extensions` are those that the client may use, `headers` are added."""
+        answers, codecs = accept_offers(offer.extensions, extensions)
+        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=headers)
         self.response = handshake.response
         self._transport.sendall(answer)
-        self._open(handshake.trailing)
+        self._open(handshake.trailing, codecs)
 
     def stop(self, code: int, reason: str) -> None:
         """Closes the connection without waiting, or cuts it in the opening handshake."""
@@ -151,6 +164,7 @@ class Server:
         process_request: ProcessRequest | None,
         origins: Sequence[Origin] | None,
         subprotocols: Sequence[str],
+        extensions: Sequence[Extension],
         create_connection: CreateConnection,
     ) -> None:
         self.socket = sock
@@ -160,6 +174,7 @@ class Server:
         self.process_request = process_request
         self.origins = origins
         self.subprotocols = subprotocols
+        self.extensions = extensions
         self._create_connection = create_connection
         self._everyone: dict[ServerConnection, threading.Thread] = {}
         self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
@@ -264,6 +279,8 @@ def serve(
     ssl: tls.SSLContext | None = None,
     origins: Sequence[Origin] | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | None = "deflate",
     process_request: ProcessRequest | None = None,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
@@ -281,7 +298,9 @@ def serve(
 
     `origins` lists the origins that may connect (None in it: requests without one); without the list, those of the
     server's own host, and requests without one (10.2). `subprotocols` are those the handler speaks, best first.
-    `process_request(connection, request)` may return a `Response` to answer with instead. `ssl` serves wss.
+    `extensions` are those that clients may use besides permessage-deflate, which is on unless `compression` is None;
+    one among them with other settings replaces it. `process_request(connection, request)` may return a `Response` to
+    answer with instead. `ssl` serves wss.
 
     Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the whole
     end. Every `ping_interval` a ping is sent, and the connection fails with 1011 if its pong takes longer than
@@ -295,5 +314,6 @@ def serve(
         dual = host is None and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
         sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
+    known = add_compression(extensions, compression, SERVER_DEFAULT)
     options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
-    return Server(sock, handler, options, ssl, process_request, origins, subprotocols, create_connection)
+    return Server(sock, handler, options, ssl, process_request, origins, subprotocols, known, create_connection)

@@ -1,0 +1,285 @@
+"""Servers that people run, with and without framewire: processor time of the server per message."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, cached_property
+from pathlib import Path
+from time import monotonic, sleep, thread_time
+from typing import NamedTuple
+
+from framewire.adapters.accelerate import accelerate
+from framewire.cli.run import environment
+
+from .applications import ASK, KEY
+from .inputs import BINARY, KIB, TEXT, encoded, frame, payload, size_name, text, unframe
+from .tables import FAST, FLOOR, Goal, Table
+from .timing import Effort
+
+BEFORE = "before"
+OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
+APP = "benchmarks.applications:app"
+
+
+class Server(NamedTuple):
+    """Command lines with {port} for what is compared: the server as it comes, with framewire, and the floor."""
+
+    before: list[str]
+    after: list[str]
+    floor: str = "asyncio"
+
+
+class Load(NamedTuple):
+    """`count` messages of `size` bytes in one write and no answer, or, if `count` is 0, one by one and back."""
+
+    size: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{'burst' if self.count else 'echo'} {size_name(self.size)}"
+
+
+def _uvicorn(loop: str) -> Server:
+    command = [
+        "-m",
+        "uvicorn",
+        APP,
+        "--port",
+        "{port}",
+        "--log-level",
+        "error",
+        "--loop",
+        loop,
+        "--ws-ping-interval",
+        "3600",
+    ]
+    return Server(command, [*command, "--ws", OURS], loop)
+
+
+def _accelerated(command: str, floor: str = "asyncio") -> Server:
+    words = ["-m", *command.split()]
+    return Server(words, [ACCELERATED, *words], floor)
+
+
+ACCELERATED = "framewire run"
+OWN = "benchmarks.applications"
+SERVERS = {
+    "uvicorn": _uvicorn("asyncio"),
+    "uvicorn, uvloop": _uvicorn("uvloop"),
+    "websockets": _accelerated(f"{OWN} websockets {{port}}"),
+    "hypercorn": _accelerated(f"hypercorn {APP} -b 127.0.0.1:{{port}} --workers 0 --log-level error", "streams"),
+    "gunicorn": _accelerated(f"gunicorn {APP} -k asgi -b 127.0.0.1:{{port}} --log-level error", "uvloop"),
+    "autobahn": _accelerated(f"{OWN} autobahn {{port}}"),
+    "Flask-Sock": _accelerated(f"{OWN} flask {{port}}"),
+    "gevent-websocket": _accelerated(f"{OWN} gevent {{port}}"),
+}
+ECHO, ECHO_LARGE, BURST, BURST_LARGE = Load(256, 0), Load(16 * KIB, 0), Load(256, 64), Load(16 * KIB, 8)
+
+#: How many times less processor time the server must take; 1: no more.
+GOALS: Mapping[str, Mapping[Load, float]] = {
+    "uvicorn": {ECHO: 2, ECHO_LARGE: 2, BURST: 4},
+    "uvicorn, uvloop": {ECHO: 1.5, ECHO_LARGE: 2, BURST: 4},
+    "websockets": {ECHO: 1.2, BURST: 2},
+    "hypercorn": {BURST: 2, BURST_LARGE: 3},
+    "gunicorn": {ECHO_LARGE: 30},
+    "autobahn": {ECHO: 1, ECHO_LARGE: 1},
+    "Flask-Sock": {ECHO: 1, ECHO_LARGE: 1},
+    "gevent-websocket": {ECHO: 1, ECHO_LARGE: 1},
+}
+
+
+def tables(effort: Effort) -> Iterator[Table]:
+    servers = Table(
+        "adapters",
+        "servers with and without framewire, one connection, no compression",
+        "message, processor time of the server's processes",
+        [
+            f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
+            f"{FLOOR}: the same reads and writes with nothing in between: what asyncio and the network cost",
+            "echo: a message and its answer, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, no answer",
+        ],
+    )
+    for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # a server takes a second to start
+        server = SERVERS[name]
+        with ExitStack() as stack:
+            floor = ["-m", "benchmarks.applications", server.floor, "{port}"]
+            commands = {BEFORE: server.before, FAST: server.after, FLOOR: floor}
+            running = {column: stack.enter_context(_run(command)) for column, command in commands.items()}
+            for load, times in GOALS[name].items():
+                servers.add(f"{name}, {load}", _compare(running, load, effort), [Goal.faster(BEFORE, times)])
+    yield servers
+    yield _client(effort)
+
+
+def _client(effort: Effort) -> Table:
+    """websocket-client as it comes, in this thread, with acceleration on and off in turns."""
+    from websocket import WebSocket
+
+    table = Table(
+        "adapters",
+        "clients with and without framewire",
+        "message, processor time of the thread",
+        [f"WebSocket.recv() of an unmasked text; {FLOOR}: socket.recv() of as many bytes"],
+    )
+    size = min(64 * KIB, effort.largest)
+    message = text("ASCII", size)
+    near, far = socket.socketpair()
+    client = WebSocket(sockopt=None)
+    client.sock, client.connected = near, True
+    data = frame(TEXT, encoded(message))
+    best: dict[str, float] = {}
+    with near, far:
+        for _ in range(1 + effort.turns // 4):
+            for name in (BEFORE, FAST, FLOOR):
+                acceleration = accelerate("websocket-client") if name == FAST else None
+                far.sendall(data)
+                begun = thread_time()
+                received = near.recv(len(data), socket.MSG_WAITALL) if name == FLOOR else client.recv()
+                spent = (thread_time() - begun) * 1e9
+                if received != (data if name == FLOOR else message):
+                    raise AssertionError("websocket-client received something else")
+                best[name] = min(spent, best.get(name, spent))
+                if acceleration is not None:
+                    acceleration.undo()
+    table.add(f"websocket-client, receive {size_name(size)} text", best, [Goal.faster(BEFORE, 50)], size)
+    return table
+
+
+@contextmanager
+def _run(command: Iterable[str]) -> Iterator[_Running]:
+    """Runs a server, on another core than this process if there is one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [word.format(port=port) for word in command]
+    variables = environment() if words[0] == ACCELERATED else dict(os.environ)
+    own, others = _cores()
+    os.sched_setaffinity(0, others)  # the server inherits it
+    try:
+        command = [sys.executable, *(word for word in words if word != ACCELERATED)]
+        process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
+    finally:
+        os.sched_setaffinity(0, own)
+    try:
+        yield _Running(process.pid, port)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@cache
+def _cores() -> tuple[set[int], set[int]]:
+    """A core for this process, and those for servers."""
+    cores = sorted(os.sched_getaffinity(0))
+    return {cores[0]}, set(cores[1:] or cores)
+
+
+class _Running:
+    """A server that runs."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.port = port
+
+    @cached_property
+    def family(self) -> list[int]:
+        """Its processes, as they are once it has answered."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        family = [self.pid]
+        for member in family:
+            family += [child for child, parent in parents.items() if parent == member]
+        return family
+
+    def connect(self, path: str) -> socket.socket:
+        """An open WebSocket; waits up to 20 seconds for the server to come up."""
+        deadline = monotonic() + 20
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+                break
+            except ConnectionRefusedError:
+                if monotonic() > deadline:
+                    raise
+                sleep(0.05)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += connection.recv(1)
+        if b" 101 " not in answer.partition(b"\r\n")[0]:
+            raise AssertionError(f"the server answered {answer!r}")
+        return connection
+
+    def processor_time(self) -> int:
+        """What its processes have used so far, in nanoseconds."""
+        return sum(map(_used, self.family))
+
+
+def _used(pid: int) -> int:
+    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dict[str, float]:
+    """The best turn of each server in nanoseconds per message; the servers take turns."""
+    message = payload(load.size)
+    sent = frame(BINARY, message, KEY)
+    answers = dict.fromkeys(running, frame(BINARY, message)) | {FLOOR: bytes(len(frame(BINARY, message)))}
+    repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5))
+    best: dict[str, float] = {}
+    with ExitStack() as stack:
+        path = "/sink" if load.count else "/echo"
+        links = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
+        for _ in range(1 + effort.turns // 4):
+            for name, link in links.items():
+                begun = running[name].processor_time()
+                count = (
+                    _burst(link, sent, load.count, repeat) if load.count else _echo(link, sent, answers[name], repeat)
+                )
+                spent = (running[name].processor_time() - begun) / count
+                best[name] = min(spent, best.get(name, spent))
+    return best
+
+
+def _echo(link: socket.socket, sent: bytes, answer: bytes, repeat: int) -> int:
+    for _ in range(repeat):
+        link.sendall(sent)
+        if _receive(link, len(answer)) != answer:
+            raise AssertionError("the server's answer is another message")
+    return repeat
+
+
+def _burst(link: socket.socket, sent: bytes, count: int, repeat: int) -> int:
+    before = _ask(link)
+    for _ in range(repeat):
+        link.sendall(sent * count)
+    if _ask(link) - before != repeat * count:
+        raise AssertionError("the server lost messages")
+    return repeat * count
+
+
+def _ask(link: socket.socket) -> int:
+    """How many messages the server has received; after it has received all."""
+    link.sendall(ASK)
+    head = _receive(link, 2)
+    _, answer = unframe(head + _receive(link, head[1]))
+    return int(answer)
+
+
+def _receive(link: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = link.recv(size - len(data))
+        if not piece:
+            raise AssertionError("the server has closed the connection")
+        data += piece
+    return bytes(data)

@@ -1,0 +1,62 @@
+"""atheris: the twins as plain functions, on any arguments: values, refusals, and the words of a refusal.
+
+Input: 1 byte that names the function, then its arguments as atheris draws them.
+"""
+
+import atheris
+import twins
+
+pure, fast = (twins.load(name, "_backend")._backend for name in ("pure", "fast"))
+
+
+def outcome(function, *arguments):
+    try:
+        return function(*arguments)
+    except (TypeError, ValueError, BufferError, UnicodeError) as error:
+        return type(error), str(error)
+
+
+def read_header(draw):
+    data = draw.ConsumeBytes(draw.ConsumeIntInRange(0, 20))
+    return "read_header", data, draw.ConsumeIntInRange(-1, 21), draw.ConsumeIntInRange(-1, 21)
+
+
+def write_header(draw):
+    length = draw.ConsumeIntInRange(-1, 1 << 63)
+    return (
+        "write_header",
+        draw.ConsumeIntInRange(-1, 256),
+        length,
+        draw.ConsumeBytes(draw.PickValueInList([0, 3, 4, 5])),
+    )
+
+
+def apply_mask(draw):
+    key = draw.ConsumeBytes(draw.PickValueInList([0, 3, 4, 4, 4, 5]))
+    phase = draw.ConsumeIntInRange(-1, 1 << 40)
+    return "apply_mask", memoryview(draw.ConsumeBytes(2000)), key, phase
+
+
+def make_frame(draw):
+    first = draw.ConsumeIntInRange(-1, 256)
+    key = draw.ConsumeBytes(draw.PickValueInList([0, 3, 4, 4, 4, 5]))
+    text = draw.ConsumeBool()
+    return "make_frame", first, draw.ConsumeUnicode(1000) if text else draw.ConsumeBytes(2000), key
+
+
+def accept_key(draw):
+    return "accept_key", draw.ConsumeBytes(draw.PickValueInList([0, 23, 24, 24, 24, 25]))
+
+
+CALLS = [read_header, write_header, apply_mask, make_frame, accept_key]
+
+
+def test(data):
+    draw = atheris.FuzzedDataProvider(data)
+    name, *arguments = draw.PickValueInList(CALLS)(draw)
+    compared = [outcome(getattr(backend, name), *arguments) for backend in (pure, fast)]
+    assert compared[0] == compared[1], (name, arguments, compared)
+
+
+if __name__ == "__main__":
+    twins.main(test)

@@ -1,0 +1,62 @@
+"""atheris: both sides of the opening handshake: any bytes, any cuts, and no error but the documented ones.
+
+Input: 1 byte that tells the side and the cuts, then what arrives. A line "Sec-WebSocket-Accept: OK" of a response is
+given the right value, so that what lies behind that check is reached.
+"""
+
+import twins
+
+package = twins.load("fast", "handshake", "head")
+handshake, head = package.handshake, package.head
+
+URI = head.parse_uri("ws://example.com/chat")
+KEY = bytes(range(16))
+ACCEPT = handshake.accept_key(b"AAECAwQFBgcICQoLDA0ODw==")
+
+
+def serve(pieces):
+    side = handshake.ServerHandshake()
+    try:
+        for piece in pieces:
+            side.receive(piece)
+        if side.request is None:
+            return "incomplete"
+        offer = side.check()
+        answer = side.accept(subprotocol=handshake.choose_subprotocol(offer.subprotocols, ["chat", "superchat"]))
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert answer.index(b"\r\n\r\n") == len(answer) - 4
+        return repr((side.request, offer, answer, side.trailing))
+    except package.HandshakeError as error:
+        answer = side.reject(error.status, error.reason, error.headers)
+        assert answer.count(b"\r\n\r\n") == 1
+        return repr((error.status, error.reason, error.headers))
+
+
+def connect(pieces):
+    side = handshake.ClientHandshake(URI, subprotocols=["chat"], extensions=[("x", [])], key=KEY)
+    side.request()
+    response = None
+    try:
+        for i, piece in enumerate(pieces):
+            response = side.receive(piece)
+            if response is not None:
+                rest = b"".join(pieces[i + 1 :])
+                return repr((response, side.subprotocol, side.extensions, side.trailing + rest))
+        side.receive_eof()
+    except package.ResponseError as error:
+        return repr((error.reason, error.response))
+    raise AssertionError("receive_eof() returned")
+
+
+def test(data):
+    if not data:
+        return
+    bits, data = data[0], data[1:]
+    if bits & 1:
+        data = data.replace(b"Sec-WebSocket-Accept: OK", b"Sec-WebSocket-Accept: " + ACCEPT)
+    side = connect if bits & 1 else serve
+    assert side(twins.cut(data, bits >> 1 & 31)) == side([data])
+
+
+if __name__ == "__main__":
+    twins.main(test)

@@ -1,0 +1,41 @@
+"""Both backends in one process: two copies of the package, alike but for the twins."""
+
+import contextlib
+import importlib
+import os
+import sys
+
+with contextlib.suppress(ImportError):  # the seeds are replayed without it
+    import atheris
+
+
+def load(backend, *modules):
+    """Imports framewire afresh on `backend`, with the submodules `modules`; returns the package."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "framewire"]:
+        del sys.modules[name]
+    os.environ["FRAMEWIRE_BACKEND"] = backend
+    instrumented = "atheris" in globals()
+    with atheris.instrument_imports(include=["framewire"]) if instrumented else contextlib.nullcontext():
+        for name in modules:
+            importlib.import_module(f"framewire.{name}")
+        package = importlib.import_module("framewire")
+    assert package.backend().name == backend
+    return package
+
+
+def cut(data, size):
+    """Cuts `data` into pieces of 1 to `size` bytes, of lengths that go round; whole if `size` is 0."""
+    if not size:
+        return [data]
+    pieces, start, length = [], 0, 1
+    while start < len(data):
+        pieces.append(data[start : start + length])
+        start += length
+        length = length % size + 1
+    return pieces
+
+
+def main(test):
+    """Fuzzes `test`; with file names only, replays them."""
+    atheris.Setup(sys.argv, test)
+    atheris.Fuzz()

@@ -1,0 +1,39 @@
+"""atheris: UTF-8 as it arrives, on both backends, against the decoder of the standard library.
+
+Input: 1 byte that tells the cuts, then the text.
+"""
+
+import twins
+
+pure, fast = (twins.load(name, "_backend")._backend for name in ("pure", "fast"))
+
+
+def run(validator, pieces):
+    """Returns (index of the first impossible byte or the length, bytes that the last code point lacks)."""
+    start = 0
+    for piece in pieces:
+        stop = validator.feed(piece, 0, len(piece))
+        start += stop
+        if stop < len(piece):
+            break
+    return start, validator.need
+
+
+def test(data):
+    if not data:
+        return
+    cuts, text = data[0] % 24, data[1:]
+    whole = run(fast.Utf8Validator(), [text])
+    assert run(fast.Utf8Validator(), twins.cut(text, cuts)) == whole
+    assert run(pure.Utf8Validator(), twins.cut(text, cuts)) == whole
+    try:
+        text.decode()
+        valid = range(len(text), len(text) + 1)
+    except UnicodeDecodeError as error:
+        valid = range(error.start, error.start + 4)
+    assert whole[0] in valid
+    assert (whole == (len(text), 0)) is (len(valid) == 1)
+
+
+if __name__ == "__main__":
+    twins.main(test)

@@ -1,0 +1,77 @@
+# The campaigns that prove the promises of docs/security.md; each prints what it ran. Debian packages that they need:
+# clang-14 libclang-rt-14-dev (fuzz), gcc (asan), qemu-user-static and gcc-*-linux-gnu* (qemu), Python 2.7 (autobahn).
+PYTHON27 ?= $(lastword python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7))
+CLANG ?= clang-14
+TIME ?= 10
+GROUPS ?= 1,2,3,4,5,6,7,9,10
+BACKENDS ?= fast,pure
+KERNELS := $(wildcard cext/kernels/*.c)
+
+.PHONY: autobahn fuzz fuzz-kernels fuzz-twins asan qemu
+
+# The fuzzing server listens on all interfaces, so the run has a network of its own.
+autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
+	unshare --net sh -c 'ip link set lo up && exec $(RUN) tests/autobahn/run.py build/autobahn/bin/wstest \
+		--groups $(GROUPS) --backends $(BACKENDS)'
+
+build/autobahn/bin/wstest:
+	$(PYTHON) -m venv build/autobahn-tools
+	build/autobahn-tools/bin/pip install --quiet --disable-pip-version-check 'virtualenv<20.22'
+	build/autobahn-tools/bin/virtualenv --quiet --python $(PYTHON27) build/autobahn
+	build/autobahn/bin/pip install --quiet autobahntestsuite==25.10.1
+
+fuzz: fuzz-kernels fuzz-twins
+
+# libFuzzer on the C kernels, TIME seconds each.
+fuzz-kernels: $(patsubst fuzz/kernels/%.c,build/fuzz/%,$(wildcard fuzz/kernels/*.c))
+	for target in $(notdir $^); do mkdir -p build/fuzz/corpus/$$target; echo "$$target:"; \
+		build/fuzz/$$target -max_total_time=$(TIME) -max_len=4096 -verbosity=0 -print_final_stats=1 \
+		build/fuzz/corpus/$$target fuzz/seeds/$$target 2>&1 | grep -v -E '^(INFO|stat::(new|slow|peak))' || exit 1; done
+
+build/fuzz/%: fuzz/kernels/%.c $(KERNELS) $(wildcard cext/kernels/*.h)
+	mkdir -p build/fuzz
+	$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Icext/kernels $< $(KERNELS) -o $@
+
+# atheris on both backends, TIME seconds each, with an extension that is instrumented for it.
+TWINS := stream functions utf8 handshake
+SANITIZED := PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:malloc_context_size=1:quarantine_size_mb=4
+
+fuzz-twins: build/fuzz/.built
+	for target in $(TWINS); do mkdir -p build/fuzz/corpus/py-$$target; echo "$$target:"; \
+		env PYTHONPATH=build/fuzz/lib $(SANITIZED) \
+		LD_PRELOAD=$$($(RUN) -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so \
+		$(RUN) fuzz/$$target.py -max_total_time=$(TIME) -max_len=1000 -verbosity=0 -print_final_stats=1 \
+		build/fuzz/corpus/py-$$target fuzz/seeds/$$target || exit 1; done
+
+build/fuzz/.built: $(VENV)/.built-for-test $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[proof]'
+	CC=$(CLANG) LDSHARED='$(CLANG) -shared' CFLAGS='-g -O1 -fsanitize=address,fuzzer-no-link' \
+		LDFLAGS='-fsanitize=address,fuzzer-no-link' FRAMEWIRE_EXTENSIONS=1 \
+		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
+	touch $@
+
+# The suite of what is compiled, with AddressSanitizer and UndefinedBehaviorSanitizer.
+ASAN_TESTS ?= $(addprefix tests/,test_messages.py test_twins.py test_mask.py test_utf8.py test_header.py \
+	test_accept.py test_vectors.py test_stream_receive.py test_stream_send.py hostile)
+
+asan: build/asan/.built
+	env PYTHONPATH=build/asan/lib PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+		$(RUN) -m pytest -p no:cacheprovider $(ASAN_TESTS)
+
+build/asan/.built: $(VENV)/.built-for-test $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'Cython>=3.3,<3.4'
+	CFLAGS='-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		LDFLAGS='-fsanitize=address,undefined' FRAMEWIRE_EXTENSIONS=1 \
+		$(RUN) setup.py --quiet build --build-base build/asan/temp --build-lib build/asan/lib --force
+	touch $@
+
+# The kernels on other processors: 64-bit with NEON, big endian, 32-bit. Minutes: every place of every length, emulated.
+QEMU := aarch64:aarch64-linux-gnu s390x:s390x-linux-gnu i386:i686-linux-gnu
+
+qemu:
+	mkdir -p build/qemu
+	for each in $(QEMU); do machine=$${each%%:*}; echo "$$machine: $$($${each#*:}-gcc -std=gnu11 -O2 -static \
+		-Icext/kernels tests/kernels/test_kernels.c $(KERNELS) -o build/qemu/$$machine && \
+		qemu-$$machine-static build/qemu/$$machine tables)"; \
+		qemu-$$machine-static build/qemu/$$machine || exit 1; done

@@ -1,0 +1,480 @@
+"""One WebSocket on one asyncio transport, whichever the API above it (RFC 6455 5 to 7).
+
+    transport ─ get_buffer, buffer_updated ─▶ Stream ─ events ─▶ what a subclass does with them
+    transport ◀──── write ◀── cork ◀───────── Stream ◀────────── messages
+
+Writes are corked: what is sent while one read is handled, or in one turn of the event loop, leaves in one
+system call. The first answer to a single message does not wait for more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from functools import cached_property
+from time import monotonic
+from typing import Any, ClassVar, Final, cast
+from weakref import WeakKeyDictionary
+
+from ..codes import CloseCode, Role, State
+from ..errors import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
+from ..events import Close, Event, Failure, Ping, Pong
+from ..extensions import Codec
+from ..head import Request, Response
+from ..stream import Stream
+from .limits import Limits
+from .pulse import Pulse
+
+__all__ = ["Endpoint"]
+
+#: The most that one read takes from the transport, in bytes.
+READ_SIZE: Final = 1 << 18
+
+#: The most that one read takes before the handshake is done.
+HEAD_SIZE: Final = 1 << 15
+
+#: How many bytes of a read are taken at a time where messages may be compressed.
+PORTION: Final = 1 << 12
+
+#: So many corked bytes leave at once, to be sent while the rest is made.
+CORK_SIZE: Final = 1 << 16
+
+#: Payloads from this size on, in bytes, are not joined with their header if the transport takes both at once.
+UNJOINED: Final = 1 << 15
+
+#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
+REPLIES_LIMIT: Final = 1 << 16
+
+#: An end with these codes on both sides is no error; 1005 stands for an empty close.
+_ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
+
+#: asyncio's `writelines` joins before 3.12, and until 3.13.2 it did not tell that its buffer is full.
+_VECTORED: Final = sys.version_info >= (3, 13, 2)
+
+
+class Endpoint(asyncio.BufferedProtocol):
+    """What the connections of all APIs have in common. Subclasses do the handshake and take the events.
+
+    Counters, which are for reading: `messages_received`, `messages_sent`, `bytes_received` and `bytes_sent` (frames
+    with their headers, without the handshake), `pings_received`, `pings_sent`.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_active",
+        "_buffer",
+        "_cork",
+        "_corked",
+        "_deadline",
+        "_full",
+        "_gone",
+        "_handling",
+        "_held",
+        "_keepalive",
+        "_limits",
+        "_lost",
+        "_next_ping",
+        "_pings",
+        "_pulse",
+        "_rcvd",
+        "_rcvd_then_sent",
+        "_sent",
+        "_since",
+        "_stream",
+        "_uncorked",
+        "_unread_replies",
+        "_vectored",
+        "bytes_received",
+        "bytes_sent",
+        "latency",
+        "loop",
+        "messages_received",
+        "messages_sent",
+        "pings_received",
+        "pings_sent",
+        "request",
+        "response",
+        "subprotocol",
+        "transport",
+    )  # fmt: skip
+
+    role: ClassVar[Role]
+
+    def __init__(self, limits: Limits, pulse: Pulse) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.subprotocol: str | None = None
+        #: Seconds between the last answered ping and its pong; 0 before the first.
+        self.latency = 0.0
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._limits = limits
+        self._pulse = pulse
+        self._stream: Stream | None = None
+        self._gone = False
+        self._lost: asyncio.Future[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self.messages_received = self.messages_sent = self.bytes_received = self.bytes_sent = 0
+        self.pings_received = self.pings_sent = 0
+        self._buffer = _read_buffer(self.loop)[:HEAD_SIZE]
+        self._held = False
+        self._encodes = False
+        self._unread = b""  # read from the transport, but held back as the queue is full
+        # Sending.
+        self._cork: list[bytes] = []
+        self._corked = 0
+        self._uncorked = True  # the next write need not wait for others
+        self._handling = False
+        self._full = False
+        self._unread_replies = 0
+        self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] | None = None
+        # Time.
+        self._since = self._active = (0.0, 0)
+        self._next_ping = 0.0
+        self._keepalive: bytes | None = None
+        # The end.
+        self._rcvd: Close | None = None
+        self._sent: Close | None = None
+        self._rcvd_then_sent: bool | None = None
+
+    # What it is.
+
+    @cached_property
+    def id(self) -> uuid.UUID:
+        """A random name for logs."""
+        return uuid.uuid4()
+
+    @property
+    def state(self) -> State:
+        """CONNECTING before the handshake is done, then the state of the closing handshake."""
+        if self._stream is not None:
+            return self._stream.state
+        return State.CLOSED if self._gone else State.CONNECTING
+
+    @property
+    def close_code(self) -> int | None:
+        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
+        return self._stream.close_code if self._stream and self.state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The peer's close reason (7.1.6); None before the end."""
+        return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address: (host, port, ...) for TCP."""
+        return self.transport.get_extra_info("sockname")
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address: (host, port, ...) for TCP."""
+        return self.transport.get_extra_info("peername")
+
+    # The opening handshake, by the subclasses.
+
+    def head_received(self, data: bytes) -> None:
+        """Take bytes of the handshake, and call `_open` when it is done."""
+        raise NotImplementedError
+
+    def opening_failed(self, error: Exception | None) -> None:
+        """The transport was lost before the handshake was done."""
+
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._buffer = _read_buffer(self.loop)
+        self._encodes = bool(codecs)
+        message, frame = self._limits.sizes()
+        self._stream = Stream(self.role, max_message_size=message, max_frame_size=frame, extensions=codecs)
+        now = self.loop.time()
+        self._since = self._active = now, 0
+        self._next_ping = now + (self._limits.ping_interval or 0)
+        self._pulse.add(self)
+        self.bytes_received = len(rest)
+        self._unread = rest
+        self._read_on()
+
+    # What arrives.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(*self._limits.write_marks())
+        self._vectored = _VECTORED or not isinstance(transport, asyncio.Transport)  # uvloop's do not inherit
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        stream = self._stream
+        if stream is None:
+            self.head_received(bytes(self._buffer[:nbytes]))
+            return
+        self.bytes_received += nbytes
+        if self._unread or (self._encodes and nbytes > PORTION):
+            self._unread += self._buffer[:nbytes]
+            self._read_on()
+        else:
+            self._received(stream.receive(self._buffer[:nbytes]))
+
+    def _read_on(self) -> None:
+        """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
+        while self._unread and not self._held and self._stream is not None:
+            size = PORTION if self._encodes else len(self._unread)
+            portion, self._unread = self._unread[:size], self._unread[size:]
+            self._received(self._stream.receive(portion))
+
+    def _read_end(self) -> None:
+        """Take the end of input, and first what was held back."""
+        assert self._stream is not None
+        rest, self._unread = self._unread, b""
+        self._received(self._stream.receive(rest) + self._stream.receive_eof())
+
+    def eof_received(self) -> None:
+        if self._stream is not None:
+            self._read_end()
+        self._limit_end()  # returning None closes the transport once its buffer is flushed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
+        self._gone = True
+        self._pulse.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._stream is None:
+            self.opening_failed(exc)
+        else:
+            self._read_end()
+            self._forget_pings()
+        self.resume_writing()
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._unread_replies = 0
+
+    def _received(self, events: list[Event]) -> None:
+        """Take the events of one read."""
+        raise NotImplementedError
+
+    def _note(self, event: Event) -> None:
+        """Take note of a control frame, or of the end."""
+        kind = type(event)
+        if kind is Ping:
+            self.pings_received += 1
+        elif kind is Pong:
+            self._pong_received(cast(Pong, event).payload)
+        elif isinstance(event, Close):
+            self._rcvd, self._rcvd_then_sent = event, self._sent is None
+            self._sent = self._sent or Close(event.code, "")
+        elif isinstance(event, Failure) and event.code != CloseCode.ABNORMAL_CLOSURE:
+            self._sent = self._sent or Close(event.code, event.reason)
+
+    def _reply(self) -> None:
+        """Write what the stream has to say by itself, and end the connection after its last frame."""
+        stream = self._stream
+        assert stream is not None
+        replies = stream.pending()
+        if replies:
+            self._write(replies)
+            if self._full:
+                self._unread_replies += len(replies)
+        if stream.state is State.CLOSED:
+            self._finish()
+
+    def _hold(self, hold: bool) -> None:
+        """Stop reading, or go on."""
+        if hold != self._held:
+            self._held = hold
+            if hold:
+                self.transport.pause_reading()
+                return
+            self._read_on()
+            if not self._held:
+                self.transport.resume_reading()
+
+    # What leaves.
+
+    def _write(self, data: bytes) -> None:
+        if self._uncorked:
+            self._uncorked = False
+            self.bytes_sent += len(data)  # as `_push`, without its call
+            self.transport.write(data)
+            if self._full:
+                self._limit_unsent()
+            return
+        cork = self._cork
+        if not cork and not self._handling:
+            self.loop.call_soon(self._flush)
+        cork.append(data)
+        self._corked += len(data)
+        if self._corked > CORK_SIZE:
+            self._push(b"".join(cork))
+            cork.clear()
+            self._corked = 0
+
+    def _flush(self) -> None:
+        """Write what is corked, together."""
+        cork = self._cork
+        if cork:
+            self._push(cork[0] if len(cork) == 1 else b"".join(cork))
+            cork.clear()
+            self._corked = 0
+        self._uncorked = not self._handling
+
+    def _push(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        self.transport.write(data)
+        if self._full:
+            self._limit_unsent()
+
+    def _write_large(self, parts: list[bytes]) -> None:
+        """Write a message without joining its header and its payload."""
+        self._flush()
+        self._uncorked = False
+        self.bytes_sent += sum(map(len, parts))
+        self.transport.writelines(parts)
+        if self._full:
+            self._limit_unsent()
+
+    def _limit_unsent(self) -> None:
+        """Cut a peer that does not read what it is sent, whoever sends without waiting."""
+        limit = self._limits.max_unsent
+        if limit is not None and self.transport.get_write_buffer_size() > limit:
+            self._sent = self._sent or Close(CloseCode.POLICY_VIOLATION, "too much is unread")
+            self.transport.abort()
+
+    # Pings.
+
+    def _ping(self, payload: bytes | None = None) -> bytes | None:
+        """Send a ping; returns its payload, None if one with that payload waits already."""
+        assert self._stream is not None
+        data = os.urandom(4) if payload is None else payload
+        if self._pings is None:
+            self._pings = {}
+        if data in self._pings:
+            return None
+        self._write(self._stream.ping(data))
+        self.pings_sent += 1
+        self._pings[data] = monotonic(), self.loop.create_future()  # uvloop's clock has whole milliseconds
+        return data
+
+    def _pong_received(self, payload: bytes) -> None:
+        pings = self._pings
+        if not pings:
+            return
+        now = monotonic()
+        while payload in pings:  # its own is the last of those that it answers
+            since, answer = pings.pop(next(iter(pings)))
+            self.latency = now - since
+            if not answer.done():
+                answer.set_result(self.latency)
+
+    def _forget_pings(self) -> None:
+        for _, answer in (self._pings or {}).values():
+            if not answer.done():
+                answer.set_exception(self._closed())
+                answer.exception()  # nobody has to wait for a pong
+        self._pings = None
+
+    def beat(self, now: float) -> None:
+        """Look after the times of an open connection; called by the pulse."""
+        if self.state is not State.OPEN:
+            return
+        limits = self._limits
+        exchanged = self.messages_received + self.messages_sent
+        if exchanged != self._active[1]:
+            self._active = now, exchanged
+        if limits.total_timeout is not None and now - self._since[0] >= limits.total_timeout:
+            self._expire("the time for this connection is over")
+        elif limits.idle_timeout is not None and now - self._active[0] >= limits.idle_timeout:
+            self._expire("no messages for too long")
+        elif self._keepalive is not None and self._pings and self._keepalive in self._pings:
+            sent = self._pings[self._keepalive][0]
+            if limits.ping_timeout is not None and monotonic() - sent >= limits.ping_timeout:
+                self.start_closing(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+        elif limits.ping_interval is not None and now >= self._next_ping:
+            self._next_ping = now + limits.ping_interval
+            self._keepalive = self._ping()
+
+    def _expire(self, reason: str) -> None:
+        self.start_closing(CloseCode.POLICY_VIOLATION, reason)
+
+    # The end.
+
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
+        """Do what `close` does, without waiting for the end."""
+        if self._stream is None or self._stream.state is not State.OPEN:
+            return
+        frame = self._stream.close(code, reason)
+        self._flush()
+        self._push(frame)
+        self._uncorked = False
+        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
+        self._limit_end()
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport is closed, whoever closed it."""
+        if not self._gone:
+            if self._lost is None:
+                self._lost = self.loop.create_future()
+            await asyncio.shield(self._lost)
+
+    def _finish(self) -> None:
+        """End TCP after the last frame (7.1.1): the server first, and never while input is unread.
+
+        To close a socket with unread input resets the connection, and the peer may lose the close frame. So
+        the server ends its direction only and discards input until the peer ends the other; the client
+        waits for the server. TLS has no half-close that peers agree on: there, closing is left to its own
+        shutdown.
+        """
+        self._flush()
+        if self.transport.is_closing():
+            return
+        self._limit_end()
+        if self.role is Role.SERVER:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+
+    def _limit_end(self) -> None:
+        """Cut the transport unless it ends by itself in time. The first call counts."""
+        timeout = self._limits.close_timeout
+        if timeout is not None and self._deadline is None and not self._gone:
+            self._deadline = self.loop.call_later(timeout, self.transport.abort)
+
+    def _closed(self) -> ConnectionClosed:
+        orderly = (
+            self._rcvd is not None
+            and self._sent is not None
+            and self._rcvd.code in _ORDERLY
+            and self._sent.code in _ORDERLY
+        )
+        kind = ConnectionClosedOK if orderly else ConnectionClosedError
+        return kind(self._rcvd, self._sent, self._rcvd_then_sent)
+
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The memory that all connections of one loop read into.
+
+    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
+    what it keeps: so an idle connection needs no buffer of its own.
+    """
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return buffer

@@ -1,0 +1,53 @@
+"""One timer for all connections of a server: keepalive (RFC 6455 5.5.2), idle time and total time.
+
+A timer or a task for each connection would cost more memory than all else that an idle one needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+__all__ = ["Pulse"]
+
+
+class Pulsed(Protocol):
+    """What has times to look after."""
+
+    def beat(self, now: float) -> None:
+        """Look at the clock."""
+
+
+class Pulse:
+    """Calls `beat(now)` of its members every `interval` seconds; never with None. It rests while it has none."""
+
+    def __init__(self, interval: float | None) -> None:
+        self._interval = interval
+        self._members: set[Pulsed] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, member: Pulsed) -> None:
+        """Begin with a member."""
+        if self._interval is not None:
+            self._members.add(member)
+            if self._timer is None:
+                self._wait()
+
+    def discard(self, member: Pulsed) -> None:
+        """Be done with a member, if it is one."""
+        self._members.discard(member)
+        if not self._members and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        assert self._interval is not None
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+
+    def _beat(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for member in list(self._members):
+            member.beat(now)
+        if self._members and self._timer is None:
+            self._wait()

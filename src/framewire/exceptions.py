@@ -1,0 +1,39 @@
+"""The errors under the names of the `websockets` package: where its code is brought along, only the import changes."""
+
+from .errors import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    NegotiationError,
+    OpeningError,
+    ProxyError,
+    SecurityError,
+)
+from .errors import FramewireError as WebSocketException
+from .errors import HandshakeError as InvalidUpgrade
+from .errors import OpeningError as InvalidHandshake
+from .errors import PayloadTooBigError as PayloadTooBig
+from .errors import StateError as InvalidState
+from .errors import UriError as InvalidURI
+from .head import ResponseError as InvalidMessage
+from .head import StatusError as InvalidStatus
+
+__all__ = [
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "InvalidHandshake",
+    "InvalidMessage",
+    "InvalidState",
+    "InvalidStatus",
+    "InvalidURI",
+    "InvalidUpgrade",
+    "NegotiationError",
+    "OpeningError",
+    "PayloadTooBig",
+    "ProxyError",
+    "SecurityError",
+    "WebSocketException",
+]

@@ -1,0 +1,68 @@
+"""Plain HTTP for what no handler serves: the files below the document root."""
+
+from __future__ import annotations
+
+import html
+import mimetypes
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from ..head import Headers, Request, Response
+
+__all__ = ["serve_file"]
+
+#: The largest file that is served, in bytes: it is read whole.
+MAX_FILE: Final = 1 << 26
+
+
+def serve_file(root: Path, request: Request) -> Response:
+    """Answers GET and HEAD with a file below `root`, or for a directory with its index.html or a list.
+
+    Nothing outside of `root` is served, also not through a symbolic link, and nothing whose name begins with a dot.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return _refuse(405, ("Allow", "GET, HEAD"))
+    path = unquote(request.target.partition("?")[0].partition("#")[0])
+    parts = [part for part in path.split("/") if part]
+    if not path.startswith("/") or "\0" in path or any(part.startswith(".") or "\\" in part for part in parts):
+        return _refuse(404)
+    root = root.resolve()
+    try:
+        found = root.joinpath(*parts).resolve()
+        if not found.is_relative_to(root):
+            return _refuse(404)
+        if found.is_dir():
+            if not path.endswith("/"):
+                return _refuse(301, ("Location", quote(f"/{'/'.join(parts)}/")))
+            index = found / "index.html"
+            if not index.is_file():
+                return _respond("text/html; charset=utf-8", _list(path, found))
+            found = index
+        if not found.is_file() or (path.endswith("/") and found.name != "index.html"):
+            return _refuse(404)
+        if found.stat().st_size > MAX_FILE:
+            return _refuse(413)
+        kind, encoding = mimetypes.guess_type(found.name)
+        return _respond(kind if kind and not encoding else "application/octet-stream", found.read_bytes())
+    except OSError:
+        return _refuse(404)
+
+
+def _respond(kind: str, body: bytes) -> Response:
+    lines = [("Content-Type", kind), ("X-Content-Type-Options", "nosniff")]
+    return Response(200, "OK", Headers(lines), body)
+
+
+def _refuse(status: int, *lines: tuple[str, str]) -> Response:
+    phrase = HTTPStatus(status).phrase
+    headers = Headers([("Content-Type", "text/plain; charset=utf-8"), *lines])
+    return Response(status, phrase, headers, f"{phrase}\n".encode())
+
+
+def _list(path: str, directory: Path) -> bytes:
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in directory.iterdir() if entry.name[0] != ".")
+    links = "".join(f'<li><a href="{quote(name)}">{html.escape(name)}</a>\n' for name in names)
+    title = html.escape(path)
+    return f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>\n{links}</ul>\n".encode()

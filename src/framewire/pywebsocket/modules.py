@@ -1,0 +1,122 @@
+"""What handlers import: `mod_pywebsocket`, or by its newer name `pywebsocket3`, made of what is here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Final
+
+from ..codes import CloseCode, Opcode
+from . import exceptions, msgutil
+from .request import ExtensionParameter
+from .stream import MessageStream
+
+__all__ = ["installed"]
+
+_PACKAGES: Final = ("mod_pywebsocket", "pywebsocket3")
+
+_STATUSES: Final = {
+    "NORMAL_CLOSURE": CloseCode.NORMAL_CLOSURE,
+    "NORMAL": CloseCode.NORMAL_CLOSURE,
+    "GOING_AWAY": CloseCode.GOING_AWAY,
+    "PROTOCOL_ERROR": CloseCode.PROTOCOL_ERROR,
+    "UNSUPPORTED_DATA": CloseCode.UNSUPPORTED_DATA,
+    "UNSUPPORTED": CloseCode.UNSUPPORTED_DATA,
+    "NO_STATUS_RECEIVED": CloseCode.NO_STATUS_RCVD,
+    "CODE_NOT_AVAILABLE": CloseCode.NO_STATUS_RCVD,
+    "ABNORMAL_CLOSURE": CloseCode.ABNORMAL_CLOSURE,
+    "ABNORMAL_CLOSE": CloseCode.ABNORMAL_CLOSURE,
+    "INVALID_FRAME_PAYLOAD_DATA": CloseCode.INVALID_DATA,
+    "INVALID_FRAME_PAYLOAD": CloseCode.INVALID_DATA,
+    "POLICY_VIOLATION": CloseCode.POLICY_VIOLATION,
+    "MESSAGE_TOO_BIG": CloseCode.MESSAGE_TOO_BIG,
+    "MANDATORY_EXTENSION": CloseCode.MANDATORY_EXTENSION,
+    "MANDATORY_EXT": CloseCode.MANDATORY_EXTENSION,
+    "INTERNAL_ENDPOINT_ERROR": CloseCode.INTERNAL_ERROR,
+    "TLS_HANDSHAKE": CloseCode.TLS_HANDSHAKE,
+    "USER_REGISTERED_BASE": 3000,
+    "USER_REGISTERED_MAX": 3999,
+    "USER_PRIVATE_BASE": 4000,
+    "USER_PRIVATE_MAX": 4999,
+}
+
+
+def _constants() -> dict[str, Any]:
+    """The names of the module `common`."""
+    return {
+        **{f"STATUS_{name}": int(code) for name, code in _STATUSES.items()},
+        **{f"OPCODE_{opcode.name}": int(opcode) for opcode in Opcode},
+        "HTTP_STATUS_BAD_REQUEST": 400,
+        "HTTP_STATUS_FORBIDDEN": 403,
+        "HTTP_STATUS_NOT_FOUND": 404,
+        "VERSION_HYBI13": 13,
+        "VERSION_HYBI_LATEST": 13,
+        "DEFAULT_WEB_SOCKET_PORT": 80,
+        "DEFAULT_WEB_SOCKET_SECURE_PORT": 443,
+        "WEB_SOCKET_SCHEME": "ws",
+        "WEB_SOCKET_SECURE_SCHEME": "wss",
+        "SEC_WEBSOCKET_KEY_HEADER": "Sec-WebSocket-Key",
+        "SEC_WEBSOCKET_ACCEPT_HEADER": "Sec-WebSocket-Accept",
+        "SEC_WEBSOCKET_VERSION_HEADER": "Sec-WebSocket-Version",
+        "SEC_WEBSOCKET_PROTOCOL_HEADER": "Sec-WebSocket-Protocol",
+        "SEC_WEBSOCKET_EXTENSIONS_HEADER": "Sec-WebSocket-Extensions",
+        "ORIGIN_HEADER": "Origin",
+        "HOST_HEADER": "Host",
+        "UPGRADE_HEADER": "Upgrade",
+        "CONNECTION_HEADER": "Connection",
+        "WEBSOCKET_UPGRADE_TYPE": "websocket",
+        "UPGRADE_CONNECTION_TYPE": "Upgrade",
+        "PERMESSAGE_DEFLATE_EXTENSION": "permessage-deflate",
+        "LOGLEVEL_FINE": 9,
+        "ExtensionParameter": ExtensionParameter,
+        "is_control_opcode": lambda opcode: opcode >> 3 == 1,
+    }
+
+
+def _named(module: ModuleType) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in module.__all__}
+
+
+def _make() -> dict[str, dict[str, Any]]:
+    """The names of each module of the package."""
+    errors = _named(exceptions)
+    return {
+        "common": _constants(),
+        "dispatch": errors,
+        "handshake": errors,
+        "handshake.base": errors,
+        "msgutil": _named(msgutil),
+        "stream": {**errors, "Stream": MessageStream},
+        "_stream_exceptions": errors,
+        "util": {
+            "get_class_logger": lambda instance: logging.getLogger(f"{type(instance).__module__}"),
+            "hexify": lambda data: bytes(data).hex(" "),
+        },
+    }
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Makes the imports of handlers find these modules, as long as the context lasts, even if others are installed."""
+    modules = {}
+    for package in _PACKAGES:
+        modules[package] = ModuleType(package)
+        modules[package].__path__ = []
+        for name, contents in _make().items():
+            module = modules[f"{package}.{name}"] = ModuleType(f"{package}.{name}")
+            vars(module).update(contents)
+            if name == "handshake":
+                module.__path__ = []
+            parent, _, leaf = module.__name__.rpartition(".")
+            setattr(modules[parent], leaf, module)
+    before = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)

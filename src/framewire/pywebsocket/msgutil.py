@@ -1,0 +1,130 @@
+"""`msgutil`: functions in place of the methods of `request.ws_stream`, and threads that receive and send."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from .exceptions import (
+    BadOperationException,
+    ConnectionTerminatedException,
+    InvalidFrameException,
+    UnsupportedFrameException,
+)
+from .request import HandlerRequest
+
+__all__ = [
+    "BadOperationException",
+    "ConnectionTerminatedException",
+    "InvalidFrameException",
+    "MessageReceiver",
+    "MessageSender",
+    "UnsupportedFrameException",
+    "close_connection",
+    "receive_message",
+    "send_message",
+    "send_ping",
+]
+
+
+def close_connection(request: HandlerRequest) -> None:
+    """`request.ws_stream.close_connection`."""
+    request.ws_stream.close_connection()
+
+
+def send_message(request: HandlerRequest, payload_data: str | bytes, end: bool = True, binary: bool = False) -> None:
+    """`request.ws_stream.send_message`."""
+    request.ws_stream.send_message(payload_data, end, binary)
+
+
+def receive_message(request: HandlerRequest) -> str | bytes | None:
+    """`request.ws_stream.receive_message`."""
+    message: str | bytes | None = request.ws_stream.receive_message()
+    return message
+
+
+def send_ping(request: HandlerRequest, body: str | bytes) -> None:
+    """`request.ws_stream.send_ping`."""
+    request.ws_stream.send_ping(body)
+
+
+class MessageReceiver(threading.Thread):
+    """A thread that receives until the connection ends, and closes it then.
+
+    Each message goes to `onmessage`, in this thread, or else into a queue for `receive`; None follows the last one.
+    """
+
+    def __init__(
+        self, request: HandlerRequest, onmessage: Callable[[str | bytes | None], object] | None = None
+    ) -> None:
+        super().__init__(name="framewire message receiver", daemon=True)
+        self._request = request
+        self._deliver = onmessage or self._put
+        self._messages: queue.Queue[str | bytes | None] = queue.Queue()
+        self._ended = False
+        self._stop_requested = False
+        self.start()
+
+    def _put(self, message: str | bytes | None) -> None:
+        self._messages.put(message)
+
+    def run(self) -> None:
+        """Receives; started by the constructor."""
+        message: str | bytes | None = ""
+        try:
+            while message is not None and not self._stop_requested:
+                message = receive_message(self._request)
+                self._deliver(message)
+        except (ConnectionTerminatedException, BadOperationException):
+            self._deliver(None)
+        finally:
+            with suppress(ConnectionTerminatedException):  # it may have ended already
+                close_connection(self._request)
+
+    def receive(self) -> str | bytes | None:
+        """Wait for the next message; None when the connection has ended."""
+        return self._messages.get()
+
+    def receive_nowait(self) -> str | bytes | None:
+        """The next message if there is one, otherwise None."""
+        try:
+            return self._messages.get_nowait()
+        except queue.Empty:
+            return None
+
+    def stop(self) -> None:
+        """End after the next message."""
+        self._stop_requested = True
+
+
+class MessageSender(threading.Thread):
+    """A thread that sends what is given to it, in order, until the connection ends."""
+
+    def __init__(self, request: HandlerRequest) -> None:
+        super().__init__(name="framewire message sender", daemon=True)
+        self._request = request
+        self._messages: queue.Queue[tuple[str | bytes, threading.Event]] = queue.Queue()
+        self.start()
+
+    def run(self) -> None:
+        """Sends; started by the constructor."""
+        while True:
+            message, sent = self._messages.get()
+            try:
+                send_message(self._request, message, binary=isinstance(message, bytes))
+            except (ConnectionTerminatedException, BadOperationException):
+                pass  # the handler learns it when it receives
+            finally:
+                sent.set()
+
+    def send(self, message: str | bytes) -> None:
+        """Send a message and wait until that is done."""
+        sent = threading.Event()
+        self._messages.put((message, sent))
+        sent.wait()
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Have a message sent, without waiting."""
+        self._messages.put((message, threading.Event()))

@@ -1,0 +1,257 @@
+"""The flags of pywebsocket's standalone server, under their names, and the server that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import logging
+import logging.handlers
+import os
+import signal
+import ssl as tls
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import FramewireError
+from ..sync import Server, serve
+from . import modules
+from .handlers import Handlers
+from .server import HandlerConnection, Site, credential
+
+__all__ = ["Settings", "add_arguments", "load", "read_settings", "run", "start"]
+
+logger = logging.getLogger("framewire")
+
+_FINE: Final = 9
+_LEVELS: Final = ("fine", "debug", "info", "warning", "warn", "error", "critical")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every flag with its default; paths are relative to `document_root`, which becomes the current directory."""
+
+    host: str = "127.0.0.1"
+    port: int = 9998
+    validation_host: str | None = None
+    validation_port: int | None = None
+    websock_handlers: str = "."
+    websock_handlers_map_file: str | None = None
+    scan_dir: str | None = None
+    allow_handlers_outside_root_dir: bool = False
+    handler_encoding: str | None = None
+    document_root: str = "."
+    tls: bool = False
+    private_key: str = ""
+    certificate: str = ""
+    tls_client_auth: bool = False
+    tls_client_cert_optional: bool = False
+    tls_client_ca: str = ""
+    basic_auth: bool = False
+    basic_auth_credential: str = "test:test"
+    log_file: str = ""
+    log_level: str = "warn"
+    deflate_log_level: str = "warn"
+    thread_monitor_interval_in_sec: int = -1
+    log_max: int = 1 << 18
+    log_count: int = 5
+    queue: int = 128
+    max_message_size: int = 1 << 24
+
+
+class OptionError(FramewireError):
+    """Flags that do not go together."""
+
+
+#: Short name, long name, help. Type and default are those of the field of `Settings`.
+_FLAGS: Final = (
+    ("-V", "--validation-host", "the host that absolute request URIs must name"),
+    ("-P", "--validation-port", "the port that absolute request URIs must name"),
+    ("-w", "--websock-handlers", "serve the handlers (*_wsh.py) below this directory"),
+    ("-m", "--websock-handlers-map-file", "file of aliases: lines of alias and resource"),
+    ("-s", "--scan-dir", "load handlers only below this directory, inside of the other"),
+    ("", "--allow-handlers-outside-root-dir", "also handlers whose real path is elsewhere"),
+    ("", "--handler-encoding", "encoding of the handlers (default: the locale's)"),
+    ("-d", "--document-root", "serve files below this directory, and make it the current one"),
+    ("-t", "--tls", "serve wss and https"),
+    ("-k", "--private-key", "private key file"),
+    ("-c", "--certificate", "certificate file"),
+    ("", "--tls-client-auth", "ask clients for a certificate"),
+    ("", "--tls-client-cert-optional", "but do without, if they have none"),
+    ("", "--tls-client-ca", "file of the certificate authorities for clients"),
+    ("", "--basic-auth", "ask for user and password"),
+    ("", "--basic-auth-credential", "them, as user:password"),
+    ("-l", "--log-file", "file for the log"),
+    ("", "--log-level", "log from this level on"),
+    ("", "--deflate-log-level", "the same, for compression"),
+    ("", "--thread-monitor-interval-in-sec", "log what threads there are, this often"),
+    ("", "--log-max", "bytes in a log file before the next is begun"),
+    ("", "--log-count", "log files to keep"),
+    ("-q", "--queue", "connections that the system holds until they are accepted"),
+    ("", "--max-message-size", "the largest message, in bytes"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags. What is not given on the command line is not in the result, so that a file may give it."""
+    group = parser.add_argument_group("pywebsocket", "With -w, handlers are served in place of the chat and the echo.")
+    group.add_argument("--config", "--config_file", dest="config_file", help="file with a section [pywebsocket]")
+    types: dict[str, str] = {field.name: str(field.type) for field in fields(Settings)}
+    for short, long, text in _FLAGS:
+        name = long[2:].replace("-", "_")
+        names = dict.fromkeys(filter(None, (short, long, f"--{name}")))
+        options: dict[str, Any] = {"dest": name, "help": text, "default": argparse.SUPPRESS}
+        if types[name] == "bool":
+            options["action"] = "store_true"
+        elif types[name].startswith("int"):
+            options["type"] = int
+        if name.endswith("log_level"):
+            options["choices"] = _LEVELS
+        group.add_argument(*names, **options)
+
+
+def read_settings(given: Mapping[str, Any]) -> Settings | None:
+    """What the command line, and behind it the file that it names, ask for; None without handlers to serve."""
+    known = {field.name: str(field.type) for field in fields(Settings)}
+    values: dict[str, Any] = {}
+    if given.get("config_file"):
+        values = _read_file(given["config_file"], known)
+    values |= {name: given[name] for name in known if name in given}
+    if "websock_handlers" not in values and not given.get("config_file"):
+        if extra := values.keys() - {"host", "port"}:
+            raise OptionError(f"--{min(extra).replace('_', '-')} goes with --websock-handlers")
+        return None
+    return Settings(**values)
+
+
+def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
+    parser = configparser.ConfigParser(interpolation=None)
+    with open(path) as file:
+        parser.read_file(file)
+    values: dict[str, Any] = {}
+    try:
+        section = parser["pywebsocket"]
+        for key in section:
+            name = key.replace("-", "_")
+            name = {"server_host": "host"}.get(name, name)
+            kind = known.get(name)
+            if kind is None:
+                raise OptionError(f"{path}: there is no option {key}")
+            read: Callable[[str], Any] = section.getboolean if kind == "bool" else section.get
+            values[name] = section.getint(key) if kind.startswith("int") else read(key)
+    except (KeyError, ValueError) as error:
+        raise OptionError(f"{path}: {error}") from error
+    return values
+
+
+def run(settings: Settings) -> int:
+    """Serves until Ctrl-C or SIGTERM."""
+    os.chdir(settings.document_root)
+    _start_logging(settings)
+    with modules.installed():
+        return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    handlers = load(settings)
+    with start(settings, handlers) as server:
+        host, port, *_ = server.socket.getsockname()
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"Files: http{'s' * settings.tls}://{where}/")
+        for resource in handlers.resources:
+            print(f"Handler: ws{'s' * settings.tls}://{where}{resource}")
+        print("Ctrl-C ends.", flush=True)
+        stop = threading.Thread(target=server.shutdown)
+
+        def begin_stop(number: int, frame: object) -> None:
+            if not stop.ident:
+                stop.start()
+
+        former = {number: signal.signal(number, begin_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        print("Closing.", flush=True)
+        if stop.ident:
+            stop.join()
+    return 0
+
+
+def load(settings: Settings) -> Handlers:
+    """The handlers. `modules.installed` must be in force, as long as they are called too."""
+    handlers = Handlers(
+        Path(settings.websock_handlers),
+        Path(settings.scan_dir) if settings.scan_dir else None,
+        settings.allow_handlers_outside_root_dir,
+        settings.handler_encoding,
+    )
+    if settings.websock_handlers_map_file:
+        handlers.add_aliases(Path(settings.websock_handlers_map_file))
+    return handlers
+
+
+def start(settings: Settings, handlers: Handlers) -> Server:
+    """The server, listening; its files are those of the current directory."""
+    site = Site(
+        handlers,
+        Path.cwd(),
+        credential(settings.basic_auth_credential) if settings.basic_auth else None,
+        settings.validation_host,
+        settings.validation_port,
+    )
+    return serve(
+        HandlerConnection.transfer_data,
+        settings.host or None,
+        settings.port,
+        ssl=_make_context(settings),
+        ping_interval=None,
+        max_size=settings.max_message_size or None,
+        backlog=settings.queue,
+        create_connection=partial(HandlerConnection, site),
+    )
+
+
+def _make_context(settings: Settings) -> tls.SSLContext | None:
+    if not settings.tls:
+        if settings.tls_client_auth or settings.tls_client_cert_optional:
+            raise OptionError("clients have certificates with --tls only")
+        return None
+    if not settings.private_key or not settings.certificate:
+        raise OptionError("--tls needs --private-key and --certificate")
+    if settings.tls_client_cert_optional and not settings.tls_client_auth:
+        raise OptionError("--tls-client-cert-optional goes with --tls-client-auth")
+    context = tls.create_default_context(tls.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
+    context.load_cert_chain(settings.certificate, settings.private_key)
+    if settings.tls_client_auth:
+        context.verify_mode = tls.CERT_OPTIONAL if settings.tls_client_cert_optional else tls.CERT_REQUIRED
+    return context
+
+
+def _start_logging(settings: Settings) -> None:
+    logging.addLevelName(_FINE, "FINE")
+    handler: logging.Handler = logging.StreamHandler()
+    if settings.log_file:
+        handler = logging.handlers.RotatingFileHandler(
+            settings.log_file, "a", settings.log_max, settings.log_count, encoding="utf-8"
+        )
+    handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)s] %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    logging.getLogger("framewire.deflate").setLevel(settings.deflate_log_level.upper())
+    if settings.thread_monitor_interval_in_sec > 0:
+        interval = settings.thread_monitor_interval_in_sec
+        threading.Thread(target=_log_threads, args=(interval,), name="framewire monitor", daemon=True).start()
+
+
+def _log_threads(interval: int) -> None:
+    while True:
+        names = sorted(thread.name for thread in threading.enumerate())
+        logger.warning("%d threads: %s", len(names), ", ".join(names))
+        time.sleep(interval)

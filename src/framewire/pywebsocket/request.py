@@ -1,0 +1,119 @@
+"""The request object that handlers get, in the shape that mod_python once gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..handshake import Offer
+from ..head import Headers, Request, Terms
+from .exceptions import BadOperationException
+from .link import Link
+
+__all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection", "wrap_terms"]
+
+
+class ExtensionParameter:
+    """An extension as offered or agreed, with its parameters."""
+
+    def __init__(self, name: str, parameters: Sequence[tuple[str, str | None]] = ()) -> None:
+        self._name = name
+        self._parameters = list(parameters)
+
+    def name(self) -> str:
+        """The registered name."""
+        return self._name
+
+    def add_parameter(self, name: str, value: str | None) -> None:
+        """Adds a parameter at the end."""
+        self._parameters.append((name, value))
+
+    def get_parameters(self) -> list[tuple[str, str | None]]:
+        """All parameters, pairs of name and value."""
+        return self._parameters
+
+    def get_parameter_names(self) -> list[str]:
+        """Their names."""
+        return [name for name, _ in self._parameters]
+
+    def has_parameter(self, name: str) -> bool:
+        """Whether there is a parameter of this name."""
+        return name in self.get_parameter_names()
+
+    def get_parameter_value(self, name: str) -> str | None:
+        """The value of the first parameter of this name; None without one."""
+        return dict(reversed(self._parameters)).get(name)
+
+
+class RequestConnection:
+    """`request.connection`: the bytes below the WebSocket, and the addresses of both ends."""
+
+    def __init__(self, connection: Link) -> None:
+        self._connection = connection
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are: instead of an answer to the handshake, or between frames."""
+        self._connection.write_raw(data)
+
+    def read(self, length: int) -> bytes:
+        """Receive `length` bytes that are no frames, before the handshake is answered; fewer at the end of input.
+
+        Afterwards all that arrives is frames, for `ws_stream`: BadOperationException.
+        """
+        if self._connection.response is not None:
+            raise BadOperationException("what comes after the handshake is for ws_stream to receive")
+        return self._connection.read_raw(length)
+
+    @property
+    def remote_addr(self) -> Any:
+        """The client's (host, port)."""
+        return self._connection.remote_address
+
+    @property
+    def local_addr(self) -> Any:
+        """The server's (host, port)."""
+        return self._connection.local_address
+
+
+class HandlerRequest:
+    """One client's request, and the WebSocket that comes of it.
+
+    Until `web_socket_do_extra_handshake` returns, the handler may choose `ws_protocol`, add pairs to `extra_headers`
+    and take from `ws_extension_processors` what it does not want. `on_ping_handler(request, payload)` replaces the
+    pong, if it is set; `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that
+    receives.
+    """
+
+    def __init__(self, connection: Link, request: Request, offer: Offer) -> None:
+        self.connection = RequestConnection(connection)
+        self.headers_in: Headers = request.headers
+        self.method = request.method
+        self.protocol = request.version
+        self.uri = self.unparsed_uri = self.ws_resource = request.target
+        self.ws_origin: str | None = request.headers.get("Origin")
+        self.ws_version = 13
+        self.ws_requested_protocols: list[str] | None = offer.subprotocols or None
+        self.ws_protocol: str | None = None
+        self.ws_requested_extensions: list[ExtensionParameter] | None = wrap_terms(offer.extensions)
+        self.ws_extension_processors: list[ExtensionParameter] = self.ws_requested_extensions or []
+        self.ws_extensions: list[ExtensionParameter] | None = None
+        self.ws_deflate = False
+        self.extra_headers: list[tuple[str, str]] = []
+        self.ws_close_code: int | None = None
+        self.ws_close_reason: str | None = None
+        self.client_terminated = False
+        self.server_terminated = False
+        self.on_ping_handler: Callable[[HandlerRequest, bytes], object] | None = None
+        self.on_pong_handler: Callable[[HandlerRequest, bytes], object] | None = None
+        #: The `stream.MessageStream` of the connection.
+        self.ws_stream: Any = None
+        self._secure = connection.secure
+
+    def is_https(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self._secure
+
+
+def wrap_terms(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
+    """Extensions as handlers see them; None without any."""
+    return [ExtensionParameter(*extension) for extension in extensions] or None

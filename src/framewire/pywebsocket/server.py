@@ -1,0 +1,251 @@
+"""One client of a handler: handshake, handler, close, on a threaded connection."""
+
+from __future__ import annotations
+
+import logging
+import re
+from base64 import b64encode
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hmac import compare_digest
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..codes import CloseCode, State
+from ..errors import HandshakeError
+from ..events import Close, Failure
+from ..extensions import Codec, accept_offers
+from ..handshake import Offer, Origin, ServerHandshake
+from ..head import Request, Response, is_token
+from ..stream import Stream
+from ..sync import Options, Server, ServerConnection
+from ..sync.transport import Transport
+from .exceptions import (
+    AbortedByUserException,
+    BadOperationException,
+    ConnectionTerminatedException,
+    DispatchException,
+    HandshakeException,
+    InvalidFrameException,
+    InvalidUTF8Exception,
+    UnsupportedFrameException,
+)
+from .files import serve_file
+from .handlers import Handlers, Suite
+from .request import HandlerRequest, wrap_terms
+from .stream import MessageStream
+
+__all__ = ["HandlerConnection", "Site", "credential"]
+
+logger = logging.getLogger("framewire.pywebsocket")
+
+#: Whoever asks may connect: handlers look at `request.ws_origin` themselves.
+_ANY_ORIGIN: Final[Sequence[Origin]] = (None, re.compile(".*", re.DOTALL))
+
+#: What an exception that a handler lets pass is answered with.
+_CLOSE_CODES: Final[tuple[tuple[type[Exception], CloseCode], ...]] = (
+    (BadOperationException, CloseCode.INTERNAL_ERROR),
+    (InvalidFrameException, CloseCode.PROTOCOL_ERROR),
+    (UnsupportedFrameException, CloseCode.UNSUPPORTED_DATA),
+    (InvalidUTF8Exception, CloseCode.INVALID_DATA),
+)
+
+
+def credential(user_and_password: str) -> str:
+    """The Authorization header of basic authentication (RFC 7617) for "user:password"."""
+    return "Basic " + b64encode(user_and_password.encode()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served: handlers, files, and to whom; `authorization` is the header that every request must have.
+
+    A request for an absolute URI that names another host or port than the `validation` ones gets files only.
+    """
+
+    handlers: Handlers
+    document_root: Path
+    authorization: str | None = None
+    validation_host: str | None = None
+    validation_port: int | None = None
+
+    def find(self, request: Request) -> Suite | None:
+        """The handler for a request; DispatchException for a resource with a fragment."""
+        target = request.target
+        if not target.startswith("/"):
+            uri = urlsplit(target)
+            wanted = (self.validation_host or uri.hostname, self.validation_port or uri.port)
+            if (uri.hostname, uri.port) != wanted:
+                return None
+            target = uri._replace(scheme="", netloc="").geturl() or "/"
+        return self.handlers.find(target)
+
+
+class HandlerConnection(ServerConnection):
+    """A connection that a handler serves. The handler answers the client's close, and may answer its pings."""
+
+    auto_close = False
+
+    def __init__(self, site: Site, transport: Transport, options: Options, server: Server) -> None:
+        super().__init__(transport, options, server)
+        self._site = site
+        self._pings_sent: deque[bytes] = deque()
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is encrypted."""
+        return self.server.ssl is not None
+
+    def choose_answer(self) -> tuple[int | None, str | None]:
+        """What the handler answers the client's close with: code (None: an empty close) and reason."""
+        return self._suite.passive_closing_handshake(self._handler_request)
+
+    @property
+    def close_timeout(self) -> float | None:
+        """How long the client has to answer a close, in seconds."""
+        return self._options.close_timeout
+
+    @property
+    def failure(self) -> Failure | None:
+        """What the client did wrong."""
+        return self._closing.failure
+
+    @property
+    def client_close(self) -> Close | None:
+        """The client's close frame."""
+        return self._closing.rcvd
+
+    # The handshake.
+
+    def answer(self, handshake: ServerHandshake) -> Response | None:
+        """Has the handler decide on the handshake; answers with a file where there is no handler."""
+        request = self._receive_request(handshake)
+        wanted = self._site.authorization
+        if wanted and not compare_digest(request.headers.get("Authorization", "").encode(), wanted.encode()):
+            raise HandshakeError(401, "this server asks who you are", [("WWW-Authenticate", 'Basic realm="framewire"')])
+        try:
+            suite = self._site.find(request)
+        except DispatchException as error:
+            raise HandshakeError(error.status, str(error)) from error
+        if suite is None:
+            return serve_file(self._site.document_root, request)
+        offer = handshake.check(origins=_ANY_ORIGIN)
+        self._handler_request = HandlerRequest(self, request, offer)
+        self._handler_request.ws_stream = MessageStream(self._handler_request, self)
+        self._suite = suite
+        self._do_extra_handshake(offer)
+        self.subprotocol = self._handler_request.ws_protocol
+        try:
+            self._accept_for(self._handler_request, handshake, offer)
+        except ValueError as error:
+            raise HandshakeError(400, "the handler's choice cannot be answered") from error
+        return None
+
+    def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
+        wanted = {processor.name() for processor in request.ws_extension_processors}
+        extensions = [extension for extension in self.server.extensions if extension.name in wanted]
+        request.ws_extensions = wrap_terms(accept_offers(offer.extensions, extensions)[0])
+        self._accept(handshake, offer, extensions, request.extra_headers)
+
+    def _do_extra_handshake(self, offer: Offer) -> None:
+        request = self._handler_request
+        try:
+            self._suite.do_extra_handshake(request)
+        except AbortedByUserException as error:
+            raise ConnectionAbortedError("the handler cut the connection") from error
+        except HandshakeException as error:
+            raise HandshakeError(error.status or 400, "the handler refuses the connection") from error
+        except Exception as error:
+            logger.info("the handler for %s refuses: %r", request.ws_resource, error)
+            raise HandshakeError(403, "the handler refuses the connection") from error
+        chosen = request.ws_protocol
+        if (chosen is None) is bool(offer.subprotocols) or (chosen is not None and not is_token(chosen)):
+            logger.warning("the handler for %s must choose ws_protocol among those requested", request.ws_resource)
+            raise HandshakeError(400, "the handler chose no subprotocol of yours")
+
+    def read_raw(self, length: int) -> bytes:
+        """Receives `length` bytes, fewer at the end of input."""
+        data = b""
+        while len(data) < length and (more := self._transport.recv(length - len(data))):
+            data += more
+        return data
+
+    def write_raw(self, data: bytes) -> None:
+        """Sends bytes that are no frame, in their turn."""
+        if self._stream is None:
+            self._transport.sendall(data)
+            return
+        with self._changed:
+            self._outbox.append(bytes(data))
+        self._flush()
+
+    # The handler.
+
+    def transfer_data(self) -> None:
+        """Runs the handler, and ends the connection as what comes out of it demands."""
+        request = self._handler_request
+        try:
+            self._suite.transfer_data(request)
+            request.ws_stream.close_connection()
+        except AbortedByUserException:
+            self._transport.abort()
+        except (
+            ConnectionTerminatedException,
+            BadOperationException,
+            UnsupportedFrameException,
+            InvalidUTF8Exception,
+        ) as error:
+            self._close_for(error)
+        except Exception:
+            logger.exception("the handler for %s failed", request.ws_resource)
+            self._transport.abort()
+
+    def _close_for(self, error: Exception) -> None:
+        logger.info("the handler for %s ended: %r", self._handler_request.ws_resource, error)
+        for kind, code in _CLOSE_CODES:
+            if isinstance(error, kind):
+                failure = self.failure
+                self.close(code if failure is None else failure.code)
+                return
+        self._transport.abort()
+
+    # Pings.
+
+    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
+        """A stream that leaves pings and the answer to a close to the handler."""
+        return Stream(
+            self.role,
+            max_message_size=self._options.max_size,
+            fragments=True,
+            auto_pong=False,
+            auto_close=False,
+            extensions=codecs,
+        )
+
+    def send_ping(self, payload: bytes) -> None:
+        """Sends a ping and remembers it."""
+        with self._changed:
+            self._outbox.append(self._sendable().ping(payload))
+            self._pings_sent.append(payload)
+        self._flush()
+
+    def ping_received(self, payload: bytes) -> None:
+        """Calls the handler's `on_ping_handler`, or answers with a pong."""
+        request = self._handler_request
+        if request.on_ping_handler is not None:
+            request.on_ping_handler(request, payload)
+            return
+        with self._changed:
+            if self._stream is not None and self.state is not State.CLOSED:
+                self._reply(self._stream.pong(payload))
+
+    def pong_received(self, payload: bytes) -> None:
+        """Forgets the ping that is answered and those before it, and tells the handler."""
+        if payload in self._pings_sent:
+            while self._pings_sent.popleft() != payload:
+                pass
+        request = self._handler_request
+        if request.on_pong_handler is not None:
+            request.on_pong_handler(request, payload)

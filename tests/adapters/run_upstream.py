@@ -1,0 +1,108 @@
+"""Runs the test suites of accelerated libraries with and without framewire: `python run_upstream.py [NAME ...]`.
+
+They come from the source distributions of the installed versions, into a temporary folder. A test whose outcome differs
+is printed, and makes the exit status 1. Not a part of the suite: it takes minutes and an index.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from framewire.cli.run import environment
+
+
+class Suite(NamedTuple):
+    """Where the tests are in the source distribution, what they need, and how pytest is to run them."""
+
+    tests: str
+    needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+SUITES = {
+    "wsproto": Suite("tests"),
+    "simple-websocket": Suite("tests"),
+    "trio-websocket": Suite("tests", ("pytest-trio", "trustme"), ("-o", "trio_mode=true", "-p", "no:asyncio")),
+    "hypercorn": Suite("tests", ("pytest-asyncio", "pytest-trio")),
+    "websocket-client": Suite("websocket/tests"),
+    "gunicorn": Suite("tests", ("pytest-asyncio",), ("-k", "websocket")),
+    "uvicorn": Suite(
+        "tests/protocols/test_websocket.py", ("anyio", "httpx2", "a2wsgi", "trustme"), ("-p", "no:asyncio")
+    ),
+}
+
+#: What uvicorn's suite tests in place of uvicorn's default class.
+CLASS = "framewire.adapters.uvicorn:WebSocketProtocol"
+
+
+def unpack(name: str, folder: Path) -> Path:
+    """Fetches and unpacks the source distribution of the installed version."""
+    pin = f"{name}=={version(name)}"
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", folder, pin]
+    subprocess.run(command, check=True)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder)
+    return next(path for path in folder.iterdir() if path.is_dir())
+
+
+def run(suite: Suite, root: Path, variables: dict[str, str]) -> dict[str, str]:
+    """The outcome of each test: passed, failed or skipped."""
+    report = root / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-W", "default", "-o", "addopts="]
+    command += [f"--junitxml={report}", *suite.options, suite.tests]
+    subprocess.run(command, cwd=root, env=variables, stdout=subprocess.DEVNULL, check=False)
+    outcomes = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        outcomes[f"{case.get('classname')}::{case.get('name')}"] = kinds.pop() if kinds else "passed"
+    return outcomes
+
+
+def compare(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
+    """Prints the numbers and the differences; returns whether there are none."""
+    passed = sum(outcome == "passed" for outcome in before.values())
+    different = [test for test in before.keys() | after.keys() if before.get(test) != after.get(test)]
+    print(f"{name} {version(name.split(',')[0])}: {len(before)} tests, {passed} pass without framewire, ", end="")
+    print(f"{len(different)} differ with it" if different else "the same with it", flush=True)
+    for test in sorted(different):
+        print(f"  {test}: {before.get(test)} -> {after.get(test)}")
+    return not different
+
+
+def put_our_class(root: Path) -> None:
+    """Lets uvicorn's suite, parametrized by its own two classes, test ours instead of the second."""
+    conftest, tests = root / "tests/conftest.py", root / "tests/protocols/test_websocket.py"
+    theirs = "uvicorn.protocols.websockets.websockets_sansio_impl"
+    conftest.write_text(conftest.read_text().replace(f"{theirs}:WebSocketsSansIOProtocol", CLASS))
+    module, name = CLASS.split(":")
+    imported = f"from {theirs} import WebSocketsSansIOProtocol"
+    text = tests.read_text()
+    if imported not in text:
+        raise SystemExit("uvicorn's suite has changed: its class is imported in another way")
+    tests.write_text(text.replace(imported, f"from {module} import {name} as WebSocketsSansIOProtocol"))
+
+
+def main(names: list[str]) -> int:
+    same = True
+    for name in names or SUITES:
+        suite = SUITES[name]
+        if suite.needs:
+            subprocess.run([sys.executable, "-m", "pip", "install", "-q", *suite.needs], check=True)
+        with tempfile.TemporaryDirectory() as folder:
+            root = unpack(name, Path(folder))
+            before = run(suite, root, dict(os.environ))
+            same &= compare(name, before, run(suite, root, environment()))
+            if name == "uvicorn":
+                put_our_class(root)
+                same &= compare("uvicorn, our class", before, run(suite, root, dict(os.environ)))
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,366 @@
+"""What `accelerate` switches over, when, and what it leaves alone."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import zlib
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import framewire
+from applications import MESSAGES, UNDER_TEST, free_port, wait_for
+from framewire import _backend
+from framewire.adapters import accelerate as adapters
+from framewire.adapters import wsaccel
+from framewire.adapters.samples import KEY, PAYLOADS, TEXTS, mask_with, validate_with
+
+HERE = Path(__file__).parent
+once = pytest.mark.once
+
+
+def python(script, **options):
+    """Runs a script in a process of its own; returns its output."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def accelerated(monkeypatch, *names):
+    """In this process, as if the compiled backend were there."""
+    monkeypatch.setattr(adapters, "backend", lambda: _backend.Backend("fast", "plain"))
+    acceleration = framewire.accelerate(*names)
+    try:
+        yield acceleration
+    finally:
+        acceleration.undo()
+
+
+@once
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("name", [each.__name__ for each in UNDER_TEST])
+def test_application(name, order):
+    """Real applications over real sockets: all messages come back, and our code has carried them."""
+    command = [sys.executable, "-W", "ignore", HERE / "applications.py", name, order]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= len(MESSAGES)
+
+
+@once
+def test_gunicorn_by_framewire_run(tmp_path):
+    """No code at all, in a process that the command forks."""
+    port = free_port()
+    (tmp_path / "echo.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'websocket':\n"
+        "        await receive()\n"
+        "        await send({'type': 'websocket.accept'})\n"
+        "        while (event := await receive())['type'] == 'websocket.receive':\n"
+        "            await send({**event, 'type': 'websocket.send'})\n"
+    )
+    command = ["run", "-v", "-m", "gunicorn", "-k", "asgi", "-b", f"127.0.0.1:{port}", "echo:app"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "framewire", *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(port)
+        script = f"import asyncio, sys; sys.path.insert(0, {str(HERE)!r}); import applications as a; "
+        python(script + f"asyncio.run(a.talk({port}))")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        log = server.communicate(timeout=20)[1]
+    assert re.search(r"framewire: gunicorn \S+ is accelerated: WebSocketProtocol\._unmask", log)
+
+
+@once
+def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
+    script = tmp_path / "spawns.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        "code = 'import wsproto.connection as c; print(c.FrameProtocol.__module__)'\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\n"
+        "sys.exit(len(sys.argv))\n"
+    )
+    command = [sys.executable, "-m", "framewire", "run", "--", str(script), "an argument"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.returncode, done.stderr) == ("framewire.adapters.wsproto", 2, "")
+
+
+@once
+def test_framewire_run_keeps_the_sitecustomize_that_it_hides(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("print('still here')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "framewire", "run", sys.executable, "-c", "print('done')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stdout.split("\n")[-3:] == ["still here", "done", ""]
+
+
+@once
+@pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 1)])
+def test_framewire_run_without_a_command(arguments, status):
+    done = subprocess.run([sys.executable, "-m", "framewire", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert done.stderr.startswith("framewire")
+
+
+@pytest.mark.parametrize("name", [library.adapter for library in adapters.LIBRARIES.values()])
+def test_self_test(name):
+    """Every adapter agrees with its original, on both backends."""
+    assert import_module(f"framewire.adapters.{name}").changes()
+
+
+@once
+@pytest.mark.parametrize("name", adapters.LIBRARIES)
+def test_undo(name, monkeypatch, caplog):
+    library = adapters.LIBRARIES[name]
+    import_module(library.seam)
+    changes = import_module(f"framewire.adapters.{library.adapter}").changes()
+    before = [vars(change.owner)[change.name] for change in changes]
+    caplog.set_level(logging.INFO, "framewire.adapters")
+    with accelerated(monkeypatch, name) as acceleration:
+        assert [(each.library, each.state) for each in acceleration] == [(name, "active")]
+        assert str(acceleration).startswith(f"{name} {importlib.metadata.version(name)}: active (")
+        assert [vars(change.owner)[change.name] for change in changes] == [change.new for change in changes]
+        framewire.accelerate(name)  # a second time changes nothing
+    assert [vars(change.owner)[change.name] for change in changes] == before
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert f"{name} {importlib.metadata.version(name)} is accelerated" in caplog.text
+
+
+@once
+@pytest.mark.parametrize("version", ["1.2.0", "1.4", "2.0.0rc1"])
+def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
+    from wsproto import connection
+
+    before = connection.FrameProtocol
+    monkeypatch.setattr(adapters, "installed_version", lambda name: version)
+    with accelerated(monkeypatch, "wsproto") as acceleration:
+        assert [each.state for each in acceleration] == ["left alone"]
+        assert connection.FrameProtocol is before
+    assert f"wsproto {version} is left alone: its version is not one from 1.3 to before 1.4" in caplog.text
+
+
+@once
+def test_a_library_that_behaves_otherwise_is_left_alone(monkeypatch, caplog):
+    """The self-test sees a difference, and nothing is switched over."""
+    from wsproto import connection
+    from wsproto.frame_protocol import FrameProtocol
+
+    from framewire.adapters import wsproto
+
+    def received_frames(self):
+        for frame in FrameProtocol.received_frames(self):
+            yield frame._replace(payload=b"something else")
+
+    monkeypatch.setattr(wsproto, "FrameProtocol", type("Other", (FrameProtocol,), {"received_frames": received_frames}))
+    with accelerated(monkeypatch, "wsproto") as acceleration:
+        assert [each.state for each in acceleration] == ["left alone"]
+        assert connection.FrameProtocol is FrameProtocol
+    assert "Mismatch: the replacement of FrameProtocol differs from the original" in caplog.text
+
+
+@once
+def test_a_library_without_the_seam_is_left_alone(monkeypatch, caplog):
+    from gunicorn.asgi.websocket import WebSocketProtocol
+
+    monkeypatch.delattr(WebSocketProtocol, "_unmask")
+    with accelerated(monkeypatch, "gunicorn") as acceleration:
+        assert [each.state for each in acceleration] == ["left alone"]
+    assert "AttributeError" in caplog.text
+
+
+@once
+def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
+    script = "import framewire, json; print(json.dumps({o.library: o.state for o in framewire.accelerate()}))"
+    states = json.loads(python(script, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"}))
+    assert {name for name, state in states.items() if state == "left alone"} == {
+        name for name, library in adapters.LIBRARIES.items() if library.compiled
+    }
+
+
+@once
+def test_not_installed(monkeypatch):
+    monkeypatch.setattr(adapters, "installed_version", lambda name: None)
+    with accelerated(monkeypatch, "gunicorn") as acceleration:
+        assert str(acceleration) == "gunicorn: not installed"
+
+
+@once
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="^flask: none of websockets, wsproto, "):
+        framewire.accelerate("flask")
+
+
+@once
+def test_undo_before_the_import():
+    script = (
+        "import framewire; a = framewire.accelerate('wsproto'); a.undo(); import wsproto.connection as c;"
+        "print(c.FrameProtocol.__module__, *[o.state for o in a])"
+    )
+    assert python(script) == "wsproto.frame_protocol left alone"
+
+
+@once
+def test_undo_respects_what_others_have_replaced_since(monkeypatch, caplog):
+    from gunicorn.asgi.websocket import WebSocketProtocol
+
+    original = vars(WebSocketProtocol)["_unmask"]
+    with accelerated(monkeypatch, "gunicorn"):
+        WebSocketProtocol._unmask = other = object()
+    try:
+        assert vars(WebSocketProtocol)["_unmask"] is other
+        assert "it stays" in caplog.text
+    finally:
+        WebSocketProtocol._unmask = original
+
+
+def deflated(payload):
+    deflater = zlib.compressobj(wbits=-15)
+    return (deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def server_with_deflate(kind):
+    from wsproto.extensions import PerMessageDeflate
+
+    extension = PerMessageDeflate()
+    extension.finalize("permessage-deflate")
+    return kind(False, [extension])
+
+
+def test_wsproto_inflates_in_steps():
+    """A compression bomb comes out in parts, so that a limit on the size of messages holds before it is all there."""
+    from framewire.adapters.wsproto import STEP, AcceleratedFrameProtocol
+
+    protocol = server_with_deflate(AcceleratedFrameProtocol)
+    bomb = deflated(bytes(50_000_000))
+    protocol.receive_bytes(_backend.make_frame(0xC2, bomb, KEY))
+    sizes = [len(frame.payload) for frame in protocol.received_frames()]
+    assert sum(sizes) == 50_000_000
+    assert max(sizes) <= STEP * 1032
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
+def test_wsproto_with_compression(size):
+    """Compressed, plain and fragmented messages in turns come out as before."""
+    from framewire.adapters.wsproto import AcceleratedFrameProtocol, FrameProtocol
+
+    text = ("é" * size).encode()
+    stream = b"".join(
+        _backend.make_frame(first, payload, KEY)
+        for first, payload in ((0xC1, deflated(text)), (0x81, text), (0x01, text), (0x89, b"?"), (0x80, text))
+    )
+    told = []
+    for kind in (FrameProtocol, AcceleratedFrameProtocol):
+        protocol = server_with_deflate(kind)
+        protocol.receive_bytes(stream)
+        messages = [""]
+        for frame in protocol.received_frames():
+            if isinstance(frame.payload, str):
+                messages[-1] += frame.payload
+                messages += [""] * (frame.frame_finished and frame.message_finished)
+        told.append(messages)
+    assert told[0] == told[1]
+    assert len(told[0]) == 4
+
+
+def test_wsproto_keeps_frames_that_nobody_asked_for_yet():
+    from framewire.adapters.wsproto import AcceleratedFrameProtocol
+
+    protocol = AcceleratedFrameProtocol(False, [])
+    protocol.receive_bytes(b"".join(_backend.make_frame(0x81, b"%d" % number, KEY) for number in range(5)))
+    first = next(protocol.received_frames())
+    protocol.receive_bytes(_backend.make_frame(0x81, b"5", KEY))
+    assert [first.payload] + [frame.payload for frame in protocol.received_frames()] == list("012345")
+
+
+@settings(max_examples=200)
+@given(st.lists(st.binary(max_size=20), max_size=6), st.data())
+def test_websockets_parses_as_before(pieces, data):
+    """Frames of all kinds, cut anywhere, at both ends."""
+    from websockets.protocol import CLIENT, SERVER, Protocol
+
+    from framewire.adapters import websockets
+
+    side = data.draw(st.sampled_from([SERVER, CLIENT]))
+    first = st.sampled_from([0x81, 0x82, 0x81, 0x82, 0x89, 0x8A, 0x01, 0x00, 0x80, 0x88, 0xC1, 0x83])
+    key = KEY if side is SERVER else b""
+    stream = b"".join(_backend.make_frame(data.draw(first), piece, key) for piece in pieces)
+    cut = data.draw(st.integers(0, len(stream)))
+    for end in ((), (None,)):
+        arguments = (stream[:cut], stream[cut:], *end)
+        assert websockets._exchange(websockets._Replaced, side)(*arguments) == websockets._exchange(Protocol, side)(
+            *arguments
+        )
+
+
+@settings(max_examples=200)
+@given(st.lists(st.binary(max_size=20), max_size=6), st.data())
+def test_wsproto_parses_as_before(pieces, data):
+    from framewire.adapters import wsproto
+
+    client = data.draw(st.booleans())
+    first = st.sampled_from([0x81, 0x82, 0x81, 0x82, 0x89, 0x8A, 0x01, 0x00, 0x80, 0x88, 0xC1, 0x83])
+    key = b"" if client else KEY
+    stream = b"".join(_backend.make_frame(data.draw(first), piece, key) for piece in pieces)
+    cut = data.draw(st.integers(0, len(stream)))
+    arguments = (stream[:cut], stream[cut:])
+    expected = wsproto._exchange(wsproto.FrameProtocol, client)(*arguments)
+    assert wsproto._exchange(wsproto.AcceleratedFrameProtocol, client)(*arguments) == expected
+
+
+def test_wsaccel_masker():
+    """As wsaccel 0.6.7 answers."""
+    masker = wsaccel.XorMaskerSimple(bytearray(KEY))
+    assert (masker.process(memoryview(b"\x00\x00")), masker.pointer()) == (KEY[:2], 2)
+    assert (masker.process(bytearray(4)), masker.pointer()) == (KEY[2:] + KEY[:2], 6)
+    masker.reset()
+    assert (masker.process(b"\x00"), masker.pointer()) == (KEY[:1], 1)
+    with pytest.raises(ValueError, match="^mask should be 4byte.$"):
+        wsaccel.XorMaskerSimple(b"abc")
+    null = wsaccel.XorMaskerNull()
+    assert (null.process(b"abc"), null.pointer()) == (b"abc", 3)
+    assert mask_with(wsaccel.create_xor_masker)(*PAYLOADS[-1])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answers"),
+    [
+        ((b"",), [(True, True, 0, 0)]),
+        ((b"ab\xff", b"c", b""), [(False, False, 2, 2), (False, False, 0, 2), (True, False, 0, 2)]),
+        ((b"\xe2", b"\x82", b"\xac"), [(True, False, 1, 1), (True, False, 1, 2), (True, True, 1, 3)]),
+        ((b"\xf4", b"\x90"), [(True, False, 1, 1), (False, False, 0, 1)]),
+    ],
+)
+def test_wsaccel_validator(pieces, answers):
+    """As wsaccel 0.6.7 answers."""
+    assert validate_with(wsaccel.Utf8Validator)(*pieces) == answers
+    assert pieces in TEXTS or len(pieces) > 1
+    validator = wsaccel.Utf8Validator()
+    validator.validate(b"\xff")
+    validator.reset()
+    assert validator.validate(b"a") == (True, True, 1, 1)
+
+
+@once
+def test_wsaccel_for_those_who_look_for_it():
+    script = (
+        "from framewire.adapters.wsaccel import install; install()\n"
+        "from wsaccel.xormask import XorMaskerSimple\n"
+        "from wsaccel.utf8validator import Utf8Validator\n"
+        "import websocket._abnf, websocket._utils\n"
+        "assert websocket._abnf.XorMaskerSimple is XorMaskerSimple\n"
+        "assert websocket._utils.Utf8Validator is Utf8Validator\n"
+        "print(XorMaskerSimple.__module__, websocket._abnf.ABNF.mask(b'abcd', b'abcd'))"
+    )
+    assert python(script) == "framewire.adapters.wsaccel b'\\x00\\x00\\x00\\x00'"

@@ -1,0 +1,484 @@
+"""uvicorn with framewire's class, over real sockets; the other end is raw bytes or the `websockets` package."""
+
+import asyncio
+import functools
+import ssl
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
+from websockets.asyncio.client import connect
+
+from framewire import CLIENT, Close, Ping, Pong, Stream
+from framewire.adapters.uvicorn import WebSocketProtocol
+
+pytestmark = pytest.mark.once
+
+CERTIFICATE = Path(__file__).parents[1] / "tls" / "localhost.pem"
+OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
+REQUEST = (
+    b"GET /caf%C3%A9?q=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def on_loop(test):
+    """Runs an async test, at most 30 seconds."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 30))
+
+    return run
+
+
+class Application:
+    """Accepts, echoes, and keeps its scope and the last event."""
+
+    def __init__(self):
+        self.scope = self.end = None
+        self.done = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.scope = scope
+        assert await receive() == {"type": "websocket.connect"}
+        await send({"type": "websocket.accept", "headers": [(b"x-app", b"yes")]})
+        while (event := await receive())["type"] == "websocket.receive":
+            kinds = event.keys() - {"type"}
+            assert len(kinds) == 1  # text or bytes, never both
+            await send({"type": "websocket.send", **{kind: event[kind] for kind in kinds}})
+        self.end = event
+        assert await receive() == event  # the end stays the end
+        self.done.set()
+
+
+@asynccontextmanager
+async def serving(app, **options):
+    """A uvicorn server on a free port; gives it and its port."""
+    options = {"ws": OURS, "lifespan": "off", "log_level": "warning", "port": 0, **options}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        assert not task.done(), task.result()
+        await asyncio.sleep(0.01)
+    try:
+        yield server, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+class Raw:
+    """A client of bytes."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+        self.stream = Stream(CLIENT, max_message_size=None)
+        self.events = []
+        self.head = b""
+
+    @classmethod
+    async def open(cls, port, early=b"", request=REQUEST, **options):
+        """Sends the request and `early` in one segment, and reads the head of the answer."""
+        self = cls(*await asyncio.open_connection("127.0.0.1", port, **options))
+        self.writer.write(request + early)
+        self.head = await self.reader.readuntil(b"\r\n\r\n")
+        return self
+
+    async def next(self):
+        """The next event; None at the end of the connection."""
+        while not self.events:
+            data = await self.reader.read(65536)
+            if not data:
+                return None
+            self.events += self.stream.receive(data)
+        return self.events.pop(0)
+
+    async def send(self, message):
+        self.writer.write(self.stream.send(message))
+        await self.writer.drain()
+
+    async def close(self, code=1000):
+        self.writer.write(self.stream.close(code))
+        while await self.next() is not None:
+            pass
+        self.writer.close()
+
+
+each_parser = pytest.mark.parametrize("http", ["h11", "httptools"])
+
+
+@each_parser
+@on_loop
+async def test_echo(http):
+    app = Application()
+    async with serving(app, http=http) as (server, port):
+        client = await Raw.open(port)
+        assert b"\r\nx-app: yes\r\n" in client.head
+        (protocol,) = server.server_state.connections
+        assert type(protocol) is WebSocketProtocol
+        for message in ("", "é" * 100, b"", b"\x00" * 70_000, "x" * 200_000):
+            await client.send(message)
+            assert await client.next() == message
+        await client.close(1001)
+        await app.done.wait()
+    assert app.end == {"type": "websocket.disconnect", "code": 1001, "reason": ""}
+    assert app.scope["path"] == "/café"
+    assert app.scope["raw_path"] == b"/caf%C3%A9"
+    assert app.scope["query_string"] == b"q=1"
+    assert app.scope["scheme"] == "ws"
+    assert app.scope["asgi"]["spec_version"] == "2.4"
+    assert (b"upgrade", b"websocket") in app.scope["headers"]
+
+
+@each_parser
+@on_loop
+async def test_frames_in_the_segment_of_the_request_are_not_lost(http):
+    frames = Stream(CLIENT)
+    async with serving(Application(), http=http) as (_, port):
+        client = await Raw.open(port, early=frames.send("first") + frames.ping(b"?") + frames.send(b"second"))
+        assert [await client.next() for _ in range(3)] == [Pong(b"?"), "first", b"second"]
+        await client.close()
+
+
+@on_loop
+async def test_frames_before_the_answer_are_kept_and_bounded():
+    async def app(scope, receive, send):
+        await receive()
+        await asyncio.sleep(0.3)
+        (protocol,) = server.server_state.connections
+        held.append(len(protocol._early))
+        await send({"type": "websocket.accept"})
+        held.append((await receive())["bytes"])
+
+    held = []
+    async with serving(app) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        await asyncio.sleep(0.1)
+        writer.write(Stream(CLIENT).send(b"a" * 1_000_000))
+        await writer.drain()
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.read()
+        writer.close()
+    assert held[0] < 200_000
+    assert held[1] == b"a" * 1_000_000
+
+
+@on_loop
+async def test_a_burst_is_read_without_a_pause():
+    """One message that waits does not stop reading, as long as `ws_max_queue` is not reached."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(0.2)
+        (protocol,) = server.server_state.connections
+        seen.append((len(protocol._messages), protocol._held))
+        await asyncio.sleep(0.3)
+        seen.append((len(protocol._messages), protocol._held))
+        while (event := await receive())["type"] == "websocket.receive":
+            count.append(event["text"])
+
+    seen, count = [], []
+    async with serving(app, ws_max_queue=32) as (server, port):
+        client = await Raw.open(port)
+        for _ in range(20):
+            await client.send("x")
+        await asyncio.sleep(0.3)
+        for _ in range(2000):
+            await client.send("x" * 1000)
+        await client.close()
+    assert seen[0] == (20, False)
+    assert seen[1][1] is True  # the queue is full now
+    assert seen[1][0] < 500
+    assert len(count) == 2020
+
+
+@on_loop
+async def test_sending_waits_for_a_peer_that_does_not_read():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        for _ in range(100):
+            await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+            sent.append(1)
+
+    sent = []
+    async with serving(app) as (_, port):
+        client = await Raw.open(port, limit=1024)
+        await asyncio.sleep(0.5)
+        assert 0 < len(sent) < 50
+        before = len(sent)
+        for _ in range(before + 2):
+            assert await client.next() == bytes(1 << 20)
+        assert len(sent) > before
+        client.writer.transport.abort()
+
+
+@on_loop
+async def test_the_end_without_a_close_frame_is_1006():
+    app = Application()
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        client.writer.transport.abort()
+        await app.done.wait()
+    assert app.end == {"type": "websocket.disconnect", "code": 1006}
+
+
+@on_loop
+async def test_send_after_the_end_says_that_the_client_is_gone():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["code"] == 1000
+        try:
+            await send({"type": "websocket.send", "text": "late"})
+        except ClientDisconnected:
+            said.append(True)
+
+    said = []
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        await client.close()
+    assert said == [True]
+
+
+@pytest.mark.parametrize(
+    ("bytes_in", "code"),
+    [
+        (b"\x82\xfe\x01\x00abcd" + bytes(256), 1009),
+        (b"\x81\x82abcd\x9e\x9d", 1007),
+        (b"\x81\x02hi", 1002),
+        (b"\xc1\x80abcd", 1002),
+    ],
+    ids=["too big", "not UTF-8", "not masked", "RSV1"],
+)
+@on_loop
+async def test_violations(bytes_in, code):
+    app = Application()
+    async with serving(app, ws_max_size=255, ws_per_message_deflate=False) as (_, port):
+        client = await Raw.open(port)
+        client.writer.write(bytes_in)
+        assert await client.next() == Close(code, "")
+        assert await client.next() is None
+        await app.done.wait()
+        client.writer.close()
+    assert app.end["code"] == code
+    assert app.end["reason"]
+
+
+@on_loop
+async def test_shutdown_says_1012():
+    app = Application()
+    async with serving(app) as (server, port):
+        client = await Raw.open(port)
+        server.should_exit = True
+        assert await client.next() == Close(1012, "")
+        await app.done.wait()
+        client.writer.close()
+    assert app.end == {"type": "websocket.disconnect", "code": 1012}
+
+
+@on_loop
+async def test_keepalive():
+    app = Application()
+    async with serving(app, ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, port):
+        client = await Raw.open(port)
+        for _ in range(3):
+            assert type(await client.next()) is Ping
+            client.writer.write(client.stream.pending())
+        events = [await client.next(), await client.next()]  # this ping is not answered
+        assert type(events[0]) is Ping
+        assert events[1] == Close(1011, "keepalive ping timeout")
+        await app.done.wait()
+        client.writer.close()
+    assert app.end["code"] == 1011
+
+
+@on_loop
+async def test_no_keepalive():
+    async with serving(Application(), ws_ping_interval=None) as (server, port):
+        client = await Raw.open(port)
+        (protocol,) = server.server_state.connections
+        assert protocol.ping_timer is None
+        await client.close()
+
+
+@pytest.mark.parametrize("compression", [True, False])
+@on_loop
+async def test_compression(compression):
+    async with serving(Application(), ws_per_message_deflate=compression) as (_, port):
+        async with connect(f"ws://127.0.0.1:{port}/") as client:
+            assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"] * compression
+            for message in ("text " * 1000, b"\x00" * 100_000, ""):
+                await client.send(message)
+                assert await client.recv() == message
+
+
+@each_parser
+@on_loop
+async def test_tls(http):
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    context.check_hostname = False
+    app = Application()
+    async with serving(app, http=http, ssl_certfile=CERTIFICATE, ssl_keyfile=CERTIFICATE) as (_, port):
+        async with connect(f"wss://127.0.0.1:{port}/", ssl=context) as client:
+            await client.send("x" * 100_000)
+            assert await client.recv() == "x" * 100_000
+        await app.done.wait()
+    assert app.scope["scheme"] == "wss"
+    assert app.end["code"] == 1000
+
+
+@on_loop
+async def test_subprotocol_and_state():
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            scope["state"]["count"] = 7
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await receive()
+        assert scope["subprotocols"] == ["a", "b"]
+        await send({"type": "websocket.accept", "subprotocol": "b"})
+        await send({"type": "websocket.send", "text": str(scope["state"]["count"])})
+        await send({"type": "websocket.close", "code": 3000, "reason": "done"})
+
+    async with serving(app, lifespan="on") as (_, port):
+        async with connect(f"ws://127.0.0.1:{port}/", subprotocols=["a", "b"]) as client:
+            assert client.subprotocol == "b"
+            assert await client.recv() == "7"
+            await client.wait_closed()
+            assert (client.close_code, client.close_reason) == (3000, "done")
+
+
+@on_loop
+async def test_denial_response():
+    async def app(scope, receive, send):
+        await receive()
+        start = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"no ticket")]}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"go ", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"away"})
+        ends.append(await receive())
+
+    ends = []
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        assert client.head.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert b"\r\nx-why: no ticket\r\n" in client.head
+        assert b"\r\ncontent-length: 7\r\n" in client.head
+        assert await client.reader.read() == b"go away"
+        client.writer.close()
+    assert ends == [{"type": "websocket.disconnect", "code": 1006}]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ((b"Version: 13", b"Version: 8"), 426),
+        ((b"dGhlIHNhbXBsZSBub25jZQ==", b"short"), 400),
+        ((b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello"), 400),
+    ],
+    ids=["version", "key", "body"],
+)
+@on_loop
+async def test_requests_that_are_refused(change, status):
+    async def app(scope, receive, send):
+        raise AssertionError("the application must not run")
+
+    async with serving(app, http="h11") as (_, port):
+        client = await Raw.open(port, request=REQUEST.replace(*change))
+        assert client.head.startswith(b"HTTP/1.1 %d " % status)
+        client.writer.close()
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nSet-Cookie: b"), (b"a b", b"c")])
+@on_loop
+async def test_headers_that_would_split_the_response(header, capsys):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept", "headers": [header]})
+
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        assert client.head.startswith(b"HTTP/1.1 500 ")
+        assert b"Set-Cookie" not in client.head
+        client.writer.close()
+    assert "ValueError" in capsys.readouterr().err
+
+
+@on_loop
+async def test_starlette_and_fastapi():
+    from fastapi import FastAPI, WebSocket
+    from starlette.applications import Starlette
+    from starlette.routing import WebSocketRoute
+
+    async def echo(socket: WebSocket):
+        await socket.accept()
+        async for message in socket.iter_text():
+            await socket.send_text(message)
+
+    fast = FastAPI()
+    fast.websocket("/")(echo)
+    for app in (fast, Starlette(routes=[WebSocketRoute("/", echo)])):
+        async with serving(app) as (server, port), connect(f"ws://127.0.0.1:{port}/") as client:
+            (protocol,) = server.server_state.connections
+            assert type(protocol) is WebSocketProtocol
+            await client.send("hello")
+            assert await client.recv() == "hello"
+
+
+#: Run apart: a loop of another kind, and an interpreter without the two packages.
+APART = """
+import asyncio, sys
+sys.modules["wsproto"] = None
+import uvicorn
+from framewire import CLIENT, Stream
+from framewire.adapters.uvicorn import WebSocketProtocol
+assert "websockets" not in sys.modules
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    message = await receive()
+    await send({"type": "websocket.send", "text": message["text"]})
+    print(type(asyncio.get_running_loop()).__module__, (await receive())["code"])
+
+async def main():
+    config = uvicorn.Config(app, ws=WebSocketProtocol, http=sys.argv[1], lifespan="off", log_level="warning", port=0)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    stream = Stream(CLIENT)
+    writer.write(REQUEST + stream.send("early"))
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    assert stream.receive(await reader.read(100)) == ["early"]
+    writer.write(stream.close(1000))
+    await reader.read()
+    writer.close()
+    server.should_exit = True
+    await task
+
+import uvloop
+uvloop.run(main())
+"""
+
+
+@each_parser
+def test_uvloop_without_websockets_and_wsproto(http):
+    script = f"REQUEST = {REQUEST!r}\n" + APART.replace(
+        'sys.modules["wsproto"] = None', 'sys.modules["wsproto"] = None; sys.modules["websockets.protocol"] = None'
+    )
+    done = subprocess.run([sys.executable, "-c", script, http], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout.strip()) == (0, "uvloop 1000"), done.stderr

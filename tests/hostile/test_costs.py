@@ -1,0 +1,113 @@
+"""What a hostile peer can make us spend, measured: time against time, bytes held against bytes sent."""
+
+import tracemalloc
+
+import pytest
+
+from frames import new_stream, to
+from framewire import SERVER, HandshakeError, ResponseError
+from framewire.handshake import ClientHandshake, ServerHandshake
+from framewire.head import parse_extensions, parse_uri, split_list
+from test_bounds import assert_linear
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+def bytes_after_a_violation(count):
+    """B12: nothing is looked at, nothing is kept."""
+    stream = new_stream(SERVER)
+    stream.receive(to(SERVER, 0x83))
+    chunk = bytes(1 << 16)
+    for _ in range(count):
+        assert stream.receive(chunk) == []
+
+
+def unsolicited_pongs(count):
+    """B13."""
+    stream, pong = new_stream(SERVER), to(SERVER, 0x8A)
+    for _ in range(count // 1000):
+        assert len(stream.receive(pong * 1000)) == 1000
+
+
+def a_head_in_single_bytes(count):
+    """F2: heads are scanned once, whatever the reads."""
+    head = REQUEST + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 190) for i in range(count // 200))
+    handshake = ServerHandshake()
+    for i in range(len(head)):
+        assert handshake.receive(head[i : i + 1]) is None
+
+
+def a_list_of_blanks(count):
+    """F4: no pattern backtracks."""
+    for value in (" " * count, "," * count, "\t ," * count, 'b;x="' + "\\" * count, "a;" + " " * count + "x"):
+        split_list([value])
+        try:
+            parse_extensions([value])
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("run", "size"),
+    [
+        (bytes_after_a_violation, 2000),
+        (unsolicited_pongs, 4000),
+        (a_head_in_single_bytes, 10_000),
+        (a_list_of_blanks, 4000),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_time_is_linear(run, size):
+    assert_linear(run, size)
+
+
+@pytest.mark.parametrize("flood", [to(SERVER, 0x8A) * 1000, to(SERVER, 0x83) + bytes(6000)], ids=["pongs", "violation"])
+def test_a_flood_leaves_nothing_behind(flood):
+    """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
+    stream = new_stream(SERVER)
+    stream.receive(flood)
+    tracemalloc.start()
+    for _ in range(50):
+        stream.receive(flood)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 4096
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
+def test_a_request_without_end_is_refused_at_its_limit(flood):
+    """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
+    handshake, sent = ServerHandshake(), 0
+    tracemalloc.start()
+    with pytest.raises(HandshakeError) as refusal:
+        while sent < 1 << 20:
+            handshake.receive(flood)
+            sent += len(flood)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refusal.value.status in (400, 414, 431)
+    assert sent <= 1 << 15
+    assert peak < 1 << 17
+
+
+@pytest.mark.once
+def test_a_refusal_without_end_is_cut_at_a_mebibyte():
+    """F13, F15."""
+    handshake, sent = ClientHandshake(parse_uri("ws://a/")), 0
+    handshake.request()
+    assert handshake.receive(b"HTTP/1.1 403 No\r\nContent-Length: 999999999\r\n\r\n") is None
+    chunk = bytes(1 << 16)
+    tracemalloc.start()
+    with pytest.raises(ResponseError) as refusal:
+        while sent < 1 << 24:
+            handshake.receive(chunk)
+            sent += len(chunk)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(refusal.value.response.body) == 1 << 20
+    assert sent <= 1 << 20
+    assert peak < 4 << 20

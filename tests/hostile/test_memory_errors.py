@@ -1,0 +1,122 @@
+"""Allocations that fail (G10) at every step of the compiled twins: an exception, and nothing that is half done.
+
+The pure twins make no allocation of their own: there the interpreter is in charge.
+"""
+
+from itertools import chain
+
+import pytest
+
+from conftest import LOADED, use
+from frames import BINARY, TEXT, feed, mask, new_stream, to
+from framewire import CLIENT, SERVER, State
+
+_testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made to run out of memory")
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing"),
+]
+
+#: Whole messages of every width, and messages that grow from piece to piece.
+INPUT = b"".join(
+    to(SERVER, *each)
+    for each in [
+        (TEXT, b"a" * 40),
+        (TEXT, "é".encode() * 40),
+        (BINARY, bytes(3000)),
+        (TEXT, "漢".encode() * 1500),
+        (TEXT, "🎉".encode() * 900),
+        (TEXT, b"x" * 9000),
+        (BINARY, bytes(9000)),
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def fast():
+    return use("fast")
+
+
+def fail_at(number, run):
+    """Runs `run` with the allocation `number` failing; returns whether that showed."""
+    _testcapi.set_nomemory(number, number + 1)
+    try:
+        run()
+    except MemoryError:
+        return True
+    finally:
+        _testcapi.remove_mem_hooks()
+    return False
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize("size", [len(INPUT), 2000, 211])
+def test_receiving_without_memory_ends_the_stream_or_changes_nothing(size, wrap):
+    pieces = [INPUT[i : i + size] for i in range(0, len(INPUT), size)]
+    expected = feed(new_stream(SERVER, text_as_bytes=wrap), INPUT)
+    ended = 0
+    for number in range(10_000):
+        stream, taken = new_stream(SERVER, text_as_bytes=wrap), [None] * len(pieces)
+
+        def receive(stream=stream, taken=taken):
+            for i, piece in enumerate(pieces):
+                taken[i] = stream.receive(piece)
+
+        if not fail_at(number, receive):
+            break
+        if stream.state is State.CLOSED:
+            ended += 1
+            assert stream.receive(INPUT) == []
+            assert stream.receive_eof() == []
+        else:  # the allocation that failed was made before the piece was looked at
+            left = taken.index(None)
+            taken[left:] = map(stream.receive, pieces[left:])
+            assert list(chain.from_iterable(taken)) == expected
+    assert ended > 5
+    assert list(chain.from_iterable(taken)) == expected
+
+
+def fill_and_take(partial, payload, rest):
+    """What the general lane does with the fragments of a text or binary message, in pieces and whole."""
+    for opcode, key in ((1, b""), (2, b""), (1, b"\0\0\0\0"), (2, b"\0\0\0\0")):
+        partial.begin_frame(opcode, False, len(payload), key, opcode == 1)
+        for start in range(0, len(payload), 997):
+            partial.fill(payload, start, min(start + 997, len(payload)))
+        partial.end_frame()
+        partial.take_piece()
+        partial.begin_frame(opcode, True, len(rest), key, opcode == 1)
+        partial.fill(rest, 0, len(rest))
+        partial.finish()
+
+
+@pytest.mark.parametrize("text", ["a", "é", "漢", "🎉"])
+@pytest.mark.parametrize("wrap", [None, bytes])
+def test_a_message_in_the_making_survives_an_allocation_that_fails(fast, text, wrap):
+    """A bytes that could not grow was gone, and its size was not."""
+    payload, rest = text.encode() * 3000 + "é".encode()[:1], "é".encode()[1:] + text.encode() * 3000
+    partial = fast.PartialMessage(False, 1 << 20, wrap)
+    for number in range(1000):
+        if not fail_at(number, lambda: fill_and_take(partial, payload, rest)):
+            break
+        assert partial.size >= 0
+        partial.take_piece()  # what is held is there
+        partial.clear()
+        assert (partial.opcode, partial.size, partial.in_frame, partial.need) == (0, 0, False, 0)
+    assert number > 5
+
+
+@pytest.mark.parametrize("role", [SERVER, CLIENT])
+@pytest.mark.parametrize("message", ["a" * 100, "é" * 1000, b"b" * 3000, bytearray(100)], ids=type)
+def test_sending_without_memory_changes_nothing(role, message):
+    for number in range(1000):
+        stream = new_stream(role)
+        if not fail_at(number, lambda: stream.send(message)):  # noqa: B023 - called at once
+            break
+        assert stream.send(message) == new_stream(role).send(message)
+    assert number > 0
+
+
+def test_masking_without_memory_fails(fast):
+    assert fail_at(0, lambda: fast.apply_mask(bytes(100), b"1234"))
+    assert fast.apply_mask(bytes(8), b"1234") == mask(bytes(8), b"1234")

@@ -1,0 +1,54 @@
+"""docs/features.md and docs/coming-from-libmicrohttpd.md: every row names a test, and these tests have passed."""
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
+
+pytestmark = [pytest.mark.once, pytest.mark.last]
+
+
+def rows(page):
+    """The rows of the tables of a page: (line number, [the tests that it names])."""
+    lines = (DOCS / page).read_text().splitlines()
+    for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+        if line.startswith("|") and not line.startswith("|-") and not after.startswith("|-"):
+            yield number, re.findall(r"`((?:test_\w+\.py::)?test_\w+)`", line)
+
+
+def named(page, default):
+    """All tests that a page names, as `file::test`."""
+    return [name if "::" in name else f"{default}::{name}" for _, names in rows(page) for name in names]
+
+
+PAGES = {"features.md": "", "coming-from-libmicrohttpd.md": "test_libmicrohttpd_rows.py"}
+NAMED = sorted({name for page, default in PAGES.items() for name in named(page, default)})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_row_names_a_test(page):
+    without = [number for number, names in rows(page) if not names]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_test_has_passed(name, outcomes):
+    """Where it was run: a test that is not selected only has to exist. Where all must run, none may be skipped."""
+    file, _, function = name.partition("::")
+    tree = ast.parse((TESTS / file).read_text())
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    outcome = outcomes.get(name, {"passed"})
+    if outcome == {"skipped"} and os.environ.get("CI") != "true":
+        pytest.skip("it was skipped")
+    assert outcome == {"passed"}
+
+
+def test_every_bug_and_every_row_test_is_in_its_page():
+    tree = ast.parse((TESTS / "test_libmicrohttpd_rows.py").read_text())
+    written = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    assert written == {name.partition("::")[2] for name in named("coming-from-libmicrohttpd.md", "x")}

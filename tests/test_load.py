@@ -1,0 +1,66 @@
+"""The load in C and the servers that it loads: each kind of load for a moment, with every reply checked."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from benchmarks.bench_asyncio import build, judge, measure
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        sys.platform != "linux" or not shutil.which("cc") or not shutil.which("taskset"),
+        reason="needs Linux and a compiler",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("server", "mode", "connections", "depth", "size"),
+    [
+        ("callback", "echo", 3, 2, 300),
+        ("coroutine", "burst", 2, 0, 70_000),
+        ("coroutine", "open", 2, 0, 0),
+        ("callback", "fan", 5, 0, 16),
+        ("coroutine", "hold", 100, 50, 16),
+    ],
+)
+def test_load(server, mode, connections, depth, size):
+    cost, latency = measure(build(), server, "asyncio", mode, connections, depth, size, 0.2)
+    assert cost > 0
+    assert latency >= 0
+
+
+def test_the_load_finds_a_wrong_reply(tmp_path):
+    (tmp_path / "server.py").write_text(
+        "import asyncio, sys\n"
+        "from framewire.asyncio import Listener, serve\n"
+        "class Wrong(Listener):\n"
+        "    def on_message(self, connection, message):\n"
+        "        connection.send(message[:-1] + b'?')\n"
+        "async def main():\n"
+        "    async with serve(Wrong(), '127.0.0.1', 0) as server:\n"
+        "        print(server.sockets[0].getsockname()[1], flush=True)\n"
+        "        await server.serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "server.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            port = server.stdout.readline().strip()
+            command = [str(build()), "echo", port, "1", "1", "16", "0.2"]
+            load = subprocess.run(command, input="go\n", capture_output=True, text=True, timeout=20, check=False)
+        finally:
+            server.kill()
+    assert load.returncode == 1
+    assert "another message" in load.stderr
+
+
+def test_goals_are_judged(capsys):
+    judge({("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 8.0})
+    assert capsys.readouterr().out.split("\n")[:2] == [
+        "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
+        "  met    idle 1500: coroutine 8.00, goal 9.00",
+    ]
