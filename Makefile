@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint typing bench soak docs wheels cross clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -17,6 +17,11 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+
+# pyright comes from npm at its first run; mypy and stubtest are in the suite.
+typing: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check pyright
+	$(VENV)/bin/pyright --pythonpath $(RUN) tests/typing
 
 bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -39,4 +44,4 @@ $(VENV)/.built-for-test: $(SOURCES)
 include proof.mk
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py
+	rm -rf $(VENV) build dist site src/*.egg-info src/framewire/_fast/*.so src/framewire/_fast/_build.py

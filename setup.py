@@ -8,10 +8,12 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# Unset: try; what does not compile is left out, and said. 1: must compile. 0: do not.
+sys.path.insert(0, str(Path(__file__).parent / "packaging"))
+from reproducible import ReproducibleSdist
+
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
 if SWITCH not in ("", "0", "1"):
-    sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing")
+    sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing (try)")
 
 
 class BuildExtensions(build_ext):
@@ -30,9 +32,8 @@ class BuildExtensions(build_ext):
         super().run()
         for name, error in self.failures.items():
             print(f"framewire: {name} is left out, the pure twin will serve: {error}", file=sys.stderr)
-        package = Path("src" if self.inplace else self.build_lib, "framewire", "_fast")
-        package.mkdir(parents=True, exist_ok=True)
-        package.joinpath("_build.py").write_text(f"FAILURES: dict[str, str] = {self.failures!r}\n")
+        record = Path("src" if self.inplace else self.build_lib, "framewire", "_fast", "_build.py")
+        record.write_text(f"FAILURES: dict[str, str] = {self.failures!r}\n")
 
 
 def extensions():
@@ -56,4 +57,4 @@ def extensions():
     return modules
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions, "sdist": ReproducibleSdist})

@@ -106,6 +106,10 @@ class Soak:
 async def run(arguments):
     """The soak; returns what is wrong in the end."""
     soak = Soak(arguments.seed)
+    async with serve(soak.echo, "127.0.0.1", 0) as server:  # what a loop opens once, it opens now
+        soak.port = server.sockets[0].getsockname()[1]
+        await asyncio.gather(soak.talk(), return_exceptions=True)
+    await asyncio.sleep(0.2)
     before, tasks = descriptors(), len(asyncio.all_tasks())
     async with serve(soak.echo, "127.0.0.1", 0, max_size=1 << 21, close_timeout=2) as server:
         soak.port = server.sockets[0].getsockname()[1]

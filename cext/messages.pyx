@@ -201,7 +201,7 @@ cdef class PartialMessage:
             return 0
         cdef Py_ssize_t room = max(2 * needed, SMALLEST)
         if self.final and <uint64_t> (room - self.size) > self.remaining:
-            room = self.size + <Py_ssize_t> self.remaining
+            room = max(needed, self.size + <Py_ssize_t> self.remaining)
         return self.resize(room)
 
     cdef int resize(self, Py_ssize_t room) except -1:

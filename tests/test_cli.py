@@ -231,6 +231,29 @@ def test_doctor_tells_what_is_active(capsys):
     assert f"{sys.version_info[0]}.{sys.version_info[1]}" in output
 
 
+def test_doctor_measures_and_tests_itself(capsys):
+    assert main(["doctor"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.split("\n\n")[0].splitlines())
+    assert lines["self-test"] == "passed"
+    assert re.fullmatch(r"[\d,]+ ns for text of 16 bytes; [\d,]+ ns for binary of 16 KiB", lines["speed"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [("Stream", "the masked text of RFC 6455 5.7"), ("accept_key", "the accept key of RFC 6455 1.3")],
+)
+def test_doctor_tells_what_is_wrong(broken, fault, monkeypatch, capsys):
+    class Deaf(framewire.Stream):
+        def receive(self, data):
+            return []
+
+    monkeypatch.setattr(doctor, broken, {"Stream": Deaf, "accept_key": lambda key: b""}[broken])
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert fault in said
+    assert "please report this" in said
+
+
 def test_doctor_advises_when_the_backend_is_pure():
     done = run("doctor", env={**os.environ, "FRAMEWIRE_BACKEND": "pure"})
     assert "plain Python" in done.stdout

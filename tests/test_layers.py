@@ -26,6 +26,7 @@ FLOORS = {
     "extensions": 3,
     "assembly": 3,
     "deflate": 3,
+    "exceptions": 4,
     "closing": 4,
     "stream": 4,
     "handshake": 4,
@@ -44,8 +45,7 @@ FLOORS = {
 FOREIGN = {
     "head": {"h11"},
     "handshake": {"h11"},
-    "asyncio.server": {"h11"},
-    "asyncio.client": {"h11"},
+    "asyncio.proxies": {"python_socks"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
@@ -53,6 +53,9 @@ FOREIGN = {
     "adapters.websocket_client": {"websocket"},
     "adapters.websockets": {"websockets"},
     "adapters.wsproto": {"wsproto"},
+    "cli.bench": {"rich"},
+    "cli.capture": {"scapy"},
+    "cli.inspect": {"rich"},
 }
 
 

@@ -37,7 +37,7 @@ def test_names_signatures_and_docstrings(backend, name):
     pure, fast = PURE[name], getattr(backend, name)
     assert pure.__name__ == fast.__name__ == name
     assert pure.__doc__
-    assert pure.__doc__ == fast.__doc__
+    assert inspect.getdoc(pure) == inspect.getdoc(fast)  # CPython 3.13 strips the indentation, Cython does not
     if not inspect.isclass(pure):
         assert inspect.signature(pure) == inspect.signature(fast)
         return
@@ -49,7 +49,7 @@ def test_names_signatures_and_docstrings(backend, name):
         ours, theirs = getattr(pure, member), getattr(fast, member)
         if callable(ours):
             assert ours.__doc__
-            assert ours.__doc__ == theirs.__doc__
+            assert inspect.getdoc(ours) == inspect.getdoc(theirs)
             assert inspect.signature(ours) == inspect.signature(theirs)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ._backend import Utf8Validator, apply_mask, make_frame, receive, send, take_key, take_messages, write_header
+from ._backend import Utf8Validator, apply_mask, make_frame, send, take_key, take_messages, write_header
 from .assembly import Assembly
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
@@ -130,7 +130,12 @@ class Stream:
 
     # Receiving
 
-    receive = receive
+    if TYPE_CHECKING:  # the twins lie below the events and cannot name them
+
+        def receive(self, data: bytes | bytearray | memoryview) -> list[Event]: ...
+
+    else:
+        from ._backend import receive
 
     def deliver_fragments(self) -> None:
         """From here on as with `fragments=True`; of a message that has begun, the next `Fragment` holds all so far."""

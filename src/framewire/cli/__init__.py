@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import FramewireError
-from . import connect, demo, doctor, run, serve
+from . import bench, connect, demo, doctor, inspect, run, serve
 
 __all__ = ["main"]
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="framewire", description="WebSocket at C speed.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (serve, connect, run, demo, doctor):
+    for command in (serve, connect, inspect, bench, run, demo, doctor):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

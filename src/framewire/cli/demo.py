@@ -20,7 +20,7 @@ from ..head import parse_uri
 from .serve import address, print_addresses, start
 from .signals import stop_requested
 
-__all__ = ["add_parser", "measure"]
+__all__ = ["add_parser", "measure", "time_message"]
 
 #: What is decoded: a name and the message. Each is received, masked, as often as makes about 4 MB.
 _WORKLOADS: Final[dict[str, str | bytes]] = {
@@ -91,10 +91,11 @@ def _measure_in_process(backend: str) -> dict[str, float] | None:
 
 def measure() -> None:
     """Prints as JSON how many seconds the active backend takes for one message of each workload: the best of 3."""
-    print(json.dumps({name: _time(message) for name, message in _WORKLOADS.items()}))
+    print(json.dumps({name: time_message(message) for name, message in _WORKLOADS.items()}))
 
 
-def _time(message: str | bytes) -> float:
+def time_message(message: str | bytes) -> float:
+    """Seconds that the active backend takes to receive one such message, masked, among many: the best of 3."""
     frame = Stream(CLIENT).send(message)
     count = min(_MOST_MESSAGES, max(1, _VOLUME // len(frame)))
     wire = memoryview(frame * count)

@@ -1,0 +1,92 @@
+"""Instructions that one message costs, counted by valgrind: the same on a busy machine as on an idle one.
+
+    python benchmarks/instructions.py            counts the tree as it is
+    python benchmarks/instructions.py REVISION   also builds REVISION; fails if a count is over 3 % higher than there
+
+Each count is the difference between two runs, of 1,000 and of 3,000 messages, so start and import cancel out. It tells
+nothing of caches and branches: for times there are the other benchmarks. Needs git, a C compiler and valgrind.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TOLERANCE = 1.03
+FEW, MANY = 1000, 3000
+#: A name, and a statement that handles `count` messages.
+WORKLOADS = {
+    "receive text, 16 bytes": "Stream(SERVER).receive(Stream(CLIENT).send('x' * 16) * count)",
+    "receive text, 1 KiB, not ASCII": "Stream(SERVER).receive(Stream(CLIENT).send('é' * 512) * count)",
+    "receive binary, 4 KiB": "Stream(SERVER).receive(Stream(CLIENT).send(bytes(4096)) * count)",
+    "receive pings": "Stream(SERVER).receive(Stream(CLIENT).ping(b'?') * count)",
+    "send text as server, 16 bytes": "s = Stream(SERVER)\nfor _ in range(count): s.send('xxxxxxxxxxxxxxxx')",
+    "send text as client, 1 KiB": "s = Stream(CLIENT, mask_source=bytes)\nfor _ in range(count): s.send('x' * 1024)",
+}
+PRELUDE = "from framewire import CLIENT, SERVER, Stream, backend\nassert backend().name == 'fast'\n"
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "PYTHONHASHSEED": "0",
+    "FRAMEWIRE_SIMD": "sse2" if os.uname().machine == "x86_64" else "",  # the same on every machine
+}
+
+
+def build(tree):
+    """Compiles the package in place in `tree`; returns the folder to import it from."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tree / "counted", tree]
+    subprocess.run(command, env={**os.environ, "FRAMEWIRE_EXTENSIONS": "1"}, check=True)
+    return tree / "counted"
+
+
+def count_run(package, statement, count):
+    """The instructions of a whole process that runs `statement`."""
+    code = f"{PRELUDE}count = {count}\n{statement}\n"
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", code],
+        env={**ENVIRONMENT, "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    collected = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or not collected:
+        sys.exit(done.stderr)
+    return int(collected[1])
+
+
+def count_message(package, statement):
+    """The instructions of one message."""
+    return round((count_run(package, statement, MANY) - count_run(package, statement, FEW)) / (MANY - FEW))
+
+
+def extract(revision, folder):
+    """Writes the tree of `revision` ("" is what is checked out, with its changes) to `folder`."""
+    revision = revision or subprocess.check_output(["git", "stash", "create"], cwd=ROOT, text=True).strip() or "HEAD"
+    archive = subprocess.check_output(["git", "archive", revision], cwd=ROOT)
+    folder.mkdir()
+    subprocess.run(["tar", "x", "-C", folder], input=archive, check=True)
+    return folder
+
+
+def main(revisions):
+    with tempfile.TemporaryDirectory() as temporary:
+        now = build(extract("", Path(temporary, "now")))
+        then = build(extract(revisions[0], Path(temporary, "then"))) if revisions else None
+        slower = 0
+        for name, statement in WORKLOADS.items():
+            count = count_message(now, statement)
+            line = f"{name:<32}{count:>9,}"
+            if then is not None:
+                before = count_message(then, statement)
+                worse = count > before * TOLERANCE
+                slower += worse
+                line += f"{before:>12,} before{count / before - 1:>+9.1%}{'  SLOWER' if worse else ''}"
+            print(line, flush=True)
+    return 1 if slower else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

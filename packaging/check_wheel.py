@@ -1,0 +1,51 @@
+"""Checks what wheels hold: python packaging/check_wheel.py [--count N] dist/*.whl
+
+A wheel for a platform has every compiled twin, one for each cext/*.pyx; the pure wheel has none. None has sources in C
+or Cython, tests, or files outside of its package. With --count there must be N wheels. Exits with 1 and says what is
+wrong.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+TWINS = {path.stem for path in Path(__file__).parent.parent.glob("cext/*.pyx")}
+DATA = {"framewire/py.typed", "framewire/cli/chat.html"}
+EXTENSION = re.compile(r"framewire/_fast/(\w+)\.[\w.-]*(?:so|pyd)")
+CONTENT = re.compile(r"framewire/[\w/]+\.(?:py|html)|framewire/py\.typed|framewire-[\w.]+\.dist-info/.+")
+
+
+def faults(wheel):
+    """What is wrong with the wheel at this path, in lines."""
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    matches = {name: match[1] for name in names if (match := EXTENSION.fullmatch(name))}
+    wanted = set() if wheel.name.endswith("-none-any.whl") else TWINS
+    compiled = set(matches.values())
+    for twin in sorted(wanted - compiled):
+        yield f"the compiled twin {twin} is missing"
+    for twin in sorted(compiled - wanted):
+        yield f"the compiled twin {twin} does not belong here"
+    for name in sorted(DATA - names):
+        yield f"{name} is missing"
+    for name in sorted(names - set(matches)):
+        if not name.endswith("/") and not CONTENT.fullmatch(name):
+            yield f"{name} does not belong here"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheels", nargs="+", type=Path)
+    parser.add_argument("--count", type=int)
+    arguments = parser.parse_args()
+    found = [f"{wheel}: {fault}" for wheel in arguments.wheels for fault in faults(wheel)]
+    if arguments.count not in (None, len(arguments.wheels)):
+        found.append(f"there are {len(arguments.wheels)} wheels, not {arguments.count}")
+    print(*(found or [f"{len(arguments.wheels)} checked, all good"]), sep="\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Compiles all C of the package with Zig for systems that are not here: python packaging/cross.py [CPYTHON]
+
+The kernels are compiled for each target, with every warning as an error. The C of the extensions needs the headers of
+Python: for macOS those of this interpreter serve, since the types have the same sizes; for Windows the folder CPYTHON
+must be given, an unpacked source of CPython up to 3.12 (`PC/pyconfig.h` is a template later). Needs the packages
+`Cython`, `setuptools` and `ziglang`.
+"""
+
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension
+
+ROOT = Path(__file__).parent.parent
+WINDOWS = ("x86_64-windows-gnu", "x86-windows-gnu", "aarch64-windows-gnu")
+MACOS = ("x86_64-macos", "aarch64-macos")
+OTHER_LINUX = ("x86_64-linux-musl", "aarch64-linux-musl", "arm-linux-musleabihf", "s390x-linux-musl")
+STRICT = ("-Wall", "-Wextra", "-Werror")
+QUIET = ("-w",)  # what Cython writes is not ours to mend
+
+
+def write_extensions(folder):
+    """Runs Cython on every twin; returns the paths of the C."""
+    twins = [Extension(path.stem, [str(path)]) for path in sorted((ROOT / "cext").glob("*.pyx"))]
+    made = cythonize(twins, include_path=[str(ROOT / "cext")], build_dir=folder, quiet=True)
+    return [Path(twin.sources[0]) for twin in made]
+
+
+def compiles(source, target, folder, *flags):
+    """Whether Zig takes `source` for `target`; it says itself what it does not take."""
+    includes = [f"-I{ROOT / 'cext'}", f"-I{ROOT / 'cext/kernels'}"]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", "-c", "-o", f"{folder}/object"]
+    return subprocess.run([*command, *includes, *flags, str(source)], check=False).returncode == 0
+
+
+def headers(target, cpython):
+    """The flags that find Python.h for `target`; None if they are not here."""
+    if target in MACOS:
+        return [*QUIET, f"-I{sysconfig.get_path('include')}"]
+    if target in WINDOWS and cpython is not None:
+        wide = [] if target.startswith("x86-") else ["-DMS_WIN64"]  # pyconfig.h finds that out for MSVC alone
+        return [*QUIET, *wide, f"-I{cpython / 'PC'}", f"-I{cpython / 'Include'}"]
+    return None
+
+
+def main():
+    cpython = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    kernels = sorted((ROOT / "cext/kernels").glob("*.c"))
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        extensions = write_extensions(folder)
+        for target in (*WINDOWS, *MACOS, *OTHER_LINUX):
+            jobs = [(kernel, STRICT) for kernel in kernels]
+            flags = headers(target, cpython)
+            if flags is not None:
+                jobs += [(extension, flags) for extension in extensions]
+            bad = [source.name for source, extra in jobs if not compiles(source, target, folder, *extra)]
+            what = "kernels" if flags is None else "kernels and extensions"
+            print(f"{target:<24}{what:<26}{'FAILED: ' + ' '.join(bad) if bad else 'ok'}", flush=True)
+            failed += len(bad)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

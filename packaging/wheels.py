@@ -1,0 +1,109 @@
+"""Builds manylinux wheels without a container, one for each Python here, and runs the suite on what was installed.
+
+    python packaging/wheels.py [--output DIR] [--no-test] PYTHON...
+
+The steps: the source distribution from what git has; from it one wheel for each PYTHON, compiled by Zig for glibc 2.17;
+`auditwheel repair`; a bare virtual environment of the same PYTHON with nothing but that wheel, where `framewire doctor`
+must say that it is compiled; then the extra `test`, and the suite, which finds the package there and nowhere else.
+Needs git, and the dependency group `release` in the Python that runs this script.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from pathlib import Path
+
+from check_wheel import faults
+
+ROOT = Path(__file__).parent.parent
+TARGET = f"{os.uname().machine}-linux-gnu.2.17"
+COMPILER = f'#!/bin/sh\nexec "{sys.executable}" -m ziglang cc -target {TARGET} "$@"\n'
+
+
+def run(*command, **options):
+    print("+", *command, flush=True)
+    return subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def build_sdist(work):
+    """Makes the source distribution of HEAD; returns where it is unpacked, and its path."""
+    clean = work / "clean"
+    clean.mkdir()
+    archive = run("git", "-C", ROOT, "archive", "HEAD", stdout=subprocess.PIPE).stdout
+    run("tar", "x", "-C", clean, input=archive)
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", work, clean, stdout=subprocess.DEVNULL)
+    (sdist,) = work.glob("*.tar.gz")
+    with tarfile.open(sdist) as unpacked:
+        unpacked.extractall(work / "unpacked", filter="data")
+    (tree,) = (work / "unpacked").iterdir()
+    return tree, sdist
+
+
+def build_wheel(python, tree, work):
+    """Compiles `tree` for the interpreter `python`; returns the path of the repaired wheel."""
+    compiler = work / "cc"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    raw, repaired = work / "raw", work / "repaired"
+    environment = {
+        **os.environ,
+        "CC": str(compiler),
+        "LDSHARED": f"{compiler} -shared",
+        "CFLAGS": "-g0",
+        "FRAMEWIRE_EXTENSIONS": "1",
+    }
+    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", raw, tree, env=environment)
+    tools = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
+    (wheel,) = raw.glob("*.whl")
+    run(sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", repaired, wheel, env=tools)
+    (wheel,) = repaired.glob("*.whl")
+    if found := list(faults(wheel)):
+        sys.exit("\n".join(found))
+    return wheel
+
+
+def test_wheel(python, wheel, tree, work):
+    """Installs `wheel` alone and looks; then runs the suite of `tree`, which is on nobody's path."""
+    inside = work / "venv/bin/python"
+    run(python, "-m", "venv", work / "venv")
+    run(inside, "-m", "pip", "install", "--quiet", wheel)
+    said = run(inside, "-m", "framewire", "doctor", cwd=work, stdout=subprocess.PIPE, text=True).stdout
+    print(said, end="")
+    if "fast (compiled)" not in said:
+        sys.exit("the wheel is not compiled")
+    run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test]")
+    where = run(
+        inside, "-c", "import framewire; print(framewire.__file__)", cwd=tree, stdout=subprocess.PIPE, text=True
+    )
+    if not where.stdout.startswith(f"{work}/venv/"):
+        sys.exit(f"the tests would run on {where.stdout}")
+    run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tree)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="where the distributions go (%(default)s)")
+    parser.add_argument("--no-test", action="store_true", help="only build")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        tree, sdist = build_sdist(Path(temporary))
+        shutil.copy(sdist, arguments.output)
+        for number, python in enumerate(arguments.pythons):
+            work = Path(temporary, str(number))
+            work.mkdir()
+            wheel = build_wheel(python, tree, work)
+            if not arguments.no_test:
+                test_wheel(python, wheel, tree, work)
+            shutil.copy(wheel, arguments.output)
+    print(*sorted(path.name for path in arguments.output.iterdir()), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""`framewire bench`: the load is what was asked for, and the figures are those of the server."""
+
+import asyncio
+import json
+import math
+from contextlib import asynccontextmanager
+
+import pytest
+
+from framewire.asyncio import serve
+from framewire.cli import bench, main
+from framewire.cli.bench import Load, Window, histogram, measure, rank
+from framewire.cli.serve import address
+
+
+@asynccontextmanager
+async def server(delay=0.0, change=None):
+    """An echo that answers after `delay` seconds, and what `change` makes of the message."""
+    seen = []
+
+    async def handler(ws):
+        async for message in ws:
+            seen.append(message)
+            if delay:
+                await asyncio.sleep(delay)
+            await ws.send(change(message) if change else message)
+
+    async with serve(handler, "127.0.0.1", 0) as listening:
+        yield f"ws://{address(listening)}/", seen
+
+
+def run(load, **kwargs):
+    """Measures a server of this process; returns the result and what the server saw."""
+
+    async def body():
+        async with server(**kwargs) as (uri, seen):
+            return await asyncio.wait_for(measure(uri, load), 20), seen
+
+    return asyncio.run(body())
+
+
+@pytest.mark.parametrize(("binary", "size"), [(False, 0), (False, 125), (True, 70_000)])
+def test_messages_are_of_the_kind_and_size_asked_for(binary, size):
+    result, seen = run(Load(connections=2, size=size, seconds=0.2, warmup=0, binary=binary))
+    assert set(seen) == {bytes(size) if binary else "x" * size}
+    assert result.unanswered == 0
+    assert 0 < len(result.latencies) <= len(seen)
+
+
+@pytest.mark.once
+def test_rate_is_kept():
+    result, seen = run(Load(connections=4, rate=200, seconds=0.5, warmup=0.1))
+    assert 110 <= len(seen) <= 120
+    assert result.sent == result.answered == len(seen)
+    assert 50 <= len(result.latencies) <= 100
+
+
+@pytest.mark.once
+def test_latency_is_that_of_the_server():
+    result, _ = run(Load(connections=5, seconds=0.4, warmup=0.1), delay=0.05)
+    assert min(result.latencies) >= 0.05
+    assert rank(sorted(result.latencies), 50) < 1
+
+
+@pytest.mark.once
+def test_slow_server_does_not_slow_down_the_clock():
+    """Each answer takes ten times as long as the pause between messages: they queue, and that is measured."""
+    result, _ = run(Load(connections=1, rate=100, seconds=0.4, warmup=0), delay=0.1)
+    assert result.sent > 20  # though only four can be answered in time
+    assert max(result.latencies) > 0.25
+    assert result.unanswered > 0
+
+
+@pytest.mark.once
+def test_what_is_no_echo_is_refused():
+    with pytest.raises(bench.WrongAnswer, match="no echo"):
+        run(Load(connections=3, seconds=0.2), change=lambda message: message + "!")
+
+
+@pytest.mark.once
+def test_message_lost_is_counted():
+    async def body():
+        async def swallow(ws):
+            async for _ in ws:
+                pass
+
+        async with serve(swallow, "127.0.0.1", 0) as listening:
+            return await measure(f"ws://{address(listening)}/", Load(connections=3, seconds=0.1, warmup=0))
+
+    result = asyncio.run(body())
+    assert result.unanswered == 3
+    assert len(result.latencies) == 0
+
+
+@pytest.mark.once
+def test_nearest_rank():
+    values = list(range(1, 101))
+    assert [rank(values, percent) for percent in (0, 1, 50, 99, 99.9, 100)] == [1, 1, 50, 99, 100, 100]
+    assert math.isnan(rank([], 50))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("values", [[1.0], [1.0] * 9, [1e-6, 2e-6, 5e-3, 1.0], [x / 1000 for x in range(1, 500)]])
+def test_histogram_counts_each_value_once(values):
+    bars = histogram(values)
+    assert sum(count for _, count in bars) == len(values)
+    assert [bound for bound, _ in bars] == sorted(bound for bound, _ in bars)
+    assert bars[-1][0] == values[-1]
+    assert histogram([]) == []
+
+
+@pytest.mark.once
+def test_answers_after_the_end_do_not_count():
+    result = bench.Result(sent=2)
+    now = bench.time.perf_counter()
+    bench._take("x", "x", now - 1, Window(now - 3, now - 2, now + 9), result)
+    bench._take("x", "x", now - 1, Window(now - 3, now - 2, now - 0.5), result)
+    assert len(result.latencies) == 1
+    assert result.unanswered == 0
+
+
+@pytest.fixture
+def in_process_server(monkeypatch):
+    """Lets the command measure a server that lives as long as its own event loop."""
+    real = bench.measure
+
+    async def measured(uri, load, result=None):
+        async with server() as (here, _):
+            return await real(here, load, result)
+
+    monkeypatch.setattr(bench, "measure", measured)
+
+
+@pytest.mark.once
+def test_json(in_process_server, capsys):
+    assert main(["bench", "ws://x/", "--json", "-c", "2", "-t", "0.2", "--warmup", "0", "-r", "100"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["load"] == {
+        "connections": 2, "size": 125, "rate": 100.0, "seconds": 0.2, "warmup": 0.0, "binary": False
+    }  # fmt: skip
+    assert 0 < said["messages"] <= 20
+    latencies = list(said["latency_us"].values())
+    assert latencies == sorted(latencies)
+    assert list(said["latency_us"]) == ["p50", "p75", "p90", "p99", "p99.9", "max"]
+
+
+@pytest.mark.once
+def test_terminal(in_process_server, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["bench", "ws://x/", "-c", "2", "-t", "0.3", "--warmup", "0"]) == 0
+    said = capsys.readouterr().out
+    for part in ("messages/s", "of 125 bytes", "99.9 %", "█"):
+        assert part in said
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("wrong", [("-c", "0"), ("-s", "-1"), ("-t", "0"), ("-r", "inf"), ("-r", "nan")])
+def test_load_that_cannot_be(wrong, capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "ws://127.0.0.1:1/", *wrong])
+    assert wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.once
+def test_no_server_is_one_line(capsys):
+    assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 1
+    assert capsys.readouterr().err.startswith("framewire: ")
