@@ -300,3 +300,27 @@ def test_messages_in_the_making(backend, text, masked, wrap, frames, make):
             pair.both("end_frame")
         pair.take(bytes, frame(0x81, b"next", key), 0)
     return None
+
+
+@given(
+    first=st.integers(0, 255),
+    payload=PAYLOADS,
+    masked=st.booleans(),
+    expected=st.booleans(),
+    limit=st.integers(0, 200) | st.just(1 << 62),
+    form=st.sampled_from([None, 16, 64]),
+    cut=st.integers(0, 300),
+    start=st.integers(-2, 400),
+)
+@example(1, b"", False, False, 0, None, 0, 0)
+def test_take_payload(backend, first, payload, masked, expected, limit, form, cut, start):
+    whole = frame(first, payload, KEY if masked else b"", form)
+    for data in (whole, b"ab" + whole + b"c", whole[: len(whole) - cut]):
+        for begin in (0, 2, start):
+            arguments = (data, begin, expected, limit)
+            assert result(backend.take_payload, *arguments) == result(PURE["take_payload"], *arguments)
+    for data in (bytearray(whole), memoryview(whole), "text", None):
+        arguments = (data, 0, expected, limit)
+        assert result(backend.take_payload, *arguments) == result(PURE["take_payload"], *arguments)
+    if masked is expected and form is None and len(payload) <= limit:
+        assert backend.take_payload(b"ab" + whole, 2, expected, limit) == (payload, len(whole) + 2)

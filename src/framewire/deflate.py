@@ -1,8 +1,8 @@
 """permessage-deflate (RFC 7692): its negotiation, and the codec that deflates and inflates messages.
 
 Compression costs memory as long as a connection lives: both contexts are made when the first message needs them and
-freed with the connection. README has the sizes; `2 ** (bits + 2) + 2 ** (memory level + 9)` bytes for what is sent and
-`2 ** bits` for what is received, besides some 16 KiB of state, come close.
+freed with the connection. In bytes: `2 ** (bits + 2) + 2 ** (memory level + 9)` for what is sent and `2 ** bits` for
+what is received, and some 16 KiB of state. The README has measured sizes.
 
 A compressed message tells by its length how much of it was in the messages before: secrets and what an attacker may
 choose do not belong on one compressed connection (RFC 7692 8). `send(..., compress=False)` keeps a message out.
