@@ -1,12 +1,14 @@
 """The asyncio server and client over real sockets; the other end is the `websockets` package or raw bytes."""
 
 import asyncio
+import errno
 import functools
 import gc
 import logging
 import ssl
 import time
 import uuid
+from asyncio import selector_events
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -532,6 +534,27 @@ async def test_an_end_without_close_is_1006_after_the_messages_before_it():
         client.writer.write_eof()
         await until(lambda: len(seen) == 2)
     assert seen == ["last words", 1006]
+
+
+@on_loop
+async def test_a_peer_that_is_gone_before_its_close_is_answered_ends_the_handler():
+    ended = []
+
+    async def handler(ws):
+        if isinstance(ws.transport, selector_events._SelectorSocketTransport):
+            ws.transport.write_eof = fail
+        async for _ in ws:
+            pass
+        ended.append(ws.close_code)
+
+    def fail():
+        raise OSError(errno.ENOTCONN, "the peer has reset the connection")
+
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.close(1001))
+        await until(lambda: ended)
+    assert ended == [1001]
 
 
 @on_loop

@@ -46,7 +46,8 @@ def test_area(tables, area):
 
 def test_every_area_is_listed():
     modules = Path(charts.__file__).parent.glob("bench_*.py")
-    assert {module.stem.removeprefix("bench_") for module in modules} == set(AREAS)
+    programs = {"asyncio"}  # it takes both cores, and minutes
+    assert {module.stem.removeprefix("bench_") for module in modules} - programs == set(AREAS)
 
 
 def test_a_goal_names_a_column_that_exists(tables):

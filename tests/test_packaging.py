@@ -15,7 +15,7 @@ from framewire._backend import TWINS
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples"]
+SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples", "packaging"]
 
 
 @pytest.fixture(scope="module")

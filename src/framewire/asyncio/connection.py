@@ -169,9 +169,8 @@ class Connection(Endpoint):
 
     def _received(self, events: list[Event]) -> None:
         """Queue the messages of one read, and wake the receiver once."""
-        if _MESSAGES.issuperset(map(type, events)):
-            if events:
-                self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
+        if events and _MESSAGES.issuperset(map(type, events)):
+            self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
             return
         items: list[str | bytes | Fragment] = []
         size = 0

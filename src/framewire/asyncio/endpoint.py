@@ -14,6 +14,7 @@ import os
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from time import monotonic
 from typing import Any, ClassVar, Final, cast
@@ -444,7 +445,8 @@ class Endpoint(asyncio.BufferedProtocol):
         self._limit_end()
         if self.role is Role.SERVER:
             if self.transport.can_write_eof():
-                self.transport.write_eof()
+                with suppress(OSError):  # the peer has ended both directions already
+                    self.transport.write_eof()
             else:
                 self.transport.close()
 

@@ -26,6 +26,7 @@ else:
         logger.setLevel(logging.INFO)
     accelerate()
 
-del sys.modules["sitecustomize"]
+_this = sys.modules.pop("sitecustomize")
 with suppress(ImportError):  # there need not be another one
     import_module("sitecustomize")
+sys.modules.setdefault("sitecustomize", _this)  # the import system looks for one when this file is done
