@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import framewire
 from applications import MESSAGES, UNDER_TEST, free_port, wait_for
+from conftest import LOADED
 from framewire import _backend
 from framewire.adapters import accelerate as adapters
 from framewire.adapters import wsaccel
@@ -26,6 +27,7 @@ from framewire.adapters.samples import KEY, PAYLOADS, TEXTS, mask_with, validate
 
 HERE = Path(__file__).parent
 once = pytest.mark.once
+compiled = pytest.mark.skipif("fast" not in LOADED, reason="some libraries gain by the compiled backend alone")
 
 
 def python(script, **options):
@@ -47,6 +49,7 @@ def accelerated(monkeypatch, *names):
 
 
 @once
+@compiled
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [each.__name__ for each in UNDER_TEST])
 def test_application(name, order):
@@ -84,6 +87,7 @@ def test_gunicorn_by_framewire_run(tmp_path):
 
 
 @once
+@compiled
 def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
     script = tmp_path / "spawns.py"
     script.write_text(
