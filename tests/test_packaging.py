@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import LOADED
 from framewire._backend import TWINS
 
 pytestmark = pytest.mark.once
@@ -97,6 +98,7 @@ def test_wheel_in_plain_python(tree, tmp_path):
     assert "License-Expression: MIT" in metadata.splitlines()
 
 
+@pytest.mark.skipif("fast" not in LOADED, reason="nothing is compiled here")
 def test_compiled_wheel(tree, tmp_path):
     name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
     assert not name.endswith("-any.whl")

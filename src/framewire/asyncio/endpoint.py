@@ -476,6 +476,8 @@ def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
     what it keeps: so an idle connection needs no buffer of its own.
     """
+    if sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop):
+        return memoryview(bytearray(READ_SIZE))  # its reads are under way while others are taken
     buffer = _read_buffers.get(loop)
     if buffer is None:
         buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
