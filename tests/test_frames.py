@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import LOADED
 from frames import KEY, frame
 
 MOST = (1 << 63) - 1
@@ -76,6 +77,7 @@ def test_what_it_refuses(backend):
 
 
 @pytest.mark.once
+@pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing")
 @given(st.lists(st.tuples(st.sampled_from([0x81, 0x82, 0x89, 0x01]), st.binary(max_size=200))), st.data())
 def test_pure_against_compiled(parts, data):
     from framewire._fast.frames import take_frames as fast
