@@ -15,7 +15,7 @@ from .mask import apply_mask
 from .utf8 import Utf8Validator
 
 #: Bytes: how much text is decoded at a time. For each of them Python may set aside four, and more at once takes longer.
-_SLICE = 1 << 12
+_SLICE = 1 << 14
 
 
 class PartialMessage:
@@ -73,7 +73,7 @@ class PartialMessage:
         piece = data[start:stop]
         if self._key:
             piece = apply_mask(piece, self._key)
-        if self._validated and self.wrap is None and size >= _SLICE:
+        if self._validated and self.wrap is None and len(self._buffer) + size >= _SLICE:
             size = self._decode(bytes(piece))
         else:
             if self._validated:
@@ -105,7 +105,8 @@ class PartialMessage:
             kept = self.size
             if self._validated and self.need:
                 kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
-            piece = bytes(self._buffer[:kept])
+            with memoryview(self._buffer) as buffer, buffer[:kept] as whole:
+                piece = bytes(whole)
             del self._buffer[:kept]
             if self._validated:
                 piece = self.wrap(piece)
