@@ -7,20 +7,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 FAST, PURE, FLOOR = "framewire", "pure", "floor"
+#: A call of as many arguments that does nothing.
+EMPTY = "empty call"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`subject` takes at most `most` times as long as `than`: 1.25 allows a quarter more, 1/8 asks for eightfold."""
+    """`subject` takes at most `most` times as long as `than`: 1.25 allows a quarter more, 1/8 asks for eightfold.
+
+    `limit` names a column with the part of the work that cannot be left out; it is shown beside a goal that is missed.
+    """
 
     than: str
     most: float
     subject: str = FAST
+    limit: str = ""
 
     @classmethod
-    def faster(cls, than: str, times: float, subject: str = FAST) -> Goal:
+    def faster(cls, than: str, times: float, subject: str = FAST, limit: str = "") -> Goal:
         """`subject` is at least so many times as fast as `than`."""
-        return cls(than, 1 / times, subject)
+        return cls(than, 1 / times, subject, limit)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Verdict:
 
     goal: Goal
     ratio: float
+    limit: float | None = None
 
     @property
     def met(self) -> bool:
@@ -39,6 +46,9 @@ class Verdict:
             figures = f"{times(1 / self.ratio)} as fast as {self.goal.than}, goal {1 / self.goal.most:.3g}x"
         else:
             figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
+        if self.limit is not None and not self.met:
+            alone = times(1 / self.limit) if self.goal.most < 1 else f"{self.limit:.2f}x"
+            figures += f" ({self.goal.limit} alone: {alone})"
         return f"{'met   ' if self.met else 'MISSED'} {self.goal.subject}: {figures}"
 
 
@@ -55,7 +65,8 @@ class Row:
         """Of the goals for which both columns are there."""
         for goal in self.goals:
             if {goal.than, goal.subject} <= self.nanoseconds.keys():
-                yield Verdict(goal, self.nanoseconds[goal.subject] / self.nanoseconds[goal.than])
+                than, limit = self.nanoseconds[goal.than], self.nanoseconds.get(goal.limit)
+                yield Verdict(goal, self.nanoseconds[goal.subject] / than, None if limit is None else limit / than)
 
 
 @dataclass

@@ -55,6 +55,7 @@ def test_a_goal_names_a_column_that_exists(tables):
     peers = {*receivers.PEERS, *bench_send.PEERS, "tornado", "wsaccel"}
     goals = {goal for area in tables.values() for table in area for row in table.rows for goal in row.goals}
     assert {goal.than for goal in goals} <= columns | peers
+    assert {goal.limit for goal in goals} - {""} <= columns
     assert {goal.subject for goal in goals} <= columns | {FAST, "send_parts"}
 
 
@@ -91,6 +92,19 @@ def test_verdicts():
     assert list(summary([table])) == [
         "1 of 2 goals met",
         "  area, title; r: MISSED framewire: 1.11x the time of floor, goal at most 1x",
+    ]
+
+
+def test_a_goal_that_is_missed_stands_beside_its_limit():
+    row = Row("r", {FAST: 10.0, "a": 40.0, "least": 9.0}, (Goal.faster("a", 5, limit="least"), Goal("a", 0.2)))
+    assert [str(verdict) for verdict in row.verdicts()] == [
+        "MISSED framewire: 4.0x as fast as a, goal 5x (least alone: 4.4x)",
+        "MISSED framewire: 4.0x as fast as a, goal 5x",
+    ]
+    row = Row("r", {FAST: 10.0, "a": 8.0, "least": 9.0}, (Goal("a", 1, limit="least"), Goal("a", 2, limit="least")))
+    assert [str(verdict) for verdict in row.verdicts()] == [
+        "MISSED framewire: 1.25x the time of a, goal at most 1x (least alone: 1.12x)",
+        "met    framewire: 1.25x the time of a, goal at most 2x",
     ]
 
 
