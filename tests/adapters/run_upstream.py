@@ -35,6 +35,7 @@ SUITES = {
     "hypercorn": Suite("tests", ("pytest-asyncio", "pytest-trio")),
     "websocket-client": Suite("websocket/tests"),
     "gunicorn": Suite("tests", ("pytest-asyncio",), ("-k", "websocket")),
+    "autobahn": Suite("autobahn.websocket.test", ("twisted",), ("-p", "no:asyncio", "--pyargs")),
     "uvicorn": Suite(
         "tests/protocols/test_websocket.py", ("anyio", "httpx2", "a2wsgi", "trustme"), ("-p", "no:asyncio")
     ),
