@@ -4,7 +4,7 @@
 
 The steps: the source distribution from what git has; from it one wheel for each PYTHON, compiled by Zig for glibc 2.17;
 `auditwheel repair`; a bare virtual environment of the same PYTHON with nothing but that wheel, where `framewire doctor`
-must say that it is compiled; then the extras of the suite, and the suite, which finds the package there and nowhere else.
+must say that it is compiled; then what the tests need, and the suite, which finds the package there and nowhere else.
 Needs git, and the dependency group `release` in the Python that runs this script.
 """
 

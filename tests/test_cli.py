@@ -19,6 +19,7 @@ import framewire
 from commands import COMMAND, Guest, get, run, serving
 from framewire.cli import doctor, main
 
+
 def test_serve_the_page_needs_nothing_from_elsewhere():
     with serving() as (_, where):
         status, headers, body = get(f"http://{where}/")

@@ -54,34 +54,40 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes behind the port, 0: one for each core")
+    parser.add_argument("--workers", type=_count, default=1, help="processes behind the port, 0: one for each core")
     parser.add_argument("--redis", metavar="URI", help="redis://host:port, which makes one chat of all processes")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds for the connections to close (%(default)g)")
     parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until Ctrl-C or SIGTERM."""
     given = vars(arguments)
     settings = read_settings(given)
-    workers = arguments.workers or len(os.sched_getaffinity(0))
     if settings is not None:
-        if workers != 1 or arguments.redis:
+        if arguments.workers != 1 or arguments.redis:
             raise FramewireError("--workers and --redis are for the chat, not for handlers")
         return run_handlers(settings)
     if arguments.redis:
         need("redis", "--redis", "redis")
     host, port = given.get("host", "127.0.0.1"), given.get("port", 9998)
-    if workers != 1:
-        return _serve_by_workers(workers, host, port, arguments)
+    if arguments.workers != 1:
+        return _serve_by_workers(host, port, arguments)
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(arguments, {"host": host, "port": port}))
     return 0
 
 
-def _serve_by_workers(count: int, host: str, port: int, arguments: argparse.Namespace) -> int:
-    tally = Tally(count)
+def _serve_by_workers(host: str, port: int, arguments: argparse.Namespace) -> int:
     with hold_port(host, port) as held:
+        count = arguments.workers or len(os.sched_getaffinity(0))
+        tally = Tally(count)
         where = _place(held)
         port = held.getsockname()[1]
 
@@ -106,9 +112,8 @@ async def _serve(arguments: argparse.Namespace, where: dict[str, Any], share: Sh
 
             relay = await stack.enter_async_context(Relay(arguments.redis, "framewire chat", room.overhear))
             stack.callback(asyncio.create_task(room.join(relay)).cancel)
-        server = await stack.enter_async_context(
-            start(room=room, counters=counters if arguments.metrics else None, **where)
-        )
+        serving = start(**where, room=room, counters=counters if arguments.metrics else None)
+        server = await stack.enter_async_context(serving)
         if share:
             stack.callback(asyncio.create_task(_keep_writing(share, server)).cancel)
             asyncio.get_running_loop().call_soon(announce)  # once SIGTERM is waited for
@@ -127,14 +132,9 @@ async def _keep_writing(share: Share, server: Server) -> None:
 
 
 def start(
-    host: str,
-    port: int,
-    *,
-    room: Room | None = None,
-    counters: Callable[[Server], Counters] | None = None,
-    **kwargs: Any,
+    host: str, port: int, room: Room | None = None, counters: Callable[[Server], Counters] | None = None, **kwargs: Any
 ) -> serve:
-    """The server with its chat room; `counters` are what it answers /metrics with."""
+    """The server with its chat room; `counters` are what it answers /metrics with. The rest is as for `serve`."""
     room = room or Room()
 
     async def handler(connection: ServerConnection) -> None:

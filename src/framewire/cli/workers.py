@@ -68,6 +68,8 @@ def hold_port(host: str | None, port: int) -> socket.socket:
 
     SO_REUSEPORT alone would share the port with that program.
     """
+    if _FORK is None:
+        raise FramewireError("several workers need Linux; elsewhere, start processes on ports of their own")
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -89,8 +91,6 @@ def supervise(count: int, work: Callable[[int], None], grace: float, listening: 
     and a little more to return; at a second signal to this process, what is left is killed. To be called in the
     only thread of a process.
     """
-    if _FORK is None:
-        raise FramewireError("several workers need Linux; elsewhere, start processes on ports of their own")
     # Blocked signals wait until they are asked for, here, and in a worker until it can handle them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _watched())
     places = [_Place(number, work) for number in range(count)]
