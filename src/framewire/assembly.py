@@ -7,8 +7,9 @@ in; what is inside a transformed message, with the end of each block of its payl
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
@@ -16,7 +17,10 @@ from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
 from .extensions import Codec, Unpacker
 
-__all__ = ["Assembly"]
+__all__ = ["Assembly", "TextErrors"]
+
+#: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
+TextErrors = Literal["strict", "replace", "surrogateescape"]
 
 _CONTROL = frozenset({0x88, 0x89, 0x8A})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
@@ -27,12 +31,12 @@ _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a ca
 class Assembly:
     """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited.
 
-    `codecs` are those of `extensions.check_codecs`.
+    `text_errors` are those of `Stream`, `codecs` those of `extensions.check_codecs`.
     """
 
     __slots__ = (
-        "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
-        "_total", "_unpacker", "_unpackers", "partial",
+        "_as_bytes", "_continued", "_decoder", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +46,7 @@ class Assembly:
         max_frame_size: int | None,
         fragments: bool,
         text_as_bytes: bool,
+        text_errors: TextErrors = "strict",
         codecs: Sequence[Codec] = (),
     ) -> None:
         self._masked = masked
@@ -50,7 +55,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        limit = min(self._max_message, self._max_frame, MAX_LENGTH)
+        self._as_bytes = text_as_bytes
+        self._text_errors = text_errors
+        #: Makes text of what need not be UTF-8; None if it must be, in messages of the opcode `_validated`.
+        self._decoder = None if text_errors == "strict" else getincrementaldecoder("utf-8")(text_errors)
+        self._validated = _TEXT if self._decoder is None else 0
+        # The fast lane validates, so without it nothing but empty messages is left to that lane.
+        limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
@@ -85,7 +96,7 @@ class Assembly:
         first = data[start]
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
-        if begins and unpacker is not None and first > 127:
+        if begins and unpacker is not None and first > 127 and self._validated:
             # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
             taken = take_payload(data, start, self._masked, unpacker.max_whole)
             if taken is not None:
@@ -115,11 +126,11 @@ class Assembly:
         self._continued = not begins
         opcode = first & 15 or partial.opcode
         if unpacker is None:
-            partial.begin_frame(opcode, first > 127, length, key, opcode == _TEXT)
+            partial.begin_frame(opcode, first > 127, length, key, opcode == self._validated)
             return self._fill(data, end, stop, events)
         if begins:
             self._unpacker = unpacker
-            unpacker.begin(opcode)
+            unpacker.begin(opcode, opcode == self._validated)
         self._left, self._key = length, key
         self._begin_block(opcode, first > 127, unpacker.block)
         return self._fill_block(data, end, stop, events)
@@ -158,18 +169,24 @@ class Assembly:
 
     def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
         """Ends the frame in progress, and its message if it is the last one."""
-        partial = self.partial
+        partial, opcode = self.partial, self.partial.opcode
         if not partial.final:
             if self._fragments:
-                events.append(Fragment(content.take_piece(), not self._continued, False))
+                events.append(Fragment(self._as_event(opcode, content.take_piece(), False), not self._continued, False))
             partial.end_frame()
             return
-        message = content.finish()
+        message = self._as_event(opcode, content.finish(), True)
         if content is not partial:
             partial.finish()
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
+
+    def _as_event(self, opcode: int, content: Any, last: bool) -> Any:
+        """The content of a message, or of its next piece, as it is delivered."""
+        if self._decoder is None or opcode != _TEXT:
+            return content
+        return Text(content) if self._as_bytes else self._decoder.decode(content, last)
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""
@@ -215,11 +232,11 @@ class Assembly:
         elif first == 0x8A:
             events.append(Pong(payload))
         else:
-            events.append(_read_close(payload, start))
+            events.append(_read_close(payload, start, self._text_errors))
         return stop
 
 
-def _read_close(payload: bytes, offset: int) -> Close:
+def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
     if not payload:
         return Close(int(CloseCode.NO_STATUS_RCVD), "")
@@ -228,6 +245,6 @@ def _read_close(payload: bytes, offset: int) -> Close:
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)
     validator = Utf8Validator()
     valid = validator.feed(payload, 2, len(payload))
-    if valid < len(payload) or validator.need:
+    if text_errors == "strict" and (valid < len(payload) or validator.need):
         raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + valid)
-    return Close(code, payload[2:].decode())
+    return Close(code, payload[2:].decode(errors=text_errors))
