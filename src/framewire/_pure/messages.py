@@ -32,8 +32,8 @@ class PartialMessage:
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
-        "paused", "remaining", "size", "wrap",
+        "_buffer", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset",
+        "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
