@@ -44,7 +44,7 @@ def copies(effort: Effort) -> Table:
             if call.function(*call.arguments) != expected:
                 raise AssertionError(f"{name} masks wrongly")
         calls["memcpy"] = Call(load_extension("floor").copy_of, (data,))
-        goals = [Goal(name, 1, limit=FLOOR) for name in COPIERS]
+        goals = [Goal(name, 1) for name in COPIERS]
         goals.append(Goal("websockets py", 1, PURE))
         table.add(size_name(size), measure(calls, effort), goals, size)
     return table

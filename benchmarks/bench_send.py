@@ -76,7 +76,7 @@ def goals(message: str | bytes, client: bool) -> Iterator[Goal]:
     """Fastest of all; where a peer leaves header and payload apart, so do we."""
     for name in PEERS:
         apart = isinstance(message, bytes) and not client and len(message) > JOINED.get(name, len(message))
-        yield Goal(name, 1, PARTS if apart else FAST, FLOOR)
+        yield Goal(name, 1, PARTS if apart else FAST)
     for name in ("wsproto", "websockets py"):
         yield Goal(name, 1, PURE)
 

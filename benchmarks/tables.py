@@ -15,23 +15,23 @@ EMPTY = "empty call"
 class Goal:
     """`subject` takes at most `most` times as long as `than`: 1.25 allows a quarter more, 1/8 asks for eightfold.
 
-    `limit` names a column with the part of the work that cannot be left out; it is shown beside a goal that is missed.
+    `limit` is the column with the part of the work that cannot be left out: a goal that is missed stands beside it.
     """
 
     than: str
     most: float
     subject: str = FAST
-    limit: str = ""
+    limit: str = FLOOR
 
     @classmethod
-    def faster(cls, than: str, times: float, subject: str = FAST, limit: str = "") -> Goal:
+    def faster(cls, than: str, times: float, subject: str = FAST, limit: str = FLOOR) -> Goal:
         """`subject` is at least so many times as fast as `than`."""
         return cls(than, 1 / times, subject, limit)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal in one row, as it came out."""
+    """One goal in one row, as it came out, and what it would be if the limit were reached."""
 
     goal: Goal
     ratio: float
@@ -47,8 +47,9 @@ class Verdict:
         else:
             figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
         if self.limit is not None and not self.met:
-            alone = times(1 / self.limit) if self.goal.most < 1 else f"{self.limit:.2f}x"
-            figures += f" ({self.goal.limit} alone: {alone})"
+            limit = times(1 / self.limit) + " as fast" if self.goal.most < 1 else f"{self.limit:.2f}x the time"
+            reach = "out of reach, " if self.limit > self.goal.most else ""
+            figures += f"; {reach}the {self.goal.limit} is {limit}"
         return f"{'met   ' if self.met else 'MISSED'} {self.goal.subject}: {figures}"
 
 

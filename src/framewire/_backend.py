@@ -92,6 +92,7 @@ __all__ = [
     "read_header",
     "receive",
     "send",
+    "send_parts",
     "take_frames",
     "take_key",
     "take_messages",

@@ -7,8 +7,9 @@ in; what is inside a transformed message, with the end of each block of its payl
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
@@ -16,9 +17,12 @@ from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
 from .extensions import Codec, Unpacker
 
-__all__ = ["Assembly"]
+__all__ = ["Assembly", "TextErrors"]
 
-_PINGS = {0x89: Ping, 0x8A: Pong}
+#: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
+TextErrors = Literal["strict", "replace", "surrogateescape"]
+
+_PINGS: dict[int, type[Ping | Pong]] = {0x89: Ping, 0x8A: Pong}
 _CONTROL = frozenset({0x88, *_PINGS})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
@@ -28,12 +32,12 @@ _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a ca
 class Assembly:
     """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited.
 
-    `codecs` are those of `extensions.check_codecs`.
+    `text_errors` are those of `Stream`, `codecs` those of `extensions.check_codecs`.
     """
 
     __slots__ = (
-        "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
-        "_total", "_unpacker", "_unpackers", "partial",
+        "_as_bytes", "_continued", "_decoder", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +47,7 @@ class Assembly:
         max_frame_size: int | None,
         fragments: bool,
         text_as_bytes: bool,
+        text_errors: TextErrors = "strict",
         codecs: Sequence[Codec] = (),
     ) -> None:
         self._masked = masked
@@ -51,7 +56,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        limit = min(self._max_message, self._max_frame, MAX_LENGTH)
+        self._as_bytes = text_as_bytes
+        self._text_errors = text_errors
+        #: Makes text of what need not be UTF-8; None if it must be, in messages of the opcode `_validated`.
+        self._decoder = None if text_errors == "strict" else getincrementaldecoder("utf-8")(text_errors)
+        self._validated = _TEXT if self._decoder is None else 0
+        # The fast lane validates, so without it nothing but empty messages is left to that lane.
+        limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
@@ -93,7 +104,7 @@ class Assembly:
             # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
-        if begins and unpacker is not None and first > 127:
+        if begins and unpacker is not None and first > 127 and self._validated:
             # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
             taken = take_payload(data, start, self._masked, unpacker.max_whole)
             if taken is not None:
@@ -115,7 +126,7 @@ class Assembly:
             if end + length > stop:
                 return start
             payload = data[end : end + length]
-            events.append(_read_close(apply_mask(payload, key) if key else payload, end))
+            events.append(_read_close(apply_mask(payload, key) if key else payload, end, self._text_errors))
             return end + length
         total = length if begins else self._total + length
         limit = self._max_message if unpacker is None else unpacker.max_payload
@@ -127,11 +138,11 @@ class Assembly:
         self._continued = not begins
         opcode = first & 15 or partial.opcode
         if unpacker is None:
-            partial.begin_frame(opcode, first > 127, length, key, opcode == _TEXT)
+            partial.begin_frame(opcode, first > 127, length, key, opcode == self._validated)
             return self._fill(data, end, stop, events)
         if begins:
             self._unpacker = unpacker
-            unpacker.begin(opcode)
+            unpacker.begin(opcode, opcode == self._validated)
         self._left, self._key = length, key
         self._begin_block(opcode, first > 127, unpacker.block)
         return self._fill_block(data, end, stop, events)
@@ -170,18 +181,24 @@ class Assembly:
 
     def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
         """Ends the frame in progress, and its message if it is the last one."""
-        partial = self.partial
+        partial, opcode = self.partial, self.partial.opcode
         if not partial.final:
             if self._fragments:
-                events.append(Fragment(content.take_piece(), not self._continued, False))
+                events.append(Fragment(self._as_event(opcode, content.take_piece(), False), not self._continued, False))
             partial.end_frame()
             return
-        message = content.finish()
+        message = self._as_event(opcode, content.finish(), True)
         if content is not partial:
             partial.finish()
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
+
+    def _as_event(self, opcode: int, content: Any, last: bool) -> Any:
+        """The content of a message, or of its next piece, as it is delivered."""
+        if self._decoder is None or opcode != _TEXT:
+            return content
+        return Text(content) if self._as_bytes else self._decoder.decode(content, last)
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""
@@ -219,7 +236,7 @@ class Assembly:
         return Violation(CloseCode.MESSAGE_TOO_BIG, reason, end if length <= limit else length_end)
 
 
-def _read_close(payload: bytes, offset: int) -> Close:
+def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
     if not payload:
         return Close(int(CloseCode.NO_STATUS_RCVD), "")
@@ -228,6 +245,6 @@ def _read_close(payload: bytes, offset: int) -> Close:
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)
     reason, validator = payload[2:], Utf8Validator()
     valid = validator.feed(reason)
-    if valid < len(reason) or validator.need:
+    if text_errors == "strict" and (valid < len(reason) or validator.need):
         raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + 2 + valid)
-    return Close(code, reason.decode())
+    return Close(code, reason.decode(errors=text_errors))

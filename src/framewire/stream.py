@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from ._backend import Utf8Validator, make_frame, send, send_parts, take_key, take_messages
-from .assembly import Assembly
+from .assembly import Assembly, TextErrors
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
     CloseCodeError,
@@ -46,18 +46,22 @@ class Stream:
     `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
     (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
     None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
-    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. `auto_pong` and `auto_close`
-    queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4 bytes of a masking key
-    (default: the system's random source; a client only). `extensions` are the codecs that the opening handshake agreed
-    on (see `extensions`); ValueError if two of them claim the same RSV bit.
+    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. Text that is not UTF-8 fails the
+    connection (8.1), unless `text_errors` is "replace" or "surrogateescape": then it is delivered, and so is a close
+    reason, decoded by `bytes.decode` with these errors, or just as it is with `text_as_bytes`. What is sent is always
+    UTF-8. A message to send has at most `max_send_size` bytes, fragments together (None: no limit).
+
+    `auto_pong` and `auto_close` queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4
+    bytes of a masking key (default: the system's random source; a client only). `extensions` are the codecs that the
+    opening handshake agreed on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
     A stream serves one task or thread at a time.
     """
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_keys", "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_stepping", "_tail",
-        "_threshold",
+        "_head", "_keys", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role", "_sent_size", "_state",
+        "_stepping", "_tail", "_threshold",
     )  # fmt: skip
 
     def __init__(
@@ -68,18 +72,24 @@ class Stream:
         max_frame_size: int | None = None,
         fragments: bool = False,
         text_as_bytes: bool = False,
+        text_errors: TextErrors = "strict",
+        max_send_size: int | None = None,
         auto_pong: bool = True,
         auto_close: bool = True,
         mask_source: Callable[[int], bytes] | None = None,
         extensions: Iterable[Codec] = (),
     ) -> None:
         self._role = Role(role)
-        for limit in (max_message_size, max_frame_size):
+        for limit in (max_message_size, max_frame_size, max_send_size):
             if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        if text_errors not in get_args(TextErrors):
+            raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         self._codecs = check_codecs(extensions)
-        masked = self._role is Role.SERVER
-        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes, self._codecs)
+        self._assembly = Assembly(
+            self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,
+            self._codecs,
+        )  # fmt: skip
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -93,9 +103,12 @@ class Stream:
         self._pending: list[bytes] = []
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
-        self._threshold = self._codecs[0].threshold if self._codecs else sys.maxsize
-        self._plain = self._threshold  # a whole message of fewer bytes may be sent just so
+        self._max_send = sys.maxsize if max_send_size is None else max_send_size
+        # A whole message of fewer bytes or characters, of up to 4 bytes each, may be sent just so.
+        self._threshold = min(self._codecs[0].threshold if self._codecs else sys.maxsize, self._max_send // 4 + 1)
+        self._plain = self._threshold
         self._outgoing = 0  # opcode of the fragmented message that is being sent
+        self._sent_size = 0  # its bytes so far, before they are encoded
         self._tail = b""  # its unfinished code point
         self._encoder: Codec | None = None  # what encodes it
         self._stepping = False  # a message is being encoded by `send_steps`
@@ -320,7 +333,7 @@ class Stream:
         codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
         if self._stepping and not last:
             raise StateError("another message is still being encoded")
-        key = take_key(self._keys)
+        key, size = take_key(self._keys), self._sent_size + len(payload)
         first = _FIN if last else 0
         if not self._outgoing:
             first |= opcode | (codec.rsv if codec is not None else 0)
@@ -329,6 +342,7 @@ class Stream:
         self._outgoing = 0 if last else opcode
         self._plain = self._threshold if last else 0
         self._encoder = None if last else codec
+        self._sent_size = 0 if last else size
         self._tail = tail
         return first, payload, key
 
@@ -346,6 +360,7 @@ class Stream:
             payload = message.encode() if isinstance(message, str) else _to_bytes(message)
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
+        self.check_send_size(self._sent_size + len(payload))
         if text and (self._tail or not last or not isinstance(message, str)):
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
@@ -360,6 +375,11 @@ class Stream:
         if self._stepping:
             raise StateError("another message is still being encoded")
         return codec
+
+    def check_send_size(self, size: int) -> None:
+        """Raises PayloadTooBigError if a message of `size` bytes is over `max_send_size`."""
+        if size > self._max_send:
+            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:

@@ -32,8 +32,8 @@ class PartialMessage:
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
-        "paused", "remaining", "size", "wrap",
+        "_buffer", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset",
+        "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -108,7 +108,7 @@ class PartialMessage:
             with memoryview(self._buffer) as buffer, buffer[:kept] as whole:
                 piece = bytes(whole)
             del self._buffer[:kept]
-            if self._validated:
+            if self._validated and self.wrap is not None:
                 piece = self.wrap(piece)
         self.size = len(self._buffer)
         return piece
