@@ -112,7 +112,7 @@ static void print_row(const char *what, size_t size, contender *run, contender *
         }
     printf("%-22s %8zu", what, size);
     for (size_t c = 0; c < rival_count + table_count; c++)
-        printf(" %8.2f", best[c]);
+        printf(" %8.4g", best[c]);
     printf("\n");
 }
 
