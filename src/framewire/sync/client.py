@@ -17,7 +17,7 @@ from ..handshake import ClientHandshake
 from ..head import ResponseError, parse_uri
 from ..proxies import find_proxy
 from .connection import Connection
-from .endpoint import Options
+from .options import Options
 from .proxies import open_through_proxy
 from .transport import Transport
 
@@ -65,8 +65,12 @@ def connect(
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
     close_timeout: float | None = 10,
+    idle_timeout: float | None = None,
+    total_timeout: float | None = None,
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
+    fragment_size: int | None = None,
+    piece_size: int | None = None,
     max_send_size: int | None = None,
     text_errors: TextErrors = "strict",
     create_connection: type[ClientConnection] = ClientConnection,
@@ -105,8 +109,9 @@ def connect(
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport.deadline = deadline
     options = Options(
-        open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue, max_send_size, text_errors
-    )
+        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+        fragment_size, piece_size, max_send_size, text_errors,
+    )  # fmt: skip
     try:
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)
