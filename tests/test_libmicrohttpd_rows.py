@@ -322,10 +322,10 @@ STEPS = [
 def test_utf8_step(step, before, ranges, backend):
     for byte in range(256):
         validator = (backend.Utf8Validator if backend else Utf8Validator)()
-        assert validator.feed(before, 0, len(before)) == len(before)
+        assert validator.feed(before) == len(before)
         assert (validator.need == 0) == (step == "NORMAL")
         possible = any(low <= byte <= high for low, high in ranges)
-        assert validator.feed(bytes([byte]), 0, 1) == possible, hex(byte)
+        assert validator.feed(bytes([byte])) == possible, hex(byte)
 
 
 def test_utf8_fails_before_the_end_of_the_frame():

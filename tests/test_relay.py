@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -21,8 +22,14 @@ from framewire.cli import chat
 from framewire.cli.serve import address, start
 from framewire.relay import Relay
 from test_asyncio import on_loop
+from test_docs import ROOT, connect_in_time, write_files
 
 pytestmark = pytest.mark.once
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 class Broker:
@@ -30,8 +37,7 @@ class Broker:
 
     def __init__(self, folder):
         self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"redis://127.0.0.1:{self.port}"
         self.process = None
 
@@ -263,3 +269,29 @@ async def test_a_room_that_says_nothing_any_more_is_empty(broker, monkeypatch):
                 assert json.loads(await second.recv())["name"].startswith("Guest ")
             await see("Ada")
         joining.cancel()
+
+
+def test_the_sample_of_the_documentation(broker, tmp_path):
+    broker.start()
+    write_files(ROOT / "docs/how-to/processes.md", tmp_path)
+    ports = [free_port() for _ in range(2)]
+    processes = [subprocess.Popen([sys.executable, tmp_path / "rooms.py", str(port), broker.uri]) for port in ports]
+
+    async def talk():
+        async with (
+            await connect_in_time(f"ws://127.0.0.1:{ports[0]}/") as one,
+            await connect_in_time(f"ws://127.0.0.1:{ports[1]}/") as two,
+        ):
+            hearing = asyncio.ensure_future(two.recv())
+            while not hearing.done():  # until both have joined
+                await one.send("here")
+                assert await one.recv() == "here"
+                await asyncio.sleep(0.02)
+            assert hearing.result() == "here"
+
+    try:
+        asyncio.run(asyncio.wait_for(talk(), 20))
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
