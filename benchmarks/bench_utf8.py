@@ -29,7 +29,7 @@ def whole(effort: Effort) -> Table:
         for size in effort.sizes(*SIZES):
             data = encoded(text(script, size))
             calls = {
-                name: Call(package._backend.Utf8Validator().feed, (data, 0, size))
+                name: Call(package._backend.Utf8Validator().feed, (data,))
                 for name, package in backends().items()
             }
             check(calls, size)
@@ -76,7 +76,7 @@ def framewire(package: ModuleType, arriving: list[bytes]) -> Call:
 
     def run() -> bool:
         for part in arriving:
-            if feed(part, 0, len(part)) != len(part):
+            if feed(part) != len(part):
                 return False
         return validator.need == 0
 

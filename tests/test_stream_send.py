@@ -101,8 +101,10 @@ def test_parts_are_header_and_payload():
     payload = bytes(1000)
     assert new_stream(SERVER).send_parts(payload) == [bytes.fromhex("827e03e8"), payload]
     assert new_stream(SERVER).send_parts(payload)[1] is payload
-    header, masked = new_stream(CLIENT).send_parts("Hello")
-    assert (header.hex(), masked.hex()) == ("818537fa213d", "7f9f4d5158")
+    for message in ("Hello", b"Hello"):
+        header, masked = new_stream(CLIENT).send_parts(message)
+        assert (header[1:].hex(), masked.hex()) == ("8537fa213d", "7f9f4d5158")
+    assert new_stream(SERVER).send_parts("é" * 70) == [bytes.fromhex("817e008c"), b"\xc3\xa9" * 70]
 
 
 @BOTH
