@@ -15,7 +15,7 @@ from .timing import Call, Effort, measure
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY, ANSWER = b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-STDLIB, RECORDED, KERNEL = "hashlib + base64", "libmicrohttpd (recorded)", "in C"
+STDLIB, RECORDED, KERNEL = "hashlib + base64", "libmicrohttpd (recorded)", "kernel"
 
 
 def accept_key(key: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Verdict:
             figures = f"{times(1 / self.ratio)} as fast as {self.goal.than}, goal {1 / self.goal.most:.3g}x"
         else:
             figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
-        if self.limit is not None and not self.met:
+        if self.limit is not None and not self.met and (self.limit > self.goal.most or self.goal.limit != FLOOR):
             limit = times(1 / self.limit) + " as fast" if self.goal.most < 1 else f"{self.limit:.2f}x the time"
             reach = "out of reach, " if self.limit > self.goal.most else ""
             figures += f"; {reach}the {self.goal.limit} is {limit}"
