@@ -17,7 +17,8 @@ TWINS = {
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
     "frames": ("take_frames",),
-    "messages": ("PartialMessage", "receive", "take_messages", "take_payload", "send", "take_key", "make_frame"),
+    "deflate": ("Deflate",),
+    "messages": ("PartialMessage", "receive", "take_messages", "send", "take_key", "make_frame"),
 }
 
 
@@ -71,15 +72,17 @@ active, _twins = choose()
 
 if TYPE_CHECKING:
     from ._pure.accept import accept_key
+    from ._pure.deflate import Deflate
     from ._pure.frames import take_frames
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
-    from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages, take_payload
+    from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages
     from ._pure.utf8 import Utf8Validator
 else:
     globals().update(_twins)
 
 __all__ = [
+    "Deflate",
     "PartialMessage",
     "Utf8Validator",
     "accept_key",
@@ -93,7 +96,6 @@ __all__ = [
     "take_frames",
     "take_key",
     "take_messages",
-    "take_payload",
     "write_header",
 ]
 

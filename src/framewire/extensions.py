@@ -9,7 +9,7 @@ messages and marks those messages by RSV bits in their first frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ._backend import PartialMessage
@@ -143,44 +143,27 @@ class Unpacker:
     """The message that comes out of one codec, and the limit on it, which holds while it comes out.
 
     `limit` is that of the content in bytes, `max_payload` that of the payload as sent: an eighth and 1 KiB more, which
-    no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
-    `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
+    no sender that compresses needs; `max_frame` that of a frame.
 
     The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
     depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
-    held beyond it is too, and large enough that they cost next to nothing.
+    held beyond it is too, and large enough that they cost next to nothing. A message of one block that is within all
+    limits, and gives no more than one step, is left to the fast lane, `plain`; what that begins is ended here.
     """
 
-    __slots__ = ("_codec", "_content", "_limit", "_step", "_wrap", "block", "max_payload", "max_whole")
+    __slots__ = ("_codec", "_content", "_limit", "_plain", "_step", "block", "max_payload")
 
-    def __init__(self, codec: Codec, limit: int, max_frame: int, wrap: Callable[[bytes], Any] | None) -> None:
+    def __init__(self, codec: Codec, plain: PartialMessage, limit: int, max_frame: int) -> None:
         self._codec = codec
-        self._content = PartialMessage(False, 0, wrap)
+        self._plain = plain
+        self._content = PartialMessage(False, 0, plain.wrap)
         self._limit = limit
-        self._wrap = wrap
         self._step = min(max(1 << 14, min(limit // 8, 1 << 18)), limit + 1)
-        self.block = max(1 << 13, min(limit // 16, 1 << 14)) & ~3  # a multiple of the length of a masking key
+        self.block = max(1 << 13, min(limit // 16, 1 << 16)) & ~3  # a multiple of the length of a masking key
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
-        self.max_whole = min(self.block, self.max_payload, max_frame)
-
-    def unpack(self, opcode: int, payload: bytes, offset: int) -> Any:
-        """Returns the content of a message whose payload is one block; else as `begin`, `feed` and `finish`."""
-        codec = self._codec
-        try:
-            content = codec.decode(payload, self._step, True)
-        except ValueError as error:
-            raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
-        if not codec.pending and len(content) <= self._limit:
-            if opcode == 2:
-                return content
-            if self._wrap is None:
-                try:
-                    return str(content, "utf-8")
-                except UnicodeDecodeError:
-                    pass  # what is wrong with it is for the validator to say
-        self.begin(opcode)
-        self._take(content, True, offset)
-        return self.finish()
+        if plain.codec is None:
+            plain.codec, plain.most = codec, self._step
+            plain.max_encoded = min(self.block, self.max_payload, max_frame)
 
     def begin(self, opcode: int) -> None:
         """Begins a message of the type `opcode`, 1 or 2."""
@@ -209,7 +192,12 @@ class Unpacker:
             raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", offset)
 
     def _decode(self, payload: bytes, last: bool, room: int, offset: int) -> bytes:
+        decoded, self._plain.decoded = self._plain.decoded, None
+        if isinstance(decoded, bytes):
+            return decoded
         try:
+            if decoded is not None:
+                raise decoded
             return self._codec.decode(payload, min(self._step, room + 1), last)
         except ValueError as error:
             raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None

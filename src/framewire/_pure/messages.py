@@ -28,11 +28,15 @@ class PartialMessage:
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
 
     `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
+
+    `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
+    of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
+    is left in `decoded`, an error too, and the frame to the general lane.
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
-        "paused", "remaining", "size", "wrap",
+        "_buffer", "_key", "_plain", "_utf8", "_validated", "codec", "decoded", "final", "in_frame", "limit", "masked",
+        "max_encoded", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -44,6 +48,9 @@ class PartialMessage:
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._buffer = bytearray()
         self._key = b""
+        self.codec: Any = None
+        self.max_encoded = self.most = 0
+        self.decoded: bytes | ValueError | None = None
 
     @property
     def need(self) -> int:
@@ -156,9 +163,10 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
     """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
-    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
-    finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
-    data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
+    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8; or else with the
+    RSV bit of `partial.codec`, and decoded at once. Appends the finished `str` and `bytes` to `events` and returns how
+    many bytes at the end of `data` it did not take: all of data[start:] while `partial.paused`. Accepts any contiguous
+    buffer, of any item type.
     """
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
@@ -191,41 +199,50 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
         return start
     while header := read_header(data, start, stop):
         first, masked, length, end, key = header
-        if first not in (0x81, 0x82) or masked != partial.masked or not 0 <= length <= partial.limit or key is None:
+        if masked != partial.masked or length < 0 or key is None:
+            break
+        plain = first in (0x81, 0x82)
+        if length > (partial.limit if plain else partial.max_encoded):
             break
         if length > stop - end:
+            if not plain:
+                break
             partial.begin_frame(first & 15, True, length, key, first == 0x81)
             partial._plain = True
             return partial.fill(data, end, stop)
         payload = apply_mask(data[end : end + length], key) if key else bytes(data[end : end + length])
-        if first == 0x82:
+        if not plain:
+            content = _decode(partial, first, payload)
+            if content is None:
+                break
+            payload = content
+        if first & 15 == 2:
             events.append(payload)
         else:
             try:
                 text = payload.decode()
             except UnicodeDecodeError:
+                partial.decoded = None if plain else payload
                 break
             events.append(text if partial.wrap is None else partial.wrap(payload))
         start = end + length
     return start
 
 
-def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
-    """Returns the payload, unmasked, of the frame that begins at data[start], and the index behind the frame.
-
-    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
-    first byte may be anything.
-    """
-    if type(data) is not bytes:
-        raise TypeError("take_payload() takes bytes")
-    header = read_header(data, start, len(data))
-    if header is None:
+def _decode(partial: PartialMessage, first: int, payload: bytes) -> bytes | None:
+    """Has the codec decode a whole message; None if that is not its business, or there is more to do than that."""
+    codec = partial.codec
+    if codec is None or (first ^ codec.rsv) not in (0x81, 0x82):
         return None
-    _, keyed, length, end, key = header
-    stop = end + length
-    if keyed != masked or not 0 <= length <= limit or key is None or stop > len(data):
+    try:
+        content: bytes = codec.decode(payload, partial.most, True)
+    except ValueError as error:
+        partial.decoded = error
         return None
-    return apply_mask(data[end:stop], key) if key else data[end:stop], stop
+    if codec.pending or len(content) >= partial.most:
+        partial.decoded = content
+        return None
+    return content
 
 
 def send(
@@ -245,12 +262,16 @@ def send(
     Raises StateError after a close or a failure, and while `send_steps` encodes another message; FragmentError if the
     type changes inside a message, TextError if the text is not UTF-8. Nothing has changed then.
     """
-    if text is None and compress is None and last:
+    if text is None and compress is None and last and (type(message) is str or type(message) is bytes):
+        first = 0x81 if type(message) is str else 0x82
         try:
-            if type(message) is str and len(message) < stream._plain:
-                return make_frame(0x81, message, take_key(stream._keys))
-            if type(message) is bytes and len(message) < stream._plain:
-                return make_frame(0x82, message, take_key(stream._keys))
+            if len(message) < stream._plain:
+                return make_frame(first, message, take_key(stream._keys))
+            codec = stream._whole
+            if codec is not None and not stream._stepping:
+                content = message.encode() if isinstance(message, str) else message
+                key = take_key(stream._keys)
+                return make_frame(first | codec.rsv, codec.encode(content, True), key)
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
     first, payload, key = stream._begin_send(message, text, last, compress)
