@@ -327,6 +327,19 @@ def test_messages_behind_bfinal_leave_memory_flat():
         tracemalloc.stop()
 
 
+def test_beginning_again_has_an_end(each_zlib):
+    """Each block with BFINAL takes a new inflater, for two bytes: as many as any sender has reason for, and no more."""
+    end = deflate(b"", final=True)
+    most = to(CLIENT, BINARY | RSV1, end * 17)
+    assert receive_cut(most + bytes.fromhex(HELLO)) == [b"", "Hello"]
+    assert receive_cut(to(CLIENT, 0x42, end * 17) + to(CLIENT, 0, end * 17) + to(CLIENT, 0x80, end)) == [b""]
+    wire = most + to(CLIENT, BINARY | RSV1, end * 18) + to(CLIENT, PING)
+    events = receive_cut(wire)
+    assert [event if event == b"" else event.code for event in events] == [b"", 1008]
+    assert receive_cut(wire, *range(1, len(wire))) == events
+    assert receive_cut(to(CLIENT, BINARY | RSV1, deflate(b"a", final=True) * 20_000))[0].code == 1008
+
+
 # Corruption
 
 

@@ -10,7 +10,7 @@ messages and marks those messages by RSV bits in their first frame.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ._backend import PartialMessage
 from .codes import MAX_LENGTH, CloseCode, Opcode
@@ -139,6 +139,11 @@ def _taken(codecs: Iterable[Codec]) -> int:
     return bits
 
 
+#: How often the codec may begin anew inside one block, as after a block with BFINAL (RFC 7692 7.2.3.4): each time costs
+#: as much as hundreds of bytes, and takes as few as two.
+_MAX_ENDS: Final = 16
+
+
 class Unpacker:
     """The message that comes out of one codec, and the limit on it, which holds while it comes out.
 
@@ -158,8 +163,8 @@ class Unpacker:
         self._plain = plain
         self._content = PartialMessage(False, 0, plain.wrap)
         self._limit = limit
-        self._step = min(max(1 << 14, min(limit // 8, 1 << 18)), limit + 1)
-        self.block = max(1 << 13, min(limit // 16, 1 << 16)) & ~3  # a multiple of the length of a masking key
+        self._step = min(max(1 << 14, min(limit // 8, 1 << 22)), limit + 1)
+        self.block = max(1 << 13, min(limit // 16, 1 << 20)) & ~3  # a multiple of the length of a masking key
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
         if plain.codec is None:
             plain.codec, plain.most = codec, self._step
@@ -178,6 +183,7 @@ class Unpacker:
         self._take(self._decode(payload, last, self._content.remaining, offset), last, offset)
 
     def _take(self, content: bytes, last: bool, offset: int) -> None:
+        ends = 0
         while True:
             if len(content) > self._content.remaining:
                 reason = f"a message inflates beyond the limit of {self._limit} bytes"
@@ -186,6 +192,9 @@ class Unpacker:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", offset)
             if not self._codec.pending:
                 break
+            ends += len(content) < self._step
+            if ends > _MAX_ENDS:
+                raise Violation(CloseCode.POLICY_VIOLATION, "a compressed message begins again and again", offset)
             del content  # before the next one is made
             content = self._decode(b"", last, self._content.remaining, offset)
         if last and self._content.need:
