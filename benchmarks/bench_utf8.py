@@ -28,10 +28,7 @@ def whole(effort: Effort) -> Table:
     for script in ALPHABETS:
         for size in effort.sizes(*SIZES):
             data = encoded(text(script, size))
-            calls = {
-                name: Call(package._backend.Utf8Validator().feed, (data, 0, size))
-                for name, package in backends().items()
-            }
+            calls = {name: Call(package._backend.Utf8Validator().feed, (data,)) for name, package in backends().items()}
             check(calls, size)
             peers = available(PEERS, [data])
             check(peers, True)
@@ -76,7 +73,7 @@ def framewire(package: ModuleType, arriving: list[bytes]) -> Call:
 
     def run() -> bool:
         for part in arriving:
-            if feed(part, 0, len(part)) != len(part):
+            if feed(part) != len(part):
                 return False
         return validator.need == 0
 

@@ -25,10 +25,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal in one row, as it came out."""
+    """One goal in one row, as it came out, and what it would be if the floor were reached."""
 
     goal: Goal
     ratio: float
+    floor: float | None = None
 
     @property
     def met(self) -> bool:
@@ -39,6 +40,9 @@ class Verdict:
             figures = f"{times(1 / self.ratio)} as fast as {self.goal.than}, goal {1 / self.goal.most:.3g}x"
         else:
             figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
+        if not self.met and self.floor is not None and self.floor > self.goal.most:
+            limit = times(1 / self.floor) + " as fast" if self.goal.most < 1 else f"{self.floor:.2f}x the time"
+            figures += f"; out of reach, the floor is {limit}"
         return f"{'met   ' if self.met else 'MISSED'} {self.goal.subject}: {figures}"
 
 
@@ -55,7 +59,9 @@ class Row:
         """Of the goals for which both columns are there."""
         for goal in self.goals:
             if {goal.than, goal.subject} <= self.nanoseconds.keys():
-                yield Verdict(goal, self.nanoseconds[goal.subject] / self.nanoseconds[goal.than])
+                than = self.nanoseconds[goal.than]
+                floor = self.nanoseconds[FLOOR] / than if FLOOR in self.nanoseconds else None
+                yield Verdict(goal, self.nanoseconds[goal.subject] / than, floor)
 
 
 @dataclass

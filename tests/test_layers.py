@@ -37,6 +37,7 @@ FLOORS = {
     "sync": 7,
     "pywebsocket": 8,
     "websocket": 8,
+    "relay": 8,
     "cli": 9,
     "__main__": 10,
 }
@@ -56,6 +57,7 @@ FOREIGN = {
     "cli.bench": {"rich"},
     "cli.capture": {"scapy"},
     "cli.inspect": {"rich"},
+    "relay": {"redis"},
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from ._backend import PartialMessage
-from .codes import MAX_LENGTH, CloseCode, Opcode
+from .codes import MAX_LENGTH, CloseCode
 from .errors import Violation
 from .head import Parameters, Terms
 
@@ -153,10 +153,10 @@ class Unpacker:
     The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
     depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
     held beyond it is too, and large enough that they cost next to nothing. A message of one block that is within all
-    limits, and gives no more than one step, is left to the fast lane, `plain`; what that begins is ended here.
+    limits, and gives no more than one step, can be left to the fast lane, `plain`; what that begins is ended here.
     """
 
-    __slots__ = ("_codec", "_content", "_limit", "_plain", "_step", "block", "max_payload")
+    __slots__ = ("_codec", "_content", "_limit", "_max_whole", "_plain", "_step", "block", "max_payload")
 
     def __init__(self, codec: Codec, plain: PartialMessage, limit: int, max_frame: int) -> None:
         self._codec = codec
@@ -166,13 +166,16 @@ class Unpacker:
         self._step = min(max(1 << 14, min(limit // 8, 1 << 22)), limit + 1)
         self.block = max(1 << 13, min(limit // 16, 1 << 20)) & ~3  # a multiple of the length of a masking key
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
-        if plain.codec is None:
-            plain.codec, plain.most = codec, self._step
-            plain.max_encoded = min(self.block, self.max_payload, max_frame)
+        self._max_whole = min(self.block, self.max_payload, max_frame)
 
-    def begin(self, opcode: int) -> None:
-        """Begins a message of the type `opcode`, 1 or 2."""
-        self._content.begin_frame(opcode, True, self._limit, b"", opcode == Opcode.TEXT)
+    def lend_codec(self) -> None:
+        """Has the fast lane take the messages for which one block and one step are enough."""
+        plain = self._plain
+        plain.codec, plain.most, plain.max_encoded = self._codec, self._step, self._max_whole
+
+    def begin(self, opcode: int, validated: bool) -> None:
+        """Begins a message of the type `opcode`, 1 or 2; `validated` says that its content must be UTF-8."""
+        self._content.begin_frame(opcode, True, self._limit, b"", validated)
 
     def feed(self, payload: bytes, last: bool, offset: int) -> None:
         """Takes up to a block of the payload, `last` with the end of the message.

@@ -9,12 +9,14 @@ from time import monotonic
 from typing import Literal
 
 from .. import __version__
+from ..assembly import TextErrors
 from ..codes import CLIENT
 from ..deflate import CLIENT_DEFAULT, add_compression
 from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, parse_uri
-from .connection import Connection, Options
+from .connection import Connection
+from .endpoint import Options
 from .transport import Transport
 
 __all__ = ["ClientConnection", "connect"]
@@ -61,6 +63,8 @@ def connect(
     close_timeout: float | None = 10,
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
+    max_send_size: int | None = None,
+    text_errors: TextErrors = "strict",
     create_connection: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
     """Open a WebSocket to a ws or wss `uri` and return it; `with connect(...) as ws` closes it in the end.
@@ -90,7 +94,9 @@ def connect(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = Transport(sock)
     transport.deadline = deadline
-    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
+    options = Options(
+        open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue, max_send_size, text_errors
+    )
     try:
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)

@@ -13,13 +13,15 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from ..assembly import TextErrors
 from ..codes import SERVER, CloseCode, State
 from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed, HandshakeError
 from ..extensions import Extension, accept_offers
 from ..handshake import Offer, Origin, ServerHandshake, choose_subprotocol
 from ..head import Headers, Request, Response
-from .connection import Connection, Options
+from .connection import Connection
+from .endpoint import Options
 from .transport import Transport
 
 __all__ = ["Server", "ServerConnection", "serve"]
@@ -288,6 +290,8 @@ def serve(
     close_timeout: float | None = 10,
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
+    max_send_size: int | None = None,
+    text_errors: TextErrors = "strict",
     backlog: int | None = None,
     create_connection: CreateConnection = ServerConnection,
 ) -> Server:
@@ -305,7 +309,8 @@ def serve(
     Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the whole
     end. Every `ping_interval` a ping is sent, and the connection fails with 1011 if its pong takes longer than
     `ping_timeout`. `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv`
-    before reading stops. `backlog` is how many connections the system may hold until they are accepted.
+    before reading stops; `send` refuses messages over `max_send_size` bytes. `text_errors` lets text in that is not
+    UTF-8, as `Stream` says. `backlog` is how many connections the system may hold until they are accepted.
 
     Raises OSError if it cannot listen there.
     """
@@ -315,5 +320,7 @@ def serve(
         family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
         sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
     known = add_compression(extensions, compression, SERVER_DEFAULT)
-    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
+    options = Options(
+        open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue, max_send_size, text_errors
+    )
     return Server(sock, handler, options, ssl, process_request, origins, subprotocols, known, create_connection)
