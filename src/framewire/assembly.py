@@ -68,7 +68,9 @@ class Assembly:
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
         self._unpackers: dict[int, Unpacker] = {}
         for codec in codecs:
-            unpacker = Unpacker(codec, min(self._max_message, MAX_LENGTH), self._max_frame, wrap)
+            unpacker = Unpacker(codec, self.partial, min(self._max_message, MAX_LENGTH), self._max_frame)
+            if self.partial.codec is None and self._validated:
+                unpacker.lend_codec()
             self._unpackers[codec.rsv | Opcode.TEXT] = self._unpackers[codec.rsv | Opcode.BINARY] = unpacker
         self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
         self._left = 0  # bytes of the frame in progress behind the block in progress
@@ -104,14 +106,7 @@ class Assembly:
             # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
-        if begins and unpacker is not None and first > 127 and self._validated:
-            # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
-            taken = take_payload(data, start, self._masked, unpacker.max_whole)
-            if taken is not None:
-                payload, stop = taken
-                events.append(unpacker.unpack(first & 15, payload, stop))
-                return stop
-        elif first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
+        if first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
         header = read_header(data, start, stop)
         if header is None:
