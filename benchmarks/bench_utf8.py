@@ -28,10 +28,7 @@ def whole(effort: Effort) -> Table:
     for script in ALPHABETS:
         for size in effort.sizes(*SIZES):
             data = encoded(text(script, size))
-            calls = {
-                name: Call(package._backend.Utf8Validator().feed, (data,))
-                for name, package in backends().items()
-            }
+            calls = {name: Call(package._backend.Utf8Validator().feed, (data,)) for name, package in backends().items()}
             check(calls, size)
             peers = available(PEERS, [data])
             check(peers, True)
