@@ -22,7 +22,7 @@ __all__ = ["Assembly", "TextErrors"]
 #: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
-_PINGS = {0x89: Ping, 0x8A: Pong}
+_PINGS: dict[int, type[Ping | Pong]] = {0x89: Ping, 0x8A: Pong}
 _CONTROL = frozenset({0x88, *_PINGS})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
