@@ -121,8 +121,12 @@ async def test_all_others_hear_what_one_says_in_order(broker):
         for text in said:
             a.relay.publish(text)
         for ear in (b, c):
-            await ear.hear(said[0])
-            assert [await ear.heard.get() for _ in said[1:]] == [(a.relay.id, text) for text in said[1:]]
+            heard = []
+            while len(heard) < len(said):
+                sender, text = await ear.heard.get()
+                if sender == a.relay.id and text != "are you there?":  # one more of which may have been under way
+                    heard.append(text)
+            assert heard == said
         b.relay.publish("answer")
         assert await c.hear("answer") == await a.hear("answer") == b.relay.id
 
