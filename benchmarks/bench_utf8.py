@@ -9,7 +9,7 @@ from types import ModuleType
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import ALPHABETS, KIB, MIB, cut, encoded, size_name, text
-from .tables import FLOOR, Goal, Table
+from .tables import EMPTY, FLOOR, Goal, Table
 from .timing import Call, Effort, measure
 
 SIZES = (64, 125, KIB, 4 * KIB, 64 * KIB, MIB)
@@ -24,7 +24,8 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def whole(effort: Effort) -> Table:
-    table = Table("utf8", "validating a text", "text", [f"{FLOOR}: one new object, one memcpy"], rates=True)
+    notes = [f"{FLOOR}: one new object, one memcpy", f"{EMPTY}: a compiled method of one argument that does nothing"]
+    table = Table("utf8", "validating a text", "text", notes, rates=True)
     for script in ALPHABETS:
         for size in effort.sizes(*SIZES):
             data = encoded(text(script, size))
@@ -35,6 +36,7 @@ def whole(effort: Effort) -> Table:
             calls |= peers
             calls[DECODE] = Call(data.decode)
             calls[FLOOR] = Call(load_extension("floor").copy_of, (data,))
+            calls[EMPTY] = Call(load_extension("floor").EmptyValidator().feed, (data,))
             table.add(f"{script}, {size_name(size)}", measure(calls, effort), GOALS, size)
     return table
 
@@ -58,7 +60,7 @@ def pieces(effort: Effort) -> Table:
     return table
 
 
-GOALS = (Goal(DECODE, 1),)
+GOALS = (Goal(DECODE, 1, limit=EMPTY),)
 
 
 def check(calls: dict[str, Call], answer: object) -> None:

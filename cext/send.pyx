@@ -116,13 +116,15 @@ def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: b
 cdef object frame(uint8_t first, object payload, object key, bint apart):
     """The frame, or a list of its header and its payload."""
     cdef Py_buffer view
-    if type(payload) is bytes:
-        return build(first, payload, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key, apart)
+    cdef const uint8_t *src
     if isinstance(payload, str):
         if PyUnicode_IS_COMPACT_ASCII(payload):
-            return build(first, payload, framewire_str_data(<PyObject *> payload), PyUnicode_GET_LENGTH(payload), key, apart)
+            src = framewire_str_data(<PyObject *> payload)
+            return build(first, payload, src, PyUnicode_GET_LENGTH(payload), key, apart)
         payload = PyUnicode_AsUTF8String(payload)
-        return build(first, payload, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key, apart)
+    if type(payload) is bytes:
+        src = <const uint8_t *> PyBytes_AS_STRING(payload)
+        return build(first, payload, src, PyBytes_GET_SIZE(payload), key, apart)
     with memoryview(payload) as whole, whole.cast("B") as source:
         PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
         try:
@@ -131,9 +133,7 @@ cdef object frame(uint8_t first, object payload, object key, bint apart):
             PyBuffer_Release(&view)
 
 
-cdef object build(
-    uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart
-):
+cdef object build(uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart):
     cdef uint8_t header[14]
     cdef const uint8_t *mask = NULL
     cdef uint32_t word

@@ -53,6 +53,18 @@ def serving_async(handler=echo_async, **options):
         thread.join()
 
 
+@pytest.fixture(params=["asyncio", "threads"])
+def echoing(request):
+    """A server of echoes of either kind, for a `with`; gives its port."""
+
+    @contextmanager
+    def served(**options):
+        with serving(**options) as (_, port, _):
+            yield port
+
+    return serving_async if request.param == "asyncio" else served
+
+
 # Routes and subprotocols.
 
 
@@ -158,11 +170,11 @@ def test_limit_of_a_message_that_is_sent():
                 connection.send(bytes(41))
             connection.send(bytes(40))
 
-    with serving(handler, max_send_size=100) as (_, port, _), Raw(port) as raw:
-        assert raw.read_event() == "€" * 33
-        assert raw.read_event() == Close(1000, "")
     for fragment_size in (None, 10):
         options = {"max_send_size": 100, "fragment_size": fragment_size}
+        with serving(handler, **options) as (_, port, _), Raw(port) as raw:
+            assert raw.read_event() == "€" * 33
+            assert raw.read_event() == Close(1000, "")
         with serving_async(handler_async, **options) as port, Raw(port) as raw:
             assert raw.read_event() == "€" * 33
             assert raw.read_event() == Close(1000, "")
@@ -170,8 +182,8 @@ def test_limit_of_a_message_that_is_sent():
         assert raw.read_event() == bytes(100)
 
 
-def test_size_of_the_frames_that_are_sent():
-    with serving_async(fragment_size=4096) as port, Raw(port) as raw:
+def test_size_of_the_frames_that_are_sent(echoing):
+    with echoing(fragment_size=4096) as port, Raw(port) as raw:
         raw.write(raw.stream.send(bytes(10_000)))
         data = b""
         while len(data) < 10_012:
@@ -183,14 +195,19 @@ def test_size_of_the_frames_that_are_sent():
 
 @pytest.mark.parametrize(("size", "pieces"), [(8200, [8192, 8]), (8192, [8192]), (0, [0])])
 def test_size_of_the_pieces_that_are_received(size, pieces):
-    async def handler(ws):
+    async def handler_async(ws):
         await ws.send(str([len(piece) async for piece in ws.recv_streaming()]))
 
-    with serving_async(handler, piece_size=8192) as port:
+    def handler(ws):
+        ws.send(str([len(piece) for piece in ws.recv_streaming()]))
+
+    options = {"piece_size": 8192}
+    with serving_async(handler_async, **options) as port_async, serving(handler, **options) as (_, port, _):
         for message in (bytes(size), "x" * size):
-            with Raw(port) as raw:
-                raw.write(raw.stream.send(message))
-                assert raw.read_event() == str(pieces)
+            for each in (port, port_async):
+                with Raw(each) as raw:
+                    raw.write(raw.stream.send(message))
+                    assert raw.read_event() == str(pieces)
 
 
 def test_length_of_a_message_while_it_comes():
@@ -206,14 +223,26 @@ def test_length_of_a_message_while_it_comes():
             assert raw.read_event() == Ping({1000: b"1000", 500: b"1500", 1: b"1501"}[size])
 
 
-def test_one_session_more_than_the_limit_is_503():
-    with serving_async(max_connections=2) as port:
+def test_one_session_more_than_the_limit_is_503(echoing):
+    with echoing(max_connections=2) as port:
         with Raw(port), Raw(port) as raw:
-            with pytest.raises(ResponseError) as caught:
-                connect(f"ws://127.0.0.1:{port}")
-            assert caught.value.response.status == 503
+            for _ in range(3):
+                with pytest.raises(ResponseError) as caught:
+                    connect(f"ws://127.0.0.1:{port}")
+                assert caught.value.response.status == 503
+            with socket.create_connection(("127.0.0.1", port), 10) as plain:
+                assert plain.recv(1000).startswith(b"HTTP/1.1 503 ")  # before it has asked for anything
             raw.write(raw.stream.send("unharmed"))
             assert raw.read_event() == "unharmed"
+
+        def connected():
+            try:
+                connect(f"ws://127.0.0.1:{port}").close()
+            except ResponseError:
+                return False
+            return True
+
+        until(connected)  # once the others are gone
 
 
 def test_text_that_is_not_utf8_if_it_is_let_in():
@@ -285,9 +314,9 @@ def read_to_the_end(raw, answer=True):
     return event
 
 
-def test_inactivity_is_for_want_of_messages():
+def test_inactivity_is_for_want_of_messages(echoing):
     """Pings keep no connection that has nothing to say, and messages keep one."""
-    with serving_async(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
+    with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
         begun = time.monotonic()
         for _ in range(3):
             time.sleep(0.25)
@@ -299,24 +328,38 @@ def test_inactivity_is_for_want_of_messages():
         assert time.monotonic() - begun > 1.2
 
 
-def test_pings_find_a_dead_peer_without_a_limit_on_inactivity():
+def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
     """What InactivityTimeout is together with WebSocketsPing: as long as the peer answers, the connection lasts."""
-    with serving_async(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
+    with echoing(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
         for _ in range(6):
             assert isinstance(raw.read_event(), Ping)
             raw.write(raw.stream.pending())
         assert read_to_the_end(raw, answer=False).code == 1011
 
 
-def test_total_time_ends_the_busiest_connection():
-    with serving_async(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
-        begun = time.monotonic()
+def test_total_time_ends_the_busiest_connection(echoing):
+    with echoing(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
+        begun, busy = time.monotonic(), framewire.Stream(framewire.CLIENT).send("busy")
         event = None
         while not isinstance(event, Close):
-            raw.write(raw.stream.send("busy"))
+            raw.write(busy)
             event = read_to_the_end(raw)
         assert event == Close(1008, "the time for this connection is over")
         assert time.monotonic() - begun > 0.25
+
+
+def test_total_time_ends_a_connection_that_nobody_receives_from():
+    """Also while the queue is full, so that nothing is read."""
+    ends = []
+
+    def handler(ws):
+        until(lambda: ws.state is not State.OPEN)
+        ends.append(ws.state)
+
+    with serving(handler, total_timeout=0.3, max_queue=1, ping_interval=None) as (_, port, _), Raw(port) as raw:
+        raw.write(*(raw.stream.send("unread") for _ in range(10)))
+        assert raw.read_event() == Close(1008, "the time for this connection is over")
+    assert ends
 
 
 def test_times_in_the_headers_of_the_answer():

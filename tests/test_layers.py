@@ -30,6 +30,7 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
+    "proxies": 4,
     "adapters": 5,
     "routes": 5,
     "__init__": 6,  # the face of all that needs no socket
@@ -46,7 +47,9 @@ FLOORS = {
 FOREIGN = {
     "head": {"h11"},
     "handshake": {"h11"},
+    "proxies": {"python_socks"},
     "asyncio.proxies": {"python_socks"},
+    "sync.proxies": {"python_socks"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},

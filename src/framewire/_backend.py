@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
     from ._pure.messages import PartialMessage, receive, take_messages, take_payload
-    from ._pure.send import make_frame, send, take_key
+    from ._pure.send import make_frame, send, send_parts, take_key
     from ._pure.utf8 import Utf8Validator
 else:
     globals().update(_twins)
@@ -95,6 +95,7 @@ __all__ = [
     "read_header",
     "receive",
     "send",
+    "send_parts",
     "take_frames",
     "take_key",
     "take_messages",

@@ -8,7 +8,7 @@ in; what is inside a transformed message, with the end of each block of its payl
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
@@ -22,7 +22,7 @@ __all__ = ["Assembly", "TextErrors"]
 #: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
-_PINGS = {0x89: Ping, 0x8A: Pong}
+_PINGS: dict[int, type[Ping | Pong]] = {0x89: Ping, 0x8A: Pong}
 _CONTROL = frozenset({0x88, *_PINGS})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
@@ -36,7 +36,7 @@ class Assembly:
     """
 
     __slots__ = (
-        "_as_bytes", "_continued", "_decoder", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_continued", "_decode", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
         "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
@@ -56,11 +56,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        self._as_bytes = text_as_bytes
         self._text_errors = text_errors
-        #: Makes text of what need not be UTF-8; None if it must be, in messages of the opcode `_validated`.
-        self._decoder = None if text_errors == "strict" else getincrementaldecoder("utf-8")(text_errors)
-        self._validated = _TEXT if self._decoder is None else 0
+        #: Makes an event of text that need not be UTF-8, piece by piece; None where it must be.
+        self._decode: Callable[[Any, bool], Any] | None = None
+        if text_errors != "strict":
+            decoder = getincrementaldecoder("utf-8")(text_errors)
+            self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
+        self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
         # The fast lane validates, so without it nothing but empty messages is left to that lane.
         limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
         wrap = Text if text_as_bytes else None
@@ -176,24 +178,20 @@ class Assembly:
 
     def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
         """Ends the frame in progress, and its message if it is the last one."""
-        partial, opcode = self.partial, self.partial.opcode
+        partial = self.partial
+        decode = self._decode if partial.opcode == _TEXT else None
         if not partial.final:
             if self._fragments:
-                events.append(Fragment(self._as_event(opcode, content.take_piece(), False), not self._continued, False))
+                piece = content.take_piece()
+                events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))
             partial.end_frame()
             return
-        message = self._as_event(opcode, content.finish(), True)
+        message = content.finish() if decode is None else decode(content.finish(), True)
         if content is not partial:
             partial.finish()
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
-
-    def _as_event(self, opcode: int, content: Any, last: bool) -> Any:
-        """The content of a message, or of its next piece, as it is delivered."""
-        if self._decoder is None or opcode != _TEXT:
-            return content
-        return Text(content) if self._as_bytes else self._decoder.decode(content, last)
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""

@@ -325,6 +325,17 @@ class Stream:
         finally:
             self._stepping = False
 
+    def cut(
+        self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
+    ) -> tuple[list[memoryview], bool]:
+        """Returns the pieces of at most `size` bytes as which to send a whole message, and whether they are text.
+
+        They may cut a code point. An empty message is one piece. Raises as `send`, so no piece need be sent in vain.
+        """
+        opcode, payload, _ = self._check_message(message, text, True)
+        view = memoryview(payload)
+        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
+
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
@@ -365,7 +376,9 @@ class Stream:
             payload = message.encode() if isinstance(message, str) else _to_bytes(message)
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
-        self.check_send_size(self._sent_size + len(payload))
+        size = self._sent_size + len(payload)
+        if size > self._max_send:
+            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
         if text and (self._tail or not last or not isinstance(message, str)):
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
@@ -380,11 +393,6 @@ class Stream:
         if self._stepping:
             raise StateError("another message is still being encoded")
         return codec
-
-    def check_send_size(self, size: int) -> None:
-        """Raises PayloadTooBigError if a message of `size` bytes is over `max_send_size`."""
-        if size > self._max_send:
-            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:

@@ -115,7 +115,7 @@ class PartialMessage:
             with memoryview(self._buffer) as buffer, buffer[:kept] as whole:
                 piece = bytes(whole)
             del self._buffer[:kept]
-            if self._validated:
+            if self._validated and self.wrap is not None:
                 piece = self.wrap(piece)
         self.size = len(self._buffer)
         return piece
