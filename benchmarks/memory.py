@@ -54,7 +54,7 @@ async def serve_echo(settings):
             del message  # or each handler keeps one
 
     options = {"compression": None} if settings is None else {"extensions": extensions_of(settings)}
-    async with serve(echo, "127.0.0.1", 0, **options) as server:
+    async with serve(echo, "127.0.0.1", 0, ping_interval=None, **options) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -85,7 +85,7 @@ class Client:
         while not events:
             events = self.stream.receive(self.socket.recv(65536))
         if events != [message]:
-            raise AssertionError("the server does not echo")
+            raise AssertionError(f"the server does not echo, but sends {events}")
 
 
 def talk(clients, message):
