@@ -145,7 +145,7 @@ class Stream:
 
     if TYPE_CHECKING:  # the twins lie below the events and cannot name them
 
-        def receive(self, data: bytes | bytearray | memoryview) -> list[Event]: ...
+        def receive(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Event]: ...
 
     else:
         from ._backend import receive
@@ -246,8 +246,7 @@ class Stream:
         """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""
         if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
             raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
-        with self._buffer[:nbytes] as view:
-            return self.receive(view)
+        return self.receive(self._buffer, nbytes)
 
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""

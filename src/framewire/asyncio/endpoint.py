@@ -230,7 +230,7 @@ class Endpoint(asyncio.BufferedProtocol):
             self._unread += self._buffer[:nbytes]
             self._read_on()
         else:
-            self._received(stream.receive(self._buffer[:nbytes]))
+            self._received(stream.receive(self._buffer, nbytes))
 
     def _read_on(self) -> None:
         """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""

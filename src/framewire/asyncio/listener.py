@@ -82,7 +82,13 @@ class ListenerConnection(Endpoint):
         if stream is None:
             raise StateError("the opening handshake is not done")
         if len(message) < UNJOINED and text is None and compress is None and last:
-            self._write(stream.send(message))
+            frame = stream.send(message)
+            if self._uncorked and not self._full:  # as `_write`, without its call
+                self._uncorked = False
+                self.bytes_sent += len(frame)
+                self.transport.write(frame)
+            else:
+                self._write(frame)
         elif self._vectored:
             self._write_large(stream.send_parts(message, text=text, last=last, compress=compress))
         else:
@@ -115,29 +121,27 @@ class ListenerConnection(Endpoint):
         self._read_on()
 
     def _received(self, events: list[Event]) -> None:
-        if not events:
-            return
-        on_message = self.listener.on_message
-        # The reply to one message leaves at once, the replies to several leave together.
-        self._handling, self._uncorked = True, len(events) == 1
-        controls = False
+        self._handling = True
+        self._uncorked = len(events) == 1  # the reply to one message leaves at once, those to several together
+        on_message, messages = self.listener.on_message, 0
         for event in events:
+            kind = type(event)
             try:
-                if type(event) is str or type(event) is bytes:
-                    self.messages_received += 1
+                if kind is bytes or kind is str:
+                    messages += 1
                     on_message(self, event)
                 else:
-                    controls = True
                     self._note(event)
-                    if isinstance(event, Ping):
+                    if kind is Ping:
                         self.listener.on_ping(self, event.payload)
             except Exception:
                 self._failed()
                 on_message = Listener().on_message  # the rest is ignored
+        self.messages_received += messages
         self._handling = False
         if self._cork:
             self._flush()
-        if controls:
+        if messages < len(events):
             self._reply()
         if self._full and self.state is State.OPEN:
             self._hold(True)
