@@ -51,7 +51,7 @@ class Connection(Endpoint):
     """
 
     __slots__ = (
-        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_queue", "_queued", "_receiver", "_senders", "_short",
+        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_over", "_queue", "_queued", "_receiver", "_senders", "_short",
         "_streaming", "_taken", "_turn",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Connection(Endpoint):
         self._queued = 0
         self._high, self._low = limits.queue_marks()
         self._deaf = False
+        self._over = False  # nothing more will come
         self._receiver: asyncio.Future[None] | None = None
         self._taken = 0
         self._joined: StringIO | BytesIO | None = None
@@ -138,17 +139,22 @@ class Connection(Endpoint):
             self._taken = 0
             await asyncio.sleep(0)
         while not self._queue:
-            if self.state is State.CLOSED:
+            if self._over:
                 raise self._closed()
-            self._taken = 0
-            if self._cork:
-                self._flush()  # all that was read is answered
-            self._receiver = self.loop.create_future()
+            receiver = self._wait()
             try:
-                await self._receiver
+                await receiver
             finally:
                 self._receiver = None
         return self._take()
+
+    def _wait(self) -> asyncio.Future[None]:
+        """What to await before the next look at the queue."""
+        self._taken = 0
+        if self._cork:
+            self._flush()  # all that was read is answered
+        self._receiver = receiver = self.loop.create_future()
+        return receiver
 
     def _decode(self, data: str | bytes, wanted: bool) -> str | bytes:
         errors = self._limits.text_errors
@@ -168,14 +174,21 @@ class Connection(Endpoint):
         return self
 
     async def __anext__(self) -> str | bytes:
-        # What `recv` does, without its call where the message is there.
-        if self._queue and self._receiver is None and self._taken < MESSAGES_PER_TURN:
-            item = self._queue[-1]
-            if (type(item) is bytes or type(item) is str) and not self._streaming and not self._held:
-                self._taken += 1
-                self._queued -= len(item)
-                del self._queue[-1]
-                return item
+        # What `recv` does, without its calls for a whole message.
+        if self._receiver is None:
+            if not self._queue and not self._over:
+                receiver = self._wait()
+                try:
+                    await receiver
+                finally:
+                    self._receiver = None
+            if self._queue and self._taken < MESSAGES_PER_TURN and not self._streaming and not self._held:
+                item = self._queue[-1]
+                if type(item) is bytes or type(item) is str:
+                    self._taken += 1
+                    self._queued -= len(item)
+                    del self._queue[-1]
+                    return item
         try:
             return await self.recv()
         except ConnectionClosedOK:
@@ -183,7 +196,12 @@ class Connection(Endpoint):
 
     def _received(self, events: list[Event]) -> None:
         """Queue the messages of one read, and wake the receiver once."""
-        if events and _MESSAGES.issuperset(map(type, events)):
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is bytes or type(event) is str:
+                self._enqueue(cast("list[str | bytes | Fragment]", events), len(event))
+                return
+        elif events and _MESSAGES.issuperset(map(type, events)):
             self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
             return
         items: list[str | bytes | Fragment] = []
@@ -203,6 +221,7 @@ class Connection(Endpoint):
         self._reply()
         self._regulate()
         if self.state is State.CLOSED:
+            self._over = True
             self._wake_receiver()
 
     def _enqueue(self, items: list[str | bytes | Fragment], size: int) -> None:
@@ -217,13 +236,14 @@ class Connection(Endpoint):
         self._queued += size
         # The answer to one message leaves at once, the answers to several leave together.
         self._uncorked = len(self._queue) == 1 and not self._cork
-        if self._over(self._high, QUEUE_SIZE):
+        if len(self._queue) > self._high or self._queued > QUEUE_SIZE:
             self._regulate()
         self._wake_receiver()
 
     def _wake_receiver(self) -> None:
-        if self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
+        receiver = self._receiver
+        if receiver is not None and not receiver.done():
+            receiver.set_result(None)
 
     def _regulate(self) -> None:
         """Read from the transport while there is room.
@@ -234,12 +254,12 @@ class Connection(Endpoint):
         hold = False
         if self.state is State.OPEN:
             room = (self._low, QUEUE_SIZE // 4) if self._held else (self._high, QUEUE_SIZE)
-            hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
-        elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
+            hold = self._exceeds(*room) or self._unread_replies > REPLIES_LIMIT
+        elif self.state is State.CLOSING and self._exceeds(self._high, QUEUE_SIZE):
             self._deaf = True
         self._hold(hold)
 
-    def _over(self, count: float, size: int) -> bool:
+    def _exceeds(self, count: float, size: int) -> bool:
         return len(self._queue) > count or self._queued > size
 
     # Sending.
@@ -281,7 +301,12 @@ class Connection(Endpoint):
                 pass  # which end this is will be known when it is over
             else:
                 self.messages_sent += 1
-                self._write(frame)
+                if self._uncorked:  # as `_write`, without its call
+                    self._uncorked = False
+                    self.bytes_sent += len(frame)
+                    self.transport.write(frame)
+                else:
+                    self._write(frame)
                 return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)

@@ -123,25 +123,26 @@ class ListenerConnection(Endpoint):
     def _received(self, events: list[Event]) -> None:
         self._handling = True
         self._uncorked = len(events) == 1  # the reply to one message leaves at once, those to several together
-        on_message, messages = self.listener.on_message, 0
+        on_message = self.listener.on_message
+        controls = False
         for event in events:
             kind = type(event)
             try:
                 if kind is bytes or kind is str:
-                    messages += 1
+                    self.messages_received += 1
                     on_message(self, event)
                 else:
+                    controls = True
                     self._note(event)
                     if kind is Ping:
                         self.listener.on_ping(self, event.payload)
             except Exception:
                 self._failed()
                 on_message = Listener().on_message  # the rest is ignored
-        self.messages_received += messages
         self._handling = False
         if self._cork:
             self._flush()
-        if messages < len(events):
+        if controls:
             self._reply()
         if self._full and self.state is State.OPEN:
             self._hold(True)
