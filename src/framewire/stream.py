@@ -52,13 +52,16 @@ class Stream:
     bytes of a masking key (default: the system's random source; a client only). `extensions` are the codecs that the
     opening handshake agreed on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
+    `late_failure=True` keeps a failure back in `failing` where other events of the same call come before it, so that
+    they can be answered: until `take_failure` the stream is open to be sent through, and hears nothing.
+
     A stream serves one task or thread at a time.
     """
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_keys", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role", "_sent_size", "_state",
-        "_stepping", "_tail", "_threshold",
+        "_head", "_keys", "_late_failure", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role",
+        "_sent_size", "_state", "_stepping", "_tail", "_threshold", "failing",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +76,7 @@ class Stream:
         max_send_size: int | None = None,
         auto_pong: bool = True,
         auto_close: bool = True,
+        late_failure: bool = False,
         mask_source: Callable[[int], bytes] | None = None,
         extensions: Iterable[Codec] = (),
     ) -> None:
@@ -90,6 +94,8 @@ class Stream:
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
+        self._late_failure = late_failure
+        self.failing: Failure | None = None
         self._keys: KeyPool | SourcedKeys | None = None
         if self._role is Role.CLIENT:
             self._keys = pool if mask_source is None else SourcedKeys(mask_source)
@@ -228,6 +234,8 @@ class Stream:
         events: list[Event] = []
         if self._close is not None:
             self._drop()
+        elif self.failing is not None:
+            return self.take_failure()
         elif self._state is not State.CLOSED:
             offset = self._partial.offset + len(self._head)
             self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
@@ -250,7 +258,23 @@ class Stream:
 
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
-        events.append(Failure(int(code), reason, offset))
+        failure = Failure(int(code), reason, offset)
+        if self._late_failure and events:
+            self.failing = failure
+            self._stop_receiving()
+        else:
+            self._fail(events, failure)
+
+    def take_failure(self) -> list[Event]:
+        """Delivers what `late_failure` kept back in `failing`, and ends as a failure does otherwise; [] if nothing."""
+        events: list[Event] = []
+        if self.failing is not None:
+            self._fail(events, self.failing)
+        return events
+
+    def _fail(self, events: list[Event], failure: Failure) -> None:
+        events.append(failure)
+        code = failure.code
         if self._auto_close and not self._close_sent and may_be_sent(code):
             self._pending.append(self._close_frame(code))
         self._drop()
@@ -259,6 +283,7 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
+            self.failing = None
             self._plain = 0
             self._stop_receiving()
             for codec in self._codecs:

@@ -138,7 +138,11 @@ class Connection(Endpoint):
         if self._taken >= MESSAGES_PER_TURN:
             self._taken = 0
             await asyncio.sleep(0)
+        if self._stream is None:
+            raise StateError("the opening handshake is not done")
         while not self._queue:
+            if self._stream.failing:
+                self._fail_late()
             if self._over:
                 raise self._closed()
             receiver = self._wait()
@@ -175,8 +179,9 @@ class Connection(Endpoint):
 
     async def __anext__(self) -> str | bytes:
         # What `recv` does, without its calls for a whole message.
-        if self._receiver is None:
-            if not self._queue and not self._over:
+        stream = self._stream
+        if self._receiver is None and stream is not None:
+            if not self._queue and not self._over and not stream.failing:
                 receiver = self._wait()
                 try:
                     await receiver
@@ -201,7 +206,9 @@ class Connection(Endpoint):
             if type(event) is bytes or type(event) is str:
                 self._enqueue(cast("list[str | bytes | Fragment]", events), len(event))
                 return
-        elif events and _MESSAGES.issuperset(map(type, events)):
+        elif not events:
+            return
+        elif _MESSAGES.issuperset(map(type, events)):
             self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
             return
         items: list[str | bytes | Fragment] = []
@@ -220,6 +227,8 @@ class Connection(Endpoint):
             self._enqueue(items, size)
         self._reply()
         self._regulate()
+        if not self._queue and self._stream.failing:  # type: ignore[union-attr]
+            self._fail_late()
         if self.state is State.CLOSED:
             self._over = True
             self._wake_receiver()
@@ -236,9 +245,17 @@ class Connection(Endpoint):
         self._queued += size
         # The answer to one message leaves at once, the answers to several leave together.
         self._uncorked = len(self._queue) == 1 and not self._cork
+        if self._stream.failing:  # type: ignore[union-attr]
+            self._limit_failing()
         if len(self._queue) > self._high or self._queued > QUEUE_SIZE:
             self._regulate()
         self._wake_receiver()
+
+    def _limit_failing(self) -> None:
+        """Fail at last, should nobody receive the messages before the failure."""
+        timeout = self._limits.close_timeout
+        if timeout is not None and self._deadline is None:
+            self._deadline = self.loop.call_later(timeout, self._fail_late)
 
     def _wake_receiver(self) -> None:
         receiver = self._receiver

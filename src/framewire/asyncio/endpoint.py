@@ -200,7 +200,7 @@ class Endpoint(asyncio.BufferedProtocol):
         message, frame = self._limits.sizes()
         self._stream = Stream(
             self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,
-            max_send_size=self._limits.max_send_size, extensions=codecs,
+            max_send_size=self._limits.max_send_size, late_failure=True, extensions=codecs,
         )  # fmt: skip
         now = self.loop.time()
         self._since = self._active = now, 0
@@ -288,6 +288,14 @@ class Endpoint(asyncio.BufferedProtocol):
             self._sent = self._sent or Close(event.code, "")
         elif isinstance(event, Failure) and event.code != CloseCode.ABNORMAL_CLOSURE:
             self._sent = self._sent or Close(event.code, event.reason)
+
+    def _fail_late(self) -> None:
+        """Take the failure that was kept back until the messages before it were answered, or for `close_timeout`."""
+        assert self._stream is not None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._received(self._stream.take_failure())
 
     def _reply(self) -> None:
         """Write what the stream has to say by itself, and end the connection after its last frame."""
@@ -424,6 +432,9 @@ class Endpoint(asyncio.BufferedProtocol):
     def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Do what `close` does, without waiting for the end."""
         if self._stream is None or self._stream.state is not State.OPEN:
+            return
+        if self._stream.failing:
+            self._fail_late()
             return
         frame = self._stream.close(code, reason)
         self._flush()

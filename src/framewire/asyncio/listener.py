@@ -144,6 +144,8 @@ class ListenerConnection(Endpoint):
             self._flush()
         if controls:
             self._reply()
+        if self._stream.failing:  # type: ignore[union-attr]
+            self._fail_late()
         if self._full and self.state is State.OPEN:
             self._hold(True)
 
