@@ -112,7 +112,9 @@ def test_after_a_failure_nothing_is_heard(auto_close):
 
 
 @pytest.mark.parametrize("how", ["take_failure", "receive_eof"])
-@pytest.mark.parametrize("before", [to(SERVER, TEXT, b"a"), to(SERVER, 0x01, b"a") + to(SERVER, 0x80), to(SERVER, PING)])
+@pytest.mark.parametrize(
+    "before", [to(SERVER, TEXT, b"a"), to(SERVER, 0x01, b"a") + to(SERVER, 0x80), to(SERVER, PING)]
+)
 def test_a_late_failure_lets_what_came_before_be_answered(before, how):
     stream = new_stream(SERVER, late_failure=True)
     wire = before + to(SERVER, 0x83) + to(SERVER, TEXT, b"after")

@@ -42,7 +42,8 @@ class Stream:
 
     `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
     (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
-    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
+    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame, and with
+    `piece_size` also longer frames in pieces of that many bytes at most (or one code point), while they arrive.
     `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. Text that is not UTF-8 fails the
     connection (8.1), unless `text_errors` is "replace" or "surrogateescape": then it is delivered, and so is a close
     reason, decoded by `bytes.decode` with these errors, or just as it is with `text_as_bytes`. What is sent is always
@@ -73,6 +74,7 @@ class Stream:
         fragments: bool = False,
         text_as_bytes: bool = False,
         text_errors: TextErrors = "strict",
+        piece_size: int | None = None,
         max_send_size: int | None = None,
         auto_pong: bool = True,
         auto_close: bool = True,
@@ -84,12 +86,14 @@ class Stream:
         for limit in (max_message_size, max_frame_size, max_send_size):
             if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        if piece_size is not None and index(piece_size) < 1:
+            raise ValueError("a piece has at least 1 byte")
         if text_errors not in get_args(TextErrors):
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         self._codecs = check_codecs(extensions)
         self._assembly = Assembly(
             self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,
-            self._codecs,
+            piece_size, self._codecs,
         )  # fmt: skip
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong

@@ -51,8 +51,8 @@ class Connection(Endpoint):
     """
 
     __slots__ = (
-        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_over", "_queue", "_queued", "_receiver", "_senders", "_short",
-        "_streaming", "_taken", "_turn",
+        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_over", "_queue", "_queued", "_receiver", "_senders",
+        "_short", "_streaming", "_taken", "_turn",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:

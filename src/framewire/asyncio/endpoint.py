@@ -29,7 +29,7 @@ from ..stream import Stream
 from .limits import Limits
 from .pulse import Pulse
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "end_output"]
 
 #: The most that one read takes from the transport, in bytes.
 READ_SIZE: Final = 1 << 18
@@ -200,7 +200,8 @@ class Endpoint(asyncio.BufferedProtocol):
         message, frame = self._limits.sizes()
         self._stream = Stream(
             self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,
-            max_send_size=self._limits.max_send_size, late_failure=True, extensions=codecs,
+            piece_size=self._limits.piece_size, max_send_size=self._limits.max_send_size, late_failure=True,
+            extensions=codecs,
         )  # fmt: skip
         now = self.loop.time()
         self._since = self._active = now, 0
@@ -463,11 +464,7 @@ class Endpoint(asyncio.BufferedProtocol):
             return
         self._limit_end()
         if self.role is Role.SERVER:
-            if self.transport.can_write_eof():
-                with suppress(OSError):  # the peer has ended both directions already
-                    self.transport.write_eof()
-            else:
-                self.transport.close()
+            end_output(self.transport)
 
     def _limit_end(self) -> None:
         """Cut the transport unless it ends by itself in time. The first call counts."""
@@ -484,6 +481,15 @@ class Endpoint(asyncio.BufferedProtocol):
         )
         kind = ConnectionClosedOK if orderly else ConnectionClosedError
         return kind(self._rcvd, self._sent, self._rcvd_then_sent)
+
+
+def end_output(transport: asyncio.Transport) -> None:
+    """End our direction of TCP once all is written; with TLS, which cannot be half-closed, both."""
+    if transport.can_write_eof():
+        with suppress(OSError):  # the peer has ended both directions already
+            transport.write_eof()
+    else:
+        transport.close()
 
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()

@@ -126,15 +126,14 @@ class ListenerConnection(Endpoint):
         on_message = self.listener.on_message
         controls = False
         for event in events:
-            kind = type(event)
             try:
-                if kind is bytes or kind is str:
+                if type(event) is bytes or type(event) is str:
                     self.messages_received += 1
                     on_message(self, event)
                 else:
                     controls = True
                     self._note(event)
-                    if kind is Ping:
+                    if isinstance(event, Ping):
                         self.listener.on_ping(self, event.payload)
             except Exception:
                 self._failed()
