@@ -121,6 +121,8 @@ class ListenerConnection(Endpoint):
         self._read_on()
 
     def _received(self, events: list[Event]) -> None:
+        if not events:
+            return
         self._handling = True
         self._uncorked = len(events) == 1  # the reply to one message leaves at once, those to several together
         on_message = self.listener.on_message
