@@ -144,7 +144,7 @@ def main():
 def can(server, name):
     """Whether a server does this at all."""
     if server == "floor":
-        return name.startswith("echo")
+        return name.startswith(("echo", "fan"))
     return not (server == "aiohttp" and name.startswith("fan"))
 
 
@@ -160,7 +160,9 @@ def judge(costs):
             continue
         value = costs[name, ours] / (costs[name, theirs] if theirs else 1)
         verdict = "met" if value <= most else "MISSED"
-        limit = f"; floor / {theirs} {costs[name, 'floor'] / costs[name, theirs]:.2f}" if (name, "floor") in costs else ""
+        limit = (
+            f"; floor / {theirs} {costs[name, 'floor'] / costs[name, theirs]:.2f}" if (name, "floor") in costs else ""
+        )
         ratio = f"{ours} / {theirs}" if theirs else ours
         print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {most:.2f}{limit}", flush=True)
     print(flush=True)

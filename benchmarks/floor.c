@@ -1,7 +1,7 @@
 /* What no server can beat: an echo in C that checks nothing, with one system call for a read and one for the answer.
  *
  * It takes all frames of a connection to be as long as the first and unmasks them, since the load checks what comes
- * back. Prints its port, and ends with its input.
+ * back. With FAN=1 in the environment each read goes to all connections. Prints its port, and ends with its input.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,6 +24,7 @@ struct connection {
     int fd, upgraded;
     uint8_t *data;
     size_t held, room, header, length; /* of data; of each frame, the header without its key */
+    struct connection *before;
 };
 
 static void unmask(uint8_t *data, size_t size, const uint8_t *key) {
@@ -38,6 +39,9 @@ static void unmask(uint8_t *data, size_t size, const uint8_t *key) {
     }
     for (; i < size; i++) data[i] ^= key[i & 3];
 }
+
+static struct connection *everyone; /* the last to come */
+static int fan;
 
 static void measure_frame(struct connection *c) {
     size_t sizes[] = {2, 4, 10}, length = c->data[1] & 127;
@@ -57,13 +61,15 @@ static void answer(struct connection *c) {
         (payload - c->header)[1] &= 127;
         answers[count] = (struct iovec) {payload - c->header, c->header + c->length};
     }
-    if (count && writev(c->fd, answers, count) < 0) exit(1); /* it waits until all is taken */
+    for (struct connection *to = fan ? everyone : c; to && count; to = fan ? to->before : NULL)
+        if (writev(to->fd, answers, count) < 0) exit(1); /* it waits until all is taken */
     memmove(c->data, c->data + used, c->held -= used);
 }
 
 static void read_more(struct connection *c) {
     if (c->room < c->held + READ) c->data = realloc(c->data, c->room = c->held + READ);
     ssize_t n = recv(c->fd, c->data + c->held, READ, MSG_DONTWAIT);
+    if (n <= 0 && fan) exit(0);
     if (n <= 0) {
         close(c->fd);
         free(c->data);
@@ -87,6 +93,7 @@ int main(void) {
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
     event.data.ptr = NULL;
     epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &event);
+    fan = getenv("FAN") != NULL;
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (;;) {
@@ -99,6 +106,8 @@ int main(void) {
             }
             struct connection *c = calloc(1, sizeof *c);
             c->fd = accept(listener, NULL, NULL);
+            c->before = everyone;
+            everyone = c;
             setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
             event.data.ptr = c;
             epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event);

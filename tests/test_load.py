@@ -21,6 +21,7 @@ pytestmark = [
     [
         ("floor", "echo", 3, 2, 300),
         ("floor", "echo", 2, 1, 100_000),
+        ("floor", "fan", 5, 0, 16),
         ("callback", "echo", 3, 2, 300),
         ("coroutine", "burst", 2, 0, 70_000),
         ("coroutine", "open", 2, 0, 0),

@@ -169,5 +169,5 @@ class ListenerConnection(Endpoint):
         opened = self._stream is not None
         super().connection_lost(exc)
         if opened:
-            rcvd = self._rcvd or Close(1006, "")
+            rcvd = self._closing.rcvd or Close(1006, "")
             self._call(self.listener.on_close, rcvd.code, rcvd.reason)
