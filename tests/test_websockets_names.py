@@ -1,4 +1,4 @@
-"""Programs for `websockets` under our import, and its names, parameters and defaults: only what docs/asyncio.md tells differs."""
+"""Programs for `websockets` under our import, and its names and defaults: only what docs/asyncio.md tells differs."""
 
 import inspect
 import subprocess
