@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 import framewire
 from framewire.asyncio import broadcast, connect, serve
+from framewire.asyncio.endpoint import READ_SIZE
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 
@@ -732,7 +733,7 @@ async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_l
             pass
         assert sent < 5000  # 100 MB do not fit between the two
         [connection] = server.connections
-        assert len(connection._queue) <= 16 + 65536 // 20_000 + 1
+        assert len(connection._queue) <= 16 + READ_SIZE // 20_000 + 1
         go.set()
         await client.writer.drain()
         client.write(client.stream.close())

@@ -359,7 +359,7 @@ async def test_keepalive_pings_and_finds_dead_peers():
             (connection,) = at.server.connections
             ws.transport.pause_reading()  # it hears nothing, and says nothing
             await connection.wait_closed()
-            assert connection._sent.code == 1011
+            assert connection._closing.sent.code == 1011
             ws.transport.abort()
 
 

@@ -55,7 +55,7 @@ def pure_wheel(sdist, tmp_path_factory):
     """The wheel that is built, without a compiler, from the source distribution."""
     directory = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
-        archive.extractall(directory)
+        archive.extractall(directory, filter="data")
     return build("build_wheel", directory / sdist.name.removesuffix(".tar.gz"), directory / "out")
 
 

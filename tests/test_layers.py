@@ -30,6 +30,7 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
+    "proxies": 4,
     "adapters": 5,
     "routes": 5,
     "__init__": 6,  # the face of all that needs no socket
@@ -37,6 +38,7 @@ FLOORS = {
     "sync": 7,
     "pywebsocket": 8,
     "websocket": 8,
+    "relay": 8,
     "cli": 9,
     "__main__": 10,
 }
@@ -45,7 +47,9 @@ FLOORS = {
 FOREIGN = {
     "head": {"h11"},
     "handshake": {"h11"},
+    "proxies": {"python_socks"},
     "asyncio.proxies": {"python_socks"},
+    "sync.proxies": {"python_socks"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
@@ -56,6 +60,7 @@ FOREIGN = {
     "cli.bench": {"rich"},
     "cli.capture": {"scapy"},
     "cli.inspect": {"rich"},
+    "relay": {"redis"},
 }
 
 

@@ -101,8 +101,10 @@ def test_parts_are_header_and_payload():
     payload = bytes(1000)
     assert new_stream(SERVER).send_parts(payload) == [bytes.fromhex("827e03e8"), payload]
     assert new_stream(SERVER).send_parts(payload)[1] is payload
-    header, masked = new_stream(CLIENT).send_parts("Hello")
-    assert (header.hex(), masked.hex()) == ("818537fa213d", "7f9f4d5158")
+    for message in ("Hello", b"Hello"):
+        header, masked = new_stream(CLIENT).send_parts(message)
+        assert (header[1:].hex(), masked.hex()) == ("8537fa213d", "7f9f4d5158")
+    assert new_stream(SERVER).send_parts("é" * 70) == [bytes.fromhex("817e008c"), b"\xc3\xa9" * 70]
 
 
 @BOTH
@@ -388,12 +390,34 @@ def test_the_limit_holds_for_the_sum_of_fragments():
         assert stream.send("9a") == b"\x80\x029a"
 
 
-def test_whether_a_message_of_some_size_may_be_sent():
+@pytest.mark.parametrize("message", ["", "€" * 5, b"", bytes(10), bytearray(11), memoryview(bytes(5))], ids=repr)
+def test_a_message_is_cut_into_pieces(message):
+    data = message.encode() if isinstance(message, str) else bytes(message)
+    stream = Stream(SERVER)
+    for size in (1, 4, 5, 10, 100):
+        pieces, text = stream.cut(message, size)
+        assert b"".join(pieces) == data
+        assert [len(piece) for piece in pieces[:-1]] == [size] * ((max(len(data), 1) - 1) // size)
+        assert text is isinstance(message, str)
+        frames = [stream.send(piece, text=text, last=False) for piece in pieces[:-1]]
+        frames.append(stream.send(pieces[-1], text=text))
+        assert Stream(CLIENT).receive(b"".join(frames)) == [data.decode() if text else data]
+    assert stream.cut(data, 4, text=True)[1] is True
+
+
+def test_a_message_that_cannot_be_sent_is_not_cut():
     stream = Stream(SERVER, max_send_size=10)
-    stream.check_send_size(10)
-    with pytest.raises(PayloadTooBigError):
-        stream.check_send_size(11)
-    Stream(SERVER).check_send_size(1 << 40)
+    for message, text, error in (
+        ("x" * 11, None, PayloadTooBigError), ("\ud800", None, TextError), (b"\xff", True, TextError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            stream.cut(message, 2, text=text)
+    stream.close()
+    with pytest.raises(StateError):
+        stream.cut("x", 2)
+
+
+def test_limits_that_cannot_be():
     for wrong in (-1, 1.5):
         with pytest.raises((ValueError, TypeError)):
             Stream(SERVER, max_send_size=wrong)

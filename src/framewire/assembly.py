@@ -22,7 +22,8 @@ __all__ = ["Assembly", "TextErrors"]
 #: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
-_CONTROL = frozenset({0x88, 0x89, 0x8A})
+_PINGS: dict[int, type[Ping | Pong]] = {0x89: Ping, 0x8A: Pong}
+_CONTROL = frozenset({0x88, *_PINGS})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
 _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a call
@@ -96,6 +97,13 @@ class Assembly:
             fill = self._fill if self._unpacker is None else self._fill_block
             return fill(data, start, stop, events)
         first = data[start]
+        if first in _PINGS:
+            taken = take_payload(data, start, self._masked, MAX_CONTROL_PAYLOAD)
+            if taken is not None:
+                payload, stop = taken
+                events.append(_PINGS[first](payload))
+                return stop
+            # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
         if begins and unpacker is not None and first > 127 and self._validated:
@@ -117,7 +125,11 @@ class Assembly:
         if masked is not self._masked or (first & 8 and not 2 <= length <= MAX_CONTROL_PAYLOAD):
             self._check_second(first, data[start + 1], start + 1)
         if first & 8:
-            return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
+            if end + length > stop:
+                return start
+            payload = data[end : end + length]
+            events.append(_read_close(apply_mask(payload, key) if key else payload, end, self._text_errors))
+            return end + length
         total = length if begins else self._total + length
         limit = self._max_message if unpacker is None else unpacker.max_payload
         if not 0 <= length <= self._max_frame or total > limit:
@@ -241,18 +253,6 @@ class Assembly:
         reason = f"a message of {total} bytes is over the limit of {limit}"
         return Violation(CloseCode.MESSAGE_TOO_BIG, reason, end if length <= limit else length_end)
 
-    def _take_control(self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]) -> int:
-        """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
-        stop = start + length
-        payload = apply_mask(data[start:stop], key) if key else bytes(data[start:stop])
-        if first == 0x89:
-            events.append(Ping(payload))
-        elif first == 0x8A:
-            events.append(Pong(payload))
-        else:
-            events.append(_read_close(payload, start, self._text_errors))
-        return stop
-
 
 def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
@@ -261,8 +261,8 @@ def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)
-    validator = Utf8Validator()
-    valid = validator.feed(payload, 2, len(payload))
-    if text_errors == "strict" and (valid < len(payload) or validator.need):
-        raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + valid)
-    return Close(code, payload[2:].decode(errors=text_errors))
+    reason, validator = payload[2:], Utf8Validator()
+    valid = validator.feed(reason)
+    if text_errors == "strict" and (valid < len(reason) or validator.need):
+        raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + 2 + valid)
+    return Close(code, reason.decode(errors=text_errors))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from operator import index
 from typing import TYPE_CHECKING, Final, get_args
 
-from ._backend import Utf8Validator, apply_mask, make_frame, send, take_key, take_messages, write_header
+from ._backend import Utf8Validator, make_frame, send, send_parts, take_key, take_messages
 from .assembly import Assembly, TextErrors
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
@@ -32,6 +32,9 @@ __all__ = ["Stream"]
 _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
 _CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
+
+#: How much `receive_one` looks at before it looks at more, in bytes: some small frames.
+_FIRST_LOOK: Final = 256
 
 #: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
 _STEP: Final = 1 << 16
@@ -220,18 +223,22 @@ class Stream:
     def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
         """Reads up to the end of the next event; returns it (None: more is needed) and how many bytes it took.
 
-        Call it again with the rest. Once the stream has ended all bytes are taken and ignored; a `Failure` takes
-        the bytes before the offending one.
+        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once the stream has ended
+        all bytes are taken and ignored; a `Failure` takes the bytes before the offending one.
         """
-        with memoryview(data) as whole, whole.cast("B") as octets:
-            chunk = bytes(octets)
         events: list[Event] = []
-        try:
-            left = self._take_frames(chunk, len(chunk), events, most=1)
-        except MemoryError:
-            self._drop()
-            raise
-        return (events[0] if events else None), max(len(chunk) - left, 0)
+        with memoryview(data) as whole, whole.cast("B") as octets:
+            start, stop = 0, min(_FIRST_LOOK, len(octets))
+            try:
+                # Only what is looked at is copied, more and more while nothing ends there.
+                left = self._take_frames(bytes(octets[:stop]), stop, events, most=1)
+                while not events and stop < len(octets):
+                    start, stop = stop, min(2 * stop, len(octets))
+                    left = self._take_frames(bytes(octets[start:stop]), stop - start, events, most=1)
+            except MemoryError:
+                self._drop()
+                raise
+        return (events[0] if events else None), max(stop - left, 0)
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
@@ -310,22 +317,7 @@ class Stream:
         self._pending.clear()
         return pending
 
-    send = send
-
-    def send_parts(
-        self,
-        message: str | bytes | bytearray | memoryview,
-        *,
-        text: bool | None = None,
-        last: bool = True,
-        compress: bool | None = None,
-    ) -> list[bytes]:
-        """As `send`, but leaves the header (2 to 14 bytes) and the payload unjoined, for `writelines`.
-
-        A server's payload is not copied if it is `bytes`.
-        """
-        first, payload, key = self._begin_send(message, text, last, compress)
-        return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
+    send, send_parts = send, send_parts
 
     def send_steps(
         self,
@@ -360,6 +352,17 @@ class Stream:
             raise
         finally:
             self._stepping = False
+
+    def cut(
+        self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
+    ) -> tuple[list[memoryview], bool]:
+        """Returns the pieces of at most `size` bytes as which to send a whole message, and whether they are text.
+
+        They may cut a code point. An empty message is one piece. Raises as `send`, so no piece need be sent in vain.
+        """
+        opcode, payload, _ = self._check_message(message, text, True)
+        view = memoryview(payload)
+        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
 
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
@@ -396,7 +399,9 @@ class Stream:
             payload = message.encode() if isinstance(message, str) else _to_bytes(message)
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
-        self.check_send_size(self._sent_size + len(payload))
+        size = self._sent_size + len(payload)
+        if size > self._max_send:
+            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
         if text and (self._tail or not last or not isinstance(message, str)):
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
@@ -411,11 +416,6 @@ class Stream:
         if self._stepping:
             raise StateError("another message is still being encoded")
         return codec
-
-    def check_send_size(self, size: int) -> None:
-        """Raises PayloadTooBigError if a message of `size` bytes is over `max_send_size`."""
-        if size > self._max_send:
-            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:
@@ -496,7 +496,7 @@ def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
 def _unfinished(text: bytes, last: bool) -> bytes:
     """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
     validator = Utf8Validator()
-    valid = validator.feed(text, 0, len(text))
+    valid = validator.feed(text)
     if valid < len(text):
         raise TextError(f"text to send is not valid UTF-8 from byte {valid} on")
     if not validator.need:

@@ -21,11 +21,12 @@ from ..errors import SecurityError
 from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, StatusError, Uri, parse_uri
+from ..proxies import find_proxy
 from .connection import Connection
 from .endpoint import Endpoint
 from .limits import Limits
 from .listener import Listener, ListenerConnection
-from .proxies import find_proxy, open_through_proxy
+from .proxies import open_through_proxy
 from .pulse import Pulse
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Final, TypeAlias
@@ -111,11 +111,9 @@ class Connection(Receiving):
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         size, length = self._limits.fragment_size, len(message)
         if size is not None and length * (4 if isinstance(message, str) else 1) > size:
-            text = isinstance(message, str) if text is None else text
-            data = message.encode() if isinstance(message, str) else bytes(message)
-            if len(data) > size:
-                (await self._next_turn()).check_send_size(len(data))
-                await self._send_fragments(_cut(data, size), text, compress)
+            pieces, is_text = (await self._next_turn()).cut(message, size, text=text)
+            if len(pieces) > 1:
+                await self._send_fragments(_mark_last(pieces), is_text, compress)
                 return
         stream = await self._next_turn()
         if self._encodes and compress is not False and length > LONG_MESSAGE:
@@ -285,9 +283,9 @@ async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data,
         yield empty, True
 
 
-async def _cut(data: bytes, size: int) -> AsyncIterator[tuple[Data, bool]]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size], start + size >= len(data)
+async def _mark_last(pieces: Sequence[Data]) -> AsyncIterator[tuple[Data, bool]]:
+    for number, piece in enumerate(pieces, 1):
+        yield piece, number == len(pieces)
 
 
 def _as_bytes(payload: str | bytes) -> bytes:

@@ -16,7 +16,7 @@ from ..codes import CloseCode, State
 from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed
 from ..extensions import Extension
-from ..handshake import Origin
+from ..handshake import BUSY, Origin
 from .auth import basic_auth
 from .connection import broadcast
 from .counters import Counters
@@ -43,11 +43,6 @@ __all__ = [
 
 #: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
 _LINGER: Final = 1.0
-
-_BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
-)
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
@@ -172,7 +167,7 @@ class Server:
             transport.abort()
             return
         self._refused.add(transport)
-        transport.write(_BUSY)
+        transport.write(BUSY)
         end_output(transport)
         asyncio.get_running_loop().call_later(_LINGER, self._drop, transport)
 

@@ -2,7 +2,7 @@
 
 from .client import ClientConnection, connect
 from .connection import Connection
-from .endpoint import Options
+from .options import Options
 from .server import Server, ServerConnection, serve
 
 __all__ = [

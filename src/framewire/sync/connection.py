@@ -16,7 +16,8 @@ from typing import Final
 from ..codes import CloseCode
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..events import Fragment
-from .endpoint import Endpoint, Options
+from .endpoint import Endpoint
+from .options import Options
 from .transport import Transport
 
 __all__ = ["Connection", "Message"]
@@ -87,8 +88,8 @@ class Connection(Endpoint):
     def recv_streaming(self) -> Iterator[Message]:
         """Take the next message frame by frame, as they come: yields the piece of each, one for a whole message.
 
-        Pieces of text hold whole code points, so one may be empty. Take all of them before you receive otherwise.
-        Raises as `recv`.
+        With `piece_size` it yields them in parts of at most so many bytes or characters. Pieces of text hold whole code
+        points, so one may be empty. Take all of them before you receive otherwise. Raises as `recv`.
         """
         with self._changed:
             self._begin_receiving()
@@ -100,7 +101,9 @@ class Connection(Endpoint):
                 last = not isinstance(message, Fragment) or message.last
                 piece = message.data if isinstance(message, Fragment) else message
                 assert isinstance(piece, (str, bytes))
-                yield piece
+                size = self._options.piece_size or max(len(piece), 1)
+                for start in range(0, max(len(piece), 1), size):
+                    yield piece[start : start + size]
         finally:
             self._receiving = False
 
@@ -152,13 +155,14 @@ class Connection(Endpoint):
     def send(self, message: Message | bytearray | memoryview | Iterable[Message], text: bool | None = None) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says; in fragments from an iterable.
 
-        Waits until the network has taken it. The pieces of an iterable are sent as it makes them; if it raises, the
-        connection is closed with 1011, since a message cannot be taken back. An empty one sends nothing. Raises
-        `ConnectionClosed` after the end.
+        Waits until the network has taken it. Longer messages than `fragment_size` are sent in fragments. The pieces of
+        an iterable are sent as it makes them; if it raises, the connection is closed with 1011, since a message cannot
+        be taken back. An empty one sends nothing. Raises `ConnectionClosed` after the end, PayloadTooBigError above
+        `max_send_size`.
         """
         with self._sending:
             if isinstance(message, (str, bytes, bytearray, memoryview)):
-                self._send(message, text, True)
+                self._send_whole(message, text)
                 return
             begun = False
             try:
@@ -176,9 +180,20 @@ class Connection(Endpoint):
         """Send a fragment of a message, `last` with its end. No other thread may send a message in between."""
         self._send(piece, text, last)
 
+    def _send_whole(self, message: Message | bytearray | memoryview, text: bool | None) -> None:
+        size = self._options.fragment_size
+        if size is None:
+            self._send(message, text, True)
+            return
+        with self._changed:
+            pieces, text = self._sendable().cut(message, size, text=text)
+        for number, piece in enumerate(pieces, 1):
+            self._send(piece, text, number == len(pieces))
+
     def _send(self, message: Message | bytearray | memoryview, text: bool | None, last: bool) -> None:
         with self._changed:
             self._outbox.append(self._sendable().send(message, text=text, last=last))
+            self._active = monotonic()
         self._flush()
 
 

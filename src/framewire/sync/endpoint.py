@@ -14,13 +14,11 @@ import os
 import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..assembly import TextErrors
 from ..closing import Closing
 from ..codes import CloseCode, Role, State
 from ..errors import ConcurrencyError, StateError
@@ -28,9 +26,10 @@ from ..events import Event, Fragment, Ping, Pong
 from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
+from .options import Options
 from .transport import Transport
 
-__all__ = ["Endpoint", "Options"]
+__all__ = ["Endpoint"]
 
 Self = TypeVar("Self", bound="Endpoint")
 
@@ -38,20 +37,6 @@ Self = TypeVar("Self", bound="Endpoint")
 REPLIES_LIMIT: Final = 1 << 16
 
 _NEVER: Final = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one connection may take: times in seconds (None: no limit), sizes in bytes, the queue in messages."""
-
-    open_timeout: float | None = 10
-    ping_interval: float | None = 20
-    ping_timeout: float | None = 20
-    close_timeout: float | None = 10
-    max_size: int | None = 1 << 20
-    max_queue: int | None = 16
-    max_send_size: int | None = None
-    text_errors: TextErrors = "strict"
 
 
 class Endpoint:
@@ -83,9 +68,10 @@ class Endpoint:
         self._output_ended = False
         #: Held by the thread that writes what is in the outbox.
         self._writing = threading.Lock()
-        # Keepalive, the reader's own: when it is time for a ping and for the pong of the last one.
-        self._ping_due = self._pong_due = _NEVER
+        # Times, the reader's own: for a ping, for the pong of the last one, and for the end whatever passes.
+        self._ping_due = self._pong_due = self._end_due = _NEVER
         self._probe = b""
+        self._active = 0.0  # when the last message passed
 
     # What it is.
 
@@ -275,6 +261,7 @@ class Endpoint:
             fragments=True,
             auto_close=self.auto_close,
             late_failure=self.auto_close,
+            piece_size=self._options.piece_size,
             extensions=codecs,
         )
 
@@ -300,8 +287,11 @@ class Endpoint:
         """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         self._transport.deadline = None
         self._stream = self.make_stream(codecs)
+        self._active = now = monotonic()
         if self._options.ping_interval is not None:
-            self._ping_due = monotonic() + self._options.ping_interval
+            self._ping_due = now + self._options.ping_interval
+        if self._options.total_timeout is not None:
+            self._end_due = now + self._options.total_timeout
         self._received(self._stream.receive(rest))
         self._reader.start()
 
@@ -327,25 +317,24 @@ class Endpoint:
 
     def _receive(self, stream: Stream) -> int:
         """Waits for room, then for input; returns how many bytes came, 0 at the end."""
-        with self._changed:
-            self._held = self._must_wait()
-            while self._held:
-                self._changed.wait()
-                self._held = self._must_wait(4)
-            if stream.failing:
-                self._changed.wait_for(
-                    lambda: not stream.failing or self._broken or self._all_received(), self._options.close_timeout
-                )
-                self._fail_late(stream)
-        self._flush(wait=False)
+        while True:
+            with self._changed:
+                self._held = self._must_wait(4 if self._held else 1)
+                if not self._held:
+                    break
+                self._changed.wait(_seconds_until(self._over_due()))
+            self._expire()
+        if stream.failing:
+            self._wait_to_fail(stream)
         buffer = stream.get_buffer(-1)
         while True:
-            due = min(self._ping_due, self._pong_due)
+            due = min(self._ping_due, self._pong_due, self._over_due())
             try:
-                return self._transport.recv_into(buffer, None if due == _NEVER else due - monotonic())
+                return self._transport.recv_into(buffer, _seconds_until(due))
             except TimeoutError:
                 if self._transport.expired:
                     return 0
+                self._expire()
                 self._keep_alive(stream)
             except OSError:
                 return 0
@@ -367,6 +356,15 @@ class Endpoint:
                 self.pong_received(event.payload)
         self._flush(wait=False)
 
+    def _wait_to_fail(self, stream: Stream) -> None:
+        """Lets what came before a failure be answered first, for `close_timeout` at most."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not stream.failing or self._broken or self._all_received(), self._options.close_timeout
+            )
+            self._fail_late(stream)
+        self._flush(wait=False)
+
     def _fail_late(self, stream: Stream) -> None:
         """Takes the failure that was kept back until what came before it was answered. Called with `_changed` held."""
         self._note(stream.take_failure())
@@ -383,6 +381,7 @@ class Endpoint:
         assert stream is not None
         for event in events:
             if isinstance(event, (str, bytes, Fragment)):
+                self._active = monotonic()
                 self._enqueue(event)
             elif isinstance(event, Pong):
                 self._pong_came(event.payload)
@@ -406,6 +405,21 @@ class Endpoint:
             answered.set()
             if ping == self._probe:
                 self._pong_due = _NEVER
+
+    def _over_due(self) -> float:
+        """When the connection is to be closed for its age, or because no message has passed."""
+        if self.state is not State.OPEN:
+            return _NEVER
+        idle = self._options.idle_timeout
+        return min(self._end_due, _NEVER if idle is None else self._active + idle)
+
+    def _expire(self) -> None:
+        """Closes the connection if that is due."""
+        now = monotonic()
+        if now >= self._over_due():
+            over = now >= self._end_due
+            reason = "the time for this connection is over" if over else "no messages for too long"
+            self.start_closing(CloseCode.POLICY_VIOLATION, reason)
 
     def _keep_alive(self, stream: Stream) -> None:
         """Sends a ping every `ping_interval`; fails the connection if its pong takes over `ping_timeout`."""
@@ -431,6 +445,10 @@ class Endpoint:
             if now >= self._ping_due:
                 self._ping_due = now + (self._options.ping_interval or _NEVER)
         self._flush(wait=False)
+
+
+def _seconds_until(due: float) -> float | None:
+    return None if due == _NEVER else max(due - monotonic(), 0)
 
 
 def _as_bytes(payload: str | bytes) -> bytes:
