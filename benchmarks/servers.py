@@ -9,52 +9,7 @@ import os
 import socket
 import sys
 
-from framewire._backend import apply_mask
-
 COUNT, FAN = (os.environ.get(name) == "1" for name in ("COUNT", "FAN"))
-
-
-class Floor(asyncio.Protocol):
-    """What corking can win: takes all frames of a connection to be like the first, answers a read in one write.
-
-    The load checks what comes back, so this floor unmasks; it checks nothing.
-    """
-
-    def connection_made(self, transport):
-        self.transport, self.buffer, self.upgraded, self.wanted = transport, bytearray(), False, 0
-
-    def data_received(self, data):
-        if not self.upgraded:
-            self.upgraded = True
-            self.transport.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-            )
-            return
-        self.buffer += data
-        data = self.buffer
-        if self.wanted > len(data) or len(data) < 2:
-            return
-        length = data[1] & 127
-        header = {126: 4, 127: 10}.get(length, 2)
-        if len(data) < header:
-            return
-        if length > 125:
-            length = int.from_bytes(data[2:header], "big")
-        self.wanted = frame = header + 4 + length
-        whole = len(data) // frame
-        if not whole:
-            return
-        head, key = bytes([data[0], data[1] & 127]) + data[2:header], bytes(data[header : header + 4])
-        starts = range(0, whole * frame, frame)
-        with memoryview(data) as view:
-            replies = [part for at in starts for part in (head, apply_mask(view[at + header + 4 : at + frame], key))]
-        del data[: whole * frame]
-        self.transport.write(b"".join(replies))
-
-
-async def floor():
-    return await asyncio.get_running_loop().create_server(Floor, "127.0.0.1", 0)
 
 
 async def callback():

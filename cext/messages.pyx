@@ -354,18 +354,21 @@ cdef PyObject *make_wrapped(
     return <PyObject *> event
 
 
-def receive(stream: Any, data: Buffer) -> list[Any]:
+def receive(stream: Any, data: Buffer, size: int | None = None) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
+
+    `size`: only the first so many bytes of it, as a read leaves them in a buffer. Raises ValueError if there are fewer.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
     it stands in the bytes is lost.
     """
     cdef list events = []
+    cdef Py_ssize_t untaken
     try:
-        untaken = take_any(stream._partial, data, 0, events)
+        untaken = take_any(stream._partial, data, 0, size, events)
         if untaken:
-            stream._take_frames(data, untaken, events)
+            stream._take_frames(data if size is None else part(data, size - untaken, size), untaken, events)
     except MemoryError:
         stream._drop()
         raise
@@ -382,43 +385,49 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     """
     if type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
-    return take_any(partial, data, clipped(start), <list> events)
+    return take_any(partial, data, clipped(start), None, <list> events)
 
 
-cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, list events) except -1:
+cdef bytes part(object data, object start, object stop):
+    with memoryview(data) as whole, whole.cast("B") as octets:
+        return bytes(octets[start:stop])
+
+
+cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, object stop, list events) except -1:
     cdef Py_buffer view
     if type(partial) is not PartialMessage:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:
-        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), start,
-                    PyBytes_GET_SIZE(data), events)
-    if type(data) is memoryview:  # what event loops read into
+        return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
+                    start, stop, events)
+    if type(data) is bytearray or type(data) is memoryview:  # what event loops read into
         try:
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         except BufferError:
             pass  # what is not contiguous fails below, in words of its own
         else:
             try:
-                return take(<PartialMessage> partial, <const uint8_t *> view.buf, start, view.len, events)
+                return take(<PartialMessage> partial, <const uint8_t *> view.buf, view.len, start, stop, events)
             finally:
                 PyBuffer_Release(&view)
     with memoryview(data) as whole, whole.cast("B") as octets:
         PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
         try:
-            return take(<PartialMessage> partial, <const uint8_t *> view.buf, start, view.len, events)
+            return take(<PartialMessage> partial, <const uint8_t *> view.buf, view.len, start, stop, events)
         finally:
             PyBuffer_Release(&view)
 
 
 cdef Py_ssize_t take(
-    PartialMessage partial, const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, list events
+    PartialMessage partial, const uint8_t *data, Py_ssize_t size, Py_ssize_t start, object stop, list events
 ) except -1:
-    check_range(start, stop, stop)
     cdef Py_ssize_t taken = 0
+    cdef Py_ssize_t end = size if stop is None else clipped(stop)
+    check_range(start, end, size)
     if not partial.paused:
-        taken = take_some(partial, data + start, stop - start, events)
+        taken = take_some(partial, data + start, end - start, events)
         partial.offset += <uint64_t> taken
-    return stop - start - taken
+    return end - start - taken
 
 
 cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_t stop, list events) except -1:

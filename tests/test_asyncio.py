@@ -487,6 +487,48 @@ async def test_the_close_after_a_violation_is_not_lost_either():
     assert received == ["before", 1002]
 
 
+class EchoListener(framewire.asyncio.Listener):
+    def on_message(self, connection, message):
+        connection.send(message)
+
+
+async def slow_echo(ws):
+    async for message in ws:
+        await asyncio.sleep(0.01)
+        await ws.send(message)
+
+
+async def echo_one(ws):
+    await ws.send(await ws.recv())
+
+
+@pytest.mark.parametrize(
+    ("handler", "echoed"), [(slow_echo, ["one", "two"]), (EchoListener(), ["one", "two"]), (echo_one, ["one"])]
+)
+@on_loop
+async def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("one"), client.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
+        for message in echoed:
+            assert await client.read_event() == message
+        assert await client.read_event() == framewire.Close(1002, "")
+
+
+@on_loop
+async def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+    over = asyncio.Event()
+
+    async def deaf(ws):
+        await over.wait()
+
+    async with serving(deaf, close_timeout=0.2) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("one"), b"\x83\x80\x00\x00\x00\x00")
+        assert await client.read_event() == framewire.Close(1002, "")
+        over.set()
+
+
 @on_loop
 async def test_a_peer_that_never_answers_a_close_is_cut_in_time():
     times = []

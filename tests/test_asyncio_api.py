@@ -287,14 +287,14 @@ async def test_messages_are_cut_at_fragment_size_and_piece_size():
 
     async def handler(ws):
         async for piece in ws.recv_streaming():
-            sizes.append(len(piece))
+            sizes.append(len(piece.encode()))
         await ws.send("x" * 1000)
 
     async with Served(handler, piece_size=300, fragment_size=100) as at, at.connect(compression=None) as ws:
         await ws.send("ü" * 1000)
         assert "".join([piece async for piece in ws.recv_streaming()]) == "x" * 1000
-    assert max(sizes) == 300
-    assert sum(sizes) == 1000
+    assert 250 < max(sizes) <= 300 or max(sizes) == 150  # the latter if the message was there before the first call
+    assert sum(sizes) == 2000
 
 
 @on_loop
@@ -359,7 +359,7 @@ async def test_keepalive_pings_and_finds_dead_peers():
             (connection,) = at.server.connections
             ws.transport.pause_reading()  # it hears nothing, and says nothing
             await connection.wait_closed()
-            assert connection._sent.code == 1011
+            assert connection._closing.sent.code == 1011
             ws.transport.abort()
 
 

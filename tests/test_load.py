@@ -21,6 +21,9 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("server", "mode", "connections", "depth", "size"),
     [
+        ("floor", "echo", 3, 2, 300),
+        ("floor", "echo", 2, 1, 100_000),
+        ("floor", "fan", 5, 0, 16),
         ("callback", "echo", 3, 2, 300),
         ("coroutine", "burst", 2, 0, 70_000),
         ("coroutine", "open", 2, 0, 0),
@@ -61,9 +64,12 @@ def test_the_load_finds_a_wrong_reply(tmp_path):
 
 
 def test_goals_are_judged(capsys):
-    judge({("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 8.0})
-    assert capsys.readouterr().out.split("\n")[:2] == [
+    costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 8.0}
+    costs |= {("echo 8 x 64 KiB", server): cost for server, cost in (("callback", 9), ("picows", 10), ("floor", 8.5))}
+    judge(costs)
+    assert capsys.readouterr().out.split("\n")[:3] == [
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
+        "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; floor / picows 0.85",
         "  met    idle 1500: coroutine 8.00, goal 9.00",
     ]
 

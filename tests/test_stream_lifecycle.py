@@ -111,6 +111,38 @@ def test_after_a_failure_nothing_is_heard(auto_close):
     assert stream.receive_eof() == []
 
 
+@pytest.mark.parametrize("how", ["take_failure", "receive_eof"])
+@pytest.mark.parametrize(
+    "before", [to(SERVER, TEXT, b"a"), to(SERVER, 0x01, b"a") + to(SERVER, 0x80), to(SERVER, PING)]
+)
+def test_a_late_failure_lets_what_came_before_be_answered(before, how):
+    stream = new_stream(SERVER, late_failure=True)
+    wire = before + to(SERVER, 0x83) + to(SERVER, TEXT, b"after")
+    expected = new_stream(SERVER).receive(wire)
+    events = stream.receive(wire)
+    assert stream.failing == expected[-1]
+    stream.pending()
+    assert stream.state is OPEN
+    assert stream.send("answer") == to(CLIENT, TEXT, b"answer")
+    assert stream.receive(to(SERVER, TEXT, b"after")) == []
+    assert stream.pending() == b""
+    assert events + getattr(stream, how)() == expected
+    assert (stream.state, stream.failing, stream.close_code) == (CLOSED, None, 1006)
+    assert stream.pending() == to(CLIENT, CLOSE, b"\x03\xea")
+    assert stream.take_failure() == stream.receive_eof() == []
+    with pytest.raises(StateError):
+        stream.send("answer")
+
+
+def test_a_late_failure_with_nothing_before_it_is_not_late():
+    stream = new_stream(SERVER, late_failure=True)
+    assert stream.take_failure() == []
+    assert stream.receive(to(SERVER, TEXT, b"a")) == ["a"]
+    assert isinstance(stream.receive(to(SERVER, 0x83))[0], Failure)
+    assert stream.failing is None
+    assert stream.state is CLOSED
+
+
 def test_a_failure_is_the_last_event_also_when_we_fail():
     stream = new_stream(SERVER)
     assert stream.receive(to(SERVER, 0x01, b"half")) == []

@@ -560,3 +560,21 @@ def stream_end():
 def test_codes_print_as_numbers():
     assert f"{receive(SERVER, (0x83,))[0].code}" == "1002"
     assert CloseCode(1002) == 1002
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("rest", [b"", frame(TEXT, b"more", KEY), b"\xff" * 20])
+def test_size_says_how_much_of_a_buffer_counts(kind, rest):
+    wire = frame(TEXT, b"text", KEY) + frame(PING, b"ping", KEY) + frame(0x01, b"half", KEY) + frame(0x80, b"", KEY)
+    for size in range(len(wire) + 1):
+        whole, part = new_stream(SERVER), new_stream(SERVER)
+        assert outcome(part, part.receive(kind(wire + rest), size)) == outcome(whole, whole.receive(wire[:size]))
+        assert part.receive(wire, len(wire)) == whole.receive(wire)
+
+
+@pytest.mark.parametrize("size", [-1, 7, 1 << 70, -1 << 70])
+def test_size_is_not_more_than_there_is(size):
+    stream = new_stream(SERVER)
+    with pytest.raises(ValueError, match="outside"):
+        stream.receive(bytearray(frame(TEXT, b"", KEY)), size)
+    assert stream.receive(frame(TEXT, b"", KEY)) == [""]

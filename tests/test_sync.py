@@ -471,6 +471,27 @@ def test_a_violation_closes_and_says_why():
     assert ends == ["before", 1002]
 
 
+def echo_one(ws):
+    ws.send(ws.recv())
+
+
+@pytest.mark.parametrize(("handler", "echoed"), [(echo, ["one", "two"]), (echo_one, ["one"])])
+def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send("one"), raw.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
+        for message in echoed:
+            assert raw.read_event() == message
+        assert raw.read_event() == framewire.Close(1002, "")
+
+
+def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+    over = threading.Event()
+    with serving(lambda ws: over.wait(20), close_timeout=0.2) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send("one"), b"\x83\x80\x00\x00\x00\x00")
+        assert raw.read_event() == framewire.Close(1002, "")
+        over.set()
+
+
 def test_the_close_is_not_lost_while_the_client_goes_on_sending():
     with serving(lambda ws: ws.close(4002, "enough")) as (_, port, _), Raw(port) as raw:
         raw.write(50 * framewire.Stream(framewire.CLIENT).send(bytes(10_000)))

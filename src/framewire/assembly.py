@@ -32,11 +32,11 @@ _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a ca
 class Assembly:
     """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited.
 
-    `text_errors` are those of `Stream`, `codecs` those of `extensions.check_codecs`.
+    `text_errors` and `piece_size` are those of `Stream`, `codecs` those of `extensions.check_codecs`.
     """
 
     __slots__ = (
-        "_continued", "_decode", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_continued", "_decode", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message", "_piece",
         "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
@@ -48,6 +48,7 @@ class Assembly:
         fragments: bool,
         text_as_bytes: bool,
         text_errors: TextErrors = "strict",
+        piece_size: int | None = None,
         codecs: Sequence[Codec] = (),
     ) -> None:
         self._masked = masked
@@ -55,7 +56,7 @@ class Assembly:
         self._max_frame = MAX_LENGTH if max_frame_size is None else max_frame_size
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
-        self._continued = False  # the frame in progress is a continuation
+        self._continued = False  # the frame in progress is a continuation, or a piece of it was delivered
         self._text_errors = text_errors
         #: Makes an event of text that need not be UTF-8, piece by piece; None where it must be.
         self._decode: Callable[[Any, bool], Any] | None = None
@@ -63,8 +64,9 @@ class Assembly:
             decoder = getincrementaldecoder("utf-8")(text_errors)
             self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
         self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
-        # The fast lane validates, so without it nothing but empty messages is left to that lane.
-        limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
+        self._piece = MAX_LENGTH if piece_size is None else piece_size
+        # The fast lane validates, so without it nothing but empty messages is left to that lane. Nor does it cut.
+        limit = min(self._max_message, self._max_frame, self._piece) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
@@ -146,11 +148,19 @@ class Assembly:
 
     def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
         partial = self.partial
-        position = partial.fill(data, start, stop)
-        if partial.remaining:
-            if position < stop:
+        most = self._piece if self._fragments else MAX_LENGTH
+        while True:
+            end = min(stop, start + max(most - partial.size, 1))
+            position = partial.fill(data, start, end)
+            if not partial.remaining:
+                break
+            if position < end:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", position)
-            return position
+            if partial.size >= most:
+                self._deliver_piece(partial, events)
+            if end == stop:
+                return position
+            start = end
         if partial.final and partial.need:
             raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", position)
         self._end_frame(partial, events)
@@ -172,6 +182,8 @@ class Assembly:
             if not self._left:
                 self._end_frame(unpacker, events)
                 break
+            if self._fragments and unpacker.size >= self._piece:
+                self._deliver_piece(unpacker, events)
             self._begin_block(partial.opcode, partial.final, unpacker.block)
             position = partial.fill(data, position, stop)
         return position
@@ -182,8 +194,7 @@ class Assembly:
         decode = self._decode if partial.opcode == _TEXT else None
         if not partial.final:
             if self._fragments:
-                piece = content.take_piece()
-                events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))
+                self._deliver_piece(content, events)
             partial.end_frame()
             return
         message = content.finish() if decode is None else decode(content.finish(), True)
@@ -192,6 +203,13 @@ class Assembly:
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
+
+    def _deliver_piece(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
+        """Delivers what there is of the message and keeps it open."""
+        decode = self._decode if self.partial.opcode == _TEXT else None
+        piece = content.take_piece()
+        events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))
+        self._continued = True
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""

@@ -214,6 +214,11 @@ class Unpacker:
         except ValueError as error:
             raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
 
+    @property
+    def size(self) -> int:
+        """How many bytes of content are held."""
+        return self._content.size
+
     def take_piece(self) -> Any:
         """Returns the content so far and keeps the message open; a code point that is not whole stays."""
         return self._content.take_piece()

@@ -45,7 +45,8 @@ class Stream:
 
     `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
     (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
-    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
+    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame, and with
+    `piece_size` also longer frames in pieces of that many bytes at most (or one code point), while they arrive.
     `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. Text that is not UTF-8 fails the
     connection (8.1), unless `text_errors` is "replace" or "surrogateescape": then it is delivered, and so is a close
     reason, decoded by `bytes.decode` with these errors, or just as it is with `text_as_bytes`. What is sent is always
@@ -55,13 +56,16 @@ class Stream:
     bytes of a masking key (default: the system's random source; a client only). `extensions` are the codecs that the
     opening handshake agreed on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
+    `late_failure=True` keeps a failure back in `failing` where other events of the same call come before it, so that
+    they can be answered: until `take_failure` the stream is open to be sent through, and hears nothing.
+
     A stream serves one task or thread at a time.
     """
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_keys", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role", "_sent_size", "_state",
-        "_stepping", "_tail", "_threshold", "_whole",
+        "_head", "_keys", "_late_failure", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role",
+        "_sent_size", "_state", "_stepping", "_tail", "_threshold", "_whole", "failing",
     )  # fmt: skip
 
     def __init__(
@@ -73,9 +77,11 @@ class Stream:
         fragments: bool = False,
         text_as_bytes: bool = False,
         text_errors: TextErrors = "strict",
+        piece_size: int | None = None,
         max_send_size: int | None = None,
         auto_pong: bool = True,
         auto_close: bool = True,
+        late_failure: bool = False,
         mask_source: Callable[[int], bytes] | None = None,
         extensions: Iterable[Codec] = (),
     ) -> None:
@@ -83,16 +89,20 @@ class Stream:
         for limit in (max_message_size, max_frame_size, max_send_size):
             if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        if piece_size is not None and index(piece_size) < 1:
+            raise ValueError("a piece has at least 1 byte")
         if text_errors not in get_args(TextErrors):
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         self._codecs = check_codecs(extensions)
         self._assembly = Assembly(
             self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,
-            self._codecs,
+            piece_size, self._codecs,
         )  # fmt: skip
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
+        self._late_failure = late_failure
+        self.failing: Failure | None = None
         self._keys: KeyPool | SourcedKeys | None = None
         if self._role is Role.CLIENT:
             self._keys = pool if mask_source is None else SourcedKeys(mask_source)
@@ -148,7 +158,7 @@ class Stream:
 
     if TYPE_CHECKING:  # the twins lie below the events and cannot name them
 
-        def receive(self, data: bytes | bytearray | memoryview) -> list[Event]: ...
+        def receive(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Event]: ...
 
     else:
         from ._backend import receive
@@ -235,6 +245,8 @@ class Stream:
         events: list[Event] = []
         if self._close is not None:
             self._drop()
+        elif self.failing is not None:
+            return self.take_failure()
         elif self._state is not State.CLOSED:
             offset = self._partial.offset + len(self._head)
             self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
@@ -253,12 +265,27 @@ class Stream:
         """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""
         if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
             raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
-        with self._buffer[:nbytes] as view:
-            return self.receive(view)
+        return self.receive(self._buffer, nbytes)
 
     def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
-        events.append(Failure(int(code), reason, offset))
+        failure = Failure(int(code), reason, offset)
+        if self._late_failure and events:
+            self.failing = failure
+            self._stop_receiving()
+        else:
+            self._fail(events, failure)
+
+    def take_failure(self) -> list[Event]:
+        """Delivers what `late_failure` kept back in `failing`, and ends as a failure does otherwise; [] if nothing."""
+        events: list[Event] = []
+        if self.failing is not None:
+            self._fail(events, self.failing)
+        return events
+
+    def _fail(self, events: list[Event], failure: Failure) -> None:
+        events.append(failure)
+        code = failure.code
         if self._auto_close and not self._close_sent and may_be_sent(code):
             self._pending.append(self._close_frame(code))
         self._drop()
@@ -267,6 +294,7 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
+            self.failing = None
             self._stop_receiving()
             for codec in self._codecs:
                 codec.close()

@@ -168,8 +168,10 @@ class PartialMessage:
         return text
 
 
-def receive(stream: Any, data: Buffer) -> list[Any]:
+def receive(stream: Any, data: Buffer, size: int | None = None) -> list[Any]:
     """Reads what has arrived, any bytes-like object cut anywhere; returns the events that it completes.
+
+    `size`: only the first so many bytes of it, as a read leaves them in a buffer. Raises ValueError if there are fewer.
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
@@ -177,9 +179,9 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
     """
     events: list[Any] = []
     try:
-        untaken = take_messages(stream._partial, data, 0, events)
+        untaken = _take_any(stream._partial, data, 0, size, events)
         if untaken:
-            stream._take_frames(data, untaken, events)
+            stream._take_frames(data if size is None else _part(data, size - untaken, size), untaken, events)
     except MemoryError:
         stream._drop()
         raise
@@ -194,16 +196,27 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
     many bytes at the end of `data` it did not take: all of data[start:] while `partial.paused`. Accepts any contiguous
     buffer, of any item type.
     """
-    if type(partial) is not PartialMessage or type(events) is not list:
+    if type(events) is not list:
+        raise TypeError("take_messages() takes a PartialMessage and a list")
+    return _take_any(partial, data, start, None, events)
+
+
+def _part(data: Buffer, start: int, stop: int) -> bytes:
+    with memoryview(data) as whole, whole.cast("B") as octets:
+        return bytes(octets[start:stop])
+
+
+def _take_any(partial: PartialMessage, data: Buffer, start: int, stop: int | None, events: list[Any]) -> int:
+    if type(partial) is not PartialMessage:
         raise TypeError("take_messages() takes a PartialMessage and a list")
     if type(data) is bytes:
-        return _take(partial, data, start, len(data), events)
+        return _take(partial, data, start, len(data) if stop is None else stop, events)
     with memoryview(data) as whole, whole.cast("B") as octets:
-        return _take(partial, octets, start, len(octets), events)
+        return _take(partial, octets, start, len(octets) if stop is None else stop, events)
 
 
 def _take(partial: PartialMessage, data: Buffer, start: int, stop: int, events: list[Any]) -> int:
-    if not 0 <= start <= stop:
+    if not 0 <= start <= stop <= len(data):
         raise ValueError("the range lies outside the data")
     taken = 0 if partial.paused else _take_some(partial, data, start, stop, events) - start
     partial.offset += taken

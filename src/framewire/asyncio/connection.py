@@ -1,10 +1,8 @@
-"""The coroutine API of one WebSocket: `recv`, `send`, iteration.
+"""The coroutine API of one WebSocket: what `Receiving` receives, and `send`.
 
-    Stream ─ events ─▶ queue ─▶ recv()           Stream ◀─ send()
+    Stream ◀─ send()
 
-A whole read is taken apart before any task wakes, and `recv` finds the next message in the queue without a
-switch. Both directions push back: a full queue stops reading from the transport, and a full transport makes
-`send` wait.
+A full transport makes `send` wait.
 """
 
 from __future__ import annotations
@@ -13,36 +11,27 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from io import BytesIO, StringIO
 from types import TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from ..codes import CloseCode, State
-from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
-from ..events import Event, Fragment
+from ..errors import ConcurrencyError, FragmentError, StateError
 from ..stream import Stream
-from .endpoint import REPLIES_LIMIT, UNJOINED, Endpoint
+from .endpoint import UNJOINED
 from .limits import Limits
 from .pulse import Pulse
+from .receiving import Receiving
 
 __all__ = ["Connection", "broadcast"]
 
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
-
-#: `recv` lets other tasks run after this many messages that it did not have to wait for.
-MESSAGES_PER_TURN: Final = 256
-
 #: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
 LONG_MESSAGE: Final = 1 << 16
-
-_MESSAGES: Final = frozenset({str, bytes})
 
 #: One message, or the data of one fragment.
 Data: TypeAlias = str | bytes | bytearray | memoryview
 
 
-class Connection(Endpoint):
+class Connection(Receiving):
     """An open WebSocket. `serve` and `connect` make them; they are not for calling by hand.
 
     Use it as an async iterator over the peer's messages (a `str` each for text, `bytes` for binary), which ends
@@ -50,23 +39,10 @@ class Connection(Endpoint):
     receive at a time, any number may send.
     """
 
-    __slots__ = (
-        "_deaf", "_high", "_in_fragments", "_joined", "_low", "_queue", "_queued", "_receiver", "_senders", "_short",
-        "_streaming", "_taken", "_turn",
-    )  # fmt: skip
+    __slots__ = ("_in_fragments", "_senders", "_short", "_turn")
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:
         super().__init__(limits, pulse)
-        # Receiving. The queue has its oldest message last, where taking it is cheap.
-        self._queue: list[str | bytes | Fragment] = []
-        self._queued = 0
-        self._high, self._low = limits.queue_marks()
-        self._deaf = False
-        self._receiver: asyncio.Future[None] | None = None
-        self._taken = 0
-        self._joined: StringIO | BytesIO | None = None
-        self._streaming = False
-        # Sending.
         self._short = min(UNJOINED, limits.fragment_size or UNJOINED)
         self._senders: list[asyncio.Future[None]] | None = None
         self._turn: asyncio.Lock | None = None
@@ -76,173 +52,6 @@ class Connection(Endpoint):
     def logger(self) -> logging.Logger:
         """Where this end logs to."""
         raise NotImplementedError
-
-    # Receiving.
-
-    @property
-    def next_size(self) -> int | None:
-        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
-        if not self._queue:
-            return None
-        item = self._queue[-1]
-        return len(self._decode(cast("str | bytes", item.data if isinstance(item, Fragment) else item), False))
-
-    async def recv(self, decode: bool | None = None) -> str | bytes:
-        """Take the next message: a `str` if it is text, `bytes` if binary.
-
-        `decode=False` gives text as its UTF-8, `decode=True` decodes binary. Cancelling loses no message. Raises
-        `ConnectionClosed` when the connection has ended and every message that arrived before has been taken,
-        `ConcurrencyError` while another task receives.
-        """
-        if self._streaming:
-            raise ConcurrencyError("a message is being received in pieces")
-        item = await self._next_item()
-        while isinstance(item, Fragment):
-            if self._joined is None:
-                self._joined = StringIO() if isinstance(item.data, str) else BytesIO()
-            self._joined.write(cast(Any, item.data))
-            if item.last:
-                item, self._joined = self._joined.getvalue(), None
-            else:
-                item = await self._next_item()
-        return item if decode is None else self._decode(item, decode)
-
-    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[str | bytes]:
-        """Take the next message as an async iterator over its pieces, as they arrive.
-
-        A piece is what one frame holds, in parts of at most `piece_size` if that is set. From the first call on,
-        messages of several frames come in pieces; what `recv` gives does not change. Take every piece: until the last
-        one is taken, `recv` raises ConcurrencyError.
-        """
-        if self._stream is None:
-            raise StateError("the opening handshake is not done")
-        if self._streaming:
-            raise ConcurrencyError("a message is being received in pieces")
-        self._stream.deliver_fragments()
-        last = False
-        while not last:
-            item = await self._next_item()
-            data, last = (item.data, item.last) if isinstance(item, Fragment) else (item, True)
-            self._streaming = True
-            assert isinstance(data, (str, bytes))
-            size = self._limits.piece_size or len(data)
-            for start in range(0, len(data), size) if data else (0,):
-                self._streaming = not last or start + size < len(data)
-                piece = data[start : start + size]
-                yield piece if decode is None else self._decode(piece, decode)
-
-    async def _next_item(self) -> str | bytes | Fragment:
-        if self._receiver is not None:
-            raise ConcurrencyError("another task is already receiving from this connection")
-        if self._taken >= MESSAGES_PER_TURN:
-            self._taken = 0
-            await asyncio.sleep(0)
-        while not self._queue:
-            if self.state is State.CLOSED:
-                raise self._closed()
-            self._taken = 0
-            if self._cork:
-                self._flush()  # all that was read is answered
-            self._receiver = self.loop.create_future()
-            try:
-                await self._receiver
-            finally:
-                self._receiver = None
-        return self._take()
-
-    def _decode(self, data: str | bytes, wanted: bool) -> str | bytes:
-        errors = self._limits.text_errors
-        if wanted:
-            return data if isinstance(data, str) else data.decode(errors=errors)
-        return data.encode(errors=errors) if isinstance(data, str) else data
-
-    def _take(self) -> str | bytes | Fragment:
-        self._taken += 1
-        item = self._queue.pop()
-        self._queued -= len(item.data if isinstance(item, Fragment) else item)  # type: ignore[arg-type]
-        if self._held:
-            self._regulate()
-        return item
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
-        return self
-
-    async def __anext__(self) -> str | bytes:
-        # What `recv` does, without its call where the message is there.
-        if self._queue and self._receiver is None and self._taken < MESSAGES_PER_TURN:
-            item = self._queue[-1]
-            if (type(item) is bytes or type(item) is str) and not self._streaming and not self._held:
-                self._taken += 1
-                self._queued -= len(item)
-                del self._queue[-1]
-                return item
-        try:
-            return await self.recv()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
-
-    def _received(self, events: list[Event]) -> None:
-        """Queue the messages of one read, and wake the receiver once."""
-        if events and _MESSAGES.issuperset(map(type, events)):
-            self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
-            return
-        items: list[str | bytes | Fragment] = []
-        size = 0
-        for event in events:
-            if isinstance(event, (str, bytes)):
-                items.append(event)
-                size += len(event)
-            elif isinstance(event, Fragment):
-                items.append(event)
-                size += len(cast("str | bytes", event.data))
-                self.messages_received -= not event.last  # counted when it is whole
-            else:
-                self._note(event)
-        if items:
-            self._enqueue(items, size)
-        self._reply()
-        self._regulate()
-        if self.state is State.CLOSED:
-            self._wake_receiver()
-
-    def _enqueue(self, items: list[str | bytes | Fragment], size: int) -> None:
-        if self._deaf:
-            return
-        self.messages_received += len(items)
-        items.reverse()
-        if self._queue:
-            self._queue[:0] = items
-        else:
-            self._queue = items
-        self._queued += size
-        # The answer to one message leaves at once, the answers to several leave together.
-        self._uncorked = len(self._queue) == 1 and not self._cork
-        if self._over(self._high, QUEUE_SIZE):
-            self._regulate()
-        self._wake_receiver()
-
-    def _wake_receiver(self) -> None:
-        if self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
-
-    def _regulate(self) -> None:
-        """Read from the transport while there is room.
-
-        After our own close the peer's has to come through, so reading goes on whatever comes; from the read that
-        fills the queue on, messages are dropped.
-        """
-        hold = False
-        if self.state is State.OPEN:
-            room = (self._low, QUEUE_SIZE // 4) if self._held else (self._high, QUEUE_SIZE)
-            hold = self._over(*room) or self._unread_replies > REPLIES_LIMIT
-        elif self.state is State.CLOSING and self._over(self._high, QUEUE_SIZE):
-            self._deaf = True
-        self._hold(hold)
-
-    def _over(self, count: float, size: int) -> bool:
-        return len(self._queue) > count or self._queued > size
-
-    # Sending.
 
     async def send(
         self,
@@ -281,7 +90,12 @@ class Connection(Endpoint):
                 pass  # which end this is will be known when it is over
             else:
                 self.messages_sent += 1
-                self._write(frame)
+                if self._uncorked:  # as `_write`, without its call
+                    self._uncorked = False
+                    self.bytes_sent += len(frame)
+                    self.transport.write(frame)
+                else:
+                    self._write(frame)
                 return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
@@ -377,7 +191,7 @@ class Connection(Endpoint):
         if self._stream is None:
             raise StateError("the opening handshake is not done")
         if self._stream.state is State.CLOSED:
-            raise self._closed()
+            raise self._closing.error()
         return self._stream
 
     def resume_writing(self) -> None:
@@ -385,8 +199,6 @@ class Connection(Endpoint):
         for turn in self._senders or ():
             if not turn.done():
                 turn.set_result(None)
-        if self._held:
-            self._regulate()
 
     async def ping(self, data: str | bytes | None = None) -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
@@ -416,10 +228,6 @@ class Connection(Endpoint):
         """
         self.start_closing(code, reason)
         await self.wait_closed()
-
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        super().start_closing(code, reason)
-        self._regulate()
 
     async def __aenter__(self) -> Connection:
         return self

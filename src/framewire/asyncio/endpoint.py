@@ -20,16 +20,16 @@ from time import monotonic
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
 
+from ..closing import Closing
 from ..codes import CloseCode, Role, State
-from ..errors import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
-from ..events import Close, Event, Failure, Ping, Pong
+from ..events import Event, Ping, Pong
 from ..extensions import Codec
 from ..head import Request, Response
 from ..stream import Stream
 from .limits import Limits
 from .pulse import Pulse
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "end_output"]
 
 #: The most that one read takes from the transport, in bytes.
 READ_SIZE: Final = 1 << 18
@@ -49,9 +49,6 @@ UNJOINED: Final = 1 << 15
 #: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
 REPLIES_LIMIT: Final = 1 << 16
 
-#: An end with these codes on both sides is no error; 1005 stands for an empty close.
-_ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
-
 #: asyncio's `writelines` joins before 3.12, and until 3.13.2 it did not tell that its buffer is full.
 _VECTORED: Final = sys.version_info >= (3, 13, 2)
 
@@ -68,6 +65,7 @@ class Endpoint(asyncio.BufferedProtocol):
         "__weakref__",
         "_active",
         "_buffer",
+        "_closing",
         "_cork",
         "_corked",
         "_deadline",
@@ -81,9 +79,6 @@ class Endpoint(asyncio.BufferedProtocol):
         "_next_ping",
         "_pings",
         "_pulse",
-        "_rcvd",
-        "_rcvd_then_sent",
-        "_sent",
         "_since",
         "_stream",
         "_uncorked",
@@ -137,10 +132,7 @@ class Endpoint(asyncio.BufferedProtocol):
         self._since = self._active = (0.0, 0)
         self._next_ping = 0.0
         self._keepalive: bytes | None = None
-        # The end.
-        self._rcvd: Close | None = None
-        self._sent: Close | None = None
-        self._rcvd_then_sent: bool | None = None
+        self._closing = Closing()
 
     # What it is.
 
@@ -200,7 +192,8 @@ class Endpoint(asyncio.BufferedProtocol):
         message, frame = self._limits.sizes()
         self._stream = Stream(
             self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,
-            max_send_size=self._limits.max_send_size, extensions=codecs,
+            piece_size=self._limits.piece_size, max_send_size=self._limits.max_send_size, late_failure=True,
+            extensions=codecs,
         )  # fmt: skip
         now = self.loop.time()
         self._since = self._active = now, 0
@@ -230,7 +223,7 @@ class Endpoint(asyncio.BufferedProtocol):
             self._unread += self._buffer[:nbytes]
             self._read_on()
         else:
-            self._received(stream.receive(self._buffer[:nbytes]))
+            self._received(stream.receive(self._buffer, nbytes))
 
     def _read_on(self) -> None:
         """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""
@@ -283,11 +276,16 @@ class Endpoint(asyncio.BufferedProtocol):
             self.pings_received += 1
         elif kind is Pong:
             self._pong_received(cast(Pong, event).payload)
-        elif isinstance(event, Close):
-            self._rcvd, self._rcvd_then_sent = event, self._sent is None
-            self._sent = self._sent or Close(event.code, "")
-        elif isinstance(event, Failure) and event.code != CloseCode.ABNORMAL_CLOSURE:
-            self._sent = self._sent or Close(event.code, event.reason)
+        else:
+            self._closing.note_event(event)
+
+    def _fail_late(self) -> None:
+        """Take the failure that was kept back until the messages before it were answered, or for `close_timeout`."""
+        assert self._stream is not None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._received(self._stream.take_failure())
 
     def _reply(self) -> None:
         """Write what the stream has to say by itself, and end the connection after its last frame."""
@@ -360,7 +358,7 @@ class Endpoint(asyncio.BufferedProtocol):
         """Cut a peer that does not read what it is sent, whoever sends without waiting."""
         limit = self._limits.max_unsent
         if limit is not None and self.transport.get_write_buffer_size() > limit:
-            self._sent = self._sent or Close(CloseCode.POLICY_VIOLATION, "too much is unread")
+            self._closing.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
             self.transport.abort()
 
     # Pings.
@@ -392,7 +390,7 @@ class Endpoint(asyncio.BufferedProtocol):
     def _forget_pings(self) -> None:
         for _, answer in (self._pings or {}).values():
             if not answer.done():
-                answer.set_exception(self._closed())
+                answer.set_exception(self._closing.error())
                 answer.exception()  # nobody has to wait for a pong
         self._pings = None
 
@@ -425,11 +423,14 @@ class Endpoint(asyncio.BufferedProtocol):
         """Do what `close` does, without waiting for the end."""
         if self._stream is None or self._stream.state is not State.OPEN:
             return
+        if self._stream.failing:
+            self._fail_late()
+            return
         frame = self._stream.close(code, reason)
         self._flush()
         self._push(frame)
         self._uncorked = False
-        self._sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else code, reason)
+        self._closing.note_sent(code, reason)
         self._limit_end()
 
     async def wait_closed(self) -> None:
@@ -452,11 +453,7 @@ class Endpoint(asyncio.BufferedProtocol):
             return
         self._limit_end()
         if self.role is Role.SERVER:
-            if self.transport.can_write_eof():
-                with suppress(OSError):  # the peer has ended both directions already
-                    self.transport.write_eof()
-            else:
-                self.transport.close()
+            end_output(self.transport)
 
     def _limit_end(self) -> None:
         """Cut the transport unless it ends by itself in time. The first call counts."""
@@ -464,15 +461,14 @@ class Endpoint(asyncio.BufferedProtocol):
         if timeout is not None and self._deadline is None and not self._gone:
             self._deadline = self.loop.call_later(timeout, self.transport.abort)
 
-    def _closed(self) -> ConnectionClosed:
-        orderly = (
-            self._rcvd is not None
-            and self._sent is not None
-            and self._rcvd.code in _ORDERLY
-            and self._sent.code in _ORDERLY
-        )
-        kind = ConnectionClosedOK if orderly else ConnectionClosedError
-        return kind(self._rcvd, self._sent, self._rcvd_then_sent)
+
+def end_output(transport: asyncio.Transport) -> None:
+    """End our direction of TCP once all is written; with TLS, which cannot be half-closed, both."""
+    if transport.can_write_eof():
+        with suppress(OSError):  # the peer has ended both directions already
+            transport.write_eof()
+    else:
+        transport.close()
 
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()

@@ -82,7 +82,13 @@ class ListenerConnection(Endpoint):
         if stream is None:
             raise StateError("the opening handshake is not done")
         if len(message) < UNJOINED and text is None and compress is None and last:
-            self._write(stream.send(message))
+            frame = stream.send(message)
+            if self._uncorked and not self._full:  # as `_write`, without its call
+                self._uncorked = False
+                self.bytes_sent += len(frame)
+                self.transport.write(frame)
+            else:
+                self._write(frame)
         elif self._vectored:
             self._write_large(stream.send_parts(message, text=text, last=last, compress=compress))
         else:
@@ -117,13 +123,13 @@ class ListenerConnection(Endpoint):
     def _received(self, events: list[Event]) -> None:
         if not events:
             return
+        self._handling = True
+        self._uncorked = len(events) == 1  # the reply to one message leaves at once, those to several together
         on_message = self.listener.on_message
-        # The reply to one message leaves at once, the replies to several leave together.
-        self._handling, self._uncorked = True, len(events) == 1
         controls = False
         for event in events:
             try:
-                if type(event) is str or type(event) is bytes:
+                if type(event) is bytes or type(event) is str:
                     self.messages_received += 1
                     on_message(self, event)
                 else:
@@ -139,6 +145,8 @@ class ListenerConnection(Endpoint):
             self._flush()
         if controls:
             self._reply()
+        if self._stream.failing:  # type: ignore[union-attr]
+            self._fail_late()
         if self._full and self.state is State.OPEN:
             self._hold(True)
 
@@ -161,5 +169,5 @@ class ListenerConnection(Endpoint):
         opened = self._stream is not None
         super().connection_lost(exc)
         if opened:
-            rcvd = self._rcvd or Close(1006, "")
+            rcvd = self._closing.rcvd or Close(1006, "")
             self._call(self.listener.on_close, rcvd.code, rcvd.reason)

@@ -20,6 +20,7 @@ from ..handshake import BUSY, Origin
 from .auth import basic_auth
 from .connection import broadcast
 from .counters import Counters
+from .endpoint import end_output
 from .limits import Limits
 from .listener import Listener
 from .pulse import Pulse
@@ -167,10 +168,7 @@ class Server:
             return
         self._refused.add(transport)
         transport.write(BUSY)
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
-            transport.close()
+        end_output(transport)
         asyncio.get_running_loop().call_later(_LINGER, self._drop, transport)
 
     def _drop(self, transport: asyncio.Transport) -> None:

@@ -127,6 +127,8 @@ class Connection(Endpoint):
             left = None if until is None else until - monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError("no message came in time")
+            if self._stream is not None and self._stream.failing:
+                self._changed.notify_all()
             self._changed.wait(left)
         message = self._messages.popleft()
         self._queued -= _size(message)
@@ -140,6 +142,9 @@ class Connection(Endpoint):
         if not self._full:
             self._messages.append(message)
             self._queued += _size(message)
+
+    def _all_received(self) -> bool:
+        return self._receiving and not self._messages
 
     def _is_full(self, part: int) -> bool:
         most, count = self._options.max_queue, len(self._messages)

@@ -158,9 +158,12 @@ class Endpoint:
             stream = self._stream
             if stream is None or self._closing.sent is not None or not self._may_close():
                 return
-            self._outbox.append(stream.close(code, reason))
-            self._closing.note_sent(code, reason)
-            self._changed.notify_all()
+            if stream.failing:
+                self._fail_late(stream)
+            else:
+                self._outbox.append(stream.close(code, reason))
+                self._closing.note_sent(code, reason)
+                self._changed.notify_all()
             self._transport.limit(self._options.close_timeout)
         self._flush(wait=False)
 
@@ -257,6 +260,8 @@ class Endpoint:
             text_errors=self._options.text_errors,
             fragments=True,
             auto_close=self.auto_close,
+            late_failure=self.auto_close,
+            piece_size=self._options.piece_size,
             extensions=codecs,
         )
 
@@ -266,6 +271,10 @@ class Endpoint:
 
     def _is_full(self, part: int) -> bool:
         """Whether there are more messages than a `part` of what there is room for. Called with `_changed` held."""
+        raise NotImplementedError
+
+    def _all_received(self) -> bool:
+        """Whether somebody waits for more than what has come. Called with `_changed` held."""
         raise NotImplementedError
 
     def ping_received(self, payload: bytes) -> None:
@@ -315,6 +324,8 @@ class Endpoint:
                     break
                 self._changed.wait(_seconds_until(self._over_due()))
             self._expire()
+        if stream.failing:
+            self._wait_to_fail(stream)
         buffer = stream.get_buffer(-1)
         while True:
             due = min(self._ping_due, self._pong_due, self._over_due())
@@ -344,6 +355,21 @@ class Endpoint:
             elif isinstance(event, Pong):
                 self.pong_received(event.payload)
         self._flush(wait=False)
+
+    def _wait_to_fail(self, stream: Stream) -> None:
+        """Lets what came before a failure be answered first, for `close_timeout` at most."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not stream.failing or self._broken or self._all_received(), self._options.close_timeout
+            )
+            self._fail_late(stream)
+        self._flush(wait=False)
+
+    def _fail_late(self, stream: Stream) -> None:
+        """Takes the failure that was kept back until what came before it was answered. Called with `_changed` held."""
+        self._note(stream.take_failure())
+        self._reply(stream.pending())
+        self._changed.notify_all()
 
     def _reply(self, frames: bytes) -> None:
         """Has the reader write what nobody waits for. Called with `_changed` held."""
