@@ -33,7 +33,7 @@ build/fuzz/%: fuzz/kernels/%.c $(KERNELS) $(wildcard cext/kernels/*.h)
 	$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Icext/kernels $< $(KERNELS) -o $@
 
 # atheris on both backends, TIME seconds each, with an extension that is instrumented for it.
-TWINS := stream functions utf8 handshake
+TWINS := stream deflate functions utf8 handshake
 SANITIZED := PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:malloc_context_size=1:quarantine_size_mb=4
 
 fuzz-twins: build/fuzz/.built
