@@ -16,6 +16,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from traceback import walk_tb
 from typing import Any, Final, cast
@@ -389,11 +390,21 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._regulate()
 
     def _take_end(self) -> None:
-        """After the peer's close frame, or a failure: ends TCP, as uvicorn's own classes do."""
-        if self._stream.close_code is not None:
-            if self._state is State.OPEN:
-                self._state = State.CLOSED
-            self._stop_timers()
+        """After the peer's close frame, or a failure: ends TCP (7.1.1).
+
+        To close a socket with unread input resets the connection, and the peer may lose the close frame. So input is
+        discarded until the peer ends its direction, for at most `close_timeout` seconds.
+        """
+        if self._stream.close_code is None or self.transport.is_closing():
+            return
+        if self._state is State.OPEN:
+            self._state = State.CLOSED
+        self._stop_timers()
+        if self.transport.can_write_eof():
+            with suppress(OSError):  # the peer has ended both directions already
+                self.transport.write_eof()
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        else:
             self.transport.close()
 
     def _close(self, code: int, reason: str) -> None:
