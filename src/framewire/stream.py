@@ -418,6 +418,8 @@ class Stream:
 
     def _close_frame(self, code: int | None, reason: str = "") -> bytes:
         """Makes the one close frame of this end and notes that it is sent."""
+        if not isinstance(reason, str):
+            raise TypeError("a close reason is a str")
         try:
             payload = reason.encode()
         except UnicodeEncodeError as error:

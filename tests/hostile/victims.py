@@ -19,6 +19,7 @@ import uvicorn
 
 from frames import CLOSE, to
 from framewire import CLIENT, SERVER, Close, State, Stream
+from framewire.adapters.uvicorn import WebSocketProtocol
 from framewire.asyncio import connect, serve
 from framewire.deflate import Deflate
 from framewire.errors import ConnectionClosed
@@ -129,8 +130,12 @@ async def serving(limit=1 << 20, deflate=False, echo=False, **options):
         yield server.sockets[0].getsockname()[1], delivered
 
 
+class Impatient(WebSocketProtocol):
+    close_timeout = 0.5
+
+
 @asynccontextmanager
-async def serving_uvicorn(limit=1 << 20, deflate=False, echo=False):
+async def serving_uvicorn(limit=1 << 20, deflate=False, echo=False, **options):
     """uvicorn; gives its port and where its application keeps messages."""
     delivered = []
 
@@ -145,8 +150,8 @@ async def serving_uvicorn(limit=1 << 20, deflate=False, echo=False):
                 delivered.append(message)
 
     config = uvicorn.Config(
-        application, port=0, ws="framewire.adapters.uvicorn:WebSocketProtocol", ws_max_size=limit,
-        ws_per_message_deflate=deflate, lifespan="off", log_level="critical", timeout_graceful_shutdown=1,
+        application, port=0, ws=Impatient, ws_max_size=limit, ws_per_message_deflate=deflate, lifespan="off",
+        log_level="critical", timeout_graceful_shutdown=1, **options,
     )  # fmt: skip
     config.load()
     server = uvicorn.Server(config)
@@ -205,6 +210,7 @@ VICTIMS = {
     "client": client,
 }
 
+each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=["serve", "uvicorn"])
 each_victim = pytest.mark.parametrize("attack", VICTIMS.values(), ids=VICTIMS)
 
 
