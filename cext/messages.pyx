@@ -45,6 +45,8 @@ cdef extern from "Python.h":
 cdef extern from "objects.h":
     uint8_t *framewire_str_data(PyObject *text)
     uint8_t *framewire_bytes_data(PyObject *data)
+    bint framewire_enter(uint8_t *busy)
+    void framewire_leave(uint8_t *busy)
     int framewire_append(object items, PyObject *item) except -1
     uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) nogil
 
@@ -66,6 +68,8 @@ cdef class PartialMessage:
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
 
     `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
+
+    Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     cdef public uint64_t offset
@@ -78,6 +82,7 @@ cdef class PartialMessage:
     cdef readonly bint final
     cdef readonly uint64_t remaining
     cdef readonly Py_ssize_t size
+    cdef uint8_t busy
     cdef bint plain
     cdef bint validated
     cdef bint keyed
@@ -98,6 +103,17 @@ cdef class PartialMessage:
 
     def __dealloc__(self):
         Py_CLEAR(self.buffer)
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        framewire_leave(&self.busy)
+
+    cdef inline int enter(self) except -1:
+        if not framewire_enter(&self.busy):
+            raise RuntimeError("the stream is in use: it serves one task or thread at a time")
+        return 0
 
     @property
     def need(self) -> int:
@@ -355,16 +371,20 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
-    it stands in the bytes is lost.
+    it stands in the bytes is lost. RuntimeError if the stream is in use, as it is when another thread receives.
     """
     cdef list events = []
+    cdef PartialMessage partial = stream._partial
+    partial.enter()
     try:
-        untaken = take_any(stream._partial, data, 0, events)
+        untaken = take_any(partial, data, 0, events)
         if untaken:
             stream._take_frames(data, untaken, events)
     except MemoryError:
         stream._drop()
         raise
+    finally:
+        framewire_leave(&partial.busy)
     return events
 
 

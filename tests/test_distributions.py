@@ -55,7 +55,7 @@ def pure_wheel(sdist, tmp_path_factory):
     """The wheel that is built, without a compiler, from the source distribution."""
     directory = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
-        archive.extractall(directory)
+        archive.extractall(directory, filter="data")
     return build("build_wheel", directory / sdist.name.removesuffix(".tar.gz"), directory / "out")
 
 
@@ -96,7 +96,7 @@ def test_wheel_without_compiler_is_for_every_platform(pure_wheel):
 
 def test_wheel_works_where_nothing_else_is(pure_wheel, tmp_path):
     with ZipFile(pure_wheel) as archive:
-        archive.extractall(tmp_path)
+        archive.extractall(tmp_path, filter="data")
     code = "import framewire; print(framewire.__file__, framewire.backend().name)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     environment.pop("FRAMEWIRE_BACKEND", None)

@@ -1290,9 +1290,9 @@ def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
     def measure(size: int) -> float:
         best = float("inf")
         for _ in range(5):
-            begin = time.perf_counter()
+            begin = time.process_time()
             run(size)
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.process_time() - begin)
         return best
 
     # Quadratic time would show as the square of the factor.
@@ -1301,9 +1301,9 @@ def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
 
 def test_a_long_line_is_not_scanned_again() -> None:
     def measure(scanner: HeadScanner) -> float:
-        begin = time.perf_counter()
+        begin = time.process_time()
         feed(scanner.receive, b"a" * 1000, 1)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     first = last = float("inf")
     for _ in range(7):

@@ -49,7 +49,9 @@ async def test_a3_limit_passed_by_a_payload_that_never_ends(attack):
 
 
 @each_victim
-@pytest.mark.parametrize(("size", "form"), [(n, form) for n in (0, 5, 125) for form in (16, 64)] + [(126, 64), (65535, 64)])
+@pytest.mark.parametrize(
+    ("size", "form"), [(n, form) for n in (0, 5, 125) for form in (16, 64)] + [(126, 64), (65535, 64)]
+)
 @on_loop
 async def test_a4_length_not_in_its_shortest_form(attack, size, form):
     await refused(attack, 1002, lambda victim: victim.frame(BINARY, bytes(size), form))

@@ -10,8 +10,7 @@ from frames import BINARY, CLOSE, PING, TEXT, frame
 from framewire import CLIENT, SERVER, Close, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
 from framewire.deflate import Deflate
-from framewire.handshake import accept_key
-from victims import REQUEST, each_server, each_victim, on_loop, refused, taken
+from victims import REQUEST, answering, each_server, each_victim, on_loop, refused, taken
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c90700")
@@ -205,16 +204,7 @@ async def test_e14_secret_beside_what_an_attacker_chooses():
     ],
 )
 @on_loop
-async def test_e9_answers_that_a_client_refuses(answer):
-    async def respond(reader, writer):
-        head = await reader.readuntil(b"\r\n\r\n")
-        key = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-            + accept_key(key.split()[1])
-            + f"\r\nSec-WebSocket-Extensions: {answer}\r\n\r\n".encode()
-        )
-
-    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+async def test_e9_answers_that_cannot_be(answer):
+    async with answering(f"Sec-WebSocket-Extensions: {answer}\r\n\r\n".encode()) as uri:
         with pytest.raises(ResponseError):
-            await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", proxy=None)
+            await connect(uri, proxy=None)

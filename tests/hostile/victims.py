@@ -29,6 +29,7 @@ REQUEST = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 )
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 #: Seconds within which a victim ends a failed connection; the times after which it would be cut are longer.
@@ -176,30 +177,40 @@ def server_victim(serving):
 
 
 @asynccontextmanager
-async def client(limit=1 << 20, deflate=False):
-    accepted = asyncio.get_running_loop().create_future()
+async def answering(rest, connected=None, start=SWITCH):
+    """A server that answers a request with `start`, the right accept key, and `rest`; gives its URI.
 
-    async def accept(reader, writer):
+    `connected`, a future, gets the connection's reader and writer.
+    """
+    writers = []
+
+    async def answer(reader, writer):
+        writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         key = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept_key(key.split()[1]) + b"\r\n" + (DEFLATE if deflate else b"") + b"\r\n"
-        )
-        accepted.set_result((reader, writer))
+        writer.write(start + b"Sec-WebSocket-Accept: " + accept_key(key.split()[1]) + b"\r\n" + rest)
+        if connected is not None:
+            connected.set_result((reader, writer))
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 24) as server:
-        port = server.sockets[0].getsockname()[1]
-        options = {"compression": "deflate" if deflate else None, "max_size": limit, "close_timeout": 0.5}
-        connection = await connect(f"ws://127.0.0.1:{port}/", proxy=None, **options)
-        victim = Victim(CLIENT, *await accepted)
-        application = asyncio.create_task(use(connection, victim.delivered))
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, limit=1 << 24) as server:
         try:
-            yield victim
+            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         finally:
-            victim.writer.transport.abort()
-            await application
-            await connection.close()
+            for writer in writers:
+                writer.transport.abort()
+
+
+@asynccontextmanager
+async def client(limit=1 << 20, deflate=False):
+    connected = asyncio.get_running_loop().create_future()
+    async with answering((DEFLATE if deflate else b"") + b"\r\n", connected) as uri:
+        options = {"compression": "deflate" if deflate else None, "max_size": limit, "close_timeout": 0.5}
+        connection = await connect(uri, proxy=None, **options)
+        victim = Victim(CLIENT, *await connected)
+        application = asyncio.create_task(use(connection, victim.delivered))
+        yield victim
+    await application
+    await connection.close()
 
 
 VICTIMS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, cast
 
 from .header import Buffer, check_range, read_header, write_header
@@ -28,10 +29,12 @@ class PartialMessage:
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
 
     `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
+
+    Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
+        "_buffer", "_busy", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
         "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
@@ -43,7 +46,15 @@ class PartialMessage:
         self.offset = self.opcode = self.size = self.remaining = 0
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._buffer = bytearray()
+        self._busy = Lock()
         self._key = b""
+
+    def __enter__(self) -> None:
+        if not self._busy.acquire(False):
+            raise RuntimeError("the stream is in use: it serves one task or thread at a time")
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.release()
 
     @property
     def need(self) -> int:
@@ -140,16 +151,17 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
-    it stands in the bytes is lost.
+    it stands in the bytes is lost. RuntimeError if the stream is in use, as it is when another thread receives.
     """
     events: list[Any] = []
-    try:
-        untaken = take_messages(stream._partial, data, 0, events)
-        if untaken:
-            stream._take_frames(data, untaken, events)
-    except MemoryError:
-        stream._drop()
-        raise
+    with stream._partial:
+        try:
+            untaken = take_messages(stream._partial, data, 0, events)
+            if untaken:
+                stream._take_frames(data, untaken, events)
+        except MemoryError:
+            stream._drop()
+            raise
     return events
 
 
