@@ -48,7 +48,8 @@ class Stream:
     (default: the system's random source; a client only). `extensions` are the codecs that the opening handshake agreed
     on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
-    A stream serves one task or thread at a time.
+    A stream serves one task or thread at a time: RuntimeError for whoever comes while another call is changing it, be
+    it from another thread or from a function that the stream has called.
     """
 
     __slots__ = (
@@ -87,7 +88,7 @@ class Stream:
         self._close: Close | None = None  # the peer's
         self._close_sent = False
         self._deaf = False  # after the peer's close, a failure or the end of file
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of what this end has to say
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
         self._threshold = self._codecs[0].threshold if self._codecs else sys.maxsize
@@ -180,13 +181,13 @@ class Stream:
         """Queues what a control frame obliges to; False if it ends the stream."""
         if type(event) is Ping:
             if self._auto_pong:
-                self._pending.append(make_frame(_PONG, event.payload, take_key(self._keys)))
+                self._pending.append((_PONG, event.payload))
         elif type(event) is Close:
             self._close = event
             self._stop_receiving()
             if self._auto_close and not self._close_sent:
                 # 5.5.1: the answer typically echoes the code.
-                self._pending.append(self._close_frame(None if event.code == CloseCode.NO_STATUS_RCVD else event.code))
+                self._queue_close(None if event.code == CloseCode.NO_STATUS_RCVD else event.code)
             if self._close_sent:
                 self._drop()
             else:
@@ -203,21 +204,23 @@ class Stream:
         with memoryview(data) as whole, whole.cast("B") as octets:
             chunk = bytes(octets)
         events: list[Event] = []
-        try:
-            left = self._take_frames(chunk, len(chunk), events, most=1)
-        except MemoryError:
-            self._drop()
-            raise
+        with self._partial:
+            try:
+                left = self._take_frames(chunk, len(chunk), events, most=1)
+            except MemoryError:
+                self._drop()
+                raise
         return (events[0] if events else None), max(len(chunk) - left, 0)
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
         events: list[Event] = []
-        if self._close is not None:
-            self._drop()
-        elif self._state is not State.CLOSED:
-            offset = self._partial.offset + len(self._head)
-            self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
+        with self._partial:
+            if self._close is not None:
+                self._drop()
+            elif self._state is not State.CLOSED:
+                offset = self._partial.offset + len(self._head)
+                self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
         return events
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -240,7 +243,7 @@ class Stream:
         """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
         events.append(Failure(int(code), reason, offset))
         if self._auto_close and not self._close_sent and may_be_sent(code):
-            self._pending.append(self._close_frame(code))
+            self._queue_close(code)
         self._drop()
 
     def _drop(self) -> None:
@@ -262,12 +265,16 @@ class Stream:
     # Sending
 
     def pending(self) -> bytes:
-        """Returns, once, what the stream has to say by itself: to be written before any later bytes."""
+        """Returns, once, what the stream has to say by itself: to be written before any later bytes.
+
+        If `mask_source` raises, that goes to the caller and nothing is lost: the next call begins again.
+        """
         if not self._pending:
             return b""
-        pending = b"".join(self._pending)
-        self._pending.clear()
-        return pending
+        with self._partial:
+            frames = [make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending]
+            self._pending.clear()
+        return b"".join(frames)
 
     send = send
 
@@ -298,13 +305,14 @@ class Stream:
         The frame is what the generator returns in the end. Until then control frames and messages that are not encoded
         may be sent; a generator that is closed early has sent nothing. Raises as `send`.
         """
-        if self._outgoing:
-            raise FragmentError("a message in fragments has not ended")
-        opcode, payload, _ = self._check_message(message, text, True)
-        codec = self._choose_codec(len(payload), True, compress)
-        if codec is None:
-            return make_frame(_FIN | opcode, payload, take_key(self._keys))
-        self._stepping = True
+        with self._partial:
+            if self._outgoing:
+                raise FragmentError("a message in fragments has not ended")
+            opcode, payload, _ = self._check_message(message, text, True)
+            codec = self._choose_codec(len(payload), True, compress)
+            if codec is None:
+                return make_frame(_FIN | opcode, payload, take_key(self._keys))
+            self._stepping = True
         try:
             encoded = []
             for start in range(0, len(payload), _STEP):
@@ -324,20 +332,21 @@ class Stream:
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
         """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
-        opcode, payload, tail = self._check_message(message, text, last)
-        codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
-        if self._stepping and not last:
-            raise StateError("another message is still being encoded")
-        key = take_key(self._keys)
-        first = _FIN if last else 0
-        if not self._outgoing:
-            first |= opcode | (codec.rsv if codec is not None else 0)
-        if codec is not None:
-            payload = codec.encode(payload, last)
-        self._outgoing = 0 if last else opcode
-        self._plain = self._threshold if last else 0
-        self._encoder = None if last else codec
-        self._tail = tail
+        with self._partial:
+            opcode, payload, tail = self._check_message(message, text, last)
+            codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
+            if self._stepping and not last:
+                raise StateError("another message is still being encoded")
+            key = take_key(self._keys)
+            first = _FIN if last else 0
+            if not self._outgoing:
+                first |= opcode | (codec.rsv if codec is not None else 0)
+            if codec is not None:
+                payload = codec.encode(payload, last)
+            self._outgoing = 0 if last else opcode
+            self._plain = self._threshold if last else 0
+            self._encoder = None if last else codec
+            self._tail = tail
         return first, payload, key
 
     def _check_message(
@@ -388,13 +397,15 @@ class Stream:
         `auto_close=False` left to the caller. Raises StateError if a close frame was sent, CloseCodeError for a
         code that may not travel (7.4), PayloadTooBigError for a reason of over 123 bytes of UTF-8.
         """
-        if self._close_sent or (self._state is State.CLOSED and self._auto_close):
-            raise StateError("the connection is closed" if self._state is State.CLOSED else "a close frame was sent")
-        frame = self._close_frame(code, reason)
-        if self._state is State.OPEN:
-            self._state = State.CLOSING
-        elif self._close is not None:
-            self._drop()
+        with self._partial:
+            if self._close_sent or (self._state is State.CLOSED and self._auto_close):
+                closed = self._state is State.CLOSED
+                raise StateError("the connection is closed" if closed else "a close frame was sent")
+            frame = self._close_frame(code, reason)
+            if self._state is State.OPEN:
+                self._state = State.CLOSING
+            elif self._close is not None:
+                self._drop()
         return frame
 
     def fail(self, code: int, reason: str = "") -> bytes:
@@ -402,10 +413,11 @@ class Stream:
 
         The stream is CLOSED then and ignores what still comes in. Raises as `close`.
         """
-        if self._state is State.CLOSED:
-            return b""
-        frame = b"" if self._close_sent else self._close_frame(code, reason)
-        self._drop()
+        with self._partial:
+            if self._state is State.CLOSED:
+                return b""
+            frame = b"" if self._close_sent else self._close_frame(code, reason)
+            self._drop()
         return frame
 
     def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
@@ -416,27 +428,37 @@ class Stream:
             raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
         return make_frame(first, payload, take_key(self._keys))
 
-    def _close_frame(self, code: int | None, reason: str = "") -> bytes:
+    def _close_frame(self, code: int | None, reason: str) -> bytes:
         """Makes the one close frame of this end and notes that it is sent."""
-        if not isinstance(reason, str):
-            raise TypeError("a close reason is a str")
-        try:
-            payload = reason.encode()
-        except UnicodeEncodeError as error:
-            raise TextError(str(error)) from None
-        if code is None:
-            if payload:
-                raise CloseCodeError("a reason needs a code")
-        elif not may_be_sent(code):
-            raise CloseCodeError(f"close code {code} may not travel")
-        elif len(payload) > MAX_REASON:
-            raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
-        else:
-            payload = code.to_bytes(2, "big") + payload
-        frame = make_frame(_CLOSE, payload, take_key(self._keys))
+        frame = make_frame(_CLOSE, _close_payload(code, reason), take_key(self._keys))
         self._close_sent = True
         self._plain = 0
         return frame
+
+    def _queue_close(self, code: int | None) -> None:
+        """Has the one close frame of this end sent with what is pending."""
+        self._pending.append((_CLOSE, _close_payload(code)))
+        self._close_sent = True
+        self._plain = 0
+
+
+def _close_payload(code: int | None, reason: str = "") -> bytes:
+    """Checks what a close frame is to say (5.5.1, 7.4)."""
+    if not isinstance(reason, str):
+        raise TypeError("a close reason is a str")
+    try:
+        payload = reason.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(str(error)) from None
+    if code is None:
+        if payload:
+            raise CloseCodeError("a reason needs a code")
+        return b""
+    if not may_be_sent(code):
+        raise CloseCodeError(f"close code {code} may not travel")
+    if len(payload) > MAX_REASON:
+        raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
+    return code.to_bytes(2, "big") + payload
 
 
 def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:

@@ -151,6 +151,7 @@ async def test_b8_contexts_of_idle_connections(server):
                 writer.transport.abort()
             del links[5:], reader, writer
             await asyncio.sleep(0.2)
+            gc.collect()
             gone = memory.now() / count
         for _, writer in links:
             writer.transport.abort()

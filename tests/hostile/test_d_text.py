@@ -1,4 +1,4 @@
-"""D: text that is not UTF-8, wherever the error is. All offsets and alignments: test_stream_receive.py, test_kernels.py."""
+"""D: text that is not UTF-8. Every offset and alignment: test_stream_receive.py, test_kernels.py."""
 
 import threading
 

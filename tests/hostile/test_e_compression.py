@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from frames import BINARY, CLOSE, PING, TEXT, frame
-from framewire import CLIENT, SERVER, Close, Pong, ResponseError, Stream
+from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
 from framewire.deflate import Deflate
 from victims import REQUEST, answering, each_server, each_victim, on_loop, refused, taken

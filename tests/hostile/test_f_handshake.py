@@ -7,8 +7,8 @@ import pytest
 
 from framewire import ResponseError
 from framewire.asyncio import connect
-from framewire.head import StatusError
 from framewire.handshake import ServerHandshake
+from framewire.head import StatusError
 from victims import PATIENCE, REQUEST, answering, each_server, on_loop, serving
 
 

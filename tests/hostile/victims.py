@@ -6,7 +6,7 @@
         await victim.end()            # what else it says, until it closes the connection
         victim.delivered              # the messages that its application got
 
-`limit` is for a message in bytes, `deflate` agrees on permessage-deflate, `echo` makes a server echo instead of keeping.
+`limit` is for a message in bytes, `deflate` agrees on permessage-deflate, `echo` has a server echo.
 """
 
 import asyncio

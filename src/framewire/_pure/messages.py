@@ -34,8 +34,8 @@ class PartialMessage:
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset", "opcode",
-        "paused", "remaining", "size", "wrap",
+        "_buffer", "_busy", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset",
+        "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
