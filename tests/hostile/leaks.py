@@ -57,7 +57,9 @@ async def main(count):
         await visits(port, count)
         await asyncio.sleep(0.2)
         left = [after - first for after, first in zip(measure(), before, strict=True)]
-    print(f"{count} connections: {left[0]} objects, {left[1]} references, {left[2] / count:.1f} bytes for each are left")
+    print(
+        f"{count} connections: {left[0]} objects, {left[1]} references, {left[2] / count:.1f} bytes for each are left"
+    )
     return left[0] > 500 or left[1] > 5000 or left[2] / count > 20
 
 
