@@ -31,6 +31,23 @@ soak: $(VENV)/.built-for-test
 	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)
 	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600) --loop uvloop
 
+docs: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(VENV)/bin/mkdocs build --strict
+
+# One wheel for each of PYTHONS, compiled for manylinux2014, installed and tested; needs git.
+PYTHONS ?= $(PYTHON)
+wheels: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(RUN) -m pip install --quiet --group release
+	$(RUN) packaging/wheels.py $(PYTHONS)
+
+# The C for Windows, macOS and more; with CPYTHON=(unpacked source) the extensions for Windows too.
+cross: $(VENV)/.built
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(RUN) -m pip install --quiet --group release 'Cython>=3.3,<3.4' setuptools
+	$(RUN) packaging/cross.py $(CPYTHON)
+
 $(VENV)/.built: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .

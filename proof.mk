@@ -7,7 +7,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: autobahn fuzz fuzz-kernels fuzz-twins asan valgrind leaks qemu
+.PHONY: autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks qemu
 
 # The fuzzing server listens on all interfaces, so the run has a network of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -19,6 +19,10 @@ build/autobahn/bin/wstest:
 	build/autobahn-tools/bin/pip install --quiet --disable-pip-version-check 'virtualenv<20.22'
 	build/autobahn-tools/bin/virtualenv --quiet --python $(PYTHON27) build/autobahn
 	build/autobahn/bin/pip install --quiet autobahntestsuite==25.10.1
+
+# The suites of the accelerated libraries, with and without acceleration; SUITES="websockets=FOLDER" for one checked out.
+upstream: $(VENV)/.built-for-test
+	$(RUN) tests/adapters/run_upstream.py $(SUITES)
 
 fuzz: fuzz-kernels fuzz-twins
 

@@ -141,7 +141,7 @@ class Floor(asyncio.BufferedProtocol):
             self.transport.write(frame(TEXT, count))
 
 
-def frame_size(data: bytearray) -> int:
+def frame_size(data: bytes | bytearray) -> int:
     """The size of the masked frame of up to 64 KiB at the beginning of `data`."""
     length = data[1] & 127
     return 6 + length if length < 126 else 8 + int.from_bytes(data[2:4], "big")
@@ -153,26 +153,72 @@ async def serve_floor(port: int) -> None:
     await server.serve_forever()
 
 
-async def serve_streams_floor(port: int) -> None:
-    """The floor of servers on asyncio's streams, such as hypercorn: their reads, and nothing made of them."""
+def serve_hypercorn_floor(port: int) -> None:
+    """The floor of hypercorn: its own work, with a wsproto that hands out ready-made frames."""
+    import hypercorn.asyncio
+    import hypercorn.config
+    import wsproto.connection
+    from wsproto.frame_protocol import Frame, FrameProtocol, Opcode
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        floor = Floor()
-        floor.connection_made(writer)
-        while data := await reader.read(1 << 16):
-            floor.get_buffer(-1)[: len(data)] = data
-            floor.buffer_updated(len(data))
+    class ReadyMade(FrameProtocol):
+        """Counts the bytes of frames that are all like the first one; `ASK` ends them."""
 
-    async with await asyncio.start_server(connected, "127.0.0.1", port) as server:
-        await server.serve_forever()
+        def __init__(self, client: bool, extensions: Any) -> None:
+            super().__init__(client, extensions)
+            self.size = self.waiting = 0
+            self.asked = False
+
+        def receive_bytes(self, data: bytes) -> None:
+            self.asked = data.endswith(ASK)
+            if not self.size and data not in (b"", ASK):
+                self.size = frame_size(data)
+                self.frame = Frame(Opcode.BINARY, bytes(self.size), True, True)
+            self.waiting += len(data) - len(ASK) * self.asked
+
+        def received_frames(self) -> Any:
+            while self.size and self.waiting >= self.size:
+                self.waiting -= self.size
+                yield self.frame
+            if self.asked:
+                self.asked = False
+                yield Frame(Opcode.TEXT, QUESTION, True, True)
+
+    wsproto.connection.FrameProtocol = ReadyMade  # type: ignore[misc]
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.loglevel = "error"
+    asyncio.run(hypercorn.asyncio.serve(app, config))
+
+
+def serve_gunicorn_floor(port: int) -> None:
+    """The floor of gunicorn's ASGI worker: its own work, and payloads that stay masked."""
+    from gunicorn.app.wsgiapp import WSGIApplication
+    from gunicorn.asgi.websocket import WebSocketProtocol
+
+    WebSocketProtocol._unmask = lambda self, payload, masking_key: payload
+    sys.argv = [
+        sys.argv[0],
+        "benchmarks.applications:app",
+        "-k",
+        "asgi",
+        "-b",
+        f"127.0.0.1:{port}",
+        "--log-level",
+        "error",
+    ]
+    WSGIApplication().run()
 
 
 def main(what: str, port: int) -> None:
     """Runs one of the servers that have no command line of their own."""
-    if what == "flask":
-        serve_flask(port)
-    elif what == "gevent":
-        serve_gevent(port)
+    alone = {
+        "flask": serve_flask,
+        "gevent": serve_gevent,
+        "hypercorn-floor": serve_hypercorn_floor,
+        "gunicorn-floor": serve_gunicorn_floor,
+    }
+    if what in alone:
+        alone[what](port)
     elif what == "uvloop":
         import uvloop
 
@@ -182,7 +228,6 @@ def main(what: str, port: int) -> None:
             "websockets": serve_websockets,
             "autobahn": serve_autobahn,
             "asyncio": serve_floor,
-            "streams": serve_streams_floor,
         }
         asyncio.run(served[what](port))
 

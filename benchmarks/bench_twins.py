@@ -47,7 +47,7 @@ def of_size(size: int) -> dict[str, Maker]:
         "write_header": lambda package, data: Call(package._backend.write_header, (0x82, size, KEY)),
         "apply_mask": lambda package, data: Call(package._backend.apply_mask, (data, KEY)),
         "apply_mask_in_place": lambda package, data: Call(package._backend.apply_mask_in_place, (bytearray(data), KEY)),
-        "Utf8Validator.feed": lambda package, data: Call(package._backend.Utf8Validator().feed, (data, 0, size)),
+        "Utf8Validator.feed": lambda package, data: Call(package._backend.Utf8Validator().feed, (data,)),
         "take_messages": take_messages,
         "make_frame": lambda package, data: Call(package._backend.make_frame, (0x82, data, KEY)),
         "Stream.receive, text": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data, TEXT),)),

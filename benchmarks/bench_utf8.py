@@ -9,7 +9,7 @@ from types import ModuleType
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import ALPHABETS, KIB, MIB, cut, encoded, size_name, text
-from .tables import FLOOR, Goal, Table
+from .tables import EMPTY, FLOOR, Goal, Table
 from .timing import Call, Effort, measure
 
 SIZES = (64, 125, KIB, 4 * KIB, 64 * KIB, MIB)
@@ -24,20 +24,19 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def whole(effort: Effort) -> Table:
-    table = Table("utf8", "validating a text", "text", [f"{FLOOR}: one new object, one memcpy"], rates=True)
+    notes = [f"{FLOOR}: one new object, one memcpy", f"{EMPTY}: a compiled method of one argument that does nothing"]
+    table = Table("utf8", "validating a text", "text", notes, rates=True)
     for script in ALPHABETS:
         for size in effort.sizes(*SIZES):
             data = encoded(text(script, size))
-            calls = {
-                name: Call(package._backend.Utf8Validator().feed, (data, 0, size))
-                for name, package in backends().items()
-            }
+            calls = {name: Call(package._backend.Utf8Validator().feed, (data,)) for name, package in backends().items()}
             check(calls, size)
             peers = available(PEERS, [data])
             check(peers, True)
             calls |= peers
             calls[DECODE] = Call(data.decode)
             calls[FLOOR] = Call(load_extension("floor").copy_of, (data,))
+            calls[EMPTY] = Call(load_extension("floor").EmptyValidator().feed, (data,))
             table.add(f"{script}, {size_name(size)}", measure(calls, effort), GOALS, size)
     return table
 
@@ -61,7 +60,7 @@ def pieces(effort: Effort) -> Table:
     return table
 
 
-GOALS = (Goal(DECODE, 1),)
+GOALS = (Goal(DECODE, 1, limit=EMPTY),)
 
 
 def check(calls: dict[str, Call], answer: object) -> None:
@@ -76,7 +75,7 @@ def framewire(package: ModuleType, arriving: list[bytes]) -> Call:
 
     def run() -> bool:
         for part in arriving:
-            if feed(part, 0, len(part)) != len(part):
+            if feed(part) != len(part):
                 return False
         return validator.need == 0
 

@@ -112,7 +112,7 @@ static void print_row(const char *what, size_t size, contender *run, contender *
         }
     printf("%-22s %8zu", what, size);
     for (size_t c = 0; c < rival_count + table_count; c++)
-        printf(" %8.2f", best[c]);
+        printf(" %8.4g", best[c]);
     printf("\n");
 }
 
@@ -227,16 +227,18 @@ int main(int argc, char **argv) {
     }
     if (wanted("accept", argc, argv)) {
         framewire_accept *accept = framewire_best_accept();
-        char text[28];
+        char text[28], chained[] = "dGhlIHNhbXBsZSBub25jZQ==";
         double best = 1;
         for (int round = 0; round < 1000; round++) {
             double start = seconds();
-            for (int i = 0; i < 100; i++)
-                accept(text, "dGhlIHNhbXBsZSBub25jZQ==");
+            for (int i = 0; i < 100; i++) {
+                accept(text, chained);
+                chained[0] = text[0]; /* the next hash waits for this one */
+            }
             double now = (seconds() - start) / 100;
             best = now < best ? now : best;
         }
-        printf("\naccept %.0f ns\n", best * 1e9);
+        printf("\naccept %.1f ns\n", best * 1e9);
     }
     return 0;
 }

@@ -7,28 +7,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 FAST, PURE, FLOOR = "framewire", "pure", "floor"
+#: A call of as many arguments that does nothing.
+EMPTY = "empty call"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`subject` takes at most `most` times as long as `than`: 1.25 allows a quarter more, 1/8 asks for eightfold."""
+    """`subject` takes at most `most` times as long as `than`: 1.25 allows a quarter more, 1/8 asks for eightfold.
+
+    `limit` is the column with the part of the work that cannot be left out: a goal that is missed stands beside it.
+    """
 
     than: str
     most: float
     subject: str = FAST
+    limit: str = FLOOR
 
     @classmethod
-    def faster(cls, than: str, times: float, subject: str = FAST) -> Goal:
+    def faster(cls, than: str, times: float, subject: str = FAST, limit: str = FLOOR) -> Goal:
         """`subject` is at least so many times as fast as `than`."""
-        return cls(than, 1 / times, subject)
+        return cls(than, 1 / times, subject, limit)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal in one row, as it came out."""
+    """One goal in one row, as it came out, and what it would be if the limit were reached."""
 
     goal: Goal
     ratio: float
+    limit: float | None = None
 
     @property
     def met(self) -> bool:
@@ -39,6 +46,10 @@ class Verdict:
             figures = f"{times(1 / self.ratio)} as fast as {self.goal.than}, goal {1 / self.goal.most:.3g}x"
         else:
             figures = f"{self.ratio:.2f}x the time of {self.goal.than}, goal at most {self.goal.most:.3g}x"
+        if self.limit is not None and not self.met:
+            limit = times(1 / self.limit) + " as fast" if self.goal.most < 1 else f"{self.limit:.2f}x the time"
+            reach = "out of reach, " if self.limit > self.goal.most else ""
+            figures += f"; {reach}the {self.goal.limit} is {limit}"
         return f"{'met   ' if self.met else 'MISSED'} {self.goal.subject}: {figures}"
 
 
@@ -55,7 +66,8 @@ class Row:
         """Of the goals for which both columns are there."""
         for goal in self.goals:
             if {goal.than, goal.subject} <= self.nanoseconds.keys():
-                yield Verdict(goal, self.nanoseconds[goal.subject] / self.nanoseconds[goal.than])
+                than, limit = self.nanoseconds[goal.than], self.nanoseconds.get(goal.limit)
+                yield Verdict(goal, self.nanoseconds[goal.subject] / than, None if limit is None else limit / than)
 
 
 @dataclass

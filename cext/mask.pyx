@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from cpython.buffer cimport PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
@@ -14,6 +15,7 @@ from kernels cimport framewire_advance_key
 include "dispatch.pxi"
 
 cdef extern from "objects.h":
+    bint FRAMEWIRE_GIL
     bint framewire_get_octets(object data, Py_buffer *view, int flags)
 
 
@@ -24,10 +26,12 @@ cdef uint32_t turned_key(object key, object phase) except? 0:
         raise TypeError("a masking key is bytes")
     if len(key) != 4:
         raise ValueError("a masking key is 4 bytes")
+    memcpy(&word, PyBytes_AS_STRING(key), 4)
+    if type(phase) is int and not phase:
+        return word
     if phase < 0:
         raise ValueError("a phase is 0 or more")
-    memcpy(&word, PyBytes_AS_STRING(key), 4)
-    return framewire_advance_key(word, phase % 4) if phase else word
+    return framewire_advance_key(word, phase % 4)
 
 
 def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
@@ -64,6 +68,11 @@ def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0
     """
     cdef Py_buffer view
     cdef uint32_t word = turned_key(key, phase)
+    cdef uint8_t *octets
+    if FRAMEWIRE_GIL and type(data) is bytearray:  # nobody can resize it meanwhile
+        octets = <uint8_t *> PyByteArray_AS_STRING(data)
+        kernels.mask(octets, octets, <size_t> PyByteArray_GET_SIZE(data), word)
+        return
     if framewire_get_octets(data, &view, PyBUF_CONTIG):
         kernels.mask(<uint8_t *> view.buf, <const uint8_t *> view.buf, <size_t> view.len, word)
         PyBuffer_Release(&view)

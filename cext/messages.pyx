@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Stage 4 of the data path: frames to messages and back (RFC 6455 5.4 to 5.6).
+"""Stage 4 of the data path: frames to messages (RFC 6455 5.4 to 5.6).
 
 `take_messages` is the fast lane: it takes what is whole and plain and leaves all else to `assembly`. It never
 rejects.
@@ -22,16 +22,12 @@ from kernels cimport (
     framewire_read_plain,
     framewire_utf8_feed,
     framewire_utf8_state,
-    framewire_write_header,
 )
 
 include "dispatch.pxi"
 include "ranges.pxi"
 
 cdef extern from "Python.h":
-    bytes PyUnicode_AsUTF8String(object text)
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
     Py_ssize_t PY_SSIZE_T_MAX
     void *PyUnicode_DATA(PyObject *text)
     # Objects in the making have one owner and are held by their pointer.
@@ -501,96 +497,3 @@ def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[byt
     payload = <bytes> make_bytes(src + first, <Py_ssize_t> header.length, keyed, header.key)
     Py_DECREF(<PyObject *> payload)  # the cast took a reference of its own
     return payload, first + <Py_ssize_t> header.length
-
-
-def send(
-    stream: Any,
-    message: str | bytes | bytearray | memoryview,
-    *,
-    text: bool | None = None,
-    last: bool = True,
-    compress: bool | None = None,
-) -> bytes:
-    """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
-
-    `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
-    message, whose pieces may cut a code point. `compress` says whether an extension such as permessage-deflate encodes
-    the message, the first fragment's for all of it; by default fragments are, and messages from its threshold on.
-
-    Raises StateError after a close or a failure, and while `send_steps` encodes another message; FragmentError if the
-    type changes inside a message, TextError if the text is not UTF-8. Nothing has changed then.
-    """
-    if text is None and compress is None and last:
-        try:
-            if type(message) is str and len(<str> message) < <Py_ssize_t> stream._plain:
-                return frame(0x81, message, key_from(stream._keys))
-            if type(message) is bytes and len(<bytes> message) < <Py_ssize_t> stream._plain:
-                return frame(0x82, message, key_from(stream._keys))
-        except UnicodeEncodeError:
-            pass  # the general way says so in our terms
-    first, payload, key = stream._begin_send(message, text, last, compress)
-    return frame(first, payload, key)
-
-
-def take_key(keys: Any) -> bytes:
-    """Returns the next masking key from `keys`, see `keys.py`; b"" from None, as a server's frames have none."""
-    return key_from(keys)
-
-
-cdef inline object key_from(object keys):
-    if keys is None:
-        return b""
-    try:
-        return keys.pop()
-    except IndexError:
-        return keys.refill()
-
-
-def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
-    """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
-
-    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
-    """
-    if not 0 <= first <= 255:
-        raise ValueError("the first byte of a header is 0 to 255")
-    return frame(first, payload, key)
-
-
-cdef bytes frame(uint8_t first, object payload, object key):
-    cdef Py_buffer view
-    if type(payload) is bytes:
-        return build(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
-    if isinstance(payload, str):
-        if PyUnicode_IS_COMPACT_ASCII(payload):
-            return build(first, framewire_str_data(<PyObject *> payload), PyUnicode_GET_LENGTH(payload), key)
-        payload = PyUnicode_AsUTF8String(payload)
-        return build(first, <const uint8_t *> PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), key)
-    with memoryview(payload) as whole, whole.cast("B") as source:
-        PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
-        try:
-            return build(first, <const uint8_t *> view.buf, view.len, key)
-        finally:
-            PyBuffer_Release(&view)
-
-
-cdef bytes build(uint8_t first, const uint8_t *payload, Py_ssize_t length, object key):
-    cdef uint8_t header[14]
-    cdef const uint8_t *mask = NULL
-    cdef uint32_t word
-    if type(key) is not bytes:
-        raise TypeError("a masking key is bytes")
-    if PyBytes_GET_SIZE(key) == 4:
-        mask = <const uint8_t *> PyBytes_AS_STRING(key)
-    elif PyBytes_GET_SIZE(key) != 0:
-        raise ValueError("a masking key is 4 bytes")
-    cdef size_t size = framewire_write_header(header, first, <uint64_t> length, mask)
-    cdef bytes result = <bytes> PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size + length)
-    Py_DECREF(<PyObject *> result)  # the cast took a reference of its own
-    cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(result)
-    memcpy(dst, header, size)
-    if mask == NULL:
-        memcpy(dst + size, payload, <size_t> length)
-    else:
-        memcpy(&word, mask, 4)
-        kernels.mask(dst + size, payload, <size_t> length, word)
-    return result

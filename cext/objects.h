@@ -11,6 +11,13 @@
 #include <intrin.h>
 #endif
 
+/* Whether what holds the GIL is alone with an object. */
+#ifdef Py_GIL_DISABLED
+#define FRAMEWIRE_GIL 0
+#else
+#define FRAMEWIRE_GIL 1
+#endif
+
 /* As PyNumber_AsSsize_t(number, NULL): an int that does not fit is clipped. In line for the small ones. */
 static inline Py_ssize_t framewire_clip(PyObject *number)
 {

@@ -11,7 +11,6 @@ from libc.stdint cimport uint8_t
 from kernels cimport framewire_utf8_feed, framewire_utf8_state
 
 include "dispatch.pxi"
-include "ranges.pxi"
 
 
 cdef class Utf8Validator:
@@ -33,38 +32,22 @@ cdef class Utf8Validator:
         """Begins a new text."""
         self.state.need = self.state.low = self.state.high = 0
 
-    def feed(self, data: Buffer, start: int, stop: int) -> int:
-        """Reads data[start:stop] and returns `stop`, or the index of the first impossible byte.
+    def feed(self, data: Buffer) -> int:
+        """Reads on in `data`; returns how many bytes of it come before the first impossible one: all, if there is none.
 
-        After an impossible byte the validator stands before it. Raises ValueError unless
-        0 <= start <= stop <= len(data).
+        After an impossible byte the validator stands before it. Accepts any contiguous buffer, of any item type.
         """
-        cdef Py_ssize_t first = clipped(start)
-        cdef Py_ssize_t last = clipped(stop)
-        cdef Py_ssize_t taken
+        cdef Py_buffer view
         if type(data) is bytes:
-            taken = scan(&self.state, <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), first, last)
-        else:
-            taken = scan_buffer(&self.state, data, first, last)
-        return stop if taken == last else taken
+            return self.scan(<const uint8_t *> PyBytes_AS_STRING(data), <size_t> PyBytes_GET_SIZE(data))
+        octets = memoryview(data).cast("B")
+        PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
+        try:
+            return self.scan(<const uint8_t *> view.buf, <size_t> view.len)
+        finally:
+            PyBuffer_Release(&view)
 
-
-cdef inline Py_ssize_t scan(
-    framewire_utf8_state *state, const uint8_t *data, Py_ssize_t size, Py_ssize_t start, Py_ssize_t stop
-) except -1:
-    if not 0 <= start <= stop <= size:
-        raise ValueError("the range lies outside the data")
-    cdef size_t left = <size_t> (stop - start)
-    if state.need == 0 and kernels.utf8_prefix(data + start, left) == left:
-        return stop
-    return start + <Py_ssize_t> framewire_utf8_feed(kernels, state, data + start, left)
-
-
-cdef Py_ssize_t scan_buffer(framewire_utf8_state *state, object data, Py_ssize_t start, Py_ssize_t stop) except -1:
-    cdef Py_buffer view
-    octets = memoryview(data).cast("B")
-    PyObject_GetBuffer(octets, &view, PyBUF_SIMPLE)
-    try:
-        return scan(state, <const uint8_t *> view.buf, view.len, start, stop)
-    finally:
-        PyBuffer_Release(&view)
+    cdef inline size_t scan(self, const uint8_t *src, size_t size) noexcept:
+        if self.state.need == 0 and kernels.utf8_prefix(src, size) == size:
+            return size
+        return framewire_utf8_feed(kernels, &self.state, src, size)

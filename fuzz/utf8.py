@@ -12,7 +12,7 @@ def run(validator, pieces):
     """Returns (index of the first impossible byte or the length, bytes that the last code point lacks)."""
     start = 0
     for piece in pieces:
-        stop = validator.feed(piece, 0, len(piece))
+        stop = validator.feed(piece)
         start += stop
         if stop < len(piece):
             break

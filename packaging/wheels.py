@@ -4,7 +4,7 @@
 
 The steps: the source distribution from what git has; from it one wheel for each PYTHON, compiled by Zig for glibc 2.17;
 `auditwheel repair`; a bare virtual environment of the same PYTHON with nothing but that wheel, where `framewire doctor`
-must say that it is compiled; then the extra `test`, and the suite, which finds the package there and nowhere else.
+must say that it is compiled; then what the tests need, and the suite, which finds the package there and nowhere else.
 Needs git, and the dependency group `release` in the Python that runs this script.
 """
 
@@ -76,7 +76,7 @@ def test_wheel(python, wheel, tree, work):
     print(said, end="")
     if "fast (compiled)" not in said:
         sys.exit("the wheel is not compiled")
-    run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test]")
+    run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test,adapters-test]")
     where = run(
         inside, "-c", "import framewire; print(framewire.__file__)", cwd=tree, stdout=subprocess.PIPE, text=True
     )

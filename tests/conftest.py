@@ -7,6 +7,7 @@ Tests marked `each_twin` or `compiled` run for each instruction set; those marke
 import importlib.util
 import inspect
 import os
+import platform
 import sys
 from types import SimpleNamespace
 
@@ -37,10 +38,25 @@ if "fast" in LOADED:
     INSTRUCTION_SETS = instruction_sets()
 
 COMPILED = [f"fast-{name}" for name in INSTRUCTION_SETS]
+#: Whether whatever a test needs must be there: what is missing is a failure then, else the test is skipped.
+COMPLETE = (
+    platform.system() == "Linux"
+    and platform.machine() == "x86_64"
+    and (os.environ.get("CI") == "true" or os.environ.get("FRAMEWIRE_EXTENSIONS") == "1")
+)
 #: What came of each test function that ran, by `file::function`: for test_features.py.
 OUTCOMES = {}
 
 BACKENDS = {"each_twin": ["pure", *COMPILED], "compiled": COMPILED, "": list(LOADED)}
+
+
+def skip_unless(missing, what):
+    """Skips the test of `what`, with one line, if something is missing; but fails where all must be tested."""
+    if missing:
+        message = f"{what} is not tested: {missing} is missing"
+        if COMPLETE:
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 def pytest_configure(config):

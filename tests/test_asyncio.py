@@ -22,6 +22,7 @@ import framewire
 from framewire.asyncio import broadcast, connect, serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
+from framewire.reading import READ_SIZE
 
 CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
 
@@ -690,7 +691,7 @@ async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_l
             pass
         assert sent < 5000  # 100 MB do not fit between the two
         [connection] = server.connections
-        assert len(connection._queue) <= 16 + (1 << 18) // 20_000 + 1  # the queue, and one read
+        assert len(connection._queue) <= 16 + READ_SIZE // 20_000 + 1
         go.set()
         await client.writer.drain()
         client.write(client.stream.close())

@@ -55,6 +55,7 @@ def test_a_goal_names_a_column_that_exists(tables):
     peers = {*receivers.PEERS, *bench_send.PEERS, "tornado", "wsaccel"}
     goals = {goal for area in tables.values() for table in area for row in table.rows for goal in row.goals}
     assert {goal.than for goal in goals} <= columns | peers
+    assert {goal.limit for goal in goals} <= columns
     assert {goal.subject for goal in goals} <= columns | {FAST, "send_parts"}
 
 
@@ -85,12 +86,27 @@ def test_verdicts():
     row = Row("r", {FAST: 10.0, "a": 40.0, FLOOR: 9.0}, (Goal.faster("a", 3), Goal(FLOOR, 1), Goal("missing", 1)))
     assert [(verdict.met, str(verdict)) for verdict in row.verdicts()] == [
         (True, "met    framewire: 4.0x as fast as a, goal 3x"),
-        (False, "MISSED framewire: 1.11x the time of floor, goal at most 1x"),
+        (False, "MISSED framewire: 1.11x the time of floor, goal at most 1x; the floor is 1.00x the time"),
     ]
     table = Table("area", "title", "call", [], rows=[row])
     assert list(summary([table])) == [
         "1 of 2 goals met",
-        "  area, title; r: MISSED framewire: 1.11x the time of floor, goal at most 1x",
+        "  area, title; r: MISSED framewire: 1.11x the time of floor, goal at most 1x; the floor is 1.00x the time",
+    ]
+
+
+def test_a_goal_that_is_missed_stands_beside_its_limit():
+    goals = (Goal.faster("a", 5, limit="least"), Goal.faster("a", 5, limit="bound"), Goal.faster("a", 5))
+    row = Row("r", {FAST: 10.0, "a": 40.0, "least": 9.0, "bound": 1.0}, goals)
+    assert [str(verdict) for verdict in row.verdicts()] == [
+        "MISSED framewire: 4.0x as fast as a, goal 5x; out of reach, the least is 4.4x as fast",
+        "MISSED framewire: 4.0x as fast as a, goal 5x; the bound is 40x as fast",
+        "MISSED framewire: 4.0x as fast as a, goal 5x",
+    ]
+    row = Row("r", {FAST: 10.0, "a": 8.0, "least": 9.0}, (Goal("a", 1, limit="least"), Goal("a", 2, limit="least")))
+    assert [str(verdict) for verdict in row.verdicts()] == [
+        "MISSED framewire: 1.25x the time of a, goal at most 1x; out of reach, the least is 1.12x the time",
+        "met    framewire: 1.25x the time of a, goal at most 2x",
     ]
 
 

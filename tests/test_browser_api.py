@@ -1,5 +1,6 @@
 """The browser's own WebSocket, every attribute of it, against `framewire serve` in Chromium."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from conftest import LOADED
 from test_browser import browser  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.once  # the server is another process
+pytestmark = pytest.mark.once  # the server is another process, and runs with each backend in turn
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -43,9 +45,10 @@ async ([url, protocols, binaryType, act]) => {
 class HandlerServer:
     """`framewire serve` of the example handlers, in a process of its own."""
 
-    def __init__(self):
-        command = [sys.executable, "-m", "framewire", "serve", "-p", "0", "-d", str(EXAMPLES)]
-        self.process = subprocess.Popen([*command, "-w", "pywebsocket"], stdout=subprocess.PIPE, text=True)
+    def __init__(self, backend):
+        command = [sys.executable, "-m", "framewire", "serve", "-p", "0", "-d", str(EXAMPLES), "-w", "pywebsocket"]
+        environment = {**os.environ, "FRAMEWIRE_BACKEND": backend}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.page = re.search(r"http://\S+", self.process.stdout.readline())[0] + "websocket_api.html"
         self.uri = self.page.replace("http", "ws").replace("websocket_api.html", "")
 
@@ -54,9 +57,9 @@ class HandlerServer:
         self.process.communicate(timeout=10)
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = HandlerServer()
+@pytest.fixture(scope="module", params=list(LOADED))
+def server(request):
+    server = HandlerServer(request.param)
     yield server
     server.stop()
 
@@ -233,8 +236,9 @@ def test_many_tabs(browser, server):  # noqa: F811
     context.close()
 
 
-def test_a_server_that_is_gone_is_1006(browser):  # noqa: F811
-    server = HandlerServer()
+@pytest.mark.parametrize("backend", list(LOADED))
+def test_a_server_that_is_gone_is_1006(browser, backend):  # noqa: F811
+    server = HandlerServer(backend)
     context = browser.new_context()
     try:
         page = context.new_page()
@@ -249,6 +253,91 @@ def test_a_server_that_is_gone_is_1006(browser):  # noqa: F811
         assert page.evaluate("end") == [1006, False]
     finally:
         context.close()
+
+
+def test_listeners(page, server):
+    """addEventListener beside the handlers: the order, `once`, removal, and what an event tells."""
+    seen = page.evaluate(
+        """url => new Promise(resolve => {
+            const socket = new WebSocket(url), seen = [], removed = () => seen.push("removed");
+            socket.addEventListener("open", event => seen.push(["first", event.type, event.target === socket]));
+            socket.addEventListener("open", removed);
+            socket.onopen = () => { seen.push("handler"); socket.send("1"); socket.send("2"); socket.send("3"); };
+            socket.removeEventListener("open", removed);
+            socket.addEventListener("message", ({data}) => seen.push("once " + data), {once: true});
+            socket.addEventListener("message", event => {
+                seen.push([event instanceof MessageEvent, event.data, event.origin === new URL(url).origin]);
+                if (event.data === "3") socket.close();
+            });
+            socket.addEventListener("close", event => {
+                seen.push([event instanceof CloseEvent, event.code]);
+                resolve(seen);
+            });
+        })""",
+        server.uri + "echo",
+    )
+    messages = [[True, number, True] for number in "123"]
+    assert seen == [["first", "open", True], "handler", "once 1", *messages, [True, 1000]]
+
+
+def test_lone_surrogates_become_replacement_characters(drive):
+    act = r"{open: socket => socket.send('a\ud800b'), message: socket => socket.close()}"
+    assert drive("echo", act)[1] == ["text", "a\ufffdb"]
+
+
+def test_binary_type_is_read_when_the_message_is_delivered(drive):
+    act = """{
+        open: (socket, seen) => {
+            socket.binaryType = "neither";
+            seen.push([socket.binaryType]);
+            for (let i = 0; i < 2; i++) socket.send(new Uint8Array(9));
+        },
+        message: (socket, {data}, seen) => {
+            if (data instanceof Blob) socket.binaryType = "arraybuffer";
+            else socket.close();
+        },
+    }"""
+    seen = drive("echo", act)
+    assert seen[1:-1] == [["blob"], ["blob", 9], ["arraybuffer", 9]]
+
+
+def test_no_message_after_close_was_called(drive):
+    act = """{
+        open: socket => { for (let i = 0; i < 9; i++) socket.send("x".repeat(10000)); },
+        message: (socket, event, seen) => {
+            seen[seen.length - 1][1] = socket.readyState;
+            if (seen.length === 4) socket.close();
+        },
+    }"""
+    seen = drive("echo", act)
+    assert seen == [["open", 1], *[["text", 1]] * 3, ["close", 3, 1000, "", True]]
+
+
+def test_the_chat_page_of_the_examples(browser):  # noqa: F811
+    command = [sys.executable, str(EXAMPLES / "chat_server.py"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip()
+            context = browser.new_context()
+            pages = [context.new_page() for _ in range(2)]
+            for page in pages:
+                page.goto(url)
+                page.wait_for_function("document.getElementById('state').textContent === 'connected'")
+                page.locator("#lines .note", has_text="Welcome").wait_for()
+            for text, where, shown in (
+                ("/name Ada", pages[1], "User1 is now Ada"),
+                ("Grüße | <b>all</b>", pages[1], "Ada: Grüße | <b>all</b>"),
+                ("/private 2 psst", pages[1], "Ada, in private: psst"),
+                ("/ping 2", pages[0], "User2 is"),
+            ):
+                pages[0].fill("#text", text)
+                pages[0].press("#text", "Enter")
+                where.locator("#lines p", has_text=shown).wait_for()
+            pages[0].close()
+            pages[1].locator("#lines .note", has_text="Ada left").wait_for()
+            context.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def test_the_page_itself(page):

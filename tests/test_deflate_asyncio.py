@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import json
-import os
 import random
 import re
 import shutil
@@ -21,6 +20,7 @@ from websockets.asyncio.server import serve as peer_serve
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import framewire
+from conftest import skip_unless
 from framewire.asyncio import connect, serve
 from framewire.deflate import PerMessageDeflate
 from framewire.head import ResponseError
@@ -157,15 +157,6 @@ async def program(*command):
 NODE = Path(__file__).parent / "node"
 
 
-def skip_unless(missing, what):
-    """Skips with one line where something is missing, but fails where all must be tested."""
-    if missing:
-        message = f"{what} is not tested: {missing} is missing"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-
-
 @pytest.fixture(scope="module")
 def node():
     """Runs tests/node/peer.js, for which `npm install --prefix tests/node` fetches ws."""
@@ -242,13 +233,10 @@ async ([port, messages]) => {
 
 @pytest.mark.once
 def test_chromium(request):
-    chromium = Path("/usr/bin/chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        skip_unless("the playwright package", "Chromium")
-    skip_unless("" if chromium.exists() else str(chromium), "Chromium")
-    from test_browser import ARGUMENTS
+    from test_browser import ARGUMENTS, CHROMIUM
+
+    skip_unless("" if CHROMIUM else "chromium", "Chromium")
+    from playwright.sync_api import sync_playwright
 
     settings = list(SETTINGS.values())
     messages = [message for message in MESSAGES if isinstance(message, str)] * 2
@@ -258,7 +246,7 @@ def test_chromium(request):
     request.addfinalizer(server.kill)
     with sync_playwright() as playwright:
         ports = server.stdout.readline().split()
-        browser = playwright.chromium.launch(executable_path=str(chromium), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page()
         for port, one in zip(ports, settings, strict=True):
             extensions, equal = page.evaluate(PAGE, [port, messages])

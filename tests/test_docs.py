@@ -4,7 +4,7 @@ The fenced blocks of a page are taken in their order, in a folder of the page's 
 
 * `python` is a program: it must end with status 0. If a `text` block titled "Output" follows, that is what it prints.
 * A block with a file name as its title is that file. One that is named `test_*.py` is run by pytest; any other must be
-  used by a block further down, or by a test in this module.
+  used by a block further down, or by a test that RUN_HERE names.
 * In `console`, what follows `$ framewire inspect` is run and compared with what stands below it.
 """
 
@@ -28,8 +28,8 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
-#: Files that a test of this module runs.
-RUN_HERE = {"echo.py", "chat.html", "secure.py"}
+#: Files that a test of this module runs, or of test_relay.py.
+RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py"}
 
 pytestmark = pytest.mark.once
 

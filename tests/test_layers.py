@@ -31,6 +31,7 @@ FLOORS = {
     "stream": 4,
     "handshake": 4,
     "reading": 4,
+    "proxies": 4,
     "adapters": 5,
     "routes": 5,
     "__init__": 6,  # the face of all that needs no socket
@@ -38,6 +39,7 @@ FLOORS = {
     "sync": 7,
     "pywebsocket": 8,
     "websocket": 8,
+    "relay": 8,
     "cli": 9,
     "__main__": 10,
 }
@@ -46,7 +48,9 @@ FLOORS = {
 FOREIGN = {
     "head": {"h11"},
     "handshake": {"h11"},
+    "proxies": {"python_socks"},
     "asyncio.proxies": {"python_socks"},
+    "sync.proxies": {"python_socks"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
@@ -57,6 +61,7 @@ FOREIGN = {
     "cli.bench": {"rich"},
     "cli.capture": {"scapy"},
     "cli.inspect": {"rich"},
+    "relay": {"redis"},
 }
 
 

@@ -159,6 +159,33 @@ def test_status_stream_broken():
     assert stream.state is State.CLOSED
 
 
+def test_status_memory_error():
+    """Memory that runs out inside, here of an extension, ends the stream: where it stands in the bytes is lost."""
+
+    class Greedy:
+        rsv, threshold, pending = 0x40, 0, False
+
+        def decode(self, payload, most, last):
+            raise MemoryError
+
+        def encode(self, content, last):
+            raise MemoryError
+
+        def abandon(self):
+            pass
+
+        def close(self):
+            pass
+
+    stream = Stream(SERVER, extensions=[Greedy()])
+    with pytest.raises(MemoryError):
+        stream.receive(to(SERVER, 0x81, b"whole") + to(SERVER, 0xC1, b"x"))
+    assert stream.state is State.CLOSED
+    assert stream.receive(to(SERVER, 0x81, b"late")) == []
+    with pytest.raises(framewire.StateError):
+        stream.send("late")
+
+
 def test_status_parameter_error():
     for call in (lambda s: s.close(999), lambda s: s.close(None, "x"), lambda s: s.ping(bytes(126))):
         stream = Stream(SERVER)
@@ -295,10 +322,10 @@ STEPS = [
 def test_utf8_step(step, before, ranges, backend):
     for byte in range(256):
         validator = (backend.Utf8Validator if backend else Utf8Validator)()
-        assert validator.feed(before, 0, len(before)) == len(before)
+        assert validator.feed(before) == len(before)
         assert (validator.need == 0) == (step == "NORMAL")
         possible = any(low <= byte <= high for low, high in ranges)
-        assert validator.feed(bytes([byte]), 0, 1) == possible, hex(byte)
+        assert validator.feed(bytes([byte])) == possible, hex(byte)
 
 
 def test_utf8_fails_before_the_end_of_the_frame():
@@ -569,3 +596,11 @@ def test_bug_16_what_a_client_needs_is_there():
 def test_bug_17_all_frames_of_a_read_are_delivered():
     wire = to(SERVER, 0x81, b"one") + to(SERVER, 0x81, b"two\0") + to(SERVER, 0x81, b"three")
     assert receive(wire)[0] == ["one", "two\0", "three"]
+
+
+@pytest.mark.parametrize("offset", range(17))
+def test_bug_18_it_does_not_matter_where_in_memory_the_bytes_lie(offset):
+    messages = [bytes(range(256)) * 2, "aligned? " * 50, "é" * 300]
+    wire = b"".join(Stream(CLIENT).send(message) for message in messages)
+    memory = bytearray(offset) + wire
+    assert Stream(SERVER).receive(memoryview(memory)[offset:]) == messages

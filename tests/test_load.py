@@ -1,10 +1,12 @@
 """The load in C and the servers that it loads: each kind of load for a moment, with every reply checked."""
 
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from benchmarks import agreement
 from benchmarks.bench_asyncio import build, judge, measure
 
 pytestmark = [
@@ -64,3 +66,12 @@ def test_goals_are_judged(capsys):
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
         "  met    idle 1500: coroutine 8.00, goal 9.00",
     ]
+
+
+def test_both_loads_can_be_compared(monkeypatch, capsys):
+    """How near they are is for a machine that does nothing else."""
+    monkeypatch.setattr("sys.argv", ["agreement", "--rounds", "1", "--seconds", "1", "--connections", "2"])
+    assert agreement.main() in (False, True)
+    measured = re.findall(r"(\d+) us", capsys.readouterr().out)
+    assert len(measured) == 4
+    assert all(int(latency) > 0 for latency in measured)

@@ -1,7 +1,4 @@
-"""Stage 4, on each twin: the fast lane, the message in the making, and whole frames (RFC 6455 5.4 to 5.6)."""
-
-import mmap
-from array import array
+"""Stage 4, on each twin: the fast lane, and the message in the making (RFC 6455 5.4 to 5.6)."""
 
 import pytest
 
@@ -199,57 +196,6 @@ def test_a_cleared_message_is_forgotten(backend):
     events = []
     assert backend.take_messages(partial, frame(TEXT, b"next"), 0, events) == 0
     assert events == ["next"]
-
-
-@pytest.mark.parametrize("key", [b"", KEY])
-@pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x00, PING, 0xC1])
-def test_frames(backend, key, first):
-    for size in SIZES:
-        payload = bytes(i * 7 & 127 for i in range(size))
-        assert backend.make_frame(first, payload, key) == frame(first, payload, key)
-        assert backend.make_frame(first, payload.decode(), key) == frame(first, payload, key)
-    for sample in SAMPLES:
-        assert backend.make_frame(first, sample * 40, key) == frame(first, (sample * 40).encode(), key)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        bytearray(b"abcd"),
-        memoryview(b"abcd"),
-        memoryview(bytearray(b"abcd")),
-        array("H", b"abcd"),
-        memoryview(b"abcd").cast("B", (2, 2)),
-        type("Octets", (bytes,), {})(b"abcd"),
-        type("Name", (str,), {})("abcd"),
-    ],
-)
-def test_frames_of_any_buffer(backend, payload):
-    assert backend.make_frame(TEXT, payload, KEY) == frame(TEXT, b"abcd", KEY)
-
-
-def test_a_frame_of_mapped_memory(backend):
-    with mmap.mmap(-1, 100) as memory:
-        assert backend.make_frame(BINARY, memory, b"") == frame(BINARY, bytes(100))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ((256, b"", b""), ValueError),
-        ((-1, b"", b""), ValueError),
-        ((TEXT, b"", b"abc"), ValueError),
-        ((TEXT, b"", "abcd"), TypeError),
-        ((TEXT, b"", bytearray(4)), TypeError),
-        ((TEXT, 5, b""), TypeError),
-        ((TEXT, None, b""), TypeError),
-        ((TEXT, "\ud800", b""), UnicodeEncodeError),
-        ((TEXT, memoryview(b"abcd")[::2], b""), TypeError),
-    ],
-)
-def test_frames_that_cannot_be(backend, arguments, error):
-    with pytest.raises(error):
-        backend.make_frame(*arguments)
 
 
 def test_arguments_of_the_fast_lane(backend):

@@ -1,6 +1,7 @@
 """What is built and installed: with a compiler, without one, and with none asked for."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -140,3 +141,18 @@ def test_a_switch_that_means_nothing(tree, tmp_path):
     assert done.returncode != 0
     complaint = "FRAMEWIRE_EXTENSIONS is 'yes'; it takes 1 (must compile), 0 (do not), or nothing"
     assert complaint in done.stdout + done.stderr
+
+
+def test_every_command_of_make_has_a_rule():
+    """What is declared, and what the texts tell to run."""
+    rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", rules, re.MULTILINE))
+    declared = {name for line in re.findall(r"^\.PHONY:(.*)", rules, re.MULTILINE) for name in line.split()}
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/workflows/*.yml")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:`|^    |\$ |run: )make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"test", "docs", "wheels"} <= named
+    assert declared | named <= targets

@@ -279,10 +279,26 @@ def test_bytes_below_the_websocket(handle):
         "def web_socket_transfer_data(request): pass\n"
     )
     with socket.create_connection(uri[5:-2].split(":"), 10) as plain:
-        plain.sendall(REQUEST.replace(b"/path", b"/h"))
+        plain.sendall(REQUEST.replace(b"/path", b"/h") + b"mo")
         time.sleep(0.05)
-        plain.sendall(b"more")
+        plain.sendall(b"re")
         assert plain.recv(100).startswith(b"HTTP/1.1 299 Mine")
+
+
+def test_frames_behind_the_bytes_that_the_handshake_reads(handle):
+    uri = handle(
+        "def web_socket_do_extra_handshake(request):\n"
+        "    if request.connection.read(4) != b'more': raise KeyError\n"
+        "def web_socket_transfer_data(request): request.ws_stream.send_message(request.ws_stream.receive_message())\n"
+    )
+    with socket.create_connection(uri[5:-2].split(":"), 10) as plain:
+        client = framewire.Stream(framewire.CLIENT)
+        plain.sendall(REQUEST.replace(b"/path", b"/h") + b"more" + client.send("behind"))
+        answer = b""
+        while not answer.endswith(b"\x81\x06behind\x88\x02\x03\xe8"):
+            more = plain.recv(4096)
+            assert more
+            answer += more
 
 
 def test_bytes_between_the_frames(handle):
@@ -446,10 +462,11 @@ def test_close_connection_waits_for_the_answer(handle, capfd):
     assert printed(capfd, 5) == "4001\n"
 
 
-def test_close_connection_need_not_wait(handle, capfd):
-    uri = handle("request.ws_stream.close_connection(4000, wait_response=False)\nprint('returned', flush=True)")
+@pytest.mark.parametrize(("code", "wait"), [(4000, False), (1001, True), (1002, True)])
+def test_close_connection_need_not_wait(handle, capfd, code, wait):
+    uri = handle(f"request.ws_stream.close_connection({code}, wait_response={wait})\nprint('returned', flush=True)")
     with Raw(uri, auto_close=False) as raw:
-        assert raw.read_event() == framewire.Close(4000, "")
+        assert raw.read_event() == framewire.Close(code, "")
         assert printed(capfd, 9) == "returned\n"
 
 
@@ -662,6 +679,124 @@ def test_files_below_the_document_root(tmp_path, monkeypatch):
             assert get(where, path)[::2] == (404, b"Not Found\n"), path
 
 
+# Programs.
+
+SHOW = """#!{python}
+import os, sys
+body = sys.stdin.buffer.read()
+print("Content-Type: text/plain; charset=utf-8\\nX-Own: yes\\n")
+for name in sys.argv[1:] or {names}:
+    print(name, os.environ.get(name))
+print(os.path.basename(os.getcwd()), body)
+"""
+NAMES = [
+    "REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH", "GATEWAY_INTERFACE",
+    "SERVER_PROTOCOL", "REMOTE_ADDR", "HTTP_HOST", "HTTP_X_ONE", "HTTP_AUTHORIZATION", "HTTP_PROXY",
+]  # fmt: skip
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A document root with programs in cgi-bin; gives a function that writes one, and what serves them."""
+    monkeypatch.setenv("HTTP_PROXY", "the server's own")
+    root = tmp_path / "www"
+    (root / "cgi-bin" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(root)
+
+    def write(name, source, mode=0o755):
+        path = root / "cgi-bin" / name
+        path.write_text(source)
+        path.chmod(mode)
+
+    write("show.py", SHOW.format(python=sys.executable, names=NAMES))
+    with serving(EXAMPLES, cgi_paths="/none,/cgi-bin") as where:
+        yield write, where
+
+
+def test_programs_below_the_cgi_paths(programs):
+    write, where = programs
+    status, head, body = get(
+        where, "/cgi-bin/show.py/a%20b/c?x=1&y", "GET", "X-One: 1", "X_ONE: 2", "Authorization: no"
+    )
+    assert (status, "X-Own: yes" in head) == (200, True)
+    assert dict(line.split(" ", 1) for line in body.decode().splitlines()) == {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "/cgi-bin/show.py",
+        "PATH_INFO": "/a b/c",
+        "QUERY_STRING": "x=1&y",
+        "CONTENT_TYPE": "",
+        "CONTENT_LENGTH": "",
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "x",
+        "HTTP_X_ONE": "1",
+        "HTTP_AUTHORIZATION": "None",
+        "HTTP_PROXY": "None",
+        "cgi-bin": "b''",
+    }
+    status, head, body = get(where, "/cgi-bin/show.py", "HEAD")
+    assert (status, body) == (200, b"")
+    write("sub/inner.py", SHOW.format(python=sys.executable, names=["SCRIPT_NAME", "PATH_INFO"]))
+    lines = get(where, "/cgi-bin/sub/inner.py/")[2].splitlines()
+    assert lines == [b"SCRIPT_NAME /cgi-bin/sub/inner.py", b"PATH_INFO /", b"sub b''"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.05], ids=["in one piece", "behind the head"])
+def test_the_body_for_a_program(programs, pause):
+    where = programs[1]
+    with socket.create_connection(where.split(":"), 10) as plain:
+        plain.sendall(
+            b"POST /cgi-bin/show.py HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nContent-Type: a/b\r\n\r\n12345"
+        )
+        time.sleep(pause)
+        plain.sendall(b"67890")
+        answer = b"".join(iter(lambda: plain.recv(65536), b""))
+    assert {b"CONTENT_TYPE a/b", b"CONTENT_LENGTH 10", b"cgi-bin b'1234567890'"} <= set(answer.splitlines())
+    assert get(where, "/cgi-bin/show.py", "POST", "Content-Length: 1048577")[0] == 413
+    assert get(where, "/cgi-bin/show.py", "POST", "Transfer-Encoding: chunked")[0] == 411
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "line"),
+    [
+        ("Status: 404 Nowhere\n\nbody", 404, "HTTP/1.1 404 Nowhere"),
+        ("Location: /elsewhere\n\n", 302, "Location: /elsewhere"),
+        ("Status: 204 None\r\nConnection: keep-alive\r\n\r\ndropped", 204, "Connection: close"),
+        ("Content-Type: text/plain\nContent-Length: 99\n\nbody", 200, "Content-Length: 4"),
+        ("Content-Type: text/plain\n", 502, ""),
+        ("X-Other: text/plain\n\n", 502, ""),
+        ("not a header\nContent-Type: text/plain\n\n", 502, ""),
+        ("Status: 101\n\n", 502, ""),
+        ("Status: many\n\n", 502, ""),
+        ("", 502, ""),
+    ],
+)
+def test_what_a_program_answers(programs, output, status, line):
+    write, where = programs
+    write("say.py", f"#!{sys.executable}\nimport sys\nsys.stdout.write({output!r})\nsys.stderr.write('noted')\n")
+    got, head, body = get(where, "/cgi-bin/say.py")
+    assert (got, line in head, b"dropped" in body) == (status, True, False)
+
+
+def test_what_is_no_program(programs, tmp_path, monkeypatch):
+    write, where = programs
+    write("source.py", "secret", 0o644)
+    write("broken", "#!/no/such/interpreter\n")
+    write("slow.py", f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    (tmp_path / "outside").write_text("#!/bin/sh\n")
+    (tmp_path / "outside").chmod(0o755)
+    Path("cgi-bin", "link").symlink_to(tmp_path / "outside")
+    Path("plain.txt").write_text("plain")
+    monkeypatch.setattr("framewire.pywebsocket.programs.TIMEOUT", 0.2)
+    for path, status in {
+        "/cgi-bin/source.py": 403, "/cgi-bin/broken": 502, "/cgi-bin/slow.py": 504, "/cgi-bin/link": 404,
+        "/cgi-bin/": 404, "/cgi-bin/missing": 404, "/cgi-bin/sub": 404, "/cgi-bin/../plain.txt": 404,
+        "/plain.txt": 200, "/cgi-bing": 404,
+    }.items():  # fmt: skip
+        assert get(where, path)[0] == status, path
+
+
 # Flags.
 
 
@@ -692,6 +827,11 @@ def test_tls_with_certificates_of_clients(handle):
     with serving(EXAMPLES, **files, tls_client_auth=True, tls_client_ca=path) as where:
         with pytest.raises((ssl.SSLError, ResponseError, ConnectionError)):
             connect(f"wss://{where}/echo", ssl=context, server_hostname="localhost")
+    with serving(EXAMPLES, **files, tls_client_auth=True, tls_client_cert_optional=True, tls_client_ca=path) as where:
+        with connect(f"wss://{where}/echo", ssl=context, server_hostname="localhost") as ws:
+            ws.send("unknown")
+            assert ws.recv(10) == "unknown"
+    with serving(EXAMPLES, **files, tls_client_auth=True, tls_client_ca=path) as where:
         context.load_cert_chain(path)
         with connect(f"wss://{where}/echo", ssl=context, server_hostname="localhost") as ws:
             ws.send("known")
@@ -716,6 +856,7 @@ def test_the_configuration_file_comes_behind_the_command_line(tmp_path):
     file = tmp_path / "options.ini"
     file.write_text(
         "[pywebsocket]\nport = 81\nserver-host = ::1\ntls = yes\nlog_level = info\nbasic-auth-credential = a:%%b\n"
+        "strict = on\n"
     )
     settings = read_settings({"config_file": str(file), "port": 82, "run": None})
     assert settings == Settings(port=82, host="::1", tls=True, log_level="info", basic_auth_credential="a:%%b")
@@ -733,6 +874,7 @@ def test_without_handlers_the_chat_is_served():
 
 def test_the_command(tmp_path):
     arguments = ["-p", "0", "-w", str(EXAMPLES), "-d", str(tmp_path), "-l", "log.txt", "--log_level", "info"]
+    arguments += ["--strict", "--allow-draft75", "--tls-module=ssl", "-x", "/cgi-bin", "-q", "10"]
     command = [sys.executable, "-m", "framewire", "serve", *arguments]
     with subprocess.Popen(
         [*command, "--thread-monitor-interval-in-sec", "1"], stdout=subprocess.PIPE, text=True, env=os.environ

@@ -24,6 +24,8 @@ from framewire import (
     Stream,
     TextError,
 )
+from framewire.deflate import PerMessageDeflate
+from framewire.extensions import accept_offers, make_offers
 
 BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
@@ -99,8 +101,10 @@ def test_parts_are_header_and_payload():
     payload = bytes(1000)
     assert new_stream(SERVER).send_parts(payload) == [bytes.fromhex("827e03e8"), payload]
     assert new_stream(SERVER).send_parts(payload)[1] is payload
-    header, masked = new_stream(CLIENT).send_parts("Hello")
-    assert (header.hex(), masked.hex()) == ("818537fa213d", "7f9f4d5158")
+    for message in ("Hello", b"Hello"):
+        header, masked = new_stream(CLIENT).send_parts(message)
+        assert (header[1:].hex(), masked.hex()) == ("8537fa213d", "7f9f4d5158")
+    assert new_stream(SERVER).send_parts("é" * 70) == [bytes.fromhex("817e008c"), b"\xc3\xa9" * 70]
 
 
 @BOTH
@@ -354,3 +358,66 @@ def test_all_misuse_is_a_local_error():
     for error in (StateError, FragmentError, TextError, PayloadTooBigError, CloseCodeError, MaskSourceError):
         assert issubclass(error, LocalError)
         assert error.__doc__
+
+
+# The limit of what is sent.
+
+
+@pytest.mark.parametrize("options", [{}, {"extensions": "deflate"}], ids=["plain", "compressed"])
+@pytest.mark.parametrize("unit", ["x", "€", "🎉", b"x"])
+def test_a_message_over_the_limit_is_not_sent(unit, options):
+    size = len(unit.encode() if isinstance(unit, str) else unit)
+    if options:
+        extensions = [PerMessageDeflate(threshold=10)]
+        options = {"extensions": accept_offers(make_offers(extensions), extensions)[1]}
+    for limit in (0, 1, size - 1, size * 7, size * 40 + size - 1):
+        stream = Stream(SERVER, max_send_size=limit, **options)
+        fits = limit // size
+        for send in (stream.send, stream.send_parts, lambda message, stream=stream: list(stream.send_steps(message))):
+            send(unit * fits)
+            with pytest.raises(PayloadTooBigError, match=f"at most {limit} bytes, not {(fits + 1) * size}"):
+                send(unit * (fits + 1))
+        stream.ping(b"x" * 125)  # this limit is for messages
+
+
+def test_the_limit_holds_for_the_sum_of_fragments():
+    stream = Stream(SERVER, max_send_size=10)
+    for _ in range(2):
+        stream.send("1234", last=False)
+        stream.send("5678", last=False)
+        with pytest.raises(PayloadTooBigError):
+            stream.send("9ab", last=False)
+        assert stream.send("9a") == b"\x80\x029a"
+
+
+@pytest.mark.parametrize("message", ["", "€" * 5, b"", bytes(10), bytearray(11), memoryview(bytes(5))], ids=repr)
+def test_a_message_is_cut_into_pieces(message):
+    data = message.encode() if isinstance(message, str) else bytes(message)
+    stream = Stream(SERVER)
+    for size in (1, 4, 5, 10, 100):
+        pieces, text = stream.cut(message, size)
+        assert b"".join(pieces) == data
+        assert [len(piece) for piece in pieces[:-1]] == [size] * ((max(len(data), 1) - 1) // size)
+        assert text is isinstance(message, str)
+        frames = [stream.send(piece, text=text, last=False) for piece in pieces[:-1]]
+        frames.append(stream.send(pieces[-1], text=text))
+        assert Stream(CLIENT).receive(b"".join(frames)) == [data.decode() if text else data]
+    assert stream.cut(data, 4, text=True)[1] is True
+
+
+def test_a_message_that_cannot_be_sent_is_not_cut():
+    stream = Stream(SERVER, max_send_size=10)
+    for message, text, error in (
+        ("x" * 11, None, PayloadTooBigError), ("\ud800", None, TextError), (b"\xff", True, TextError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            stream.cut(message, 2, text=text)
+    stream.close()
+    with pytest.raises(StateError):
+        stream.cut("x", 2)
+
+
+def test_limits_that_cannot_be():
+    for wrong in (-1, 1.5):
+        with pytest.raises((ValueError, TypeError)):
+            Stream(SERVER, max_send_size=wrong)

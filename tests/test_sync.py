@@ -91,6 +91,7 @@ class Raw:
         while not self.events:
             data = self.socket.recv(1 << 16)
             self.events += self.stream.receive(data) if data else self.stream.receive_eof()
+            assert data or self.events, "nothing more comes"
         return self.events.pop(0)
 
 

@@ -236,19 +236,22 @@ AVX512 FRAMEWIRE_INLINE __m512i make_latin1(const uint8_t *src, size_t left, uns
     return _mm512_maskz_compress_epi8(leads, _mm512_mask_mov_epi8(first, two, _mm512_or_si512(second, more)));
 }
 
+/* Six bits more from the next byte. */
+AVX512 FRAMEWIRE_INLINE __m512i append6(__m512i units, __m512i next) {
+    return _mm512_ternarylogic_epi32(_mm512_slli_epi16(units, 6), next, _mm512_set1_epi16(0x3F), 0xD8);
+}
+
 AVX512 FRAMEWIRE_INLINE __m512i make_ucs2(const uint8_t *src, size_t left, unsigned *count) {
-    const __m512i low6 = _mm512_set1_epi16(0x3F);
     __m512i first = load_words(src, left), second = load_words(src + 1, left - 1);
     __m512i third = load_words(src + 2, left > 2 ? left - 2 : 0);
-    __m512i two = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(first, 6), _mm512_set1_epi16(0x7C0)),
-                                  _mm512_and_si512(second, low6));
-    __m512i three = _mm512_or_si512(_mm512_slli_epi16(two, 6), _mm512_and_si512(third, low6));
+    /* The bits that mark the lead byte are still in these; of three bytes they leave the lane. */
+    __m512i two = append6(first, second), three = append6(two, third);
     __mmask32 above_ascii = _mm512_cmpgt_epi16_mask(first, _mm512_set1_epi16(0x7F));
     __mmask32 above_continuation = _mm512_cmpgt_epi16_mask(first, _mm512_set1_epi16(0xBF));
     __mmask32 above_two = _mm512_cmpgt_epi16_mask(first, _mm512_set1_epi16(0xDF));
     __mmask32 leads = (above_continuation | ~above_ascii) & (uint32_t)lanes_within(left, 32);
     *count = count_bits(leads);
-    __m512i units = _mm512_mask_mov_epi16(first, above_continuation, two);
+    __m512i units = _mm512_mask_sub_epi16(first, above_continuation, two, _mm512_set1_epi16(0xC0 << 6));
     return _mm512_maskz_compress_epi16(leads, _mm512_mask_mov_epi16(units, above_two, three));
 }
 
@@ -289,20 +292,18 @@ AVX512 FRAMEWIRE_INLINE __m512i make_ucs4(__m512i v, __m512i places, unsigned do
     const __m512i quarter = _mm512_and_si512(_mm512_srli_epi16(numbers(), 2), _mm512_set1_epi8(0x0F));
     /* Bytes of a lane, the last first: the lead byte lands in bits 24 to 31. */
     const __m512i fourth_to_first = _mm512_set1_epi32(0x00010203);
-    const __m512i low6 = _mm512_set1_epi32(0x003F3F3F);
-    /* By the high nibble of the lead byte: the bits of it that count, and how far four bytes are too many. */
-    const __m512i lead_bits = _mm512_broadcast_i32x4(_mm_setr_epi8(
-        0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0, 0, 0, 0, 0x1F, 0x1F, 0x0F, 0x07));
-    const __m512i excess = _mm512_broadcast_i32x4(
-        _mm_setr_epi8(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0));
+    /* By the high nibble of the lead byte: the bits that count, and how far four bytes are too many. */
+    const __m512i payload_bits = _mm512_setr_epi32(
+        0x7F000000, 0x7F000000, 0x7F000000, 0x7F000000, 0x7F000000, 0x7F000000, 0x7F000000, 0x7F000000,
+        0, 0, 0, 0, 0x1F3F0000, 0x1F3F0000, 0x0F3F3F00, 0x073F3F3F);
+    const __m512i excess = _mm512_setr_epi32(18, 18, 18, 18, 18, 18, 18, 18, 0, 0, 0, 0, 12, 12, 6, 0);
     __m512i place = _mm512_permutexvar_epi8(_mm512_add_epi8(quarter, _mm512_set1_epi8((char)done)), places);
     __m512i lanes = _mm512_permutexvar_epi8(_mm512_add_epi8(place, fourth_to_first), v);
     __m512i nibble = _mm512_srli_epi32(lanes, 28);
-    __m512i bits = _mm512_or_si512(low6, _mm512_slli_epi32(_mm512_shuffle_epi8(lead_bits, nibble), 24));
-    __m512i pairs = _mm512_maddubs_epi16(_mm512_and_si512(lanes, bits), _mm512_set1_epi16(0x4001));
+    lanes = _mm512_and_si512(lanes, _mm512_permutexvar_epi32(nibble, payload_bits));
+    __m512i pairs = _mm512_maddubs_epi16(lanes, _mm512_set1_epi16(0x4001));
     __m512i all = _mm512_madd_epi16(pairs, _mm512_set1_epi32(0x10000001));
-    __m512i shift = _mm512_and_si512(_mm512_shuffle_epi8(excess, nibble), _mm512_set1_epi32(0xFF));
-    return _mm512_srlv_epi32(all, shift);
+    return _mm512_srlv_epi32(all, _mm512_permutexvar_epi32(nibble, excess));
 }
 
 /* The code points that begin in 60 bytes, of which the last may end 3 bytes on. */

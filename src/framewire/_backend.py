@@ -17,7 +17,8 @@ TWINS = {
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
     "frames": ("take_frames",),
-    "messages": ("PartialMessage", "receive", "take_messages", "take_payload", "send", "take_key", "make_frame"),
+    "messages": ("PartialMessage", "receive", "take_messages", "take_payload"),
+    "send": ("send", "send_parts", "take_key", "make_frame"),
 }
 
 
@@ -74,7 +75,8 @@ if TYPE_CHECKING:
     from ._pure.frames import take_frames
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
-    from ._pure.messages import PartialMessage, make_frame, receive, send, take_key, take_messages, take_payload
+    from ._pure.messages import PartialMessage, receive, take_messages, take_payload
+    from ._pure.send import make_frame, send, send_parts, take_key
     from ._pure.utf8 import Utf8Validator
 else:
     globals().update(_twins)
@@ -90,6 +92,7 @@ __all__ = [
     "read_header",
     "receive",
     "send",
+    "send_parts",
     "take_frames",
     "take_key",
     "take_messages",

@@ -7,8 +7,9 @@ in; what is inside a transformed message, with the end of each block of its payl
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
 from .codes import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
@@ -16,9 +17,13 @@ from .errors import Violation
 from .events import Close, Event, Fragment, Ping, Pong, Text
 from .extensions import Codec, Unpacker
 
-__all__ = ["Assembly"]
+__all__ = ["Assembly", "TextErrors"]
 
-_CONTROL = frozenset({0x88, 0x89, 0x8A})
+#: What becomes of text that is not UTF-8: it fails the connection (8.1), or is decoded by that handler of Python's.
+TextErrors = Literal["strict", "replace", "surrogateescape"]
+
+_PINGS: dict[int, type[Ping | Pong]] = {0x89: Ping, 0x8A: Pong}
+_CONTROL = frozenset({0x88, *_PINGS})
 _BETWEEN_MESSAGES = _CONTROL | {0x01, 0x02, 0x81, 0x82}
 _INSIDE_A_MESSAGE = _CONTROL | {0x00, 0x80}
 _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a call
@@ -27,12 +32,12 @@ _TEXT = int(Opcode.TEXT)  # a look at a member of an enum takes longer than a ca
 class Assembly:
     """Turns frames into events. `masked` tells whether they must be masked; limits are in bytes, None is unlimited.
 
-    `codecs` are those of `extensions.check_codecs`.
+    `text_errors` are those of `Stream`, `codecs` those of `extensions.check_codecs`.
     """
 
     __slots__ = (
-        "_continued", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
-        "_total", "_unpacker", "_unpackers", "partial",
+        "_as_bytes", "_continued", "_decoder", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +47,7 @@ class Assembly:
         max_frame_size: int | None,
         fragments: bool,
         text_as_bytes: bool,
+        text_errors: TextErrors = "strict",
         codecs: Sequence[Codec] = (),
     ) -> None:
         self._masked = masked
@@ -50,7 +56,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        limit = min(self._max_message, self._max_frame, MAX_LENGTH)
+        self._as_bytes = text_as_bytes
+        self._text_errors = text_errors
+        #: Makes text of what need not be UTF-8; None if it must be, in messages of the opcode `_validated`.
+        self._decoder = None if text_errors == "strict" else getincrementaldecoder("utf-8")(text_errors)
+        self._validated = _TEXT if self._decoder is None else 0
+        # The fast lane validates, so without it nothing but empty messages is left to that lane.
+        limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
@@ -83,9 +95,16 @@ class Assembly:
             fill = self._fill if self._unpacker is None else self._fill_block
             return fill(data, start, stop, events)
         first = data[start]
+        if first in _PINGS:
+            taken = take_payload(data, start, self._masked, MAX_CONTROL_PAYLOAD)
+            if taken is not None:
+                payload, stop = taken
+                events.append(_PINGS[first](payload))
+                return stop
+            # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
-        if begins and unpacker is not None and first > 127:
+        if begins and unpacker is not None and first > 127 and self._validated:
             # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
             taken = take_payload(data, start, self._masked, unpacker.max_whole)
             if taken is not None:
@@ -104,7 +123,11 @@ class Assembly:
         if masked is not self._masked or (first & 8 and not 2 <= length <= MAX_CONTROL_PAYLOAD):
             self._check_second(first, data[start + 1], start + 1)
         if first & 8:
-            return start if end + length > stop else self._take_control(data, first, end, length, key or b"", events)
+            if end + length > stop:
+                return start
+            payload = data[end : end + length]
+            events.append(_read_close(apply_mask(payload, key) if key else payload, end, self._text_errors))
+            return end + length
         total = length if begins else self._total + length
         limit = self._max_message if unpacker is None else unpacker.max_payload
         if not 0 <= length <= self._max_frame or total > limit:
@@ -115,11 +138,11 @@ class Assembly:
         self._continued = not begins
         opcode = first & 15 or partial.opcode
         if unpacker is None:
-            partial.begin_frame(opcode, first > 127, length, key, opcode == _TEXT)
+            partial.begin_frame(opcode, first > 127, length, key, opcode == self._validated)
             return self._fill(data, end, stop, events)
         if begins:
             self._unpacker = unpacker
-            unpacker.begin(opcode)
+            unpacker.begin(opcode, opcode == self._validated)
         self._left, self._key = length, key
         self._begin_block(opcode, first > 127, unpacker.block)
         return self._fill_block(data, end, stop, events)
@@ -158,18 +181,24 @@ class Assembly:
 
     def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
         """Ends the frame in progress, and its message if it is the last one."""
-        partial = self.partial
+        partial, opcode = self.partial, self.partial.opcode
         if not partial.final:
             if self._fragments:
-                events.append(Fragment(content.take_piece(), not self._continued, False))
+                events.append(Fragment(self._as_event(opcode, content.take_piece(), False), not self._continued, False))
             partial.end_frame()
             return
-        message = content.finish()
+        message = self._as_event(opcode, content.finish(), True)
         if content is not partial:
             partial.finish()
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
+
+    def _as_event(self, opcode: int, content: Any, last: bool) -> Any:
+        """The content of a message, or of its next piece, as it is delivered."""
+        if self._decoder is None or opcode != _TEXT:
+            return content
+        return Text(content) if self._as_bytes else self._decoder.decode(content, last)
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""
@@ -206,28 +235,16 @@ class Assembly:
         reason = f"a message of {total} bytes is over the limit of {limit}"
         return Violation(CloseCode.MESSAGE_TOO_BIG, reason, end if length <= limit else length_end)
 
-    def _take_control(self, data: bytes, first: int, start: int, length: int, key: bytes, events: list[Event]) -> int:
-        """Takes a control frame (5.5) whose header ends at `start` and whose payload is all there."""
-        stop = start + length
-        payload = apply_mask(data[start:stop], key) if key else bytes(data[start:stop])
-        if first == 0x89:
-            events.append(Ping(payload))
-        elif first == 0x8A:
-            events.append(Pong(payload))
-        else:
-            events.append(_read_close(payload, start))
-        return stop
 
-
-def _read_close(payload: bytes, offset: int) -> Close:
+def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     """Reads the payload of a close frame (5.5.1, 7.4), whose first byte has the offset `offset`."""
     if not payload:
         return Close(int(CloseCode.NO_STATUS_RCVD), "")
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)
-    validator = Utf8Validator()
-    valid = validator.feed(payload, 2, len(payload))
-    if valid < len(payload) or validator.need:
-        raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + valid)
-    return Close(code, payload[2:].decode())
+    reason, validator = payload[2:], Utf8Validator()
+    valid = validator.feed(reason)
+    if text_errors == "strict" and (valid < len(reason) or validator.need):
+        raise Violation(CloseCode.INVALID_DATA, "a close reason is not valid UTF-8", offset + 2 + valid)
+    return Close(code, reason.decode(errors=text_errors))

@@ -54,7 +54,7 @@ class TextError(LocalError):
 
 
 class PayloadTooBigError(LocalError):
-    """A control payload of over 125 bytes, or a close reason of over 123 bytes of UTF-8 (5.5)."""
+    """A control payload of over 125 bytes or a close reason of over 123 (5.5), or a message over `max_send_size`."""
 
 
 class CloseCodeError(LocalError):

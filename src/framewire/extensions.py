@@ -178,13 +178,13 @@ class Unpacker:
                     return str(content, "utf-8")
                 except UnicodeDecodeError:
                     pass  # what is wrong with it is for the validator to say
-        self.begin(opcode)
+        self.begin(opcode, opcode == Opcode.TEXT)
         self._take(content, True, offset)
         return self.finish()
 
-    def begin(self, opcode: int) -> None:
-        """Begins a message of the type `opcode`, 1 or 2."""
-        self._content.begin_frame(opcode, True, self._limit, b"", opcode == Opcode.TEXT)
+    def begin(self, opcode: int, validated: bool) -> None:
+        """Begins a message of the type `opcode`, 1 or 2; `validated` says that its content must be UTF-8."""
+        self._content.begin_frame(opcode, True, self._limit, b"", validated)
 
     def feed(self, payload: bytes, last: bool, offset: int) -> None:
         """Takes up to a block of the payload, `last` with the end of the message.

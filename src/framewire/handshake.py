@@ -38,6 +38,7 @@ from .head import (
 )
 
 __all__ = [
+    "BUSY",
     "MAX_BODY",
     "MAX_INTERIM",
     "MAX_TRAILING",
@@ -54,6 +55,12 @@ __all__ = [
     "choose_subprotocol",
     "refusal",
 ]
+
+#: The whole answer to whoever is one too many, for which no request need be read.
+BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+)
 
 #: The most bytes that a client may send after its request before it has the answer: 4.1 allows
 #: none.

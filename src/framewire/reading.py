@@ -7,10 +7,10 @@ import sys
 from typing import Final
 from weakref import WeakKeyDictionary
 
-__all__ = ["read_buffer"]
+__all__ = ["READ_SIZE", "read_buffer"]
 
 #: What one read may bring, in bytes.
-_SIZE: Final = 1 << 18
+READ_SIZE: Final = 1 << 18
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
@@ -22,8 +22,8 @@ def read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     what it keeps: so an idle connection needs no buffer of its own.
     """
     if sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop):
-        return memoryview(bytearray(_SIZE))  # its reads are under way while others are taken
+        return memoryview(bytearray(READ_SIZE))  # its reads are under way while others are taken
     buffer = _buffers.get(loop)
     if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(_SIZE))
+        buffer = _buffers[loop] = memoryview(bytearray(READ_SIZE))
     return buffer

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
-from ._backend import Utf8Validator, apply_mask, make_frame, send, take_key, take_messages, write_header
-from .assembly import Assembly
+from ._backend import Utf8Validator, make_frame, send, send_parts, take_key, take_messages
+from .assembly import Assembly, TextErrors
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .errors import (
     CloseCodeError,
@@ -33,6 +33,9 @@ _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
 _CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
 
+#: How much `receive_one` looks at before it looks at more, in bytes: some small frames.
+_FIRST_LOOK: Final = 256
+
 #: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
 _STEP: Final = 1 << 16
 
@@ -43,10 +46,14 @@ class Stream:
     `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
     (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
     None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame.
-    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. `auto_pong` and `auto_close`
-    queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4 bytes of a masking key
-    (default: the system's random source; a client only). `extensions` are the codecs that the opening handshake agreed
-    on (see `extensions`); ValueError if two of them claim the same RSV bit.
+    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. Text that is not UTF-8 fails the
+    connection (8.1), unless `text_errors` is "replace" or "surrogateescape": then it is delivered, and so is a close
+    reason, decoded by `bytes.decode` with these errors, or just as it is with `text_as_bytes`. What is sent is always
+    UTF-8. A message to send has at most `max_send_size` bytes, fragments together (None: no limit).
+
+    `auto_pong` and `auto_close` queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4
+    bytes of a masking key (default: the system's random source; a client only). `extensions` are the codecs that the
+    opening handshake agreed on (see `extensions`); ValueError if two of them claim the same RSV bit.
 
     A stream serves one task or thread at a time: RuntimeError for whoever comes while another call is changing it, be
     it from another thread or from a function that the stream has called.
@@ -54,8 +61,8 @@ class Stream:
 
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_keys", "_outgoing", "_partial", "_pending", "_plain", "_role", "_state", "_stepping", "_tail",
-        "_threshold",
+        "_head", "_keys", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role", "_sent_size", "_state",
+        "_stepping", "_tail", "_threshold",
     )  # fmt: skip
 
     def __init__(
@@ -66,18 +73,24 @@ class Stream:
         max_frame_size: int | None = None,
         fragments: bool = False,
         text_as_bytes: bool = False,
+        text_errors: TextErrors = "strict",
+        max_send_size: int | None = None,
         auto_pong: bool = True,
         auto_close: bool = True,
         mask_source: Callable[[int], bytes] | None = None,
         extensions: Iterable[Codec] = (),
     ) -> None:
         self._role = Role(role)
-        for limit in (max_message_size, max_frame_size):
+        for limit in (max_message_size, max_frame_size, max_send_size):
             if limit is not None and index(limit) < 0:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
+        if text_errors not in get_args(TextErrors):
+            raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         self._codecs = check_codecs(extensions)
-        masked = self._role is Role.SERVER
-        self._assembly = Assembly(masked, max_message_size, max_frame_size, fragments, text_as_bytes, self._codecs)
+        self._assembly = Assembly(
+            self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,
+            self._codecs,
+        )  # fmt: skip
         self._partial = self._assembly.partial
         self._auto_pong = auto_pong
         self._auto_close = auto_close
@@ -91,9 +104,12 @@ class Stream:
         self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of what this end has to say
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
-        self._threshold = self._codecs[0].threshold if self._codecs else sys.maxsize
-        self._plain = self._threshold  # a whole message of fewer bytes may be sent just so
+        self._max_send = sys.maxsize if max_send_size is None else max_send_size
+        # A whole message of fewer bytes or characters, of up to 4 bytes each, may be sent just so.
+        self._threshold = min(self._codecs[0].threshold if self._codecs else sys.maxsize, self._max_send // 4 + 1)
+        self._plain = self._threshold
         self._outgoing = 0  # opcode of the fragmented message that is being sent
+        self._sent_size = 0  # its bytes so far, before they are encoded
         self._tail = b""  # its unfinished code point
         self._encoder: Codec | None = None  # what encodes it
         self._stepping = False  # a message is being encoded by `send_steps`
@@ -198,19 +214,22 @@ class Stream:
     def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
         """Reads up to the end of the next event; returns it (None: more is needed) and how many bytes it took.
 
-        Call it again with the rest. Once the stream has ended all bytes are taken and ignored; a `Failure` takes
-        the bytes before the offending one.
+        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once the stream has ended
+        all bytes are taken and ignored; a `Failure` takes the bytes before the offending one.
         """
-        with memoryview(data) as whole, whole.cast("B") as octets:
-            chunk = bytes(octets)
         events: list[Event] = []
-        with self._partial:
+        with self._partial, memoryview(data) as whole, whole.cast("B") as octets:
+            start, stop = 0, min(_FIRST_LOOK, len(octets))
             try:
-                left = self._take_frames(chunk, len(chunk), events, most=1)
+                # Only what is looked at is copied, more and more while nothing ends there.
+                left = self._take_frames(bytes(octets[:stop]), stop, events, most=1)
+                while not events and stop < len(octets):
+                    start, stop = stop, min(2 * stop, len(octets))
+                    left = self._take_frames(bytes(octets[start:stop]), stop - start, events, most=1)
             except MemoryError:
                 self._drop()
                 raise
-        return (events[0] if events else None), max(len(chunk) - left, 0)
+        return (events[0] if events else None), max(stop - left, 0)
 
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
@@ -276,22 +295,7 @@ class Stream:
             self._pending.clear()
         return b"".join(frames)
 
-    send = send
-
-    def send_parts(
-        self,
-        message: str | bytes | bytearray | memoryview,
-        *,
-        text: bool | None = None,
-        last: bool = True,
-        compress: bool | None = None,
-    ) -> list[bytes]:
-        """As `send`, but leaves the header (2 to 14 bytes) and the payload unjoined, for `writelines`.
-
-        A server's payload is not copied if it is `bytes`.
-        """
-        first, payload, key = self._begin_send(message, text, last, compress)
-        return [write_header(first, len(payload), key), apply_mask(payload, key) if key else payload]
+    send, send_parts = send, send_parts
 
     def send_steps(
         self,
@@ -328,6 +332,17 @@ class Stream:
         finally:
             self._stepping = False
 
+    def cut(
+        self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
+    ) -> tuple[list[memoryview], bool]:
+        """Returns the pieces of at most `size` bytes as which to send a whole message, and whether they are text.
+
+        They may cut a code point. An empty message is one piece. Raises as `send`, so no piece need be sent in vain.
+        """
+        opcode, payload, _ = self._check_message(message, text, True)
+        view = memoryview(payload)
+        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
+
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
@@ -337,7 +352,7 @@ class Stream:
             codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
             if self._stepping and not last:
                 raise StateError("another message is still being encoded")
-            key = take_key(self._keys)
+            key, size = take_key(self._keys), self._sent_size + len(payload)
             first = _FIN if last else 0
             if not self._outgoing:
                 first |= opcode | (codec.rsv if codec is not None else 0)
@@ -346,6 +361,7 @@ class Stream:
             self._outgoing = 0 if last else opcode
             self._plain = self._threshold if last else 0
             self._encoder = None if last else codec
+            self._sent_size = 0 if last else size
             self._tail = tail
         return first, payload, key
 
@@ -363,6 +379,9 @@ class Stream:
             payload = message.encode() if isinstance(message, str) else _to_bytes(message)
         except UnicodeEncodeError as error:
             raise TextError(str(error)) from None
+        size = self._sent_size + len(payload)
+        if size > self._max_send:
+            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
         if text and (self._tail or not last or not isinstance(message, str)):
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
@@ -472,7 +491,7 @@ def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
 def _unfinished(text: bytes, last: bool) -> bytes:
     """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
     validator = Utf8Validator()
-    valid = validator.feed(text, 0, len(text))
+    valid = validator.feed(text)
     if valid < len(text):
         raise TextError(f"text to send is not valid UTF-8 from byte {valid} on")
     if not validator.need:

@@ -1,4 +1,4 @@
-"""Stage 4 of the data path: frames to messages and back (RFC 6455 5.4 to 5.6).
+"""Stage 4 of the data path: frames to messages (RFC 6455 5.4 to 5.6).
 
 `take_messages` is the fast lane: it takes what is whole and plain and leaves all else to `assembly`. It never
 rejects.
@@ -6,16 +6,17 @@ rejects.
 
 from __future__ import annotations
 
-from codecs import getincrementaldecoder
+from codecs import utf_8_decode
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, cast
+from typing import Any
 
-from .header import Buffer, check_range, read_header, write_header
+from .header import Buffer, check_range, read_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
 
-_SLICE = 1 << 16
+#: Bytes: how much text is decoded at a time. For each of them Python may set aside four, and more at once takes longer.
+_SLICE = 1 << 14
 
 
 class PartialMessage:
@@ -34,8 +35,8 @@ class PartialMessage:
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_key", "_plain", "_utf8", "_validated", "final", "in_frame", "limit", "masked", "offset",
-        "opcode", "paused", "remaining", "size", "wrap",
+        "_buffer", "_busy", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked",
+        "offset", "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -45,6 +46,7 @@ class PartialMessage:
         self._utf8 = Utf8Validator()
         self.offset = self.opcode = self.size = self.remaining = 0
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
+        self._texts: list[str | bytes] = []  # what is decoded already, before the buffer
         self._buffer = bytearray()
         self._busy = Lock()
         self._key = b""
@@ -82,12 +84,13 @@ class PartialMessage:
         piece = data[start:stop]
         if self._key:
             piece = apply_mask(piece, self._key)
-        if self._validated:
-            valid = self._utf8.feed(piece, 0, size)
-            if valid < size:
-                piece, size = piece[:valid], valid
+        if self._validated and self.wrap is None and len(self._buffer) + size >= _SLICE:
+            size = self._decode(bytes(piece))
+        else:
+            if self._validated:
+                size = self._utf8.feed(piece)
+            self._buffer += piece[:size]
         self._key = self._key[size % 4 :] + self._key[: size % 4]
-        self._buffer += piece
         self.size += size
         self.remaining -= size
         return start + size
@@ -97,12 +100,9 @@ class PartialMessage:
         self.size -= 1
         self.remaining = 1
         self._key = self._key[3:] + self._key[:3]
-        lead = self.size
-        while self._buffer[lead] < 0xC0:
-            lead -= 1
+        self._buffer.pop()
         self._utf8.reset()
-        self._utf8.feed(self._buffer, lead, self.size)
-        del self._buffer[self.size :]
+        self._utf8.feed(self._buffer)
 
     def end_frame(self) -> None:
         """Ends a frame that does not end its message."""
@@ -110,40 +110,66 @@ class PartialMessage:
 
     def take_piece(self) -> str | bytes | Any:
         """Returns the payload held and keeps the message open; 1 to 3 bytes of an unfinished code point stay."""
-        kept = self.size
-        if self._validated and self.need:
-            kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
-        payload = self._buffer[:kept]
-        del self._buffer[:kept]
-        self.size -= kept
-        return self._event(payload)
+        if self._validated and self.wrap is None:
+            piece: Any = self._take_text()
+        else:
+            kept = self.size
+            if self._validated and self.need:
+                kept = next(kept - n for n in (1, 2, 3) if self._buffer[kept - n] >= 0xC0)
+            with memoryview(self._buffer) as buffer, buffer[:kept] as whole:
+                piece = bytes(whole)
+            del self._buffer[:kept]
+            if self._validated and self.wrap is not None:
+                piece = self.wrap(piece)
+        self.size = len(self._buffer)
+        return piece
 
     def finish(self) -> str | bytes | Any:
         """Returns the payload held and closes the message. Raises ValueError inside a code point."""
         if self.need:
             raise ValueError("the text ends inside a code point")
-        event: Any = self._text() if self._validated and self.wrap is None else self._event(self._buffer)
+        event = self.take_piece()
         self.clear()
         return event
-
-    def _text(self) -> str:
-        """Decodes in slices: for each byte of what it decodes at once, Python may set aside four."""
-        decode = getincrementaldecoder("utf-8")().decode
-        pieces = [decode(self._buffer[start : start + _SLICE]) for start in range(0, self.size, _SLICE)]
-        self._buffer.clear()
-        return "".join(pieces)
 
     def clear(self) -> None:
         """Closes the message and drops what is held of it."""
         self._buffer = bytearray()
+        self._texts.clear()
         self.opcode = self.size = self.remaining = 0
         self.in_frame = self._validated = False
         self._utf8.reset()
 
-    def _event(self, payload: bytearray) -> Any:
-        if not self._validated:
-            return bytes(payload)
-        return payload.decode() if self.wrap is None else self.wrap(bytes(payload))
+    def _decode(self, piece: bytes) -> int:
+        """Decodes what is held, and then a piece; returns how many of its bytes come before one that cannot be UTF-8.
+
+        The buffer is left with an unfinished code point. Decoding is all the validation that most text gets.
+        """
+        data = bytes(self._buffer) + piece if self._buffer else piece
+        texts: list[str | bytes] = []
+        step = len(data) if data.isascii() else _SLICE
+        start, size = 0, 1
+        try:
+            while size:
+                text, size = utf_8_decode(data[start : start + step], "strict", False)
+                # A single wide character makes all of a str wide.
+                texts.append(text if text.__sizeof__() <= 2 * size else data[start : start + size])
+                start += size
+        except UnicodeDecodeError:
+            pass  # where, the validator tells
+        self._utf8.reset()
+        valid = start + self._utf8.feed(data[start:])
+        if valid < len(data):
+            return self._decode(piece[: valid - len(data)])
+        self._texts += texts
+        self._buffer = bytearray(data[start:])
+        return len(piece)
+
+    def _take_text(self) -> str:
+        self._decode(b"")
+        text = "".join([text if isinstance(text, str) else text.decode() for text in self._texts])
+        self._texts.clear()
+        return text
 
 
 def receive(stream: Any, data: Buffer) -> list[Any]:
@@ -238,58 +264,3 @@ def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[byt
     if keyed != masked or not 0 <= length <= limit or key is None or stop > len(data):
         return None
     return apply_mask(data[end:stop], key) if key else data[end:stop], stop
-
-
-def send(
-    stream: Any,
-    message: str | bytes | bytearray | memoryview,
-    *,
-    text: bool | None = None,
-    last: bool = True,
-    compress: bool | None = None,
-) -> bytes:
-    """Returns the frame that carries a message: text for a `str`, binary for a bytes-like object.
-
-    `text=True` sends bytes as text, `text=False` a `str` as binary. `last=False` begins or continues a fragmented
-    message, whose pieces may cut a code point. `compress` says whether an extension such as permessage-deflate encodes
-    the message, the first fragment's for all of it; by default fragments are, and messages from its threshold on.
-
-    Raises StateError after a close or a failure, and while `send_steps` encodes another message; FragmentError if the
-    type changes inside a message, TextError if the text is not UTF-8. Nothing has changed then.
-    """
-    if text is None and compress is None and last:
-        try:
-            if type(message) is str and len(message) < stream._plain:
-                return make_frame(0x81, message, take_key(stream._keys))
-            if type(message) is bytes and len(message) < stream._plain:
-                return make_frame(0x82, message, take_key(stream._keys))
-        except UnicodeEncodeError:
-            pass  # the general way says so in our terms
-    first, payload, key = stream._begin_send(message, text, last, compress)
-    return make_frame(first, payload, key)
-
-
-def take_key(keys: Any) -> bytes:
-    """Returns the next masking key from `keys`, see `keys.py`; b"" from None, as a server's frames have none."""
-    if keys is None:
-        return b""
-    try:
-        return cast(bytes, keys.pop())
-    except IndexError:
-        return cast(bytes, keys.refill())
-
-
-def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
-    """Makes a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
-
-    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
-    """
-    if not 0 <= first <= 255:
-        raise ValueError("the first byte of a header is 0 to 255")
-    if isinstance(payload, str):
-        payload = payload.encode()
-    elif type(payload) is not bytes:
-        with memoryview(payload) as view:
-            payload = view.cast("B").tobytes()
-    header = write_header(first, len(payload), key)
-    return header + (apply_mask(payload, key) if key else payload)

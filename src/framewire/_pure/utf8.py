@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .header import Buffer, check_range
+from .header import Buffer
 
 #: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
 _FOLLOW = {
@@ -34,30 +34,32 @@ class Utf8Validator:
         self.need = 0
         self._low, self._high = 0x80, 0xBF
 
-    def feed(self, data: Buffer, start: int, stop: int) -> int:
-        """Reads data[start:stop] and returns `stop`, or the index of the first impossible byte.
+    def feed(self, data: Buffer) -> int:
+        """Reads on in `data`; returns how many bytes of it come before the first impossible one: all, if there is none.
 
-        After an impossible byte the validator stands before it. Raises ValueError unless
-        0 <= start <= stop <= len(data).
+        After an impossible byte the validator stands before it. Accepts any contiguous buffer, of any item type.
         """
-        data = check_range(data, start, stop)
+        if type(data) is not bytes:
+            with memoryview(data) as whole, whole.cast("B") as octets:
+                data = bytes(octets)
+        start, size = 0, len(data)
         if self.need:
-            start = self._step(data, start, stop, self.need)
+            start = self._step(data, 0, self.need)
             if self.need:
                 return start
-        piece = data[start:stop]
-        if type(piece) is bytes and piece.isascii():
-            return stop
+        if data.isascii():
+            return size
         try:
-            str(piece, "utf-8")
+            str(data[start:] if start else data, "utf-8")
         except UnicodeDecodeError as error:
             # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
-            return self._step(data, start + error.start, stop, 4)
-        return stop
+            return self._step(data, start + error.start, 4)
+        return size
 
-    def _step(self, data: Buffer, start: int, stop: int, most: int) -> int:
+    def _step(self, data: bytes, start: int, most: int) -> int:
         """Reads at most `most` bytes one by one; stops where a code point ends or at the first impossible byte."""
-        for index in range(start, min(start + most, stop)):
+        stop = min(start + most, len(data))
+        for index in range(start, stop):
             byte = data[index]
             if self.need:
                 if not self._low <= byte <= self._high:
@@ -70,4 +72,4 @@ class Utf8Validator:
                 self.need, self._low, self._high = _FOLLOW[byte]
             else:
                 return index
-        return min(start + most, stop)
+        return stop

@@ -50,7 +50,7 @@ __all__ = ["WebSocketProtocol"]
 QUEUE_SIZE: Final = 1 << 20
 
 #: What one read may bring, in bytes: what the queue may hold above its limits.
-READ_SIZE: Final = 1 << 16
+_READ_SIZE: Final = 1 << 16
 
 #: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
 REPLIES_LIMIT: Final = 1 << 16
@@ -105,7 +105,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._response: tuple[int, list[Header]] | None = None
         self._body = bytearray()
         # Receiving.
-        self._buffer = read_buffer(self.loop)[:READ_SIZE]
+        self._buffer = read_buffer(self.loop)[:_READ_SIZE]
         self._connected = False
         self._messages: deque[str | bytes] = deque()
         self._queued = 0

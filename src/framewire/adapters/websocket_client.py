@@ -36,4 +36,4 @@ def validate(utfbytes: str | bytes) -> bool:
     if not isinstance(utfbytes, (bytes, bytearray)):
         valid: bool = _original_validate(utfbytes)
         return valid
-    return Utf8Validator().feed(utfbytes, 0, len(utfbytes)) == len(utfbytes)
+    return Utf8Validator().feed(utfbytes) == len(utfbytes)

@@ -95,7 +95,7 @@ class Utf8Validator:
         """
         with memoryview(data) as whole, whole.cast("B") as octets:
             size = len(octets)
-            taken = 0 if self._rejected else self._validator.feed(octets, 0, size)
+            taken = 0 if self._rejected else self._validator.feed(octets)
         self._total += taken
         if taken < size:
             self._rejected = True

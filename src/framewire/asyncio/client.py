@@ -14,17 +14,19 @@ from typing import Any, Final, Literal
 from urllib.parse import urljoin
 
 from .. import __version__
+from ..assembly import TextErrors
 from ..codes import CLIENT
 from ..deflate import CLIENT_DEFAULT, add_compression
 from ..errors import SecurityError
 from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, StatusError, Uri, parse_uri
+from ..proxies import find_proxy
 from .connection import Connection
 from .endpoint import Endpoint
 from .limits import Limits
 from .listener import Listener, ListenerConnection
-from .proxies import find_proxy, open_through_proxy
+from .proxies import open_through_proxy
 from .pulse import Pulse
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
@@ -187,6 +189,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         max_unsent: int | None = 1 << 24,
         fragment_size: int | None = None,
         piece_size: int | None = None,
+        max_send_size: int | None = None,
+        text_errors: TextErrors = "strict",
         logger: logging.Logger | None = None,
         listener: Listener | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
@@ -204,7 +208,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             raise TypeError("subprotocols is a list")
         self._limits = Limits(
             open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-            write_limit, max_unsent, fragment_size, piece_size,
+            write_limit, max_unsent, fragment_size, piece_size, max_send_size, text_errors,
         )  # fmt: skip
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = tuple(subprotocols or ())

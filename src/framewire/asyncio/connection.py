@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from io import BytesIO, StringIO
 from types import TracebackType
@@ -79,6 +79,14 @@ class Connection(Endpoint):
 
     # Receiving.
 
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        if not self._queue:
+            return None
+        item = self._queue[-1]
+        return len(self._decode(cast("str | bytes", item.data if isinstance(item, Fragment) else item), False))
+
     async def recv(self, decode: bool | None = None) -> str | bytes:
         """Take the next message: a `str` if it is text, `bytes` if binary.
 
@@ -97,7 +105,7 @@ class Connection(Endpoint):
                 item, self._joined = self._joined.getvalue(), None
             else:
                 item = await self._next_item()
-        return item if decode is None else _decode(item, decode)
+        return item if decode is None else self._decode(item, decode)
 
     async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[str | bytes]:
         """Take the next message as an async iterator over its pieces, as they arrive.
@@ -121,7 +129,7 @@ class Connection(Endpoint):
             for start in range(0, len(data), size) if data else (0,):
                 self._streaming = not last or start + size < len(data)
                 piece = data[start : start + size]
-                yield piece if decode is None else _decode(piece, decode)
+                yield piece if decode is None else self._decode(piece, decode)
 
     async def _next_item(self) -> str | bytes | Fragment:
         if self._receiver is not None:
@@ -141,6 +149,12 @@ class Connection(Endpoint):
             finally:
                 self._receiver = None
         return self._take()
+
+    def _decode(self, data: str | bytes, wanted: bool) -> str | bytes:
+        errors = self._limits.text_errors
+        if wanted:
+            return data if isinstance(data, str) else data.decode(errors=errors)
+        return data.encode(errors=errors) if isinstance(data, str) else data
 
     def _take(self) -> str | bytes | Fragment:
         self._taken += 1
@@ -248,7 +262,7 @@ class Connection(Endpoint):
 
         Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
         sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end, TypeError for what
-        is no message.
+        is no message, PayloadTooBigError above `max_send_size`.
         """
         stream = self._stream
         kind = type(message)
@@ -283,10 +297,9 @@ class Connection(Endpoint):
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         size, length = self._limits.fragment_size, len(message)
         if size is not None and length * (4 if isinstance(message, str) else 1) > size:
-            text = isinstance(message, str) if text is None else text
-            data = message.encode() if isinstance(message, str) else bytes(message)
-            if len(data) > size:
-                await self._send_fragments(_cut(data, size), text, compress)
+            pieces, is_text = (await self._next_turn()).cut(message, size, text=text)
+            if len(pieces) > 1:
+                await self._send_fragments(_mark_last(pieces), is_text, compress)
                 return
         stream = await self._next_turn()
         if self._encodes and compress is not False and length > LONG_MESSAGE:
@@ -462,15 +475,9 @@ async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data,
         yield empty, True
 
 
-async def _cut(data: bytes, size: int) -> AsyncIterator[tuple[Data, bool]]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size], start + size >= len(data)
-
-
-def _decode(data: str | bytes, wanted: bool) -> str | bytes:
-    if wanted:
-        return data if isinstance(data, str) else data.decode()
-    return data.encode() if isinstance(data, str) else data
+async def _mark_last(pieces: Sequence[Data]) -> AsyncIterator[tuple[Data, bool]]:
+    for number, piece in enumerate(pieces, 1):
+        yield piece, number == len(pieces)
 
 
 def _as_bytes(payload: str | bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .endpoint import Endpoint
@@ -60,6 +60,14 @@ class Counters:
             total._count(connection)
             total.open += connection.state.value == "open"
         return total
+
+    def merge(self, numbers: Mapping[str, Any]) -> None:
+        """Add what `as_dict` says of another server, such as one in another process."""
+        self.open += numbers["connections_open"]
+        self.accepted += numbers["connections_accepted"]
+        self.refused_busy += numbers["connections_busy"]
+        self.counted.update({name: numbers[name] for name in _COUNTED})
+        self.closes.update(numbers["closes"])
 
     def as_dict(self) -> dict[str, Any]:
         """All of them by name; `closes` is a dict itself, by close code."""

@@ -164,6 +164,11 @@ class Endpoint(asyncio.BufferedProtocol):
         return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
 
     @property
+    def clean(self) -> bool:
+        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        return self._stream is not None and self._stream.clean
+
+    @property
     def local_address(self) -> Any:
         """The socket's own address: (host, port, ...) for TCP."""
         return self.transport.get_extra_info("sockname")
@@ -190,7 +195,10 @@ class Endpoint(asyncio.BufferedProtocol):
         self._buffer = read_buffer(self.loop)
         self._encodes = bool(codecs)
         message, frame = self._limits.sizes()
-        self._stream = Stream(self.role, max_message_size=message, max_frame_size=frame, extensions=codecs)
+        self._stream = Stream(
+            self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,
+            max_send_size=self._limits.max_send_size, extensions=codecs,
+        )  # fmt: skip
         now = self.loop.time()
         self._since = self._active = now, 0
         self._next_ping = now + (self._limits.ping_interval or 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..assembly import TextErrors
+
 __all__ = ["Limits"]
 
 
@@ -23,6 +25,8 @@ class Limits:
     max_unsent: int | None = 1 << 24
     fragment_size: int | None = None
     piece_size: int | None = None
+    max_send_size: int | None = None
+    text_errors: TextErrors = "strict"
 
     def __post_init__(self) -> None:
         for size in (self.fragment_size, self.piece_size):

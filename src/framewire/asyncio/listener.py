@@ -64,24 +64,30 @@ class ListenerConnection(Endpoint):
         return self._full
 
     def send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+        self,
+        message: str | bytes | bytearray | memoryview,
+        text: bool | None = None,
+        *,
+        last: bool = True,
+        compress: bool | None = None,
     ) -> None:
-        """Send one message: text from a `str`, binary from bytes, or what `text` says.
+        """Send one message: text from a `str`, binary from bytes, or what `text` says; a piece of one without `last`.
 
         `compress` says whether to compress it, if that was agreed on; by default its size decides.
 
-        Returns at once; look at `full` before you send much. Raises StateError when the connection is not open.
+        Returns at once; look at `full` before you send much. Raises StateError when the connection is not open,
+        PayloadTooBigError above `max_send_size`, FragmentError if the pieces of a message are of both types.
         """
         stream = self._stream
         if stream is None:
             raise StateError("the opening handshake is not done")
-        if len(message) < UNJOINED and text is None and compress is None:
+        if len(message) < UNJOINED and text is None and compress is None and last:
             self._write(stream.send(message))
         elif self._vectored:
-            self._write_large(stream.send_parts(message, text=text, compress=compress))
+            self._write_large(stream.send_parts(message, text=text, last=last, compress=compress))
         else:
-            self._write(stream.send(message, text=text, compress=compress))
-        self.messages_sent += 1
+            self._write(stream.send(message, text=text, last=last, compress=compress))
+        self.messages_sent += last
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if empty; the result is a future of the round trip in seconds.

@@ -11,11 +11,12 @@ from socket import socket
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from ..assembly import TextErrors
 from ..codes import CloseCode, State
 from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed
 from ..extensions import Extension
-from ..handshake import Origin
+from ..handshake import BUSY, Origin
 from .auth import basic_auth
 from .connection import broadcast
 from .counters import Counters
@@ -41,11 +42,6 @@ __all__ = [
 
 #: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
 _LINGER: Final = 1.0
-
-_BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
-)
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
@@ -170,7 +166,7 @@ class Server:
             transport.abort()
             return
         self._refused.add(transport)
-        transport.write(_BUSY)
+        transport.write(BUSY)
         if transport.can_write_eof():
             transport.write_eof()
         else:
@@ -238,7 +234,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     for `recv` before reading stops; `write_limit` how many bytes may wait for the network before `send` waits. Both
     can be a pair of marks, (high, low); low is a quarter of high otherwise. `max_unsent` bytes cut the connection,
     whoever sent without waiting. Longer messages than `fragment_size` bytes are sent in fragments; `piece_size` is the
-    most that `recv_streaming` gives at once. `max_connections` are served at a time; others are answered 503.
+    most that `recv_streaming` gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets
+    text in that is not UTF-8, as `Stream` says. `max_connections` are served at a time; others are answered 503.
 
     `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all further arguments
     are those of `loop.create_server`, whose errors are raised.
@@ -271,6 +268,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         max_connections: int | None = None,
         fragment_size: int | None = None,
         piece_size: int | None = None,
+        max_send_size: int | None = None,
+        text_errors: TextErrors = "strict",
         logger: logging.Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
@@ -278,7 +277,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     ) -> None:
         limits = Limits(
             open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-            write_limit, max_unsent, fragment_size, piece_size,
+            write_limit, max_unsent, fragment_size, piece_size, max_send_size, text_errors,
         )  # fmt: skip
         policy = Policy(
             limits, origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,

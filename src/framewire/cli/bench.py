@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import math
 import time
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ..asyncio import ClientConnection, connect
+from ..asyncio import Listener, ListenerConnection, connect
+from ..codes import State
 from ..errors import FramewireError
 from .extra import need
 
@@ -35,7 +37,7 @@ _PATIENCE: Final = 1.0  # seconds, for the last answers
 
 
 class WrongAnswer(FramewireError):  # noqa: N818 - says what came back
-    """The server did not send back what it was sent."""
+    """The server did not send back what it was sent, or went away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,101 +136,114 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if result.unanswered else 0
 
 
+class _Run:
+    """What the connections share."""
+
+    def __init__(self, load: Load, result: Result) -> None:
+        self.load, self.message, self.result = load, load.message, result
+        self.window = Window(math.inf, math.inf, math.inf)
+        self._all_sent = False
+        #: Done when all is answered after all was sent, or at the first fault.
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def all_sent(self) -> None:
+        self._all_sent = True
+        self.look()
+
+    def look(self) -> None:
+        if self._all_sent and not self.result.unanswered and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, text: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(WrongAnswer(text))
+
+
+class _Talker(Listener):
+    """One connection: a callback and no task, so that hardly more than the server's time is measured."""
+
+    connection: ListenerConnection
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._times = deque[float]()
+
+    def send(self, now: float) -> None:
+        if self.connection.state is not State.OPEN:  # a fault, of which `on_close` tells
+            return
+        self._times.append(now)
+        self._run.result.sent += 1
+        self.connection.send(self._run.message)
+
+    def on_open(self, connection: ListenerConnection) -> None:
+        self.connection = connection
+
+    def on_message(self, connection: ListenerConnection, message: str | bytes) -> None:
+        now = time.perf_counter()
+        run = self._run
+        if message != run.message or not self._times:
+            run.fail(f"the server is no echo: it answered {len(message)} characters or bytes of something else")
+            return
+        run.result.answered += 1
+        sent = self._times.popleft()
+        if run.window.start <= sent and now <= run.window.stop:
+            run.result.latencies.append(now - sent)
+        if run.load.rate is None and now < run.window.stop:
+            self.send(now)
+        run.look()
+
+    def on_close(self, connection: ListenerConnection, code: int, reason: str) -> None:
+        self._run.fail(f"the server ended a connection: {code} {reason}".rstrip())
+
+
 async def measure(uri: str, load: Load, result: Result | None = None) -> Result:
     """Puts `load` on the server at `uri`; `result` fills while this runs.
 
-    Raises WrongAnswer if a message comes back changed, ConnectionClosed if the server ends a connection, and what
-    `connect` raises.
+    Raises WrongAnswer if a message comes back changed or the server ends a connection, and what `connect` raises.
     """
-    result = Result() if result is None else result
-    async with AsyncExitStack() as stack:
-        opening = (connect(uri, max_size=4 * load.size + 1, compression=None) for _ in range(load.connections))
-        connections = [await stack.enter_async_context(one) for one in opening]
+    run = _Run(load, Result() if result is None else result)
+    talkers = []
+    try:
+        for _ in range(load.connections):
+            talker = _Talker(run)
+            await connect(uri, listener=talker, max_size=4 * load.size + 1, max_unsent=None, compression=None)
+            talkers.append(talker)
         begin = time.perf_counter()
-        window = Window(begin, begin + load.warmup, begin + load.warmup + load.seconds)
-        tasks = [
-            asyncio.ensure_future(runner)
-            for number, connection in enumerate(connections)
-            for runner in _run(connection, load, window, number, result)
-        ]
-        done, late = await asyncio.wait(
-            tasks, timeout=load.warmup + load.seconds + _PATIENCE, return_when=asyncio.FIRST_EXCEPTION
-        )
-        for task in late:
-            task.cancel()
-        await asyncio.wait(tasks)
-        faults = [error for task in done if (error := task.exception())]
-        if faults:
-            raise faults[0]
-    return result
+        run.window = Window(begin, begin + load.warmup, begin + load.warmup + load.seconds)
+        sending = asyncio.ensure_future(_send(run, talkers))
+        await asyncio.wait([sending, run.done], return_when=asyncio.FIRST_COMPLETED)
+        sending.cancel()
+        run.all_sent()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(run.done, _PATIENCE)
+    finally:
+        run.done.cancel()
+        for talker in talkers:
+            talker.connection.close()
+        for talker in talkers:
+            await talker.connection.wait_closed()
+    return run.result
 
 
-def _run(
-    connection: ClientConnection, load: Load, window: Window, number: int, result: Result
-) -> Iterator[Coroutine[Any, Any, None]]:
-    """What is to run on one connection, the one with this number."""
-    if load.rate is None:
-        yield _send_when_answered(connection, load.message, window, result)
+async def _send(run: _Run, talkers: Sequence[_Talker]) -> None:
+    """Sends until the window ends: by the clock, in turns, or the first message of each connection."""
+    rate, window = run.load.rate, run.window
+    if rate is None:
+        for talker in talkers:
+            talker.send(time.perf_counter())
+        await asyncio.sleep(window.stop - time.perf_counter())
         return
-    interval = load.connections / load.rate
-    first = window.begin + number / load.rate  # the connections take turns
-    count = max(math.ceil((window.stop - first) / interval), 0)
-    times = deque[float]()
-    yield _send_by_the_clock(
-        connection, load.message, [first + i * interval for i in range(count)], times, window, result
-    )
-    yield _receive(connection, load.message, count, times, window, result)
-
-
-async def _send_when_answered(
-    connection: ClientConnection, message: str | bytes, window: Window, result: Result
-) -> None:
-    while (sent := time.perf_counter()) < window.stop:
-        result.sent += 1
-        await connection.send(message)
-        _take(await connection.recv(), message, sent, window, result)
-
-
-async def _send_by_the_clock(
-    connection: ClientConnection,
-    message: str | bytes,
-    schedule: Sequence[float],
-    times: deque[float],
-    window: Window,
-    result: Result,
-) -> None:
-    for due in schedule:
+    for number in itertools.count():
+        due = window.begin + number / rate
+        if due >= window.stop:
+            return
         await asyncio.sleep(max(due - time.perf_counter(), 0))  # behind the clock, answers still get their turn
         now = time.perf_counter()
         if now >= window.stop:
-            break
+            return
         if now >= window.start:
-            result.lateness = max(result.lateness, now - due)
-        times.append(now)
-        result.sent += 1
-        await connection.send(message)
-
-
-async def _receive(
-    connection: ClientConnection,
-    message: str | bytes,
-    count: int,
-    times: deque[float],
-    window: Window,
-    result: Result,
-) -> None:
-    for _ in range(count):
-        answer = await connection.recv()
-        _take(answer, message, times.popleft() if times else math.nan, window, result)
-
-
-def _take(answer: str | bytes, message: str | bytes, sent: float, window: Window, result: Result) -> None:
-    now = time.perf_counter()
-    if answer != message:
-        raise WrongAnswer(f"the server is no echo: it answered {len(answer)} characters or bytes of something else")
-    result.answered += 1
-    if window.start <= sent and now <= window.stop:
-        result.latencies.append(now - sent)
+            run.result.lateness = max(run.result.lateness, now - due)
+        talkers[number % len(talkers)].send(now)
 
 
 # What is printed

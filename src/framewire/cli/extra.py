@@ -13,7 +13,7 @@ class MissingExtra(FramewireError):  # noqa: N818 - says what is missing
     """A package is not installed that this command needs."""
 
 
-def need(package: str, what: str) -> None:
+def need(package: str, what: str, extra: str = "cli") -> None:
     """Raises MissingExtra, which says what to install, unless `package` can be imported."""
     if find_spec(package) is None:
-        raise MissingExtra(f"{what} needs the package {package}: pip install 'framewire[cli]'")
+        raise MissingExtra(f"{what} needs the package {package}: pip install 'framewire[{extra}]'")

@@ -8,8 +8,8 @@ import signal
 __all__ = ["stop_requested"]
 
 
-async def stop_requested() -> None:
-    """Waits for SIGINT or SIGTERM. Another one, later, has its usual effect.
+async def stop_requested(*numbers: signal.Signals) -> None:
+    """Waits for one of the signals; of SIGINT and SIGTERM if none are named. Another one, later, has its usual effect.
 
     Where the event loop does not handle signals (Windows), Ctrl-C cancels the task of `asyncio.run` instead,
     and so this call.
@@ -18,7 +18,7 @@ async def stop_requested() -> None:
     requested = asyncio.Event()
     handled = []
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers or (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, requested.set)
             handled.append(number)
     except NotImplementedError:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from ..head import Headers, Request, Response
 
-__all__ = ["serve_file"]
+__all__ = ["read_path", "serve_file"]
 
 #: The largest file that is served, in bytes: it is read whole.
 MAX_FILE: Final = 1 << 26
@@ -24,10 +24,10 @@ def serve_file(root: Path, request: Request) -> Response:
     """
     if request.method not in ("GET", "HEAD"):
         return _refuse(405, ("Allow", "GET, HEAD"))
-    path = unquote(request.target.partition("?")[0].partition("#")[0])
-    parts = [part for part in path.split("/") if part]
-    if not path.startswith("/") or "\0" in path or any(part.startswith(".") or "\\" in part for part in parts):
+    path = read_path(request)
+    if path is None:
         return _refuse(404)
+    parts = [part for part in path.split("/") if part]
     root = root.resolve()
     try:
         found = root.joinpath(*parts).resolve()
@@ -48,6 +48,13 @@ def serve_file(root: Path, request: Request) -> Response:
         return _respond(kind if kind and not encoding else "application/octet-stream", found.read_bytes())
     except OSError:
         return _refuse(404)
+
+
+def read_path(request: Request) -> str | None:
+    """The path that a request names, decoded; None for one that names nothing, or what begins with a dot."""
+    path = unquote(request.target.partition("?")[0].partition("#")[0])
+    hidden = any(part.startswith(".") or "\\" in part for part in path.split("/"))
+    return path if path.startswith("/") and "\0" not in path and not hidden else None
 
 
 def _respond(kind: str, body: bytes) -> Response:

@@ -46,6 +46,7 @@ class Settings:
     allow_handlers_outside_root_dir: bool = False
     handler_encoding: str | None = None
     document_root: str = "."
+    cgi_paths: str = ""
     tls: bool = False
     private_key: str = ""
     certificate: str = ""
@@ -78,6 +79,7 @@ _FLAGS: Final = (
     ("", "--allow-handlers-outside-root-dir", "also handlers whose real path is elsewhere"),
     ("", "--handler-encoding", "encoding of the handlers (default: the locale's)"),
     ("-d", "--document-root", "serve files below this directory, and make it the current one"),
+    ("-x", "--cgi-paths", "run the programs below these directories of the document root: /cgi-bin,/more"),
     ("-t", "--tls", "serve wss and https"),
     ("-k", "--private-key", "private key file"),
     ("-c", "--certificate", "certificate file"),
@@ -96,6 +98,9 @@ _FLAGS: Final = (
     ("", "--max-message-size", "the largest message, in bytes"),
 )
 
+#: Flags of old versions, for the sake of old commands: what they asked for is always so, or gone. Name, action.
+_OLD_FLAGS: Final = {"strict": "store_true", "allow_draft75": "store_true", "tls_module": "store"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags. What is not given on the command line is not in the result, so that a file may give it."""
@@ -113,6 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name.endswith("log_level"):
             options["choices"] = _LEVELS
         group.add_argument(*names, **options)
+    for name, action in _OLD_FLAGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", f"--{name}", action=action, help=argparse.SUPPRESS)
 
 
 def read_settings(given: Mapping[str, Any]) -> Settings | None:
@@ -140,6 +147,8 @@ def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
             name = key.replace("-", "_")
             name = {"server_host": "host"}.get(name, name)
             kind = known.get(name)
+            if name in _OLD_FLAGS:
+                continue
             if kind is None:
                 raise OptionError(f"{path}: there is no option {key}")
             read: Callable[[str], Any] = section.getboolean if kind == "bool" else section.get
@@ -204,6 +213,7 @@ def start(settings: Settings, handlers: Handlers) -> Server:
         credential(settings.basic_auth_credential) if settings.basic_auth else None,
         settings.validation_host,
         settings.validation_port,
+        settings.cgi_paths.split(","),
     )
     return serve(
         HandlerConnection.transfer_data,

@@ -34,6 +34,7 @@ from .exceptions import (
 )
 from .files import serve_file
 from .handlers import Handlers, Suite
+from .programs import MAX_BODY, find_program, run_program
 from .request import HandlerRequest, wrap_terms
 from .stream import MessageStream
 
@@ -60,7 +61,7 @@ def credential(user_and_password: str) -> str:
 
 @dataclass(frozen=True)
 class Site:
-    """What is served: handlers, files, and to whom; `authorization` is the header that every request must have.
+    """What is served: handlers, files, programs, and to whom; `authorization` is a header that every request must have.
 
     A request for an absolute URI that names another host or port than the `validation` ones gets files only.
     """
@@ -70,6 +71,7 @@ class Site:
     authorization: str | None = None
     validation_host: str | None = None
     validation_port: int | None = None
+    cgi_paths: Sequence[str] = ()
 
     def find(self, request: Request) -> Suite | None:
         """The handler for a request; DispatchException for a resource with a fragment."""
@@ -92,6 +94,7 @@ class HandlerConnection(ServerConnection):
         super().__init__(transport, options, server)
         self._site = site
         self._pings_sent: deque[bytes] = deque()
+        self._ahead = b""  # what has arrived behind the head
 
     @property
     def secure(self) -> bool:
@@ -120,8 +123,9 @@ class HandlerConnection(ServerConnection):
     # The handshake.
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
-        """Has the handler decide on the handshake; answers with a file where there is no handler."""
+        """Has the handler decide on the handshake; answers with a file or a program's output where there is none."""
         request = self._receive_request(handshake)
+        self._ahead = handshake.trailing
         wanted = self._site.authorization
         if wanted and not compare_digest(request.headers.get("Authorization", "").encode(), wanted.encode()):
             raise HandshakeError(401, "this server asks who you are", [("WWW-Authenticate", 'Basic realm="framewire"')])
@@ -130,7 +134,7 @@ class HandlerConnection(ServerConnection):
         except DispatchException as error:
             raise HandshakeError(error.status, str(error)) from error
         if suite is None:
-            return serve_file(self._site.document_root, request)
+            return self._serve_plain(request)
         offer = handshake.check(origins=_ANY_ORIGIN)
         self._handler_request = HandlerRequest(self, request, offer)
         self._handler_request.ws_stream = MessageStream(self._handler_request, self)
@@ -142,6 +146,29 @@ class HandlerConnection(ServerConnection):
         except ValueError as error:
             raise HandshakeError(400, "the handler's choice cannot be answered") from error
         return None
+
+    def _serve_plain(self, request: Request) -> Response:
+        """Answers with the output of a program, or with a file."""
+        root = self._site.document_root
+        program = find_program(root, self._site.cgi_paths, request)
+        if program is None:
+            return serve_file(root, request)
+        length = request.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in request.headers or not length.isdecimal():
+            raise HandshakeError(411, "the body has no Content-Length")
+        if int(length) > MAX_BODY:
+            raise HandshakeError(413, f"the body has over {MAX_BODY} bytes")
+        body = self.read_raw(int(length))
+        if len(body) < int(length):
+            raise ConnectionResetError("the client left before a whole body")
+        try:
+            return run_program(program, request, body, self.local_address, self.remote_address or ("",))
+        finally:
+            self._transport.deadline = None  # the program has taken its own time
+            self._transport.limit(self._options.open_timeout)
+
+    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        super()._open(self._ahead, codecs)  # less than `rest`, if the handler has read some of it
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
         wanted = {processor.name() for processor in request.ws_extension_processors}
@@ -167,7 +194,7 @@ class HandlerConnection(ServerConnection):
 
     def read_raw(self, length: int) -> bytes:
         """Receives `length` bytes, fewer at the end of input."""
-        data = b""
+        data, self._ahead = self._ahead[:length], self._ahead[length:]
         while len(data) < length and (more := self._transport.recv(length - len(data))):
             data += more
         return data

@@ -1,7 +1,8 @@
 """WebSocket servers and clients for blocking programs, with the names and shapes of `websockets.sync`."""
 
 from .client import ClientConnection, connect
-from .connection import Connection, Options
+from .connection import Connection
+from .options import Options
 from .server import Server, ServerConnection, serve
 
 __all__ = [

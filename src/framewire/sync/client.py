@@ -9,12 +9,16 @@ from time import monotonic
 from typing import Literal
 
 from .. import __version__
+from ..assembly import TextErrors
 from ..codes import CLIENT
 from ..deflate import CLIENT_DEFAULT, add_compression
 from ..extensions import Extension, agree_to_answers, make_offers
 from ..handshake import ClientHandshake
 from ..head import ResponseError, parse_uri
-from .connection import Connection, Options
+from ..proxies import find_proxy
+from .connection import Connection
+from .options import Options
+from .proxies import open_through_proxy
 from .transport import Transport
 
 __all__ = ["ClientConnection", "connect"]
@@ -55,12 +59,20 @@ def connect(
     compression: Literal["deflate"] | None = "deflate",
     additional_headers: Iterable[tuple[str, str]] = (),
     user_agent_header: str | None = f"framewire/{__version__}",
+    proxy: str | Literal[True] | None = True,
+    proxy_ssl: tls.SSLContext | None = None,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
     close_timeout: float | None = 10,
+    idle_timeout: float | None = None,
+    total_timeout: float | None = None,
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
+    fragment_size: int | None = None,
+    piece_size: int | None = None,
+    max_send_size: int | None = None,
+    text_errors: TextErrors = "strict",
     create_connection: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
     """Open a WebSocket to a ws or wss `uri` and return it; `with connect(...) as ws` closes it in the end.
@@ -69,10 +81,12 @@ def connect(
     offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None. The
     limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS.
     `sock` is a connected socket to use. `ssl` is the context for wss, by default one that verifies the server;
-    `server_hostname` the name to verify, if it is not that of the URI.
+    `server_hostname` the name to verify, if it is not that of the URI. `proxy` is the URL of an HTTP or SOCKS proxy
+    (the latter needs the extra `socks`), None for none; by default what the environment says. With `sock` there is
+    none. `proxy_ssl` is the context for one of the scheme https, which leads to servers of ws only.
 
     Raises UriError and ValueError for arguments that cannot be, OSError if there is no connection, ResponseError if
-    the server does not accept, TimeoutError.
+    the server does not accept, ProxyError, TimeoutError.
     """
     target = parse_uri(uri)
     if ssl is not None and not target.secure:
@@ -85,12 +99,19 @@ def connect(
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
     deadline = None if open_timeout is None else monotonic() + open_timeout
+    if proxy is True:
+        proxy = find_proxy(target)
+    if sock is None and proxy is not None:
+        transport = open_through_proxy(proxy, target, user_agent_header, proxy_ssl, open_timeout)
+    else:
+        transport = Transport(sock or socket.create_connection((target.host, target.port), open_timeout))
     if sock is None:
-        sock = socket.create_connection((target.host, target.port), open_timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    transport = Transport(sock)
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport.deadline = deadline
-    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
+    options = Options(
+        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+        fragment_size, piece_size, max_send_size, text_errors,
+    )  # fmt: skip
     try:
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)

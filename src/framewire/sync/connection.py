@@ -1,62 +1,34 @@
-"""One WebSocket on one socket, for threads: what server and client have in common (RFC 6455, 5 to 7).
+"""The blocking API of one WebSocket: `recv`, `send`, iteration.
 
-    socket ─ reader thread ─▶ Stream ─ events ─▶ queue ─▶ recv()
-    socket ◀─ whoever has the turn ─ outbox ◀─ Stream ◀── send(), and the reader's replies
+    Stream ─ events ─▶ queue ─▶ recv()           Stream ◀─ send()
 
-A thread of the connection's own reads all the time, so pings are answered and a close is noticed whatever the
-program does meanwhile. It stops while the queue is full. Any number of threads may send; frames leave in the order
-in which the stream made them.
+The queue has room for so many messages and so many bytes; while it is full, nothing is read from the socket.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from time import monotonic
-from types import TracebackType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Final
 
-from ..closing import Closing
-from ..codes import CloseCode, Role, State
-from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
-from ..events import Event, Fragment, Ping, Pong
-from ..extensions import Codec
-from ..head import Request, Response
-from ..stream import Stream
+from ..codes import CloseCode
+from ..errors import ConcurrencyError, ConnectionClosedOK
+from ..events import Fragment
+from .endpoint import Endpoint
+from .options import Options
 from .transport import Transport
 
-__all__ = ["Connection", "Message", "Options"]
+__all__ = ["Connection", "Message"]
 
 Message = str | bytes
-Self = TypeVar("Self", bound="Connection")
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
 
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
 
-_NEVER: Final = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What one connection may take: times in seconds (None: no limit), sizes in bytes, the queue in messages."""
-
-    open_timeout: float | None = 10
-    ping_interval: float | None = 20
-    ping_timeout: float | None = 20
-    close_timeout: float | None = 10
-    max_size: int | None = 1 << 20
-    max_queue: int | None = 16
-
-
-class Connection:
+class Connection(Endpoint):
     """An open WebSocket. `serve` and `connect` make them; they are not for making by hand.
 
     Iterate over it for the peer's messages (a `str` each for text, `bytes` for binary): that ends with an orderly
@@ -64,69 +36,18 @@ class Connection:
     any number may send.
     """
 
-    role: ClassVar[Role]
-    #: Whether a close and a violation are answered at once, or by a call of `close`.
-    auto_close: ClassVar[bool] = True
-
     def __init__(self, transport: Transport, options: Options) -> None:
-        self.request: Request | None = None
-        self.response: Response | None = None
-        self.subprotocol: str | None = None
-        #: Seconds between the last answered `ping` and its pong; 0 before the first.
-        self.latency = 0.0
-        self._transport = transport
-        self._options = options
-        self._stream: Stream | None = None
-        self._reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
-        #: Guards all that follows; notified when any of it has changed that somebody may wait for.
-        self._changed = threading.Condition()
+        super().__init__(transport, options)
+        # Guarded by `_changed`.
         self._messages: deque[Message | Fragment] = deque()
         self._queued = 0
         self._pieces: list[Message] = []  # of a message that `recv` has begun to join
         self._receiving = False
-        self._held = False  # the reader waits for room
         self._full = False  # there was no room once; what follows is dropped, to leave no gap
-        self._over = False  # nothing more will come
-        self._broken = False  # the network does not take any more
-        self._outbox: list[bytes] = []
-        self._replies = 0  # bytes in the outbox that nobody waits for
-        self._pings: dict[bytes, tuple[float, threading.Event]] = {}
-        self._closing = Closing(self.auto_close)
-        self._output_ended = False
-        #: Held by the thread that writes what is in the outbox.
-        self._writing = threading.Lock()
         #: Held from the first frame of a message to its last.
         self._sending = threading.Lock()
-        # Keepalive, the reader's own: when it is time for a ping and for the pong of the last one.
-        self._ping_due = self._pong_due = _NEVER
-        self._probe = b""
 
-    # What it is.
-
-    @cached_property
-    def id(self) -> uuid.UUID:
-        """A random name for logs."""
-        return uuid.uuid4()
-
-    @property
-    def state(self) -> State:
-        """CONNECTING before the handshake is done, then the state of the closing handshake."""
-        return State.CONNECTING if self._stream is None else self._stream.state
-
-    @property
-    def close_code(self) -> int | None:
-        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
-        return self._stream.close_code if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def close_reason(self) -> str | None:
-        """The peer's close reason (7.1.6); None before the end."""
-        return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def clean(self) -> bool:
-        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
-        return self._stream is not None and self._stream.clean
+    # Receiving.
 
     @property
     def next_size(self) -> int | None:
@@ -136,22 +57,9 @@ class Connection:
                 return None
             first = self._messages[0]
         data = first.data if isinstance(first, Fragment) else first
-        return len(data.encode() if isinstance(data, str) else data)  # type: ignore[arg-type]
-
-    @property
-    def local_address(self) -> Any:
-        """The socket's own address: (host, port, ...) for TCP."""
-        return self._transport.socket.getsockname()
-
-    @cached_property
-    def remote_address(self) -> Any:
-        """The peer's address: (host, port, ...) for TCP; None if the connection was lost before anybody asked."""
-        try:
-            return self._transport.socket.getpeername()
-        except OSError:
-            return None
-
-    # Receiving.
+        if isinstance(data, str):
+            data = data.encode(errors=self._options.text_errors)
+        return len(data)  # type: ignore[arg-type]
 
     def recv(self, timeout: float | None = None) -> Message:
         """Take the next message: a `str` if it is text, `bytes` if binary.
@@ -180,8 +88,8 @@ class Connection:
     def recv_streaming(self) -> Iterator[Message]:
         """Take the next message frame by frame, as they come: yields the piece of each, one for a whole message.
 
-        Pieces of text hold whole code points, so one may be empty. Take all of them before you receive otherwise.
-        Raises as `recv`.
+        With `piece_size` it yields them in parts of at most so many bytes or characters. Pieces of text hold whole code
+        points, so one may be empty. Take all of them before you receive otherwise. Raises as `recv`.
         """
         with self._changed:
             self._begin_receiving()
@@ -193,7 +101,9 @@ class Connection:
                 last = not isinstance(message, Fragment) or message.last
                 piece = message.data if isinstance(message, Fragment) else message
                 assert isinstance(piece, (str, bytes))
-                yield piece
+                size = self._options.piece_size or max(len(piece), 1)
+                for start in range(0, max(len(piece), 1), size):
+                    yield piece[start : start + size]
         finally:
             self._receiving = False
 
@@ -224,18 +134,30 @@ class Connection:
             self._changed.notify_all()
         return message
 
+    def _enqueue(self, message: Message | Fragment) -> None:
+        # After our own close the peer's has to come through: messages that find no room are dropped.
+        self._full = self._full or (self._closing.sent is not None and self._is_full(1))
+        if not self._full:
+            self._messages.append(message)
+            self._queued += _size(message)
+
+    def _is_full(self, part: int) -> bool:
+        most, count = self._options.max_queue, len(self._messages)
+        return (most is not None and count > most // part) or (self._queued > QUEUE_SIZE // part and count > 0)
+
     # Sending.
 
     def send(self, message: Message | bytearray | memoryview | Iterable[Message], text: bool | None = None) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says; in fragments from an iterable.
 
-        Waits until the network has taken it. The pieces of an iterable are sent as it makes them; if it raises, the
-        connection is closed with 1011, since a message cannot be taken back. An empty one sends nothing. Raises
-        `ConnectionClosed` after the end.
+        Waits until the network has taken it. Longer messages than `fragment_size` are sent in fragments. The pieces of
+        an iterable are sent as it makes them; if it raises, the connection is closed with 1011, since a message cannot
+        be taken back. An empty one sends nothing. Raises `ConnectionClosed` after the end, PayloadTooBigError above
+        `max_send_size`.
         """
         with self._sending:
             if isinstance(message, (str, bytes, bytearray, memoryview)):
-                self._send(message, text, True)
+                self._send_whole(message, text)
                 return
             begun = False
             try:
@@ -253,296 +175,22 @@ class Connection:
         """Send a fragment of a message, `last` with its end. No other thread may send a message in between."""
         self._send(piece, text, last)
 
-    def ping(self, payload: str | bytes | None = None) -> threading.Event:
-        """Send a ping of at most 125 bytes, random ones if not given; the result is set when its pong comes.
-
-        A pong answers all pings before its own too (5.5.3); the end of the connection sets all. Raises
-        `ConcurrencyError` while a ping with the same payload waits.
-        """
-        data = os.urandom(4) if payload is None else _as_bytes(payload)
+    def _send_whole(self, message: Message | bytearray | memoryview, text: bool | None) -> None:
+        size = self._options.fragment_size
+        if size is None:
+            self._send(message, text, True)
+            return
         with self._changed:
-            stream = self._sendable()
-            if data in self._pings:
-                raise ConcurrencyError("a ping with this payload is already waiting for its pong")
-            self._outbox.append(stream.ping(data))
-            answered = threading.Event()
-            self._pings[data] = monotonic(), answered
-        self._flush()
-        return answered
-
-    def pong(self, payload: str | bytes = b"") -> None:
-        """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
-        with self._changed:
-            self._outbox.append(self._sendable().pong(_as_bytes(payload)))
-        self._flush()
-
-    def close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most), and wait for the end.
-
-        The connection is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile can
-        still be received, as far as the queue has room. Closing again only waits.
-        """
-        self.start_closing(code, reason)
-        if self._stream is not None:
-            self._transport.limit(self._options.close_timeout)
-            self._reader.join(self._options.close_timeout)
-            if self._reader.is_alive():
-                self._transport.abort()
-                self._reader.join()
-
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        """Do what `close` does, without waiting for the end."""
-        with self._changed:
-            stream = self._stream
-            if stream is None or self._closing.sent is not None or not self._may_close():
-                return
-            self._outbox.append(stream.close(code, reason))
-            self._closing.note_sent(code, reason)
-            self._changed.notify_all()
-            self._transport.limit(self._options.close_timeout)
-        self._flush(wait=False)
+            pieces, text = self._sendable().cut(message, size, text=text)
+        for number, piece in enumerate(pieces, 1):
+            self._send(piece, text, number == len(pieces))
 
     def _send(self, message: Message | bytearray | memoryview, text: bool | None, last: bool) -> None:
         with self._changed:
             self._outbox.append(self._sendable().send(message, text=text, last=last))
+            self._active = monotonic()
         self._flush()
-
-    def _sendable(self) -> Stream:
-        """The stream, while it is open. Called with `_changed` held."""
-        if self._stream is None:
-            raise StateError("the opening handshake is not done")
-        while self.state is State.CLOSING and not self._over:  # only the end tells whether it was an orderly one
-            self._changed.wait()
-        if self.state is not State.OPEN:
-            raise self._closing.error()
-        return self._stream
-
-    def _flush(self, wait: bool = True) -> None:
-        """Writes what is in the outbox, unless another thread does; `wait` until it has.
-
-        Without it the time is limited: the reader must not wait for a peer that only writes.
-        """
-        waited_for = wait
-        while (self._outbox or self._at_end()) and self._writing.acquire(blocking=wait):
-            try:
-                while data := self._empty_outbox():
-                    self._transport.sendall(data, None if wait else self._options.close_timeout)
-                    waited_for = False  # the rest is not the caller's
-                if self._at_end():
-                    self._end_output()
-            except OSError:
-                self._break(waited_for)
-                return
-            finally:
-                self._writing.release()
-            # What came into the outbox meanwhile, from a thread that did not wait, is this one's to write.
-
-    def _empty_outbox(self) -> bytes:
-        with self._changed:
-            data = b"".join(self._outbox)
-            self._outbox.clear()
-            self._replies = 0
-            if self._held:
-                self._changed.notify_all()
-        return data
-
-    def _break(self, wait: bool) -> None:
-        """Gives the connection up: the reader sees its end, and says so to everybody."""
-        self._transport.abort()
-        with self._changed:
-            self._broken = True
-            self._changed.notify_all()
-            if wait and threading.current_thread() is not self._reader:
-                self._changed.wait_for(lambda: self._over)
-                raise self._closing.error()
-
-    def _may_close(self) -> bool:
-        """Whether a close frame can be sent: by ourselves, or as the answer that is left to us."""
-        failure = self._closing.failure
-        lost = failure is not None and failure.code == CloseCode.ABNORMAL_CLOSURE
-        return self.state is State.OPEN or (not self.auto_close and not lost)
-
-    def _at_end(self) -> bool:
-        """Whether everything was sent but the end of TCP."""
-        answered = self.auto_close or self._closing.sent is not None
-        return self.state is State.CLOSED and answered and not self._output_ended
-
-    def _end_output(self) -> None:
-        """Ends TCP after the last frame (7.1.1): the server first, and never while input is unread.
-
-        To close a socket with unread input resets the connection, and the peer may lose the close frame. So the
-        server ends its direction only, and its reader discards input until the peer ends the other.
-        """
-        self._output_ended = True
-        self._transport.limit(self._options.close_timeout)
-        if self.role is Role.SERVER:
-            self._transport.end_output()
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
-
-    # The reader.
-
-    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
-        """The stream of this connection, whose handshake agreed on `codecs`; for subclasses with other options."""
-        return Stream(
-            self.role,
-            max_message_size=self._options.max_size,
-            fragments=True,
-            auto_close=self.auto_close,
-            extensions=codecs,
-        )
-
-    def ping_received(self, payload: bytes) -> None:
-        """A ping has come, and the stream has answered it; for subclasses. Called in the reader's thread."""
-
-    def pong_received(self, payload: bytes) -> None:
-        """A pong has come; for subclasses. Called in the reader's thread."""
-
-    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
-        self._transport.deadline = None
-        self._stream = self.make_stream(codecs)
-        if self._options.ping_interval is not None:
-            self._ping_due = monotonic() + self._options.ping_interval
-        self._received(self._stream.receive(rest))
-        self._reader.start()
-
-    def _read(self) -> None:
-        """Receives until the connection is at its end."""
-        stream = self._stream
-        assert stream is not None
-        try:
-            while nbytes := self._receive(stream):
-                with self._changed:
-                    events = stream.buffer_updated(nbytes)
-                self._received(events)
-        finally:
-            self._transport.abort()
-            with self._changed:
-                self._note(stream.receive_eof())
-                self._over = True
-                for _, answered in self._pings.values():
-                    answered.set()
-                self._changed.notify_all()
-            with self._writing:
-                self._transport.close()
-
-    def _receive(self, stream: Stream) -> int:
-        """Waits for room, then for input; returns how many bytes came, 0 at the end."""
-        with self._changed:
-            self._held = self._must_wait()
-            while self._held:
-                self._changed.wait()
-                self._held = self._must_wait(4)
-        buffer = stream.get_buffer(-1)
-        while True:
-            due = min(self._ping_due, self._pong_due)
-            try:
-                return self._transport.recv_into(buffer, None if due == _NEVER else due - monotonic())
-            except TimeoutError:
-                if self._transport.expired:
-                    return 0
-                self._keep_alive(stream)
-            except OSError:
-                return 0
-
-    def _received(self, events: list[Event]) -> None:
-        """Queues the messages of one read, writes what the stream replies, and wakes the receiver once."""
-        stream = self._stream
-        assert stream is not None
-        with self._changed:
-            self._note(events)
-            if replies := stream.pending():
-                self._reply(replies)
-            if self._messages or stream.state is not State.OPEN:
-                self._changed.notify_all()
-        for event in events:
-            if isinstance(event, Ping):
-                self.ping_received(event.payload)
-            elif isinstance(event, Pong):
-                self.pong_received(event.payload)
-        self._flush(wait=False)
-
-    def _reply(self, frames: bytes) -> None:
-        """Has the reader write what nobody waits for. Called with `_changed` held."""
-        self._outbox.append(frames)
-        self._replies += len(frames)
-
-    def _note(self, events: list[Event]) -> None:
-        stream = self._stream
-        assert stream is not None
-        for event in events:
-            if isinstance(event, (str, bytes, Fragment)):
-                # After our own close the peer's has to come through: messages that find no room are dropped.
-                self._full = self._full or (self._closing.sent is not None and self._is_full(1))
-                if not self._full:
-                    self._messages.append(event)
-                    self._queued += _size(event)
-            elif isinstance(event, Pong):
-                self._pong_came(event.payload)
-            else:
-                self._closing.note_event(event)
-        # After a close or a failure the stream delivers nothing more, even if the socket is not at its end.
-        self._over = self._over or self._closing.rcvd is not None or stream.state is State.CLOSED
-
-    def _must_wait(self, part: int = 1) -> bool:
-        """Whether the reader has to wait for room; once it does, for a queue that is down to a quarter (`part` 4)."""
-        return self.state is State.OPEN and not self._broken and (self._is_full(part) or self._replies > REPLIES_LIMIT)
-
-    def _is_full(self, part: int) -> bool:
-        most, count = self._options.max_queue, len(self._messages)
-        return (most is not None and count > most // part) or (self._queued > QUEUE_SIZE // part and count > 0)
-
-    def _pong_came(self, payload: bytes) -> None:
-        if payload not in self._pings:
-            return
-        now, ping = monotonic(), b""
-        while ping != payload:
-            ping = next(iter(self._pings))
-            since, answered = self._pings.pop(ping)
-            self.latency = now - since
-            answered.set()
-            if ping == self._probe:
-                self._pong_due = _NEVER
-
-    def _keep_alive(self, stream: Stream) -> None:
-        """Sends a ping every `ping_interval`; fails the connection if its pong takes over `ping_timeout`."""
-        now = monotonic()
-        with self._changed:
-            if stream.state is not State.OPEN:
-                self._ping_due = self._pong_due = _NEVER
-                return
-            if now >= self._pong_due:
-                self._pong_due = _NEVER
-                if self._probe in self._pings:
-                    reason = "no pong came in time"
-                    self._outbox.append(stream.fail(CloseCode.INTERNAL_ERROR, reason))
-                    self._closing.note_sent(CloseCode.INTERNAL_ERROR, reason)
-                    self._over = True
-                    self._changed.notify_all()
-            elif now >= self._ping_due and self._pong_due == _NEVER:
-                self._probe = os.urandom(4)
-                self._pings[self._probe] = now, threading.Event()
-                self._outbox.append(stream.ping(self._probe))
-                if self._options.ping_timeout is not None:
-                    self._pong_due = now + self._options.ping_timeout
-            if now >= self._ping_due:
-                self._ping_due = now + (self._options.ping_interval or _NEVER)
-        self._flush(wait=False)
 
 
 def _size(message: Message | Fragment) -> int:
     return len(message.data if isinstance(message, Fragment) else message)  # type: ignore[arg-type]
-
-
-def _as_bytes(payload: str | bytes) -> bytes:
-    return payload.encode() if isinstance(payload, str) else payload

@@ -13,18 +13,23 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
+from ..assembly import TextErrors
 from ..codes import SERVER, CloseCode, State
 from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed, HandshakeError
 from ..extensions import Extension, accept_offers
-from ..handshake import Offer, Origin, ServerHandshake, choose_subprotocol
+from ..handshake import BUSY, Offer, Origin, ServerHandshake, choose_subprotocol
 from ..head import Headers, Request, Response
-from .connection import Connection, Options
+from .connection import Connection
+from .options import Options
 from .transport import Transport
 
 __all__ = ["Server", "ServerConnection", "serve"]
 
 logger = logging.getLogger("framewire.server")
+
+#: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
+_LINGER: Final = 1.0
 
 #: How much of a request is read at a time, in bytes.
 _HEAD_READ: Final = 4096
@@ -49,14 +54,18 @@ class ServerConnection(Connection):
         lines = [("Content-Type", "text/plain; charset=utf-8")]
         return Response(status, HTTPStatus(status).phrase, Headers(lines), text.encode())
 
-    def run(self) -> None:
-        """Serves the connection from its first byte to its last."""
+    def run(self, busy: bool = False) -> None:
+        """Serves the connection from its first byte to its last; if the server is `busy`, refuses it."""
         transport = self._transport
         transport.limit(self._options.open_timeout)
         try:
             if self.server.ssl is not None:
                 transport.start_tls(self.server.ssl)
-            self._shake_hands(ServerHandshake())
+            if busy:
+                transport.sendall(BUSY)
+                self._discard(_LINGER)
+            else:
+                self._shake_hands(ServerHandshake())
         except OSError:
             pass  # the client gave up, took too long, or does not speak TLS
         finally:
@@ -83,7 +92,7 @@ class ServerConnection(Connection):
             answer = handshake.respond(response)
         self.response = handshake.response
         self._transport.sendall(answer)
-        self._discard()
+        self._discard(self._options.close_timeout)
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
         """Receives the request and opens the connection, or returns what to answer instead.
@@ -128,10 +137,10 @@ class ServerConnection(Connection):
         else:
             self.start_closing(code, reason)
 
-    def _discard(self) -> None:
+    def _discard(self, seconds: float | None) -> None:
         """Waits for the client to take the answer, without losing it to a reset."""
         self._transport.deadline = None
-        self._transport.limit(self._options.close_timeout)
+        self._transport.limit(seconds)
         self._transport.end_output()
         while self._transport.recv(_HEAD_READ):
             pass
@@ -165,6 +174,7 @@ class Server:
         origins: Sequence[Origin] | None,
         subprotocols: Sequence[str],
         extensions: Sequence[Extension],
+        max_connections: int | None,
         create_connection: CreateConnection,
     ) -> None:
         self.socket = sock
@@ -175,8 +185,10 @@ class Server:
         self.origins = origins
         self.subprotocols = subprotocols
         self.extensions = extensions
+        self._max_connections = max_connections
         self._create_connection = create_connection
         self._everyone: dict[ServerConnection, threading.Thread] = {}
+        self._refused: set[ServerConnection] = set()
         self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
         self._stopping = False
         self._acceptor: threading.Thread | None = None
@@ -226,7 +238,13 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._create_connection(Transport(sock), self.options, self)
         thread = threading.Thread(target=self._run, args=(connection,), name="framewire handler", daemon=True)
+        most = self._max_connections
         with self._lock:
+            if most is not None and len(self._everyone) - len(self._refused) >= most:
+                if len(self._refused) >= most:  # as many are refused at a time as may be connected
+                    sock.close()
+                    return
+                self._refused.add(connection)
             self._everyone[connection] = thread
         thread.start()
         if self._stopping:  # accepted before the socket was closed
@@ -234,9 +252,10 @@ class Server:
 
     def _run(self, connection: ServerConnection) -> None:
         try:
-            connection.run()
+            connection.run(connection in self._refused)
         finally:
             with self._lock:
+                self._refused.discard(connection)
                 del self._everyone[connection]
 
     def shutdown(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
@@ -286,8 +305,15 @@ def serve(
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
     close_timeout: float | None = 10,
+    idle_timeout: float | None = None,
+    total_timeout: float | None = None,
     max_size: int | None = 1 << 20,
     max_queue: int | None = 16,
+    fragment_size: int | None = None,
+    piece_size: int | None = None,
+    max_send_size: int | None = None,
+    text_errors: TextErrors = "strict",
+    max_connections: int | None = None,
     backlog: int | None = None,
     create_connection: CreateConnection = ServerConnection,
 ) -> Server:
@@ -304,8 +330,13 @@ def serve(
 
     Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the whole
     end. Every `ping_interval` a ping is sent, and the connection fails with 1011 if its pong takes longer than
-    `ping_timeout`. `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv`
-    before reading stops. `backlog` is how many connections the system may hold until they are accepted.
+    `ping_timeout`. It is closed with 1008 when no message passed for `idle_timeout`, or after `total_timeout`.
+
+    `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv` before reading stops.
+    Longer messages than `fragment_size` bytes are sent in fragments; `send` refuses those over `max_send_size`.
+    `piece_size` is the most that `recv_streaming` gives at once. `text_errors` lets text in that is not UTF-8, as
+    `Stream` says. `max_connections` are served at a time; others are answered 503. `backlog` is how many connections
+    the system may hold until they are accepted.
 
     Raises OSError if it cannot listen there.
     """
@@ -315,5 +346,10 @@ def serve(
         family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
         sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
     known = add_compression(extensions, compression, SERVER_DEFAULT)
-    options = Options(open_timeout, ping_interval, ping_timeout, close_timeout, max_size, max_queue)
-    return Server(sock, handler, options, ssl, process_request, origins, subprotocols, known, create_connection)
+    options = Options(
+        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+        fragment_size, piece_size, max_send_size, text_errors,
+    )  # fmt: skip
+    return Server(
+        sock, handler, options, ssl, process_request, origins, subprotocols, known, max_connections, create_connection
+    )

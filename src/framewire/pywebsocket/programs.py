@@ -1,0 +1,146 @@
+"""Plain HTTP for what no handler serves: programs below some directories of the document root (CGI, RFC 3875)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import HandshakeError
+from ..head import Headers, Request, Response, check_field
+from .files import read_path
+
+__all__ = ["MAX_BODY", "Program", "find_program", "run_program"]
+
+logger = logging.getLogger("framewire.pywebsocket")
+
+#: The largest body of a request, in bytes: it is received whole before the program is started.
+MAX_BODY: Final = 1 << 20
+
+#: How long a program may take, in seconds, before it is killed and answered for with 504.
+TIMEOUT: Final = 30.0
+
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+#: Headers of requests that programs do not get: credentials, and those that RFC 3875 4.1 has other names for.
+_WITHHELD: Final = frozenset({"authorization", "proxy-authorization", "proxy", "content-length", "content-type"})
+#: What the server writes by itself, whatever a program says.
+_OURS: Final = frozenset({"status", "connection", "content-length", "transfer-encoding"})
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program below the document root `root`: its file, its path in the URI, and what follows that there."""
+
+    root: Path
+    file: Path
+    name: str
+    rest: str
+
+
+def find_program(root: Path, directories: Sequence[str], request: Request) -> Program | None:
+    """The program that a request is for; None if its path is not below one of `directories`.
+
+    Below them nothing is served as a file: HandshakeError 404 if there is no such file or it lies outside of `root`
+    really, 403 if it is not executable.
+    """
+    path = read_path(request)
+    if path is None:
+        return None
+    parts = [part for part in path.split("/") if part]
+    root = root.resolve()
+    for directory in directories:
+        prefix = [part for part in directory.split("/") if part]
+        if not prefix or parts[: len(prefix)] != prefix:
+            continue
+        for count in range(len(prefix) + 1, len(parts) + 1):
+            file = root.joinpath(*parts[:count]).resolve()
+            if file.is_file() and file.is_relative_to(root):
+                if not os.access(file, os.X_OK):
+                    raise HandshakeError(403, "this is not a program")
+                rest = "".join(f"/{part}" for part in parts[count:]) + "/" * path.endswith("/")
+                return Program(root, file, "/" + "/".join(parts[:count]), rest)
+        raise HandshakeError(404, "there is no such program")
+    return None
+
+
+def run_program(
+    program: Program, request: Request, body: bytes, server: tuple[Any, ...], client: tuple[Any, ...]
+) -> Response:
+    """Runs a program in its directory, gives it the request, and returns what it answers.
+
+    `server` and `client` are (host, port, ...). Raises HandshakeError: 504 if it takes over `TIMEOUT`, 502 if it cannot
+    be run or what it writes is no answer. What it writes to standard error goes to the log.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, program.file] if os.name == "nt" and program.file.suffix == ".py" else [program.file],
+            input=body,
+            capture_output=True,
+            cwd=program.file.parent,
+            env=_environment(program, request, body, server, client),
+            timeout=TIMEOUT,
+        )
+        if done.stderr:
+            logger.warning("%s: %s", program.name, done.stderr.decode(errors="replace").rstrip())
+        return _read_answer(done.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise HandshakeError(504, "the program took too long") from error
+    except (OSError, ValueError) as error:
+        logger.warning("%s: %s", program.name, error)
+        raise HandshakeError(502, "the program gave no answer") from error
+
+
+def _environment(
+    program: Program, request: Request, body: bytes, server: tuple[Any, ...], client: tuple[Any, ...]
+) -> dict[str, str]:
+    """The server's own variables and those of RFC 3875 4.1."""
+    headers = {
+        f"HTTP_{name.upper().replace('-', '_')}": value
+        for name, value in request.headers.items()
+        if name.lower() not in _WITHHELD and "_" not in name  # which could pass for a hyphen
+    }
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HTTP_")}
+    path = {"PATH_INFO": program.rest, "PATH_TRANSLATED": f"{program.root}{program.rest}"} if program.rest else {}
+    return {
+        **own,
+        **headers,
+        **path,
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_PROTOCOL": request.version,
+        "SERVER_SOFTWARE": "framewire",
+        "SERVER_NAME": str(server[0]),
+        "SERVER_PORT": str(server[1]),
+        "REMOTE_ADDR": str(client[0]),
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": program.name,
+        "QUERY_STRING": request.target.partition("#")[0].partition("?")[2],
+        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+        "CONTENT_LENGTH": str(len(body)) if body else "",
+    }
+
+
+def _read_answer(output: bytes) -> Response:
+    """What a program has written (RFC 3875 6); ValueError if it is no answer."""
+    head, *rest = _END_OF_HEAD.split(output, maxsplit=1)
+    if not rest:
+        raise ValueError("its output has no empty line behind its headers")
+    lines = []
+    for line in head.decode("latin-1").splitlines():
+        name, _, value = line.partition(":")
+        lines.append((name, value.strip()))
+        check_field(*lines[-1])
+    headers = Headers(lines)
+    if not any(name in headers for name in ("Content-Type", "Location", "Status")):
+        raise ValueError("its output has no Content-Type")
+    code, _, reason = headers.get("Status", "302 Found" if "Location" in headers else "200 OK").partition(" ")
+    status = int(code)
+    if not 200 <= status <= 599:
+        raise ValueError(f"a program cannot answer {status}")
+    kept = [line for line in lines if line[0].lower() not in _OURS]
+    return Response(status, reason, Headers(kept), b"" if status in (204, 304) else rest[0])
