@@ -6,10 +6,10 @@ import json
 import random
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
-
-from framewire.deflate import Deflate
 
 from . import receivers
 from .contenders import available, backends
@@ -25,33 +25,44 @@ TAIL = b"\x00\x00\xff\xff"
 #: The level of aiohttp, which it does not let anyone choose; it is compared with a column of the same level.
 LOW = 1
 FAST_LOW = f"framewire, level {LOW}"
+#: The other modules that can do the work, each at its default level, by column.
+OTHERS = {"with zlib-ng": "zlib_ng.zlib_ng", "with isal": "isal.isal_zlib"}
 NOTES = [
     f"text that looks like JSON; {BITS} bits of window, context takeover, memory level {MEMORY}, level 6, no limits",
     f"{FLOOR}: encode() and the calls of zlib alone, with the same settings; the calls of zlib and decode()",
     "framewire: Stream(SERVER, extensions=[Deflate(...)]).send(message); Stream(CLIENT, ...).receive(frame)",
+    f"{', '.join(OTHERS)}: framewire and these modules, at their default levels, which compress less; measured"
+    " after the others, as the vector instructions of isal slow down what runs next to it",
     "websockets: Frame.serialize() and ClientProtocol.receive_data() with its PerMessageDeflate; text is decoded",
     f"aiohttp: WebSocketWriter.send_frame(), at level {LOW} always; WebSocketReader.feed_data()",
-    "picows: encode_frame() of picows.websockets at 15 bits and WSTransport.send(); it receives from sockets only",
+    "picows: encode_frame() of picows.websockets and WSTransport.send(); decode_frame() and decode(), without parsing",
 ]
 
 
 def tables(effort: Effort) -> Iterator[Table]:
-    for title, contend in (("a message to a compressed frame", senders), ("a compressed frame to a message", takers)):
+    for title, contend, like_aiohttp in (
+        ("a message to a compressed frame", senders, FAST_LOW),
+        ("a compressed frame to a message", takers, FAST),
+    ):
         table = Table("deflate", title, "message", NOTES)
         for size in effort.sizes(*SIZES):
             messages = texts(size)
-            figures = measure(contend(messages), effort, per=len(messages))
-            table.add(f"text, {size_name(size)}", figures, goals(size), size)
+            calls = contend(messages)
+            apart = [{name: calls.pop(name)} for name in OTHERS if name in calls]
+            figures = {}
+            for together in (calls, *apart):
+                figures |= measure(together, effort, per=len(messages))
+            table.add(f"text, {size_name(size)}", figures, goals(size, like_aiohttp), size)
         yield table
 
 
-def goals(size: int) -> Iterator[Goal]:
+def goals(size: int, like_aiohttp: str) -> Iterator[Goal]:
     """Not much more than the bare calls, and faster than everybody who is at the same settings."""
     if size in (256, 4 * KIB):
         yield Goal(FLOOR, 1.5 if size == 256 else 1.15)
     yield Goal("websockets", 1)
     yield Goal("picows", 1)
-    yield Goal("aiohttp", 1, FAST_LOW)
+    yield Goal("aiohttp", 1, like_aiohttp)
 
 
 def texts(size: int) -> list[str]:
@@ -72,8 +83,21 @@ def run(function: Callable[[Any], Any], arguments: list[Any]) -> None:
         function(argument)
 
 
-def codec(level: int = 6) -> Deflate:
-    return Deflate(BITS, BITS, level=level, memory_level=MEMORY)
+def make_stream(package: Any, role: str, level: int | None = 6, module: Any = zlib) -> Any:
+    """An end of a connection with these settings."""
+    codec = package._backend.Deflate(BITS, BITS, level=level, memory_level=MEMORY, zlib=module)
+    return package.Stream(package.Role(role), max_message_size=None, extensions=[codec])
+
+
+def framewire_ends(role: str) -> dict[str, Any]:
+    """The streams by column, with every module that is installed."""
+    packages = backends()
+    ends = {name: make_stream(package, role) for name, package in packages.items()}
+    if FAST in packages:
+        makers = {name: partial(import_module, module) for name, module in OTHERS.items()}
+        for name, module in available(makers).items():
+            ends[name] = make_stream(packages[FAST], role, None, module)
+    return ends
 
 
 def deflater(level: int = 6) -> Callable[[str], bytes]:
@@ -87,9 +111,9 @@ def deflater(level: int = 6) -> Callable[[str], bytes]:
 
 def senders(messages: list[str]) -> dict[str, Call]:
     """Every sender on all messages, after a look at the frames that it makes."""
-    sends = {name: framewire_sender(package) for name, package in backends().items()}
+    sends: dict[str, Any] = {name: end.send for name, end in framewire_ends("server").items()}
     if FAST in sends:
-        sends[FAST_LOW] = framewire_sender(backends()[FAST], LOW)
+        sends[FAST_LOW] = make_stream(backends()[FAST], "server", LOW).send
     for name, (make, written) in available(SENDERS).items():
         sends[name] = make
         check(name, [written(message) for message in messages], messages)
@@ -101,15 +125,8 @@ def senders(messages: list[str]) -> dict[str, Call]:
 
 def check(name: str, frames: list[bytes], messages: list[str]) -> None:
     """Raises AssertionError unless the frames, the first of a connection, carry the messages."""
-    package = next(iter(backends().values()))
-    receive = package.Stream(package.CLIENT, max_message_size=None, extensions=[Deflate()]).receive
-    if receive(b"".join(frames)) != messages:
+    if make_stream(next(iter(backends().values())), "client").receive(b"".join(frames)) != messages:
         raise AssertionError(f"{name} makes a wrong frame")
-
-
-def framewire_sender(package: Any, level: int = 6) -> Callable[[str], bytes]:
-    send: Callable[[str], bytes] = package.Stream(package.SERVER, extensions=[codec(level)]).send
-    return send
 
 
 def websockets_extension() -> Any:
@@ -145,7 +162,7 @@ def picows_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
     from picows.websockets.asyncio.connection import _PerMessageDeflate
 
     transport, sink = picows_transport(client=False)
-    encode = _PerMessageDeflate.from_response_header("permessage-deflate").encode_frame
+    encode = _PerMessageDeflate.from_response_header(f"permessage-deflate; client_max_window_bits={BITS}").encode_frame
     kind = WSMsgType.TEXT
 
     def send(message: str) -> None:
@@ -167,21 +184,15 @@ def takers(messages: list[str]) -> dict[str, Call]:
     """
     payloads = list(map(deflater(), messages))
     frames = [frame(RSV1 | TEXT, payload.removesuffix(TAIL)) for payload in payloads]
-    ends = {name: framewire_receiver(package) for name, package in backends().items()} | available(RECEIVERS)
+    ends = {name: receivers.Receiver(end.receive) for name, end in framewire_ends("client").items()}
+    ends |= available(RECEIVERS)
     for name, receiver in ends.items():
         if receiver.messages(frames) != messages:
             raise AssertionError(f"{name} does not give what was sent")
     calls = {name: Call(receiver.run, (frames,)) for name, receiver in ends.items()}
-    if FAST in calls:
-        calls[FAST_LOW] = calls[FAST]  # what is received has the level of the sender
     inflate = zlib.decompressobj(-BITS).decompress
     calls[FLOOR] = Call(run, (lambda payload: inflate(payload).decode(), payloads))
-    return calls
-
-
-def framewire_receiver(package: Any) -> receivers.Receiver:
-    stream = package.Stream(package.CLIENT, max_message_size=None, extensions=[codec()])
-    return receivers.Receiver(stream.receive)
+    return calls | available({"picows": picows_taker}, payloads, messages)
 
 
 def websockets_receiver() -> receivers.Receiver:
@@ -212,3 +223,19 @@ def aiohttp_receiver() -> receivers.Receiver:
 
 
 RECEIVERS = {"websockets": websockets_receiver, "aiohttp": aiohttp_receiver}
+
+
+def picows_taker(payloads: list[bytes], messages: list[str]) -> Call:
+    """What picows does with frames that its parser has read: it receives from sockets only."""
+    from picows.picows import WSMsgType, _make_test_ws_frame
+    from picows.websockets.asyncio.connection import _PerMessageDeflate
+
+    decode = _PerMessageDeflate.from_response_header(f"permessage-deflate; server_max_window_bits={BITS}").decode_frame
+    frames = [_make_test_ws_frame(WSMsgType.TEXT, payload.removesuffix(TAIL), True, True) for payload in payloads]
+
+    def take(frame: Any) -> str:
+        return str(decode(frame, 0), "utf-8")
+
+    if list(map(take, frames)) != messages:
+        raise AssertionError("picows does not give what was sent")
+    return Call(run, (take, frames))

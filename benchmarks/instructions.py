@@ -22,11 +22,19 @@ WORKLOADS = {
     "receive text, 16 bytes": "Stream(SERVER).receive(Stream(CLIENT).send('x' * 16) * count)",
     "receive text, 1 KiB, not ASCII": "Stream(SERVER).receive(Stream(CLIENT).send('é' * 512) * count)",
     "receive binary, 4 KiB": "Stream(SERVER).receive(Stream(CLIENT).send(bytes(4096)) * count)",
+    "receive compressed, 264 bytes": (
+        "frame = Stream(CLIENT, extensions=[Deflate()]).send('compressed ' * 24)\n"
+        "Stream(SERVER, extensions=[Deflate()]).receive(frame * count)"
+    ),
     "receive pings": "Stream(SERVER).receive(Stream(CLIENT).ping(b'?') * count)",
     "send text as server, 16 bytes": "s = Stream(SERVER)\nfor _ in range(count): s.send('xxxxxxxxxxxxxxxx')",
     "send text as client, 1 KiB": "s = Stream(CLIENT, mask_source=bytes)\nfor _ in range(count): s.send('x' * 1024)",
 }
-PRELUDE = "from framewire import CLIENT, SERVER, Stream, backend\nassert backend().name == 'fast'\n"
+PRELUDE = (
+    "from framewire import CLIENT, SERVER, Stream, backend\n"
+    "from framewire.deflate import Deflate\n"
+    "assert backend().name == 'fast'\n"
+)
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "PYTHONHASHSEED": "0",

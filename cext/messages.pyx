@@ -65,11 +65,19 @@ cdef class PartialMessage:
 
     `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
 
+    `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
+    of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
+    is left in `decoded`, an error too, and the frame to the general lane.
+
     Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     cdef public uint64_t offset
     cdef public bint paused
+    cdef public object codec
+    cdef public uint64_t max_encoded
+    cdef public Py_ssize_t most
+    cdef public object decoded
     cdef readonly bint masked
     cdef readonly uint64_t limit
     cdef readonly object wrap
@@ -387,9 +395,10 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
     """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
-    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
-    finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
-    data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
+    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8; or else with the
+    RSV bit of `partial.codec`, and decoded at once. Appends the finished `str` and `bytes` to `events` and returns how
+    many bytes at the end of `data` it did not take: all of data[start:] while `partial.paused`. Accepts any contiguous
+    buffer, of any item type.
     """
     if type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
@@ -451,7 +460,13 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
         events.append(partial.finish())
     elif partial.opcode:
         return start
-    while framewire_read_plain(&header, data + start, stop - start, keyed):
+    while True:
+        if not framewire_read_plain(&header, data + start, stop - start, keyed):
+            end = 0 if partial.codec is None else take_encoded(partial, data + start, stop - start, events)
+            if end == 0:
+                break
+            start += end
+            continue
         end = start + header.size
         if header.length > partial.limit:
             break
@@ -470,6 +485,45 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
         framewire_append(events, message)
         start = end + <Py_ssize_t> header.length
     return start
+
+
+cdef Py_ssize_t take_encoded(
+    PartialMessage partial, const uint8_t *data, Py_ssize_t available, list events
+) except -1:
+    """Takes one whole message that the codec decodes at once; returns the size of its frame, or 0."""
+    cdef framewire_header header
+    cdef PyObject *message = NULL
+    cdef const uint8_t *src
+    cdef Py_ssize_t size
+    cdef bytes content
+    codec = partial.codec
+    if not framewire_read_header(&header, data, <size_t> available) or header.masked != partial.masked:
+        return 0
+    if (header.first ^ <uint8_t> codec.rsv) not in (0x81, 0x82) or not header.minimal:
+        return 0
+    if header.length > partial.max_encoded or <Py_ssize_t> header.length > available - header.size:
+        return 0
+    payload = <bytes> make_bytes(data + header.size, <Py_ssize_t> header.length, header.masked, header.key)
+    Py_DECREF(<PyObject *> payload)  # the cast took a reference of its own
+    try:
+        content = codec.decode(payload, partial.most, True)
+    except ValueError as error:
+        partial.decoded = error
+        return 0
+    src, size = <const uint8_t *> PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content)
+    if not codec.pending and size < partial.most:
+        if header.first & 15 == 2:
+            Py_INCREF(content)
+            message = <PyObject *> content
+        elif partial.wrap is None:
+            message = make_text(src, size, False, 0)
+        else:
+            message = make_wrapped(partial.wrap, src, size, False, 0)
+    if message == NULL:
+        partial.decoded = content
+        return 0
+    framewire_append(events, message)
+    return header.size + <Py_ssize_t> header.length
 
 
 def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:

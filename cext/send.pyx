@@ -61,12 +61,23 @@ def send_parts(
 cdef object send_any(object stream, object message, object text, object last, object compress, bint apart):
     cdef uint8_t first
     if text is None and compress is None and last:
-        first = plain_first(stream, message)
-        if first:
-            try:
+        try:
+            first = plain_first(stream, message)
+            if first:
                 return frame(first, message, key_from(stream._keys), apart)
-            except UnicodeEncodeError:
-                pass  # the general way says so in our terms
+            codec = stream._whole
+            if codec is not None and not stream._stepping:
+                if type(message) is str:
+                    first, content = 0x81, PyUnicode_AsUTF8String(message)
+                elif type(message) is bytes:
+                    first, content = 0x82, message
+                if first:
+                    key = key_from(stream._keys)
+                    with stream._partial:  # two threads in one compressor would mix their messages
+                        content = codec.encode(content, True)
+                    return frame(first | <uint8_t> codec.rsv, content, key, apart)
+        except UnicodeEncodeError:
+            pass  # the general way says so in our terms
     first, payload, key = stream._begin_send(message, text, last, compress)
     return frame(first, payload, key, apart)
 

@@ -28,7 +28,7 @@ def text_of(parameters):
 
 def settings(codec):
     """(window bits sent, window bits received, resets what is sent, resets what is received)"""
-    return -codec._settings[2], -codec._decode_bits, codec._encode_resets, codec._decode_resets
+    return codec.encode_bits, codec.decode_bits, codec.encode_resets, codec.decode_resets
 
 
 #: (settings of the server, offer) -> (answer, what the server's codec does), or None if the offer is declined.

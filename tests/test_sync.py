@@ -630,6 +630,13 @@ def test_a_message_over_the_limit_is_1009():
         assert peer.close_code == 1009
 
 
+@pytest.mark.parametrize("options", [{"fragment_size": 0}, {"piece_size": 0}])
+def test_sizes_that_cannot_be(options):
+    for call in (lambda: serve(echo, "127.0.0.1", **options), lambda: connect("ws://localhost:9/", **options)):
+        with pytest.raises(ValueError, match="at least 1 byte"):
+            call()
+
+
 def test_arguments_that_cannot_be():
     with pytest.raises(framewire.UriError):
         connect("http://x/")

@@ -200,6 +200,15 @@ def test_handlers_have_no_workers(tmp_path):
     assert done.stderr == "framewire: --workers and --redis are for the chat, not for handlers\n"
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--workers", "-1"), ("--redis", "http://127.0.0.1:6379"), ("--redis", "redis://127.0.0.1:port")]
+)
+def test_arguments_that_cannot_be(wrong):
+    done = run("serve", *wrong)
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr.splitlines()[-1]
+
+
 def test_no_connection_is_refused_while_a_worker_is_replaced():
     with serving("--workers", "2") as (process, where):
         address = where.partition(":")[0], int(where.partition(":")[2])

@@ -17,6 +17,7 @@ TWINS = {
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
     "frames": ("take_frames",),
+    "deflate": ("Deflate",),
     "messages": ("PartialMessage", "receive", "take_messages", "take_payload"),
     "send": ("send", "send_parts", "take_key", "make_frame"),
 }
@@ -72,6 +73,7 @@ active, _twins = choose()
 
 if TYPE_CHECKING:
     from ._pure.accept import accept_key
+    from ._pure.deflate import Deflate
     from ._pure.frames import take_frames
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
@@ -82,6 +84,7 @@ else:
     globals().update(_twins)
 
 __all__ = [
+    "Deflate",
     "PartialMessage",
     "Utf8Validator",
     "accept_key",

@@ -8,7 +8,7 @@ in; what is inside a transformed message, with the end of each block of its payl
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ._backend import PartialMessage, Utf8Validator, apply_mask, read_header, take_payload
@@ -36,7 +36,7 @@ class Assembly:
     """
 
     __slots__ = (
-        "_as_bytes", "_continued", "_decoder", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
+        "_continued", "_decode", "_fragments", "_key", "_left", "_masked", "_max_frame", "_max_message",
         "_text_errors", "_total", "_unpacker", "_unpackers", "_validated", "partial",
     )  # fmt: skip
 
@@ -56,11 +56,13 @@ class Assembly:
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation
-        self._as_bytes = text_as_bytes
         self._text_errors = text_errors
-        #: Makes text of what need not be UTF-8; None if it must be, in messages of the opcode `_validated`.
-        self._decoder = None if text_errors == "strict" else getincrementaldecoder("utf-8")(text_errors)
-        self._validated = _TEXT if self._decoder is None else 0
+        #: Makes an event of text that need not be UTF-8, piece by piece; None where it must be.
+        self._decode: Callable[[Any, bool], Any] | None = None
+        if text_errors != "strict":
+            decoder = getincrementaldecoder("utf-8")(text_errors)
+            self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
+        self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
         # The fast lane validates, so without it nothing but empty messages is left to that lane.
         limit = min(self._max_message, self._max_frame, MAX_LENGTH) if self._validated else 0
         wrap = Text if text_as_bytes else None
@@ -68,7 +70,9 @@ class Assembly:
         #: What receives transformed messages, by RSV bits and opcode of their first frames.
         self._unpackers: dict[int, Unpacker] = {}
         for codec in codecs:
-            unpacker = Unpacker(codec, min(self._max_message, MAX_LENGTH), self._max_frame, wrap)
+            unpacker = Unpacker(codec, self.partial, min(self._max_message, MAX_LENGTH), self._max_frame)
+            if self.partial.codec is None and self._validated:
+                unpacker.lend_codec()
             self._unpackers[codec.rsv | Opcode.TEXT] = self._unpackers[codec.rsv | Opcode.BINARY] = unpacker
         self._unpacker: Unpacker | None = None  # that of the open message, if it is transformed
         self._left = 0  # bytes of the frame in progress behind the block in progress
@@ -104,14 +108,7 @@ class Assembly:
             # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
-        if begins and unpacker is not None and first > 127 and self._validated:
-            # The common case of a transformed message: whole, in one short frame. All else comes to the same below.
-            taken = take_payload(data, start, self._masked, unpacker.max_whole)
-            if taken is not None:
-                payload, stop = taken
-                events.append(unpacker.unpack(first & 15, payload, stop))
-                return stop
-        elif first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
+        if first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
         header = read_header(data, start, stop)
         if header is None:
@@ -181,24 +178,20 @@ class Assembly:
 
     def _end_frame(self, content: PartialMessage | Unpacker, events: list[Event]) -> None:
         """Ends the frame in progress, and its message if it is the last one."""
-        partial, opcode = self.partial, self.partial.opcode
+        partial = self.partial
+        decode = self._decode if partial.opcode == _TEXT else None
         if not partial.final:
             if self._fragments:
-                events.append(Fragment(self._as_event(opcode, content.take_piece(), False), not self._continued, False))
+                piece = content.take_piece()
+                events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))
             partial.end_frame()
             return
-        message = self._as_event(opcode, content.finish(), True)
+        message = content.finish() if decode is None else decode(content.finish(), True)
         if content is not partial:
             partial.finish()
             self._unpacker = None
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
-
-    def _as_event(self, opcode: int, content: Any, last: bool) -> Any:
-        """The content of a message, or of its next piece, as it is delivered."""
-        if self._decoder is None or opcode != _TEXT:
-            return content
-        return Text(content) if self._as_bytes else self._decoder.decode(content, last)
 
     def _explain(self, first: int) -> str:
         """Says what is wrong with the first byte of a header (5.2, 5.4, 5.5)."""

@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692): its negotiation, and the codec that deflates and inflates messages.
+"""permessage-deflate (RFC 7692): its settings and its negotiation; the codec of a connection is a twin, `Deflate`.
 
 Compression costs memory as long as a connection lives: both contexts are made when the first message needs them and
 freed with the connection. In bytes: `2 ** (bits + 2) + 2 ** (memory level + 9)` for what is sent and `2 ** bits` for
@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from ._backend import Deflate
 from .extensions import Extension
 from .head import Parameters
 
 __all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression", "use_zlib"]
-
-#: What a sender cuts off the end of a message and the receiver puts back (7.2.1, 7.2.2).
-_TAIL: Final = b"\x00\x00\xff\xff"
-
-#: The shortest payload of an empty message: the header of an empty block without compression (7.2.3.6).
-_EMPTY: Final = b"\x00"
 
 _BACKENDS: Final = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
 _zlib: Any = zlib
@@ -143,7 +138,14 @@ class PerMessageDeflate:
 
     def _codec(self, encode_bits: int, decode_bits: int, encode_resets: bool, decode_resets: bool) -> Deflate:
         return Deflate(
-            encode_bits, decode_bits, encode_resets, decode_resets, self._level, self._memory_level, self._threshold
+            encode_bits,
+            decode_bits,
+            encode_resets,
+            decode_resets,
+            self._level,
+            self._memory_level,
+            self._threshold,
+            _zlib,
         )
 
 
@@ -188,101 +190,3 @@ def _read(parameters: Parameters, bare: str = "") -> dict[str, int | None]:
         else:
             raise ValueError(f"the parameter {name} is unknown, or has a value where it takes none")
     return values
-
-
-class Deflate:
-    """permessage-deflate on one connection: a `Codec` (RFC 7692 7.2).
-
-    The window bits are 9 to 15 for what it sends and 8 to 15 for what it receives; `*_resets` say that there is no
-    context takeover in that direction. The rest is as in `PerMessageDeflate`.
-    """
-
-    rsv: Final = 0x40
-
-    __slots__ = (
-        "_begun", "_decode_bits", "_decode_resets", "_deflater", "_encode_resets", "_inflater", "_rest", "_settings",
-        "_zlib", "pending", "threshold",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        encode_bits: int = 15,
-        decode_bits: int = 15,
-        encode_resets: bool = False,
-        decode_resets: bool = False,
-        level: int | None = None,
-        memory_level: int = 8,
-        threshold: int = 0,
-    ) -> None:
-        self._zlib = _zlib
-        self._settings = (
-            self._zlib.Z_DEFAULT_COMPRESSION if level is None else level,
-            self._zlib.DEFLATED,
-            -encode_bits,
-            memory_level,
-        )
-        self._encode_resets = encode_resets
-        # Those who ask for 8 bits and have zlib compress with 9.
-        self._decode_bits = -max(decode_bits, 9)
-        self._decode_resets = decode_resets
-        self.threshold = threshold
-        self.pending = False
-        self._deflater: Any = None
-        self._inflater: Any = None
-        self._begun = False  # the inflater has got something of this message
-        self._rest = b""  # what it has not taken yet
-
-    def decode(self, payload: bytes, most: int, last: bool) -> bytes:
-        """Inflates a piece of a message; see `Codec.decode`."""
-        if self.pending:
-            payload = self._rest
-        elif last and (payload or self._begun):
-            payload += _TAIL
-        elif not payload:
-            return b""
-        inflater = self._inflater
-        if inflater is None:
-            inflater = self._inflater = self._zlib.decompressobj(self._decode_bits)
-        try:
-            content: bytes = inflater.decompress(payload, most)
-        except self._zlib.error:
-            raise ValueError("a compressed message is corrupt") from None
-        if inflater.eof:
-            # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).
-            rest = inflater.unused_data
-            if rest == _TAIL and last:
-                rest = b""
-            self._inflater = None
-            self._begun = False
-            self.pending = rest != b""
-        else:
-            rest = inflater.unconsumed_tail
-            self._begun = not last
-            self.pending = rest != b"" or len(content) >= most
-            if self._decode_resets and last and not self.pending:
-                self._inflater = None
-        self._rest = rest
-        return content
-
-    def encode(self, content: bytes, last: bool) -> bytes:
-        """Deflates a piece of a message; see `Codec.encode`."""
-        payload = b""
-        if content:
-            deflater = self._deflater
-            if deflater is None:
-                deflater = self._deflater = self._zlib.compressobj(*self._settings)
-            payload = deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH)
-        if not last:
-            return payload
-        if self._encode_resets:
-            self._deflater = None
-        return payload[:-4] or _EMPTY
-
-    def abandon(self) -> None:
-        """The next message begins with an empty window, to which the peer's fits whatever it holds."""
-        self._deflater = None
-
-    def close(self) -> None:
-        """Frees both contexts."""
-        self._deflater = self._inflater = None
-        self._rest = b""

@@ -9,11 +9,11 @@ messages and marks those messages by RSV bits in their first frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from ._backend import PartialMessage
-from .codes import MAX_LENGTH, CloseCode, Opcode
+from .codes import MAX_LENGTH, CloseCode
 from .errors import Violation
 from .head import Parameters, Terms
 
@@ -139,48 +139,39 @@ def _taken(codecs: Iterable[Codec]) -> int:
     return bits
 
 
+#: How often the codec may begin anew inside one block, as after a block with BFINAL (RFC 7692 7.2.3.4): each time costs
+#: as much as hundreds of bytes, and takes as few as two.
+_MAX_ENDS: Final = 16
+
+
 class Unpacker:
     """The message that comes out of one codec, and the limit on it, which holds while it comes out.
 
     `limit` is that of the content in bytes, `max_payload` that of the payload as sent: an eighth and 1 KiB more, which
-    no sender that compresses needs. A payload of up to `max_whole` bytes is one block and, with the limit of a frame,
-    `max_frame`, within all limits. `wrap` is that of `PartialMessage`.
+    no sender that compresses needs; `max_frame` that of a frame.
 
     The codec gets the payload of each frame in blocks of `block` bytes: what comes out, and which error, must not
     depend on how the bytes arrived. It gives the content in steps. Both are small beside the limit, so that what is
-    held beyond it is too, and large enough that they cost next to nothing.
+    held beyond it is too, and large enough that they cost next to nothing. A message of one block that is within all
+    limits, and gives no more than one step, can be left to the fast lane, `plain`; what that begins is ended here.
     """
 
-    __slots__ = ("_codec", "_content", "_limit", "_step", "_wrap", "block", "max_payload", "max_whole")
+    __slots__ = ("_codec", "_content", "_limit", "_max_whole", "_plain", "_step", "block", "max_payload")
 
-    def __init__(self, codec: Codec, limit: int, max_frame: int, wrap: Callable[[bytes], Any] | None) -> None:
+    def __init__(self, codec: Codec, plain: PartialMessage, limit: int, max_frame: int) -> None:
         self._codec = codec
-        self._content = PartialMessage(False, 0, wrap)
+        self._plain = plain
+        self._content = PartialMessage(False, 0, plain.wrap)
         self._limit = limit
-        self._wrap = wrap
-        self._step = min(max(1 << 14, min(limit // 8, 1 << 18)), limit + 1)
-        self.block = max(1 << 13, min(limit // 16, 1 << 14)) & ~3  # a multiple of the length of a masking key
+        self._step = min(max(1 << 14, min(limit // 8, 1 << 22)), limit + 1)
+        self.block = max(1 << 13, min(limit // 16, 1 << 20)) & ~3  # a multiple of the length of a masking key
         self.max_payload = min(limit + limit // 8 + 1024, MAX_LENGTH)
-        self.max_whole = min(self.block, self.max_payload, max_frame)
+        self._max_whole = min(self.block, self.max_payload, max_frame)
 
-    def unpack(self, opcode: int, payload: bytes, offset: int) -> Any:
-        """Returns the content of a message whose payload is one block; else as `begin`, `feed` and `finish`."""
-        codec = self._codec
-        try:
-            content = codec.decode(payload, self._step, True)
-        except ValueError as error:
-            raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None
-        if not codec.pending and len(content) <= self._limit:
-            if opcode == 2:
-                return content
-            if self._wrap is None:
-                try:
-                    return str(content, "utf-8")
-                except UnicodeDecodeError:
-                    pass  # what is wrong with it is for the validator to say
-        self.begin(opcode, opcode == Opcode.TEXT)
-        self._take(content, True, offset)
-        return self.finish()
+    def lend_codec(self) -> None:
+        """Has the fast lane take the messages for which one block and one step are enough."""
+        plain = self._plain
+        plain.codec, plain.most, plain.max_encoded = self._codec, self._step, self._max_whole
 
     def begin(self, opcode: int, validated: bool) -> None:
         """Begins a message of the type `opcode`, 1 or 2; `validated` says that its content must be UTF-8."""
@@ -195,6 +186,7 @@ class Unpacker:
         self._take(self._decode(payload, last, self._content.remaining, offset), last, offset)
 
     def _take(self, content: bytes, last: bool, offset: int) -> None:
+        ends = 0
         while True:
             if len(content) > self._content.remaining:
                 reason = f"a message inflates beyond the limit of {self._limit} bytes"
@@ -203,13 +195,21 @@ class Unpacker:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", offset)
             if not self._codec.pending:
                 break
+            ends += len(content) < self._step
+            if ends > _MAX_ENDS:
+                raise Violation(CloseCode.POLICY_VIOLATION, "a compressed message begins again and again", offset)
             del content  # before the next one is made
             content = self._decode(b"", last, self._content.remaining, offset)
         if last and self._content.need:
             raise Violation(CloseCode.INVALID_DATA, "text ends inside a code point", offset)
 
     def _decode(self, payload: bytes, last: bool, room: int, offset: int) -> bytes:
+        decoded, self._plain.decoded = self._plain.decoded, None
+        if isinstance(decoded, bytes):
+            return decoded
         try:
+            if decoded is not None:
+                raise decoded
             return self._codec.decode(payload, min(self._step, room + 1), last)
         except ValueError as error:
             raise Violation(CloseCode.INVALID_DATA, str(error), offset) from None

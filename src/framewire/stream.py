@@ -62,7 +62,7 @@ class Stream:
     __slots__ = (
         "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
         "_head", "_keys", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role", "_sent_size", "_state",
-        "_stepping", "_tail", "_threshold",
+        "_stepping", "_tail", "_threshold", "_whole",
     )  # fmt: skip
 
     def __init__(
@@ -105,9 +105,9 @@ class Stream:
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
         self._max_send = sys.maxsize if max_send_size is None else max_send_size
-        # A whole message of fewer bytes or characters, of up to 4 bytes each, may be sent just so.
+        # Of fewer bytes or characters, of up to 4 bytes each, a message is sent as it is.
         self._threshold = min(self._codecs[0].threshold if self._codecs else sys.maxsize, self._max_send // 4 + 1)
-        self._plain = self._threshold
+        self._allow_whole(True)
         self._outgoing = 0  # opcode of the fragmented message that is being sent
         self._sent_size = 0  # its bytes so far, before they are encoded
         self._tail = b""  # its unfinished code point
@@ -184,7 +184,7 @@ class Stream:
                     size = start
                 elif data[start] & 8 and len(events) > count and not self._answer(events[-1]):
                     break
-                elif most < 0 and position < size and not partial.opcode and data[position] in (0x81, 0x82):
+                elif most < 0 and position < size and not partial.opcode and data[position] & 0x8F in (0x81, 0x82):
                     partial.offset = base + position
                     position = size - take_messages(partial, data, position, events)
         except Violation as violation:
@@ -269,11 +269,11 @@ class Stream:
         """Closes the stream for what comes in and lets go of what it held."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
-            self._plain = 0
             self._stop_receiving()
             for codec in self._codecs:
                 codec.close()
             self._codecs = []
+            self._allow_whole(False)
 
     def _stop_receiving(self) -> None:
         """Ignores what still comes in, and holds nothing of it."""
@@ -359,11 +359,16 @@ class Stream:
             if codec is not None:
                 payload = codec.encode(payload, last)
             self._outgoing = 0 if last else opcode
-            self._plain = self._threshold if last else 0
+            self._allow_whole(last)
             self._encoder = None if last else codec
             self._sent_size = 0 if last else size
             self._tail = tail
         return first, payload, key
+
+    def _allow_whole(self, allowed: bool) -> None:
+        """Says whether a whole message may be sent just so: below `_plain` bytes as it is, else encoded by `_whole`."""
+        self._plain = self._threshold if allowed else 0
+        self._whole = self._codecs[0] if allowed and self._codecs and self._max_send == sys.maxsize else None
 
     def _check_message(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
@@ -451,14 +456,14 @@ class Stream:
         """Makes the one close frame of this end and notes that it is sent."""
         frame = make_frame(_CLOSE, _close_payload(code, reason), take_key(self._keys))
         self._close_sent = True
-        self._plain = 0
+        self._allow_whole(False)
         return frame
 
     def _queue_close(self, code: int | None) -> None:
         """Has the one close frame of this end sent with what is pending."""
         self._pending.append((_CLOSE, _close_payload(code)))
         self._close_sent = True
-        self._plain = 0
+        self._allow_whole(False)
 
 
 def _close_payload(code: int | None, reason: str = "") -> bytes:

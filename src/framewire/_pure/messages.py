@@ -31,12 +31,16 @@ class PartialMessage:
 
     `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
 
+    `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
+    of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
+    is left in `decoded`, an error too, and the frame to the general lane.
+
     Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_key", "_plain", "_texts", "_utf8", "_validated", "final", "in_frame", "limit", "masked",
-        "offset", "opcode", "paused", "remaining", "size", "wrap",
+        "_buffer", "_busy", "_key", "_plain", "_texts", "_utf8", "_validated", "codec", "decoded", "final", "in_frame",
+        "limit", "masked", "max_encoded", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -50,6 +54,9 @@ class PartialMessage:
         self._buffer = bytearray()
         self._busy = Lock()
         self._key = b""
+        self.codec: Any = None
+        self.max_encoded = self.most = 0
+        self.decoded: bytes | ValueError | None = None
 
     def __enter__(self) -> None:
         if not self._busy.acquire(False):
@@ -194,9 +201,10 @@ def receive(stream: Any, data: Buffer) -> list[Any]:
 def take_messages(partial: PartialMessage, data: Buffer, start: int, events: list[Any]) -> int:
     """Takes from data[start:] all whole, plain data messages and the beginning of the next one.
 
-    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8. Appends the
-    finished `str` and `bytes` to `events` and returns how many bytes at the end of `data` it did not take: all of
-    data[start:] while `partial.paused`. Accepts any contiguous buffer, of any item type.
+    Plain: FIN set, no RSV bit, text or binary, masked as it must be, not over the limit, valid UTF-8; or else with the
+    RSV bit of `partial.codec`, and decoded at once. Appends the finished `str` and `bytes` to `events` and returns how
+    many bytes at the end of `data` it did not take: all of data[start:] while `partial.paused`. Accepts any contiguous
+    buffer, of any item type.
     """
     if type(partial) is not PartialMessage or type(events) is not list:
         raise TypeError("take_messages() takes a PartialMessage and a list")
@@ -229,23 +237,50 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
         return start
     while header := read_header(data, start, stop):
         first, masked, length, end, key = header
-        if first not in (0x81, 0x82) or masked != partial.masked or not 0 <= length <= partial.limit or key is None:
+        if masked != partial.masked or length < 0 or key is None:
+            break
+        plain = first in (0x81, 0x82)
+        if length > (partial.limit if plain else partial.max_encoded):
             break
         if length > stop - end:
+            if not plain:
+                break
             partial.begin_frame(first & 15, True, length, key, first == 0x81)
             partial._plain = True
             return partial.fill(data, end, stop)
         payload = apply_mask(data[end : end + length], key) if key else bytes(data[end : end + length])
-        if first == 0x82:
+        if not plain:
+            content = _decode(partial, first, payload)
+            if content is None:
+                break
+            payload = content
+        if first & 15 == 2:
             events.append(payload)
         else:
             try:
                 text = payload.decode()
             except UnicodeDecodeError:
+                partial.decoded = None if plain else payload
                 break
             events.append(text if partial.wrap is None else partial.wrap(payload))
         start = end + length
     return start
+
+
+def _decode(partial: PartialMessage, first: int, payload: bytes) -> bytes | None:
+    """Has the codec decode a whole message; None if that is not its business, or there is more to do than that."""
+    codec = partial.codec
+    if codec is None or (first ^ codec.rsv) not in (0x81, 0x82):
+        return None
+    try:
+        content: bytes = codec.decode(payload, partial.most, True)
+    except ValueError as error:
+        partial.decoded = error
+        return None
+    if codec.pending or len(content) >= partial.most:
+        partial.decoded = content
+        return None
+    return content
 
 
 def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:

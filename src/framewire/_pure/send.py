@@ -40,12 +40,17 @@ def send_parts(
 
     A server's payload is not copied if it is `bytes`.
     """
-    if text is None and compress is None and last:
+    if text is None and compress is None and last and (type(message) is str or type(message) is bytes):
         try:
-            if type(message) is str and len(message) < stream._plain:
-                return _make_parts(0x81, message.encode(), take_key(stream._keys))
-            if type(message) is bytes and len(message) < stream._plain:
-                return _make_parts(0x82, message, take_key(stream._keys))
+            first, payload = (0x81, message.encode()) if isinstance(message, str) else (0x82, message)
+            if len(message) < stream._plain:
+                return _make_parts(first, payload, take_key(stream._keys))
+            codec = stream._whole
+            if codec is not None and not stream._stepping:
+                key = take_key(stream._keys)
+                with stream._partial:  # two threads in one compressor would mix their messages
+                    payload = codec.encode(payload, True)
+                return _make_parts(first | codec.rsv, payload, key)
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
     return _make_parts(*stream._begin_send(message, text, last, compress))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ..asyncio import Server, ServerConnection, serve
 from ..asyncio.counters import Counters
@@ -55,7 +56,9 @@ def add_parser(commands: Any) -> None:
         "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
     )
     parser.add_argument("--workers", type=_count, default=1, help="processes behind the port, 0: one for each core")
-    parser.add_argument("--redis", metavar="URI", help="redis://host:port, which makes one chat of all processes")
+    parser.add_argument(
+        "--redis", type=_broker, metavar="URI", help="redis://host:port, which makes one chat of all processes"
+    )
     parser.add_argument("--grace", type=float, default=10.0, help="seconds for the connections to close (%(default)g)")
     parser.set_defaults(run=run)
 
@@ -64,6 +67,13 @@ def _count(text: str) -> int:
     if (number := int(text)) < 0:
         raise ValueError
     return number
+
+
+def _broker(text: str) -> str:
+    uri = urlsplit(text)
+    if uri.scheme not in ("redis", "rediss", "unix") or uri.port == 0:  # `port` is a ValueError if it is no number
+        raise ValueError
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -98,6 +98,10 @@ def connect(
         headers.append(("User-Agent", user_agent_header))
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
+    options = Options(
+        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
+        fragment_size, piece_size, max_send_size, text_errors,
+    )  # fmt: skip
     deadline = None if open_timeout is None else monotonic() + open_timeout
     if proxy is True:
         proxy = find_proxy(target)
@@ -108,10 +112,6 @@ def connect(
     if sock is None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport.deadline = deadline
-    options = Options(
-        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-        fragment_size, piece_size, max_send_size, text_errors,
-    )  # fmt: skip
     try:
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)

@@ -340,16 +340,16 @@ def serve(
 
     Raises OSError if it cannot listen there.
     """
-    if sock is None:
-        address = ("" if host is None else host, port)
-        dual = host is None and socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
-        sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
     known = add_compression(extensions, compression, SERVER_DEFAULT)
     options = Options(
         open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
         fragment_size, piece_size, max_send_size, text_errors,
     )  # fmt: skip
+    if sock is None:
+        address = ("" if host is None else host, port)
+        dual = host is None and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
+        sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
     return Server(
         sock, handler, options, ssl, process_request, origins, subprotocols, known, max_connections, create_connection
     )

@@ -1,0 +1,184 @@
+"""What a connection of the server takes: resident memory over many that are live, idle and after messages both ways.
+
+    python -m benchmarks.memory [--connections 1500] [--bytes 20000] [--only 12]
+
+Each row is a server in a process of its own, that echoes; its clients, in this one, offer what makes the row. The
+messages look like JSON and have 1 KB each; every answer is compared. KiB per connection, next to the goal, and next to
+the floor: what the contexts of zlib alone take, as many of them, after the same messages.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import socket
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+from framewire import CLIENT, Stream
+from framewire.asyncio import serve
+from framewire.deflate import PerMessageDeflate
+from framewire.extensions import agree_to_answers, make_offers
+from framewire.handshake import ClientHandshake
+from framewire.head import parse_uri
+
+#: Name, settings of the server (None: no extension), those of the client, goals when idle and after messages.
+ROWS = (
+    ("off", None, None, 9, None),
+    ("9 / 3", {"bits": 9, "memory_level": 3}, {"bits": 9}, 9, None),
+    ("10 / 4", {"bits": 10, "memory_level": 4}, {"bits": 10}, 9, None),
+    ("12 / 5, the default", {}, {"bits": 12}, 9, 60),
+    ("12 / 5, the peer keeps 15", {}, {}, 9, 75),
+    ("15 / 8", {"bits": 15, "memory_level": 8}, {}, 9, None),
+)
+
+
+def extensions_of(settings):
+    """Both directions have the same window; a client without one keeps 15 bits and cannot be asked for less."""
+    if settings is None:
+        return []
+    settings = dict(settings)
+    if bits := settings.pop("bits", None):
+        settings |= {"server_max_window_bits": bits, "client_max_window_bits": bits}
+    return [PerMessageDeflate(**settings)]
+
+
+async def serve_echo(settings):
+    """The measured process: prints its port, and ends when its input does."""
+
+    async def echo(connection):
+        async for message in connection:
+            await connection.send(message)
+            del message  # or each handler keeps one
+
+    options = {"compression": None} if settings is None else {"extensions": extensions_of(settings)}
+    async with serve(echo, "127.0.0.1", 0, **options) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+class Client:
+    """A blocking client: it is not measured."""
+
+    def __init__(self, port, settings):
+        extensions = extensions_of(settings)
+        offers = make_offers(extensions)
+        if settings == {}:
+            offers = [(name, []) for name, _ in offers]
+        handshake = ClientHandshake(parse_uri("ws://127.0.0.1/"), extensions=offers)
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.sendall(handshake.request())
+        while handshake.receive(self.socket.recv(4096)) is None:
+            pass
+        known = [PerMessageDeflate(client_max_window_bits=None, server_max_window_bits=None)]
+        self.stream = Stream(CLIENT, extensions=agree_to_answers(handshake.extensions, known))
+
+    def send(self, message):
+        """Sends a message."""
+        self.socket.sendall(self.stream.send(message))
+
+    def receive(self, message):
+        """Compares what comes back with what was sent."""
+        events = []
+        while not events:
+            events = self.stream.receive(self.socket.recv(65536))
+        if events != [message]:
+            raise AssertionError("the server does not echo")
+
+
+def talk(clients, message):
+    """Each client sends the message and gets it back, few at a time: messages on their way are not what is measured."""
+    for start in range(0, len(clients), 50):
+        for client in clients[start : start + 50]:
+            client.send(message)
+        for client in clients[start : start + 50]:
+            client.receive(message)
+
+
+def rss(pid):
+    """The memory of a process in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def messages_of(size):
+    """The messages that go each way, as JSON."""
+    source = random.Random(1)
+    words = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randrange(2, 10))) for _ in range(4000)]
+    return [json.dumps(source.choices(words, k=200))[:1000] for _ in range(size // 1000)]
+
+
+def hold_contexts(server_settings, client_settings, connections, size):
+    """Makes the contexts of so many connections and nothing else; prints how much memory they take, in KiB."""
+    keeps = server_settings.get("bits", 12), client_settings.get("bits", 15)
+    peer = zlib.compressobj(wbits=-keeps[1])
+    before, pairs = rss("self"), []
+    for message in messages_of(size):
+        payload = peer.compress(message.encode()) + peer.flush(zlib.Z_SYNC_FLUSH)
+        for index in range(connections):
+            if index == len(pairs):
+                memory_level = server_settings.get("memory_level", 5)
+                pairs.append(
+                    (zlib.decompressobj(-keeps[1]), zlib.compressobj(-1, zlib.DEFLATED, -keeps[0], memory_level))
+                )
+            inflater, deflater = pairs[index]
+            deflater.compress(inflater.decompress(payload))
+            deflater.flush(zlib.Z_SYNC_FLUSH)
+    print((rss("self") - before) / connections)
+
+
+def floor(*row):
+    """What `hold_contexts` says, in a process of its own."""
+    if row[0] is None:
+        return 0.0
+    command = [sys.executable, "-m", "benchmarks.memory", "--hold", json.dumps(row)]
+    return float(subprocess.check_output(command, text=True))
+
+
+def measure(server_settings, client_settings, connections, size):
+    """KiB per connection: idle, and after `size` bytes each way."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--serve", json.dumps(server_settings)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        port = int(server.stdout.readline())
+        for _ in range(20):  # what the server loads and makes once is no connection's
+            talk([Client(port, client_settings)], "x" * 1000)
+        before = rss(server.pid)
+        clients = [Client(port, client_settings) for _ in range(connections)]
+        idle = rss(server.pid)
+        for message in messages_of(size):
+            talk(clients, message)
+        after = rss(server.pid)
+        server.stdin.close()
+    return (idle - before) / connections, (after - before) / connections
+
+
+def main():
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=1500)
+    parser.add_argument("--bytes", type=int, default=20_000)
+    parser.add_argument("--only", default="", help="only rows whose names hold this")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--hold", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.hold:
+        hold_contexts(*json.loads(arguments.hold))
+        return
+    if arguments.serve:
+        asyncio.run(serve_echo(json.loads(arguments.serve)))
+        return
+    print(f"{arguments.connections} connections, {arguments.bytes} bytes each way; KiB per connection")
+    print(
+        "{:28}{:>8}{:>8}{:>8}{:>8}{:>8}".format("window bits / memory level", "idle", "goal", "after", "goal", "floor")
+    )
+    for name, *settings, idle_goal, after_goal in ROWS:
+        if arguments.only in name:
+            row = (*settings, arguments.connections, arguments.bytes)
+            idle, after = measure(*row)
+            print(f"{name:28}{idle:8.1f}{idle_goal:>8}{after:8.1f}{after_goal or '-':>8}{floor(*row):8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
