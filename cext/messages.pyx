@@ -41,6 +41,8 @@ cdef extern from "Python.h":
 cdef extern from "objects.h":
     uint8_t *framewire_str_data(PyObject *text)
     uint8_t *framewire_bytes_data(PyObject *data)
+    bint framewire_enter(uint8_t *busy)
+    void framewire_leave(uint8_t *busy)
     int framewire_append(object items, PyObject *item) except -1
     uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) nogil
 
@@ -66,6 +68,8 @@ cdef class PartialMessage:
     `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
     of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
     is left in `decoded`, an error too, and the frame to the general lane.
+
+    Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     cdef public uint64_t offset
@@ -82,6 +86,7 @@ cdef class PartialMessage:
     cdef readonly bint final
     cdef readonly uint64_t remaining
     cdef readonly Py_ssize_t size
+    cdef uint8_t busy
     cdef bint plain
     cdef bint validated
     cdef bint keyed
@@ -102,6 +107,17 @@ cdef class PartialMessage:
 
     def __dealloc__(self):
         Py_CLEAR(self.buffer)
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        framewire_leave(&self.busy)
+
+    cdef inline int enter(self) except -1:
+        if not framewire_enter(&self.busy):
+            raise RuntimeError("the stream is in use: it serves one task or thread at a time")
+        return 0
 
     @property
     def need(self) -> int:
@@ -361,17 +377,21 @@ def receive(stream: Any, data: Buffer, size: int | None = None) -> list[Any]:
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
-    it stands in the bytes is lost.
+    it stands in the bytes is lost. RuntimeError if the stream is in use, as it is when another thread receives.
     """
     cdef list events = []
+    cdef PartialMessage partial = stream._partial
     cdef Py_ssize_t untaken
+    partial.enter()
     try:
-        untaken = take_any(stream._partial, data, 0, size, events)
+        untaken = take_any(partial, data, 0, size, events)
         if untaken:
             stream._take_frames(data if size is None else part(data, size - untaken, size), untaken, events)
     except MemoryError:
         stream._drop()
         raise
+    finally:
+        framewire_leave(&partial.busy)
     return events
 
 

@@ -7,6 +7,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(Py_GIL_DISABLED) && defined(_MSC_VER)
+#include <intrin.h>
+#endif
 
 /* Whether what holds the GIL is alone with an object. */
 #ifdef Py_GIL_DISABLED
@@ -55,6 +58,31 @@ static inline uint8_t *framewire_str_data(PyObject *text)
 static inline uint8_t *framewire_bytes_data(PyObject *bytes)
 {
     return (uint8_t *)PyBytes_AS_STRING(bytes);
+}
+
+/* One caller at a time: takes the flag and returns 1, or 0 if it is taken. With the GIL nobody comes between. */
+static inline int framewire_enter(uint8_t *busy)
+{
+#ifndef Py_GIL_DISABLED
+    int free = !*busy;
+    *busy = 1;
+    return free;
+#elif defined(_MSC_VER)
+    return !_InterlockedExchange8((volatile char *)busy, 1);
+#else
+    return !__atomic_exchange_n(busy, 1, __ATOMIC_ACQUIRE);
+#endif
+}
+
+static inline void framewire_leave(uint8_t *busy)
+{
+#ifndef Py_GIL_DISABLED
+    *busy = 0;
+#elif defined(_MSC_VER)
+    _InterlockedExchange8((volatile char *)busy, 0);
+#else
+    __atomic_store_n(busy, 0, __ATOMIC_RELEASE);
+#endif
 }
 
 /* Appends to a list that only the caller knows, and takes over the reference to item. */

@@ -73,7 +73,9 @@ cdef object send_any(object stream, object message, object text, object last, ob
                     first, content = 0x82, message
                 if first:
                     key = key_from(stream._keys)
-                    return frame(first | <uint8_t> codec.rsv, codec.encode(content, True), key, apart)
+                    with stream._partial:  # two threads in one compressor would mix their messages
+                        content = codec.encode(content, True)
+                    return frame(first | <uint8_t> codec.rsv, content, key, apart)
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
     first, payload, key = stream._begin_send(message, text, last, compress)

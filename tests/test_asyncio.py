@@ -20,9 +20,9 @@ from websockets.exceptions import InvalidStatus
 
 import framewire
 from framewire.asyncio import broadcast, connect, serve
-from framewire.asyncio.endpoint import READ_SIZE
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
+from framewire.reading import READ_SIZE
 
 CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
 

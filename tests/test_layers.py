@@ -30,6 +30,7 @@ FLOORS = {
     "closing": 4,
     "stream": 4,
     "handshake": 4,
+    "reading": 4,
     "proxies": 4,
     "adapters": 5,
     "routes": 5,

@@ -8,6 +8,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What mask_or and or_all promise: whether all is ASCII. */
+enum { HIGH = 0x80 };
+
 /* A buffer whose end is the end of its allocation, so that a byte too far is seen. */
 static uint8_t *aligned_at(size_t offset, size_t size, uint8_t **all) {
     *all = malloc(offset + size + !(offset + size));
@@ -34,19 +37,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t count = framewire_available(&tables);
     for (size_t t = 0; t < count; t++) {
         memcpy(src, payload, size);
-        if (tables[t]->or_all(src, size) != any_plain)
+        if ((tables[t]->or_all(src, size) ^ any_plain) & HIGH)
             abort();
         tables[t]->mask(dst, src, size, key);
         if (memcmp(dst, wanted, size))
             abort();
         memset(dst, 0, size);
-        if (tables[t]->mask_or(dst, src, size, key) != any || memcmp(dst, wanted, size))
+        if ((tables[t]->mask_or(dst, src, size, key) ^ any) & HIGH || memcmp(dst, wanted, size))
             abort();
         tables[t]->mask(src, src, size, key);
         if (memcmp(src, wanted, size))
             abort();
         memcpy(src, payload, size);
-        if (tables[t]->mask_or(src, src, size, key) != any || memcmp(src, wanted, size))
+        if ((tables[t]->mask_or(src, src, size, key) ^ any) & HIGH || memcmp(src, wanted, size))
             abort();
     }
     free(all[0]);

@@ -59,7 +59,8 @@ class Stream:
     `late_failure=True` keeps a failure back in `failing` where other events of the same call come before it, so that
     they can be answered: until `take_failure` the stream is open to be sent through, and hears nothing.
 
-    A stream serves one task or thread at a time.
+    A stream serves one task or thread at a time: RuntimeError for whoever comes while another call is changing it, be
+    it from another thread or from a function that the stream has called.
     """
 
     __slots__ = (
@@ -110,7 +111,7 @@ class Stream:
         self._close: Close | None = None  # the peer's
         self._close_sent = False
         self._deaf = False  # after the peer's close, a failure or the end of file
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of what this end has to say
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
         self._max_send = sys.maxsize if max_send_size is None else max_send_size
@@ -206,13 +207,13 @@ class Stream:
         """Queues what a control frame obliges to; False if it ends the stream."""
         if type(event) is Ping:
             if self._auto_pong:
-                self._pending.append(make_frame(_PONG, event.payload, take_key(self._keys)))
+                self._pending.append((_PONG, event.payload))
         elif type(event) is Close:
             self._close = event
             self._stop_receiving()
             if self._auto_close and not self._close_sent:
                 # 5.5.1: the answer typically echoes the code.
-                self._pending.append(self._close_frame(None if event.code == CloseCode.NO_STATUS_RCVD else event.code))
+                self._queue_close(None if event.code == CloseCode.NO_STATUS_RCVD else event.code)
             if self._close_sent:
                 self._drop()
             else:
@@ -227,7 +228,7 @@ class Stream:
         all bytes are taken and ignored; a `Failure` takes the bytes before the offending one.
         """
         events: list[Event] = []
-        with memoryview(data) as whole, whole.cast("B") as octets:
+        with self._partial, memoryview(data) as whole, whole.cast("B") as octets:
             start, stop = 0, min(_FIRST_LOOK, len(octets))
             try:
                 # Only what is looked at is copied, more and more while nothing ends there.
@@ -243,13 +244,14 @@ class Stream:
     def receive_eof(self) -> list[Event]:
         """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
         events: list[Event] = []
-        if self._close is not None:
-            self._drop()
-        elif self.failing is not None:
-            return self.take_failure()
-        elif self._state is not State.CLOSED:
-            offset = self._partial.offset + len(self._head)
-            self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
+        with self._partial:
+            if self._close is not None:
+                self._drop()
+            elif self.failing is not None:
+                self._fail(events, self.failing)
+            elif self._state is not State.CLOSED:
+                offset = self._partial.offset + len(self._head)
+                self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
         return events
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -279,15 +281,16 @@ class Stream:
     def take_failure(self) -> list[Event]:
         """Delivers what `late_failure` kept back in `failing`, and ends as a failure does otherwise; [] if nothing."""
         events: list[Event] = []
-        if self.failing is not None:
-            self._fail(events, self.failing)
+        with self._partial:
+            if self.failing is not None:
+                self._fail(events, self.failing)
         return events
 
     def _fail(self, events: list[Event], failure: Failure) -> None:
         events.append(failure)
         code = failure.code
         if self._auto_close and not self._close_sent and may_be_sent(code):
-            self._pending.append(self._close_frame(code))
+            self._queue_close(code)
         self._drop()
 
     def _drop(self) -> None:
@@ -310,12 +313,16 @@ class Stream:
     # Sending
 
     def pending(self) -> bytes:
-        """Returns, once, what the stream has to say by itself: to be written before any later bytes."""
+        """Returns, once, what the stream has to say by itself: to be written before any later bytes.
+
+        If `mask_source` raises, that goes to the caller and nothing is lost: the next call begins again.
+        """
         if not self._pending:
             return b""
-        pending = b"".join(self._pending)
-        self._pending.clear()
-        return pending
+        with self._partial:
+            frames = [make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending]
+            self._pending.clear()
+        return b"".join(frames)
 
     send, send_parts = send, send_parts
 
@@ -331,13 +338,14 @@ class Stream:
         The frame is what the generator returns in the end. Until then control frames and messages that are not encoded
         may be sent; a generator that is closed early has sent nothing. Raises as `send`.
         """
-        if self._outgoing:
-            raise FragmentError("a message in fragments has not ended")
-        opcode, payload, _ = self._check_message(message, text, True)
-        codec = self._choose_codec(len(payload), True, compress)
-        if codec is None:
-            return make_frame(_FIN | opcode, payload, take_key(self._keys))
-        self._stepping = True
+        with self._partial:
+            if self._outgoing:
+                raise FragmentError("a message in fragments has not ended")
+            opcode, payload, _ = self._check_message(message, text, True)
+            codec = self._choose_codec(len(payload), True, compress)
+            if codec is None:
+                return make_frame(_FIN | opcode, payload, take_key(self._keys))
+            self._stepping = True
         try:
             encoded = []
             for start in range(0, len(payload), _STEP):
@@ -368,21 +376,22 @@ class Stream:
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
     ) -> tuple[int, bytes, bytes]:
         """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
-        opcode, payload, tail = self._check_message(message, text, last)
-        codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
-        if self._stepping and not last:
-            raise StateError("another message is still being encoded")
-        key, size = take_key(self._keys), self._sent_size + len(payload)
-        first = _FIN if last else 0
-        if not self._outgoing:
-            first |= opcode | (codec.rsv if codec is not None else 0)
-        if codec is not None:
-            payload = codec.encode(payload, last)
-        self._outgoing = 0 if last else opcode
-        self._allow_whole(last)
-        self._encoder = None if last else codec
-        self._sent_size = 0 if last else size
-        self._tail = tail
+        with self._partial:
+            opcode, payload, tail = self._check_message(message, text, last)
+            codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
+            if self._stepping and not last:
+                raise StateError("another message is still being encoded")
+            key, size = take_key(self._keys), self._sent_size + len(payload)
+            first = _FIN if last else 0
+            if not self._outgoing:
+                first |= opcode | (codec.rsv if codec is not None else 0)
+            if codec is not None:
+                payload = codec.encode(payload, last)
+            self._outgoing = 0 if last else opcode
+            self._allow_whole(last)
+            self._encoder = None if last else codec
+            self._sent_size = 0 if last else size
+            self._tail = tail
         return first, payload, key
 
     def _allow_whole(self, allowed: bool) -> None:
@@ -441,13 +450,15 @@ class Stream:
         `auto_close=False` left to the caller. Raises StateError if a close frame was sent, CloseCodeError for a
         code that may not travel (7.4), PayloadTooBigError for a reason of over 123 bytes of UTF-8.
         """
-        if self._close_sent or (self._state is State.CLOSED and self._auto_close):
-            raise StateError("the connection is closed" if self._state is State.CLOSED else "a close frame was sent")
-        frame = self._close_frame(code, reason)
-        if self._state is State.OPEN:
-            self._state = State.CLOSING
-        elif self._close is not None:
-            self._drop()
+        with self._partial:
+            if self._close_sent or (self._state is State.CLOSED and self._auto_close):
+                closed = self._state is State.CLOSED
+                raise StateError("the connection is closed" if closed else "a close frame was sent")
+            frame = self._close_frame(code, reason)
+            if self._state is State.OPEN:
+                self._state = State.CLOSING
+            elif self._close is not None:
+                self._drop()
         return frame
 
     def fail(self, code: int, reason: str = "") -> bytes:
@@ -455,10 +466,11 @@ class Stream:
 
         The stream is CLOSED then and ignores what still comes in. Raises as `close`.
         """
-        if self._state is State.CLOSED:
-            return b""
-        frame = b"" if self._close_sent else self._close_frame(code, reason)
-        self._drop()
+        with self._partial:
+            if self._state is State.CLOSED:
+                return b""
+            frame = b"" if self._close_sent else self._close_frame(code, reason)
+            self._drop()
         return frame
 
     def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
@@ -469,25 +481,37 @@ class Stream:
             raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
         return make_frame(first, payload, take_key(self._keys))
 
-    def _close_frame(self, code: int | None, reason: str = "") -> bytes:
+    def _close_frame(self, code: int | None, reason: str) -> bytes:
         """Makes the one close frame of this end and notes that it is sent."""
-        try:
-            payload = reason.encode()
-        except UnicodeEncodeError as error:
-            raise TextError(str(error)) from None
-        if code is None:
-            if payload:
-                raise CloseCodeError("a reason needs a code")
-        elif not may_be_sent(code):
-            raise CloseCodeError(f"close code {code} may not travel")
-        elif len(payload) > MAX_REASON:
-            raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
-        else:
-            payload = code.to_bytes(2, "big") + payload
-        frame = make_frame(_CLOSE, payload, take_key(self._keys))
+        frame = make_frame(_CLOSE, _close_payload(code, reason), take_key(self._keys))
         self._close_sent = True
         self._allow_whole(False)
         return frame
+
+    def _queue_close(self, code: int | None) -> None:
+        """Has the one close frame of this end sent with what is pending."""
+        self._pending.append((_CLOSE, _close_payload(code)))
+        self._close_sent = True
+        self._allow_whole(False)
+
+
+def _close_payload(code: int | None, reason: str = "") -> bytes:
+    """Checks what a close frame is to say (5.5.1, 7.4)."""
+    if not isinstance(reason, str):
+        raise TypeError("a close reason is a str")
+    try:
+        payload = reason.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(str(error)) from None
+    if code is None:
+        if payload:
+            raise CloseCodeError("a reason needs a code")
+        return b""
+    if not may_be_sent(code):
+        raise CloseCodeError(f"close code {code} may not travel")
+    if len(payload) > MAX_REASON:
+        raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
+    return code.to_bytes(2, "big") + payload
 
 
 def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from .header import Buffer, check_range, read_header
@@ -33,11 +34,13 @@ class PartialMessage:
     `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
     of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
     is left in `decoded`, an error too, and the frame to the general lane.
+
+    Whoever changes it or its stream is inside `with partial:`, which raises RuntimeError if somebody else is.
     """
 
     __slots__ = (
-        "_buffer", "_key", "_plain", "_texts", "_utf8", "_validated", "codec", "decoded", "final", "in_frame", "limit",
-        "masked", "max_encoded", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
+        "_buffer", "_busy", "_key", "_plain", "_texts", "_utf8", "_validated", "codec", "decoded", "final", "in_frame",
+        "limit", "masked", "max_encoded", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -49,10 +52,18 @@ class PartialMessage:
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._texts: list[str | bytes] = []  # what is decoded already, before the buffer
         self._buffer = bytearray()
+        self._busy = Lock()
         self._key = b""
         self.codec: Any = None
         self.max_encoded = self.most = 0
         self.decoded: bytes | ValueError | None = None
+
+    def __enter__(self) -> None:
+        if not self._busy.acquire(False):
+            raise RuntimeError("the stream is in use: it serves one task or thread at a time")
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.release()
 
     @property
     def need(self) -> int:
@@ -175,16 +186,17 @@ def receive(stream: Any, data: Buffer, size: int | None = None) -> list[Any]:
 
     Never raises for what the peer did: a violation is the last event, a `Failure`. After a `Close` or a `Failure`
     every further byte is ignored. Write `pending()` before anything else. A MemoryError ends the stream too: where
-    it stands in the bytes is lost.
+    it stands in the bytes is lost. RuntimeError if the stream is in use, as it is when another thread receives.
     """
     events: list[Any] = []
-    try:
-        untaken = _take_any(stream._partial, data, 0, size, events)
-        if untaken:
-            stream._take_frames(data if size is None else _part(data, size - untaken, size), untaken, events)
-    except MemoryError:
-        stream._drop()
-        raise
+    with stream._partial:
+        try:
+            untaken = _take_any(stream._partial, data, 0, size, events)
+            if untaken:
+                stream._take_frames(data if size is None else _part(data, size - untaken, size), untaken, events)
+        except MemoryError:
+            stream._drop()
+            raise
     return events
 
 

@@ -48,7 +48,9 @@ def send_parts(
             codec = stream._whole
             if codec is not None and not stream._stepping:
                 key = take_key(stream._keys)
-                return _make_parts(first | codec.rsv, codec.encode(payload, True), key)
+                with stream._partial:  # two threads in one compressor would mix their messages
+                    payload = codec.encode(payload, True)
+                return _make_parts(first | codec.rsv, payload, key)
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
     return _make_parts(*stream._begin_send(message, text, last, compress))

@@ -16,6 +16,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from traceback import walk_tb
 from typing import Any, Final, cast
@@ -40,12 +41,16 @@ from ..events import Close, Event, Failure, Pong
 from ..extensions import accept_offers
 from ..handshake import MAX_TRAILING, Offer, ServerHandshake
 from ..head import Request, check_field, format_extensions
+from ..reading import read_buffer
 from ..stream import Stream
 
 __all__ = ["WebSocketProtocol"]
 
 #: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
 QUEUE_SIZE: Final = 1 << 20
+
+#: What one read may bring, in bytes: what the queue may hold above its limits.
+_READ_SIZE: Final = 1 << 16
 
 #: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
 REPLIES_LIMIT: Final = 1 << 16
@@ -68,6 +73,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     Obeys `ws_max_size` (bytes of one message), `ws_max_queue` (messages that wait for the application before reading
     stops), `ws_ping_interval`, `ws_ping_timeout` (seconds, None for never) and `ws_per_message_deflate`.
     """
+
+    #: Seconds that the peer has to answer a close frame, and to end TCP; then the connection is cut.
+    close_timeout = 10.0
 
     def __init__(
         self,
@@ -97,6 +105,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._response: tuple[int, list[Header]] | None = None
         self._body = bytearray()
         # Receiving.
+        self._buffer = read_buffer(self.loop)[:_READ_SIZE]
         self._connected = False
         self._messages: deque[str | bytes] = deque()
         self._queued = 0
@@ -110,7 +119,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._senders: deque[asyncio.Future[None]] = deque()
         self._unread_replies = 0
         # Timers, all in seconds.
-        self.close_timeout = 10.0
         self.close_timer: asyncio.TimerHandle | None = None
         self.ping_timer: asyncio.TimerHandle | None = None
         self.ping_sent_at = 0.0
@@ -136,13 +144,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._take_events(self._stream.receive(data))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._stream.get_buffer(sizehint)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._state is State.CONNECTING:
-            self.data_received(bytes(self._stream.get_buffer(-1)[:nbytes]))
+            self.data_received(bytes(self._buffer[:nbytes]))
         else:
-            self._take_events(self._stream.buffer_updated(nbytes))
+            self._take_events(self._stream.receive(self._buffer[:nbytes]))
 
     def eof_received(self) -> None:
         """Lets the transport close itself once its buffer is flushed."""
@@ -389,11 +397,26 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._regulate()
 
     def _take_end(self) -> None:
-        """After the peer's close frame, or a failure: ends TCP, as uvicorn's own classes do."""
-        if self._stream.close_code is not None:
-            if self._state is State.OPEN:
-                self._state = State.CLOSED
-            self._stop_timers()
+        """After the peer's close frame, or a failure."""
+        if self._stream.close_code is None or self.transport.is_closing():
+            return
+        if self._state is State.OPEN:
+            self._state = State.CLOSED
+        self._finish()
+
+    def _finish(self) -> None:
+        """Ends TCP after the last frame (7.1.1).
+
+        To close a socket with unread input resets the connection, and the peer may lose the close frame. So input is
+        discarded until the peer ends its direction, for at most `close_timeout` seconds.
+        """
+        timer, self.close_timer = self.close_timer, None  # the first deadline holds
+        self._stop_timers()
+        self.close_timer = timer or self.loop.call_later(self.close_timeout, self.transport.abort)
+        if self.transport.can_write_eof():
+            with suppress(OSError):  # the peer has ended both directions already
+                self.transport.write_eof()
+        else:
             self.transport.close()
 
     def _close(self, code: int, reason: str) -> None:
@@ -403,7 +426,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._stop_timers()
         self._ended(code, reason)
         self._regulate()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def _ended(self, code: int, reason: str | None = None) -> None:
         """Notes how the connection ended, for the application; the first to say so is right."""
@@ -458,10 +481,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def _give_up(self) -> None:
         reason = "keepalive ping timeout"
         self.transport.write(self._stream.fail(CloseCode.INTERNAL_ERROR, reason))
-        self._stop_timers()
         self._state = State.CLOSED
         self._ended(CloseCode.INTERNAL_ERROR, reason)
-        self.transport.close()
+        self._regulate()
+        self._finish()
 
     def _stop_timers(self) -> None:
         for timer in (self.close_timer, self.ping_timer, self._pong_timer):

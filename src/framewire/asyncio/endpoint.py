@@ -18,21 +18,18 @@ from contextlib import suppress
 from functools import cached_property
 from time import monotonic
 from typing import Any, ClassVar, Final, cast
-from weakref import WeakKeyDictionary
 
 from ..closing import Closing
 from ..codes import CloseCode, Role, State
 from ..events import Event, Ping, Pong
 from ..extensions import Codec
 from ..head import Request, Response
+from ..reading import read_buffer
 from ..stream import Stream
 from .limits import Limits
 from .pulse import Pulse
 
 __all__ = ["Endpoint", "end_output"]
-
-#: The most that one read takes from the transport, in bytes.
-READ_SIZE: Final = 1 << 18
 
 #: The most that one read takes before the handshake is done.
 HEAD_SIZE: Final = 1 << 15
@@ -116,7 +113,7 @@ class Endpoint(asyncio.BufferedProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self.messages_received = self.messages_sent = self.bytes_received = self.bytes_sent = 0
         self.pings_received = self.pings_sent = 0
-        self._buffer = _read_buffer(self.loop)[:HEAD_SIZE]
+        self._buffer = read_buffer(self.loop)[:HEAD_SIZE]
         self._held = False
         self._encodes = False
         self._unread = b""  # read from the transport, but held back as the queue is full
@@ -187,7 +184,7 @@ class Endpoint(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._buffer = _read_buffer(self.loop)
+        self._buffer = read_buffer(self.loop)
         self._encodes = bool(codecs)
         message, frame = self._limits.sizes()
         self._stream = Stream(
@@ -469,20 +466,3 @@ def end_output(transport: asyncio.Transport) -> None:
             transport.write_eof()
     else:
         transport.close()
-
-
-_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-
-
-def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    """The memory that all connections of one loop read into.
-
-    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause between, and the stream copies
-    what it keeps: so an idle connection needs no buffer of its own.
-    """
-    if sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop):
-        return memoryview(bytearray(READ_SIZE))  # its reads are under way while others are taken
-    buffer = _read_buffers.get(loop)
-    if buffer is None:
-        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return buffer

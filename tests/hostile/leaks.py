@@ -1,0 +1,67 @@
+"""`python tests/hostile/leaks.py COUNT`: so many connections to a server in this process, and what is left of them.
+
+Every tenth breaks the protocol, every tenth vanishes, the others echo a message, half of them compressed. Prints what
+is left for each connection: objects, references (in a debug build), bytes of memory; exits 1 if that is not nothing.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+
+from frames import CLOSE, TEXT, to
+from framewire import SERVER
+from framewire.asyncio import serve
+from victims import DEFLATE, REQUEST
+
+ECHO = to(SERVER, TEXT, b"hello") + to(SERVER, CLOSE, b"\x03\xe8")
+COMPRESSED = to(SERVER, 0xC1, bytes.fromhex("f248cdc9c90700")) + to(SERVER, CLOSE, b"\x03\xe8")
+
+
+async def echo(connection):
+    async for message in connection:
+        await connection.send(message)
+
+
+async def visit(port, number):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST + (DEFLATE if number % 2 else b"") + b"\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    if number % 10 == 3:
+        writer.write(b"\xff" * 100)
+    elif number % 10 != 7:
+        writer.write(COMPRESSED if number % 2 else ECHO)
+    if number % 10 != 7:
+        await reader.read()
+    writer.transport.abort()
+
+
+async def visits(port, count, together=20):
+    for start in range(0, count, together):
+        await asyncio.gather(*[visit(port, number) for number in range(start, min(start + together, count))])
+
+
+def measure():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return len(gc.get_objects()), getattr(sys, "gettotalrefcount", int)(), resident
+
+
+async def main(count):
+    async with serve(echo, "127.0.0.1", 0, logger=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        await visits(port, max(count // 10, 1000))  # what the first ones need once
+        await asyncio.sleep(0.2)
+        before = measure()
+        await visits(port, count)
+        await asyncio.sleep(0.2)
+        left = [after - first for after, first in zip(measure(), before, strict=True)]
+    print(
+        f"{count} connections: {left[0]} objects, {left[1]} references, {left[2] / count:.1f} bytes for each are left"
+    )
+    return left[0] > 500 or left[1] > 5000 or left[2] / count > 20
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(int(sys.argv[1]))))

@@ -1,0 +1,120 @@
+"""A: headers that lie. Each is refused at the byte that breaks the rule, by every victim, in any cuts."""
+
+import pytest
+
+from frames import BINARY, PING, TEXT
+from framewire import SERVER
+from test_bounds import KIB, Traced
+from victims import each_victim, on_loop, refused
+
+
+def announced(victim, length, first=BINARY):
+    """The header of a frame of `length` bytes, in 64 bits, without payload."""
+    masked = 0x80 if victim.role is SERVER else 0
+    return bytes([first, 127 | masked]) + length.to_bytes(8, "big") + bytes(4 if masked else 0)
+
+
+@each_victim
+@pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1, (1 << 64) - 4, (1 << 64) - 14, (1 << 63) + 1])
+@on_loop
+async def test_a1_length_with_its_top_bit_set(attack, length):
+    """5.2: the top bit is 0, however large the limit; a cast to a signed size or `4 + length` would wrap."""
+    await refused(attack, 1002, lambda victim: announced(victim, length), limit=None)
+
+
+@each_victim
+@pytest.mark.parametrize("length", [(1 << 63) - 1, 1 << 62, 1 << 32, (1 << 31) - 1, (1 << 20) + 1])
+@on_loop
+async def test_a2_huge_length_without_a_body(attack, length):
+    """1009 when the header is in, not when the memory is gone."""
+    async with attack() as victim:
+        with Traced() as memory:
+            await victim.send(announced(victim, length))
+            (close,) = await victim.end()
+            assert memory.peak() < 512 * KIB
+        assert close.code == 1009
+
+
+@each_victim
+@on_loop
+async def test_a3_limit_passed_by_a_payload_that_never_ends(attack):
+    """What is announced within the limit, never ended, and begun again as a fragment."""
+    async with attack(limit=100_000) as victim:
+        with Traced() as memory:
+            await victim.send(victim.frame(0x02, bytes(99_999)))
+            await victim.send(victim.frame(0x00, bytes(2))[:-1])
+            (close,) = await victim.end()
+            assert memory.peak() < 900_000
+        assert close.code == 1009
+
+
+@each_victim
+@pytest.mark.parametrize(
+    ("size", "form"), [(n, form) for n in (0, 5, 125) for form in (16, 64)] + [(126, 64), (65535, 64)]
+)
+@on_loop
+async def test_a4_length_not_in_its_shortest_form(attack, size, form):
+    await refused(attack, 1002, lambda victim: victim.frame(BINARY, bytes(size), form))
+
+
+@each_victim
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("first", [0x91, 0xA1, 0xB1, 0xD1, 0xE1, 0xF1, 0xC9, 0xCA, 0xC8, 0x99, 0xA8])
+@on_loop
+async def test_a5_reserved_bits(attack, first, deflate):
+    await refused(attack, 1002, lambda victim: victim.frame(first, b"x" * 2), deflate=deflate)
+
+
+@each_victim
+@on_loop
+async def test_a5_rsv1_without_the_extension_is_not_inflated(attack):
+    await refused(attack, 1002, lambda victim: victim.frame(0xC1, bytes.fromhex("f248cdc9c90700")))
+
+
+@each_victim
+@pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
+@on_loop
+async def test_a6_reserved_opcodes(attack, opcode):
+    await refused(attack, 1002, lambda victim: victim.frame(0x80 | opcode))
+
+
+@each_victim
+@on_loop
+async def test_a7_mask_in_the_wrong_direction(attack):
+    def unmasked_or_masked(victim):
+        return b"\x81\x02hi" if victim.role is SERVER else b"\x81\x82\0\0\0\0hi"
+
+    await refused(attack, 1002, unmasked_or_masked)
+
+
+@each_victim
+@pytest.mark.parametrize("first", [0x88, 0x89, 0x8A])
+@on_loop
+async def test_a8_control_frame_of_over_125_bytes_or_in_fragments(attack, first):
+    await refused(attack, 1002, lambda victim: victim.frame(first, bytes(126)))
+    await refused(attack, 1002, lambda victim: victim.frame(first & 0x0F, bytes(2)))
+
+
+@each_victim
+@on_loop
+async def test_a9_continuation_out_of_place(attack):
+    await refused(attack, 1002, lambda victim: victim.frame(0x80, b"x"))
+    await refused(attack, 1002, lambda victim: victim.frame(0x01, b"x") + victim.frame(TEXT, b"y"))
+    await refused(
+        attack, 1002, lambda victim: victim.frame(TEXT, b"whole") + victim.frame(0x00, b"x"), delivered=["whole"]
+    )
+
+
+@each_victim
+@pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 32_767, 32_768, 65_407, 65_535, 65_536, 65_700])
+@on_loop
+async def test_a10_headers_in_single_bytes_and_a11_lengths_with_high_bytes(attack, size):
+    """A header that is cut is read once; the bytes of a length have no sign, whatever the compiler's `char` has."""
+
+    async with attack() as victim:
+        data = victim.frame(PING, b"p") + victim.frame(BINARY, bytes(size)) + victim.frame(0x88, b"\x03\xe8")
+        for i in range(24):
+            await victim.send(data[i : i + 1])
+        await victim.send(data[24:])
+        assert [type(event).__name__ for event in await victim.end()] == ["Pong", "Close"]
+        assert victim.delivered == [bytes(size)]

@@ -1,0 +1,174 @@
+"""B: messages that cost more than they weigh. What a victim holds is measured against what was sent to it."""
+
+import asyncio
+import gc
+import zlib
+
+import pytest
+
+from frames import BINARY, CLOSE, PING, new_stream
+from framewire import SERVER, Close, Pong
+from test_bounds import KIB, MIB, Traced
+from victims import REQUEST, each_server, each_victim, on_loop, refused, taken
+
+#: What the connection of the test itself holds, and its chunks.
+OWN = 256 * KIB
+
+
+#: What browsers offer.
+OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+
+
+def deflated(content):
+    deflater = zlib.compressobj(wbits=-15)
+    return (deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+async def settle(victim):
+    """Waits until the victim has read all that was sent: a ping goes between fragments."""
+    await victim.send(victim.frame(PING, b"read?"))
+    assert await victim.hear() == [Pong(b"read?")]
+
+
+@each_victim
+@on_loop
+async def test_b1_many_tiny_fragments(attack):
+    """20,000 fragments of 1 byte: one buffer, which holds at most twice the payload."""
+    async with attack() as victim:
+        chunk = victim.frame(0x00, b"x") * 1000
+        await victim.send(victim.frame(0x01, b"x"))
+        await settle(victim)
+        with Traced() as memory:
+            for _ in range(20):
+                await victim.send(chunk)
+            await settle(victim)
+            assert memory.now() <= 2 * 20_000 + OWN
+        await victim.send(victim.frame(0x80) + victim.frame(CLOSE, b"\x03\xe8"))
+        assert await victim.end() == [Close(1000, "")]
+        assert victim.delivered == ["x" * 20_001]
+
+
+@each_victim
+@on_loop
+async def test_b2_empty_fragments(attack):
+    async with attack() as victim:
+        chunk = victim.frame(0x00) * 1000
+        await victim.send(victim.frame(0x02))
+        await settle(victim)
+        with Traced() as memory:
+            for _ in range(20):
+                await victim.send(chunk)
+            await settle(victim)
+            assert memory.now() <= OWN
+        await victim.send(victim.frame(0x80) + victim.frame(CLOSE, b"\x03\xe8"))
+        await victim.end()
+        assert victim.delivered == [b""]
+
+
+@each_victim
+@on_loop
+async def test_b3_one_frame_in_small_reads_and_b4_one_message_in_small_fragments(attack):
+    """Memory: at most twice what has arrived. That time is linear `test_bounds.py` shows."""
+    payload = bytes(range(256)) * 256
+    async with attack() as victim:
+        whole = victim.frame(BINARY, payload)
+        pieces = b"".join(
+            victim.frame(0x02 if i == 0 else 0x00, payload[i : i + 64]) for i in range(0, len(payload), 64)
+        )
+        with Traced() as memory:
+            for i in range(0, len(whole), 1777):
+                await victim.send(whole[i : i + 1777])
+            await settle(victim)
+            assert memory.peak() <= 3 * len(payload) + OWN
+        with Traced() as memory:
+            for i in range(0, len(pieces), 1777):
+                await victim.send(pieces[i : i + 1777])
+            await settle(victim)
+            assert memory.peak() <= 2 * len(payload) + OWN
+        await victim.send(victim.frame(0x80) + victim.frame(CLOSE, b"\x03\xe8"))
+        await victim.end()
+        assert victim.delivered == [payload, payload]
+
+
+@each_victim
+@pytest.mark.parametrize("pieces", [1, 50])
+@on_loop
+async def test_b5_decompression_bomb(attack, pieces):
+    """64 MiB of zeros in 65 KB, whole and in fragments: 1009 with at most the limit inflated."""
+    bomb = deflated(bytes(64 * MIB))
+    size = -(-len(bomb) // pieces)
+    parts = [bomb[i : i + size] for i in range(0, len(bomb), size)]
+    async with attack(limit=MIB // 2, deflate=True) as victim:
+        data = b"".join(
+            victim.frame((0x42 if i == 0 else 0) | 0x80 * (i == len(parts) - 1), part) for i, part in enumerate(parts)
+        )
+        with Traced() as memory:
+            await victim.send(data)
+            assert await victim.end() == [Close(1009, "")]
+            assert memory.peak() <= MIB + OWN
+        assert victim.delivered == []
+
+
+@each_victim
+@pytest.mark.parametrize("first", [BINARY, 0xC2])
+@on_loop
+async def test_b6_a_limit_never_truncates(attack, first):
+    """What is over the limit by one byte is refused; what is at it comes whole (B7: on every zlib, test_deflate.py)."""
+
+    def message(size):
+        return deflated(bytes(size)) if first == 0xC2 else bytes(size)
+
+    await taken(
+        attack, lambda victim: victim.frame(first, message(5000)), [bytes(5000)], limit=5000, deflate=first == 0xC2
+    )
+    await refused(attack, 1009, lambda victim: victim.frame(first, message(5001)), limit=5000, deflate=first == 0xC2)
+
+
+@each_server
+@on_loop
+async def test_b8_contexts_of_idle_connections(server):
+    """Connections with compression, in bytes each: idle, after a message, and gone."""
+    payload, links, count = deflated(b"x" * 500), [], 40
+    message = bytes([0xC2, 0x80 | len(payload)]) + bytes(4) + payload
+    async with server(deflate=True, echo=True) as (port, _):
+
+        async def open_links(number):
+            for _ in range(number):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                writer.write(REQUEST + OFFER)
+                await reader.readuntil(b"\r\n\r\n")
+                links.append((reader, writer))
+
+        await open_links(5)  # what the first ones need once
+        with Traced() as memory:
+            await open_links(count)
+            idle = memory.now() / count
+            for reader, writer in links[5:]:
+                writer.write(message)
+                await reader.readexactly(2)
+            used = memory.now() / count
+            for _, writer in links[5:]:
+                writer.transport.abort()
+            del links[5:], reader, writer
+            await asyncio.sleep(0.2)
+            gc.collect()
+            gone = memory.now() / count
+        for _, writer in links:
+            writer.transport.abort()
+    assert (idle <= 32 * KIB, used <= 80 * KIB, gone <= 4 * KIB) == (True, True, True), (idle, used, gone)
+
+
+@pytest.mark.parametrize("value", [5, 1.5, None, "text", [1, 2]], ids=repr)
+def test_b14_uninitialised_memory_is_never_sent(value):
+    """A number is no size: what is not bytes, or not text where text is due, is a TypeError and sends nothing."""
+    stream = new_stream(SERVER)
+    for call in (stream.ping, stream.pong):
+        with pytest.raises(TypeError):
+            call(value)
+    if value != "text":
+        with pytest.raises(TypeError):
+            stream.send(value)
+        with pytest.raises(TypeError):
+            stream.close(1000, value)
+    assert stream.pending() == b""
+    assert stream.close(1000, "still open") == bytes.fromhex("880c03e8") + b"still open"

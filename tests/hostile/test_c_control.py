@@ -1,0 +1,129 @@
+"""C: control frames and the end of a connection."""
+
+import asyncio
+
+import pytest
+
+from frames import BINARY, CLOSE, PING, PONG, TEXT
+from framewire import Close, Pong
+from victims import (
+    PATIENCE,
+    each_server,
+    each_victim,
+    on_loop,
+    refused,
+    serving,
+    serving_uvicorn,
+    taken,
+    upgraded,
+)
+
+
+@each_victim
+@on_loop
+async def test_c1_flood_of_pings_is_answered_while_it_is_drained(attack):
+    """All of them, in their order; of a peer that does not read `test_b_floods.py` tells."""
+    payloads = [b"%125d" % i for i in range(1000)]
+    await taken(
+        attack, lambda victim: b"".join(victim.frame(PING, each) for each in payloads), [], heard=map(Pong, payloads)
+    )
+
+
+@each_victim
+@on_loop
+async def test_c2_pongs_that_answer_no_ping(attack):
+    await taken(
+        attack,
+        lambda victim: victim.frame(PONG, b"unknown") * 1000 + victim.frame(TEXT, b"text") + victim.frame(PONG),
+        ["text"],
+    )
+
+
+@each_victim
+@on_loop
+async def test_c3_close_with_half_a_code(attack):
+    await refused(attack, 1002, lambda victim: victim.frame(CLOSE, b"\x03"))
+
+
+@each_victim
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
+@on_loop
+async def test_c4_close_codes_that_may_not_travel(attack, code):
+    """All 65,536 of them: test_stream_receive.py::test_all_close_codes."""
+    await refused(attack, 1002, lambda victim: victim.frame(CLOSE, code.to_bytes(2, "big")))
+
+
+@each_victim
+@pytest.mark.parametrize("code", [1000, 1003, 1007, 1014, 3000, 4999])
+@on_loop
+async def test_c4_close_codes_are_echoed(attack, code):
+    async with attack() as victim:
+        await victim.send(victim.frame(CLOSE, code.to_bytes(2, "big") + b"reason"))
+        assert await victim.end() == [Close(code, "")]
+
+
+@each_victim
+@on_loop
+async def test_c4_empty_close_gets_an_empty_answer(attack):
+    """1005 is for the application alone: it is never sent."""
+    async with attack() as victim:
+        await victim.send(victim.frame(CLOSE))
+        assert await victim.end() == [Close(1005, "")]
+
+
+@each_victim
+@pytest.mark.parametrize("reason", [b"\xce\xba\xff", b"\xce", b"\xed\xa0\x80", b"\xc0\x80"])
+@on_loop
+async def test_c5_close_reason_that_is_not_utf8(attack, reason):
+    await refused(attack, 1007, lambda victim: victim.frame(CLOSE, b"\x03\xe8" + reason))
+
+
+@each_victim
+@on_loop
+async def test_c6_data_and_a_second_close_after_a_close(attack):
+    async with attack() as victim:
+        close = victim.frame(CLOSE, b"\x03\xe8")
+        await victim.send(victim.frame(TEXT, b"before") + close + victim.frame(TEXT, b"after") + close + b"\xff" * 500)
+        assert await victim.end() == [Close(1000, "")]
+        assert victim.delivered == ["before"]
+
+
+@each_victim
+@on_loop
+async def test_c7_close_inside_a_fragmented_message(attack):
+    await taken(attack, lambda victim: victim.frame(0x01, b"never whole"), [])
+
+
+async def cut(victim, data):
+    """Sends until the victim has cut the connection, however long it takes nothing before."""
+    with pytest.raises(ConnectionError):
+        while True:
+            await asyncio.wait_for(victim.send(data), PATIENCE)
+            await asyncio.sleep(0.01)
+
+
+@each_server
+@on_loop
+async def test_c8_peer_that_never_closes(server):
+    """After a violation, and after its own close, it has `close_timeout` seconds to end TCP."""
+    for last, code in ((b"\xff" * 100, 1002), (b"\x88\x80abcd", 1005)):
+        async with server() as (port, _), upgraded(port) as victim:
+            await victim.send(last)
+            assert await victim.hear() == [Close(code, "")]
+            await cut(victim, last)
+
+
+@pytest.mark.parametrize(
+    ("server", "keepalive"),
+    [
+        (serving, {"ping_interval": 0.1, "ping_timeout": 0.1}),
+        (serving_uvicorn, {"ws_ping_interval": 0.1, "ws_ping_timeout": 0.1}),
+    ],
+    ids=["serve", "uvicorn"],
+)
+@on_loop
+async def test_c9_half_open_peer(server, keepalive):
+    """It is found by the pings that it does not answer, and freed though it takes no byte any more."""
+    async with server(echo=True, **keepalive) as (port, _), upgraded(port) as victim:
+        victim.writer.transport.pause_reading()
+        await cut(victim, victim.frame(BINARY, bytes(60_000)))

@@ -1,0 +1,210 @@
+"""E: permessage-deflate. Bombs and limits are in test_b_memory.py."""
+
+import asyncio
+import random
+import zlib
+
+import pytest
+
+from frames import BINARY, CLOSE, PING, TEXT, frame
+from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
+from framewire.asyncio import connect, serve
+from framewire.deflate import Deflate
+from victims import REQUEST, answering, each_server, each_victim, on_loop, refused, taken
+
+HELLO = bytes.fromhex("f248cdc9c90700")
+HELLO_FINAL = bytes.fromhex("f348cdc9c90700")
+
+
+@each_victim
+@on_loop
+async def test_e1_bfinal_then_more_messages(attack):
+    """RFC 7692 7.2.3.4: the next message begins afresh; 300 of them."""
+    await taken(
+        attack,
+        lambda victim: victim.frame(0xC1, HELLO_FINAL + b"\0") * 300 + victim.frame(0xC1, HELLO),
+        ["Hello"] * 301,
+        deflate=True,
+    )
+
+
+@each_victim
+@on_loop
+async def test_e2_garbage_behind_bfinal(attack):
+    await refused(attack, 1007, lambda victim: victim.frame(0xC2, HELLO_FINAL + b"GARBAGE"), deflate=True)
+
+
+@each_victim
+@on_loop
+async def test_e3_rsv1_on_a_continuation(attack):
+    await refused(
+        attack, 1002, lambda victim: victim.frame(0x41, HELLO[:3]) + victim.frame(0xC0, HELLO[3:]), deflate=True
+    )
+
+
+@each_victim
+@pytest.mark.parametrize("first", [0xC8, 0xC9, 0xCA])
+@on_loop
+async def test_e4_rsv1_on_a_control_frame(attack, first):
+    await refused(attack, 1002, lambda victim: victim.frame(first, HELLO), deflate=True)
+
+
+@each_victim
+@on_loop
+async def test_e5_control_frames_between_compressed_fragments(attack):
+    await taken(
+        attack,
+        lambda victim: victim.frame(0x41, HELLO[:3]) + victim.frame(PING, b"now") + victim.frame(0x80, HELLO[3:]),
+        ["Hello"],
+        heard=[Pong(b"now")],
+        deflate=True,
+    )
+
+
+@each_victim
+@on_loop
+async def test_e6_plain_messages_between_compressed_ones(attack):
+    """They do not touch the context: the last payload is a reference to the first."""
+    await taken(
+        attack,
+        lambda victim: (
+            victim.frame(0xC1, HELLO) + victim.frame(TEXT, b"plain") + victim.frame(0xC1, bytes.fromhex("f200110000"))
+        ),
+        ["Hello", "plain", "Hello"],
+        deflate=True,
+    )
+
+
+@each_victim
+@on_loop
+async def test_e7_empty_compressed_messages(attack):
+    await taken(
+        attack, lambda victim: victim.frame(0xC1, b"\0") + victim.frame(0xC1) + victim.frame(0xC2), ["", "", b""],
+        deflate=True,
+    )  # fmt: skip
+
+
+OFFERS = {
+    "server_max_window_bits=8": None,  # zlib cannot write such a window
+    "server_max_window_bits=7": None,
+    "server_max_window_bits=16": None,
+    "server_max_window_bits=010": None,
+    "server_max_window_bits=a": None,
+    "server_max_window_bits": None,
+    "client_max_window_bits=0": None,
+    "client_max_window_bits=99999999999999999999": None,
+    "server_no_context_takeover=1": None,
+    "server_no_context_takeover; server_no_context_takeover": None,
+    "unknown": None,
+    "client_max_window_bits=8": b"client_max_window_bits=8",
+    "server_max_window_bits=9": b"server_max_window_bits=9",
+}
+
+
+@each_server
+@pytest.mark.parametrize("offer", OFFERS)
+@on_loop
+async def test_e8_windows_of_8_bits_and_e9_invalid_parameters(server, offer):
+    """An offer that cannot be is declined, never an error; the whole table: test_extensions.py."""
+    async with server(deflate=True) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST + f"Sec-WebSocket-Extensions: permessage-deflate; {offer}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        writer.transport.abort()
+    assert head.startswith(b"http/1.1 101 ")
+    if OFFERS[offer] is None:
+        assert b"permessage-deflate" not in head
+    else:
+        assert OFFERS[offer] in head
+
+
+def deflated(content, deflater=None):
+    deflater = deflater or zlib.compressobj(wbits=-15)
+    return (deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def test_e10_distances_beyond_the_agreed_window():
+    """What lies further back than the window is not there: 1007, and the decoder is dead."""
+    deflater, content = zlib.compressobj(wbits=-15), random.Random(1).randbytes(3000)
+    stream = Stream(CLIENT, extensions=[Deflate(decode_bits=9)])
+    assert stream.receive(frame(0xC2, deflated(content, deflater))) == [content]
+    again = frame(0xC2, deflated(content, deflater))
+    assert len(again) < 100
+    (failure,) = stream.receive(again)
+    assert failure.code == 1007
+    assert stream.receive(again) == []
+
+
+@each_victim
+@pytest.mark.parametrize("payload", ["07", "00 05 00 00 00 41", "f2 00 11 00 00"])
+@on_loop
+async def test_e11_corrupt_streams(attack, payload):
+    """No such block, a length that is not its complement, a distance before the beginning."""
+    await refused(attack, 1007, lambda victim: victim.frame(0xC2, bytes.fromhex(payload)), deflate=True)
+
+
+@each_victim
+@on_loop
+async def test_e12_truncated_stream(attack):
+    """RFC 7692 cannot tell: what is there is delivered, bounded by the limit, and no more comes out of it later."""
+    content = random.Random(2).randbytes(300)
+    async with attack(deflate=True) as victim:
+        await victim.send(victim.frame(0xC2, deflated(content)[:200]) + victim.frame(BINARY, b"next"))
+        await victim.send(victim.frame(CLOSE, b"\x03\xe8"))
+        await victim.end()
+        first, *rest = victim.delivered
+        assert first[:190] == content[:190]
+        assert len(first) <= 200
+        assert rest in ([], [b"next"])
+
+
+@on_loop
+async def test_e13_compressor_is_not_shared_by_messages_in_the_making():
+    """Tasks that send at once, some of them cancelled: what arrives is whole, and the context fits to the end."""
+    got = []
+
+    async def keep(connection):
+        async for message in connection:
+            got.append(message)
+
+    content = {i: (b"%d " % i) * (200 * i + 50) for i in range(40)}
+    async with serve(keep, "127.0.0.1", 0, max_size=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}/", proxy=None, write_limit=1000) as connection:
+            tasks = [asyncio.create_task(connection.send(message)) for message in content.values()]
+            for i, task in enumerate(tasks):
+                if i % 3 == 0:
+                    await asyncio.sleep(0)
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await connection.send("last")
+    sent = [content[i] for i, task in enumerate(tasks) if not task.cancelled()]
+    assert got[-1] == "last"
+    assert set(got) - {"last"} <= set(content.values())
+    assert [message for message in sent if message not in got] == []
+
+
+@on_loop
+async def test_e14_secret_beside_what_an_attacker_chooses():
+    """`compress=False` keeps a message out of the context: its payload is there as it is."""
+    stream = Stream(SERVER, extensions=[Deflate()])
+    secret = b"secret=" + bytes(range(65, 91)) * 4
+    assert secret in stream.send(secret, compress=False)
+    assert secret not in stream.send(secret)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "permessage-deflate; server_max_window_bits=7",
+        "permessage-deflate; unknown=1",
+        "permessage-deflate; client_max_window_bits=8",
+        "permessage-deflate, permessage-deflate",
+        "x-webkit-deflate-frame",
+    ],
+)
+@on_loop
+async def test_e9_answers_that_cannot_be(answer):
+    async with answering(f"Sec-WebSocket-Extensions: {answer}\r\n\r\n".encode()) as uri:
+        with pytest.raises(ResponseError):
+            await connect(uri, proxy=None)

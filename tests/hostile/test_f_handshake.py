@@ -1,0 +1,240 @@
+"""F: opening handshakes, on sockets. Every table and every cut of them: test_handshake.py."""
+
+import asyncio
+import time
+
+import pytest
+
+from framewire import ResponseError
+from framewire.asyncio import connect
+from framewire.handshake import ServerHandshake
+from framewire.head import StatusError
+from victims import PATIENCE, REQUEST, answering, each_server, on_loop, serving
+
+
+async def status(port, request):
+    """The status that a request gets, 0 if the connection ends without one; it must end unless that is 101."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        line = await asyncio.wait_for(reader.readline(), PATIENCE)
+        code = int(line.split()[1]) if line else 0
+        if code != 101:
+            await asyncio.wait_for(reader.read(), PATIENCE)
+        return code
+    except ConnectionResetError:
+        return 0
+    finally:
+        writer.transport.abort()
+
+
+async def refuses(server, statuses, *requests, **options):
+    async with server(**options) as (port, _):
+        for request in requests:
+            assert await status(port, request) in statuses, request[:300]
+        assert await status(port, REQUEST + b"\r\n") == 101  # and serves on
+
+
+def with_line(*lines):
+    return REQUEST + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def without(name, *lines):
+    kept = [line for line in REQUEST.split(b"\r\n")[:-1] if not line.startswith(name + b":")]
+    return b"\r\n".join([*kept, *lines]) + b"\r\n\r\n"
+
+
+@on_loop
+async def test_f1_slow_handshake():
+    """Silent, or a byte now and then: one deadline for all of it."""
+    async with serving(open_timeout=0.3) as (port, _):
+        for drip in (b"", b"G"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            begin = time.monotonic()
+            end = asyncio.create_task(reader.read())
+            while not end.done() and time.monotonic() - begin < PATIENCE:
+                writer.write(drip)
+                await asyncio.sleep(0.02)
+            writer.transport.abort()
+            assert time.monotonic() - begin < PATIENCE
+            end.cancel()
+            await asyncio.gather(end, return_exceptions=True)
+
+
+@on_loop
+async def test_f2_line_without_end_and_f3_many_headers():
+    """Time is linear: test_b_costs.py."""
+    await refuses(
+        serving,
+        (400, 414, 431),
+        b"GET /" + b"x" * 9000,
+        with_line(b"X: " + b"y" * 9000),
+        with_line(*[b"X-%d: y" % i for i in range(2000)]),
+        with_line(*[b"X-%d: " % i + b"y" * 4000 for i in range(20)]),
+    )
+
+
+@each_server
+@on_loop
+async def test_f4_lists_that_make_patterns_backtrack(server):
+    begin = time.process_time()
+    for value in (b"b" + b" " * 7000 + b"x", b"," * 7000, b'a; b="' + b"\\" * 7000, b"constructor", b"__proto__; x"):
+        async with server(deflate=True) as (port, _):
+            assert await status(port, with_line(b"Sec-WebSocket-Extensions: " + value)) in (101, 400, 0)
+    assert time.process_time() - begin < 2
+
+
+@on_loop
+async def test_f5_body_on_an_upgrade():
+    await refuses(
+        serving,
+        (400,),
+        with_line(b"Content-Length: 5") + b"hello" + b"\x81\x80abcd",
+        with_line(b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        with_line(b"Content-Length: 0", b"Content-Length: 5") + b"hello",
+    )
+
+
+@on_loop
+async def test_f6_tokens_are_not_substrings():
+    await refuses(
+        serving,
+        (400, 426),
+        without(b"Connection", b"Connection: notupgrade"),
+        without(b"Connection", b"Connection: keep-alive"),
+        without(b"Upgrade", b"Upgrade: websocketx"),
+        without(b"Upgrade", b"Upgrade: h2c"),
+    )
+    async with serving() as (port, _):
+        assert await status(port, without(b"Connection", b"Connection: keep-alive, UPGRADE")) == 101
+
+
+@on_loop
+async def test_f7_control_characters_and_odd_lines():
+    await refuses(
+        serving,
+        (400,),
+        with_line(b"X: a\x00b"),
+        with_line(b"X: a\rb"),
+        with_line(b"X: a", b" folded"),
+        with_line(b"X : a"),
+        with_line(b": a"),
+        with_line(b"no colon"),
+        REQUEST.replace(b"\r\n", b"\n") + b"\n",
+        with_line(b"Host: other"),
+    )
+
+
+@pytest.mark.parametrize("character", [*range(0x20), 0x7F])
+@on_loop
+async def test_f8_response_splitting(character):
+    """No control character of the application gets into an answer, but for a tab inside a value."""
+    handshake = ServerHandshake()
+    handshake.receive(REQUEST + b"\r\n")
+    handshake.check()
+    bad = f"a{chr(character)}b"
+    with pytest.raises(ValueError):
+        handshake.accept(subprotocol=bad)
+    if character != 9:
+        with pytest.raises(ValueError):
+            handshake.accept(headers=[("X", bad)])
+    with pytest.raises(ValueError):
+        handshake.accept(headers=[(bad, "x")])
+    assert handshake.accept().startswith(b"HTTP/1.1 101 ")
+
+
+@each_server
+@on_loop
+async def test_f9_bytes_beyond_ascii(server):
+    """In a header nobody reads they pass; a subprotocol of them is refused or ignored; nobody crashes."""
+    async with server() as (port, _):
+        assert await status(port, with_line(b"X-Name: caf\xe9 " + bytes(range(0x80, 0x100)))) == 101
+        assert await status(port, with_line(b"Sec-WebSocket-Protocol: caf\xe9")) in (101, 400)
+        assert await status(port, with_line()) == 101
+
+
+@each_server
+@on_loop
+async def test_f10_keys(server):
+    name = b"Sec-WebSocket-Key"
+    await refuses(
+        server,
+        (400,),
+        without(name),
+        without(name, name + b": "),
+        without(name, name + b": c2hvcnQ="),
+        without(name, name + b": dGhlIHNhbXBsZSBub25jZQ"),
+        without(name, name + b": dGhl!HNhbXBsZSBub25jZQ=="),
+        without(name, name + b": dGhlIHNhbXBsZSBub25jZSEh"),
+        with_line(name + b": dGhlIHNhbXBsZSBub25jZQ=="),
+    )
+
+
+@on_loop
+async def test_f11_page_of_another_site():
+    await refuses(
+        serving,
+        (403,),
+        with_line(b"Origin: http://evil"),
+        with_line(b"Origin: null"),
+        with_line(b"Origin: http://127.0.0.1.evil"),
+        with_line(b"Origin: http://127.0.0.1:81"),
+    )
+    async with serving() as (port, _):
+        assert await status(port, with_line(b"Origin: http://127.0.0.1")) == 101
+
+
+@each_server
+@pytest.mark.parametrize("version", [b"0", b"7", b"8", b"14", b"013", b""])
+@on_loop
+async def test_a12_legacy_versions(server, version):
+    """There is no code for the drafts: 426 with the version that is spoken, or 400."""
+    name = b"Sec-WebSocket-Version"
+    await refuses(server, (400, 426), without(name, name + b": " + version))
+
+
+@each_server
+@on_loop
+async def test_f14_frames_in_the_segment_of_the_request(server):
+    async with server(echo=True) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST + b"\r\n" + b"\x81\x82\0\0\0\0hi")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await asyncio.wait_for(reader.readexactly(4), PATIENCE) == b"\x81\x02hi"
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Sec-WebSocket-Accept: AAAA\r\n\r\n",
+        b"Sec-WebSocket-Protocol: chat\r\n\r\n",
+        b"Sec-WebSocket-Extensions: unknown\r\n\r\n",
+        b"Upgrade: h2c\r\n\r\n",
+        b"X: a\r\n folded\r\n\r\n",
+        b"X: a\x00b\r\n\r\n",
+        b"X: " + b"y" * 20_000,
+        b"X: y\r\n" * 2000,
+    ],
+)
+@on_loop
+async def test_f13_answers_that_fail_a_client(rest):
+    async with answering(rest) as uri:
+        with pytest.raises(ResponseError):
+            await connect(uri, proxy=None)
+
+
+@on_loop
+async def test_f13_frames_in_the_segment_of_the_answer():
+    async with answering(b"\r\n\x81\x02hi") as uri, connect(uri, proxy=None, close_timeout=0.1) as connection:
+        assert await connection.recv() == "hi"
+
+
+@on_loop
+async def test_f15_refusal_without_end():
+    """At most 1 MiB of its body is kept."""
+    start = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 20000000\r\n"
+    async with answering(b"\r\n" + b"x" * 20_000_000, start=start) as uri:
+        with pytest.raises(StatusError) as refusal:
+            await connect(uri, proxy=None)
+    assert len(refusal.value.response.body) <= 1 << 20
