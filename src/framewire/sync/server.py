@@ -31,6 +31,9 @@ logger = logging.getLogger("framewire.server")
 #: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
 _LINGER: Final = 1.0
 
+#: As many connections are refused at a time as may be connected, but at least so many; beyond, they are just closed.
+_REFUSED: Final = 16
+
 #: How much of a request is read at a time, in bytes.
 _HEAD_READ: Final = 4096
 
@@ -241,7 +244,7 @@ class Server:
         most = self._max_connections
         with self._lock:
             if most is not None and len(self._everyone) - len(self._refused) >= most:
-                if len(self._refused) >= most:  # as many are refused at a time as may be connected
+                if len(self._refused) >= max(most, _REFUSED):
                     sock.close()
                     return
                 self._refused.add(connection)
