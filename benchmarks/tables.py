@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 FAST, PURE, FLOOR = "framewire", "pure", "floor"
+#: In nanoseconds. A single call may end before the clock has moved.
+_LEAST = 1e-3
+
 #: A call of as many arguments that does nothing.
 EMPTY = "empty call"
 
@@ -83,6 +86,7 @@ class Table:
 
     def add(self, label: str, figures: Mapping[str, float], goals: Iterable[Goal] = (), size: int = 0) -> None:
         """Appends a row, and shows on a terminal that it is there."""
+        figures = {name: max(time, _LEAST) for name, time in figures.items()}
         self.rows.append(Row(label, figures, tuple(goals), size))
         if sys.stderr.isatty():
             print(f"\r\033[K{self.area}: {label}\r", end="", file=sys.stderr, flush=True)
