@@ -92,7 +92,7 @@ def test_all_workers_serve_and_say_1001_at_the_end(stop):
 
 
 def test_metrics_are_those_of_all_workers_and_never_fall():
-    with serving("--workers", "2", "--metrics") as (_, where), ExitStack() as stack:
+    with serving("--workers", "2", "--metrics") as (process, where), ExitStack() as stack:
         by_worker = connect_to_each(where, 2, stack)
         for connection in by_worker.values():
             for _ in range(3):
@@ -102,6 +102,7 @@ def test_metrics_are_those_of_all_workers_and_never_fall():
         count, total = wait_until(lambda: (seen := open_and_received(where))[1] == seen[0] + 6 and seen)
         (dead, _), (_, alive) = by_worker.items()
         os.kill(dead, signal.SIGKILL)
+        wait_until(lambda: dead not in workers_of(process))  # until then it may be the one that is asked
         wait_until(lambda: open_and_received(where)[0] < count)
         alive.send("more")
         alive.recv(timeout=10)
