@@ -245,6 +245,37 @@ cdef class PartialMessage:
         """Ends a frame that does not end its message."""
         self.in_frame = False
 
+    def fill_frames(self, data: bytes, start: int, stop: int) -> int:
+        """Takes whole frames that continue the message and do not end it; returns the index behind the last of them.
+
+        It takes those that need no more than that and keep the message within `limit`. In text it stops inside a frame
+        before the first byte that cannot be UTF-8.
+        """
+        cdef framewire_header header
+        cdef Py_ssize_t position = start
+        cdef Py_ssize_t end = stop
+        if type(data) is not bytes:
+            raise TypeError("fill_frames() takes bytes")
+        check_range(position, end, PyBytes_GET_SIZE(data))
+        cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(data)
+        while position < end and src[position] == 0:
+            if not framewire_read_header(&header, src + position, <size_t> (end - position)):
+                break
+            if header.masked != self.masked or not header.minimal or header.size > end - position:
+                break
+            if header.length > <uint64_t> (end - position - header.size):
+                break
+            if <uint64_t> self.size > self.limit or header.length > self.limit - <uint64_t> self.size:
+                break
+            self.keyed, self.key, self.plain = header.masked, header.key, False
+            self.begin(self.opcode, False, header.length, self.validated)
+            position += header.size
+            position += self.move(src + position, <Py_ssize_t> header.length)
+            if self.remaining:
+                break
+            self.in_frame = False
+        return position
+
     def take_piece(self) -> str | bytes | Any:
         """Returns the payload held and keeps the message open; 1 to 3 bytes of an unfinished code point stay."""
         cdef uint8_t tail[3]

@@ -71,6 +71,27 @@ def test_fragments_are_joined_around_control_frames(role):
 
 
 @BOTH
+@pytest.mark.parametrize("first", [0x01, 0x02])
+@pytest.mark.parametrize(
+    ("bad", "form"),
+    [
+        ((0x00, b"ab\xffcd"), None),
+        ((0x00, b"a" * 90), None),
+        ((0x00, b"a"), 2),
+        ((0x02, b"a"), None),
+        ((0x10, b"a"), None),
+        ((PING, b"in between"), None),
+    ],
+    ids=["not UTF-8", "over the limit", "length too long", "another message", "reserved bit", "ping"],
+)
+def test_a_run_of_fragments_is_taken_like_one_fed_byte_by_byte(role, first, bad, form):
+    run = [to(role, 0x00, piece) for piece in (b"a\xe2\x82", b"", b"\xac", b"b" * 20)]
+    wire = b"".join([to(role, first, b"begins"), *run, to(role, *bad, form=form), *run, to(role, 0x80, b"!"), *run])
+    whole, slow = new_stream(role, max_message_size=100), new_stream(role, max_message_size=100)
+    assert outcome(whole, whole.receive(wire)) == outcome(slow, feed(slow, wire, range(len(wire))))
+
+
+@BOTH
 def test_fragments_as_they_come(role):
     frames = [(0x02, b"a"), (PING,), (0x00,), (0x80, b"c"), (BINARY, b"whole"), (0x02,), (0x80,)]
     assert receive(role, *frames, fragments=True) == [

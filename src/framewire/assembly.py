@@ -109,6 +109,11 @@ class Assembly:
                 return stop
             # Less than a frame, or not as it must be: see below.
         begins = not partial.opcode
+        if not first and not begins and not self._fragments and self._unpacker is None:
+            position = partial.fill_frames(data, start, stop)
+            if position > start:
+                self._total = partial.size
+                return position
         unpacker = self._unpackers.get(first & 127) if begins else self._unpacker
         if first not in (_BETWEEN_MESSAGES if begins else _INSIDE_A_MESSAGE) and (unpacker is None or not begins):
             raise Violation(CloseCode.PROTOCOL_ERROR, self._explain(first), start)
@@ -150,7 +155,9 @@ class Assembly:
         partial = self.partial
         most = self._piece if self._fragments else MAX_LENGTH
         while True:
-            end = min(stop, start + max(most - partial.size, 1))
+            end = stop
+            if stop - start > most - partial.size:
+                end = start + max(most - partial.size, 1)
             position = partial.fill(data, start, end)
             if not partial.remaining:
                 break

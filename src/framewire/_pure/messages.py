@@ -115,6 +115,29 @@ class PartialMessage:
         """Ends a frame that does not end its message."""
         self.in_frame = False
 
+    def fill_frames(self, data: bytes, start: int, stop: int) -> int:
+        """Takes whole frames that continue the message and do not end it; returns the index behind the last of them.
+
+        It takes those that need no more than that and keep the message within `limit`. In text it stops inside a frame
+        before the first byte that cannot be UTF-8.
+        """
+        if type(data) is not bytes:
+            raise TypeError("fill_frames() takes bytes")
+        check_range(data, start, stop)
+        while start < stop and data[start] == 0:
+            header = read_header(data, start, stop)
+            if header is None:
+                break
+            _, masked, length, end, key = header
+            if masked != self.masked or key is None or not 0 <= length <= min(stop - end, self.limit - self.size):
+                break
+            self.begin_frame(self.opcode, False, length, key, self._validated)
+            start = self.fill(data, end, end + length)
+            if self.remaining:
+                break
+            self.end_frame()
+        return start
+
     def take_piece(self) -> str | bytes | Any:
         """Returns the payload held and keeps the message open; 1 to 3 bytes of an unfinished code point stay."""
         if self._validated and self.wrap is None:
