@@ -1,4 +1,4 @@
-"""permessage-deflate in the stream (RFC 7692 7.2 and HOSTILE inputs), on every zlib that is installed."""
+"""permessage-deflate in the stream (RFC 7692 7.2 and hostile inputs), on every zlib that is installed."""
 
 import gc
 import importlib

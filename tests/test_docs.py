@@ -10,6 +10,7 @@ The fenced blocks of a page are taken in their order, in a folder of the page's 
 
 import asyncio
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -180,3 +181,10 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]}
     assert {page for page in pages if page not in navigation} == set()
+
+
+def test_every_documented_name_exists():
+    names = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
+    assert "framewire.Stream" in names
+    for name in names:
+        pkgutil.resolve_name(name)
