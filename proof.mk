@@ -47,8 +47,11 @@ fuzz-twins: build/fuzz/.built
 		$(RUN) fuzz/$$target.py -max_total_time=$(TIME) -max_len=1000 -verbosity=0 -print_final_stats=1 \
 		build/fuzz/corpus/py-$$target fuzz/seeds/$$target || exit 1; done
 
-build/fuzz/.built: $(VENV)/.built-for-test $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[proof]'
+$(VENV)/.fuzz-tools: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' 'Cython>=3.3,<3.4' 'setuptools>=77'
+	touch $@
+
+build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
 	CC=$(CLANG) LDSHARED='$(CLANG) -shared' CFLAGS='-g -O1 -fsanitize=address,fuzzer-no-link' \
 		LDFLAGS='-fsanitize=address,fuzzer-no-link' FRAMEWIRE_EXTENSIONS=1 \
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
