@@ -465,7 +465,7 @@ def test_a_block_may_be_empty():
         ws.send_piece(b"", last=True)
 
     with serving(handler) as (_, port, _), Raw(port) as raw:
-        data = b""
+        data = raw.early
         while len(data) < 6:
             data += raw.socket.recv(100)
     assert data[:6].hex(" ", 2) == "8100 0200 8000"

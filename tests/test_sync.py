@@ -76,7 +76,8 @@ class Raw:
         while b"\r\n\r\n" not in head:
             head += self.socket.recv(4096)
         assert head.startswith(b"HTTP/1.1 101 "), head
-        self.events = self.stream.receive(head.partition(b"\r\n\r\n")[2])
+        self.early = head.partition(b"\r\n\r\n")[2]  # frames that came with it
+        self.events = self.stream.receive(self.early)
 
     def __enter__(self):
         return self

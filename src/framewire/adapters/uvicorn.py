@@ -402,7 +402,11 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             return
         if self._state is State.OPEN:
             self._state = State.CLOSED
-        self._finish()
+        if self._stream.clean:
+            self._stop_timers()
+            self.transport.close()
+        else:
+            self._finish()
 
     def _finish(self) -> None:
         """Ends TCP after the last frame (7.1.1).
@@ -412,7 +416,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         """
         timer, self.close_timer = self.close_timer, None  # the first deadline holds
         self._stop_timers()
-        self.close_timer = timer or self.loop.call_later(self.close_timeout, self.transport.abort)
+        self.close_timer = timer or self.loop.call_later(self.close_timeout, self._cut)
         if self.transport.can_write_eof():
             with suppress(OSError):  # the peer has ended both directions already
                 self.transport.write_eof()
@@ -426,7 +430,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._stop_timers()
         self._ended(code, reason)
         self._regulate()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        self.close_timer = self.loop.call_later(self.close_timeout, self._cut)
+
+    def _cut(self) -> None:
+        self.transport.abort()
 
     def _ended(self, code: int, reason: str | None = None) -> None:
         """Notes how the connection ended, for the application; the first to say so is right."""
