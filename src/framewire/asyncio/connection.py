@@ -8,7 +8,6 @@ A full transport makes `send` wait.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
@@ -47,11 +46,6 @@ class Connection(Receiving):
         self._senders: list[asyncio.Future[None]] | None = None
         self._turn: asyncio.Lock | None = None
         self._in_fragments = False
-
-    @property
-    def logger(self) -> logging.Logger:
-        """Where this end logs to."""
-        raise NotImplementedError
 
     async def send(
         self,

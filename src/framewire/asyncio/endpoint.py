@@ -10,9 +10,11 @@ system call. The first answer to a single message does not wait for more.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -50,7 +52,7 @@ REPLIES_LIMIT: Final = 1 << 16
 _VECTORED: Final = sys.version_info >= (3, 13, 2)
 
 
-class Endpoint(asyncio.BufferedProtocol):
+class Endpoint(asyncio.BufferedProtocol, ABC):
     """What the connections of all APIs have in common. Subclasses do the handshake and take the events.
 
     Counters, which are for reading: `messages_received`, `messages_sent`, `bytes_received` and `bytes_sent` (frames
@@ -170,11 +172,16 @@ class Endpoint(asyncio.BufferedProtocol):
         """The peer's address: (host, port, ...) for TCP."""
         return self.transport.get_extra_info("peername")
 
+    @property
+    @abstractmethod
+    def logger(self) -> logging.Logger:
+        """Where this end logs to."""
+
     # The opening handshake, by the subclasses.
 
+    @abstractmethod
     def head_received(self, data: bytes) -> None:
         """Take bytes of the handshake, and call `_open` when it is done."""
-        raise NotImplementedError
 
     def opening_failed(self, error: Exception | None) -> None:
         """The transport was lost before the handshake was done."""
@@ -262,9 +269,9 @@ class Endpoint(asyncio.BufferedProtocol):
         self._full = False
         self._unread_replies = 0
 
+    @abstractmethod
     def _received(self, events: list[Event]) -> None:
         """Take the events of one read."""
-        raise NotImplementedError
 
     def _note(self, event: Event) -> None:
         """Take note of a control frame, or of the end."""

@@ -9,7 +9,6 @@ handled leaves in one system call.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from ..codes import State
@@ -52,11 +51,6 @@ class ListenerConnection(Endpoint):
 
     #: What the events go to.
     listener: Listener
-
-    @property
-    def logger(self) -> logging.Logger:
-        """Where this end logs to."""
-        raise NotImplementedError
 
     @property
     def full(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 
 __all__ = ["stop_requested"]
 
@@ -17,12 +18,10 @@ async def stop_requested(*numbers: signal.Signals) -> None:
     loop = asyncio.get_running_loop()
     requested = asyncio.Event()
     handled = []
-    try:
+    with suppress(NotImplementedError):  # on Windows: see above
         for number in numbers or (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, requested.set)
             handled.append(number)
-    except NotImplementedError:
-        pass
     try:
         await requested.wait()
     finally:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from time import monotonic
@@ -39,7 +40,7 @@ REPLIES_LIMIT: Final = 1 << 16
 _NEVER: Final = float("inf")
 
 
-class Endpoint:
+class Endpoint(ABC):
     """What the connections of server and client have in common below their messages."""
 
     role: ClassVar[Role]
@@ -265,22 +266,22 @@ class Endpoint:
             extensions=codecs,
         )
 
+    @abstractmethod
     def _enqueue(self, message: str | bytes | Fragment) -> None:
         """Takes a message, or a piece of one, for whoever receives. Called with `_changed` held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_full(self, part: int) -> bool:
         """Whether there are more messages than a `part` of what there is room for. Called with `_changed` held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _all_received(self) -> bool:
         """Whether somebody waits for more than what has come. Called with `_changed` held."""
-        raise NotImplementedError
 
-    def ping_received(self, payload: bytes) -> None:
+    def ping_received(self, payload: bytes) -> None:  # noqa: B027 (a hook: most subclasses need none)
         """A ping has come, and the stream has answered it; for subclasses. Called in the reader's thread."""
 
-    def pong_received(self, payload: bytes) -> None:
+    def pong_received(self, payload: bytes) -> None:  # noqa: B027 (a hook: most subclasses need none)
         """A pong has come; for subclasses. Called in the reader's thread."""
 
     def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
