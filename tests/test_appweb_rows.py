@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -15,6 +15,7 @@ from framewire import Close, ConnectionClosedError, Fragment, PayloadTooBigError
 from framewire.asyncio import Listener
 from framewire.asyncio import connect as connect_async
 from framewire.asyncio import serve as serve_async
+from framewire.limits import REFUSED
 from framewire.routes import Routes
 from framewire.sync import connect
 from test_sync import REQUEST, Raw, echo, serving, until
@@ -243,6 +244,21 @@ def test_one_session_more_than_the_limit_is_503(echoing):
             return True
 
         until(connected)  # once the others are gone
+
+
+def test_of_those_over_the_limit_so_many_are_told_and_the_rest_is_cut(echoing):
+    def answer(sock):
+        with suppress(ConnectionError):
+            return sock.recv(1000)
+        return b""
+
+    with echoing(max_connections=1) as port, Raw(port) as raw, ExitStack() as stack:
+        many = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(80)]
+        answers = [answer(each)[:12] for each in many]
+        assert set(answers) == {b"HTTP/1.1 503", b""}
+        assert answers.count(b"HTTP/1.1 503") >= REFUSED
+        raw.write(raw.stream.send("unharmed"))
+        assert raw.read_event() == "unharmed"
 
 
 def test_text_that_is_not_utf8_if_it_is_let_in():
