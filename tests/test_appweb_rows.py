@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+import ends
 import framewire
+from frames import REQUEST
 from framewire import Close, ConnectionClosedError, Fragment, PayloadTooBigError, Ping, ResponseError, State
 from framewire.asyncio import Listener
 from framewire.asyncio import connect as connect_async
@@ -18,7 +20,7 @@ from framewire.asyncio import serve as serve_async
 from framewire.limits import REFUSED
 from framewire.routes import Routes
 from framewire.sync import connect
-from test_sync import REQUEST, Raw, echo, serving, until
+from sync_ends import Raw, echo, on_loop_of_thread, serving, until
 
 SIZES = [0, 150, 1500, 8200, 1 << 18, 510_000]
 
@@ -27,31 +29,11 @@ def routed(routes):
     return serving(routes, process_request=routes.process_request)
 
 
-async def echo_async(ws):
-    async for message in ws:
-        await ws.send(message)
-
-
 @contextmanager
-def serving_async(handler=echo_async, **options):
+def serving_async(handler=ends.echo, **options):
     """A server on asyncio, in a thread; gives its port."""
-    started = Future()
-
-    async def main():
-        stop = asyncio.Event()
-        async with serve_async(handler, "127.0.0.1", 0, **options) as server:
-            loop = asyncio.get_running_loop()
-            started.set_result((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(stop.set)))
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    port, stop = started.result(10)
-    try:
+    with on_loop_of_thread(ends.serving(handler, **options)) as (_, port, _):
         yield port
-    finally:
-        stop()
-        thread.join()
 
 
 @pytest.fixture(params=["asyncio", "threads"])
