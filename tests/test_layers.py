@@ -47,7 +47,9 @@ FLOORS = {
 #: What may be imported from outside the standard library, and where.
 FOREIGN = {
     "head": {"h11"},
-    "handshake": {"h11"},
+    "handshake.client": {"h11"},
+    "handshake.fields": {"h11"},
+    "handshake.server": {"h11"},
     "proxies": {"python_socks"},
     "asyncio.proxies": {"python_socks"},
     "sync.proxies": {"python_socks"},
