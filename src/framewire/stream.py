@@ -372,7 +372,8 @@ class Stream:
         with self._partial:
             self._check_open()
             frame = self._outgoing.take(message, text, last, compress, self._stepping)
-            self._allow_whole(last)
+            if not (last and self._plain):  # the message begins, goes on or ends in fragments
+                self._allow_whole(last)
         return frame
 
     def _allow_whole(self, allowed: bool) -> None:
