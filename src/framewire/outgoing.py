@@ -65,10 +65,10 @@ class Outgoing:
         opcode = Opcode.TEXT if text else Opcode.BINARY
         if self.opcode and self.opcode != opcode:
             raise FragmentError("a message is text or binary from its first fragment to its last")
-        try:
-            payload = message.encode() if isinstance(message, str) else _to_bytes(message)
-        except UnicodeEncodeError as error:
-            raise TextError(str(error)) from None
+        if isinstance(message, str):
+            payload = _encode(message)
+        else:
+            payload = message if type(message) is bytes else _copy(message)
         size = self._size + len(payload)
         if size > self._max_size:
             raise PayloadTooBigError(f"a message to send has at most {self._max_size} bytes, not {size}")
@@ -90,7 +90,8 @@ class Outgoing:
 
 def check_control(payload: bytes | bytearray | memoryview) -> bytes:
     """Returns the payload of a ping or pong (5.5); PayloadTooBigError if it has over 125 bytes."""
-    payload = _to_bytes(payload)
+    if type(payload) is not bytes:
+        payload = _copy(payload)
     if len(payload) > MAX_CONTROL_PAYLOAD:
         raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
     return payload
@@ -100,10 +101,7 @@ def check_close(code: int | None, reason: str = "") -> bytes:
     """Returns the payload of a close frame (5.5.1, 7.4), empty without a code. Raises as `Stream.close`."""
     if not isinstance(reason, str):
         raise TypeError("a close reason is a str")
-    try:
-        payload = reason.encode()
-    except UnicodeEncodeError as error:
-        raise TextError(str(error)) from None
+    payload = _encode(reason)
     if code is None:
         if payload:
             raise CloseCodeError("a reason needs a code")
@@ -115,10 +113,15 @@ def check_close(code: int | None, reason: str = "") -> bytes:
     return code.to_bytes(2, "big") + payload
 
 
-def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(str(error)) from None
+
+
+def _copy(data: bytes | bytearray | memoryview) -> bytes:
     """A private copy: the caller may change its own memory before the bytes are written."""
-    if type(data) is bytes:
-        return data
     with memoryview(data) as view:
         return view.tobytes()
 
