@@ -1,4 +1,4 @@
-"""Tasks that wait for one thing."""
+"""Who waits: for a message to receive, or for room to send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Waiters"]
 
 
 class Waiters(deque["asyncio.Future[None]"]):
-    """Those that wait until something has happened; several may."""
+    """The tasks that wait until something has happened."""
 
     __slots__ = ()
 
