@@ -10,6 +10,8 @@ from .keys import KeyPool, SourcedKeys
 
 __all__ = ["Outgoing", "check_close", "check_control"]
 
+_TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)  # a look at a member of an enum takes longer than a call
+
 
 class Outgoing:
     """The message that is being sent: of at most `max_size` bytes, fragments together, and encoded by one of `codecs`.
@@ -58,11 +60,11 @@ class Outgoing:
 
     def check(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
-    ) -> tuple[Opcode, bytes, bytes]:
-        """Returns the type of a message, its bytes, and those of a code point that it leaves open."""
+    ) -> tuple[int, bytes, bytes]:
+        """Returns the opcode of a message, its bytes, and those of a code point that it leaves open."""
         if text is None:
             text = isinstance(message, str)
-        opcode = Opcode.TEXT if text else Opcode.BINARY
+        opcode = _TEXT if text else _BINARY
         if self.opcode and self.opcode != opcode:
             raise FragmentError("a message is text or binary from its first fragment to its last")
         if isinstance(message, str):

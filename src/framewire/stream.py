@@ -363,7 +363,7 @@ class Stream:
         self._check_open()
         opcode, payload, _ = self._outgoing.check(message, text, True)
         view = memoryview(payload)
-        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
+        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode == Opcode.TEXT
 
     def _begin_send(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
