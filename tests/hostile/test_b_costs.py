@@ -48,6 +48,7 @@ def a_list_of_blanks(count):
             continue
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("run", "size"),
     [

@@ -74,6 +74,7 @@ async def test_f2_line_without_end_and_f3_many_headers():
     )
 
 
+@pytest.mark.alone
 @each_server
 @on_loop
 async def test_f4_lists_that_make_patterns_backtrack(server):
