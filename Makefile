@@ -20,6 +20,7 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # pyright comes from npm at its first run; mypy and stubtest are in the suite.
 typing: $(VENV)/.built-for-test
