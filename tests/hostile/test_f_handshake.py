@@ -5,11 +5,12 @@ import time
 
 import pytest
 
+from ends import on_loop
 from framewire import ResponseError
 from framewire.asyncio import connect
 from framewire.handshake import ServerHandshake
 from framewire.head import StatusError
-from victims import PATIENCE, REQUEST, answering, each_server, on_loop, serving
+from victims import PATIENCE, REQUEST, answering, each_server, serving
 
 
 async def status(port, request):

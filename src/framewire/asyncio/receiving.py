@@ -16,14 +16,12 @@ from typing import Any, Final, cast
 from ..codes import State
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..events import Event, Fragment
-from .endpoint import REPLIES_LIMIT, Endpoint
+from ..limits import QUEUE_SIZE, REPLIES_LIMIT
+from .endpoint import Endpoint
 from .limits import Limits
 from .pulse import Pulse
 
 __all__ = ["Receiving"]
-
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256

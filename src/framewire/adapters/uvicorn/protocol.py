@@ -25,6 +25,7 @@ from ...codes import SERVER, CloseCode, State
 from ...errors import HandshakeError
 from ...events import Close, Event, Failure, Pong
 from ...handshake import MAX_TRAILING, Offer, ServerHandshake
+from ...limits import QUEUE_SIZE, REPLIES_LIMIT
 from ...reading import read_buffer
 from ...stream import Stream
 from .opening import Header, format_acceptance, format_response, make_scope, read_by_http
@@ -32,14 +33,8 @@ from .waiters import Waiters
 
 __all__ = ["WebSocketProtocol"]
 
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
-
 #: What one read may bring, in bytes: what the queue may hold above its limits.
 _READ_SIZE: Final = 1 << 16
-
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
 
 #: `receive` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
