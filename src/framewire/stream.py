@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 from ._backend import Utf8Validator, make_frame, send, send_parts, take_key, take_messages
 from .assembly import Assembly, TextErrors
@@ -27,6 +27,8 @@ from .extensions import Codec, check_codecs
 from .keys import KeyPool, SourcedKeys, pool
 
 __all__ = ["Stream"]
+
+Made = TypeVar("Made")
 
 #: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
@@ -320,9 +322,9 @@ class Stream:
         if not self._pending:
             return b""
         with self._partial:
-            frames = [make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending]
+            frames = b"".join([make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending])
             self._pending.clear()
-        return b"".join(frames)
+        return frames
 
     send, send_parts = send, send_parts
 
@@ -372,10 +374,15 @@ class Stream:
         view = memoryview(payload)
         return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
 
-    def _begin_send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
-    ) -> tuple[int, bytes, bytes]:
-        """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key."""
+    def _send_other(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        text: bool | None,
+        last: bool,
+        compress: bool | None,
+        make: Callable[[int, bytes, bytes], Made],
+    ) -> Made:
+        """Checks a message, or a fragment of one; returns what `make` makes of first byte, payload and key."""
         with self._partial:
             opcode, payload, tail = self._check_message(message, text, last)
             codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
@@ -385,14 +392,18 @@ class Stream:
             first = _FIN if last else 0
             if not self._outgoing:
                 first |= opcode | (codec.rsv if codec is not None else 0)
-            if codec is not None:
-                payload = codec.encode(payload, last)
+            try:
+                made = make(first, payload if codec is None else codec.encode(payload, last), key)
+            except BaseException:
+                if codec is not None:
+                    codec.abandon()
+                raise
             self._outgoing = 0 if last else opcode
             self._allow_whole(last)
             self._encoder = None if last else codec
             self._sent_size = 0 if last else size
             self._tail = tail
-        return first, payload, key
+        return made
 
     def _allow_whole(self, allowed: bool) -> None:
         """Says whether a whole message may be sent just so: below `_plain` bytes as it is, else encoded by `_whole`."""
