@@ -69,7 +69,9 @@ cdef class Deflate:
             self.inflater = self.zlib.decompressobj(-self.decode_bits)
         try:
             content = self.inflater.decompress(piece, most)
-        except self.zlib.error:
+        except self.zlib.error as error:
+            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR: the window is allocated late
+                raise MemoryError from None
             raise ValueError("a compressed message is corrupt") from None
         if self.inflater.eof:
             # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).

@@ -74,12 +74,14 @@ cdef object send_any(object stream, object message, object text, object last, ob
                 if first:
                     key = key_from(stream._keys)
                     with stream._partial:  # two threads in one compressor would mix their messages
-                        content = codec.encode(content, True)
-                    return frame(first | <uint8_t> codec.rsv, content, key, apart)
+                        try:
+                            return frame(first | <uint8_t> codec.rsv, codec.encode(content, True), key, apart)
+                        except BaseException:
+                            codec.abandon()
+                            raise
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
-    first, payload, key = stream._begin_send(message, text, last, compress)
-    return frame(first, payload, key, apart)
+    return stream._send_other(message, text, last, compress, make_parts if apart else make_frame)
 
 
 cdef inline uint8_t plain_first(object stream, object message) except? 0:
@@ -113,6 +115,10 @@ def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: b
     if not 0 <= first <= 255:
         raise ValueError("the first byte of a header is 0 to 255")
     return frame(first, payload, key, False)
+
+
+def make_parts(first: int, payload: bytes, key: bytes) -> list[bytes]:
+    return frame(first, payload, key, True)
 
 
 cdef object frame(uint8_t first, object payload, object key, bint apart):

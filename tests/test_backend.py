@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_nothing_asked_for(instruction_sets):
 
 def test_fast(instruction_sets):
     assert run(SHOW, FRAMEWIRE_BACKEND="fast") == (f"fast {instruction_sets[0]}", "")
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL")
+def test_the_compiled_twins_do_without_a_gil(instruction_sets):
+    """An extension that does not say so has the interpreter switch the GIL on."""
+    assert run("import sys, framewire; print(framewire.backend().name, sys._is_gil_enabled())") == ("fast False", "")
 
 
 def test_each_instruction_set(instruction_sets):

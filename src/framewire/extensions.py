@@ -58,7 +58,7 @@ class Codec(Protocol):
         """Takes a piece of the content of a message, `last` with its end; returns all payload that stands for it."""
 
     def abandon(self) -> None:
-        """Forgets what was encoded since the last message that was sent: it will not be."""
+        """Forgets all that was encoded: the last of it will not be sent, and what follows must not build on it."""
 
     def close(self) -> None:
         """Lets go of all memory; the connection is over."""

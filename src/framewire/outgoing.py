@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from ._backend import Utf8Validator, take_key
 from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, Opcode, may_be_sent
 from .errors import CloseCodeError, FragmentError, PayloadTooBigError, StateError, TextError
 from .extensions import Codec
 from .keys import KeyPool, SourcedKeys
 
-__all__ = ["Outgoing", "check_close", "check_control"]
+__all__ = ["Made", "Outgoing", "check_close", "check_control"]
+
+Made = TypeVar("Made")
 
 _TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)  # a look at a member of an enum takes longer than a call
 
@@ -37,8 +42,9 @@ class Outgoing:
         last: bool,
         compress: bool | None,
         stepping: bool,
-    ) -> tuple[int, bytes, bytes]:
-        """Checks a message, or a fragment of one; returns the first byte of its frame, the payload and the key.
+        make: Callable[[int, bytes, bytes], Made],
+    ) -> Made:
+        """Checks a message, or a fragment of one; returns what `make` makes of first byte, payload and key.
 
         `stepping` tells that another message is being encoded. Raises as `Stream.send`; nothing has changed then.
         """
@@ -50,13 +56,17 @@ class Outgoing:
         first = 0x80 if last else 0
         if not self.opcode:
             first |= opcode | (codec.rsv if codec is not None else 0)
-        if codec is not None:
-            payload = codec.encode(payload, last)
+        try:
+            made = make(first, payload if codec is None else codec.encode(payload, last), key)
+        except BaseException:
+            if codec is not None:
+                codec.abandon()
+            raise
         self.opcode = 0 if last else opcode
         self._encoder = None if last else codec
         self._size = 0 if last else size
         self._tail = tail
-        return first, payload, key
+        return made
 
     def check(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool

@@ -18,7 +18,7 @@ from .errors import FragmentError, StateError, Violation
 from .events import Close, Event, Failure, Ping
 from .extensions import Codec, check_codecs
 from .keys import KeyPool, SourcedKeys, pool
-from .outgoing import Outgoing, check_close, check_control
+from .outgoing import Made, Outgoing, check_close, check_control
 
 __all__ = ["Stream"]
 
@@ -311,9 +311,9 @@ class Stream:
         if not self._pending:
             return b""
         with self._partial:
-            frames = [make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending]
+            frames = b"".join([make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending])
             self._pending.clear()
-        return b"".join(frames)
+        return frames
 
     send, send_parts = send, send_parts
 
@@ -365,16 +365,21 @@ class Stream:
         view = memoryview(payload)
         return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode == Opcode.TEXT
 
-    def _begin_send(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool, compress: bool | None
-    ) -> tuple[int, bytes, bytes]:
-        """Sends what needs more than a look; returns the first byte of its frame, the payload and the key."""
+    def _send_other(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        text: bool | None,
+        last: bool,
+        compress: bool | None,
+        make: Callable[[int, bytes, bytes], Made],
+    ) -> Made:
+        """Sends what needs more than a look; returns what `make` makes of first byte, payload and key."""
         with self._partial:
             self._check_open()
-            frame = self._outgoing.take(message, text, last, compress, self._stepping)
+            made = self._outgoing.take(message, text, last, compress, self._stepping, make)
             if not (last and self._plain):  # the message begins, goes on or ends in fragments
                 self._allow_whole(last)
-        return frame
+        return made
 
     def _allow_whole(self, allowed: bool) -> None:
         """Says whether a whole message may be sent just so: below `_plain` bytes as it is, else encoded by `_whole`."""

@@ -27,10 +27,11 @@ def hurried():
 
 def in_threads(*functions):
     """Runs functions at the same time; raises what one of them has raised."""
-    errors = []
+    errors, start = [], threading.Barrier(len(functions))
 
     def run(function):
         try:
+            start.wait()
             function()
         except BaseException as error:
             errors.append(error)

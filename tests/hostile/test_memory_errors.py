@@ -3,13 +3,14 @@
 The pure twins make no allocation of their own: there the interpreter is in charge.
 """
 
-from itertools import chain
+from itertools import chain, product
 
 import pytest
 
 from conftest import LOADED, use
-from frames import BINARY, TEXT, feed, mask, new_stream, to
+from frames import PING, PONG, feed, mask, new_stream, to
 from framewire import CLIENT, SERVER, State
+from framewire.deflate import CLIENT_DEFAULT
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made to run out of memory")
 
@@ -18,19 +19,12 @@ pytestmark = [
     pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing"),
 ]
 
-#: Whole messages of every width, and messages that grow from piece to piece.
-INPUT = b"".join(
-    to(SERVER, *each)
-    for each in [
-        (TEXT, b"a" * 40),
-        (TEXT, "é".encode() * 40),
-        (BINARY, bytes(3000)),
-        (TEXT, "漢".encode() * 1500),
-        (TEXT, "🎉".encode() * 900),
-        (TEXT, b"x" * 9000),
-        (BINARY, bytes(9000)),
-    ]
-)
+#: Messages of every width, some of them large.
+MESSAGES = ["a" * 40, "é" * 40, bytes(3000), "漢" * 1500, "🎉" * 900, "x" * 9000, bytes(9000)]
+
+
+def compressing(role, **options):
+    return new_stream(role, extensions=[CLIENT_DEFAULT.agree([])], **options)
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +45,16 @@ def fail_at(number, run):
 
 
 @pytest.mark.parametrize("wrap", [False, True])
-@pytest.mark.parametrize("size", [len(INPUT), 2000, 211])
-def test_receiving_without_memory_ends_the_stream_or_changes_nothing(size, wrap):
-    pieces = [INPUT[i : i + size] for i in range(0, len(INPUT), size)]
-    expected = feed(new_stream(SERVER, text_as_bytes=wrap), INPUT)
+@pytest.mark.parametrize("size", [1 << 16, 2000, 211])
+@pytest.mark.parametrize("make", [new_stream, compressing])
+def test_receiving_without_memory_ends_the_stream_or_changes_nothing(make, size, wrap):
+    sender = make(CLIENT)
+    data = b"".join(map(sender.send, MESSAGES))
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    expected = feed(make(SERVER, text_as_bytes=wrap), data)
     ended = 0
     for number in range(10_000):
-        stream, taken = new_stream(SERVER, text_as_bytes=wrap), [None] * len(pieces)
+        stream, taken = make(SERVER, text_as_bytes=wrap), [None] * len(pieces)
 
         def receive(stream=stream, taken=taken):
             for i, piece in enumerate(pieces):
@@ -67,7 +64,7 @@ def test_receiving_without_memory_ends_the_stream_or_changes_nothing(size, wrap)
             break
         if stream.state is State.CLOSED:
             ended += 1
-            assert stream.receive(INPUT) == []
+            assert stream.receive(data) == []
             assert stream.receive_eof() == []
         else:  # the allocation that failed was made before the piece was looked at
             left = taken.index(None)
@@ -114,6 +111,59 @@ def test_sending_without_memory_changes_nothing(role, message):
         if not fail_at(number, lambda: stream.send(message)):  # noqa: B023 - called at once
             break
         assert stream.send(message) == new_stream(role).send(message)
+    assert number > 0
+
+
+def run_out(steps):
+    """What the generator returns, without the allocation of a StopIteration."""
+    result = None
+
+    def drive():
+        nonlocal result
+        result = yield from steps
+
+    for _ in drive():
+        pass
+    return result
+
+
+WAYS = {
+    "send": lambda stream, message, last: stream.send(message, last=last),
+    "send_parts": lambda stream, message, last: stream.send_parts(message, last=last),
+    "send_steps": lambda stream, message, last: run_out(stream.send_steps(message)),
+}
+
+
+@pytest.mark.parametrize("make", [new_stream, compressing])
+@pytest.mark.parametrize(("way", "fragments"), [*product(("send", "send_parts"), (False, True)), ("send_steps", False)])
+def test_a_message_that_was_not_sent_for_want_of_memory_left_traces_in_those_behind_it(make, way, fragments):
+    """The compressor went on from it, and a fragment was taken for sent: the peer could read nothing any more."""
+    texts = [f"{i} " + "abc" * 500 for i in range(4)]
+    expected = ["".join(texts)] if fragments else texts
+    for number in range(1000):
+        stream, frames = make(CLIENT), [None] * len(texts)
+
+        def send(stream=stream, frames=frames):
+            for i, text in enumerate(texts):
+                if frames[i] is None:
+                    frames[i] = WAYS[way](stream, text, not fragments or text is texts[-1])
+
+        failed = fail_at(number, send)
+        send()
+        data = b"".join(each if isinstance(each, bytes) else b"".join(each) for each in frames)
+        assert make(SERVER).receive(data) == expected
+        if not failed:
+            break
+    assert number > 5
+
+
+def test_answers_survive_an_allocation_that_fails():
+    for number in range(1000):
+        stream = new_stream(CLIENT)
+        stream.receive(to(CLIENT, PING, b"1") + to(CLIENT, PING, b"2"))
+        if not fail_at(number, stream.pending):
+            break
+        assert stream.pending() == to(SERVER, PONG, b"1") + to(SERVER, PONG, b"2")
     assert number > 0
 
 

@@ -66,7 +66,9 @@ class Deflate:
             self.inflater = self._zlib.decompressobj(-self.decode_bits)
         try:
             content: bytes = self.inflater.decompress(payload, most)
-        except self._zlib.error:
+        except self._zlib.error as error:
+            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR: the window is allocated late
+                raise MemoryError from None
             raise ValueError("a compressed message is corrupt") from None
         if self.inflater.eof:
             # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).

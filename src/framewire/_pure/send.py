@@ -49,11 +49,14 @@ def send_parts(
             if codec is not None and not stream._stepping:
                 key = take_key(stream._keys)
                 with stream._partial:  # two threads in one compressor would mix their messages
-                    payload = codec.encode(payload, True)
-                return _make_parts(first | codec.rsv, payload, key)
+                    try:
+                        return _make_parts(first | codec.rsv, codec.encode(payload, True), key)
+                    except BaseException:
+                        codec.abandon()
+                        raise
         except UnicodeEncodeError:
             pass  # the general way says so in our terms
-    return _make_parts(*stream._begin_send(message, text, last, compress))
+    return cast(list[bytes], stream._send_other(message, text, last, compress, _make_parts))
 
 
 def take_key(keys: Any) -> bytes:
