@@ -9,14 +9,18 @@ SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
 
+# What measures time runs after the others, and what looks at what came of the others, last.
+JOBS ?= 2
 test: $(VENV)/.built-for-test
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not alone and not last" --junit-xml=build/tests.xml $(PYTEST)
+	$(RUN) -m pytest -m "alone or last" --before=build/tests.xml $(PYTEST)
 
 lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # pyright comes from npm at its first run; mypy and stubtest are in the suite.
 typing: $(VENV)/.built-for-test

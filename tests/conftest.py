@@ -2,6 +2,8 @@
 
 The fixture `backend` puts the names of `_backend.TWINS`, in every framewire module and class, to one of the twins.
 Tests marked `each_twin` or `compiled` run for each instruction set; those marked `once` do not depend on the backend.
+
+`make test` runs most tests in several processes, then those marked `alone` or `last` in one.
 """
 
 import importlib.util
@@ -9,7 +11,9 @@ import inspect
 import os
 import platform
 import sys
+from collections import defaultdict
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,7 +52,7 @@ COMPLETE = (
     and (os.environ.get("CI") == "true" or os.environ.get("FRAMEWIRE_EXTENSIONS") == "1")
 )
 #: What came of each test function that ran, by `file::function`: for test_features.py.
-OUTCOMES = {}
+OUTCOMES = defaultdict(set)
 
 BACKENDS = {"each_twin": ["pure", *COMPILED], "compiled": COMPILED, "": list(LOADED)}
 
@@ -68,6 +72,7 @@ def pytest_configure(config):
     )
     config.addinivalue_line("markers", "compiled: runs on the compiled twin with each instruction set")
     config.addinivalue_line("markers", "once: does not depend on the backend")
+    config.addinivalue_line("markers", "alone: measures time, which needs the machine for itself")
     config.addinivalue_line("markers", "last: runs after all others, for it looks at what came of them")
     if MISSING and os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
         raise pytest.UsageError(f"FRAMEWIRE_EXTENSIONS is 1, but the compiled twins are missing: {MISSING}")
@@ -90,15 +95,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--before", metavar="FILE", help="what came of tests that have run before: what --junit-xml wrote")
+
+
 def pytest_runtest_logreport(report):
-    if report.when == "call" or not report.passed:
-        name = report.nodeid.partition("[")[0].rpartition("/")[2]
-        OUTCOMES.setdefault(name, set()).add(report.outcome)
+    if (report.when == "call" or not report.passed) and report.outcome != "rerun":
+        OUTCOMES[report.nodeid.partition("[")[0].rpartition("/")[2]].add(report.outcome)
 
 
 @pytest.fixture(scope="session")
-def outcomes():
+def outcomes(request):
     """What came of the tests so far: {"file::function": {"passed", "failed", "skipped"}}."""
+    before = request.config.getoption("before")
+    for case in ElementTree.parse(before).iter("testcase") if before else ():
+        name = f"{case.get('classname').rpartition('.')[2]}.py::{case.get('name').partition('[')[0]}"
+        results = {"skipped": "skipped", "failure": "failed", "error": "failed"}
+        OUTCOMES[name].add(next((results[each.tag] for each in case if each.tag in results), "passed"))
     return OUTCOMES
 
 

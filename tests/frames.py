@@ -4,6 +4,11 @@ import re
 
 from framewire import SERVER, Close, Failure, Fragment, Ping, Pong, Stream, Text
 
+REQUEST = (
+    b"GET /path HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
 KEY = bytes.fromhex("37fa213d")
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 

@@ -6,18 +6,21 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+import ends
 import framewire
+from frames import REQUEST
 from framewire import Close, ConnectionClosedError, Fragment, PayloadTooBigError, Ping, ResponseError, State
 from framewire.asyncio import Listener
 from framewire.asyncio import connect as connect_async
 from framewire.asyncio import serve as serve_async
+from framewire.limits import REFUSED
 from framewire.routes import Routes
 from framewire.sync import connect
-from test_sync import REQUEST, Raw, echo, serving, until
+from sync_ends import Raw, echo, on_loop_of_thread, serving, until
 
 SIZES = [0, 150, 1500, 8200, 1 << 18, 510_000]
 
@@ -26,31 +29,11 @@ def routed(routes):
     return serving(routes, process_request=routes.process_request)
 
 
-async def echo_async(ws):
-    async for message in ws:
-        await ws.send(message)
-
-
 @contextmanager
-def serving_async(handler=echo_async, **options):
+def serving_async(handler=ends.echo, **options):
     """A server on asyncio, in a thread; gives its port."""
-    started = Future()
-
-    async def main():
-        stop = asyncio.Event()
-        async with serve_async(handler, "127.0.0.1", 0, **options) as server:
-            loop = asyncio.get_running_loop()
-            started.set_result((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(stop.set)))
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    port, stop = started.result(10)
-    try:
+    with on_loop_of_thread(ends.serving(handler, **options)) as (_, port, _):
         yield port
-    finally:
-        stop()
-        thread.join()
 
 
 @pytest.fixture(params=["asyncio", "threads"])
@@ -245,6 +228,21 @@ def test_one_session_more_than_the_limit_is_503(echoing):
         until(connected)  # once the others are gone
 
 
+def test_of_those_over_the_limit_so_many_are_told_and_the_rest_is_cut(echoing):
+    def answer(sock):
+        with suppress(ConnectionError):
+            return sock.recv(1000)
+        return b""
+
+    with echoing(max_connections=1) as port, Raw(port) as raw, ExitStack() as stack:
+        many = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(80)]
+        answers = [answer(each)[:12] for each in many]
+        assert set(answers) == {b"HTTP/1.1 503", b""}
+        assert answers.count(b"HTTP/1.1 503") >= REFUSED
+        raw.write(raw.stream.send("unharmed"))
+        assert raw.read_event() == "unharmed"
+
+
 def test_text_that_is_not_utf8_if_it_is_let_in():
     ends = []
 
@@ -314,6 +312,7 @@ def read_to_the_end(raw, answer=True):
     return event
 
 
+@pytest.mark.alone
 def test_inactivity_is_for_want_of_messages(echoing):
     """Pings keep no connection that has nothing to say, and messages keep one."""
     with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
@@ -337,6 +336,7 @@ def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
         assert read_to_the_end(raw, answer=False).code == 1011
 
 
+@pytest.mark.alone
 def test_total_time_ends_the_busiest_connection(echoing):
     with echoing(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
         begun, busy = time.monotonic(), framewire.Stream(framewire.CLIENT).send("busy")

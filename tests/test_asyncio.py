@@ -2,15 +2,12 @@
 
 import asyncio
 import errno
-import functools
-import gc
 import logging
 import ssl
 import time
 import uuid
 from asyncio import selector_events
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect as peer_connect
@@ -19,42 +16,12 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.exceptions import InvalidStatus
 
 import framewire
+from ends import CERTIFICATE, echo, on_loop, raw, serving, until
+from frames import REQUEST
 from framewire.asyncio import broadcast, connect, serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 from framewire.reading import READ_SIZE
-
-CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
-
-REQUEST = (
-    b"GET /path HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-def on_loop(test):
-    """Runs an async test, at most 30 seconds; a task that it leaves behind fails it."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        async def body():
-            await test(*args, **kwargs)
-            left = asyncio.all_tasks() - before
-            if left:
-                await asyncio.wait(left, timeout=1)
-            assert {task for task in left if not task.done()} == set()
-
-        async def main():
-            before.update(asyncio.all_tasks())
-            task = asyncio.ensure_future(body())
-            before.add(task)
-            await asyncio.wait_for(task, 30)
-
-        before = set()
-        asyncio.run(main())
-        gc.collect()  # a transport that is left open warns, and warnings are errors
-
-    return run
 
 
 @pytest.fixture(autouse=True)
@@ -64,63 +31,11 @@ def _no_errors_in_the_log(caplog):
     assert [record.exc_info or record for record in caplog.get_records("call")] == []
 
 
-async def echo(ws):
-    async for message in ws:
-        await ws.send(message)
-
-
-@asynccontextmanager
-async def serving(handler=echo, **options):
-    """A framewire server; gives (server, port, URI)."""
-    async with serve(handler, "127.0.0.1", 0, **options) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield server, port, f"ws://127.0.0.1:{port}/path"
-
-
 @asynccontextmanager
 async def peer_serving(handler, **options):
     """A server of the `websockets` package; gives its URI."""
     async with peer_serve(handler, "127.0.0.1", 0, **options) as server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-
-
-class Raw:
-    """A client of bytes: what a peer does that no library would."""
-
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
-        self.stream = framewire.Stream(framewire.CLIENT, max_message_size=None)
-        self.events = []
-
-    async def upgrade(self, and_then=b""):
-        self.writer.write(REQUEST + and_then)
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 "), head
-        return self
-
-    def write(self, *frames):
-        self.writer.write(b"".join(frames))
-
-    async def read_event(self):
-        while not self.events:
-            data = await self.reader.read(1 << 16)
-            self.events += self.stream.receive(data) if data else self.stream.receive_eof()
-        return self.events.pop(0)
-
-
-@asynccontextmanager
-async def raw(port, **options):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
-    try:
-        yield Raw(reader, writer)
-    finally:
-        writer.transport.abort()
-
-
-async def until(condition):
-    """Waits until `condition()` holds."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 # Our server, the websockets package as client.

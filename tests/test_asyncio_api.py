@@ -7,10 +7,10 @@ import inspect
 import logging
 import ssl
 import sys
-from pathlib import Path
 
 import pytest
 
+from ends import CERTIFICATE, echo, finish, until
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
@@ -26,8 +26,6 @@ from framewire.exceptions import (
 )
 from framewire.head import Headers, Response
 
-CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
-
 
 def new_loop(name):
     if name == "uvloop":
@@ -41,20 +39,13 @@ def loop_name(request):
 
 
 def on_loop(test):
-    """Runs an async test on the loop of the fixture, at most 20 seconds; a task that it leaves behind fails it."""
+    """Runs an async test on the loop of the fixture."""
 
     @functools.wraps(test)
     def run(loop_name, *args, **kwargs):
-        async def body():
-            await asyncio.wait_for(test(*args, **kwargs), 20)
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            if left:
-                await asyncio.wait(left, timeout=1)
-            assert {task for task in left if not task.done()} == set()
-
         loop = new_loop(loop_name)
         try:
-            loop.run_until_complete(body())
+            loop.run_until_complete(finish(test(*args, **kwargs)))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
@@ -95,16 +86,6 @@ class Served:
 
     def connect(self, **options):
         return connect(self.uri, host="127.0.0.1", port=self.port, **self.client_options, **options)
-
-
-async def echo(ws):
-    async for message in ws:
-        await ws.send(message)
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 class Recorder(Listener):

@@ -111,6 +111,7 @@ def steps_through_one_chunk(count):
     assert events == count
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("run", "size"),
     [

@@ -21,10 +21,11 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 import framewire
 from conftest import skip_unless
+from ends import echo, on_loop, raw, serving
+from frames import REQUEST
 from framewire.asyncio import connect, serve
 from framewire.deflate import PerMessageDeflate
 from framewire.head import ResponseError
-from test_asyncio import REQUEST, echo, on_loop, raw, serving
 
 #: Short and long, compressible and not, ASCII and not, text and binary, below and above every step.
 MESSAGES = [

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
+from ends import on_loop, raw
 from frames import BINARY, KEY, TEXT, feed, frame, new_stream
 from framewire import CLIENT, SERVER, Failure, Fragment, Stream
 from framewire.asyncio import serve
 from framewire.deflate import PerMessageDeflate
-from test_asyncio import on_loop, raw
 from test_bounds import KIB, MIB, SMALL, Traced
 
 TEXTS = "aäx€😀" * 20

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 import framewire
+from ends import CERTIFICATE
+from frames import REQUEST
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
 from framewire.pywebsocket import modules, options
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.sync import connect
+from sync_ends import Raw
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "pywebsocket"
-CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
-
 ADMIT = "def web_socket_do_extra_handshake(request): pass\n"
 
 
@@ -325,38 +326,10 @@ def test_extensions(handle, chosen, agreed):
 
 # The stream.
 
-REQUEST = (
-    b"GET /path HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 
-
-class Raw:
+def upgraded(uri, **stream):
     """A client of bytes."""
-
-    def __init__(self, uri, **stream):
-        self.socket = socket.create_connection(uri[5:].split("/")[0].split(":"), 10)
-        self.stream = framewire.Stream(framewire.CLIENT, **stream)
-        self.socket.sendall(REQUEST.replace(b"/path", b"/h"))
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += self.socket.recv(4096)
-        self.events = self.stream.receive(head.partition(b"\r\n\r\n")[2])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.socket.close()
-
-    def write(self, *frames):
-        self.socket.sendall(b"".join(frames))
-
-    def read_event(self):
-        while not self.events:
-            data = self.socket.recv(1 << 16)
-            self.events += self.stream.receive(data) if data else self.stream.receive_eof()
-        return self.events.pop(0)
+    return Raw(int(uri[5:].split("/")[0].split(":")[1]), request=REQUEST.replace(b"/path", b"/h"), **stream)
 
 
 ECHO = """
@@ -369,7 +342,7 @@ while True:
 
 
 def test_a_ping_between_fragments_is_answered(handle):
-    with Raw(handle(ECHO)) as raw:
+    with upgraded(handle(ECHO)) as raw:
         raw.write(raw.stream.send("one ", last=False), raw.stream.ping(b"?"), raw.stream.send("message"))
         assert raw.read_event() == framewire.Pong(b"?")
         assert raw.read_event() == "one message"
@@ -388,7 +361,7 @@ def test_a_ping_between_fragments_is_answered(handle):
     ],
 )
 def test_violations_are_closed_as_the_rfc_says(handle, frame, code):
-    with Raw(handle(ECHO)) as raw:
+    with upgraded(handle(ECHO)) as raw:
         raw.write(bytes.fromhex(frame))
         assert raw.read_event() == framewire.Close(code, "")
 
@@ -401,7 +374,7 @@ def test_a_client_that_vanishes_terminates_the_handler(handle, capfd):
         "    print('terminated', flush=True)\n"
         "    raise\n"
     )
-    with Raw(uri):
+    with upgraded(uri):
         pass
     assert printed(capfd, 11) == "terminated\n"
 
@@ -416,7 +389,7 @@ def test_fragments_by_hand(handle):
         "    send('two', end=False)\n"
         "    send('')\n"
     )
-    with Raw(uri, fragments=True) as raw:
+    with upgraded(uri, fragments=True) as raw:
         assert [raw.read_event() for _ in range(3)] == [
             framewire.Fragment("one ", True, False),
             framewire.Fragment("two", False, False),
@@ -454,7 +427,7 @@ def test_close_connection_may_be_empty(handle):
 
 def test_close_connection_waits_for_the_answer(handle, capfd):
     uri = handle("request.ws_stream.close_connection(4000)\nprint(request.ws_close_code, flush=True)")
-    with Raw(uri, auto_close=False) as raw:
+    with upgraded(uri, auto_close=False) as raw:
         assert raw.read_event() == framewire.Close(4000, "")
         assert capfd.readouterr().out == ""
         raw.write(raw.stream.close(4001))
@@ -465,7 +438,7 @@ def test_close_connection_waits_for_the_answer(handle, capfd):
 @pytest.mark.parametrize(("code", "wait"), [(4000, False), (1001, True), (1002, True)])
 def test_close_connection_need_not_wait(handle, capfd, code, wait):
     uri = handle(f"request.ws_stream.close_connection({code}, wait_response={wait})\nprint('returned', flush=True)")
-    with Raw(uri, auto_close=False) as raw:
+    with upgraded(uri, auto_close=False) as raw:
         assert raw.read_event() == framewire.Close(code, "")
         assert printed(capfd, 9) == "returned\n"
 
@@ -478,7 +451,7 @@ def test_data_instead_of_the_answer_terminates(handle, capfd):
         "    print('terminated', flush=True)\n"
         "    raise\n"
     )
-    with Raw(uri, auto_close=False) as raw:
+    with upgraded(uri, auto_close=False) as raw:
         assert raw.read_event() == framewire.Close(4000, "")
         raw.write(b"\x81\x80\x00\x00\x00\x00")
         assert raw.socket.recv(100) == b""
@@ -495,7 +468,7 @@ def test_ping_and_pong_handlers(handle):
         "request.ws_stream.receive_message()\n"
         "request.ws_stream.send_message(repr(seen))\n"
     )
-    with Raw(uri, auto_pong=False) as raw:
+    with upgraded(uri, auto_pong=False) as raw:
         assert [raw.read_event().payload for _ in range(3)] == [b"1", b"1", b"2"]
         raw.write(raw.stream.pong(b"2"), raw.stream.pong(b"unasked"), raw.stream.ping(b"ping"), raw.stream.send("go"))
         assert raw.read_event() == "[b'2', b'unasked', b'ping']"

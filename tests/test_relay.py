@@ -16,12 +16,12 @@ from websockets.asyncio.client import connect as peer
 
 from commands import Guest, serving
 from conftest import skip_unless
+from ends import on_loop
 from framewire import relay as relays
 from framewire.asyncio import connect
 from framewire.cli import chat
 from framewire.cli.serve import address, start
 from framewire.relay import Relay
-from test_asyncio import on_loop
 from test_docs import ROOT, connect_in_time, write_files
 
 pytestmark = pytest.mark.once

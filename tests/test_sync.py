@@ -7,7 +7,6 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
@@ -16,15 +15,11 @@ from websockets.sync.client import connect as peer_connect
 from websockets.sync.server import serve as peer_serve
 
 import framewire
+from ends import CERTIFICATE
+from frames import REQUEST
 from framewire import ConnectionClosedError, ConnectionClosedOK
 from framewire.sync import connect, serve
-
-CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
-
-REQUEST = (
-    b"GET /path HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+from sync_ends import Raw, echo, serving, until
 
 
 @pytest.fixture(autouse=True)
@@ -38,22 +33,6 @@ def no_thread_is_left():
     assert left == set()
 
 
-def echo(ws):
-    for message in ws:
-        ws.send(message)
-
-
-@contextmanager
-def serving(handler=echo, **options):
-    """A framewire server in a thread; gives (server, port, URI)."""
-    with serve(handler, "127.0.0.1", **options) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        port = server.socket.getsockname()[1]
-        yield server, port, f"{'wss' if 'ssl' in options else 'ws'}://127.0.0.1:{port}/path"
-    thread.join()
-
-
 @contextmanager
 def peer_serving(handler, **options):
     """A server of the `websockets` package; gives its URI."""
@@ -65,49 +44,10 @@ def peer_serving(handler, **options):
     thread.join()
 
 
-class Raw:
-    """A client of bytes: what a peer does that no library would."""
-
-    def __init__(self, port, and_then=b"", **stream):
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
-        self.stream = framewire.Stream(framewire.CLIENT, **stream)
-        self.socket.sendall(REQUEST + and_then)
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += self.socket.recv(4096)
-        assert head.startswith(b"HTTP/1.1 101 "), head
-        self.early = head.partition(b"\r\n\r\n")[2]  # frames that came with it
-        self.events = self.stream.receive(self.early)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.socket.close()
-
-    def write(self, *frames):
-        self.socket.sendall(b"".join(frames))
-
-    def read_event(self):
-        while not self.events:
-            data = self.socket.recv(1 << 16)
-            self.events += self.stream.receive(data) if data else self.stream.receive_eof()
-            assert data or self.events, "nothing more comes"
-        return self.events.pop(0)
-
-
 def send_in_vain(ws):
     """Sends more than the network takes from a peer that does not read, until the connection breaks."""
     with pytest.raises(ConnectionClosedError):
         ws.send(bytes(1 << 25))
-
-
-def until(condition):
-    """Waits until `condition()` holds, 10 seconds at most."""
-    limit = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
 
 
 MESSAGES = ["", "text", "Grüße €🎉", b"", b"\x00\xff", "x" * 70_000, bytes(1 << 20)]

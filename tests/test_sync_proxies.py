@@ -2,26 +2,25 @@
 
 import asyncio
 import ssl
-import threading
-from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from ends import CERTIFICATE
 from framewire import ResponseError
 from framewire.errors import ProxyError
 from framewire.sync import connect
-from test_sync import CERTIFICATE, no_thread_is_left, serving  # noqa: F401 - a fixture
+from sync_ends import on_loop_of_thread, serving
+from test_sync import no_thread_is_left  # noqa: F401 - a fixture
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 TLS.load_cert_chain(CERTIFICATE)
 TRUST = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
-@contextmanager
 def proxying(greet, **options):
     """A proxy in a thread, which pumps once `greet(reader, writer)` has told where to; gives its port."""
-    started, serving = Future(), set()
+    serving = set()
 
     async def pump(source, sink):
         try:
@@ -42,22 +41,13 @@ def proxying(greet, **options):
             each.close()
         await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
-    async def main():
-        stop = asyncio.Event()
+    @asynccontextmanager
+    async def listening():
         async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as server:
-            loop = asyncio.get_running_loop()
-            started.set_result((server.sockets[0].getsockname()[1], lambda: loop.call_soon_threadsafe(stop.set)))
-            await stop.wait()
+            yield server.sockets[0].getsockname()[1]
             await asyncio.wait_for(asyncio.gather(*serving, return_exceptions=True), 10)
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    port, stop = started.result(10)
-    try:
-        yield port
-    finally:
-        stop()
-        thread.join()
+    return on_loop_of_thread(listening())
 
 
 def answering(answer):

@@ -1,29 +1,16 @@
 """The browser's API: names, errors and the order of events, against our server and raw sockets."""
 
 import asyncio
-import functools
 from contextlib import asynccontextmanager
 
 import pytest
 
 import framewire
+from ends import echo, on_loop
 from framewire.asyncio import serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 from framewire.websocket import DOMException, InvalidAccessError, InvalidStateError, UrlSyntaxError, WebSocket
-
-
-def on_loop(test):
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 20))
-
-    return run
-
-
-async def echo(ws):
-    async for message in ws:
-        await ws.send(message)
 
 
 @asynccontextmanager

@@ -223,9 +223,10 @@ def test_no_connection_is_refused_while_a_worker_is_replaced():
         guest = threading.Thread(target=come_and_go)
         guest.start()
         for _ in range(3):
-            before = workers_of(process)
-            os.kill(min(before), signal.SIGKILL)
-            wait_until(lambda before=before: len(workers_of(process) - {min(before)}) == 2)
+            with ExitStack() as stack:
+                victim = min(connect_to_each(where, 2, stack))  # so both listen
+                os.kill(victim, signal.SIGKILL)
+            wait_until(lambda victim=victim: len(workers_of(process) - {victim}) == 2)
         stop.set()
         guest.join()
     assert set(refused) == {0}

@@ -1,39 +1,25 @@
 """uvicorn with framewire's class, over real sockets; the other end is raw bytes or the `websockets` package."""
 
 import asyncio
-import functools
 import ssl
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import uvicorn
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
+from ends import CERTIFICATE, on_loop
+from frames import REQUEST as WHOLE_REQUEST
 from framewire import CLIENT, Close, Ping, Pong, Stream
 from framewire.adapters.uvicorn import WebSocketProtocol
 
 pytestmark = pytest.mark.once
 
-CERTIFICATE = Path(__file__).parents[1] / "tls" / "localhost.pem"
 OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
-REQUEST = (
-    b"GET /caf%C3%A9?q=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
-
-def on_loop(test):
-    """Runs an async test, at most 30 seconds."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 30))
-
-    return run
+REQUEST = WHOLE_REQUEST.replace(b"/path", b"/caf%C3%A9?q=1")
 
 
 class Application:

@@ -2,10 +2,11 @@
 
 import pytest
 
+from ends import on_loop
 from frames import BINARY, PING, TEXT
 from framewire import SERVER
 from test_bounds import KIB, Traced
-from victims import each_victim, on_loop, refused
+from victims import each_victim, refused
 
 
 def announced(victim, length, first=BINARY):

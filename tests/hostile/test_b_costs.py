@@ -9,11 +9,7 @@ from framewire import SERVER, HandshakeError, ResponseError
 from framewire.handshake import ClientHandshake, ServerHandshake
 from framewire.head import parse_extensions, parse_uri, split_list
 from test_bounds import assert_linear
-
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-)
+from victims import REQUEST
 
 
 def bytes_after_a_violation(count):
@@ -50,6 +46,7 @@ def a_list_of_blanks(count):
             continue
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("run", "size"),
     [

@@ -137,6 +137,7 @@ def test_b12_bytes_after_a_violation(run, server):
     assert peak < OWN
 
 
+@pytest.mark.alone
 @each_server
 @pytest.mark.parametrize(
     "data",

@@ -6,10 +6,11 @@ import zlib
 
 import pytest
 
+from ends import on_loop
 from frames import BINARY, CLOSE, PING, new_stream
 from framewire import SERVER, Close, Pong
 from test_bounds import KIB, MIB, Traced
-from victims import REQUEST, each_server, each_victim, on_loop, refused, taken
+from victims import REQUEST, each_server, each_victim, refused, taken
 
 #: What the connection of the test itself holds, and its chunks.
 OWN = 256 * KIB

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
+from ends import on_loop
 from frames import BINARY, CLOSE, PING, PONG, TEXT
 from framewire import Close, Pong
 from victims import (
     PATIENCE,
     each_server,
     each_victim,
-    on_loop,
     refused,
     serving,
     serving_uvicorn,

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 
+from ends import on_loop
 from frames import TEXT, new_stream
 from framewire import CLIENT
-from victims import each_victim, on_loop, refused, taken
+from victims import each_victim, refused, taken
 
 BAD = {
     "surrogate": b"\xed\xa0\x80",

@@ -6,11 +6,12 @@ import zlib
 
 import pytest
 
+from ends import on_loop
 from frames import BINARY, CLOSE, PING, TEXT, frame
 from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
 from framewire.deflate import Deflate
-from victims import REQUEST, answering, each_server, each_victim, on_loop, refused, taken
+from victims import REQUEST, answering, each_server, each_victim, refused, taken
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c90700")

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
+from ends import on_loop
 from framewire import ResponseError
 from framewire.asyncio import connect
 from framewire.handshake import ServerHandshake
 from framewire.head import StatusError
-from victims import PATIENCE, REQUEST, answering, each_server, on_loop, serving
+from victims import PATIENCE, REQUEST, answering, each_server, serving
 
 
 async def status(port, request):
@@ -74,6 +75,7 @@ async def test_f2_line_without_end_and_f3_many_headers():
     )
 
 
+@pytest.mark.alone
 @each_server
 @on_loop
 async def test_f4_lists_that_make_patterns_backtrack(server):

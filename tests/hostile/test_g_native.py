@@ -9,11 +9,11 @@ import zlib
 
 import pytest
 
+from ends import on_loop
 from frames import BINARY, KEY, PING, TEXT, frame, new_stream, to
 from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 from framewire.asyncio import connect, serve
 from framewire.deflate import Deflate
-from victims import on_loop
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 
 from frames import CLOSE, to
+from frames import REQUEST as WHOLE_REQUEST
 from framewire import CLIENT, SERVER, Close, State, Stream
 from framewire.adapters.uvicorn import WebSocketProtocol
 from framewire.asyncio import connect, serve
@@ -25,10 +26,8 @@ from framewire.deflate import Deflate
 from framewire.errors import ConnectionClosed
 from framewire.handshake import accept_key
 
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-)
+#: The request as far as more headers may follow.
+REQUEST = WHOLE_REQUEST.removesuffix(b"\r\n")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
@@ -223,16 +222,6 @@ VICTIMS = {
 
 each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=["serve", "uvicorn"])
 each_victim = pytest.mark.parametrize("attack", VICTIMS.values(), ids=VICTIMS)
-
-
-def on_loop(test):
-    """Runs an async test, at most 30 seconds."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 30))
-
-    return run
 
 
 async def refused(attack, code, make, delivered=(), **options):

@@ -41,19 +41,14 @@ from ..events import Close, Event, Failure, Pong
 from ..extensions import accept_offers
 from ..handshake import MAX_TRAILING, Offer, ServerHandshake
 from ..head import Request, check_field, format_extensions
+from ..limits import QUEUE_SIZE, REPLIES_LIMIT
 from ..reading import read_buffer
 from ..stream import Stream
 
 __all__ = ["WebSocketProtocol"]
 
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
-
 #: What one read may bring, in bytes: what the queue may hold above its limits.
 _READ_SIZE: Final = 1 << 16
-
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
 
 #: `receive` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256

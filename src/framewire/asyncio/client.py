@@ -207,8 +207,10 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         if isinstance(subprotocols, str):
             raise TypeError("subprotocols is a list")
         self._limits = Limits(
-            open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-            write_limit, max_unsent, fragment_size, piece_size, max_send_size, text_errors,
+            open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
+            close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
+            max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
+            piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         )  # fmt: skip
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = tuple(subprotocols or ())

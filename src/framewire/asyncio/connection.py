@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from ..codes import CloseCode, State
+from ..endpoint import as_payload
 from ..errors import ConcurrencyError, FragmentError, StateError
 from ..stream import Stream
 from .endpoint import UNJOINED
@@ -201,7 +202,7 @@ class Connection(Receiving):
         (5.5.3). Raises `ConcurrencyError` while a ping with the same payload waits.
         """
         await self._sendable()
-        payload = self._ping(None if data is None else _as_bytes(data))
+        payload = self._ping(None if data is None else as_payload(data))
         if payload is None:
             raise ConcurrencyError("a ping with this payload is already waiting for its pong")
         assert self._pings is not None
@@ -210,7 +211,7 @@ class Connection(Receiving):
     async def pong(self, data: str | bytes = b"") -> None:
         """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
         stream = await self._sendable()
-        self._write(stream.pong(_as_bytes(data)))
+        self._write(stream.pong(as_payload(data)))
 
     # The end.
 
@@ -280,7 +281,3 @@ async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data,
 async def _mark_last(pieces: Sequence[Data]) -> AsyncIterator[tuple[Data, bool]]:
     for number, piece in enumerate(pieces, 1):
         yield piece, number == len(pieces)
-
-
-def _as_bytes(payload: str | bytes) -> bytes:
-    return payload.encode() if isinstance(payload, str) else payload

@@ -13,19 +13,17 @@ import asyncio
 import logging
 import os
 import sys
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from time import monotonic
 from typing import Any, ClassVar, Final, cast
 
 from ..closing import Closing
 from ..codes import CloseCode, Role, State
+from ..endpoint import BaseEndpoint, take_answered
 from ..events import Event, Ping, Pong
 from ..extensions import Codec
-from ..head import Request, Response
 from ..reading import read_buffer
 from ..stream import Stream
 from .limits import Limits
@@ -45,14 +43,11 @@ CORK_SIZE: Final = 1 << 16
 #: Payloads from this size on, in bytes, are not joined with their header if the transport takes both at once.
 UNJOINED: Final = 1 << 15
 
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
-
 #: asyncio's `writelines` joins before 3.12, and until 3.13.2 it did not tell that its buffer is full.
 _VECTORED: Final = sys.version_info >= (3, 13, 2)
 
 
-class Endpoint(asyncio.BufferedProtocol, ABC):
+class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
     """What the connections of all APIs have in common. Subclasses do the handshake and take the events.
 
     Counters, which are for reading: `messages_received`, `messages_sent`, `bytes_received` and `bytes_sent` (frames
@@ -60,56 +55,20 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
     """
 
     __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_active",
-        "_buffer",
-        "_closing",
-        "_cork",
-        "_corked",
-        "_deadline",
-        "_full",
-        "_gone",
-        "_handling",
-        "_held",
-        "_keepalive",
-        "_limits",
-        "_lost",
-        "_next_ping",
-        "_pings",
-        "_pulse",
-        "_since",
-        "_stream",
-        "_uncorked",
-        "_unread_replies",
-        "_vectored",
-        "bytes_received",
-        "bytes_sent",
-        "latency",
-        "loop",
-        "messages_received",
-        "messages_sent",
-        "pings_received",
-        "pings_sent",
-        "request",
-        "response",
-        "subprotocol",
-        "transport",
+        "__dict__", "__weakref__", "_active", "_buffer", "_closing", "_cork", "_corked", "_deadline", "_full", "_gone",
+        "_handling", "_held", "_keepalive", "_limits", "_lost", "_next_ping", "_pings", "_pulse", "_since", "_uncorked",
+        "_unread_replies", "_vectored", "bytes_received", "bytes_sent", "loop", "messages_received", "messages_sent",
+        "pings_received", "pings_sent", "transport",
     )  # fmt: skip
 
     role: ClassVar[Role]
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:
+        super().__init__()
         self.loop = asyncio.get_running_loop()
-        self.request: Request | None = None
-        self.response: Response | None = None
-        self.subprotocol: str | None = None
-        #: Seconds between the last answered ping and its pong; 0 before the first.
-        self.latency = 0.0
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._limits = limits
         self._pulse = pulse
-        self._stream: Stream | None = None
         self._gone = False
         self._lost: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -128,39 +87,19 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
         self._unread_replies = 0
         self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] | None = None
         # Time.
-        self._since = self._active = (0.0, 0)
+        self._since = 0.0
+        self._active = (0.0, 0)  # when messages were last seen to have passed, and how many
         self._next_ping = 0.0
         self._keepalive: bytes | None = None
         self._closing = Closing()
 
     # What it is.
 
-    @cached_property
-    def id(self) -> uuid.UUID:
-        """A random name for logs."""
-        return uuid.uuid4()
-
     @property
     def state(self) -> State:
-        """CONNECTING before the handshake is done, then the state of the closing handshake."""
         if self._stream is not None:
             return self._stream.state
         return State.CLOSED if self._gone else State.CONNECTING
-
-    @property
-    def close_code(self) -> int | None:
-        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
-        return self._stream.close_code if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def close_reason(self) -> str | None:
-        """The peer's close reason (7.1.6); None before the end."""
-        return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def clean(self) -> bool:
-        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
-        return self._stream is not None and self._stream.clean
 
     @property
     def local_address(self) -> Any:
@@ -200,7 +139,7 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
             extensions=codecs,
         )  # fmt: skip
         now = self.loop.time()
-        self._since = self._active = now, 0
+        self._since, self._active = now, (now, 0)
         self._next_ping = now + (self._limits.ping_interval or 0)
         self._pulse.add(self)
         self.bytes_received = len(rest)
@@ -381,12 +320,10 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
         return data
 
     def _pong_received(self, payload: bytes) -> None:
-        pings = self._pings
-        if not pings:
+        if not self._pings:
             return
         now = monotonic()
-        while payload in pings:  # its own is the last of those that it answers
-            since, answer = pings.pop(next(iter(pings)))
+        for since, answer in take_answered(self._pings, payload):
             self.latency = now - since
             if not answer.done():
                 answer.set_result(self.latency)
@@ -406,10 +343,9 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
         exchanged = self.messages_received + self.messages_sent
         if exchanged != self._active[1]:
             self._active = now, exchanged
-        if limits.total_timeout is not None and now - self._since[0] >= limits.total_timeout:
-            self._expire("the time for this connection is over")
-        elif limits.idle_timeout is not None and now - self._active[0] >= limits.idle_timeout:
-            self._expire("no messages for too long")
+        reason = limits.overdue(now - self._since, now - self._active[0])
+        if reason is not None:
+            self.start_closing(CloseCode.POLICY_VIOLATION, reason)
         elif self._keepalive is not None and self._pings and self._keepalive in self._pings:
             sent = self._pings[self._keepalive][0]
             if limits.ping_timeout is not None and monotonic() - sent >= limits.ping_timeout:
@@ -417,9 +353,6 @@ class Endpoint(asyncio.BufferedProtocol, ABC):
         elif limits.ping_interval is not None and now >= self._next_ping:
             self._next_ping = now + limits.ping_interval
             self._keepalive = self._ping()
-
-    def _expire(self, reason: str) -> None:
-        self.start_closing(CloseCode.POLICY_VIOLATION, reason)
 
     # The end.
 

@@ -1,37 +1,22 @@
-"""What one connection may take: times in seconds (None: no limit), sizes in bytes, queues in messages."""
+"""What one connection may take, on asyncio."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..assembly import TextErrors
+from ..limits import BaseLimits
 
 __all__ = ["Limits"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits that all connections of one `serve` or `connect` share; the names are those of its arguments."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits(BaseLimits):
+    """Those of every API, sizes in bytes, the length of the queue in messages, and what may wait for the network."""
 
-    open_timeout: float | None = 10
-    ping_interval: float | None = 20
-    ping_timeout: float | None = 20
-    close_timeout: float | None = 10
-    idle_timeout: float | None = None
-    total_timeout: float | None = None
     max_size: int | tuple[int | None, int | None] | None = 1 << 20
     max_queue: int | tuple[int, int | None] | None = 16
     write_limit: int | tuple[int, int | None] = 1 << 15
     max_unsent: int | None = 1 << 24
-    fragment_size: int | None = None
-    piece_size: int | None = None
-    max_send_size: int | None = None
-    text_errors: TextErrors = "strict"
-
-    def __post_init__(self) -> None:
-        for size in (self.fragment_size, self.piece_size):
-            if size is not None and size < 1:
-                raise ValueError("fragments and pieces have at least 1 byte")
 
     def sizes(self) -> tuple[int | None, int | None]:
         """The largest message and the largest frame."""

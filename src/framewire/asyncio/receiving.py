@@ -16,14 +16,12 @@ from typing import Any, Final, cast
 from ..codes import State
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..events import Event, Fragment
-from .endpoint import REPLIES_LIMIT, Endpoint
+from ..limits import QUEUE_SIZE, REPLIES_LIMIT
+from .endpoint import Endpoint
 from .limits import Limits
 from .pulse import Pulse
 
 __all__ = ["Receiving"]
-
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
@@ -160,17 +158,21 @@ class Receiving(Endpoint):
         stream = self._stream
         if self._receiver is None and stream is not None:
             if not self._queue and not self._over and not stream.failing:
-                receiver = self._wait()
+                self._taken = 0  # as `_wait`
+                if self._cork:
+                    self._flush()
+                self._receiver = self.loop.create_future()
                 try:
-                    await receiver
+                    await self._receiver
                 finally:
                     self._receiver = None
-            if self._queue and self._taken < MESSAGES_PER_TURN and not self._streaming and not self._held:
-                item = self._queue[-1]
+            queue = self._queue
+            if queue and self._taken < MESSAGES_PER_TURN and not self._streaming and not self._held:
+                item = queue[-1]
                 if type(item) is bytes or type(item) is str:
                     self._taken += 1
                     self._queued -= len(item)
-                    del self._queue[-1]
+                    del queue[-1]
                     return item
         try:
             return await self.recv()
@@ -182,7 +184,22 @@ class Receiving(Endpoint):
         if len(events) == 1:
             event = events[0]
             if type(event) is bytes or type(event) is str:
-                self._enqueue(cast("list[str | bytes | Fragment]", events), len(event))
+                receiver, size = self._receiver, len(event)
+                if (
+                    receiver is not None
+                    and not self._queue
+                    and size <= QUEUE_SIZE
+                    and not self._deaf
+                    and not self._stream.failing  # type: ignore[union-attr]
+                ):  # it is waited for: as `_enqueue`, without its calls
+                    self.messages_received += 1
+                    self._queue = cast("list[str | bytes | Fragment]", events)
+                    self._queued = size
+                    self._uncorked = not self._cork
+                    if not receiver.done():
+                        receiver.set_result(None)
+                    return
+                self._enqueue(cast("list[str | bytes | Fragment]", events), size)
                 return
         elif not events:
             return

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from os import PathLike
 from socket import socket
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..assembly import TextErrors
 from ..codes import CloseCode, State
@@ -17,6 +17,7 @@ from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed
 from ..extensions import Extension
 from ..handshake import BUSY, Origin
+from ..limits import LINGER, REFUSED
 from .auth import basic_auth
 from .connection import broadcast
 from .counters import Counters
@@ -40,9 +41,6 @@ __all__ = [
     "SAME_ORIGIN", "Server", "ServerConnection", "ServerListenerConnection", "basic_auth", "broadcast", "serve",
     "unix_serve",
 ]  # fmt: skip
-
-#: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
-_LINGER: Final = 1.0
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
@@ -161,15 +159,15 @@ class Server:
         return True
 
     def _refuse(self, transport: asyncio.Transport) -> None:
-        """Answer 503 without reading the request; as many at a time as there may be connections."""
+        """Answer 503 without reading the request, unless too many are being refused."""
         assert self.max_connections is not None
-        if len(self._refused) >= self.max_connections:
+        if len(self._refused) >= max(self.max_connections, REFUSED):
             transport.abort()
             return
         self._refused.add(transport)
         transport.write(BUSY)
         end_output(transport)
-        asyncio.get_running_loop().call_later(_LINGER, self._drop, transport)
+        asyncio.get_running_loop().call_later(LINGER, self._drop, transport)
 
     def _drop(self, transport: asyncio.Transport) -> None:
         self._refused.discard(transport)
@@ -274,8 +272,10 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         **kwargs: Any,
     ) -> None:
         limits = Limits(
-            open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-            write_limit, max_unsent, fragment_size, piece_size, max_send_size, text_errors,
+            open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
+            close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
+            max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
+            piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         )  # fmt: skip
         policy = Policy(
             limits, origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,

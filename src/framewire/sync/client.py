@@ -99,8 +99,9 @@ def connect(
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
     options = Options(
-        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-        fragment_size, piece_size, max_send_size, text_errors,
+        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
+        idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
+        fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
     )  # fmt: skip
     deadline = None if open_timeout is None else monotonic() + open_timeout
     if proxy is True:

@@ -11,11 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from time import monotonic
-from typing import Final
 
 from ..codes import CloseCode
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..events import Fragment
+from ..limits import QUEUE_SIZE
 from .endpoint import Endpoint
 from .options import Options
 from .transport import Transport
@@ -23,9 +23,6 @@ from .transport import Transport
 __all__ = ["Connection", "Message"]
 
 Message = str | bytes
-
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
-QUEUE_SIZE: Final = 1 << 20
 
 
 class Connection(Endpoint):

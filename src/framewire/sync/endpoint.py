@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from time import monotonic
@@ -22,10 +21,11 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from ..closing import Closing
 from ..codes import CloseCode, Role, State
+from ..endpoint import BaseEndpoint, as_payload, take_answered
 from ..errors import ConcurrencyError, StateError
 from ..events import Event, Fragment, Ping, Pong
 from ..extensions import Codec
-from ..head import Request, Response
+from ..limits import REPLIES_LIMIT
 from ..stream import Stream
 from .options import Options
 from .transport import Transport
@@ -34,13 +34,10 @@ __all__ = ["Endpoint"]
 
 Self = TypeVar("Self", bound="Endpoint")
 
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
-REPLIES_LIMIT: Final = 1 << 16
-
 _NEVER: Final = float("inf")
 
 
-class Endpoint(ABC):
+class Endpoint(BaseEndpoint):
     """What the connections of server and client have in common below their messages."""
 
     role: ClassVar[Role]
@@ -48,14 +45,9 @@ class Endpoint(ABC):
     auto_close: ClassVar[bool] = True
 
     def __init__(self, transport: Transport, options: Options) -> None:
-        self.request: Request | None = None
-        self.response: Response | None = None
-        self.subprotocol: str | None = None
-        #: Seconds between the last answered `ping` and its pong; 0 before the first.
-        self.latency = 0.0
+        super().__init__()
         self._transport = transport
         self._options = options
-        self._stream: Stream | None = None
         self._reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         #: Guards all that follows; notified when any of it has changed that somebody may wait for.
         self._changed = threading.Condition()
@@ -69,37 +61,16 @@ class Endpoint(ABC):
         self._output_ended = False
         #: Held by the thread that writes what is in the outbox.
         self._writing = threading.Lock()
-        # Times, the reader's own: for a ping, for the pong of the last one, and for the end whatever passes.
-        self._ping_due = self._pong_due = self._end_due = _NEVER
+        # Times, the reader's own: for a ping, and for the pong of the last one.
+        self._ping_due = self._pong_due = _NEVER
         self._probe = b""
-        self._active = 0.0  # when the last message passed
+        self._since = self._active = 0.0  # when it was opened, and when the last message passed
 
     # What it is.
 
-    @cached_property
-    def id(self) -> uuid.UUID:
-        """A random name for logs."""
-        return uuid.uuid4()
-
     @property
     def state(self) -> State:
-        """CONNECTING before the handshake is done, then the state of the closing handshake."""
         return State.CONNECTING if self._stream is None else self._stream.state
-
-    @property
-    def close_code(self) -> int | None:
-        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
-        return self._stream.close_code if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def close_reason(self) -> str | None:
-        """The peer's close reason (7.1.6); None before the end."""
-        return self._stream.close_reason if self._stream and self.state is State.CLOSED else None
-
-    @property
-    def clean(self) -> bool:
-        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
-        return self._stream is not None and self._stream.clean
 
     @property
     def local_address(self) -> Any:
@@ -122,7 +93,7 @@ class Endpoint(ABC):
         A pong answers all pings before its own too (5.5.3); the end of the connection sets all. Raises
         `ConcurrencyError` while a ping with the same payload waits.
         """
-        data = os.urandom(4) if payload is None else _as_bytes(payload)
+        data = os.urandom(4) if payload is None else as_payload(payload)
         with self._changed:
             stream = self._sendable()
             if data in self._pings:
@@ -136,7 +107,7 @@ class Endpoint(ABC):
     def pong(self, payload: str | bytes = b"") -> None:
         """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
         with self._changed:
-            self._outbox.append(self._sendable().pong(_as_bytes(payload)))
+            self._outbox.append(self._sendable().pong(as_payload(payload)))
         self._flush()
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
@@ -278,21 +249,19 @@ class Endpoint(ABC):
     def _all_received(self) -> bool:
         """Whether somebody waits for more than what has come. Called with `_changed` held."""
 
-    def ping_received(self, payload: bytes) -> None:  # noqa: B027 (a hook: most subclasses need none)
+    def ping_received(self, payload: bytes) -> None:
         """A ping has come, and the stream has answered it; for subclasses. Called in the reader's thread."""
 
-    def pong_received(self, payload: bytes) -> None:  # noqa: B027 (a hook: most subclasses need none)
+    def pong_received(self, payload: bytes) -> None:
         """A pong has come; for subclasses. Called in the reader's thread."""
 
     def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
         """Begin with the frames; `rest` is what arrived behind the handshake, which agreed on `codecs`."""
         self._transport.deadline = None
         self._stream = self.make_stream(codecs)
-        self._active = now = monotonic()
+        self._since = self._active = monotonic()
         if self._options.ping_interval is not None:
-            self._ping_due = now + self._options.ping_interval
-        if self._options.total_timeout is not None:
-            self._end_due = now + self._options.total_timeout
+            self._ping_due = self._since + self._options.ping_interval
         self._received(self._stream.receive(rest))
         self._reader.start()
 
@@ -396,30 +365,25 @@ class Endpoint(ABC):
         return self.state is State.OPEN and not self._broken and (self._is_full(part) or self._replies > REPLIES_LIMIT)
 
     def _pong_came(self, payload: bytes) -> None:
-        if payload not in self._pings:
-            return
-        now, ping = monotonic(), b""
-        while ping != payload:
-            ping = next(iter(self._pings))
-            since, answered = self._pings.pop(ping)
+        now = monotonic()
+        for since, answered in take_answered(self._pings, payload):
             self.latency = now - since
             answered.set()
-            if ping == self._probe:
-                self._pong_due = _NEVER
+        if self._probe not in self._pings:
+            self._pong_due = _NEVER
 
     def _over_due(self) -> float:
         """When the connection is to be closed for its age, or because no message has passed."""
         if self.state is not State.OPEN:
             return _NEVER
-        idle = self._options.idle_timeout
-        return min(self._end_due, _NEVER if idle is None else self._active + idle)
+        total, idle = self._options.total_timeout, self._options.idle_timeout
+        return min(_NEVER if total is None else self._since + total, _NEVER if idle is None else self._active + idle)
 
     def _expire(self) -> None:
         """Closes the connection if that is due."""
         now = monotonic()
-        if now >= self._over_due():
-            over = now >= self._end_due
-            reason = "the time for this connection is over" if over else "no messages for too long"
+        reason = self._options.overdue(now - self._since, now - self._active)
+        if reason is not None and self.state is State.OPEN:
             self.start_closing(CloseCode.POLICY_VIOLATION, reason)
 
     def _keep_alive(self, stream: Stream) -> None:
@@ -450,7 +414,3 @@ class Endpoint(ABC):
 
 def _seconds_until(due: float) -> float | None:
     return None if due == _NEVER else max(due - monotonic(), 0)
-
-
-def _as_bytes(payload: str | bytes) -> bytes:
-    return payload.encode() if isinstance(payload, str) else payload

@@ -20,6 +20,7 @@ from ..errors import ConnectionClosed, HandshakeError
 from ..extensions import Extension, accept_offers
 from ..handshake import BUSY, Offer, Origin, ServerHandshake, choose_subprotocol
 from ..head import Headers, Request, Response
+from ..limits import LINGER, REFUSED
 from .connection import Connection
 from .options import Options
 from .transport import Transport
@@ -27,12 +28,6 @@ from .transport import Transport
 __all__ = ["Server", "ServerConnection", "serve"]
 
 logger = logging.getLogger("framewire.server")
-
-#: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
-_LINGER: Final = 1.0
-
-#: As many connections are refused at a time as may be connected, but at least so many; beyond, they are just closed.
-_REFUSED: Final = 16
 
 #: How much of a request is read at a time, in bytes.
 _HEAD_READ: Final = 4096
@@ -66,7 +61,7 @@ class ServerConnection(Connection):
                 transport.start_tls(self.server.ssl)
             if busy:
                 transport.sendall(BUSY)
-                self._discard(_LINGER)
+                self._discard(LINGER)
             else:
                 self._shake_hands(ServerHandshake())
         except OSError:
@@ -244,7 +239,7 @@ class Server:
         most = self._max_connections
         with self._lock:
             if most is not None and len(self._everyone) - len(self._refused) >= most:
-                if len(self._refused) >= max(most, _REFUSED):
+                if len(self._refused) >= max(most, REFUSED):
                     sock.close()
                     return
                 self._refused.add(connection)
@@ -345,8 +340,9 @@ def serve(
     """
     known = add_compression(extensions, compression, SERVER_DEFAULT)
     options = Options(
-        open_timeout, ping_interval, ping_timeout, close_timeout, idle_timeout, total_timeout, max_size, max_queue,
-        fragment_size, piece_size, max_send_size, text_errors,
+        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
+        idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
+        fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
     )  # fmt: skip
     if sock is None:
         address = ("" if host is None else host, port)
