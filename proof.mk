@@ -1,5 +1,6 @@
 # The campaigns that prove the promises of docs/security.md; each prints what it ran. Debian packages that they need:
-# clang-14 libclang-rt-14-dev (fuzz), gcc (asan), valgrind, qemu-user-static and gcc-*-linux-gnu* (qemu), Python 2.7 (autobahn).
+# clang-14 libclang-rt-14-dev (fuzz), gcc (asan, tsan), valgrind, qemu-user-static and gcc-*-linux-gnu* (qemu), mmdebstrap
+# (qemu-twins), Python 2.7 (autobahn).
 PYTHON27 ?= $(lastword python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7))
 CLANG ?= clang-14
 TIME ?= 10
@@ -7,7 +8,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks qemu
+.PHONY: autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so the run has a network of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -86,6 +87,35 @@ CONNECTIONS ?= 100000
 leaks: $(VENV)/.built-for-test
 	PYTHONPATH=src:tests:tests/hostile $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
 
+# A CPython that was configured with --disable-gil, and what runs on it: the engine, and both kinds of connections.
+FREE_THREADED ?= python3.13t
+FREE := build/free-threaded
+FREE_TESTS ?= $(addprefix tests/,$(addsuffix .py,$(addprefix test_,backend accept bounds deflate frames header keys mask \
+	messages pieces send stream_lifecycle stream_receive stream_send text_errors twins utf8 vectors sync asyncio) \
+	hostile/test_g_native))
+
+free-threaded: $(FREE)/.built
+	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)
+
+# Threads in one stream under ThreadSanitizer. It cannot see how the interpreter keeps order, so what counts is a report
+# that names an extension.
+tsan: $(FREE)/.built
+	rm -f $(FREE)/tsan.log*
+	PYTHONPATH=$(FREE)/tsan TSAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(FREE)/tsan.log \
+		LD_PRELOAD=$$(gcc -print-file-name=libtsan.so) setarch -R \
+		$(FREE)/bin/python -m pytest -p no:cacheprovider tests/hostile/test_g_native.py -k g5
+	! grep -s _fast $(FREE)/tsan.log*
+
+$(FREE)/.built: $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+	test -x $(FREE)/bin/python || $(FREE_THREADED) -m venv $(FREE)
+	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.3,<3.4' 'setuptools>=77' h11 pytest \
+		'hypothesis<6.156' uvicorn websockets # the hypothesis that was plain Python
+	FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python setup.py --quiet build --build-base $(FREE)/temp \
+		--build-lib $(FREE)/plain --force
+	CFLAGS='-g -O1 -fsanitize=thread' LDFLAGS='-fsanitize=thread' FRAMEWIRE_EXTENSIONS=1 \
+		$(FREE)/bin/python setup.py --quiet build --build-base $(FREE)/temp --build-lib $(FREE)/tsan --force
+	touch $@
+
 # The kernels on other processors: 64-bit with NEON, big endian, 32-bit, RISC-V. Minutes: every place of every length,
 # emulated. Then an instruction set that an older x86 lacks, which is refused and never tried.
 QEMU := aarch64:aarch64-linux-gnu s390x:s390x-linux-gnu i386:i686-linux-gnu arm:arm-linux-gnueabihf \
@@ -99,3 +129,9 @@ qemu:
 		qemu-$$machine-static build/qemu/$$machine || exit 1; done
 	FRAMEWIRE_SIMD=avx2 qemu-x86_64-static -cpu Nehalem $(RUN) -c 'import framewire' 2>&1 | \
 		grep "ImportError: FRAMEWIRE_SIMD: this processor has no 'avx2'"
+
+# Both twins on whole Pythons of other processors, some of MACHINES or all. Ten minutes each, emulated.
+MACHINES ?=
+
+qemu-twins: $(VENV)/.built-for-test
+	$(RUN) packaging/foreign.py $(MACHINES)

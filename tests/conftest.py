@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, settings
 
 from framewire import _backend
 
+if importlib.util.find_spec("_tracemalloc") is None:  # PyPy
+    sys.modules["tracemalloc"] = SimpleNamespace(start=lambda: pytest.skip("this Python does not trace memory"))
+
 settings.register_profile("framewire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("framewire")
 

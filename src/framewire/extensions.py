@@ -183,9 +183,7 @@ class Unpacker:
         Raises Violation at `offset`, the end of the block: 1007 if the payload is corrupt or the text is not UTF-8,
         1009 above the limit.
         """
-        self._take(self._decode(payload, last, self._content.remaining, offset), last, offset)
-
-    def _take(self, content: bytes, last: bool, offset: int) -> None:
+        content = self._decode(payload, last, self._content.remaining, offset)
         ends = 0
         while True:
             if len(content) > self._content.remaining:

@@ -17,6 +17,8 @@ from .utf8 import Utf8Validator
 
 #: Bytes: how much text is decoded at a time. For each of them Python may set aside four, and more at once takes longer.
 _SLICE = 1 << 14
+#: What a str takes. That of PyPy has no `__sizeof__`: it is UTF-8 inside, never wide.
+_size_of: Callable[[str], int] = getattr(str, "__sizeof__", len)
 
 
 class PartialMessage:
@@ -183,7 +185,7 @@ class PartialMessage:
             while size:
                 text, size = utf_8_decode(data[start : start + step], "strict", False)
                 # A single wide character makes all of a str wide.
-                texts.append(text if text.__sizeof__() <= 2 * size else data[start : start + size])
+                texts.append(text if _size_of(text) <= 2 * size else data[start : start + size])
                 start += size
         except UnicodeDecodeError:
             pass  # where, the validator tells

@@ -50,7 +50,7 @@ class Utf8Validator:
         if data.isascii():
             return size
         try:
-            str(data[start:] if start else data, "utf-8")
+            (data[start:] if start else data).decode()  # PyPy's str(data, "utf-8") lets surrogates through
         except UnicodeDecodeError as error:
             # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
             return self._step(data, start + error.start, 4)

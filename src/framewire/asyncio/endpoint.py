@@ -24,7 +24,7 @@ from ..codes import CloseCode, Role, State
 from ..endpoint import BaseEndpoint, take_answered
 from ..events import Event, Ping, Pong
 from ..extensions import Codec
-from ..reading import read_buffer
+from ..reading import READ_SIZE, read_buffer
 from ..stream import Stream
 from .limits import Limits
 from .pulse import Pulse
@@ -167,6 +167,15 @@ class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
             self._read_on()
         else:
             self._received(stream.receive(self._buffer, nbytes))
+        if nbytes == READ_SIZE and not isinstance(self.loop, asyncio.BaseEventLoop):
+            # uvloop reads on while there is more, up to 32 times: all others get their turn first.
+            if not self._held and not self.transport.is_closing():
+                self.transport.pause_reading()
+                self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._held and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _read_on(self) -> None:
         """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""

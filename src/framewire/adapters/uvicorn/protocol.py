@@ -132,13 +132,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         """Lets the transport close itself once its buffer is flushed."""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # what Python 3.10 does not do for TLS when the peer ended it
         self._connections.discard(cast(Any, self))
         self._stop_timers()
         self._ended(CloseCode.ABNORMAL_CLOSURE)
         self._state = State.CLOSED
         self.resume_writing()
-        if exc is None:
-            self.transport.close()
 
     def pause_writing(self) -> None:
         self._full = True
