@@ -390,7 +390,11 @@ def test_the_limit_holds_for_the_sum_of_fragments():
         assert stream.send("9a") == b"\x80\x029a"
 
 
-@pytest.mark.parametrize("message", ["", "€" * 5, b"", bytes(10), bytearray(11), memoryview(bytes(5))], ids=repr)
+@pytest.mark.parametrize(
+    "message",
+    ["", "€" * 5, b"", bytes(10), bytearray(11), memoryview(bytes(5))],
+    ids=lambda message: f"{type(message).__name__}-{len(message)}",
+)
 def test_a_message_is_cut_into_pieces(message):
     data = message.encode() if isinstance(message, str) else bytes(message)
     stream = Stream(SERVER)
