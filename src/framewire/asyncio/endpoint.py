@@ -168,10 +168,13 @@ class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
         else:
             self._received(stream.receive(self._buffer, nbytes))
         if nbytes == READ_SIZE and not isinstance(self.loop, asyncio.BaseEventLoop):
-            # uvloop reads on while there is more, up to 32 times: all others get their turn first.
-            if not self._held and not self.transport.is_closing():
-                self.transport.pause_reading()
-                self.loop.call_soon(self._go_on)
+            self._yield_turn()
+
+    def _yield_turn(self) -> None:
+        """Let others read: uvloop would go on here while there is more, up to 32 times."""
+        if not self._held and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         if not self._held and not self.transport.is_closing():
