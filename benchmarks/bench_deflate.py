@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 from . import receivers
@@ -207,22 +206,7 @@ def websockets_receiver() -> receivers.Receiver:
     )
 
 
-def aiohttp_receiver() -> receivers.Receiver:
-    from aiohttp._websocket import reader_c
-
-    queue = reader_c.WebSocketDataQueue(SimpleNamespace(_reading_paused=False), (1 << 31) - 1, loop=receivers.LOOP)
-    reader = reader_c.WebSocketReader(queue, 0, True, True)
-    buffered = queue._buffer
-
-    def look() -> list[str | bytes]:
-        messages = [message.data for message, _ in buffered]
-        buffered.clear()
-        return messages
-
-    return receivers.Receiver(reader.feed_data, buffered.clear, look)
-
-
-RECEIVERS = {"websockets": websockets_receiver, "aiohttp": aiohttp_receiver}
+RECEIVERS = {"websockets": websockets_receiver, "aiohttp": partial(receivers.aiohttp, text=True, compress=True)}
 
 
 def picows_taker(payloads: list[bytes], messages: list[str]) -> Call:

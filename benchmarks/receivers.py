@@ -103,12 +103,12 @@ def websockets(text: bool, hidden: str = "") -> Receiver:
     return Receiver(protocol.receive_data, take)
 
 
-def aiohttp(text: bool) -> Receiver:
+def aiohttp(text: bool, compress: bool = False) -> Receiver:
     from aiohttp._websocket import reader_c
 
     protocol = SimpleNamespace(_reading_paused=False)
     queue = reader_c.WebSocketDataQueue(protocol, (1 << 31) - 1, loop=LOOP)
-    reader = reader_c.WebSocketReader(queue, 0, False, True)
+    reader = reader_c.WebSocketReader(queue, 0, compress, True)
     buffered = queue._buffer
 
     def look() -> list[str | bytes]:

@@ -36,8 +36,7 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
 
 cdef object read(const uint8_t *data, Py_ssize_t size, Py_ssize_t start, Py_ssize_t stop):
     cdef framewire_header header
-    if not 0 <= start <= stop <= size:
-        raise ValueError("the range lies outside the data")
+    check_range(start, stop, size)
     if not framewire_read_header(&header, data + start, <size_t> (stop - start)):
         return None
     cdef Py_ssize_t end = start + header.size

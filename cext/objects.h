@@ -60,6 +60,12 @@ static inline uint8_t *framewire_bytes_data(PyObject *bytes)
     return (uint8_t *)PyBytes_AS_STRING(bytes);
 }
 
+/* The object itself, when it is made: for Cython a new reference, which it takes over. */
+static inline PyObject *framewire_made(PyObject *data)
+{
+    return data;
+}
+
 /* One caller at a time: takes the flag and returns 1, or 0 if it is taken. With the GIL nobody comes between. */
 static inline int framewire_enter(uint8_t *busy)
 {

@@ -4,24 +4,35 @@ import asyncio
 import errno
 import logging
 import ssl
+import sys
 import time
 import uuid
 from asyncio import selector_events
-from contextlib import asynccontextmanager
 
 import pytest
-from websockets.asyncio.client import connect as peer_connect
-from websockets.asyncio.server import serve as peer_serve
 from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.exceptions import InvalidStatus
 
+import ends
 import framewire
-from ends import CERTIFICATE, echo, on_loop, raw, serving, until
+from ends import address_of, connect, echo, on_loop, peer_connect, peer_serving, raw, serving, until
 from frames import REQUEST
-from framewire.asyncio import broadcast, connect, serve
+from framewire.asyncio import broadcast, serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 from framewire.reading import READ_SIZE
+
+NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
+
+
+@pytest.fixture(autouse=True, params=NETWORKS if sys.platform != "win32" else NETWORKS[:2])
+def network(request, monkeypatch):
+    monkeypatch.setattr(ends, "network", request.param)
+    return request.param
+
+
+#: What TLS has no equal of: half-closed connections, and a peer or a server that speaks bytes.
+over_tcp = pytest.mark.parametrize("network", NETWORKS[::2] if sys.platform != "win32" else NETWORKS[:1], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +40,6 @@ def _no_errors_in_the_log(caplog):
     """What fails in a handler, an assertion too, is logged only; a test that expects it clears the log."""
     yield
     assert [record.exc_info or record for record in caplog.get_records("call")] == []
-
-
-@asynccontextmanager
-async def peer_serving(handler, **options):
-    """A server of the `websockets` package; gives its URI."""
-    async with peer_serve(handler, "127.0.0.1", 0, **options) as server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 # Our server, the websockets package as client.
@@ -311,6 +315,7 @@ async def test_bad_requests_get_a_status_and_the_end(request_bytes, status):
         assert server.connections == set()
 
 
+@over_tcp
 @on_loop
 async def test_a_refusal_arrives_though_the_client_goes_on_sending():
     async with serving(close_timeout=1) as (_, port, _), raw(port) as client:
@@ -383,6 +388,7 @@ async def test_the_servers_close_is_not_lost_when_the_client_keeps_sending():
         assert await client.read_event() == framewire.Close(4000, "enough")
 
 
+@over_tcp
 @on_loop
 async def test_the_close_after_a_violation_is_not_lost_either():
     received = []
@@ -464,6 +470,7 @@ async def test_a_peer_that_never_answers_a_close_is_cut_in_time():
     assert 0.1 < times[0] < 3
 
 
+@over_tcp
 @on_loop
 async def test_a_peer_that_keeps_the_socket_after_the_close_is_cut_in_time():
     async with serving(close_timeout=0.2) as (server, port, _), raw(port) as client:
@@ -475,6 +482,7 @@ async def test_a_peer_that_keeps_the_socket_after_the_close_is_cut_in_time():
         assert 0.1 < time.monotonic() - begin < 3
 
 
+@over_tcp
 @on_loop
 async def test_an_end_without_close_is_1006_after_the_messages_before_it():
     seen = []
@@ -536,6 +544,7 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
             assert ws.close_code == 4001
 
 
+@over_tcp
 @on_loop
 async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_room():
     received = []
@@ -609,6 +618,7 @@ async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
             await connect(uri)
 
 
+@over_tcp
 @on_loop
 async def test_serve_can_be_awaited_and_serves_forever_until_cancelled():
     server = await serve(echo, "127.0.0.1", 0)
@@ -959,6 +969,7 @@ async def test_client_fails_with_what_went_wrong():
         connect("ws://localhost/", ssl=ssl.create_default_context())
 
 
+@over_tcp
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
 )
@@ -974,6 +985,7 @@ async def test_client_and_a_server_that_speaks_something_else(answer):
             await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
 
+@over_tcp
 @on_loop
 async def test_client_open_timeout():
     async def silence(reader, writer):
@@ -993,6 +1005,7 @@ async def test_client_open_timeout():
         assert task.cancelled()
 
 
+@over_tcp
 @on_loop
 async def test_client_gives_up_on_a_server_that_keeps_the_socket():
     async def talk(reader, writer):
@@ -1014,43 +1027,14 @@ async def test_client_gives_up_on_a_server_that_keeps_the_socket():
         assert ws.close_code == 1000
 
 
-@on_loop
-async def test_tls():
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(CERTIFICATE)
-    client_side = ssl.create_default_context(cafile=CERTIFICATE)
-    async with serving(ssl=server_side) as (_, port, _):
-        uri = f"wss://localhost:{port}/"
-        async with connect(uri, ssl=client_side, host="127.0.0.1") as ws:
-            for message in ("x", bytes(1 << 20)):
-                await ws.send(message)
-                assert await ws.recv() == message
-        assert ws.close_code == 1000
-
-
 # What Python 3.10 leaves open: the TLS transports of a failed handshake, and that of a client that the server closes.
 UNCLOSED_ON_3_10 = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
 @UNCLOSED_ON_3_10
 @on_loop
-async def test_tls_with_another_client():
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(CERTIFICATE)
-    client_side = ssl.create_default_context(cafile=CERTIFICATE)
-    async with (
-        serving(ssl=server_side) as (_, port, _),
-        peer_connect(f"wss://localhost:{port}/", ssl=client_side, host="127.0.0.1") as ws,
-    ):
-        await ws.send("x" * 100_000)
-        assert await ws.recv() == "x" * 100_000
-
-
-@UNCLOSED_ON_3_10
-@on_loop
 async def test_tls_verifies_the_server_by_default():
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(CERTIFICATE)
-    async with serving(ssl=server_side) as (_, port, _):
+    async with serving(ssl=ends.server_side()) as (server, _, _):
+        port, _ = address_of(server)
         with pytest.raises(ssl.SSLCertVerificationError):
-            await connect(f"wss://localhost:{port}/", host="127.0.0.1")
+            await framewire.asyncio.connect(f"wss://localhost:{port}/", host="127.0.0.1")

@@ -1,16 +1,14 @@
 """What `websockets` users know, under our import, on both event loops; and the callback API."""
 
 import asyncio
-import functools
-import gc
-import inspect
 import logging
 import ssl
 import sys
 
 import pytest
 
-from ends import CERTIFICATE, echo, finish, until
+import ends
+from ends import CERTIFICATE, echo, on_loop, until
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
@@ -27,34 +25,9 @@ from framewire.exceptions import (
 from framewire.head import Headers, Response
 
 
-def new_loop(name):
-    if name == "uvloop":
-        return pytest.importorskip("uvloop").new_event_loop()
-    return asyncio.new_event_loop()
-
-
-@pytest.fixture(params=["asyncio", "uvloop"] if sys.platform != "win32" else ["asyncio"])
-def loop_name(request):
-    return request.param
-
-
-def on_loop(test):
-    """Runs an async test on the loop of the fixture."""
-
-    @functools.wraps(test)
-    def run(loop_name, *args, **kwargs):
-        loop = new_loop(loop_name)
-        try:
-            loop.run_until_complete(finish(test(*args, **kwargs)))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
-        gc.collect()
-
-    signature = inspect.signature(test)
-    first = inspect.Parameter("loop_name", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run.__signature__ = signature.replace(parameters=[first, *signature.parameters.values()])
-    return run
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"] if sys.platform != "win32" else ["asyncio"])
+def network(request, monkeypatch):
+    monkeypatch.setattr(ends, "network", request.param)
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -68,9 +41,7 @@ class Served:
     def __init__(self, handler, secure=False, **options):
         self.client_options = {}
         if secure:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
-            options["ssl"] = context
+            options["ssl"] = ends.server_side()
             self.client_options["ssl"] = ssl.create_default_context(cafile=CERTIFICATE)
         self.scheme = "wss" if secure else "ws"
         self.opening = serve(handler, "127.0.0.1", 0, **options)

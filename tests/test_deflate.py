@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import sys
-import tracemalloc
 import zlib
 
 import pytest
@@ -18,11 +17,11 @@ import framewire.deflate
 from frames import BINARY, PING, TEXT, to
 from framewire import CLIENT, SERVER, Close, Failure, Fragment, FragmentError, Ping, StateError, Stream, Text, TextError
 from framewire.deflate import PerMessageDeflate, use_zlib
+from test_bounds import KIB, Traced
 
 MODULES = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
 RSV1 = 0x40
 TAIL = b"\x00\x00\xff\xff"
-KIB = 1 << 10
 
 
 #: What the codecs under test are made with.
@@ -253,13 +252,9 @@ BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
 
 def peak_of(stream, wire, read=1 << 16):
     """Returns the events of `wire` and the most memory that was held above that of the beginning."""
-    gc.collect()
-    tracemalloc.start()
-    try:
+    with Traced() as memory:
         events = [event for at in range(0, len(wire), read) for event in stream.receive(wire[at : at + read])]
-        return events, tracemalloc.get_traced_memory()[1] - min(read, len(wire))
-    finally:
-        tracemalloc.stop()
+        return events, memory.peak() - min(read, len(wire))
 
 
 @pytest.mark.parametrize("limit", [1 << 12, 1 << 16, 1 << 20, 1 << 22])
@@ -314,17 +309,14 @@ def test_announced_payload_costs_nothing_before_it_arrives():
 def test_messages_behind_bfinal_leave_memory_flat():
     wire = to(CLIENT, TEXT | RSV1, deflate(b"hello " * 10, final=True)) + to(CLIENT, TEXT | RSV1, deflate(b"world"))
     stream = receiver()
-    tracemalloc.start()
-    try:
+    held = []
+    with Traced() as memory:
         for count in (10, 1000):
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
             for _ in range(count):
                 assert stream.receive(wire) == ["hello " * 10, "world"]
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 4 * KIB
-    finally:
-        tracemalloc.stop()
+            gc.collect()
+            held.append(memory.now())
+    assert held[1] - held[0] < 4 * KIB
 
 
 def test_beginning_again_has_an_end(each_zlib):
@@ -567,19 +559,15 @@ def test_contexts_are_made_on_first_use_and_freed_at_the_end(each_zlib):
 
 
 def test_a_failure_frees_what_was_held():
-    gc.collect()
-    tracemalloc.start()
-    try:
+    with Traced() as memory:
         stream = receiver(max_message_size=1 << 22)
         payload = deflate(random.Random(9).randbytes(1 << 20))
         stream.receive(to(CLIENT, 0x42, payload))
-        assert tracemalloc.get_traced_memory()[0] > 1 << 20
+        assert memory.now() > 1 << 20
         del payload
         assert stream.receive(to(CLIENT, 0xFF))[-1].code == 1002
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] < 64 * KIB
-    finally:
-        tracemalloc.stop()
+        assert memory.now() < 64 * KIB
 
 
 def test_without_context_takeover_nothing_is_kept_between_messages():

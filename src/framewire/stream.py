@@ -9,26 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import TYPE_CHECKING, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
-from ._backend import Utf8Validator, make_frame, send, send_parts, take_key, take_messages
+from ._backend import make_frame, send, send_parts, take_key, take_messages
 from .assembly import Assembly, TextErrors
-from .codes import MAX_CONTROL_PAYLOAD, MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
-from .errors import (
-    CloseCodeError,
-    FragmentError,
-    PayloadTooBigError,
-    StateError,
-    TextError,
-    Violation,
-)
+from .codes import CloseCode, Opcode, Role, State, may_be_sent
+from .errors import FragmentError, StateError, Violation
 from .events import Close, Event, Failure, Ping
 from .extensions import Codec, check_codecs
 from .keys import KeyPool, SourcedKeys, pool
+from .outgoing import Made, Outgoing, check_close, check_control
 
 __all__ = ["Stream"]
-
-Made = TypeVar("Made")
 
 #: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
@@ -66,9 +58,9 @@ class Stream:
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf", "_encoder",
-        "_head", "_keys", "_late_failure", "_max_send", "_outgoing", "_partial", "_pending", "_plain", "_role",
-        "_sent_size", "_state", "_stepping", "_tail", "_threshold", "_whole", "failing",
+        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf",
+        "_head", "_keys", "_late_failure", "_max_send", "_outgoing", "_partial", "_pending", "_plain",
+        "_role", "_state", "_stepping", "_threshold", "_whole", "failing",
     )  # fmt: skip
 
     def __init__(
@@ -120,10 +112,7 @@ class Stream:
         # Of fewer bytes or characters, of up to 4 bytes each, a message is sent as it is.
         self._threshold = min(self._codecs[0].threshold if self._codecs else sys.maxsize, self._max_send // 4 + 1)
         self._allow_whole(True)
-        self._outgoing = 0  # opcode of the fragmented message that is being sent
-        self._sent_size = 0  # its bytes so far, before they are encoded
-        self._tail = b""  # its unfinished code point
-        self._encoder: Codec | None = None  # what encodes it
+        self._outgoing = Outgoing(self._codecs, self._max_send, self._keys)
         self._stepping = False  # a message is being encoded by `send_steps`
 
     # State
@@ -303,7 +292,7 @@ class Stream:
             self._stop_receiving()
             for codec in self._codecs:
                 codec.close()
-            self._codecs = []
+            self._codecs.clear()
             self._allow_whole(False)
 
     def _stop_receiving(self) -> None:
@@ -341,10 +330,11 @@ class Stream:
         may be sent; a generator that is closed early has sent nothing. Raises as `send`.
         """
         with self._partial:
-            if self._outgoing:
+            if self._outgoing.opcode:
                 raise FragmentError("a message in fragments has not ended")
-            opcode, payload, _ = self._check_message(message, text, True)
-            codec = self._choose_codec(len(payload), True, compress)
+            self._check_open()
+            opcode, payload, _ = self._outgoing.check(message, text, True)
+            codec = self._outgoing.choose_codec(len(payload), True, compress, self._stepping)
             if codec is None:
                 return make_frame(_FIN | opcode, payload, take_key(self._keys))
             self._stepping = True
@@ -370,9 +360,10 @@ class Stream:
 
         They may cut a code point. An empty message is one piece. Raises as `send`, so no piece need be sent in vain.
         """
-        opcode, payload, _ = self._check_message(message, text, True)
+        self._check_open()
+        opcode, payload, _ = self._outgoing.check(message, text, True)
         view = memoryview(payload)
-        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode is Opcode.TEXT
+        return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode == Opcode.TEXT
 
     def _send_other(
         self,
@@ -382,65 +373,18 @@ class Stream:
         compress: bool | None,
         make: Callable[[int, bytes, bytes], Made],
     ) -> Made:
-        """Checks a message, or a fragment of one; returns what `make` makes of first byte, payload and key."""
+        """Sends what needs more than a look; returns what `make` makes of first byte, payload and key."""
         with self._partial:
-            opcode, payload, tail = self._check_message(message, text, last)
-            codec = self._encoder if self._outgoing else self._choose_codec(len(payload), last, compress)
-            if self._stepping and not last:
-                raise StateError("another message is still being encoded")
-            key, size = take_key(self._keys), self._sent_size + len(payload)
-            first = _FIN if last else 0
-            if not self._outgoing:
-                first |= opcode | (codec.rsv if codec is not None else 0)
-            try:
-                made = make(first, payload if codec is None else codec.encode(payload, last), key)
-            except BaseException:
-                if codec is not None:
-                    codec.abandon()
-                raise
-            self._outgoing = 0 if last else opcode
-            self._allow_whole(last)
-            self._encoder = None if last else codec
-            self._sent_size = 0 if last else size
-            self._tail = tail
+            self._check_open()
+            made = self._outgoing.take(message, text, last, compress, self._stepping, make)
+            if not (last and self._plain):  # the message begins, goes on or ends in fragments
+                self._allow_whole(last)
         return made
 
     def _allow_whole(self, allowed: bool) -> None:
         """Says whether a whole message may be sent just so: below `_plain` bytes as it is, else encoded by `_whole`."""
         self._plain = self._threshold if allowed else 0
         self._whole = self._codecs[0] if allowed and self._codecs and self._max_send == sys.maxsize else None
-
-    def _check_message(
-        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
-    ) -> tuple[Opcode, bytes, bytes]:
-        """Returns the type of a message, its bytes, and those of a code point that it leaves open."""
-        self._check_open()
-        if text is None:
-            text = isinstance(message, str)
-        opcode = Opcode.TEXT if text else Opcode.BINARY
-        if self._outgoing and self._outgoing != opcode:
-            raise FragmentError("a message is text or binary from its first fragment to its last")
-        try:
-            payload = message.encode() if isinstance(message, str) else _to_bytes(message)
-        except UnicodeEncodeError as error:
-            raise TextError(str(error)) from None
-        size = self._sent_size + len(payload)
-        if size > self._max_send:
-            raise PayloadTooBigError(f"a message to send has at most {self._max_send} bytes, not {size}")
-        if text and (self._tail or not last or not isinstance(message, str)):
-            return opcode, payload, _unfinished(self._tail + payload, last)
-        return opcode, payload, b""
-
-    def _choose_codec(self, size: int, last: bool, compress: bool | None) -> Codec | None:
-        """What encodes a message that begins with `size` bytes: the first codec, or None."""
-        if not self._codecs or compress is False:
-            return None
-        codec = self._codecs[0]
-        if compress is None and last and size < codec.threshold:
-            return None
-        if self._stepping:
-            raise StateError("another message is still being encoded")
-        return codec
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:
@@ -487,60 +431,17 @@ class Stream:
     def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
         if self._state is State.CLOSED:
             raise StateError("the connection is closed")
-        payload = _to_bytes(payload)
-        if len(payload) > MAX_CONTROL_PAYLOAD:
-            raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
-        return make_frame(first, payload, take_key(self._keys))
+        return make_frame(first, check_control(payload), take_key(self._keys))
 
     def _close_frame(self, code: int | None, reason: str) -> bytes:
         """Makes the one close frame of this end and notes that it is sent."""
-        frame = make_frame(_CLOSE, _close_payload(code, reason), take_key(self._keys))
+        frame = make_frame(_CLOSE, check_close(code, reason), take_key(self._keys))
         self._close_sent = True
         self._allow_whole(False)
         return frame
 
     def _queue_close(self, code: int | None) -> None:
         """Has the one close frame of this end sent with what is pending."""
-        self._pending.append((_CLOSE, _close_payload(code)))
+        self._pending.append((_CLOSE, check_close(code)))
         self._close_sent = True
         self._allow_whole(False)
-
-
-def _close_payload(code: int | None, reason: str = "") -> bytes:
-    """Checks what a close frame is to say (5.5.1, 7.4)."""
-    if not isinstance(reason, str):
-        raise TypeError("a close reason is a str")
-    try:
-        payload = reason.encode()
-    except UnicodeEncodeError as error:
-        raise TextError(str(error)) from None
-    if code is None:
-        if payload:
-            raise CloseCodeError("a reason needs a code")
-        return b""
-    if not may_be_sent(code):
-        raise CloseCodeError(f"close code {code} may not travel")
-    if len(payload) > MAX_REASON:
-        raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
-    return code.to_bytes(2, "big") + payload
-
-
-def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    """A private copy: the caller may change its own memory before the bytes are written."""
-    if type(data) is bytes:
-        return data
-    with memoryview(data) as view:
-        return view.tobytes()
-
-
-def _unfinished(text: bytes, last: bool) -> bytes:
-    """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
-    validator = Utf8Validator()
-    valid = validator.feed(text)
-    if valid < len(text):
-        raise TextError(f"text to send is not valid UTF-8 from byte {valid} on")
-    if not validator.need:
-        return b""
-    if last:
-        raise TextError("text to send ends inside a code point")
-    return next(text[-n:] for n in (1, 2, 3) if text[-n] >= 0xC0)

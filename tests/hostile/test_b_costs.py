@@ -1,14 +1,12 @@
 """What a hostile peer can make us spend, measured: time against time, bytes held against bytes sent."""
 
-import tracemalloc
-
 import pytest
 
 from frames import new_stream, to
 from framewire import SERVER, HandshakeError, ResponseError
 from framewire.handshake import ClientHandshake, ServerHandshake
 from framewire.head import parse_extensions, parse_uri, split_list
-from test_bounds import assert_linear
+from test_bounds import Traced, assert_linear
 from victims import REQUEST
 
 
@@ -66,27 +64,29 @@ def test_a_flood_leaves_nothing_behind(flood):
     """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
     stream = new_stream(SERVER)
     stream.receive(flood)
-    tracemalloc.start()
-    for _ in range(50):
-        stream.receive(flood)
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert held < 4096
+    with Traced() as memory:
+        for _ in range(50):
+            stream.receive(flood)
+        assert memory.now() < 4096
+
+
+def feed_without_end(handshake, flood, refusal):
+    """Returns what it is refused with, and how many bytes it had taken and held at most by then."""
+    sent = 0
+    with Traced() as memory:
+        with pytest.raises(refusal) as refused:
+            while sent < 1 << 24:
+                handshake.receive(flood)
+                sent += len(flood)
+        return refused.value, sent, memory.peak()
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
 def test_a_request_without_end_is_refused_at_its_limit(flood):
     """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
-    handshake, sent = ServerHandshake(), 0
-    tracemalloc.start()
-    with pytest.raises(HandshakeError) as refusal:
-        while sent < 1 << 20:
-            handshake.receive(flood)
-            sent += len(flood)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert refusal.value.status in (400, 414, 431)
+    error, sent, peak = feed_without_end(ServerHandshake(), flood, HandshakeError)
+    assert error.status in (400, 414, 431)
     assert sent <= 1 << 15
     assert peak < 1 << 17
 
@@ -94,17 +94,10 @@ def test_a_request_without_end_is_refused_at_its_limit(flood):
 @pytest.mark.once
 def test_a_refusal_without_end_is_cut_at_a_mebibyte():
     """F13, F15."""
-    handshake, sent = ClientHandshake(parse_uri("ws://a/")), 0
+    handshake = ClientHandshake(parse_uri("ws://a/"))
     handshake.request()
     assert handshake.receive(b"HTTP/1.1 403 No\r\nContent-Length: 999999999\r\n\r\n") is None
-    chunk = bytes(1 << 16)
-    tracemalloc.start()
-    with pytest.raises(ResponseError) as refusal:
-        while sent < 1 << 24:
-            handshake.receive(chunk)
-            sent += len(chunk)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(refusal.value.response.body) == 1 << 20
+    error, sent, peak = feed_without_end(handshake, bytes(1 << 16), ResponseError)
+    assert len(error.response.body) == 1 << 20
     assert sent <= 1 << 20
     assert peak < 4 << 20

@@ -20,7 +20,7 @@ from websockets.streams import StreamReader
 from .._backend import apply_mask, make_frame, take_frames
 from ..codes import MAX_LENGTH
 from .accelerate import Change, expect_same
-from .samples import KEY
+from .samples import DATA, KEY, make_frames, streams
 
 _original_parse = Protocol.parse
 _original_send_frame = Protocol.send_frame
@@ -158,25 +158,14 @@ def _exchange(kind: type[Protocol], side: Side) -> Any:
 
 
 def _samples(side: Side) -> Iterator[tuple[bytes | None, ...]]:
-    """Streams of frames, whole and in pieces: data, fragments, control frames, and each kind of failure."""
+    """Streams of frames: those that any reader is tried on, and what is over a limit, or ends too early."""
     key = KEY if side is SERVER else b""
-
-    def stream(*parts: tuple[int, bytes]) -> bytes:
-        return b"".join(make_frame(first, payload, key) for first, payload in parts)
-
-    data = stream((0x81, b"text"), (0x82, b"\xff" * 126), (0x89, b"ping"), (0x81, b""), (0x81, b"\xff"))
-    fragments = stream((0x01, b"a"), (0x8A, b""), (0x80, b"b"), (0x82, b"c"))
-    close = stream((0x88, b"\x03\xe8bye"), (0x81, b"ignored"))
-    whole = data + fragments + close
-    yield (whole,)
-    yield from ((whole[:cut], whole[cut:]) for cut in range(0, len(whole), 7))
-    for first in (0x80, 0x83, 0x91, 0x09, 0xC1):
-        yield (data + stream((first, b"x"), (0x82, b"y")), None)
-    yield (data + stream((0x82, bytes(301))),)
-    yield (stream((0x01, bytes(200)), (0x80, bytes(101))),)
-    yield (stream((0x01, b"a"), (0x81, b"b")),)
-    yield (data + make_frame(0x81, b"wrong", b"" if key else b"keys"),)
-    yield (stream((0x88, b"\x03"), (0x81, b"a")),)
+    data = make_frames(key, *DATA)
+    yield from streams(key)
+    yield (data + make_frames(key, (0x81, b"\xff"), (0x91, b"x"), (0x82, b"y")), None)
+    yield (data + make_frames(key, (0x82, bytes(301))),)
+    yield (make_frames(key, (0x01, bytes(200)), (0x80, bytes(101))),)
+    yield (make_frames(key, (0x88, b"\x03"), (0x81, b"a")),)
     yield (data, None)
     yield (data[:1], None)
     yield (data + data[:8], None)

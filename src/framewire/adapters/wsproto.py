@@ -19,7 +19,7 @@ from wsproto.frame_protocol import Buffer, CloseReason, Frame, FrameProtocol, Op
 from .._backend import apply_mask_in_place, make_frame, take_frames
 from ..codes import MAX_LENGTH
 from .accelerate import Change, expect_same
-from .samples import KEY, PAYLOADS
+from .samples import DATA, KEY, PAYLOADS, make_frames, streams
 
 #: How much of a compressed frame is inflated at a time, in bytes; deflate makes at most 1032 times as much of it.
 STEP: Final = 1 << 11
@@ -174,21 +174,8 @@ def _mask(kind: Any) -> Any:
 
 
 def _samples(client: bool) -> Iterator[tuple[bytes, ...]]:
-    """Streams of frames, whole and in pieces: data, fragments, control frames, and each kind of failure."""
+    """Streams of frames: those that any reader is tried on, and text that is not UTF-8."""
     key = b"" if client else KEY
-
-    def stream(*parts: tuple[int, bytes]) -> bytes:
-        return b"".join(make_frame(first, payload, key) for first, payload in parts)
-
-    data = stream((0x81, b"text"), (0x82, b"\xff" * 126), (0x89, b"ping"), (0x81, b""), (0x82, b""))
-    fragments = stream((0x01, b"a\xe2"), (0x8A, b""), (0x80, b"\x82\xac"), (0x82, b"c"))
-    close = stream((0x88, b"\x03\xe8bye"), (0x81, b"ignored"))
-    whole = data + fragments + close
-    yield (whole,)
-    yield from ((whole[:cut], whole[cut:]) for cut in range(0, len(whole), 7))
-    for first in (0x80, 0x83, 0x91, 0x09, 0xC1):
-        yield (data + stream((first, b"x"), (0x82, b"y")),)
-    yield (stream((0x01, b"a"), (0x81, b"b")),)
-    yield (data + make_frame(0x81, b"wrong", KEY if client else b""),)
+    yield from streams(key)
     for text in (b"\xff", b"a\xe2\x82", b"\xed\xa0\x80"):
-        yield (data + stream((0x81, text), (0x81, b"a")),)
+        yield (make_frames(key, *DATA, (0x81, text), (0x81, b"a")),)

@@ -27,6 +27,7 @@ from ..asyncio import Listener, ListenerConnection, connect
 from ..codes import State
 from ..errors import FramewireError
 from .extra import need
+from .numbers import natural, positive, positive_float
 
 __all__ = ["Load", "add_parser", "measure"]
 
@@ -90,32 +91,14 @@ def add_parser(commands: Any) -> None:
     )
     default = Load()
     parser.add_argument("uri", help="ws://host:port/path or wss://...")
-    parser.add_argument("-c", "--connections", type=_positive, default=default.connections, help="(%(default)s)")
-    parser.add_argument("-s", "--size", type=_size, default=default.size, help="bytes of a message (%(default)s)")
-    parser.add_argument("-r", "--rate", type=_seconds, help="messages per second, all connections together")
-    parser.add_argument("-t", "--seconds", type=_seconds, default=default.seconds, help="how long (%(default)s)")
+    parser.add_argument("-c", "--connections", type=positive, default=default.connections, help="(%(default)s)")
+    parser.add_argument("-s", "--size", type=natural, default=default.size, help="bytes of a message (%(default)s)")
+    parser.add_argument("-r", "--rate", type=positive_float, help="messages per second, all connections together")
+    parser.add_argument("-t", "--seconds", type=positive_float, default=default.seconds, help="how long (%(default)s)")
     parser.add_argument("--warmup", type=float, default=default.warmup, help="seconds before that (%(default)s)")
     parser.add_argument("--binary", action="store_true", help="binary messages instead of text")
     parser.add_argument("--json", action="store_true", help="print one JSON document, and no progress")
     parser.set_defaults(run=run)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
-
-
-def _size(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise ValueError
-    return number
-
-
-def _seconds(text: str) -> float:
-    if not 0 < (number := float(text)) < math.inf:
-        raise ValueError
-    return number
 
 
 def run(arguments: argparse.Namespace) -> int:

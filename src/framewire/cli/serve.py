@@ -20,6 +20,7 @@ from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
 from .chat import Room, page
 from .extra import need
+from .numbers import natural
 from .signals import stop_requested
 from .tally import Share, Tally
 from .workers import announce, hold_port, supervise
@@ -55,18 +56,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
     )
-    parser.add_argument("--workers", type=_count, default=1, help="processes behind the port, 0: one for each core")
+    parser.add_argument("--workers", type=natural, default=1, help="processes behind the port, 0: one for each core")
     parser.add_argument(
         "--redis", type=_broker, metavar="URI", help="redis://host:port, which makes one chat of all processes"
     )
     parser.add_argument("--grace", type=float, default=10.0, help="seconds for the connections to close (%(default)g)")
     parser.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise ValueError
-    return number
 
 
 def _broker(text: str) -> str:

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket on framewire: `uvicorn --ws framewire.adapters.uvicorn:WebSocketProtocol app:app`.
+"""One connection between uvicorn's transport and an ASGI application.
 
     transport ─ buffer_updated ─▶ Stream ─ events ─▶ queue ─▶ receive() ─▶ application
     transport ◀──────── write ─── Stream ◀─────────────────── send() ◀──── application
@@ -13,37 +13,23 @@ import asyncio
 import logging
 import os
 import re
-import sys
 from collections import deque
-from collections.abc import Iterable
 from contextlib import suppress
-from http import HTTPStatus
-from traceback import walk_tb
 from typing import Any, Final, cast
-from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import (
-    ClientDisconnected,
-    get_client_addr,
-    get_local_addr,
-    get_path_with_query_string,
-    get_remote_addr,
-    is_ssl,
-)
+from uvicorn.protocols.utils import ClientDisconnected, get_client_addr, get_path_with_query_string
 from uvicorn.server import ServerState
 
-from .._backend import accept_key
-from ..codes import SERVER, CloseCode, State
-from ..deflate import PerMessageDeflate
-from ..errors import HandshakeError
-from ..events import Close, Event, Failure, Pong
-from ..extensions import accept_offers
-from ..handshake import MAX_TRAILING, Offer, ServerHandshake
-from ..head import Request, check_field, format_extensions
-from ..limits import QUEUE_SIZE, REPLIES_LIMIT
-from ..reading import read_buffer
-from ..stream import Stream
+from ...codes import SERVER, CloseCode, State
+from ...errors import HandshakeError
+from ...events import Close, Event, Failure, Pong
+from ...handshake import MAX_TRAILING, Offer, ServerHandshake
+from ...limits import QUEUE_SIZE, REPLIES_LIMIT
+from ...reading import read_buffer
+from ...stream import Stream
+from .opening import Header, format_acceptance, format_response, make_scope, read_by_http
+from .waiters import Waiters
 
 __all__ = ["WebSocketProtocol"]
 
@@ -53,13 +39,8 @@ _READ_SIZE: Final = 1 << 16
 #: `receive` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
 
-#: The window and memory of uvicorn's own classes.
-_DEFLATE: Final = PerMessageDeflate(server_max_window_bits=12, client_max_window_bits=12, memory_level=5)
-
 #: Who may connect is for the application to say: uvicorn does not look at Origin.
 _ANY_ORIGIN: Final = (None, re.compile(".*"))
-
-Header = tuple[bytes, bytes]
 
 
 class WebSocketProtocol(asyncio.BufferedProtocol):
@@ -108,10 +89,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._held = False
         self._high = config.ws_max_queue
         self._disconnect: dict[str, Any] | None = None
-        self._receivers: deque[asyncio.Future[None]] = deque()
+        self._receivers = Waiters()
         # Sending.
         self._full = False
-        self._senders: deque[asyncio.Future[None]] = deque()
+        self._senders = Waiters()
         self._unread_replies = 0
         # Timers, all in seconds.
         self.close_timer: asyncio.TimerHandle | None = None
@@ -126,7 +107,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._connections.add(cast(Any, self))
-        self._early += _read_by_http(self.transport)
+        self._early += read_by_http(self.transport)
 
     def data_received(self, data: bytes) -> None:
         """Takes the head of the request, which uvicorn hands over like this, and whatever follows."""
@@ -164,7 +145,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._full = False
         self._unread_replies = 0
-        _wake(self._senders)
+        self._senders.wake()
         if self._held:
             self._regulate()
 
@@ -195,47 +176,23 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._write_response(error.status, headers, error.reason.encode())
             return
         self._early[:0] = handshake.trailing
-        self.scope = self._make_scope(request)
+        self.scope = make_scope(self.config, self.transport, request, self._offer, self._app_state)
         task = self.loop.create_task(self._run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _make_scope(self, request: Request) -> dict[str, Any]:
-        config = self.config
-        path, _, query = request.target.partition("?")
-        return {
-            "type": "websocket",
-            "asgi": {"version": config.asgi_version, "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": "wss" if is_ssl(self.transport) else "ws",
-            "server": get_local_addr(self.transport),
-            "client": get_remote_addr(self.transport),
-            "root_path": config.root_path,
-            "path": config.root_path + unquote(path),
-            "raw_path": (config.root_path + path).encode("ascii"),
-            "query_string": query.encode("ascii"),
-            "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.lines],
-            "subprotocols": self._offer.subprotocols,
-            "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}},
-        }
 
     def _accept(self, message: Any) -> None:
         """Answers with 101 and begins with the frames."""
         request = self._handshake.request
         assert request is not None
         self._log("[accepted]")
-        key = request.headers["Sec-WebSocket-Key"].encode("latin-1")
-        headers = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept_key(key))]
         config = self.config
-        if config.ws_per_message_deflate:
-            terms, codecs = accept_offers(self._offer.extensions, [_DEFLATE])
-            if terms:
-                headers.append((b"sec-websocket-extensions", format_extensions(terms).encode()))
-                self._stream = Stream(SERVER, max_message_size=config.ws_max_size, extensions=codecs)
-        if message.get("subprotocol"):
-            headers.append((b"sec-websocket-protocol", message["subprotocol"].encode("latin-1")))
-        head = _format_head(101, [*headers, *self._default_headers, *message.get("headers", ())])
+        headers = [*self._default_headers, *message.get("headers", ())]
+        head, codecs = format_acceptance(
+            request, message.get("subprotocol"), self._offer, config.ws_per_message_deflate, headers
+        )
+        if codecs:
+            self._stream = Stream(SERVER, max_message_size=config.ws_max_size, extensions=codecs)
         self._state = State.OPEN
         self.transport.write(head)
         if config.ws_ping_interval is not None and config.ws_ping_interval > 0:
@@ -257,15 +214,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._refuse(*self._response, bytes(self._body))
 
     def _write_response(self, status: int, headers: list[Header], body: bytes) -> None:
-        given = {name.lower() for name, _ in headers}
-        defaults = [
-            *self._default_headers,
-            (b"connection", b"close"),
-            (b"content-length", str(len(body)).encode()),
-            (b"content-type", b"text/plain; charset=utf-8"),
-        ]
-        headers += [header for header in defaults if header[0] not in given]
-        self.transport.write(_format_head(status, headers) + body)
+        self.transport.write(format_response(status, headers, body, self._default_headers))
         self.transport.close()
 
     def _log(self, outcome: str) -> None:
@@ -304,7 +253,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             if self._disconnect is not None:
                 return self._disconnect.copy()
             self._taken = 0
-            await _wait(self._receivers, self.loop)
+            await self._receivers.wait(self.loop)
         self._taken += 1
         message = self._messages.popleft()
         self._queued -= len(message)
@@ -318,7 +267,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         Raises ClientDisconnected, an OSError, if the peer is gone, RuntimeError for an event out of turn.
         """
         while self._full:
-            await _wait(self._senders, self.loop)
+            await self._senders.wait(self.loop)
         kind = message["type"]
         if self._state is State.OPEN:
             if kind == "websocket.send":
@@ -385,7 +334,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             if self._full:
                 self._unread_replies += len(replies)
         if stream.state is State.OPEN:
-            _wake(self._receivers)
+            self._receivers.wake()
         else:
             self._take_end()
         self._regulate()
@@ -435,7 +384,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._disconnect = {"type": "websocket.disconnect", "code": int(code)}
             if reason is not None:
                 self._disconnect["reason"] = reason
-        _wake(self._receivers)
+        self._receivers.wake()
 
     def _regulate(self) -> None:
         """Reads from the transport while there is room, and always on the way to the end."""
@@ -493,49 +442,3 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 timer.cancel()
         self.close_timer = self.ping_timer = self._pong_timer = None
         self._ping = None
-
-
-async def _wait(waiters: deque[asyncio.Future[None]], loop: asyncio.AbstractEventLoop) -> None:
-    """Waits for `_wake`; several tasks may."""
-    waiter: asyncio.Future[None] = loop.create_future()
-    waiters.append(waiter)
-    try:
-        await waiter
-    finally:
-        waiters.remove(waiter)
-
-
-def _wake(waiters: deque[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-
-
-def _format_head(status: int, headers: Iterable[Header]) -> bytes:
-    """The head of a response; ValueError for a header that could be read as anything but one."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    lines = [f"HTTP/1.1 {status} {phrase}".encode()]
-    for name, value in headers:
-        lines.append(b": ".join(check_field(name.decode("latin-1"), value.decode("latin-1").strip(" \t"))))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _read_by_http(transport: asyncio.Transport) -> bytes:
-    """The bytes behind the request that uvicorn's HTTP protocol has read and does not hand over.
-
-    h11 keeps them. httptools says where they begin, in the exception that uvicorn is just handling; what they are a
-    part of is the argument of the `data_received` that raised it.
-    """
-    http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
-    trailing: tuple[bytes, bool] | None = getattr(getattr(http, "conn", None), "trailing_data", None)
-    if trailing is not None:
-        return trailing[0]
-    error = sys.exc_info()[1]
-    if type(error).__name__ == "HttpParserUpgrade" and error is not None:
-        for frame, _ in walk_tb(error.__traceback__):
-            if frame.f_locals.get("self") is http and "data" in frame.f_locals:
-                return bytes(frame.f_locals["data"][error.args[0] :])
-    return b""
