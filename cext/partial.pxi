@@ -86,7 +86,7 @@ cdef class PartialMessage:
     def __enter__(self) -> None:
         self.enter()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         framewire_leave(&self.busy)
 
     cdef inline int enter(self) except -1:

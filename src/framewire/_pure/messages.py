@@ -64,7 +64,7 @@ class PartialMessage:
         if not self._busy.acquire(False):
             raise RuntimeError("the stream is in use: it serves one task or thread at a time")
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._busy.release()
 
     @property

@@ -168,10 +168,10 @@ class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
         else:
             self._received(stream.receive(self._buffer, nbytes))
         if nbytes == READ_SIZE and not isinstance(self.loop, asyncio.BaseEventLoop):
-            self._give_way()
+            self._yield_turn()
 
-    def _give_way(self) -> None:
-        """Let all others have their turn: uvloop reads on while there is more, up to 32 times."""
+    def _yield_turn(self) -> None:
+        """Let others read: uvloop would go on here while there is more, up to 32 times."""
         if not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop.call_soon(self._go_on)
