@@ -9,7 +9,10 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
     """Returns `data`, any contiguous buffer, as one whose items are bytes; ValueError if the range lies outside."""
-    if type(data) is not bytes:
+    # What is of bytes already needs no view more, which a debugger that keeps the frames of calls would keep open.
+    if type(data) is not bytes and not (
+        type(data) is memoryview and data.format == "B" and data.ndim == 1 and data.c_contiguous
+    ):
         data = memoryview(data).cast("B")
     if not 0 <= start <= stop <= len(data):
         raise ValueError("the range lies outside the data")

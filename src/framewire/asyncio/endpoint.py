@@ -24,7 +24,7 @@ from ..codes import CloseCode, Role, State
 from ..endpoint import BaseEndpoint, take_answered
 from ..events import Event, Ping, Pong
 from ..extensions import Codec
-from ..reading import READ_SIZE, read_buffer
+from ..reading import READ_SIZE, TakesTurns, read_buffer
 from ..stream import Stream
 from .limits import Limits
 from .pulse import Pulse
@@ -47,7 +47,7 @@ UNJOINED: Final = 1 << 15
 _VECTORED: Final = sys.version_info >= (3, 13, 2)
 
 
-class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
+class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
     """What the connections of all APIs have in common. Subclasses do the handshake and take the events.
 
     Counters, which are for reading: `messages_received`, `messages_sent`, `bytes_received` and `bytes_sent` (frames
@@ -167,18 +167,8 @@ class Endpoint(BaseEndpoint, asyncio.BufferedProtocol):
             self._read_on()
         else:
             self._received(stream.receive(self._buffer, nbytes))
-        if nbytes == READ_SIZE and not isinstance(self.loop, asyncio.BaseEventLoop):
+        if nbytes == READ_SIZE:
             self._yield_turn()
-
-    def _yield_turn(self) -> None:
-        """Let others read: uvloop would go on here while there is more, up to 32 times."""
-        if not self._held and not self.transport.is_closing():
-            self.transport.pause_reading()
-            self.loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        if not self._held and not self.transport.is_closing():
-            self.transport.resume_reading()
 
     def _read_on(self) -> None:
         """Take what was read by portions: it may inflate a thousandfold, so a full queue has to stop it midway."""

@@ -26,7 +26,7 @@ from ...errors import HandshakeError
 from ...events import Close, Event, Failure, Pong
 from ...handshake import MAX_TRAILING, Offer, ServerHandshake
 from ...limits import QUEUE_SIZE, REPLIES_LIMIT
-from ...reading import read_buffer
+from ...reading import TakesTurns, read_buffer
 from ...stream import Stream
 from .opening import Header, format_acceptance, format_response, make_scope, read_by_http
 from .waiters import Waiters
@@ -43,7 +43,7 @@ MESSAGES_PER_TURN: Final = 256
 _ANY_ORIGIN: Final = (None, re.compile(".*"))
 
 
-class WebSocketProtocol(asyncio.BufferedProtocol):
+class WebSocketProtocol(TakesTurns, asyncio.BufferedProtocol):
     """One WebSocket connection of uvicorn, from the request that its HTTP parser hands over to the end.
 
     Obeys `ws_max_size` (bytes of one message), `ws_max_queue` (messages that wait for the application before reading
@@ -127,6 +127,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self.data_received(bytes(self._buffer[:nbytes]))
         else:
             self._take_events(self._stream.receive(self._buffer[:nbytes]))
+            if nbytes == _READ_SIZE:
+                self._yield_turn()
 
     def eof_received(self) -> None:
         """Lets the transport close itself once its buffer is flushed."""
