@@ -6,6 +6,7 @@ Tests marked `each_twin` or `compiled` run for each instruction set; those marke
 `make test` runs most tests in several processes, then those marked `alone` or `last` in one.
 """
 
+import gc
 import importlib.util
 import inspect
 import os
@@ -97,6 +98,13 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--before", metavar="FILE", help="what came of tests that have run before: what --junit-xml wrote")
+
+
+def pytest_collection_finish():
+    """Sets aside what there is now, 15,000 tests, for many of them collect garbage."""
+    if hasattr(gc, "freeze"):  # not on PyPy
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_runtest_logreport(report):
