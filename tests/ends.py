@@ -10,6 +10,7 @@ import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
 
@@ -25,9 +26,7 @@ network = "asyncio"
 
 def new_loop():
     if "uvloop" in network:
-        import uvloop
-
-        return uvloop.new_event_loop()
+        return pytest.importorskip("uvloop").new_event_loop()
     return asyncio.new_event_loop()
 
 

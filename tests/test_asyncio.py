@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import ssl
-import sys
 import time
 import uuid
 from asyncio import selector_events
@@ -25,14 +24,14 @@ from framewire.reading import READ_SIZE
 NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
 
 
-@pytest.fixture(autouse=True, params=NETWORKS if sys.platform != "win32" else NETWORKS[:2])
+@pytest.fixture(autouse=True, params=NETWORKS)
 def network(request, monkeypatch):
     monkeypatch.setattr(ends, "network", request.param)
     return request.param
 
 
 #: What TLS has no equal of: half-closed connections, and a peer or a server that speaks bytes.
-over_tcp = pytest.mark.parametrize("network", NETWORKS[::2] if sys.platform != "win32" else NETWORKS[:1], indirect=True)
+over_tcp = pytest.mark.parametrize("network", NETWORKS[::2], indirect=True)
 
 
 @pytest.fixture(autouse=True)

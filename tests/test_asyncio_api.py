@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import ssl
-import sys
 
 import pytest
 
@@ -25,7 +24,7 @@ from framewire.exceptions import (
 from framewire.head import Headers, Response
 
 
-@pytest.fixture(autouse=True, params=["asyncio", "uvloop"] if sys.platform != "win32" else ["asyncio"])
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
 def network(request, monkeypatch):
     monkeypatch.setattr(ends, "network", request.param)
 
