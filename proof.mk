@@ -8,7 +8,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so the run has a network of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -135,3 +135,15 @@ MACHINES ?=
 
 qemu-twins: $(VENV)/.built-for-test
 	$(RUN) packaging/foreign.py $(MACHINES)
+
+# The engine in plain Python on CPython 3.14, as WebAssembly in node: 32 bits, no threads, no processes.
+WASM_TESTS := $(addprefix tests/test_,$(addsuffix .py,accept deflate extensions frames handshake header keys layers \
+	libmicrohttpd_rows mask messages send stream_lifecycle stream_receive stream_send text_errors twins utf8 vectors))
+
+wasm: $(VENV)/.built-for-test
+	npm install --silent --ignore-scripts --no-audit --no-fund --no-package-lock --prefix build/wasm pyodide@314
+	rm -rf build/wasm/site
+	$(RUN) -m pip install --quiet --disable-pip-version-check --target build/wasm/site --no-deps --only-binary :all: \
+		--platform any --python-version 3.14 pytest pluggy iniconfig packaging pygments h11 attrs sortedcontainers \
+		'hypothesis<6.156' websockets # the hypothesis that was plain Python
+	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m "not alone" -k "not threads and not child" $(WASM_TESTS)
