@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import ssl
+import sys
 import time
 import uuid
 from asyncio import selector_events
@@ -20,6 +21,10 @@ from framewire.asyncio import broadcast, serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 from framewire.reading import READ_SIZE
+
+if sys.version_info < (3, 11):
+    # It leaves the TLS transports of a failed handshake open, and that of a client whose server closes it.
+    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
 
@@ -1026,11 +1031,6 @@ async def test_client_gives_up_on_a_server_that_keeps_the_socket():
         assert ws.close_code == 1000
 
 
-# What Python 3.10 leaves open: the TLS transports of a failed handshake, and that of a client that the server closes.
-UNCLOSED_ON_3_10 = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
-
-
-@UNCLOSED_ON_3_10
 @on_loop
 async def test_tls_verifies_the_server_by_default():
     async with serving(ssl=ends.server_side()) as (server, _, _):
