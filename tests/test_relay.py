@@ -201,6 +201,19 @@ async def test_what_others_put_on_the_channel_and_what_hearing_raises(broker, ca
     ]
 
 
+@on_loop
+async def test_a_relay_ends_at_once_whatever_it_is_doing(broker):
+    broker.start()
+    for turns in range(150):
+        relay = Relay(broker.uri, "test", print)
+        await relay.__aenter__()
+        for _ in range(turns % 3):
+            relay.publish("said")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(relay.__aexit__(None, None, None), 4)
+
+
 @contextmanager
 def two_servers(broker):
     with serving("--redis", broker.uri) as (_, one), serving("--redis", broker.uri, "--workers", "2") as (_, two):

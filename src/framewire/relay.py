@@ -76,9 +76,11 @@ class Relay:
     ) -> None:
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._waiting.join(), _PARTING)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        running = set(self._tasks)
+        while running:  # before Python 3.12, the `wait_for` in redis-py can lose a cancellation
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=0.1)
         await self._redis.aclose()
 
     async def _listen(self) -> None:
