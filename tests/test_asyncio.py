@@ -17,7 +17,7 @@ import ends
 import framewire
 from ends import address_of, connect, echo, on_loop, peer_connect, peer_serving, raw, serving, until
 from frames import REQUEST
-from framewire.asyncio import broadcast, serve
+from framewire.asyncio import Listener, broadcast, serve
 from framewire.handshake import ServerHandshake
 from framewire.head import Headers, Response
 from framewire.reading import READ_SIZE
@@ -803,6 +803,30 @@ async def test_one_read_with_many_messages_costs_few_switches_and_others_still_g
         assert await client.read_event() == framewire.Close(1000, "")
     assert len(received) == count
     assert 3 < len(turns) < count // 20
+
+
+@pytest.mark.skipif("sys.version_info < (3, 11)", reason="what this Python has for timeouts can lose a cancellation")
+@on_loop
+async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled():
+    class Cancelling(Listener):
+        def on_open(self, connection):
+            self.in_turns(turns)
+
+        def in_turns(self, number):
+            if number:
+                asyncio.get_running_loop().call_soon(self.in_turns, number - 1)
+            else:
+                task.cancel()
+
+    async def opening():
+        await connect(uri, listener=Cancelling())
+        await asyncio.sleep(10)
+
+    async with serving() as (_, _, uri):
+        for turns in range(8):
+            task = asyncio.ensure_future(opening())
+            await asyncio.wait([task], timeout=2)
+            assert task.cancelled()
 
 
 @on_loop

@@ -81,7 +81,8 @@ class Connecting(Endpoint):
             handshake, self._handshake = self._handshake, None
             self.subprotocol = handshake.subprotocol
             self._open(handshake.trailing, codecs)
-            self.opened.set_result(None)
+            if not self.opened.done():  # `on_open` may have cancelled who waits
+                self.opened.set_result(None)
 
     def eof_received(self) -> None:
         if self._handshake is not None and not self.opened.done():
@@ -294,10 +295,14 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         return connection
 
     async def _start(self) -> Any:
+        seconds = self._limits.open_timeout
         try:
-            return await asyncio.wait_for(self._open(), self._limits.open_timeout)
+            if sys.version_info < (3, 11):
+                return await asyncio.wait_for(self._open(), seconds)
+            async with asyncio.timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
+                return await self._open()
         except asyncio.TimeoutError:
-            raise TimeoutError(f"no WebSocket opened within {self._limits.open_timeout} seconds") from None
+            raise TimeoutError(f"no WebSocket opened within {seconds} seconds") from None
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
         return self._start().__await__()
