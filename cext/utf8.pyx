@@ -47,6 +47,7 @@ cdef class Utf8Validator:
         finally:
             PyBuffer_Release(&view)
 
+    # C alone: nothing in it can raise.
     cdef inline size_t scan(self, const uint8_t *src, size_t size) noexcept:
         if self.state.need == 0 and kernels.utf8_prefix(src, size) == size:
             return size

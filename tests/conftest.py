@@ -12,6 +12,7 @@ import inspect
 import os
 import platform
 import sys
+import sysconfig
 from collections import defaultdict
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from framewire import _backend
 
 if importlib.util.find_spec("_tracemalloc") is None:  # PyPy
+    # What measures memory says so, instead of failing at its first line.
     sys.modules["tracemalloc"] = SimpleNamespace(start=lambda: pytest.skip("this Python does not trace memory"))
 
 settings.register_profile("framewire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +53,7 @@ COMPLETE = (
     platform.system() == "Linux"
     and platform.machine() == "x86_64"
     and (os.environ.get("CI") == "true" or os.environ.get("FRAMEWIRE_EXTENSIONS") == "1")
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")  # few packages are made for such a Python
 )
 #: What came of each test function that ran, by `file::function`: for test_features.py.
 OUTCOMES = defaultdict(set)
@@ -65,6 +68,12 @@ def skip_unless(missing, what):
         if COMPLETE:
             pytest.fail(message)
         pytest.skip(message)
+
+
+def needed(module):
+    """The module of that name; without it, what asks for it is skipped or fails as by `skip_unless`."""
+    skip_unless("" if importlib.util.find_spec(module) else module, f"what needs {module}")
+    return importlib.import_module(module)
 
 
 def pytest_configure(config):

@@ -10,12 +10,12 @@ import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
 
 import framewire
 import framewire.asyncio
+from conftest import needed
 from frames import REQUEST
 
 CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
@@ -26,7 +26,7 @@ network = "asyncio"
 
 def new_loop():
     if "uvloop" in network:
-        return pytest.importorskip("uvloop").new_event_loop()
+        return needed("uvloop").new_event_loop()
     return asyncio.new_event_loop()
 
 

@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 import ends
+from conftest import needed
 from ends import CERTIFICATE, echo, on_loop, until
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
@@ -587,7 +588,7 @@ async def test_socks_proxy():
 
         await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer), return_exceptions=True)
 
-    pytest.importorskip("python_socks")
+    needed("python_socks")
     async with Served(echo) as at, await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with connect(at.uri, proxy=f"socks5h://127.0.0.1:{port}") as ws:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
+from conftest import needed
 from ends import CERTIFICATE
 from framewire import ResponseError
 from framewire.errors import ProxyError
@@ -105,7 +106,7 @@ def test_https():
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 def test_socks(secure):
-    pytest.importorskip("python_socks")
+    needed("python_socks")
     with serving_at_localhost(secure) as uri, proxying(socks5) as port:
         check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None))
 

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import socket
-import sys
 import time
 import tracemalloc
 
 import pytest
 
+import ends
 from frames import BINARY, PING, PONG, to
 from framewire import SERVER
 from framewire.asyncio import Listener, serve
@@ -16,15 +16,13 @@ from test_bounds import KIB, MIB
 from victims import each_server, serving, serving_uvicorn, upgraded
 
 
-@pytest.fixture(params=["asyncio", "uvloop"] if sys.platform != "win32" else ["asyncio"])
-def run(request):
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request, monkeypatch):
     """Runs a coroutine on a new loop, at most 30 seconds."""
-    new_loop = asyncio.new_event_loop
-    if request.param == "uvloop":
-        new_loop = pytest.importorskip("uvloop").new_event_loop
+    monkeypatch.setattr(ends, "network", request.param)
 
     def run(main):
-        loop = new_loop()
+        loop = ends.new_loop()
         try:
             return loop.run_until_complete(asyncio.wait_for(main, 30))
         finally:
