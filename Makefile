@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-SOURCES := pyproject.toml setup.py $(wildcard cext/*.p* cext/kernels/*)
+SOURCES := pyproject.toml setup.py $(wildcard cext/*.* cext/kernels/*)
 
 .PHONY: demo test lint typing bench soak docs wheels cross clean
 

@@ -49,8 +49,7 @@ def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
             return masked_copy(<const uint8_t *> view.buf, view.len, word)
         finally:
             PyBuffer_Release(&view)
-    with memoryview(data) as whole, whole.cast("B") as source:
-        return apply_mask(source, key, phase)
+    return apply_mask(memoryview(data).cast("B"), key, phase)
 
 
 cdef bytes masked_copy(const uint8_t *data, Py_ssize_t size, uint32_t key):
@@ -77,8 +76,7 @@ def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0
         kernels.mask(<uint8_t *> view.buf, <const uint8_t *> view.buf, <size_t> view.len, word)
         PyBuffer_Release(&view)
         return
-    with memoryview(data) as whole:
-        if whole.readonly:
-            raise BufferError("Object is not writable.")
-        with whole.cast("B") as target:
-            apply_mask_in_place(target, key, phase)
+    whole = memoryview(data)
+    if whole.readonly:
+        raise BufferError("Object is not writable.")
+    apply_mask_in_place(whole.cast("B"), key, phase)

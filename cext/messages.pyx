@@ -8,7 +8,7 @@ rejects.
 
 from __future__ import annotations
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_CONTIG_RO, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -23,6 +23,8 @@ include "partial.pxi"
 
 cdef extern from "objects.h":
     int framewire_append(object items, PyObject *item) except -1
+    bint framewire_get_octets(object data, Py_buffer *view, int flags)
+    object framewire_decoded(object codec, object decode, object payload, object most)
 
 
 def receive(stream: Any, data: Buffer, size: int | None = None) -> list[Any]:
@@ -64,8 +66,7 @@ def take_messages(partial: PartialMessage, data: Buffer, start: int, events: lis
 
 
 cdef bytes part(object data, object start, object stop):
-    with memoryview(data) as whole, whole.cast("B") as octets:
-        return bytes(octets[start:stop])
+    return bytes(memoryview(data).cast("B")[start:stop])
 
 
 cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, object stop, list events) except -1:
@@ -75,18 +76,12 @@ cdef Py_ssize_t take_any(object partial, object data, Py_ssize_t start, object s
     if type(data) is bytes:
         return take(<PartialMessage> partial, <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
                     start, stop, events)
-    if type(data) is bytearray or type(data) is memoryview:  # what event loops read into
+    if framewire_get_octets(data, &view, PyBUF_CONTIG_RO):
         try:
-            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        except BufferError:
-            pass  # what is not contiguous fails below, in words of its own
-        else:
-            try:
-                return take(<PartialMessage> partial, <const uint8_t *> view.buf, view.len, start, stop, events)
-            finally:
-                PyBuffer_Release(&view)
-    with memoryview(data) as whole, whole.cast("B") as octets:
-        return take_any(partial, octets, start, stop, events)
+            return take(<PartialMessage> partial, <const uint8_t *> view.buf, view.len, start, stop, events)
+        finally:
+            PyBuffer_Release(&view)
+    return take_any(partial, memoryview(data).cast("B"), start, stop, events)
 
 
 cdef Py_ssize_t take(
@@ -155,7 +150,6 @@ cdef Py_ssize_t take_encoded(
     cdef PyObject *message = NULL
     cdef const uint8_t *src
     cdef Py_ssize_t size
-    cdef bytes content
     codec = partial.codec
     if not framewire_read_header(&header, data, <size_t> available) or header.masked != partial.masked:
         return 0
@@ -164,10 +158,9 @@ cdef Py_ssize_t take_encoded(
     if header.length > partial.max_encoded or <Py_ssize_t> header.length > available - header.size:
         return 0
     payload = made(make_bytes(data + header.size, <Py_ssize_t> header.length, header.masked, header.key))
-    try:
-        content = codec.decode(payload, partial.most, True)
-    except ValueError as error:
-        partial.decoded = error
+    content = framewire_decoded(codec, "decode", payload, partial.most)
+    if type(content) is not bytes:
+        partial.decoded = content
         return 0
     src, size = <const uint8_t *> PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content)
     if not codec.pending and size < partial.most:

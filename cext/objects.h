@@ -1,5 +1,8 @@
 /* Python objects at no more cost than theirs: ints that are indices, and a str of ASCII or a bytes that is written while
-   nobody else has seen it. */
+   nobody else has seen it.
+
+   Exceptions that are not passed on are caught here, or by PyErr_ExceptionMatches. Cython's `except` and `with` make a
+   traceback first, and crash if there is no memory for it; an `except` that ends in `raise` does not, nor `finally`. */
 #ifndef FRAMEWIRE_OBJECTS_H
 #define FRAMEWIRE_OBJECTS_H
 
@@ -64,6 +67,25 @@ static inline uint8_t *framewire_bytes_data(PyObject *bytes)
 static inline PyObject *framewire_made(PyObject *data)
 {
     return data;
+}
+
+/* What codec.decode(payload, most, True) returns, or the ValueError that it raises. */
+static inline PyObject *framewire_decoded(PyObject *codec, PyObject *decode, PyObject *payload, PyObject *most)
+{
+    PyObject *arguments[] = {codec, payload, most, Py_True};
+    PyObject *result = PyObject_VectorcallMethod(decode, arguments, 4, NULL);
+    if (result != NULL || !PyErr_ExceptionMatches(PyExc_ValueError))
+        return result;
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *traceback;
+    PyErr_Fetch(&type, &result, &traceback);
+    PyErr_NormalizeException(&type, &result, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return result;
+#endif
 }
 
 /* One caller at a time: takes the flag and returns 1, or 0 if it is taken. With the GIL nobody comes between. */

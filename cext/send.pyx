@@ -15,12 +15,16 @@ from kernels cimport framewire_write_header
 include "dispatch.pxi"
 
 cdef extern from "Python.h":
-    bytes PyUnicode_AsUTF8String(object text)
+    PyObject *PyUnicode_AsUTF8String(object text)
+    PyObject *PyObject_CallMethodNoArgs(object self, object name)
+    bint PyErr_ExceptionMatches(object kind)
+    void PyErr_Clear()
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 cdef extern from "objects.h":
     uint8_t *framewire_str_data(PyObject *text)
+    object made "framewire_made" (PyObject *data)
 
 
 def send(
@@ -60,37 +64,39 @@ def send_parts(
 
 cdef object send_any(object stream, object message, object text, object last, object compress, bint apart):
     cdef uint8_t first
-    if text is None and compress is None and last:
-        try:
-            first = plain_first(stream, message)
-            if first:
-                return frame(first, message, key_from(stream._keys), apart)
-            codec = stream._whole
-            if codec is not None and not stream._stepping:
-                if type(message) is str:
-                    first, content = 0x81, PyUnicode_AsUTF8String(message)
-                elif type(message) is bytes:
-                    first, content = 0x82, message
-                if first:
-                    key = key_from(stream._keys)
-                    with stream._partial:  # two threads in one compressor would mix their messages
-                        try:
-                            return frame(first | <uint8_t> codec.rsv, codec.encode(content, True), key, apart)
-                        except BaseException:
-                            codec.abandon()
-                            raise
-        except UnicodeEncodeError:
-            pass  # the general way says so in our terms
+    cdef bint plain
+    if text is None and compress is None and last and (type(message) is str or type(message) is bytes):
+        first = 0x81 if type(message) is str else 0x82
+        plain = len(message) < <Py_ssize_t> stream._plain
+        codec = None if plain else stream._whole
+        if plain or codec is not None and not stream._stepping:
+            content = encoded(message, plain)
+            if content is not None:  # else the general way says why, in our terms
+                key = key_from(stream._keys)
+                if plain:
+                    return frame(first, content, key, apart)
+                leave = stream._partial.__exit__  # now, when it may fail
+                stream._partial.__enter__()  # two threads in one compressor would mix their messages
+                try:
+                    return frame(first | <uint8_t> codec.rsv, codec.encode(content, True), key, apart)
+                except BaseException:
+                    codec.abandon()
+                    raise
+                finally:
+                    leave(None, None, None)
     return stream._send_other(message, text, last, compress, make_parts if apart else make_frame)
 
 
-cdef inline uint8_t plain_first(object stream, object message) except? 0:
-    """The first byte of the frame of a message that needs no more than that, or 0."""
-    if type(message) is str:
-        return 0x81 if PyUnicode_GET_LENGTH(message) < <Py_ssize_t> stream._plain else 0
-    if type(message) is bytes:
-        return 0x82 if PyBytes_GET_SIZE(message) < <Py_ssize_t> stream._plain else 0
-    return 0
+cdef inline object encoded(object message, bint ascii):
+    """A str as UTF-8, None if it has a surrogate; bytes as they are, and with `ascii` a str of that too."""
+    cdef PyObject *data
+    if type(message) is bytes or ascii and PyUnicode_IS_COMPACT_ASCII(message):
+        return message
+    data = PyUnicode_AsUTF8String(message)
+    if data == NULL and PyErr_ExceptionMatches(UnicodeEncodeError):
+        PyErr_Clear()
+        return None
+    return made(data)
 
 
 def take_key(keys: Any) -> bytes:
@@ -99,12 +105,14 @@ def take_key(keys: Any) -> bytes:
 
 
 cdef inline object key_from(object keys):
+    cdef PyObject *key
     if keys is None:
         return b""
-    try:
-        return keys.pop()
-    except IndexError:
+    key = PyObject_CallMethodNoArgs(keys, "pop")
+    if key == NULL and PyErr_ExceptionMatches(IndexError):
+        PyErr_Clear()
         return keys.refill()
+    return made(key)
 
 
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
@@ -129,16 +137,15 @@ cdef object frame(uint8_t first, object payload, object key, bint apart):
         if PyUnicode_IS_COMPACT_ASCII(payload):
             src = framewire_str_data(<PyObject *> payload)
             return build(first, payload, src, PyUnicode_GET_LENGTH(payload), key, apart)
-        payload = PyUnicode_AsUTF8String(payload)
+        payload = made(PyUnicode_AsUTF8String(payload))
     if type(payload) is bytes:
         src = <const uint8_t *> PyBytes_AS_STRING(payload)
         return build(first, payload, src, PyBytes_GET_SIZE(payload), key, apart)
-    with memoryview(payload) as whole, whole.cast("B") as source:
-        PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
-        try:
-            return build(first, payload, <const uint8_t *> view.buf, view.len, key, apart)
-        finally:
-            PyBuffer_Release(&view)
+    PyObject_GetBuffer(memoryview(payload).cast("B"), &view, PyBUF_SIMPLE)
+    try:
+        return build(first, payload, <const uint8_t *> view.buf, view.len, key, apart)
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef object build(uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart):

@@ -809,22 +809,23 @@ async def test_one_read_with_many_messages_costs_few_switches_and_others_still_g
 @on_loop
 async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled():
     class Cancelling(Listener):
-        def on_open(self, connection):
-            self.in_turns(turns)
+        def __init__(self, turns):
+            self.turns = turns
 
-        def in_turns(self, number):
-            if number:
-                asyncio.get_running_loop().call_soon(self.in_turns, number - 1)
+        def on_open(self, connection):
+            if self.turns:
+                self.turns -= 1
+                asyncio.get_running_loop().call_soon(self.on_open, connection)
             else:
                 task.cancel()
 
-    async def opening():
-        await connect(uri, listener=Cancelling())
+    async def opening(turns):
+        await connect(uri, listener=Cancelling(turns))
         await asyncio.sleep(10)
 
     async with serving() as (_, _, uri):
         for turns in range(8):
-            task = asyncio.ensure_future(opening())
+            task = asyncio.ensure_future(opening(turns))
             await asyncio.wait([task], timeout=2)
             assert task.cancelled()
 

@@ -3,15 +3,19 @@
 The pure twins make no allocation of their own: there the interpreter is in charge.
 """
 
+import contextlib
 import sysconfig
+from array import array
 from itertools import chain
 
 import pytest
 
 from conftest import LOADED, use
 from frames import PING, PONG, feed, mask, new_stream, to
-from framewire import CLIENT, SERVER, State
+from framewire import CLIENT, SERVER, State, Stream
 from framewire.deflate import CLIENT_DEFAULT
+from framewire.errors import TextError
+from framewire.keys import pool
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made to run out of memory")
 
@@ -38,9 +42,9 @@ def fast():
     return use("fast")
 
 
-def fail_at(number, run):
-    """Runs `run` with the allocation `number` failing; returns whether that showed."""
-    _testcapi.set_nomemory(number, number + 1)
+def fail_at(number, run, count=1):
+    """Runs `run` with `count` allocations from `number` on failing; returns whether that showed."""
+    _testcapi.set_nomemory(number, number + count)
     try:
         run()
     except MemoryError:
@@ -177,3 +181,35 @@ def test_answers_survive_an_allocation_that_fails():
 def test_masking_without_memory_fails(fast):
     assert fail_at(0, lambda: fast.apply_mask(bytes(100), b"1234"))
     assert fast.apply_mask(bytes(8), b"1234") == mask(bytes(8), b"1234")
+
+
+def send_surrogate(stream, fast):
+    with contextlib.suppress(TextError):
+        stream.send("\ud800")
+
+
+#: What the compiled twins do with an error of Python's, or with a view of what is not bytes.
+STEPS = {
+    "a key when none is left": lambda stream, fast: stream.send("a"),
+    "a lone surrogate": send_surrogate,
+    "integers sent": lambda stream, fast: stream.send(array("I", range(100))),
+    "integers received": lambda stream, fast: stream.receive(array("I", b"\x82\x82\0\0\0\0ab")),
+    "integers masked": lambda stream, fast: fast.apply_mask(array("I", [1]), b"1234"),
+    "integers masked in place": lambda stream, fast: fast.apply_mask_in_place(array("I", [1]), b"1234"),
+    "corrupt": lambda stream, fast: stream.receive(b"\xc1\x82\0\0\0\0\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+@pytest.mark.parametrize("step", STEPS)
+def test_an_error_without_memory_for_its_traceback_was_a_crash(fast, step, count):
+    role, make = (SERVER, compressing) if step == "corrupt" else (CLIENT, Stream)
+    for number in range(1000):
+        pool.clear()
+        stream = make(role)
+        try:
+            if not fail_at(number, lambda: STEPS[step](stream, fast), count):  # noqa: B023 - called at once
+                break
+        except SystemError:
+            pass  # CPython could not call a function
+    assert number > 0
