@@ -82,7 +82,10 @@ def test_wheel(python, wheel, tree, work):
     )
     if not where.stdout.startswith(f"{work}/venv/"):
         sys.exit(f"the tests would run on {where.stdout}")
-    run(inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tree)
+    suite = (inside, "-m", "pytest", "-q", "-p", "no:cacheprovider")  # as `make test` has it
+    before = work / "tests.xml"
+    run(*suite, "-n", "2", "--dist", "worksteal", "-m", "not alone and not last", f"--junit-xml={before}", cwd=tree)
+    run(*suite, "-m", "alone or last", f"--before={before}", cwd=tree)
 
 
 def main():
