@@ -92,7 +92,7 @@ FREE_THREADED ?= python3.13t
 FREE := build/free-threaded
 FREE_TESTS ?= $(addprefix tests/,$(addsuffix .py,$(addprefix test_,backend accept bounds deflate frames header keys mask \
 	messages pieces send stream_lifecycle stream_receive stream_send text_errors twins utf8 vectors sync asyncio) \
-	hostile/test_g_native hostile/test_memory_errors))
+	hostile/test_g_native))
 
 free-threaded: $(FREE)/.built
 	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)
