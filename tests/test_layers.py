@@ -1,6 +1,7 @@
 """The floors of the house: a file imports from the floors below its own, or from its own folder without a circle."""
 
 import ast
+import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -118,6 +119,13 @@ def test_a_file_imports_from_below(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("_pure.")])
 def test_the_reference_stands_alone(name):
     assert {other.split(".")[0] for other in imports(name)[0]} <= {"_pure"}
+
+
+def test_the_design_shows_the_floors():
+    design = Path(__file__).parent.parent / "docs" / "design.md"
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", design.read_text(), re.M)
+    shown = {name: int(floor) for floor, files in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", files)}
+    assert shown == FLOORS
 
 
 def test_there_is_no_circle():
