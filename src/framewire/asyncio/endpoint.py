@@ -56,9 +56,9 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
 
     __slots__ = (
         "__dict__", "__weakref__", "_active", "_buffer", "_closing", "_cork", "_corked", "_deadline", "_full", "_gone",
-        "_handling", "_held", "_keepalive", "_limits", "_lost", "_next_ping", "_pings", "_pulse", "_since", "_uncorked",
-        "_unread_replies", "_vectored", "bytes_received", "bytes_sent", "loop", "messages_received", "messages_sent",
-        "pings_received", "pings_sent", "transport",
+        "_handling", "_held", "_keepalive", "_limits", "_lost", "_next_ping", "_pings", "_pulse", "_since", "_small",
+        "_uncorked", "_unread_replies", "_vectored", "bytes_received", "bytes_sent", "loop", "messages_received",
+        "messages_sent", "pings_received", "pings_sent", "transport",
     )  # fmt: skip
 
     role: ClassVar[Role]
@@ -77,6 +77,7 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
         self._buffer = read_buffer(self.loop)[:HEAD_SIZE]
         self._held = False
         self._encodes = False
+        self._small = 0  # the most bytes of a read that is neither divided nor makes way for others
         self._unread = b""  # read from the transport, but held back as the queue is full
         # Sending.
         self._cork: list[bytes] = []
@@ -132,6 +133,7 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
             self._deadline = None
         self._buffer = read_buffer(self.loop)
         self._encodes = bool(codecs)
+        self._small = PORTION if codecs else READ_SIZE - 1
         message, frame = self._limits.sizes()
         self._stream = Stream(
             self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,

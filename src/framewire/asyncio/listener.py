@@ -75,15 +75,17 @@ class ListenerConnection(Endpoint):
         stream = self._stream
         if stream is None:
             raise StateError("the opening handshake is not done")
-        if len(message) < UNJOINED and text is None and compress is None and last:
+        if text is None and compress is None and last and len(message) < UNJOINED:
             frame = stream.send(message)
+            self.messages_sent += 1
             if self._uncorked and not self._full:  # as `_write`, without its call
                 self._uncorked = False
                 self.bytes_sent += len(frame)
                 self.transport.write(frame)
             else:
                 self._write(frame)
-        elif self._vectored:
+            return
+        if self._vectored:
             self._write_large(stream.send_parts(message, text=text, last=last, compress=compress))
         else:
             self._write(stream.send(message, text=text, last=last, compress=compress))
@@ -114,6 +116,31 @@ class ListenerConnection(Endpoint):
         self._unread = rest
         self._read_on()
 
+    def buffer_updated(self, nbytes: int) -> None:
+        stream = self._stream
+        if stream is None or self._unread or nbytes > self._small:
+            super().buffer_updated(nbytes)
+            return
+        # As there and in `_received`, without their calls for one message.
+        self.bytes_received += nbytes
+        events = stream.receive(self._buffer, nbytes)
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is bytes or type(event) is str:
+                self.messages_received += 1
+                self._handling = self._uncorked = True
+                try:
+                    self.listener.on_message(self, event)
+                except Exception:
+                    self._failed()
+                self._handling = False
+                if self._cork:
+                    self._flush()
+                if self._full or stream.failing:
+                    self._settle()
+                return
+        self._received(events)
+
     def _received(self, events: list[Event]) -> None:
         if not events:
             return
@@ -139,6 +166,10 @@ class ListenerConnection(Endpoint):
             self._flush()
         if controls:
             self._reply()
+        self._settle()
+
+    def _settle(self) -> None:
+        """After the messages of one read: fail if that was kept back, and wait for a peer that does not read."""
         if self._stream.failing:  # type: ignore[union-attr]
             self._fail_late()
         if self._full and self.state is State.OPEN:

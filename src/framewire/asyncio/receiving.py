@@ -156,18 +156,18 @@ class Receiving(Endpoint):
     async def __anext__(self) -> str | bytes:
         # What `recv` does, without its calls for a whole message.
         stream = self._stream
-        if self._receiver is None and stream is not None:
+        if self._receiver is None and not self._streaming and stream is not None:
             if not self._queue and not self._over and not stream.failing:
-                self._taken = 0  # as `_wait`
-                if self._cork:
+                if self._cork:  # as `_wait`
                     self._flush()
                 self._receiver = self.loop.create_future()
                 try:
                     await self._receiver
                 finally:
                     self._receiver = None
+                    self._taken = 0
             queue = self._queue
-            if queue and self._taken < MESSAGES_PER_TURN and not self._streaming and not self._held:
+            if queue and self._taken < MESSAGES_PER_TURN and not self._held:
                 item = queue[-1]
                 if type(item) is bytes or type(item) is str:
                     self._taken += 1
@@ -179,8 +179,14 @@ class Receiving(Endpoint):
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
-    def _received(self, events: list[Event]) -> None:
-        """Queue the messages of one read, and wake the receiver once."""
+    def buffer_updated(self, nbytes: int) -> None:
+        stream = self._stream
+        if stream is None or self._unread or nbytes > self._small:
+            super().buffer_updated(nbytes)
+            return
+        # As there and in `_received`, without their calls for one message.
+        self.bytes_received += nbytes
+        events = stream.receive(self._buffer, nbytes)
         if len(events) == 1:
             event = events[0]
             if type(event) is bytes or type(event) is str:
@@ -190,7 +196,7 @@ class Receiving(Endpoint):
                     and not self._queue
                     and size <= QUEUE_SIZE
                     and not self._deaf
-                    and not self._stream.failing  # type: ignore[union-attr]
+                    and not stream.failing
                 ):  # it is waited for: as `_enqueue`, without its calls
                     self.messages_received += 1
                     self._queue = cast("list[str | bytes | Fragment]", events)
@@ -201,9 +207,13 @@ class Receiving(Endpoint):
                     return
                 self._enqueue(cast("list[str | bytes | Fragment]", events), size)
                 return
-        elif not events:
+        self._received(events)
+
+    def _received(self, events: list[Event]) -> None:
+        """Queue the messages of one read, and wake the receiver once."""
+        if not events:
             return
-        elif _MESSAGES.issuperset(map(type, events)):
+        if _MESSAGES.issuperset(map(type, events)):
             self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
             return
         items: list[str | bytes | Fragment] = []
