@@ -9,7 +9,7 @@ SOURCES := pyproject.toml setup.py $(wildcard cext/*.* cext/kernels/*)
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
 
-# What measures time runs after the others, and what looks at what came of the others, last.
+# What cannot run beside others runs after them, and what looks at what came of them, last.
 JOBS ?= 2
 test: $(VENV)/.built-for-test
 	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not alone and not last" --junit-xml=build/tests.xml $(PYTEST)

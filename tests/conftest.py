@@ -82,7 +82,7 @@ def pytest_configure(config):
     )
     config.addinivalue_line("markers", "compiled: runs on the compiled twin with each instruction set")
     config.addinivalue_line("markers", "once: does not depend on the backend")
-    config.addinivalue_line("markers", "alone: measures time, which needs the machine for itself")
+    config.addinivalue_line("markers", "alone: runs by itself: it measures time, or takes away what others need")
     config.addinivalue_line("markers", "last: runs after all others, for it looks at what came of them")
     if MISSING and os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
         raise pytest.UsageError(f"FRAMEWIRE_EXTENSIONS is 1, but the compiled twins are missing: {MISSING}")

@@ -21,6 +21,7 @@ _testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made 
 
 pytestmark = [
     pytest.mark.once,
+    pytest.mark.alone,  # memory fails for every thread, those of a parallel run too
     pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing"),
     pytest.mark.skipif(
         bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="without a GIL, CPython itself crashes without memory"
