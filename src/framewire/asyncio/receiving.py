@@ -179,14 +179,8 @@ class Receiving(Endpoint):
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
-    def buffer_updated(self, nbytes: int) -> None:
-        stream = self._stream
-        if stream is None or self._unread or nbytes > self._small:
-            super().buffer_updated(nbytes)
-            return
-        # As there and in `_received`, without their calls for one message.
-        self.bytes_received += nbytes
-        events = stream.receive(self._buffer, nbytes)
+    def _received(self, events: list[Event]) -> None:
+        """Queue the messages of one read, and wake the receiver once."""
         if len(events) == 1:
             event = events[0]
             if type(event) is bytes or type(event) is str:
@@ -196,7 +190,7 @@ class Receiving(Endpoint):
                     and not self._queue
                     and size <= QUEUE_SIZE
                     and not self._deaf
-                    and not stream.failing
+                    and not self._stream.failing  # type: ignore[union-attr]
                 ):  # it is waited for: as `_enqueue`, without its calls
                     self.messages_received += 1
                     self._queue = cast("list[str | bytes | Fragment]", events)
@@ -207,13 +201,9 @@ class Receiving(Endpoint):
                     return
                 self._enqueue(cast("list[str | bytes | Fragment]", events), size)
                 return
-        self._received(events)
-
-    def _received(self, events: list[Event]) -> None:
-        """Queue the messages of one read, and wake the receiver once."""
-        if not events:
+        elif not events:
             return
-        if _MESSAGES.issuperset(map(type, events)):
+        elif _MESSAGES.issuperset(map(type, events)):
             self._enqueue(cast("list[str | bytes | Fragment]", events), sum(map(len, cast("list[str]", events))))
             return
         items: list[str | bytes | Fragment] = []
