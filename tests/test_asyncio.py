@@ -807,7 +807,6 @@ async def test_one_read_with_many_messages_costs_few_switches_and_others_still_g
     assert 3 < len(turns) < count // 20
 
 
-@pytest.mark.skipif("sys.version_info < (3, 11)", reason="what this Python has for timeouts can lose a cancellation")
 @on_loop
 async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled():
     class Cancelling(Listener):

@@ -28,6 +28,7 @@ from .limits import Limits
 from .listener import Listener, ListenerConnection
 from .proxies import open_through_proxy
 from .pulse import Pulse
+from .timeouts import timeout
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
@@ -297,9 +298,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
     async def _start(self) -> Any:
         seconds = self._limits.open_timeout
         try:
-            if sys.version_info < (3, 11):
-                return await asyncio.wait_for(self._open(), seconds)
-            async with asyncio.timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
+            async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
                 return await self._open()
         except asyncio.TimeoutError:
             raise TimeoutError(f"no WebSocket opened within {seconds} seconds") from None
