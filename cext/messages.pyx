@@ -113,6 +113,7 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
             partial.give_back()
             return start - 1
         events.append(partial.finish())
+        partial.messages += 1
     elif partial.opcode:
         return start
     while True:
@@ -138,6 +139,7 @@ cdef Py_ssize_t take_some(PartialMessage partial, const uint8_t *data, Py_ssize_
         if message == NULL:
             break
         framewire_append(events, message)
+        partial.messages += 1
         start = end + <Py_ssize_t> header.length
     return start
 
@@ -175,6 +177,7 @@ cdef Py_ssize_t take_encoded(
         partial.decoded = content
         return 0
     framewire_append(events, message)
+    partial.messages += 1
     return header.size + <Py_ssize_t> header.length
 
 

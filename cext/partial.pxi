@@ -38,7 +38,8 @@ cdef class PartialMessage:
     frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
 
-    `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
+    `offset` counts the bytes of the stream that were taken, `messages` the messages that are over; `paused` keeps the
+    fast lane from taking any.
 
     `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
     of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
@@ -48,6 +49,7 @@ cdef class PartialMessage:
     """
 
     cdef public uint64_t offset
+    cdef public uint64_t messages
     cdef public bint paused
     cdef public object codec
     cdef public uint64_t max_encoded

@@ -1,7 +1,11 @@
 """What `websockets` users know, under our import, on both event loops; and the callback API."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import select
+import socket
 import ssl
 
 import pytest
@@ -9,8 +13,11 @@ import pytest
 import ends
 from conftest import needed
 from ends import CERTIFICATE, echo, on_loop, until
+from frames import REQUEST
+from framewire import CLIENT, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
+from framewire.asyncio.output import LARGE
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
 from framewire.exceptions import (
     ConcurrencyError,
@@ -159,17 +166,23 @@ async def test_replies_of_one_read_leave_in_one_write():
 
     class Watched(Listener):
         def on_open(self, connection):
-            transport = connection.transport
+            writer = connection._writer
 
             class Spy:
-                def __getattr__(self, name):
-                    return getattr(transport, name)
+                messages_sent = 0
+
+                def send(self, message):
+                    writes.append(2 + len(message))
+                    return writer.send(message)
 
                 def write(self, data):
                     writes.append(len(data))
-                    transport.write(data)
+                    writer.write(data)
 
-            connection.transport = Spy()
+                def __getattr__(self, name):
+                    return getattr(writer, name)
+
+            connection._writer = Spy()
 
         def on_message(self, connection, message):
             connection.send(message)
@@ -184,6 +197,37 @@ async def test_replies_of_one_read_leave_in_one_write():
     # 100 replies of 12 bytes: as many writes as there were reads, and those were few.
     assert sum(writes[:-1]) >= 1200
     assert len(writes) < 30
+
+
+@pytest.mark.parametrize("corked", [False, True])
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_connection_whose_loop_is_closed_writes_to_no_descriptor_of_others(corked):
+    kept = []
+
+    class Keeping(Listener):
+        def on_open(self, connection):
+            kept.append(connection)
+
+    async def leave():
+        server = await serve(Keeping(), "127.0.0.1", 0)
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        peer.sendall(REQUEST)
+        await until(lambda: kept)
+        return peer
+
+    loop = ends.new_loop()
+    peer = loop.run_until_complete(leave())
+    loop.close()
+    others = [end for _ in range(50) for end in socket.socketpair()]  # they take the descriptors that were freed
+    with contextlib.suppress(RuntimeError):
+        kept[0]._uncorked = not corked
+        kept[0].send("lost")
+        kept[0]._flush()
+    assert select.select(others, [], [], 0) == ([], [], [])
+    for end in (peer, *others):
+        end.close()
+    kept.clear()
+    gc.collect()  # what a closed loop has left open warns here
 
 
 @on_loop
@@ -247,6 +291,33 @@ async def test_messages_are_cut_at_fragment_size_and_piece_size():
         assert "".join([piece async for piece in ws.recv_streaming()]) == "x" * 1000
     assert 250 < max(sizes) <= 300 or max(sizes) == 150  # the latter if the message was there before the first call
     assert sum(sizes) == 2000
+
+
+@on_loop
+async def test_messages_of_a_listener_are_cut_at_fragment_size():
+    class Long(Listener):
+        def on_open(self, connection):
+            connection.send("é" * 4)
+            connection.send("é" * 50)
+            connection.send("x" * 30, last=False)
+            connection.send(bytearray(30), text=True)
+            connection.send(bytes(LARGE))
+            connection.send(b"end")
+
+    async with Served(Long(), fragment_size=9) as at:
+        raw = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        raw.stream = Stream(CLIENT, fragments=True)
+        assert await raw.read_event() == "éééé"
+        fragments = []
+        while (fragment := await raw.read_event()) != b"end":
+            fragments.append(fragment)
+        raw.writer.close()
+    sizes = [len(each.data.encode() if isinstance(each.data, str) else each.data) for each in fragments]
+    assert sum(sizes) == 100 + 60 + LARGE
+    # The pieces of a message that the caller has cut are sent as they are.
+    assert sizes.count(30) == 2
+    assert sorted(sizes)[-3] <= 10  # no code point is delivered in parts
+    assert [each.last for each in fragments].count(True) == 3
 
 
 @on_loop

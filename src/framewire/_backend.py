@@ -20,6 +20,7 @@ TWINS = {
     "deflate": ("Deflate",),
     "messages": ("PartialMessage", "receive", "take_messages", "take_payload"),
     "send": ("send", "send_parts", "take_key", "make_frame"),
+    "writer": ("SocketWriter",),
 }
 
 
@@ -80,12 +81,14 @@ if TYPE_CHECKING:
     from ._pure.messages import PartialMessage, receive, take_messages, take_payload
     from ._pure.send import make_frame, send, send_parts, take_key
     from ._pure.utf8 import Utf8Validator
+    from ._pure.writer import SocketWriter
 else:
     globals().update(_twins)
 
 __all__ = [
     "Deflate",
     "PartialMessage",
+    "SocketWriter",
     "Utf8Validator",
     "accept_key",
     "apply_mask",

@@ -205,6 +205,7 @@ class Assembly:
             partial.end_frame()
             return
         message = content.finish() if decode is None else decode(content.finish(), True)
+        partial.messages += 1
         if content is not partial:
             partial.finish()
             self._unpacker = None

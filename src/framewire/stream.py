@@ -146,6 +146,16 @@ class Stream:
         """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
         return self._close is not None and self._close_sent
 
+    @property
+    def bytes_received(self) -> int:
+        """How many bytes were taken: frames with their headers, as far as they are not ignored."""
+        return self._partial.offset
+
+    @property
+    def messages_received(self) -> int:
+        """How many messages have come whole, in fragments or not."""
+        return self._partial.messages
+
     # Receiving
 
     if TYPE_CHECKING:  # the twins lie below the events and cannot name them

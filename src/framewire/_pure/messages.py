@@ -31,7 +31,8 @@ class PartialMessage:
     frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
     still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
 
-    `offset` counts the bytes of the stream that were taken; `paused` keeps the fast lane from taking any.
+    `offset` counts the bytes of the stream that were taken, `messages` the messages that are over; `paused` keeps the
+    fast lane from taking any.
 
     `codec`, if not None, is that of the messages that an extension has transformed. The fast lane has it decode those
     of up to `max_encoded` bytes of payload; what becomes no message then, `most` bytes of content or more for instance,
@@ -42,7 +43,7 @@ class PartialMessage:
 
     __slots__ = (
         "_buffer", "_busy", "_key", "_plain", "_texts", "_utf8", "_validated", "codec", "decoded", "final", "in_frame",
-        "limit", "masked", "max_encoded", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
+        "limit", "masked", "max_encoded", "messages", "most", "offset", "opcode", "paused", "remaining", "size", "wrap",
     )  # fmt: skip
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -50,7 +51,7 @@ class PartialMessage:
         self.limit = limit
         self.wrap = wrap
         self._utf8 = Utf8Validator()
-        self.offset = self.opcode = self.size = self.remaining = 0
+        self.offset = self.messages = self.opcode = self.size = self.remaining = 0
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._texts: list[str | bytes] = []  # what is decoded already, before the buffer
         self._buffer = bytearray()
@@ -271,6 +272,7 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
             partial._give_back()
             return start - 1
         events.append(partial.finish())
+        partial.messages += 1
     elif partial.opcode:
         return start
     while header := read_header(data, start, stop):
@@ -301,6 +303,7 @@ def _take_some(partial: PartialMessage, data: Buffer, start: int, stop: int, eve
                 partial.decoded = None if plain else payload
                 break
             events.append(text if partial.wrap is None else partial.wrap(payload))
+        partial.messages += 1
         start = end + length
     return start
 

@@ -17,8 +17,8 @@ from ..codes import CloseCode, State
 from ..endpoint import as_payload
 from ..errors import ConcurrencyError, FragmentError, StateError
 from ..stream import Stream
-from .endpoint import UNJOINED
 from .limits import Limits
+from .output import LARGE
 from .pulse import Pulse
 from .receiving import Receiving
 
@@ -43,7 +43,8 @@ class Connection(Receiving):
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:
         super().__init__(limits, pulse)
-        self._short = min(UNJOINED, limits.fragment_size or UNJOINED)
+        # Of up to so many bytes or characters, of up to 4 bytes each, a message needs no look at its size.
+        self._short = min(LARGE - 1, (limits.fragment_size or LARGE << 2) // 4)
         self._senders: list[asyncio.Future[None]] | None = None
         self._turn: asyncio.Lock | None = None
         self._in_fragments = False
@@ -69,29 +70,20 @@ class Connection(Receiving):
         is no message, PayloadTooBigError above `max_send_size`.
         """
         stream = self._stream
-        kind = type(message)
-        if (
-            (kind is str or kind is bytes)
-            and text is None
-            and compress is None
-            and stream is not None
-            and not self._full
-            and self._turn is None
-            and len(message) <= self._short  # type: ignore[arg-type]
-        ):
-            try:
-                frame = stream.send(message)  # type: ignore[arg-type]
-            except StateError:
-                pass  # which end this is will be known when it is over
-            else:
-                self.messages_sent += 1
-                if self._uncorked:  # as `_write`, without its call
-                    self._uncorked = False
-                    self.bytes_sent += len(frame)
-                    self.transport.write(frame)
-                else:
-                    self._write(frame)
+        if text is None and compress is None and not self._full and self._turn is None and stream is not None:
+            if self._uncorked and self._writer.send(message):
+                self._uncorked = False
+                if self._full:
+                    self._limit_unsent()
                 return
+            if (type(message) is str or type(message) is bytes) and len(message) <= self._short:
+                try:
+                    self._write(stream.send(message))
+                except StateError:
+                    pass  # which end this is will be known when it is over
+                else:
+                    self._writer.messages_sent += 1
+                    return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
         elif isinstance(message, Mapping):
@@ -118,11 +110,11 @@ class Connection(Receiving):
                     self._write(await self._encode(stream.send_steps(message, text=text, compress=compress)))
             finally:
                 self._turn = None
-        elif length >= UNJOINED and self._vectored:
-            self._write_large(stream.send_parts(message, text=text, compress=compress))
+        elif text is None and compress is None and length >= LARGE and self._send_large(message):
+            return
         else:
             self._write(stream.send(message, text=text, compress=compress))
-        self.messages_sent += 1
+        self._writer.messages_sent += 1
 
     async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
         """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
@@ -150,7 +142,7 @@ class Connection(Receiving):
                     stream = await self._sendable()
                     self._write(stream.send(fragment, text=text, last=last, compress=compress))
                     begun = not last
-            self.messages_sent += 1
+            self._writer.messages_sent += 1
         except BaseException as error:
             if begun:  # the message cannot be ended any more, nor another one sent
                 self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
@@ -247,14 +239,20 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     for connection in connections:
         stream = connection._stream
-        if stream is None or stream.state is not State.OPEN or connection._in_fragments:
+        if stream is None:
+            continue
+        if not connection._corked and not connection._full and connection._writer.send(message):
+            if connection._full:
+                connection._limit_unsent()
+            continue
+        if stream.state is not State.OPEN or connection._in_fragments:
             continue
         if connection._full:
             connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
             continue
         # Where a long message is being compressed, nothing else can be.
         frame = stream.send(message, compress=None if connection._turn is None else False)
-        connection.messages_sent += 1
+        connection._writer.messages_sent += 1
         if connection._cork:
             connection._write(frame)
         else:

@@ -1,10 +1,7 @@
 """One WebSocket on one asyncio transport, whichever the API above it (RFC 6455 5 to 7).
 
-    transport ─ get_buffer, buffer_updated ─▶ Stream ─ events ─▶ what a subclass does with them
-    transport ◀──── write ◀── cork ◀───────── Stream ◀────────── messages
-
-Writes are corked: what is sent while one read is handled, or in one turn of the event loop, leaves in one
-system call. The first answer to a single message does not wait for more.
+transport ─ get_buffer, buffer_updated ─▶ Stream ─ events ─▶ what a subclass does with them
+socket ◀────────── Output ◀────────────── Stream ◀────────── messages
 """
 
 from __future__ import annotations
@@ -12,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, ClassVar, Final, cast
 
-from ..closing import Closing
 from ..codes import CloseCode, Role, State
-from ..endpoint import BaseEndpoint, take_answered
+from ..endpoint import take_answered
 from ..events import Event, Ping, Pong
 from ..extensions import Codec
 from ..reading import READ_SIZE, TakesTurns, read_buffer
 from ..stream import Stream
 from .limits import Limits
+from .output import Output, end_output
 from .pulse import Pulse
 
-__all__ = ["Endpoint", "end_output"]
+__all__ = ["Endpoint"]
 
 #: The most that one read takes before the handshake is done.
 HEAD_SIZE: Final = 1 << 15
@@ -37,17 +32,8 @@ HEAD_SIZE: Final = 1 << 15
 #: How many bytes of a read are taken at a time where messages may be compressed.
 PORTION: Final = 1 << 12
 
-#: So many corked bytes leave at once, to be sent while the rest is made.
-CORK_SIZE: Final = 1 << 16
 
-#: Payloads from this size on, in bytes, are not joined with their header if the transport takes both at once.
-UNJOINED: Final = 1 << 15
-
-#: asyncio's `writelines` joins before 3.12, and until 3.13.2 it did not tell that its buffer is full.
-_VECTORED: Final = sys.version_info >= (3, 13, 2)
-
-
-class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
+class Endpoint(Output, TakesTurns):
     """What the connections of all APIs have in common. Subclasses do the handshake and take the events.
 
     Counters, which are for reading: `messages_received`, `messages_sent`, `bytes_received` and `bytes_sent` (frames
@@ -55,44 +41,30 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_active", "_buffer", "_closing", "_cork", "_corked", "_deadline", "_full", "_gone",
-        "_handling", "_held", "_keepalive", "_limits", "_lost", "_next_ping", "_pings", "_pulse", "_since", "_small",
-        "_uncorked", "_unread_replies", "_vectored", "bytes_received", "bytes_sent", "loop", "messages_received",
-        "messages_sent", "pings_received", "pings_sent", "transport",
+        "__dict__", "__weakref__", "_active", "_buffer", "_deadline", "_encodes", "_gone", "_held", "_keepalive",
+        "_lost", "_next_ping", "_pings", "_pulse", "_since", "_small", "_unread", "pings_received", "pings_sent",
     )  # fmt: skip
 
     role: ClassVar[Role]
 
     def __init__(self, limits: Limits, pulse: Pulse) -> None:
-        super().__init__()
-        self.loop = asyncio.get_running_loop()
-        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._limits = limits
+        super().__init__(limits)
         self._pulse = pulse
         self._gone = False
         self._lost: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self.messages_received = self.messages_sent = self.bytes_received = self.bytes_sent = 0
         self.pings_received = self.pings_sent = 0
         self._buffer = read_buffer(self.loop)[:HEAD_SIZE]
         self._held = False
         self._encodes = False
-        self._small = 0  # the most bytes of a read that is neither divided nor makes way for others
+        self._small = -1  # the most bytes of a read that goes to the stream just so; none before the handshake is done
         self._unread = b""  # read from the transport, but held back as the queue is full
-        # Sending.
-        self._cork: list[bytes] = []
-        self._corked = 0
-        self._uncorked = True  # the next write need not wait for others
-        self._handling = False
-        self._full = False
-        self._unread_replies = 0
         self._pings: dict[bytes, tuple[float, asyncio.Future[float]]] | None = None
         # Time.
         self._since = 0.0
         self._active = (0.0, 0)  # when messages were last seen to have passed, and how many
         self._next_ping = 0.0
         self._keepalive: bytes | None = None
-        self._closing = Closing()
 
     # What it is.
 
@@ -101,6 +73,14 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
         if self._stream is not None:
             return self._stream.state
         return State.CLOSED if self._gone else State.CONNECTING
+
+    @property
+    def messages_received(self) -> int:
+        return 0 if self._stream is None else self._stream.messages_received
+
+    @property
+    def bytes_received(self) -> int:
+        return 0 if self._stream is None else self._stream.bytes_received
 
     @property
     def local_address(self) -> Any:
@@ -140,11 +120,11 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
             piece_size=self._limits.piece_size, max_send_size=self._limits.max_send_size, late_failure=True,
             extensions=codecs,
         )  # fmt: skip
+        self._begin_output()
         now = self.loop.time()
         self._since, self._active = now, (now, 0)
         self._next_ping = now + (self._limits.ping_interval or 0)
         self._pulse.add(self)
-        self.bytes_received = len(rest)
         self._unread = rest
         self._read_on()
 
@@ -153,22 +133,26 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(*self._limits.write_marks())
-        self._vectored = _VECTORED or not isinstance(transport, asyncio.Transport)  # uvloop's do not inherit
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        stream = self._stream
-        if stream is None:
+        if nbytes > self._small or self._unread:
+            self._read_more(nbytes)
+        else:
+            self._received(self._stream.receive(self._buffer, nbytes))  # type: ignore[union-attr]
+
+    def _read_more(self, nbytes: int) -> None:
+        """Take a read that does not go to the stream just so."""
+        if self._stream is None:
             self.head_received(bytes(self._buffer[:nbytes]))
             return
-        self.bytes_received += nbytes
         if self._unread or (self._encodes and nbytes > PORTION):
             self._unread += self._buffer[:nbytes]
             self._read_on()
         else:
-            self._received(stream.receive(self._buffer, nbytes))
+            self._received(self._stream.receive(self._buffer, nbytes))
         if nbytes == READ_SIZE:
             self._yield_turn()
 
@@ -199,18 +183,12 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
         if self._stream is None:
             self.opening_failed(exc)
         else:
+            self._writer.close()
             self._read_end()
             self._forget_pings()
         self.resume_writing()
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
-        self._unread_replies = 0
 
     @abstractmethod
     def _received(self, events: list[Event]) -> None:
@@ -256,57 +234,6 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
             self._read_on()
             if not self._held:
                 self.transport.resume_reading()
-
-    # What leaves.
-
-    def _write(self, data: bytes) -> None:
-        if self._uncorked:
-            self._uncorked = False
-            self.bytes_sent += len(data)  # as `_push`, without its call
-            self.transport.write(data)
-            if self._full:
-                self._limit_unsent()
-            return
-        cork = self._cork
-        if not cork and not self._handling:
-            self.loop.call_soon(self._flush)
-        cork.append(data)
-        self._corked += len(data)
-        if self._corked > CORK_SIZE:
-            self._push(b"".join(cork))
-            cork.clear()
-            self._corked = 0
-
-    def _flush(self) -> None:
-        """Write what is corked, together."""
-        cork = self._cork
-        if cork:
-            self._push(cork[0] if len(cork) == 1 else b"".join(cork))
-            cork.clear()
-            self._corked = 0
-        self._uncorked = not self._handling
-
-    def _push(self, data: bytes) -> None:
-        self.bytes_sent += len(data)
-        self.transport.write(data)
-        if self._full:
-            self._limit_unsent()
-
-    def _write_large(self, parts: list[bytes]) -> None:
-        """Write a message without joining its header and its payload."""
-        self._flush()
-        self._uncorked = False
-        self.bytes_sent += sum(map(len, parts))
-        self.transport.writelines(parts)
-        if self._full:
-            self._limit_unsent()
-
-    def _limit_unsent(self) -> None:
-        """Cut a peer that does not read what it is sent, whoever sends without waiting."""
-        limit = self._limits.max_unsent
-        if limit is not None and self.transport.get_write_buffer_size() > limit:
-            self._closing.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
-            self.transport.abort()
 
     # Pings.
 
@@ -401,12 +328,3 @@ class Endpoint(BaseEndpoint, TakesTurns, asyncio.BufferedProtocol):
         timeout = self._limits.close_timeout
         if timeout is not None and self._deadline is None and not self._gone:
             self._deadline = self.loop.call_later(timeout, self.transport.abort)
-
-
-def end_output(transport: asyncio.Transport) -> None:
-    """End our direction of TCP once all is written; with TLS, which cannot be half-closed, both."""
-    if transport.can_write_eof():
-        with suppress(OSError):  # the peer has ended both directions already
-            transport.write_eof()
-    else:
-        transport.close()

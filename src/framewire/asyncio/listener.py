@@ -15,7 +15,10 @@ from ..codes import State
 from ..errors import ConcurrencyError, StateError
 from ..events import Close, Event, Ping
 from ..extensions import Codec
-from .endpoint import UNJOINED, Endpoint
+from .endpoint import Endpoint
+from .limits import Limits
+from .output import LARGE
+from .pulse import Pulse
 
 __all__ = ["Listener", "ListenerConnection"]
 
@@ -47,10 +50,14 @@ class ListenerConnection(Endpoint):
     `max_unsent` bytes it is cut.
     """
 
-    __slots__ = ()
+    __slots__ = ("_begun",)
 
     #: What the events go to.
     listener: Listener
+
+    def __init__(self, limits: Limits, pulse: Pulse) -> None:
+        super().__init__(limits, pulse)
+        self._begun = False  # a message was sent in part
 
     @property
     def full(self) -> bool:
@@ -67,29 +74,33 @@ class ListenerConnection(Endpoint):
     ) -> None:
         """Send one message: text from a `str`, binary from bytes, or what `text` says; a piece of one without `last`.
 
-        `compress` says whether to compress it, if that was agreed on; by default its size decides.
+        `compress` says whether to compress it, if that was agreed on; by default its size decides. A whole message of
+        more than `fragment_size` bytes is sent in fragments.
 
         Returns at once; look at `full` before you send much. Raises StateError when the connection is not open,
         PayloadTooBigError above `max_send_size`, FragmentError if the pieces of a message are of both types.
         """
+        whole = text is None and compress is None and last
+        if self._uncorked and whole and self._writer.send(message):
+            self._uncorked = False
+            if self._full:
+                self._limit_unsent()
+            return
         stream = self._stream
         if stream is None:
             raise StateError("the opening handshake is not done")
-        if text is None and compress is None and last and len(message) < UNJOINED:
-            frame = stream.send(message)
-            self.messages_sent += 1
-            if self._uncorked and not self._full:  # as `_write`, without its call
-                self._uncorked = False
-                self.bytes_sent += len(frame)
-                self.transport.write(frame)
-            else:
-                self._write(frame)
+        if whole and len(message) >= LARGE and self._send_large(message):
             return
-        if self._vectored:
-            self._write_large(stream.send_parts(message, text=text, last=last, compress=compress))
-        else:
-            self._write(stream.send(message, text=text, last=last, compress=compress))
-        self.messages_sent += last
+        size = self._limits.fragment_size
+        if size is not None and last and not self._begun:
+            pieces, is_text = stream.cut(message, size, text=text)
+            if len(pieces) > 1:
+                for piece in pieces[:-1]:
+                    self._write(stream.send(piece, text=is_text, last=False, compress=compress))
+                message, text = pieces[-1], is_text
+        self._write(stream.send(message, text=text, last=last, compress=compress))
+        self._begun = not last
+        self._writer.messages_sent += last
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
         """Send a ping of at most 125 bytes, random ones if empty; the result is a future of the round trip in seconds.
@@ -112,22 +123,18 @@ class ListenerConnection(Endpoint):
     def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
         super()._open(b"", codecs)
         self._call(self.listener.on_open)
-        self.bytes_received = len(rest)
         self._unread = rest
         self._read_on()
 
     def buffer_updated(self, nbytes: int) -> None:
-        stream = self._stream
-        if stream is None or self._unread or nbytes > self._small:
-            super().buffer_updated(nbytes)
+        if nbytes > self._small or self._unread:
+            self._read_more(nbytes)
             return
-        # As there and in `_received`, without their calls for one message.
-        self.bytes_received += nbytes
-        events = stream.receive(self._buffer, nbytes)
-        if len(events) == 1:
+        stream = self._stream
+        events = stream.receive(self._buffer, nbytes)  # type: ignore[union-attr]
+        if len(events) == 1:  # as `_received`, without its calls for one message
             event = events[0]
             if type(event) is bytes or type(event) is str:
-                self.messages_received += 1
                 self._handling = self._uncorked = True
                 try:
                     self.listener.on_message(self, event)
@@ -136,7 +143,7 @@ class ListenerConnection(Endpoint):
                 self._handling = False
                 if self._cork:
                     self._flush()
-                if self._full or stream.failing:
+                if self._full or stream.failing:  # type: ignore[union-attr]
                     self._settle()
                 return
         self._received(events)
@@ -151,7 +158,6 @@ class ListenerConnection(Endpoint):
         for event in events:
             try:
                 if type(event) is bytes or type(event) is str:
-                    self.messages_received += 1
                     on_message(self, event)
                 else:
                     controls = True

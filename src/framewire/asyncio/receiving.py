@@ -192,7 +192,6 @@ class Receiving(Endpoint):
                     and not self._deaf
                     and not self._stream.failing  # type: ignore[union-attr]
                 ):  # it is waited for: as `_enqueue`, without its calls
-                    self.messages_received += 1
                     self._queue = cast("list[str | bytes | Fragment]", events)
                     self._queued = size
                     self._uncorked = not self._cork
@@ -215,7 +214,6 @@ class Receiving(Endpoint):
             elif isinstance(event, Fragment):
                 items.append(event)
                 size += len(cast("str | bytes", event.data))
-                self.messages_received -= not event.last  # counted when it is whole
             else:
                 self._note(event)
         if items:
@@ -231,7 +229,6 @@ class Receiving(Endpoint):
     def _enqueue(self, items: list[str | bytes | Fragment], size: int) -> None:
         if self._deaf:
             return
-        self.messages_received += len(items)
         items.reverse()
         if self._queue:
             self._queue[:0] = items

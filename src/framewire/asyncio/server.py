@@ -21,9 +21,9 @@ from ..limits import LINGER, REFUSED
 from .auth import basic_auth
 from .connection import broadcast
 from .counters import Counters
-from .endpoint import end_output
 from .limits import Limits
 from .listener import Listener
+from .output import end_output
 from .pulse import Pulse
 from .serving import (
     SAME_ORIGIN,

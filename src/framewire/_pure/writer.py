@@ -1,0 +1,74 @@
+"""The end of the way back: messages and frames to the socket of a connection."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+from .send import make_frame, take_key
+
+
+class SocketWriter:
+    """Writes straight to the socket of a connection while nothing waits before it in the transport.
+
+    That spares what an event loop does around a system call. What the socket does not take at once goes to `transport`,
+    which also finds out what is wrong with the socket. So does everything if its descriptor `fd` is -1, and after
+    `loop` is closed, when the descriptor may be another's.
+
+    `messages_sent` and `bytes_sent`, frames with their headers, count what was written.
+    """
+
+    __slots__ = ("_fd", "_idle", "_limit", "_loop", "_stream", "_transport", "bytes_sent", "messages_sent")
+
+    def __init__(self, stream: Any, transport: Any, loop: Any, fd: int, limit: int) -> None:
+        self._stream = stream
+        self._transport = transport
+        self._loop = loop
+        self._fd = fd
+        self._limit = limit
+        self._idle = False  # nothing waits in the transport
+        self.messages_sent = self.bytes_sent = 0
+
+    def send(self, message: object) -> bool:
+        """Writes a whole message, if `stream` may send it as it is and its payload has at most `limit` bytes.
+
+        False, and nothing is done, for all else: what that is, and why it cannot be sent, `Stream.send` knows.
+        """
+        if type(message) is bytes:
+            first, payload = 0x82, message
+        elif type(message) is str:
+            try:
+                first, payload = 0x81, message.encode()
+            except UnicodeEncodeError:
+                return False
+        else:
+            return False
+        if len(message) >= self._stream._plain or len(payload) > self._limit:
+            return False
+        self.write(make_frame(first, payload, take_key(self._stream._keys)))
+        self.messages_sent += 1
+        return True
+
+    def write(self, data: bytes) -> None:
+        """Writes frames."""
+        if type(data) is not bytes:
+            raise TypeError("write() takes bytes")
+        done = 0
+        if self._may_put():
+            with suppress(OSError):  # it is full, or what is wrong with it the transport finds out
+                done = os.write(self._fd, data)
+        if done < len(data):
+            self._idle = False
+            self._transport.write(memoryview(data)[done:] if done else data)
+        self.bytes_sent += len(data)
+
+    def close(self) -> None:
+        """Leaves everything to the transport from now on; called before the descriptor may be closed."""
+        self._fd = -1
+
+    def _may_put(self) -> bool:
+        if self._fd < 0 or (not self._idle and self._transport.get_write_buffer_size()) or self._loop.is_closed():
+            return False
+        self._idle = True
+        return True
