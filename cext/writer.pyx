@@ -123,10 +123,11 @@ cdef class SocketWriter:
         return 0
 
     cdef bint may_put(self) except -1:
-        if self.fd < 0 or not self.idle and self.transport.get_write_buffer_size() or self.loop.is_closed():
+        if self.fd < 0 or self.loop.is_closed():
             return False
-        self.idle = True
-        return True
+        if not self.idle:  # one that was cut has dropped what it held, and nothing may follow
+            self.idle = not (self.transport.get_write_buffer_size() or self.transport.is_closing())
+        return self.idle
 
     cdef int leave(self, object data, Py_ssize_t done, Py_ssize_t size) except -1:
         """Leaves to the transport what the socket did not take."""

@@ -586,8 +586,8 @@ def test_a_message_over_the_limit_is_1009():
     with serving(max_size=100) as (_, _, uri), peer_connect(uri) as peer:
         peer.send(bytes(100))
         assert peer.recv() == bytes(100)
-        peer.send(iter([bytes(50), bytes(51)]))
-        with pytest.raises(PeerClosed):
+        with pytest.raises(PeerClosed):  # if not before, where it ends the message with an empty fragment
+            peer.send(iter([bytes(50), bytes(51)]))
             peer.recv()
         assert peer.close_code == 1009
 

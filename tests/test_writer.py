@@ -18,6 +18,7 @@ class Transport:
     def __init__(self):
         self.held = bytearray()
         self.writes = 0
+        self.closing = False
 
     def write(self, data):
         self.held += data
@@ -25,6 +26,9 @@ class Transport:
 
     def get_write_buffer_size(self):
         return len(self.held)
+
+    def is_closing(self):
+        return self.closing
 
 
 class Setting:
@@ -155,6 +159,17 @@ def test_a_socket_that_is_no_longer_ours(backend):
         assert at.writer.send("e")
         assert at.arrived() == b""
         assert at.taken() == frame(TEXT, b"e")
+
+
+def test_nothing_follows_what_a_transport_has_dropped(backend):
+    with Setting(backend) as at:
+        while not at.transport.held:
+            at.writer.send("x" * 1000)
+        at.arrived()
+        at.transport.closing = True
+        at.transport.held.clear()
+        at.writer.send("a")
+        assert at.arrived() == b""
 
 
 def test_a_socket_that_is_broken(backend):

@@ -68,7 +68,8 @@ class SocketWriter:
         self._fd = -1
 
     def _may_put(self) -> bool:
-        if self._fd < 0 or (not self._idle and self._transport.get_write_buffer_size()) or self._loop.is_closed():
+        if self._fd < 0 or self._loop.is_closed():
             return False
-        self._idle = True
-        return True
+        if not self._idle:  # one that was cut has dropped what it held, and nothing may follow
+            self._idle = not (self._transport.get_write_buffer_size() or self._transport.is_closing())
+        return self._idle

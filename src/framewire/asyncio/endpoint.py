@@ -294,6 +294,8 @@ class Endpoint(Output, TakesTurns):
         if self._stream.failing:
             self._fail_late()
             return
+        if self.transport.is_closing():  # somebody has cut it
+            self._writer.close()
         frame = self._stream.close(code, reason)
         self._flush()
         self._push(frame)
