@@ -588,6 +588,21 @@ async def test_closing_twice_only_waits():
 
 
 @on_loop
+async def test_who_no_longer_waits_for_the_end_leaves_nothing():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        for _ in range(3):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ws.wait_closed(), 0.01)
+        assert ws._waiters == []
+        others = [asyncio.create_task(ws.wait_closed()) for _ in range(3)]
+        await asyncio.sleep(0)
+        others[1].cancel()
+        await ws.close()
+        await asyncio.gather(*others, return_exceptions=True)
+        assert [task.cancelled() for task in others] == [False, True, False]
+
+
+@on_loop
 async def test_a_close_that_may_not_be_sent_changes_nothing():
     async with serving() as (_, _, uri), connect(uri) as ws:
         for code, reason in ((1005, ""), (999, ""), (1000, "x" * 124)):

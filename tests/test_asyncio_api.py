@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import select
 import socket
@@ -18,6 +19,7 @@ from framewire import CLIENT, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.output import LARGE
+from framewire.asyncio.pulse import Pulse
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
 from framewire.exceptions import (
     ConcurrencyError,
@@ -369,6 +371,36 @@ async def test_recv_streaming_that_is_not_finished():
         await pieces.aclose()
         await ws.send("kept")
         assert await ws.recv() == "kept"
+
+
+@on_loop
+async def test_a_pulse_of_many_lets_others_run():
+    happened = []
+
+    class Member:
+        def beat(self, now):
+            happened.append(self)
+
+    def other():
+        happened.append(None)
+        asyncio.get_running_loop().call_soon(other)
+
+    pulse = Pulse(0.05)
+    members = [Member() for _ in range(1000)]
+    for member in members:
+        pulse.add(member)
+    other()
+    for count in (1000, 2000):
+        await until(lambda: len(happened) - happened.count(None) >= count)  # noqa: B023 - awaited at once
+        beaten = [one for one in happened if one is not None]
+        assert len(beaten) == count
+        assert set(beaten[-1000:]) == set(members)
+    longest = max(len(list(run)) for beats, run in itertools.groupby(happened, bool) if beats)
+    assert longest <= 256
+    for member in members:
+        pulse.discard(member)
+    await asyncio.sleep(0.1)
+    assert len(happened) - happened.count(None) == 2000
 
 
 @on_loop

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri as parse_peer_uri
@@ -426,6 +428,12 @@ def test_scan_however_it_is_cut(name: str) -> None:
     assert whole[0] == expected
     for size in (1, 2, 3, 7, 1000, MAX_LINE - 1, MAX_LINE):
         assert scan(data, size) == whole, size
+
+
+@given(st.lists(st.sampled_from([b"GET / HTTP/1.1", b"A: b", b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x7f", b"\xff"])))
+def test_scan_of_whatever_comes_however_it_is_cut(parts: list[bytes]) -> None:
+    data = b"".join(parts) + b"\r\n\r\n"
+    assert scan(data, len(data)) == scan(data, 1) == scan(data, 5)
 
 
 def test_longest_head_is_the_limit() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
@@ -49,6 +50,12 @@ MAX_HEAD: Final = 32768
 #: All that may stand in a line: no control character but HTAB (RFC 9110 5.5). 80 to ff are
 #: obs-text.
 _TEXT: Final = bytes(byte for byte in range(256) if byte == 0x09 or 0x20 <= byte != 0x7F)
+
+#: A whole head as `HeadScanner` lets it pass, but for its length.
+_SOUND: Final = re.compile(
+    rb"[\t -~\x80-\xff]{1,%d}\r\n(?:[!-~\x80-\xff][\t -~\x80-\xff]{0,%d}\r\n){0,%d}\r\n"
+    % (MAX_LINE - 2, MAX_LINE - 3, MAX_HEADERS)
+)
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN: Final = re.compile(_TOKEN)
@@ -115,7 +122,10 @@ class Headers(MutableMapping[str, str]):
 
     def get_all(self, name: str) -> list[str]:
         """The value of each line called `name`; an empty list if there is none."""
-        return list(self._values().get(name.lower(), ()))
+        found = self._found
+        if found is None:
+            found = self._values()
+        return list(found.get(name.lower(), ()))
 
     def __getitem__(self, name: str) -> str:
         return ", ".join(self._values()[name.lower()])
@@ -219,6 +229,10 @@ class HeadScanner:
         414 for too long a first line, 431 for any other, too many of them, or too long a head.
         """
         buffer = self._buffer
+        if not buffer:  # nearly all heads arrive whole and are sound; the rest is for the loop
+            sound = _SOUND.match(data)
+            if sound and sound.end() <= MAX_HEAD:
+                return bytes(data[: sound.end()]), bytes(data[sound.end() :])
         buffer += data
         while True:
             limit = min(self._line + MAX_LINE, MAX_HEAD)
@@ -266,6 +280,7 @@ def split_fields(text: str) -> list[tuple[str, str]]:
     return fields
 
 
+@lru_cache(128)  # most lines are the same on every connection
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:
     """Returns a header line to send as bytes.
 
@@ -290,8 +305,13 @@ def split_list(values: Iterable[str]) -> list[str]:
     Spaces and tabs around them and empty elements are dropped; a comma in a quoted-string does not
     separate. What an element may be is for the caller to check.
     """
-    elements = (match.strip(" \t") for value in values for match in _ELEMENT.findall(value))
-    return [element for element in elements if element]
+    elements = []
+    for value in values:
+        for part in _ELEMENT.findall(value) if "," in value else (value,):
+            element = part.strip(" \t")
+            if element:
+                elements.append(element)
+    return elements
 
 
 def parse_tokens(values: Iterable[str]) -> list[str]:

@@ -27,6 +27,8 @@ _READ_SIZE: Final = 1 << 16
 _FIN: Final = 0x80
 _CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
 
+_TEXT_ERRORS: Final = get_args(TextErrors)
+
 #: How much `receive_one` looks at before it looks at more, in bytes: some small frames.
 _FIRST_LOOK: Final = 256
 
@@ -86,8 +88,8 @@ class Stream:
                 raise ValueError("a limit is a number of bytes, 0 or more, or None")
         if piece_size is not None and index(piece_size) < 1:
             raise ValueError("a piece has at least 1 byte")
-        if text_errors not in get_args(TextErrors):
-            raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
+        if text_errors not in _TEXT_ERRORS:
+            raise ValueError(f"text_errors is one of {', '.join(_TEXT_ERRORS)}")
         self._codecs = check_codecs(extensions)
         self._assembly = Assembly(
             self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,

@@ -42,7 +42,7 @@ class Endpoint(Output, TakesTurns):
 
     __slots__ = (
         "__dict__", "__weakref__", "_active", "_buffer", "_deadline", "_encodes", "_gone", "_held", "_keepalive",
-        "_lost", "_next_ping", "_pings", "_pulse", "_since", "_small", "_unread", "pings_received", "pings_sent",
+        "_next_ping", "_pings", "_pulse", "_since", "_small", "_unread", "_waiters", "pings_received", "pings_sent",
     )  # fmt: skip
 
     role: ClassVar[Role]
@@ -51,7 +51,7 @@ class Endpoint(Output, TakesTurns):
         super().__init__(limits)
         self._pulse = pulse
         self._gone = False
-        self._lost: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None  # those that wait for the end
         self._deadline: asyncio.TimerHandle | None = None
         self.pings_received = self.pings_sent = 0
         self._buffer = read_buffer(self.loop)[:HEAD_SIZE]
@@ -184,11 +184,13 @@ class Endpoint(Output, TakesTurns):
             self.opening_failed(exc)
         else:
             self._writer.close()
-            self._read_end()
+            if self._stream.state is not State.CLOSED:
+                self._read_end()
             self._forget_pings()
         self.resume_writing()
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     @abstractmethod
     def _received(self, events: list[Event]) -> None:
@@ -306,9 +308,14 @@ class Endpoint(Output, TakesTurns):
     async def wait_closed(self) -> None:
         """Wait until the transport is closed, whoever closed it."""
         if not self._gone:
-            if self._lost is None:
-                self._lost = self.loop.create_future()
-            await asyncio.shield(self._lost)
+            if self._waiters is None:
+                self._waiters = []
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
 
     def _finish(self) -> None:
         """End TCP after the last frame (7.1.1): the server first, and never while input is unread.

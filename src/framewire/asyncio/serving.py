@@ -10,7 +10,9 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
+from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..codes import SERVER
@@ -71,10 +73,15 @@ class Policy:
 
     def headers(self) -> list[tuple[str, str]]:
         """What every answer carries besides."""
-        lines = [("Date", formatdate(usegmt=True))]
+        lines = [("Date", _format_date(int(time())))]
         if self.server_header is not None:
             lines.append(("Server", self.server_header))
         return lines
+
+
+@lru_cache(1)
+def _format_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 class Serving(Endpoint):

@@ -28,7 +28,7 @@ def check_added(headers: Iterable[tuple[str, str]], *own: str) -> list[tuple[str
 
 def decode_fields(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The header lines of a head as h11 gives them."""
-    return Headers((name.decode("ascii"), value.decode("latin-1")) for name, value in lines)
+    return Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in lines])
 
 
 def explain(error: h11.RemoteProtocolError) -> str:
