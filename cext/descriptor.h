@@ -1,5 +1,5 @@
-/* Writing to a socket that does not block, by its file descriptor. It keeps the GIL, as Python's own calls do not: to give
-   it up and take it again costs more than all else around the system call. */
+/* Writing to a socket that does not block, by its file descriptor. Small frames are written with the GIL, as Python's own
+   calls do not: to give it up and take it again costs more than all else around the system call. */
 #ifndef FRAMEWIRE_DESCRIPTOR_H
 #define FRAMEWIRE_DESCRIPTOR_H
 

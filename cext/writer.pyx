@@ -19,26 +19,24 @@ cdef class SocketWriter:
     """Writes straight to the socket of a connection while nothing waits before it in the transport.
 
     That spares what an event loop does around a system call. What the socket does not take at once goes to `transport`,
-    which also finds out what is wrong with the socket. So does everything if its descriptor `fd` is -1, and after
-    `loop` is closed, when the descriptor may be another's.
+    which also finds out what is wrong with the socket. So does everything if `sock` is None. Its descriptor is asked for
+    before each write, as a loop may close it at any time, and the number then be another's.
 
     `messages_sent` and `bytes_sent`, frames with their headers, count what was written.
     """
 
     cdef object stream
     cdef object transport
-    cdef object loop
-    cdef int fd
+    cdef object sock
     cdef Py_ssize_t limit
     cdef bint idle  # nothing waits in the transport
     cdef public uint64_t messages_sent
     cdef public uint64_t bytes_sent
 
-    def __init__(self, stream: Any, transport: Any, loop: Any, fd: int, limit: int) -> None:
+    def __init__(self, stream: Any, transport: Any, sock: Any, limit: int) -> None:
         self.stream = stream
         self.transport = transport
-        self.loop = loop
-        self.fd = fd
+        self.sock = sock
         self.limit = limit
 
     def send(self, message: object) -> bool:
@@ -66,7 +64,7 @@ cdef class SocketWriter:
         key = key_from(self.stream._keys)
         if size <= SMALL and type(key) is bytes and PyBytes_GET_SIZE(key) in (0, 4):
             self.write_small(first, src, size, <bytes> key)
-        elif self.fd >= 0 and type(key) is bytes and PyBytes_GET_SIZE(key) == 0:
+        elif self.sock is not None and type(key) is bytes and PyBytes_GET_SIZE(key) == 0:
             self.write_large(first, content, src, size)
         else:
             self.write(build(first, content, src, size, key, False))
@@ -74,19 +72,27 @@ cdef class SocketWriter:
         return True
 
     def write(self, data: bytes) -> None:
-        """Writes frames."""
+        """Writes frames. If what the socket did not take cannot be left to the transport, the connection is cut."""
         cdef Py_ssize_t size, done
+        cdef int fd
         if type(data) is not bytes:
             raise TypeError("write() takes bytes")
         size, done = PyBytes_GET_SIZE(data), 0
-        if self.may_put():
-            done = framewire_put(self.fd, <const uint8_t *> PyBytes_AS_STRING(data), <size_t> size)
-        self.leave(data, done, size)
+        fd = self.descriptor()
+        if fd >= 0:
+            done = framewire_put(fd, <const uint8_t *> PyBytes_AS_STRING(data), <size_t> size)
+        if done < size:
+            self.idle = False
+            try:
+                self.transport.write(memoryview(data)[done:] if done else data)
+            except BaseException:
+                self.give_up(done)
+                raise
         self.bytes_sent += <uint64_t> size
 
     def close(self) -> None:
-        """Leaves everything to the transport from now on; called before the descriptor may be closed."""
-        self.fd = -1
+        """Leaves everything to the transport from now on."""
+        self.sock = None
 
     cdef int write_small(self, uint8_t first, const uint8_t *src, Py_ssize_t length, bytes key) except -1:
         cdef uint8_t frame[SMALL + 14]
@@ -95,15 +101,22 @@ cdef class SocketWriter:
         cdef Py_ssize_t size = start + length
         cdef Py_ssize_t done = 0
         cdef uint32_t word
+        cdef int fd
         if mask == NULL:
             memcpy(frame + start, src, <size_t> length)
         else:
             memcpy(&word, mask, 4)
             kernels.mask(frame + start, src, <size_t> length, word)
-        if self.may_put():
-            done = framewire_put(self.fd, frame, <size_t> size)
+        fd = self.descriptor()
+        if fd >= 0:
+            done = framewire_put(fd, frame, <size_t> size)
         if done < size:
-            self.leave(PyBytes_FromStringAndSize(<const char *> frame, size), done, size)
+            self.idle = False
+            try:
+                self.transport.write(PyBytes_FromStringAndSize(<const char *> frame + done, size - done))
+            except BaseException:
+                self.give_up(done)
+                raise
         self.bytes_sent += <uint64_t> size
         return 0
 
@@ -112,26 +125,35 @@ cdef class SocketWriter:
         cdef uint8_t header[14]
         cdef Py_ssize_t start = <Py_ssize_t> framewire_write_header(header, first, <uint64_t> length, NULL)
         cdef Py_ssize_t done = 0
-        if self.may_put():
+        cdef int fd = self.descriptor()
+        if fd >= 0:
             with nogil:
-                done = framewire_put_two(self.fd, header, <size_t> start, src, <size_t> length)
-        self.leave(PyBytes_FromStringAndSize(<const char *> header, start), done, start)
-        done = max(done - start, 0)
-        if done < length:
-            self.leave(content if type(content) is bytes else encoded(content, False), done, length)
+                done = framewire_put_two(fd, header, <size_t> start, src, <size_t> length)
+        if done < start + length:
+            self.idle = False
+            try:
+                if done < start:
+                    self.transport.write(PyBytes_FromStringAndSize(<const char *> header + done, start - done))
+                    done = start
+                payload = content if type(content) is bytes else encoded(content, False)
+                self.transport.write(memoryview(payload)[done - start:] if done > start else payload)
+            except BaseException:
+                self.give_up(done)
+                raise
         self.bytes_sent += <uint64_t> (start + length)
         return 0
 
-    cdef bint may_put(self) except -1:
-        if self.fd < 0 or self.loop.is_closed():
-            return False
+    cdef int descriptor(self) except -2:
+        """Where to write at once; -1 if that cannot be."""
+        if self.sock is None:
+            return -1
         if not self.idle:  # one that was cut has dropped what it held, and nothing may follow
             self.idle = not (self.transport.get_write_buffer_size() or self.transport.is_closing())
-        return self.idle
+        return <int> self.sock.fileno() if self.idle else -1
 
-    cdef int leave(self, object data, Py_ssize_t done, Py_ssize_t size) except -1:
-        """Leaves to the transport what the socket did not take."""
-        if done < size:
-            self.idle = False
-            self.transport.write(memoryview(data)[done:] if done else data)
+    cdef int give_up(self, Py_ssize_t done) except -1:
+        """Cuts the connection if a frame was left half done."""
+        if done:
+            self.sock = None
+            self.transport.abort()
         return 0

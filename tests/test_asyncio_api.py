@@ -14,8 +14,8 @@ import pytest
 import ends
 from conftest import needed
 from ends import CERTIFICATE, echo, on_loop, until
-from frames import REQUEST
-from framewire import CLIENT, Stream
+from frames import REQUEST, TEXT, to
+from framewire import CLIENT, SERVER, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.output import LARGE
@@ -199,6 +199,30 @@ async def test_replies_of_one_read_leave_in_one_write():
     # 100 replies of 12 bytes: as many writes as there were reads, and those were few.
     assert sum(writes[:-1]) >= 1200
     assert len(writes) < 30
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@on_loop
+async def test_a_reply_does_not_overtake_what_is_corked(count):
+    opened = []
+
+    class Replying(Listener):
+        def on_open(self, connection):
+            opened.append(connection)
+
+        def on_message(self, connection, message):
+            connection.send(message)
+
+    async with Served(Replying()) as at, at.connect(compression=None) as ws:
+        await until(lambda: opened)
+        connection = opened[0]
+        # Another connection's read has these sent, and this one's own read comes in the same turn of the loop.
+        for number in range(3):
+            connection.send(str(number))
+        frames = to(SERVER, TEXT, b"reply") * count
+        connection.get_buffer(-1)[: len(frames)] = frames
+        connection.buffer_updated(len(frames))
+        assert [await ws.recv() for _ in range(3 + count)] == ["0", "1", "2"] + ["reply"] * count
 
 
 @pytest.mark.parametrize("corked", [False, True])

@@ -19,6 +19,7 @@ class Transport:
         self.held = bytearray()
         self.writes = 0
         self.closing = False
+        self.aborted = False
 
     def write(self, data):
         self.held += data
@@ -30,20 +31,22 @@ class Transport:
     def is_closing(self):
         return self.closing
 
+    def abort(self):
+        self.aborted = True
+
 
 class Setting:
     """A writer, what it writes to, and the socket at the other end."""
 
-    def __init__(self, backend, role=SERVER, limit=1 << 20, descriptor=None, **options):
+    def __init__(self, backend, role=SERVER, limit=1 << 20, direct=True, **options):
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)
         self.far.setblocking(False)
         if role is CLIENT:
             options["mask_source"] = lambda size: KEY[:size]
         self.stream, self.transport = Stream(role, **options), Transport()
-        self.loop = SimpleNamespace(is_closed=lambda: False)
-        descriptor = self.near.fileno() if descriptor is None else descriptor
-        self.writer = backend.SocketWriter(self.stream, self.transport, self.loop, descriptor, limit)
+        self.sock = SimpleNamespace(fileno=self.near.fileno) if direct else None
+        self.writer = backend.SocketWriter(self.stream, self.transport, self.sock, limit)
 
     def __enter__(self):
         return self
@@ -76,19 +79,19 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
-@pytest.mark.parametrize("descriptor", [None, -1])
-def test_messages(backend, role, descriptor):
+@pytest.mark.parametrize("direct", [True, False])
+def test_messages(backend, role, direct):
     key = KEY if role is CLIENT else b""
-    with Setting(backend, role, descriptor=descriptor) as at:
+    with Setting(backend, role, direct=direct) as at:
         sent = 0
         for number, message in enumerate(MESSAGES, 1):
             assert at.writer.send(message) is True
             payload = message.encode() if isinstance(message, str) else message
             expected = frame(TEXT if isinstance(message, str) else BINARY, payload, key)
-            assert (at.arrived() if descriptor is None else at.taken()) == expected
+            assert (at.arrived() if direct else at.taken()) == expected
             sent += len(expected)
             assert (at.writer.messages_sent, at.writer.bytes_sent) == (number, sent)
-        assert at.transport.writes == (0 if descriptor is None else len(MESSAGES))
+        assert at.transport.writes == (0 if direct else len(MESSAGES))
 
 
 def test_what_is_left_to_the_stream(backend):
@@ -148,13 +151,13 @@ def test_a_socket_that_is_full(backend, role, size, kind):
 def test_a_socket_that_is_no_longer_ours(backend):
     with Setting(backend) as at:
         assert at.writer.send("a")
-        at.loop.is_closed = lambda: True
+        at.sock.fileno = lambda: -1
         assert at.writer.send("b")
         at.writer.write(frame(TEXT, b"c"))
         assert at.writer.send("d" * 10_000)
         assert at.arrived() == frame(TEXT, b"a")
         assert at.taken() == frame(TEXT, b"b") + frame(TEXT, b"c") + frame(TEXT, b"d" * 10_000)
-        at.loop.is_closed = lambda: False
+        at.sock.fileno = at.near.fileno
         at.writer.close()
         assert at.writer.send("e")
         assert at.arrived() == b""
@@ -180,7 +183,8 @@ def test_a_socket_that_is_broken(backend):
         at.transport.held.clear()
         assert at.writer.send("c" * 10_000)
         assert at.taken() == frame(TEXT, b"c" * 10_000)
-    with Setting(backend, descriptor=1 << 20) as at:  # no such descriptor
+    with Setting(backend) as at:
+        at.sock.fileno = lambda: 1 << 20  # no such descriptor
         assert at.writer.send("a")
         assert at.taken() == frame(TEXT, b"a")
 
@@ -204,13 +208,36 @@ def test_only_bytes_are_written(backend):
                 at.writer.write(other)
 
 
-def test_an_error_of_the_transport_goes_to_the_caller(backend):
+@pytest.mark.parametrize("message", ["a" * 100, b"b" * 10_000, "c" * 10_000])
+@pytest.mark.parametrize("kind", ["message", "frames"])
+def test_a_transport_that_takes_nothing(backend, kind, message):
     def fail(data):
         raise RuntimeError("closed")
 
-    with Setting(backend, descriptor=-1) as at:
+    def write():
+        if kind == "frames":
+            at.writer.write(at.stream.send(message))
+        else:
+            at.writer.send(message)
+
+    with Setting(backend, direct=False) as at:
         at.transport.write = fail
-        for message in ("a", b"b" * 10_000):
+        with pytest.raises(RuntimeError, match="closed"):
+            write()
+        assert (at.writer.messages_sent, at.writer.bytes_sent, at.transport.aborted) == (0, 0, False)
+    with Setting(backend) as at:
+        at.transport.write = fail
+        sent = 0
+        with pytest.raises(RuntimeError, match="closed"):
+            while True:
+                write()
+                sent += 1
+        length = len(at.stream.send(message))
+        assert at.writer.bytes_sent == sent * length
+        # A frame that was left half done is the last.
+        arrived = len(at.arrived())
+        assert at.transport.aborted == (arrived % length > 0)
+        if at.transport.aborted:
             with pytest.raises(RuntimeError, match="closed"):
-                at.writer.send(message)
-        assert at.writer.messages_sent == 0
+                write()
+            assert at.arrived() == b""

@@ -61,6 +61,9 @@ _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN: Final = re.compile(_TOKEN)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
+#: Header lines that are the same on all connections, so that they need not be checked on each.
+_REPEATED: Final = frozenset({"Connection", "Date", "Server", "Upgrade", "reason"})
+
 # These patterns decide by the next character alone, so they never backtrack into quadratic time. An
 # unfinished quoted-string reaches to the end of its line.
 _ELEMENT: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)
@@ -280,18 +283,24 @@ def split_fields(text: str) -> list[tuple[str, str]]:
     return fields
 
 
-@lru_cache(128)  # most lines are the same on every connection
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:
     """Returns a header line to send as bytes.
 
     Raises ValueError if it could be read as anything but one header: a name that is not a token; in
     the value a control character (HTAB too), a space at an end, or what latin-1 cannot express.
     """
+    return (_check_again if name in _REPEATED else _check_field)(name, value)
+
+
+def _check_field(name: str, value: str) -> tuple[bytes, bytes]:
     if not is_token(name):
         raise ValueError(f"a header name is a token, not {name!r}")
     if _CONTROL.search(value) or value != value.strip(" "):
         raise ValueError(f"the value of {name} has a control character, or a space at an end")
     return name.encode("ascii"), value.encode("latin-1")
+
+
+_check_again = lru_cache(32)(_check_field)
 
 
 def is_token(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Final
 
 from .assembly import TextErrors
@@ -39,7 +40,7 @@ class BaseLimits:
 
     def __post_init__(self) -> None:
         for size in (self.fragment_size, self.piece_size):
-            if size is not None and size < 1:
+            if size is not None and index(size) < 1:
                 raise ValueError("fragments and pieces have at least 1 byte")
 
     def overdue(self, age: float, idle: float) -> str | None:

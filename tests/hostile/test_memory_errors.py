@@ -189,10 +189,10 @@ def send_surrogate(stream, fast):
         stream.send("\ud800")
 
 
-def write_out(stream, fast, descriptor):
-    transport = SimpleNamespace(write=deque(maxlen=1).append, get_write_buffer_size=int, is_closing=bool)
-    writer = fast.SocketWriter(stream, transport, SimpleNamespace(is_closed=bool), descriptor, 1 << 20)
-    for message in ("a", "é", "\ud800", b"b" * 5000):
+def write_out(stream, fast, sock):
+    transport = SimpleNamespace(write=deque(maxlen=1).append, get_write_buffer_size=int, is_closing=bool, abort=bool)
+    writer = fast.SocketWriter(stream, transport, sock, 1 << 20)
+    for message in ("a", "é", "\ud800", b"b" * 5000, "b" * 5000):
         writer.send(message)
     writer.write(b"c")
 
@@ -210,8 +210,8 @@ STEPS = {
     "integers received": lambda stream, fast: stream.receive(array("I", b"\x82\x82\0\0\0\0ab")),
     "integers masked": lambda stream, fast: fast.apply_mask(array("I", [1]), b"1234"),
     "integers masked in place": lambda stream, fast: fast.apply_mask_in_place(array("I", [1]), b"1234"),
-    "written to the transport": lambda stream, fast: write_out(stream, fast, -1),
-    "written to the socket": lambda stream, fast: write_out(stream, fast, PAIR[0].fileno()),
+    "written to the transport": lambda stream, fast: write_out(stream, fast, None),
+    "written to the socket": lambda stream, fast: write_out(stream, fast, PAIR[0]),
     "corrupt": lambda stream, fast: stream.receive(b"\xc1\x82\0\0\0\0\xff\xff"),
 }
 

@@ -13,19 +13,18 @@ class SocketWriter:
     """Writes straight to the socket of a connection while nothing waits before it in the transport.
 
     That spares what an event loop does around a system call. What the socket does not take at once goes to `transport`,
-    which also finds out what is wrong with the socket. So does everything if its descriptor `fd` is -1, and after
-    `loop` is closed, when the descriptor may be another's.
+    which also finds out what is wrong with the socket. So does everything if `sock` is None. Its descriptor is asked for
+    before each write, as a loop may close it at any time, and the number then be another's.
 
     `messages_sent` and `bytes_sent`, frames with their headers, count what was written.
     """
 
-    __slots__ = ("_fd", "_idle", "_limit", "_loop", "_stream", "_transport", "bytes_sent", "messages_sent")
+    __slots__ = ("_idle", "_limit", "_sock", "_stream", "_transport", "bytes_sent", "messages_sent")
 
-    def __init__(self, stream: Any, transport: Any, loop: Any, fd: int, limit: int) -> None:
+    def __init__(self, stream: Any, transport: Any, sock: Any, limit: int) -> None:
         self._stream = stream
         self._transport = transport
-        self._loop = loop
-        self._fd = fd
+        self._sock = sock
         self._limit = limit
         self._idle = False  # nothing waits in the transport
         self.messages_sent = self.bytes_sent = 0
@@ -51,25 +50,33 @@ class SocketWriter:
         return True
 
     def write(self, data: bytes) -> None:
-        """Writes frames."""
+        """Writes frames. If what the socket did not take cannot be left to the transport, the connection is cut."""
         if type(data) is not bytes:
             raise TypeError("write() takes bytes")
         done = 0
-        if self._may_put():
+        descriptor = self._descriptor()
+        if descriptor >= 0:
             with suppress(OSError):  # it is full, or what is wrong with it the transport finds out
-                done = os.write(self._fd, data)
+                done = os.write(descriptor, data)
         if done < len(data):
             self._idle = False
-            self._transport.write(memoryview(data)[done:] if done else data)
+            try:
+                self._transport.write(memoryview(data)[done:] if done else data)
+            except BaseException:
+                if done:  # a frame was left half done
+                    self._sock = None
+                    self._transport.abort()
+                raise
         self.bytes_sent += len(data)
 
     def close(self) -> None:
-        """Leaves everything to the transport from now on; called before the descriptor may be closed."""
-        self._fd = -1
+        """Leaves everything to the transport from now on."""
+        self._sock = None
 
-    def _may_put(self) -> bool:
-        if self._fd < 0 or self._loop.is_closed():
-            return False
+    def _descriptor(self) -> int:
+        """Where to write at once; -1 if that cannot be."""
+        if self._sock is None:
+            return -1
         if not self._idle:  # one that was cut has dropped what it held, and nothing may follow
             self._idle = not (self._transport.get_write_buffer_size() or self._transport.is_closing())
-        return self._idle
+        return int(self._sock.fileno()) if self._idle else -1

@@ -241,7 +241,12 @@ def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
         stream = connection._stream
         if stream is None:
             continue
-        if not connection._corked and not connection._full and connection._writer.send(message):
+        if (
+            not connection._corked
+            and not connection._full
+            and not connection._in_fragments
+            and connection._writer.send(message)
+        ):
             if connection._full:
                 connection._limit_unsent()
             continue

@@ -115,12 +115,13 @@ class Endpoint(Output, TakesTurns):
         self._encodes = bool(codecs)
         self._small = PORTION if codecs else READ_SIZE - 1
         message, frame = self._limits.sizes()
-        self._stream = Stream(
+        stream = Stream(
             self.role, max_message_size=message, max_frame_size=frame, text_errors=self._limits.text_errors,
             piece_size=self._limits.piece_size, max_send_size=self._limits.max_send_size, late_failure=True,
             extensions=codecs,
         )  # fmt: skip
-        self._begin_output()
+        self._begin_output(stream)
+        self._stream = stream
         now = self.loop.time()
         self._since, self._active = now, (now, 0)
         self._next_ping = now + (self._limits.ping_interval or 0)

@@ -135,7 +135,8 @@ class ListenerConnection(Endpoint):
         if len(events) == 1:  # as `_received`, without its calls for one message
             event = events[0]
             if type(event) is bytes or type(event) is str:
-                self._handling = self._uncorked = True
+                self._handling = True
+                self._uncorked = not self._cork
                 try:
                     self.listener.on_message(self, event)
                 except Exception:
@@ -152,7 +153,8 @@ class ListenerConnection(Endpoint):
         if not events:
             return
         self._handling = True
-        self._uncorked = len(events) == 1  # the reply to one message leaves at once, those to several together
+        # The reply to one message leaves at once, those to several together.
+        self._uncorked = len(events) == 1 and not self._cork
         on_message = self.listener.on_message
         controls = False
         for event in events:

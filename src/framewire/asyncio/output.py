@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, cast
 
 from .._backend import SocketWriter
 from ..closing import Closing
 from ..codes import CloseCode
 from ..endpoint import BaseEndpoint
+from ..stream import Stream
 from .limits import Limits
 
 __all__ = ["LARGE", "Output", "end_output"]
@@ -27,8 +28,7 @@ CORK_SIZE: Final = 1 << 16
 #: Messages of so many bytes or characters do not wait in the cork, nor are they joined with what does.
 LARGE: Final = 1 << 15
 
-#: The transports that write to their socket just what they are given, and close it only after `connection_lost`, or
-#: with the loop.
+#: The transports that write to their socket just what they are given, and whose socket says when it is closed.
 _PLAIN: Final = {
     "asyncio.selector_events._SelectorSocketTransport",
     "uvloop.loop.TCPTransport",
@@ -44,12 +44,12 @@ class Output(BaseEndpoint, asyncio.BufferedProtocol):
         "loop", "transport",
     )  # fmt: skip
 
-    transport: asyncio.Transport
     _writer: SocketWriter
 
     def __init__(self, limits: Limits) -> None:
         super().__init__()
         self.loop = asyncio.get_running_loop()
+        self.transport = cast(asyncio.Transport, None)
         self._limits = limits
         self._closing = Closing()
         self._cork: list[bytes] = []
@@ -67,10 +67,9 @@ class Output(BaseEndpoint, asyncio.BufferedProtocol):
     def bytes_sent(self) -> int:
         return self._writer.bytes_sent if self._stream is not None else 0
 
-    def _begin_output(self) -> None:
-        descriptor = _descriptor(self.transport)
-        limit = self._limits.fragment_size or sys.maxsize
-        self._writer = SocketWriter(self._stream, self.transport, self.loop, descriptor, limit)
+    def _begin_output(self, stream: Stream) -> None:
+        limit = min(self._limits.fragment_size or sys.maxsize, sys.maxsize)
+        self._writer = SocketWriter(stream, self.transport, _socket_of(self.transport), limit)
         self._uncorked = True
 
     def pause_writing(self) -> None:
@@ -126,13 +125,12 @@ class Output(BaseEndpoint, asyncio.BufferedProtocol):
             self.transport.abort()
 
 
-def _descriptor(transport: asyncio.BaseTransport) -> int:
-    """The file descriptor to write to beside the transport; -1 where only the transport may write, as with TLS."""
+def _socket_of(transport: asyncio.BaseTransport) -> Any:
+    """The socket to write to beside the transport; None where only the transport may write, as with TLS."""
     kind = type(transport)
     if sys.platform == "win32" or f"{kind.__module__}.{kind.__qualname__}" not in _PLAIN:
-        return -1
-    descriptor: int = transport.get_extra_info("socket").fileno()
-    return descriptor
+        return None
+    return transport.get_extra_info("socket")
 
 
 def end_output(transport: asyncio.Transport) -> None:

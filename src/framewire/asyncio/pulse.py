@@ -52,13 +52,11 @@ class Pulse:
 
     def _beat_some(self, members: list[Pulsed]) -> None:
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        for member in members[-_AT_ONCE:]:
-            member.beat(now)
-        del members[-_AT_ONCE:]
-        if not self._members:
-            return
-        if not members:
-            self._wait()
+        rest = members[_AT_ONCE:]
+        if rest:
+            self._timer = loop.call_soon(self._beat_some, rest)
         else:
-            self._timer = loop.call_soon(self._beat_some, members)
+            self._wait()
+        now = loop.time()
+        for member in members[:_AT_ONCE]:
+            member.beat(now)
