@@ -12,9 +12,10 @@ from .send import make_frame, take_key
 class SocketWriter:
     """Writes straight to the socket of a connection while nothing waits before it in the transport.
 
-    That spares what an event loop does around a system call. What the socket does not take at once goes to `transport`,
-    which also finds out what is wrong with the socket. So does everything if `sock` is None. The socket is asked for its
-    descriptor before each write, as a loop may close it at any time, and the number then be another's.
+    That spares what an event loop does around a system call. What the socket does not take at once goes to
+    `transport`, which also finds out what is wrong with the socket. So does everything if `sock` is None. The socket
+    is asked for its descriptor before each write, as a loop may close it at any time, and the number then be
+    another's.
 
     `messages_sent` and `bytes_sent`, frames with their headers, count what was written.
     """
