@@ -60,7 +60,8 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(wildcard src/framewire/*.py 
 
 # The suite of what is compiled, with AddressSanitizer and UndefinedBehaviorSanitizer.
 ASAN_TESTS ?= $(addprefix tests/,test_messages.py test_twins.py test_mask.py test_utf8.py test_header.py \
-	test_accept.py test_vectors.py test_stream_receive.py test_stream_send.py test_deflate.py hostile)
+	test_accept.py test_vectors.py test_send.py test_writer.py test_stream_receive.py test_stream_send.py \
+	test_deflate.py hostile)
 
 asan: build/asan/.built
 	env PYTHONPATH=build/asan/lib PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
