@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from .contenders import backends
@@ -40,6 +41,12 @@ def stream(package: ModuleType, role: str) -> Any:
     return package.Stream(package.Role[role], max_message_size=None, mask_source=lambda size: KEY)
 
 
+def writer(package: ModuleType) -> Any:
+    """One without a socket: what is left is the frame, and the call of a transport that drops it."""
+    transport = SimpleNamespace(write=deque[bytes](maxlen=1).append)
+    return package._backend.SocketWriter(stream(package, "SERVER"), transport, None, 1 << 62)
+
+
 def of_size(size: int) -> dict[str, Maker]:
     """What is timed for each size. `data` is an ASCII text of that size."""
     return {
@@ -53,6 +60,7 @@ def of_size(size: int) -> dict[str, Maker]:
         "Stream.receive, text": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data, TEXT),)),
         "Stream.receive, binary": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data),)),
         "Stream.send, server": lambda package, data: Call(stream(package, "SERVER").send, (data,)),
+        "SocketWriter.send, server": lambda package, data: Call(writer(package).send, (data,)),
         "Stream.send, client": lambda package, data: Call(stream(package, "CLIENT").send, (data,)),
     }
 

@@ -935,6 +935,31 @@ async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
         assert await one.recv() == await two.recv() == "still there"
 
 
+@on_loop
+async def test_broadcast_leaves_out_who_is_sent_a_message_in_fragments():
+    begin, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pieces():
+        await begin.wait()
+        yield "a"
+        await go_on.wait()
+        yield "b"
+
+    async def handler(ws):
+        await ws.send(pieces())
+        await ws.send("end")
+
+    async with serving(handler) as (server, _, uri), connect(uri) as ws:
+        await until(lambda: server.connections)
+        sending = next(iter(server.connections))
+        for event in (begin, go_on):
+            await until(lambda: sending._in_fragments)
+            broadcast(server.connections, "to all")
+            event.set()
+            await asyncio.sleep(0.01)
+        assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
+
+
 # Our client, the websockets package as server.
 
 

@@ -320,6 +320,23 @@ async def test_messages_are_cut_at_fragment_size_and_piece_size():
 
 
 @on_loop
+async def test_the_size_of_text_at_which_it_is_cut_is_that_of_its_bytes():
+    async def handler(ws):
+        for count in (4, 5, 10):
+            await ws.send("é" * count)
+
+    async with Served(handler, fragment_size=9) as at:
+        raw = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        headers = bytes.fromhex("8108 0109 8001 0109 0009 8002 8802")
+        data = await raw.reader.readexactly(sum(headers[1::2]) + len(headers))
+        raw.writer.close()
+    found = b""
+    while data:
+        found, data = found + data[:2], data[2 + data[1] :]
+    assert found == headers
+
+
+@on_loop
 async def test_messages_of_a_listener_are_cut_at_fragment_size():
     class Long(Listener):
         def on_open(self, connection):

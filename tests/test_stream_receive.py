@@ -24,6 +24,7 @@ from frames import (
     without_reasons,
 )
 from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Text
+from framewire.deflate import CLIENT_DEFAULT
 
 BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
@@ -89,6 +90,25 @@ def test_a_run_of_fragments_is_taken_like_one_fed_byte_by_byte(role, first, bad,
     wire = b"".join([to(role, first, b"begins"), *run, to(role, *bad, form=form), *run, to(role, 0x80, b"!"), *run])
     whole, slow = new_stream(role, max_message_size=100), new_stream(role, max_message_size=100)
     assert outcome(whole, whole.receive(wire)) == outcome(slow, feed(slow, wire, range(len(wire))))
+
+
+@BOTH
+@pytest.mark.parametrize("fragments", [False, True])
+def test_what_has_come_is_counted_however_it_is_cut(role, fragments):
+    codec = {"extensions": [CLIENT_DEFAULT.agree([])]}
+    frames = [
+        to(role, TEXT, b"a"), to(role, BINARY, bytes(5000)), to(role, PING), to(role, 0x01, b"b"), to(role, 0x00, b"c"),
+        to(role, 0x80, b""), to(role, 0xC2, bytes.fromhex("4a4c4a0600")), to(role, TEXT, "é".encode()),
+    ]  # fmt: skip
+    data = b"".join(frames)
+    for size in (1, 2, 7, 100, len(data)):
+        stream = new_stream(role, fragments=fragments, **codec)
+        feed(stream, data, range(size, len(data), size))
+        assert (stream.messages_received, stream.bytes_received) == (5, len(data))
+    stream = new_stream(role, **codec)
+    stream.receive(frames[0] + frames[3] + frames[0])  # fails behind the first two
+    stream.receive(data)
+    assert (stream.messages_received, stream.bytes_received) == (1, len(frames[0] + frames[3]))
 
 
 @BOTH

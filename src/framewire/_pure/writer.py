@@ -35,16 +35,13 @@ class SocketWriter:
 
         False, and nothing is done, for all else: what that is, and why it cannot be sent, `Stream.send` knows.
         """
-        if type(message) is bytes:
-            first, payload = 0x82, message
-        elif type(message) is str:
-            try:
-                first, payload = 0x81, message.encode()
-            except UnicodeEncodeError:
-                return False
-        else:
+        if (type(message) is not bytes and type(message) is not str) or len(message) >= self._stream._plain:
             return False
-        if len(message) >= self._stream._plain or len(payload) > self._limit:
+        try:
+            first, payload = (0x81, message.encode()) if isinstance(message, str) else (0x82, message)
+        except UnicodeEncodeError:
+            return False
+        if len(payload) > self._limit:
             return False
         self.write(make_frame(first, payload, take_key(self._stream._keys)))
         self.messages_sent += 1

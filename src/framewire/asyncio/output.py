@@ -25,7 +25,7 @@ __all__ = ["LARGE", "Output", "end_output"]
 #: So many corked bytes leave at once, to be sent while the rest is made.
 CORK_SIZE: Final = 1 << 16
 
-#: Messages of so many bytes or characters do not wait in the cork, nor are they joined with what does.
+#: Plain messages of so many bytes or characters do not wait in the cork, nor are they joined with what does.
 LARGE: Final = 1 << 15
 
 #: The transports that write to their socket just what they are given, and whose socket says when it is closed.
