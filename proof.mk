@@ -52,23 +52,21 @@ $(VENV)/.fuzz-tools: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'atheris>=2.3' 'Cython>=3.3,<3.4' 'setuptools>=77'
 	touch $@
 
-build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 	CC=$(CLANG) LDSHARED='$(CLANG) -shared' CFLAGS='-g -O1 -fsanitize=address,fuzzer-no-link' \
 		LDFLAGS='-fsanitize=address,fuzzer-no-link' FRAMEWIRE_EXTENSIONS=1 \
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
 
 # The suite of what is compiled, with AddressSanitizer and UndefinedBehaviorSanitizer.
-ASAN_TESTS ?= $(addprefix tests/,test_messages.py test_twins.py test_mask.py test_utf8.py test_header.py \
-	test_accept.py test_vectors.py test_send.py test_writer.py test_stream_receive.py test_stream_send.py \
-	test_deflate.py hostile)
+ASAN_TESTS ?= tests/engine tests/hostile
 
 asan: build/asan/.built
 	env PYTHONPATH=build/asan/lib PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 		$(RUN) -m pytest -p no:cacheprovider $(ASAN_TESTS)
 
-build/asan/.built: $(VENV)/.built-for-test $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+build/asan/.built: $(VENV)/.built-for-test $(SOURCES) $(shell find src -name '*.py')
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'setuptools>=77' 'Cython>=3.3,<3.4'
 	CFLAGS='-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
 		LDFLAGS='-fsanitize=address,undefined' FRAMEWIRE_EXTENSIONS=1 \
@@ -86,7 +84,7 @@ valgrind: $(VENV)/.built-for-test
 CONNECTIONS ?= 100000
 
 leaks: $(VENV)/.built-for-test
-	PYTHONPATH=src:tests:tests/hostile $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
+	PYTHONPATH=src:tests/support $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
 
 # A CPython that was configured with --disable-gil, and what runs on it: the engine, and both kinds of connections.
 FREE_THREADED ?= python3.13t
@@ -107,7 +105,7 @@ tsan: $(FREE)/.built
 		$(FREE)/bin/python -m pytest -p no:cacheprovider tests/hostile/test_g_native.py -k g5
 	! grep -s _fast $(FREE)/tsan.log*
 
-$(FREE)/.built: $(SOURCES) $(wildcard src/framewire/*.py src/framewire/_pure/*.py)
+$(FREE)/.built: $(SOURCES) $(shell find src -name '*.py')
 	test -x $(FREE)/bin/python || $(FREE_THREADED) -m venv $(FREE)
 	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.3,<3.4' 'setuptools>=77' h11 pytest \
 		'hypothesis<6.156' uvicorn websockets # the hypothesis that was plain Python
@@ -125,7 +123,7 @@ QEMU := aarch64:aarch64-linux-gnu s390x:s390x-linux-gnu i386:i686-linux-gnu arm:
 qemu:
 	mkdir -p build/qemu
 	for each in $(QEMU); do machine=$${each%%:*}; echo "$$machine: $$($${each#*:}-gcc -std=gnu11 -O2 -static \
-		-Icext/kernels tests/kernels/test_kernels.c $(KERNELS) -o build/qemu/$$machine && \
+		-Icext/kernels tests/engine/test_kernels.c $(KERNELS) -o build/qemu/$$machine && \
 		qemu-$$machine-static build/qemu/$$machine tables)"; \
 		qemu-$$machine-static build/qemu/$$machine || exit 1; done
 	FRAMEWIRE_SIMD=avx2 qemu-x86_64-static -cpu Nehalem $(RUN) -c 'import framewire' 2>&1 | \
@@ -138,8 +136,7 @@ qemu-twins: $(VENV)/.built-for-test
 	$(RUN) packaging/foreign.py $(MACHINES)
 
 # The engine in plain Python on CPython 3.14, as WebAssembly in node: 32 bits, no threads, no processes.
-WASM_TESTS := $(addprefix tests/test_,$(addsuffix .py,accept deflate extensions frames handshake header keys layers \
-	libmicrohttpd_rows mask messages send stream_lifecycle stream_receive stream_send text_errors twins utf8 vectors))
+WASM_TESTS := tests/engine tests/http/test_handshake.py
 
 wasm: $(VENV)/.built-for-test
 	npm install --silent --ignore-scripts --no-audit --no-fund --no-package-lock --prefix build/wasm pyodide@314

@@ -32,7 +32,7 @@ WORKLOADS = {
 }
 PRELUDE = (
     "from framewire import CLIENT, SERVER, Stream, backend\n"
-    "from framewire.deflate import Deflate\n"
+    "from framewire.protocol.permessage_deflate import Deflate\n"
     "assert backend().name == 'fast'\n"
 )
 ENVIRONMENT = {

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from framewire import CLIENT, Stream
 from framewire.asyncio import serve
-from framewire.deflate import PerMessageDeflate
-from framewire.extensions import agree_to_answers, make_offers
 from framewire.handshake import ClientHandshake
-from framewire.head import parse_uri
+from framewire.http.uri import parse_uri
+from framewire.protocol.codecs import agree_to_answers, make_offers
+from framewire.protocol.permessage_deflate import PerMessageDeflate
 
 #: Name, settings of the server (None: no extension), those of the client, goals when idle and after messages.
 ROWS = (

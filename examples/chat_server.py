@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from framewire import ConnectionClosed
-from framewire.head import Headers, Response
+from framewire.handshake import Headers, Response
 from framewire.sync import serve
 
 PAGE = Path(__file__).with_name("chat_server.html")

@@ -10,7 +10,7 @@ import twins
 
 LIMITS = [None, 1 << 20, 300, 5]
 
-pure, fast = (twins.load(name, "deflate") for name in ("pure", "fast"))
+pure, fast = (twins.load(name, "extensions") for name in ("pure", "fast"))
 
 
 def frame(first, payload, masked):
@@ -59,7 +59,7 @@ def send(data, bits, resets, masked):
 
 def run(package, options, codec, pieces):
     """All that a stream shows, as text: the classes of the two packages are not the same."""
-    stream = package.Stream(**options, mask_source=bytes, extensions=[package.deflate.Deflate(**codec)])
+    stream = package.Stream(**options, mask_source=bytes, extensions=[package.extensions.Deflate(**codec)])
     events = []
     for piece in pieces:
         events += stream.receive(piece)

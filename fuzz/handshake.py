@@ -6,10 +6,10 @@ given the right value, so that what lies behind that check is reached.
 
 import twins
 
-package = twins.load("fast", "handshake", "head")
-handshake, head = package.handshake, package.head
+package = twins.load("fast", "handshake")
+handshake = package.handshake
 
-URI = head.parse_uri("ws://example.com/chat")
+URI = handshake.parse_uri("ws://example.com/chat")
 KEY = bytes(range(16))
 ACCEPT = handshake.accept_key(b"AAECAwQFBgcICQoLDA0ODw==")
 

@@ -12,7 +12,7 @@ LIMITS = [{}, {"max_message_size": 5}, {"max_frame_size": 3, "max_message_size":
 
 pure, fast = twins.load("pure"), twins.load("fast")
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from frames import Model, without_reasons  # noqa: E402 - the model speaks of the package that was loaded last
 
 

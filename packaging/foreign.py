@@ -68,7 +68,7 @@ def main():
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     machines, arguments = words[:cut] or list(MACHINES), words[cut + 1 :]
-    arguments = arguments or [f"tests/test_{name}.py" for name in TESTS]
+    arguments = arguments or [f"tests/engine/test_{name}.py" for name in TESTS]
     site = WORK / "site"
     if not site.exists():
         only = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--python-version=3.11"]

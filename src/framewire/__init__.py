@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from ._backend import Backend, backend
-from .codes import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .errors import (
     CloseCodeError,
     ConcurrencyError,
@@ -16,13 +15,14 @@ from .errors import (
     LocalError,
     MaskSourceError,
     PayloadTooBigError,
+    ResponseError,
     StateError,
     TextError,
     UriError,
 )
-from .events import Close, Event, Failure, Fragment, Ping, Pong, Text
-from .head import ResponseError
-from .stream import Stream
+from .protocol.constants import CLIENT, SERVER, CloseCode, Opcode, Role, State
+from .protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
+from .protocol.stream import Stream
 
 if TYPE_CHECKING:
     from .adapters.accelerate import Acceleration, accelerate

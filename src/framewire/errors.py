@@ -6,9 +6,10 @@ misuse by the caller (`LocalError`), always before anything has changed, and a h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from .events import Close
+from .protocol.events import Close
 
 __all__ = [
     "CloseCodeError",
@@ -25,8 +26,10 @@ __all__ = [
     "OpeningError",
     "PayloadTooBigError",
     "ProxyError",
+    "ResponseError",
     "SecurityError",
     "StateError",
+    "StatusError",
     "TextError",
     "UriError",
     "Violation",
@@ -163,3 +166,43 @@ class Violation(Exception):  # noqa: N818 - never raised to the caller: the stre
         self.code = int(code)  # a plain number, also from CloseCode
         self.reason = reason
         self.offset = offset
+
+
+class HttpResponse(Protocol):
+    """The part of an HTTP response that errors refer to; `handshake.Response` has it."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields; names match in any case."""
+
+    @property
+    def body(self) -> bytes:
+        """The body, up to 1 MiB of it."""
+
+
+class ResponseError(OpeningError):
+    """The server's answer does not open a WebSocket connection (4.1): close it.
+
+    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
+    """
+
+    def __init__(self, reason: str, response: HttpResponse | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
+
+
+class StatusError(ResponseError):
+    """The server answered another status than 101."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        super().__init__(f"the server answered {response.status}", response)
+        self.status = response.status

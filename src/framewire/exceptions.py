@@ -14,10 +14,10 @@ from .errors import FramewireError as WebSocketException
 from .errors import HandshakeError as InvalidUpgrade
 from .errors import OpeningError as InvalidHandshake
 from .errors import PayloadTooBigError as PayloadTooBig
+from .errors import ResponseError as InvalidMessage
 from .errors import StateError as InvalidState
+from .errors import StatusError as InvalidStatus
 from .errors import UriError as InvalidURI
-from .head import ResponseError as InvalidMessage
-from .head import StatusError as InvalidStatus
 
 __all__ = [
     "ConcurrencyError",

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from .handshake import choose_subprotocol
-from .head import Headers, Request, Response, parse_tokens
+from .http.headers import Headers, parse_tokens
+from .http.http11 import Request, Response
+from .http.request_checks import choose_subprotocol
 
 __all__ = ["Route", "Routes"]
 

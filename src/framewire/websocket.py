@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeAlias
 
 from .asyncio import ClientConnection, connect
-from .codes import MAX_REASON
 from .errors import ConnectionClosed, LocalError, UriError
-from .head import Uri, is_token, parse_uri
+from .http.headers import is_token
+from .http.uri import Uri, parse_uri
+from .protocol.constants import MAX_REASON
 
 __all__ = [
     "CloseEvent",

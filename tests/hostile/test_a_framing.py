@@ -1,12 +1,12 @@
 """A: headers that lie. Each is refused at the byte that breaks the rule, by every victim, in any cuts."""
 
 import pytest
-
+from bounds import KIB, Traced
 from ends import on_loop
 from frames import BINARY, PING, TEXT
-from framewire import SERVER
-from test_bounds import KIB, Traced
 from victims import each_victim, refused
+
+from framewire import SERVER
 
 
 def announced(victim, length, first=BINARY):

@@ -1,13 +1,14 @@
 """What a hostile peer can make us spend, measured: time against time, bytes held against bytes sent."""
 
 import pytest
-
+from bounds import Traced, assert_linear
 from frames import new_stream, to
+from victims import REQUEST
+
 from framewire import SERVER, HandshakeError, ResponseError
 from framewire.handshake import ClientHandshake, ServerHandshake
-from framewire.head import parse_extensions, parse_uri, split_list
-from test_bounds import Traced, assert_linear
-from victims import REQUEST
+from framewire.http.headers import parse_extensions, split_list
+from framewire.http.uri import parse_uri
 
 
 def bytes_after_a_violation(count):

@@ -6,14 +6,14 @@ import socket
 import time
 import tracemalloc
 
-import pytest
-
 import ends
+import pytest
+from bounds import KIB, MIB
 from frames import BINARY, PING, PONG, to
+from victims import each_server, serving, serving_uvicorn, upgraded
+
 from framewire import SERVER
 from framewire.asyncio import Listener, serve
-from test_bounds import KIB, MIB
-from victims import each_server, serving, serving_uvicorn, upgraded
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

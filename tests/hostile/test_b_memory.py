@@ -5,12 +5,12 @@ import gc
 import zlib
 
 import pytest
-
+from bounds import KIB, MIB, Traced
 from ends import on_loop
 from frames import BINARY, CLOSE, PING, new_stream
-from framewire import SERVER, Close, Pong
-from test_bounds import KIB, MIB, Traced
 from victims import REQUEST, each_server, each_victim, refused, taken
+
+from framewire import SERVER, Close, Pong
 
 #: What the connection of the test itself holds, and its chunks.
 OWN = 256 * KIB

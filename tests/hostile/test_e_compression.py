@@ -10,7 +10,7 @@ from ends import on_loop
 from frames import BINARY, CLOSE, PING, TEXT, frame
 from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
-from framewire.deflate import Deflate
+from framewire.protocol.permessage_deflate import Deflate
 from victims import REQUEST, answering, each_server, each_victim, refused, taken
 
 HELLO = bytes.fromhex("f248cdc9c90700")

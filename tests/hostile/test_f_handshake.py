@@ -8,8 +8,8 @@ import pytest
 from ends import on_loop
 from framewire import ResponseError
 from framewire.asyncio import connect
+from framewire.errors import StatusError
 from framewire.handshake import ServerHandshake
-from framewire.head import StatusError
 from victims import PATIENCE, REQUEST, answering, each_server, serving
 
 

@@ -13,7 +13,7 @@ from ends import on_loop
 from frames import BINARY, KEY, PING, TEXT, frame, new_stream, to
 from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 from framewire.asyncio import connect, serve
-from framewire.deflate import Deflate
+from framewire.protocol.permessage_deflate import Deflate
 
 
 @pytest.fixture

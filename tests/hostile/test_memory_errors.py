@@ -16,9 +16,9 @@ import pytest
 from conftest import LOADED, use
 from frames import PING, PONG, feed, mask, new_stream, to
 from framewire import CLIENT, SERVER, State, Stream
-from framewire.deflate import CLIENT_DEFAULT
 from framewire.errors import TextError
-from framewire.keys import pool
+from framewire.protocol.masking_keys import pool
+from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made to run out of memory")
 

@@ -22,7 +22,7 @@ from framewire import (
     backend,
 )
 from framewire.asyncio import ClientConnection, Server, ServerConnection, broadcast, connect, serve
-from framewire.head import Request, Response
+from framewire.http.http11 import Request, Response
 
 if sys.version_info >= (3, 11):
     from typing import assert_never, assert_type

@@ -18,7 +18,7 @@ from websockets.protocol import CLIENT, SERVER, Protocol, Side
 from websockets.streams import StreamReader
 
 from .._backend import apply_mask, make_frame, take_frames
-from ..codes import MAX_LENGTH
+from ..protocol.constants import MAX_LENGTH
 from .accelerate import Change, expect_same
 from .samples import DATA, KEY, make_frames, streams
 

@@ -17,7 +17,7 @@ from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import Buffer, CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
 from .._backend import apply_mask_in_place, make_frame, take_frames
-from ..codes import MAX_LENGTH
+from ..protocol.constants import MAX_LENGTH
 from .accelerate import Change, expect_same
 from .samples import DATA, KEY, PAYLOADS, make_frames, streams
 

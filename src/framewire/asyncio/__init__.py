@@ -1,8 +1,8 @@
 """WebSocket servers and clients on asyncio, with the names and shapes of the `websockets` package."""
 
+from .callbacks import Listener, ListenerConnection
 from .client import ClientConnection, connect, unix_connect
 from .connection import Connection, broadcast
-from .listener import Listener, ListenerConnection
 from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
 
 __all__ = [

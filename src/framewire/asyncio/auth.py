@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ..head import Request, Response
+from ..http.http11 import Request, Response
 
 __all__ = ["basic_auth"]
 

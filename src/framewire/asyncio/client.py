@@ -10,25 +10,26 @@ import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urljoin
 
 from .. import __version__
-from ..assembly import TextErrors
-from ..codes import CLIENT
-from ..deflate import CLIENT_DEFAULT, add_compression
-from ..errors import SecurityError
-from ..extensions import Extension, agree_to_answers, make_offers
-from ..handshake import ClientHandshake
-from ..head import ResponseError, StatusError, Uri, parse_uri
-from ..proxies import find_proxy
+from ..errors import ResponseError, SecurityError, StatusError
+from ..http.client_handshake import ClientHandshake
+from ..http.http11 import Response
+from ..http.proxy import find_proxy
+from ..http.uri import Uri, parse_uri
+from ..protocol.codecs import Extension, agree_to_answers, make_offers
+from ..protocol.constants import CLIENT
+from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
+from ..protocol.receiver import TextErrors
+from .callbacks import Listener, ListenerConnection
+from .compat import timeout
 from .connection import Connection
 from .endpoint import Endpoint
 from .limits import Limits
-from .listener import Listener, ListenerConnection
-from .proxies import open_through_proxy
-from .pulse import Pulse
-from .timeouts import timeout
+from .proxy import open_through_proxy
+from .timer import Pulse
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
@@ -101,7 +102,7 @@ class Connecting(Endpoint):
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ResponseError):
-            self.response = error.response
+            self.response = cast("Response | None", error.response)
         if not self.opened.done():
             self.opened.set_exception(error)
             self.opened.exception()  # nobody waits for it if `connect` was cancelled

@@ -13,14 +13,14 @@ from contextlib import closing
 from types import TracebackType
 from typing import Final, TypeAlias
 
-from ..codes import CloseCode, State
-from ..endpoint import as_payload
 from ..errors import ConcurrencyError, FragmentError, StateError
-from ..stream import Stream
+from ..protocol.constants import CloseCode, State
+from ..protocol.stream import Stream
+from ..session.endpoint import as_payload
 from .limits import Limits
-from .output import LARGE
-from .pulse import Pulse
 from .receiving import Receiving
+from .timer import Pulse
+from .transport_writer import LARGE
 
 __all__ = ["Connection", "broadcast"]
 

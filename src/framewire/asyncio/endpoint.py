@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, ClassVar, Final, cast
 
-from ..codes import CloseCode, Role, State
-from ..endpoint import take_answered
-from ..events import Event, Ping, Pong
-from ..extensions import Codec
-from ..reading import READ_SIZE, TakesTurns, read_buffer
-from ..stream import Stream
+from ..protocol.codecs import Codec
+from ..protocol.constants import CloseCode, Role, State
+from ..protocol.events import Event, Ping, Pong
+from ..protocol.stream import Stream
+from ..session.endpoint import take_answered
 from .limits import Limits
-from .output import Output, end_output
-from .pulse import Pulse
+from .read_buffer import READ_SIZE, TakesTurns, read_buffer
+from .timer import Pulse
+from .transport_writer import Output, end_output
 
 __all__ = ["Endpoint"]
 

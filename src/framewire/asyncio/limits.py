@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..limits import BaseLimits
+from ..session.settings import BaseLimits
 
 __all__ = ["Limits"]
 

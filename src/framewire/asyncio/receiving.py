@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator
 from io import BytesIO, StringIO
 from typing import Any, Final, cast
 
-from ..codes import State
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
-from ..events import Event, Fragment
-from ..limits import QUEUE_SIZE, REPLIES_LIMIT
+from ..protocol.constants import State
+from ..protocol.events import Event, Fragment
+from ..session.settings import QUEUE_SIZE, REPLIES_LIMIT
 from .endpoint import Endpoint
 from .limits import Limits
-from .pulse import Pulse
+from .timer import Pulse
 
 __all__ = ["Receiving"]
 

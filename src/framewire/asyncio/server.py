@@ -11,20 +11,19 @@ from socket import socket
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from ..assembly import TextErrors
-from ..codes import CloseCode, State
-from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed
-from ..extensions import Extension
-from ..handshake import BUSY, Origin
-from ..limits import LINGER, REFUSED
+from ..http.request_checks import Origin
+from ..http.server_handshake import BUSY
+from ..protocol.codecs import Extension
+from ..protocol.constants import CloseCode, State
+from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
+from ..protocol.receiver import TextErrors
+from ..session.settings import LINGER, REFUSED
 from .auth import basic_auth
+from .callbacks import Listener
 from .connection import broadcast
-from .counters import Counters
 from .limits import Limits
-from .listener import Listener
-from .output import end_output
-from .pulse import Pulse
+from .metrics import Counters
 from .serving import (
     SAME_ORIGIN,
     SERVER_HEADER,
@@ -36,6 +35,8 @@ from .serving import (
     ServerListenerConnection,
     Serving,
 )
+from .timer import Pulse
+from .transport_writer import end_output
 
 __all__ = [
     "SAME_ORIGIN", "Server", "ServerConnection", "ServerListenerConnection", "basic_auth", "broadcast", "serve",

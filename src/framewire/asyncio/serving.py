@@ -15,15 +15,17 @@ from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..codes import SERVER
 from ..errors import HandshakeError
-from ..extensions import Codec, Extension, accept_offers
-from ..handshake import Offer, Origin, ServerHandshake, choose_subprotocol, refusal
-from ..head import Headers, Request, Response
+from ..http.headers import Headers
+from ..http.http11 import Request, Response
+from ..http.request_checks import Offer, Origin, choose_subprotocol
+from ..http.server_handshake import ServerHandshake, refusal
+from ..protocol.codecs import Codec, Extension, accept_offers
+from ..protocol.constants import SERVER
+from .callbacks import Listener, ListenerConnection
 from .connection import Connection
 from .endpoint import Endpoint
 from .limits import Limits
-from .listener import Listener, ListenerConnection
 
 if TYPE_CHECKING:
     from .server import Server

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ..asyncio import Listener, ListenerConnection, connect
-from ..codes import State
 from ..errors import FramewireError
+from ..protocol.constants import State
 from .extra import need
 from .numbers import natural, positive, positive_float
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from .. import CLIENT, SERVER, Opcode, Stream
 from .._backend import apply_mask, read_header
-from ..handshake import ClientHandshake
-from ..head import parse_uri
+from ..http.client_handshake import ClientHandshake
+from ..http.uri import parse_uri
 from .serve import address, print_addresses, start
 from .signals import stop_requested
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from .._backend import apply_mask, read_header
-from ..codes import Opcode, Role, State
-from ..deflate import CLIENT_DEFAULT, SERVER_DEFAULT
-from ..events import Event, Failure
-from ..extensions import Codec
-from ..head import Parameters
-from ..stream import Stream
+from ..protocol.codecs import Codec, Parameters
+from ..protocol.constants import Opcode, Role, State
+from ..protocol.events import Event, Failure
+from ..protocol.permessage_deflate import CLIENT_DEFAULT, SERVER_DEFAULT
+from ..protocol.stream import Stream
 
 __all__ = ["Fault", "Frame", "dissect"]
 

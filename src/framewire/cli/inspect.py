@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..codes import CLIENT, SERVER, Role
-from ..events import Close, Event, Failure, Fragment, Ping, Pong, Text
-from ..head import Parameters, parse_extensions
+from ..http.headers import parse_extensions
+from ..protocol.codecs import Parameters
+from ..protocol.constants import CLIENT, SERVER, Role
+from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .capture import CAPTURE_MAGIC, read_capture
 from .dissect import Frame, dissect
 from .extra import need

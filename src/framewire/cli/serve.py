@@ -13,9 +13,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ..asyncio import Server, ServerConnection, serve
-from ..asyncio.counters import Counters
+from ..asyncio.metrics import Counters
 from ..errors import FramewireError
-from ..head import Headers, Request, Response
+from ..http.headers import Headers
+from ..http.http11 import Request, Response
 from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
 from .chat import Room, page

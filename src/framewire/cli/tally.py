@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmap import mmap
 from typing import Any, Final
 
-from ..asyncio.counters import Counters
+from ..asyncio.metrics import Counters
 
 __all__ = ["Share", "Tally"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from ..head import Headers, Request, Response
+from ..http.headers import Headers
+from ..http.http11 import Request, Response
 
 __all__ = ["read_path", "serve_file"]
 

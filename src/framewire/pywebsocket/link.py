@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ..events import Close, Failure
-from ..head import Response
+from ..http.http11 import Response
+from ..protocol.events import Close, Failure
 
 __all__ = ["Link"]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 
-from ..codes import CloseCode, Opcode
+from ..protocol.constants import CloseCode, Opcode
 from . import exceptions, msgutil
 from .request import ExtensionParameter
 from .stream import MessageStream

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import HandshakeError
-from ..head import Headers, Request, Response, check_field
+from ..http.headers import Headers, check_field
+from ..http.http11 import Request, Response
 from .files import read_path
 
 __all__ = ["MAX_BODY", "Program", "find_program", "run_program"]

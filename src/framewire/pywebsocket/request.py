@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..handshake import Offer
-from ..head import Headers, Request, Terms
+from ..http.headers import Headers
+from ..http.http11 import Request
+from ..http.request_checks import Offer
+from ..protocol.codecs import Terms
 from .exceptions import BadOperationException
 from .link import Link
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ..codes import CloseCode, State
 from ..errors import HandshakeError
-from ..events import Close, Failure
-from ..extensions import Codec, accept_offers
-from ..handshake import Offer, Origin, ServerHandshake
-from ..head import Request, Response, is_token
-from ..stream import Stream
+from ..http.headers import is_token
+from ..http.http11 import Request, Response
+from ..http.request_checks import Offer, Origin
+from ..http.server_handshake import ServerHandshake
+from ..protocol.codecs import Codec, accept_offers
+from ..protocol.constants import CloseCode, State
+from ..protocol.events import Close, Failure
+from ..protocol.stream import Stream
 from ..sync import Options, Server, ServerConnection
 from ..sync.transport import Transport
 from .exceptions import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..codes import CloseCode, Opcode
 from ..errors import ConnectionClosed, LocalError
+from ..protocol.constants import CloseCode, Opcode
 from .exceptions import (
     BadOperationException,
     ConnectionTerminatedException,

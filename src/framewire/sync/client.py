@@ -9,16 +9,17 @@ from time import monotonic
 from typing import Literal
 
 from .. import __version__
-from ..assembly import TextErrors
-from ..codes import CLIENT
-from ..deflate import CLIENT_DEFAULT, add_compression
-from ..extensions import Extension, agree_to_answers, make_offers
-from ..handshake import ClientHandshake
-from ..head import ResponseError, parse_uri
-from ..proxies import find_proxy
+from ..errors import ResponseError
+from ..http.client_handshake import ClientHandshake
+from ..http.proxy import find_proxy
+from ..http.uri import parse_uri
+from ..protocol.codecs import Extension, agree_to_answers, make_offers
+from ..protocol.constants import CLIENT
+from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
+from ..protocol.receiver import TextErrors
 from .connection import Connection
 from .options import Options
-from .proxies import open_through_proxy
+from .proxy import open_through_proxy
 from .transport import Transport
 
 __all__ = ["ClientConnection", "connect"]

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from time import monotonic
 
-from ..codes import CloseCode
 from ..errors import ConcurrencyError, ConnectionClosedOK
-from ..events import Fragment
-from ..limits import QUEUE_SIZE
+from ..protocol.constants import CloseCode
+from ..protocol.events import Fragment
+from ..session.settings import QUEUE_SIZE
 from .endpoint import Endpoint
 from .options import Options
 from .transport import Transport

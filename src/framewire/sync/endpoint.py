@@ -19,14 +19,14 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
 
-from ..closing import Closing
-from ..codes import CloseCode, Role, State
-from ..endpoint import BaseEndpoint, as_payload, take_answered
 from ..errors import ConcurrencyError, StateError
-from ..events import Event, Fragment, Ping, Pong
-from ..extensions import Codec
-from ..limits import REPLIES_LIMIT
-from ..stream import Stream
+from ..protocol.codecs import Codec
+from ..protocol.constants import CloseCode, Role, State
+from ..protocol.events import Event, Fragment, Ping, Pong
+from ..protocol.stream import Stream
+from ..session.close_state import Closing
+from ..session.endpoint import BaseEndpoint, as_payload, take_answered
+from ..session.settings import REPLIES_LIMIT
 from .options import Options
 from .transport import Transport
 

@@ -13,14 +13,16 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
-from ..assembly import TextErrors
-from ..codes import SERVER, CloseCode, State
-from ..deflate import SERVER_DEFAULT, add_compression
 from ..errors import ConnectionClosed, HandshakeError
-from ..extensions import Extension, accept_offers
-from ..handshake import BUSY, Offer, Origin, ServerHandshake, choose_subprotocol
-from ..head import Headers, Request, Response
-from ..limits import LINGER, REFUSED
+from ..http.headers import Headers
+from ..http.http11 import Request, Response
+from ..http.request_checks import Offer, Origin, choose_subprotocol
+from ..http.server_handshake import BUSY, ServerHandshake
+from ..protocol.codecs import Extension, accept_offers
+from ..protocol.constants import SERVER, CloseCode, State
+from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
+from ..protocol.receiver import TextErrors
+from ..session.settings import LINGER, REFUSED
 from .connection import Connection
 from .options import Options
 from .transport import Transport

@@ -14,10 +14,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from ..._backend import accept_key
-from ...deflate import PerMessageDeflate
-from ...extensions import Codec, accept_offers
-from ...handshake import Offer
-from ...head import Request, check_field, format_extensions
+from ...http.headers import check_field, format_extensions
+from ...http.http11 import Request
+from ...http.request_checks import Offer
+from ...protocol.codecs import Codec, accept_offers
+from ...protocol.permessage_deflate import PerMessageDeflate
 
 __all__ = ["Header", "format_acceptance", "format_response", "make_scope", "read_by_http"]
 

@@ -21,13 +21,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected, get_client_addr, get_path_with_query_string
 from uvicorn.server import ServerState
 
-from ...codes import SERVER, CloseCode, State
+from ...asyncio.read_buffer import TakesTurns, read_buffer
 from ...errors import HandshakeError
-from ...events import Close, Event, Failure, Pong
-from ...handshake import MAX_TRAILING, Offer, ServerHandshake
-from ...limits import QUEUE_SIZE, REPLIES_LIMIT
-from ...reading import TakesTurns, read_buffer
-from ...stream import Stream
+from ...http.request_checks import Offer
+from ...http.server_handshake import MAX_TRAILING, ServerHandshake
+from ...protocol.constants import SERVER, CloseCode, State
+from ...protocol.events import Close, Event, Failure, Pong
+from ...protocol.stream import Stream
+from ...session.settings import QUEUE_SIZE, REPLIES_LIMIT
 from .opening import Header, format_acceptance, format_response, make_scope, read_by_http
 from .waiters import Waiters
 

@@ -1,0 +1,101 @@
+"""A client's connection through a proxy, on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ProxyError
+from ..http.proxy import Proxy, Tunnel, parse_proxy
+from ..http.uri import Uri
+
+__all__ = ["open_through_proxy"]
+
+
+async def open_through_proxy(
+    url: str, target: Uri, make: Callable[[], Any], user_agent: str | None, kwargs: dict[str, Any]
+) -> tuple[asyncio.Transport, Any]:
+    """As `loop.create_connection(make, **kwargs)`, through a proxy.
+
+    Raises ValueError for a URL that is none of a proxy, ProxyError if the proxy does not do what it is asked for.
+    """
+    proxy = parse_proxy(url)
+    if not proxy.socks:
+        return await _open_http(proxy, target, make, user_agent, kwargs)
+    own = {name: value for name, value in kwargs.items() if not name.startswith("proxy_")}
+    sock = await _open_socks(proxy, target)
+    return await asyncio.get_running_loop().create_connection(make, sock=sock, **own)
+
+
+async def _open_socks(proxy: Proxy, target: Uri) -> Any:
+    arguments = proxy.socks_arguments()
+    from python_socks.async_.asyncio import Proxy as SocksProxy
+
+    try:
+        return await SocksProxy(*arguments).connect(target.host, target.port)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ProxyError(f"the SOCKS proxy does not connect: {error}") from error
+
+
+async def _open_http(
+    proxy: Proxy, target: Uri, make: Callable[[], Any], user_agent: str | None, kwargs: dict[str, Any]
+) -> tuple[asyncio.Transport, Any]:
+    inner, outer = {}, {}
+    for name, value in kwargs.items():
+        if name.startswith("proxy_"):
+            outer[name.removeprefix("proxy_")] = value
+        elif name.startswith("ssl") or name == "server_hostname":
+            inner[name] = value
+        else:
+            outer[name] = value
+    if proxy.scheme == "https":
+        outer.setdefault("ssl", True)
+    elif "ssl" in outer:
+        raise ValueError("proxy_ssl goes with a proxy of the scheme https")
+    loop = asyncio.get_running_loop()
+    tunnel = Tunnel(proxy, target, user_agent)
+    transport, opening = await loop.create_connection(lambda: _Opening(tunnel), proxy.host, proxy.port, **outer)
+    try:
+        await opening.opened
+        connection = make()
+        transport.set_protocol(connection)
+        context = inner.pop("ssl", None)
+        if context is not None:
+            if context is True:
+                context = tls.create_default_context()
+            secured = await loop.start_tls(transport, connection, context, **inner)
+            assert secured is not None
+            transport = secured
+        connection.connection_made(transport)
+    except BaseException:
+        transport.abort()
+        raise
+    return transport, connection
+
+
+class _Opening(asyncio.Protocol):
+    """The connection to an HTTP proxy, until the tunnel is open."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tunnel = tunnel
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
+        transport.write(self._tunnel.request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.opened.done():
+            return
+        try:
+            if self._tunnel.receive(data):
+                self.opened.set_result(None)
+        except ProxyError as error:
+            self.opened.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.data_received(b"")

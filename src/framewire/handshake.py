@@ -1,0 +1,57 @@
+"""The opening handshake, both sides, without I/O (RFC 6455 3 and 4).
+
+    server: bytes ─ receive ─▶ Request ─ check ─▶ Offer ─ accept | reject ─▶ bytes
+    client: Uri ─ request ─▶ bytes … bytes ─ receive ─▶ Response
+
+Bytes after the head are `trailing`: the first bytes for the `Stream`.
+"""
+
+from ._backend import accept_key
+from .errors import ResponseError, StatusError
+from .http.client_handshake import MAX_BODY, MAX_INTERIM, ClientHandshake
+from .http.headers import Headers, format_extensions, parse_extensions
+from .http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
+from .http.request_checks import (
+    Offer,
+    Origin,
+    check_connection_header,
+    check_http_version,
+    check_request,
+    check_upgrade_header,
+    check_version_header,
+    choose_subprotocol,
+)
+from .http.server_handshake import BUSY, MAX_TRAILING, ServerHandshake, refusal
+from .http.uri import Uri, parse_uri
+
+__all__ = [
+    "BUSY",
+    "MAX_BODY",
+    "MAX_HEAD",
+    "MAX_HEADERS",
+    "MAX_INTERIM",
+    "MAX_LINE",
+    "MAX_TRAILING",
+    "ClientHandshake",
+    "HeadScanner",
+    "Headers",
+    "Offer",
+    "Origin",
+    "Request",
+    "Response",
+    "ResponseError",
+    "ServerHandshake",
+    "StatusError",
+    "Uri",
+    "accept_key",
+    "check_connection_header",
+    "check_http_version",
+    "check_request",
+    "check_upgrade_header",
+    "check_version_header",
+    "choose_subprotocol",
+    "format_extensions",
+    "parse_extensions",
+    "parse_uri",
+    "refusal",
+]

@@ -1,0 +1,115 @@
+"""Proxies between a client and its server, whatever opens the sockets: which one, and HTTP's CONNECT. No I/O.
+
+RFC 9110 9.3.6 has CONNECT; python-socks does SOCKS.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ..errors import HandshakeError, ProxyError
+from .headers import check_field
+from .http11 import HeadScanner
+from .uri import Uri
+
+__all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy"]
+
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+_PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "socks4a": 1080, "socks4": 1080}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where a proxy is, what it speaks and who asks it."""
+
+    scheme: str
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def socks(self) -> bool:
+        """Whether it speaks SOCKS; else HTTP."""
+        return self.scheme.startswith("socks")
+
+    def socks_arguments(self) -> tuple[Any, ...]:
+        """What the `Proxy` classes of python-socks are made of."""
+        try:
+            from python_socks import ProxyType
+        except ImportError as error:
+            raise ImportError("a SOCKS proxy needs python-socks: pip install framewire[socks]") from error
+        kind = ProxyType.SOCKS5 if self.scheme.startswith("socks5") else ProxyType.SOCKS4
+        # With the last letter of socks5h and socks4a the proxy resolves the name.
+        return kind, self.host, self.port, self.username, self.password, self.scheme in ("socks5h", "socks4a")
+
+
+def find_proxy(target: Uri) -> str | None:
+    """The URL of the proxy that the environment names for `target`, None for none.
+
+    `wss_proxy`, `socks_proxy` and `https_proxy` are looked for in this order, for ws `ws_proxy` first and `http_proxy`
+    last; `no_proxy` names the hosts that need none.
+    """
+    if proxy_bypass(f"{target.host}:{target.port}"):
+        return None
+    names = ("wss", "socks", "https") if target.secure else ("ws", "socks", "https", "http")
+    found = getproxies()
+    return next((found[name] for name in names if name in found), None)
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Reads the URL of a proxy, http if it has no scheme. Raises ValueError if it is none."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("not the URL of a proxy")
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"proxies of the scheme {parts.scheme!r} are not known")
+    username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    return Proxy(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], username, password)
+
+
+class Tunnel:
+    """Asks an HTTP proxy for a tunnel to `target`: send it `request`, and give what comes to `receive`.
+
+    ValueError if `user_agent` cannot be a header.
+    """
+
+    def __init__(self, proxy: Proxy, target: Uri, user_agent: str | None) -> None:
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        lines = [("Host", f"{host}:{target.port}")]
+        if user_agent is not None:
+            lines.append(("User-Agent", user_agent))
+        if proxy.username is not None:
+            pair = f"{proxy.username}:{proxy.password or ''}"
+            lines.append(("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode('ascii')}"))
+        fields = b"".join([b"%b: %b\r\n" % check_field(name, value) for name, value in lines])
+        self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (lines[0][1].encode("ascii"), fields)
+        self._scanner = HeadScanner()
+
+    def receive(self, data: bytes) -> bool:
+        """Takes bytes of the proxy's answer, none if it has closed; returns whether the tunnel is open.
+
+        Raises ProxyError if it will not be. The server speaks second in it, so nothing follows the proxy's head.
+        """
+        if not data:
+            raise ProxyError("the proxy closed the connection")
+        try:
+            found = self._scanner.receive(data)
+        except HandshakeError as error:
+            raise ProxyError(f"the proxy's answer is not HTTP: {error.reason}") from error
+        if found is None:
+            return False
+        head, rest = found
+        status = _STATUS.match(head)
+        if status is None:
+            raise ProxyError("the proxy's answer is not HTTP")
+        if not status[1].startswith(b"2"):
+            raise ProxyError(f"the proxy answered {status[1].decode()}")
+        if rest:
+            raise ProxyError("the proxy sends bytes of its own into the tunnel")
+        return True

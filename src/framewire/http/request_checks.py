@@ -1,0 +1,155 @@
+"""What a server demands of a request (RFC 6455 4.2.1), and what it takes of what the request offers (4.2.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from .._backend import accept_key
+from ..errors import HandshakeError
+from ..protocol.codecs import Terms
+from .headers import Headers, parse_extensions, parse_tokens, split_list
+from .http11 import Request
+
+__all__ = [
+    "Offer",
+    "Origin",
+    "check_connection_header",
+    "check_http_version",
+    "check_request",
+    "check_upgrade_header",
+    "check_version_header",
+    "choose_subprotocol",
+]
+
+#: An origin that may connect: text, a pattern for all of it, or None for a request without one.
+Origin = str | re.Pattern[str] | None
+
+_VERSION: Final = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
+_TARGET: Final = re.compile(r"/|(?:https?|wss?)://", re.IGNORECASE)
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+_WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+
+
+def check_http_version(version: str | None) -> bool:
+    """Whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1)."""
+    match = _VERSION.fullmatch(version or "")
+    if not match:
+        return False
+    # Compared as text: the numbers may be longer than int() takes.
+    major, minor = (number.lstrip("0") for number in match.groups())
+    return minor != "" if major == "1" else major != ""
+
+
+def check_connection_header(values: Iterable[str]) -> bool:
+    """Whether the lines of Connection name the token "upgrade", in any case (4.2.1)."""
+    return "upgrade" in map(str.lower, split_list(values))
+
+
+def check_upgrade_header(values: Iterable[str]) -> bool:
+    """Whether the lines of Upgrade name the protocol "websocket", in any case (4.2.1)."""
+    return "websocket" in map(str.lower, split_list(values))
+
+
+def check_version_header(value: str | None) -> bool:
+    """Whether Sec-WebSocket-Version is exactly "13" (4.2.1)."""
+    return value == "13"
+
+
+class Offer(NamedTuple):
+    """What a client's request offers, each in the client's order of preference."""
+
+    subprotocols: list[str]
+    extensions: list[Terms]
+
+
+def check_request(request: Request, *, origins: Sequence[Origin] | None = None) -> Offer:
+    """Checks all that 4.2.1 demands of a client's request; returns what it offers.
+
+    `origins` lists who may connect: only they may. Without it a request from a page must come from
+    the host that it asks for, and one without Origin, so not from a page, passes (10.2).
+
+    Raises HandshakeError: 405 for another method than GET, 426 for a request without upgrade or of
+    another version, 403 for an origin, 400 for all else; also for a body, which could pass for
+    frames.
+    """
+    headers = request.headers
+    if request.method != "GET":
+        raise HandshakeError(405, "the method is not GET", [("Allow", "GET")])
+    if not check_http_version(request.version):
+        raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
+    if not _TARGET.match(request.target):
+        raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
+    host = _only(headers, "Host")
+    if not _HOST.fullmatch(host):
+        raise HandshakeError(400, "the Host header is not a host")
+    if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
+        raise HandshakeError(400, "a request to upgrade has no body")
+    if not check_upgrade_header(headers.get_all("Upgrade")):
+        raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
+    if not check_connection_header(headers.get_all("Connection")):
+        raise HandshakeError(426, "the Connection header does not name Upgrade", _WANTED)
+    version = _only(headers, "Sec-WebSocket-Version")
+    if not check_version_header(version):
+        status = 426 if re.fullmatch("[0-9]{1,3}", version) else 400
+        raise HandshakeError(status, "the Sec-WebSocket-Version header is not 13", _WANTED)
+    try:
+        accept_key(_only(headers, "Sec-WebSocket-Key").encode("latin-1"))
+    except ValueError:
+        reason = "the Sec-WebSocket-Key header is not the base64 of 16 bytes"
+        raise HandshakeError(400, reason) from None
+    _check_origin(headers.get_all("Origin"), host, origins)
+    try:
+        return Offer(
+            parse_tokens(headers.get_all("Sec-WebSocket-Protocol")),
+            parse_extensions(headers.get_all("Sec-WebSocket-Extensions")),
+        )
+    except ValueError as error:
+        raise HandshakeError(400, f"malformed subprotocols or extensions: {error}") from None
+
+
+def _only(headers: Headers, name: str) -> str:
+    values = headers.get_all(name)
+    if len(values) != 1:
+        problem = "repeated" if values else "missing"
+        raise HandshakeError(400, f"the {name} header is {problem}")
+    return values[0]
+
+
+def _check_origin(values: list[str], host: str, origins: Sequence[Origin] | None) -> None:
+    if len(values) > 1:
+        raise HandshakeError(400, "the Origin header is repeated")
+    origin = values[0] if values else None
+    if origins is None:
+        allowed = origin is None or _is_same_host(origin, host)
+    else:
+        allowed = any(_matches(origin, wanted) for wanted in origins)
+    if not allowed:
+        raise HandshakeError(403, "the origin may not connect")
+
+
+def _is_same_host(origin: str, host: str) -> bool:
+    # Host does not tell the scheme, and a proxy may have changed it: the origin's decides the
+    # default port.
+    scheme, _, authority = origin.lower().partition("://")
+    port = _DEFAULT_PORTS.get(scheme)
+    return port is not None and authority.removesuffix(port) == host.lower().removesuffix(port)
+
+
+def _matches(origin: str | None, wanted: Origin) -> bool:
+    if origin is None or wanted is None:
+        return origin is wanted
+    if isinstance(wanted, re.Pattern):
+        return wanted.fullmatch(origin) is not None
+    return origin.lower() == wanted.lower()
+
+
+def choose_subprotocol(offered: Iterable[str], supported: Iterable[str]) -> str | None:
+    """The first of `supported`, in the server's order, that the client offers (4.2.2). Case counts.
+
+    None if there is none: the connection then has no subprotocol, and browsers close it.
+    """
+    names = set(offered)
+    return next((name for name in supported if name in names), None)

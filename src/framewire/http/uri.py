@@ -1,0 +1,82 @@
+"""WebSocket URIs (RFC 6455 3)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import Final
+from urllib.parse import quote, unquote
+
+from ..errors import UriError
+
+__all__ = ["Uri", "parse_uri"]
+
+#: What follows the scheme: user, host, port, path, query.
+_URI: Final = re.compile(
+    r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Uri:
+    """A ws or wss URI (3): `host` in lower case, without brackets; `target` is path and query."""
+
+    secure: bool
+    host: str
+    port: int
+    target: str
+    username: str | None = None
+    password: str = field(default="", repr=False)
+
+    @property
+    def authority(self) -> str:
+        """The value of Host: without the port where it is the default."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+
+def parse_uri(text: str) -> Uri:
+    """Parses a ws or wss URI (3).
+
+    What is not ASCII becomes IDNA in the host and percent-encoded UTF-8 in the path and query.
+    Raises UriError for another scheme, a fragment, a control character or space, or a host, port or
+    user that cannot be.
+    """
+    scheme, separator, rest = text.partition("://")
+    secure = scheme.lower() == "wss"
+    if not separator or scheme.lower() not in ("ws", "wss"):
+        raise UriError("the scheme of the URI is not ws or wss")
+    if "#" in rest:
+        raise UriError("a fragment has no meaning in a WebSocket URI")
+    if re.search(r"[\x00-\x20\x7f]", rest):
+        raise UriError("a control character or space in the URI")
+    match = _URI.fullmatch(rest)
+    if not match:
+        raise UriError("the host or the port of the URI is missing or malformed")
+    user, host, port, path, query = match.groups()
+    try:
+        host = _parse_host(host)
+        number = int(port[:6]) if port else 443 if secure else 80
+        # "%" passes, as it is taken to introduce an escape already made.
+        target = quote(path or "/", safe="%:/[]@!$&'()*+,;=")
+        if query:
+            target += "?" + quote(query, safe="%:/?[]@!$&'()*+,;=")
+        username, _, password = (user or "").partition(":")
+        username, password = (unquote(part, errors="strict") for part in (username, password))
+    except ValueError as error:
+        raise UriError(f"malformed URI: {error}") from error
+    if not 0 < number <= 65535:
+        raise UriError("the port of the URI is not 1 to 65535")
+    if ":" in username or re.search(r"[\x00-\x1f\x7f]", username + password):
+        raise UriError("a colon in the user name, or a control character in the credentials")
+    return Uri(secure, host, number, target, None if user is None else username, password)
+
+
+def _parse_host(text: str) -> str:
+    if text.startswith("["):
+        return str(IPv6Address(text[1:-1]))
+    host = text.encode("idna").decode("ascii").lower()
+    if not re.fullmatch(r"[a-z0-9._\-]+", host):
+        raise ValueError("not a host name")
+    return host

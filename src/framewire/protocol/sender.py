@@ -1,0 +1,151 @@
+"""The way back, stage 4: what may be sent (RFC 6455 5.4 to 5.6, 7.4), and which codec encodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from .._backend import Utf8Validator, take_key
+from ..errors import CloseCodeError, FragmentError, PayloadTooBigError, StateError, TextError
+from .codecs import Codec
+from .constants import MAX_CONTROL_PAYLOAD, MAX_REASON, Opcode, may_be_sent
+from .masking_keys import KeyPool, SourcedKeys
+
+__all__ = ["Made", "Outgoing", "check_close", "check_control"]
+
+Made = TypeVar("Made")
+
+_TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)  # a look at a member of an enum takes longer than a call
+
+
+class Outgoing:
+    """The message that is being sent: of at most `max_size` bytes, fragments together, and encoded by one of `codecs`.
+
+    `opcode` is that of a message whose last fragment is still to come, else 0.
+    """
+
+    __slots__ = ("_codecs", "_encoder", "_keys", "_max_size", "_size", "_tail", "opcode")
+
+    def __init__(self, codecs: list[Codec], max_size: int, keys: KeyPool | SourcedKeys | None) -> None:
+        self._codecs = codecs
+        self._max_size = max_size
+        self._keys = keys
+        self.opcode = 0
+        self._size = 0  # bytes of it so far, before they are encoded
+        self._tail = b""  # its unfinished code point
+        self._encoder: Codec | None = None  # what encodes it
+
+    def take(
+        self,
+        message: str | bytes | bytearray | memoryview,
+        text: bool | None,
+        last: bool,
+        compress: bool | None,
+        stepping: bool,
+        make: Callable[[int, bytes, bytes], Made],
+    ) -> Made:
+        """Checks a message, or a fragment of one; returns what `make` makes of first byte, payload and key.
+
+        `stepping` tells that another message is being encoded. Raises as `Stream.send`; nothing has changed then.
+        """
+        opcode, payload, tail = self.check(message, text, last)
+        codec = self._encoder if self.opcode else self.choose_codec(len(payload), last, compress, stepping)
+        if stepping and not last:
+            raise StateError("another message is still being encoded")
+        key, size = take_key(self._keys), self._size + len(payload)
+        first = 0x80 if last else 0
+        if not self.opcode:
+            first |= opcode | (codec.rsv if codec is not None else 0)
+        try:
+            made = make(first, payload if codec is None else codec.encode(payload, last), key)
+        except BaseException:
+            if codec is not None:
+                codec.abandon()
+            raise
+        self.opcode = 0 if last else opcode
+        self._encoder = None if last else codec
+        self._size = 0 if last else size
+        self._tail = tail
+        return made
+
+    def check(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
+    ) -> tuple[int, bytes, bytes]:
+        """Returns the opcode of a message, its bytes, and those of a code point that it leaves open."""
+        if text is None:
+            text = isinstance(message, str)
+        opcode = _TEXT if text else _BINARY
+        if self.opcode and self.opcode != opcode:
+            raise FragmentError("a message is text or binary from its first fragment to its last")
+        if isinstance(message, str):
+            payload = _encode(message)
+        else:
+            payload = message if type(message) is bytes else _copy(message)
+        size = self._size + len(payload)
+        if size > self._max_size:
+            raise PayloadTooBigError(f"a message to send has at most {self._max_size} bytes, not {size}")
+        if text and (self._tail or not last or not isinstance(message, str)):
+            return opcode, payload, _unfinished(self._tail + payload, last)
+        return opcode, payload, b""
+
+    def choose_codec(self, size: int, last: bool, compress: bool | None, stepping: bool) -> Codec | None:
+        """What encodes a message that begins with `size` bytes: the first codec, or None. It does one at a time."""
+        if not self._codecs or compress is False:
+            return None
+        codec = self._codecs[0]
+        if compress is None and last and size < codec.threshold:
+            return None
+        if stepping:
+            raise StateError("another message is still being encoded")
+        return codec
+
+
+def check_control(payload: bytes | bytearray | memoryview) -> bytes:
+    """Returns the payload of a ping or pong (5.5); PayloadTooBigError if it has over 125 bytes."""
+    if type(payload) is not bytes:
+        payload = _copy(payload)
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise PayloadTooBigError(f"a control frame carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
+    return payload
+
+
+def check_close(code: int | None, reason: str = "") -> bytes:
+    """Returns the payload of a close frame (5.5.1, 7.4), empty without a code. Raises as `Stream.close`."""
+    if not isinstance(reason, str):
+        raise TypeError("a close reason is a str")
+    payload = _encode(reason)
+    if code is None:
+        if payload:
+            raise CloseCodeError("a reason needs a code")
+        return b""
+    if not may_be_sent(code):
+        raise CloseCodeError(f"close code {code} may not travel")
+    if len(payload) > MAX_REASON:
+        raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
+    return code.to_bytes(2, "big") + payload
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(str(error)) from None
+
+
+def _copy(data: bytes | bytearray | memoryview) -> bytes:
+    """A private copy: the caller may change its own memory before the bytes are written."""
+    with memoryview(data) as view:
+        return view.tobytes()
+
+
+def _unfinished(text: bytes, last: bool) -> bytes:
+    """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
+    validator = Utf8Validator()
+    valid = validator.feed(text)
+    if valid < len(text):
+        raise TextError(f"text to send is not valid UTF-8 from byte {valid} on")
+    if not validator.need:
+        return b""
+    if last:
+        raise TextError("text to send ends inside a code point")
+    return next(text[-n:] for n in (1, 2, 3) if text[-n] >= 0xC0)

@@ -1,0 +1,314 @@
+"""Several processes, one chat: `Relay` and `framewire serve --redis`, with a real redis-server that comes and goes."""
+
+import asyncio
+import json
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from commands import Guest, serving
+from ends import on_loop
+from test_docs import ROOT, connect_in_time, write_files
+from websockets.asyncio.client import connect as peer
+
+from conftest import skip_unless
+from framewire import relay as relays
+from framewire.asyncio import connect
+from framewire.cli import chat
+from framewire.cli.serve import address, start
+from framewire.relay import Relay
+
+pytestmark = pytest.mark.once
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A redis-server at a port of its own."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.port = free_port()
+        self.uri = f"redis://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
+            stdout=subprocess.DEVNULL,
+        )
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def publish(self, channel, data):
+        """Publishes bytes by hand."""
+        with socket.create_connection(("127.0.0.1", self.port)) as client:
+            client.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in (b"PUBLISH", channel, data)))
+            assert client.recv(100).startswith(b":")
+
+
+@pytest.fixture
+def broker(tmp_path, monkeypatch):
+    """One that does not run yet."""
+    skip_unless("" if shutil.which("redis-server") else "redis-server", "a chat of several processes")
+    monkeypatch.setattr(relays, "_DELAY", 0.05)
+    monkeypatch.setattr(relays, "_SETTLE", 0.3)
+    broker = Broker(tmp_path)
+    yield broker
+    if broker.process:
+        broker.stop()
+
+
+class Ear:
+    """A relay, and what it hears."""
+
+    def __init__(self, broker, **options):
+        self.heard = asyncio.Queue()
+        self.relay = Relay(broker.uri, "test", lambda sender, text: self.heard.put_nowait((sender, text)), **options)
+
+    async def __aenter__(self):
+        await self.relay.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.relay.__aexit__(*error)
+
+    async def hear(self, text):
+        """Drops all up to this text; it must come."""
+        while (said := await self.heard.get())[1] != text:
+            pass
+        return said[0]
+
+
+async def meet(*ears):
+    """Waits until each hears all others, whenever they have joined."""
+    for speaker in ears:
+        for ear in ears:
+            while ear is not speaker:
+                speaker.relay.publish("are you there?")
+                try:
+                    await asyncio.wait_for(ear.hear("are you there?"), 0.1)
+                    break
+                except asyncio.TimeoutError:
+                    pass
+
+
+@on_loop
+async def test_all_others_hear_what_one_says_in_order(broker):
+    broker.start()
+    async with Ear(broker) as a, Ear(broker) as b, Ear(broker) as c:
+        await meet(a, b, c)
+        said = ["Grüße \U0001f600 with spaces\n", "", "end"]
+        for text in said:
+            a.relay.publish(text)
+        for ear in (b, c):
+            heard = []
+            while len(heard) < len(said):
+                sender, text = await ear.heard.get()
+                if sender == a.relay.id and text != "are you there?":  # one more of which may have been under way
+                    heard.append(text)
+            assert heard == said
+        b.relay.publish("answer")
+        assert await c.hear("answer") == await a.hear("answer") == b.relay.id
+
+
+@on_loop
+async def test_a_broker_that_comes_late_or_goes_away_is_a_pause(broker, caplog):
+    async with Ear(broker) as a, Ear(broker) as b:
+        a.relay.publish("before it was there")
+        broker.start()
+        await b.hear("before it was there")
+        broker.stop()
+        a.relay.publish("while it was away")
+        await asyncio.sleep(0.2)
+        broker.start()
+        await b.hear("while it was away")
+        await meet(a, b)
+    assert any("the broker is away" in record.getMessage() for record in caplog.records)
+
+
+@on_loop
+async def test_the_backlog_is_bounded(broker):
+    async with Ear(broker, backlog=3) as a, Ear(broker) as b:
+        for number in range(10):
+            a.relay.publish(str(number))
+        broker.start()
+        heard = [(await b.heard.get())[1]]
+        while heard[-1] != "9":
+            heard.append((await b.heard.get())[1])
+    assert heard in (["7", "8", "9"], ["0", "7", "8", "9"])  # one may be on its way
+
+
+@on_loop
+async def test_a_broker_that_is_silent_is_left(broker, monkeypatch, caplog):
+    monkeypatch.setattr(relays, "_PATIENCE", 0.2)
+    broker.start()
+    async with Ear(broker) as a, Ear(broker) as b:
+        await meet(a, b)
+        broker.process.send_signal(signal.SIGSTOP)
+        while not any("the broker is away" in record.getMessage() for record in caplog.records):
+            await asyncio.sleep(0.05)
+        broker.process.send_signal(signal.SIGCONT)
+        await meet(a, b)
+
+
+@on_loop
+async def test_what_others_put_on_the_channel_and_what_hearing_raises(broker, caplog):
+    broker.start()
+    heard = asyncio.Queue()
+
+    def hear(sender, text):
+        heard.put_nowait((sender, text))
+        if text == "fault":
+            raise ValueError("a fault")
+
+    async with Ear(broker) as a, Relay(broker.uri, "test", hear):
+        while heard.empty():
+            a.relay.publish("hello")
+            await asyncio.sleep(0.05)
+        for data in (b"no-sender", b"\xff \xfe", b"x fault", b"x last"):
+            broker.publish(b"test", data)
+        found = []
+        while ("x", "last") not in found:
+            found.append(await heard.get())
+    assert [each for each in found if each[1] != "hello"] == [
+        ("no-sender", ""),
+        ("\ufffd", "\ufffd"),
+        ("x", "fault"),
+        ("x", "last"),
+    ]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "hearing a message failed"
+    ]
+
+
+@on_loop
+async def test_a_relay_ends_at_once_whatever_it_is_doing(broker):
+    broker.start()
+    for turns in range(150):
+        relay = Relay(broker.uri, "test", print)
+        await relay.__aenter__()
+        for _ in range(turns % 3):
+            relay.publish("said")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(relay.__aexit__(None, None, None), 4)
+
+
+@contextmanager
+def two_servers(broker):
+    with serving("--redis", broker.uri) as (_, one), serving("--redis", broker.uri, "--workers", "2") as (_, two):
+        yield one, two
+
+
+def people(guest, names):
+    """Waits until these are there."""
+    while {person["name"] for person in guest.next("people")["people"]} != names:
+        pass
+
+
+def test_one_chat_on_two_servers(broker):
+    broker.start()
+    with two_servers(broker) as (one, two), Guest.joining(one, "Ada") as ada:
+        with Guest.joining(two, "Bob") as bob, Guest.joining(two, "Cleo") as cleo:
+            for guest in (ada, bob, cleo):
+                people(guest, {"Ada", "Bob", "Cleo"})
+            assert len({ada.id, bob.id, cleo.id}) == 3
+            for guest in (ada, bob):
+                guest.say(say="hello")
+                said = {"type": "said", "id": guest.id, "name": "Ada" if guest is ada else "Bob", "text": "hello"}
+                assert ada.next("said") == bob.next("said") == cleo.next("said") == said
+            ada.say(name="bob")
+            assert ada.next("note")["text"]
+            assert ada.next("you")["name"] == "Ada"
+        people(ada, {"Ada"})
+
+
+def test_a_broker_that_goes_away_and_comes_back_loses_no_connection(broker):
+    broker.start()
+    with two_servers(broker) as (one, two), Guest.joining(one, "Ada") as ada, Guest.joining(two, "Bob") as bob:
+        people(ada, {"Ada", "Bob"})
+        people(bob, {"Ada", "Bob"})
+        broker.stop()
+        ada.say(say="is anybody here?")
+        assert ada.next("said")["text"] == "is anybody here?"  # her own room goes on
+        bob.say(say="I am")
+        assert bob.next("said")["text"] == "I am"
+        broker.start()
+        assert bob.next("said") == {"type": "said", "id": ada.id, "name": "Ada", "text": "is anybody here?"}
+        assert ada.next("said") == {"type": "said", "id": bob.id, "name": "Bob", "text": "I am"}
+        ada.say(say="there you are")
+        assert bob.next("said")["text"] == "there you are"
+
+
+@on_loop
+async def test_a_room_that_says_nothing_any_more_is_empty(broker, monkeypatch):
+    monkeypatch.setattr(chat, "PULSE", 0.1)
+    broker.start()
+    room = chat.Room()
+    async with Relay(broker.uri, "rooms", room.overhear) as relay, start("127.0.0.1", 0, room) as server:
+        joining = asyncio.create_task(room.join(relay))
+        async with peer(f"ws://{address(server)}/chat?name=Ada") as ada:
+
+            async def see(*names):
+                while True:
+                    message = json.loads(await ada.recv())
+                    if message["type"] == "people" and {each["name"] for each in message["people"]} == {*names}:
+                        return
+
+            await see("Ada")
+            ghost = json.dumps({"type": "people", "people": [{"id": 7, "name": "Ghost"}]}).encode()
+            shown = asyncio.create_task(see("Ada", "Ghost"))
+            while not shown.done():
+                broker.publish(b"rooms", b"other " + ghost)
+                await asyncio.sleep(0.02)
+            await shown
+            async with connect(f"ws://{address(server)}/chat?name=GHOST") as second:
+                assert json.loads(await second.recv())["name"].startswith("Guest ")
+            await see("Ada")
+        joining.cancel()
+
+
+def test_the_sample_of_the_documentation(broker, tmp_path):
+    broker.start()
+    write_files(ROOT / "docs/how-to/processes.md", tmp_path)
+    ports = [free_port() for _ in range(2)]
+    processes = [subprocess.Popen([sys.executable, tmp_path / "rooms.py", str(port), broker.uri]) for port in ports]
+
+    async def talk():
+        async with (
+            await connect_in_time(f"ws://127.0.0.1:{ports[0]}/") as one,
+            await connect_in_time(f"ws://127.0.0.1:{ports[1]}/") as two,
+        ):
+            hearing = asyncio.ensure_future(two.recv())
+            while not hearing.done():  # until both have joined
+                await one.send("here")
+                assert await one.recv() == "here"
+                await asyncio.sleep(0.02)
+            assert hearing.result() == "here"
+
+    try:
+        asyncio.run(asyncio.wait_for(talk(), 20))
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()

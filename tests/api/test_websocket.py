@@ -1,0 +1,454 @@
+"""The browser's API: names, errors and the order of events, against our server and raw sockets."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from ends import echo, on_loop
+
+import framewire
+from framewire.asyncio import serve
+from framewire.handshake import ServerHandshake
+from framewire.http.headers import Headers
+from framewire.http.http11 import Response
+from framewire.websocket import DOMException, InvalidAccessError, InvalidStateError, UrlSyntaxError, WebSocket
+
+
+@asynccontextmanager
+async def serving(handler=echo, **options):
+    async with serve(handler, "127.0.0.1", 0, **options) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def raw_serving(handler):
+    """A server of bytes behind a good handshake: `handler(stream, reader, writer)`."""
+
+    async def serve_one(reader, writer):
+        handshake = ServerHandshake()
+        while handshake.request is None:
+            handshake.receive(await reader.read(4096))
+        writer.write(handshake.accept())
+        await handler(framewire.Stream(framewire.SERVER, max_message_size=None), reader, writer)
+        await writer.drain()
+        if not writer.transport.is_closing():
+            writer.write_eof()
+            while await reader.read(4096):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+class Log:
+    """Notes every event of a socket, with the state in which it came."""
+
+    def __init__(self, socket):
+        self.events, self.done = [], asyncio.Event()
+        self.socket = socket
+        for name in ("open", "message", "error", "close"):
+            socket.addEventListener(name, self.note)
+
+    def note(self, event):
+        assert event.target is self.socket
+        extra = {
+            "message": lambda: (event.data,),
+            "close": lambda: (event.wasClean, event.code, event.reason),
+        }.get(event.type, tuple)()
+        self.events.append((event.type, self.socket.readyState, *extra))
+        if event.type == "close":
+            self.done.set()
+
+    async def end(self):
+        await self.done.wait()
+        await asyncio.sleep(0.01)
+        return self.events
+
+
+# Construction.
+
+
+@on_loop
+async def test_urls():
+    for given, url in {
+        "ws://LOCALHOST:1": "ws://localhost:1/",
+        "http://localhost:1/a?b": "ws://localhost:1/a?b",
+        "https://localhost/ä": "wss://localhost/%C3%A4",
+        " WSS://localhost:443/ ": "wss://localhost/",
+        "ws://u:p@localhost:1/": "ws://u:p@localhost:1/",
+    }.items():
+        socket = WebSocket(given)
+        assert socket.url == url
+        socket.close()
+        await Log(socket).end()
+
+
+@pytest.mark.parametrize(
+    ("url", "protocols"),
+    [
+        ("ws://h/#f", []),
+        ("ws://h/#", []),
+        ("ftp://h/", []),
+        ("relative", []),
+        ("", []),
+        ("ws://", []),
+        ("ws://h:0x/", []),
+        ("ws://h/", ["a", "a"]),
+        ("ws://h/", ["not a token"]),
+        ("ws://h/", ""),
+        ("ws://h/", "a,b"),
+    ],
+)
+def test_syntax_errors(url, protocols):
+    with pytest.raises(UrlSyntaxError) as caught:
+        WebSocket(url, protocols)
+    assert caught.value.name == "SyntaxError"
+    assert isinstance(caught.value, DOMException)
+
+
+@on_loop
+async def test_attributes_before_the_opening():
+    async with serving() as uri:
+        socket = WebSocket(uri, "chat", origin="http://127.0.0.1")
+        assert (socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED) == (0, 1, 2, 3)
+        assert (WebSocket.CONNECTING, WebSocket.OPEN, WebSocket.CLOSING, WebSocket.CLOSED) == (0, 1, 2, 3)
+        assert (socket.readyState, socket.protocol, socket.extensions, socket.bufferedAmount) == (0, "", "", 0)
+        assert (socket.binaryType, socket.onopen, socket.onmessage, socket.onerror, socket.onclose) == (
+            "blob", None, None, None, None,
+        )  # fmt: skip
+        for name in ("url", "readyState", "protocol", "extensions", "bufferedAmount"):
+            with pytest.raises(AttributeError):
+                setattr(socket, name, "x")
+        socket.close()
+        await Log(socket).end()
+
+
+# The order of events.
+
+
+@on_loop
+async def test_a_whole_life():
+    async with serving(subprotocols=["chat"]) as uri:
+        socket = WebSocket(uri, ["other", "chat"])
+        log = Log(socket)
+        socket.onopen = lambda event: [socket.send("one"), socket.send(b"two"), socket.send(bytearray(b"three"))]
+        socket.addEventListener("message", lambda event: event.data == b"three" and socket.close(3000, "done"))
+        assert await log.end() == [
+            ("open", 1),
+            ("message", 1, "one"),
+            ("message", 1, b"two"),
+            ("message", 1, b"three"),
+            ("close", 3, True, 3000, ""),
+        ]
+        assert socket.protocol == "chat"
+        assert socket.bufferedAmount == 0
+
+
+@on_loop
+async def test_messages_go_before_the_close():
+    received = []
+
+    async def handler(ws):
+        received.extend([message async for message in ws])
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri)
+
+        def send(event):
+            for number in range(100):
+                socket.send(str(number))
+            socket.close()
+            assert socket.readyState == socket.CLOSING
+            socket.close(1000)
+            socket.send("dropped")
+
+        socket.onopen = send
+        assert await Log(socket).end() == [("open", 2), ("close", 3, True, 1005, "")]
+        assert received == [str(number) for number in range(100)]
+        assert socket.bufferedAmount == len("dropped")
+
+
+@on_loop
+async def test_the_server_closes():
+    async def handler(ws):
+        await ws.send("last")
+        await ws.close(4001, "grüße")
+
+    async with serving(handler) as uri:
+        assert await Log(WebSocket(uri)).end() == [
+            ("open", 1),
+            ("message", 1, "last"),
+            ("close", 3, True, 4001, "grüße"),
+        ]
+
+
+@on_loop
+async def test_a_server_that_vanishes_is_1006_without_an_error():
+    async def handler(stream, reader, writer):
+        writer.transport.abort()
+
+    async with raw_serving(handler) as uri:
+        assert await Log(WebSocket(uri)).end() == [("open", 1), ("close", 3, False, 1006, "")]
+
+
+@on_loop
+async def test_a_violation_is_an_error_then_1006():
+    async def handler(stream, reader, writer):
+        writer.write(stream.send("good") + b"\xff")
+
+    async with raw_serving(handler) as uri:
+        assert await Log(WebSocket(uri)).end() == [
+            ("open", 1),
+            ("message", 1, "good"),
+            ("error", 3),
+            ("close", 3, False, 1006, ""),
+        ]
+
+
+@on_loop
+async def test_what_fails_the_opening():
+    failed = [("error", 3), ("close", 3, False, 1006, "")]
+    answer = Response(403, "Forbidden", Headers())
+    async with serving(process_request=lambda connection, request: answer) as uri:
+        assert await Log(WebSocket(uri)).end() == failed
+    assert await Log(WebSocket(uri)).end() == failed  # nobody listens there now
+    async with serving() as uri:
+        assert await Log(WebSocket(uri, ["asked"])).end() == failed  # a protocol was asked for, and none chosen
+
+
+@on_loop
+async def test_close_while_connecting_fails():
+    async with serving() as uri:
+        for pause in (False, True):
+            socket = WebSocket(uri)
+            log = Log(socket)
+            if pause:
+                await asyncio.sleep(0)
+            socket.close()
+            assert socket.readyState == socket.CLOSING
+            assert await log.end() == [("error", 3), ("close", 3, False, 1006, "")]
+
+
+@on_loop
+async def test_no_message_after_close_was_called():
+    async def handler(ws):
+        await ws.recv()
+        for _ in range(10):
+            await ws.send("too late")
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri)
+        socket.onopen = lambda event: [socket.send("go"), socket.close(1000)]
+        events = await Log(socket).end()
+        assert events[0] == ("open", 2)
+        assert events[1:] == [("close", 3, True, 1000, "")]
+
+
+@on_loop
+async def test_handlers_never_overlap():
+    running, most = [], []
+
+    async def slow(event):
+        running.append(1)
+        await asyncio.sleep(0.005)
+        most.append(len(running))
+        running.pop()
+
+    async def handler(ws):
+        for _ in range(5):
+            await ws.send("x")
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri)
+        socket.onopen = socket.onmessage = slow
+        await Log(socket).end()
+        assert most == [1] * 6
+
+
+# send, close, bufferedAmount, binaryType.
+
+
+@on_loop
+async def test_send_while_connecting():
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        with pytest.raises(InvalidStateError) as caught:
+            socket.send("x")
+        assert caught.value.name == "InvalidStateError"
+        assert socket.bufferedAmount == 0
+        socket.close()
+        await Log(socket).end()
+
+
+@on_loop
+async def test_lone_surrogates_become_replacement_characters():
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        log = Log(socket)
+        socket.onopen = lambda event: socket.send("a\ud83d\ude00b\ud83dc\udc00")
+        socket.onmessage = lambda event: socket.close(3000, "\ud800")
+        events = await log.end()
+        assert events[1] == ("message", 1, "a😀b\ufffdc\ufffd")
+
+
+@pytest.mark.parametrize("state", ["connecting", "open", "closed"])
+def test_what_close_refuses(state):
+    @on_loop
+    async def run():
+        async with serving() as uri:
+            socket = WebSocket(uri)
+            log = Log(socket)
+            while state == "open" and socket.readyState != socket.OPEN:
+                await asyncio.sleep(0.001)
+            if state == "closed":
+                socket.close()
+                await log.end()
+            before = socket.readyState
+            for code in (0, 999, 1001, 1005, 1006, 2999, 5000):
+                with pytest.raises(InvalidAccessError) as caught:
+                    socket.close(code)
+                assert caught.value.name == "InvalidAccessError"
+            for reason in ("x" * 124, "é" * 62):
+                with pytest.raises(UrlSyntaxError):
+                    socket.close(1000, reason)
+            assert socket.readyState == before
+            socket.close(1000, "é" * 61)
+            await log.end()
+
+    run()
+
+
+@on_loop
+async def test_a_reason_without_a_code_is_not_sent():
+    closes = []
+
+    async def handler(ws):
+        with pytest.raises(framewire.ConnectionClosed) as caught:
+            await ws.recv()
+        closes.append(caught.value.rcvd)
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri)
+        socket.onopen = lambda event: socket.close(None, "unsaid")
+        await Log(socket).end()
+    assert closes == [framewire.Close(1005, "")]
+
+
+@on_loop
+async def test_buffered_amount():
+    go_on = asyncio.Event()
+
+    async def handler(stream, reader, writer):
+        await go_on.wait()
+        left = 1
+        while left and not reader.at_eof():
+            events = stream.receive(await reader.read(1 << 20))
+            left -= bytes(1 << 24) in events
+        writer.write(stream.close(1000))
+
+    async with raw_serving(handler) as uri:
+        socket = WebSocket(uri)
+        seen = []
+
+        def send(event):
+            for message, size in (("€", 3), (b"12345", 5), (bytes(1 << 24), 1 << 24)):
+                before = socket.bufferedAmount
+                socket.send(message)
+                seen.append(socket.bufferedAmount - before == size)
+
+        log = Log(socket)
+        socket.onopen = send
+        while not seen:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        held = socket.bufferedAmount
+        go_on.set()
+        assert seen == [True] * 3
+        assert 1 << 20 < held < 1 << 24  # the peer does not read, the network takes a part
+        while socket.bufferedAmount:
+            await asyncio.sleep(0.001)
+        await log.end()
+        socket.send("after the end")
+        assert socket.bufferedAmount == 13
+
+
+@on_loop
+async def test_binary_type_is_read_when_the_message_is_delivered():
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        socket.binaryType = "unknown"
+        assert socket.binaryType == "blob"
+        kinds = []
+
+        def receive(event):
+            kinds.append(type(event.data))
+            socket.binaryType = "arraybuffer"
+            if len(kinds) == 2:
+                socket.close()
+
+        socket.onopen = lambda event: [socket.send(memoryview(b"1")), socket.send(b"2")]
+        socket.onmessage = receive
+        await Log(socket).end()
+        assert kinds == [bytes, bytearray]
+
+
+@on_loop
+async def test_the_origin_of_a_message():
+    async with serving() as uri:
+        socket = WebSocket(uri + "/path?query")
+        socket.onopen = lambda event: socket.send("x")
+        origins = []
+        socket.onmessage = lambda event: [origins.append(event.origin), socket.close()]
+        await Log(socket).end()
+        assert origins == [uri]
+
+
+# Listeners.
+
+
+@on_loop
+async def test_listeners_in_their_order():
+    calls = []
+
+    def note(name):
+        return lambda event: calls.append(name)
+
+    async with serving(lambda ws: asyncio.sleep(0)) as uri:
+        socket = WebSocket(uri)
+        first = note("first")
+        socket.addEventListener("open", first)
+        socket.onopen = note("replaced")
+        socket.addEventListener("open", note("last"))
+        socket.addEventListener("open", first)
+        socket.onopen = note("handler")
+        removed = note("removed")
+        socket.addEventListener("open", removed)
+        socket.removeEventListener("open", removed)
+        socket.removeEventListener("open", note("never there"))
+        socket.addEventListener("message", note("none comes"), once=True)
+        socket.addEventListener("close", note("once"), once=True)
+        socket.onclose = note("unset")
+        assert socket.onclose is not None
+        socket.onclose = None
+        assert socket.onclose is None
+        await Log(socket).end()
+    assert calls == ["first", "handler", "last", "once"]
+
+
+@on_loop
+async def test_a_listener_that_raises_is_reported_and_the_others_run():
+    reported, calls = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+
+    def fail(event):
+        raise KeyError("oops")
+
+    async with serving(lambda ws: asyncio.sleep(0)) as uri:
+        socket = WebSocket(uri)
+        socket.addEventListener("open", fail)
+        socket.addEventListener("open", calls.append)
+        await Log(socket).end()
+    assert [type(error) for error in reported] == [KeyError]
+    assert len(calls) == 1

@@ -1,0 +1,1106 @@
+"""The asyncio server and client over real sockets; the other end is the `websockets` package or raw bytes."""
+
+import asyncio
+import errno
+import logging
+import ssl
+import sys
+import time
+import uuid
+from asyncio import selector_events
+
+import ends
+import pytest
+from ends import address_of, connect, echo, on_loop, peer_connect, peer_serving, raw, serving, until
+from frames import REQUEST
+from websockets.exceptions import ConnectionClosed as PeerClosed
+from websockets.exceptions import InvalidStatus
+
+import framewire
+from framewire.asyncio import Listener, broadcast, serve
+from framewire.asyncio.read_buffer import READ_SIZE
+from framewire.handshake import ServerHandshake
+from framewire.http.headers import Headers
+from framewire.http.http11 import Response
+
+if sys.version_info < (3, 11):
+    # It leaves the TLS transports of a failed handshake open, and that of a client whose server closes it.
+    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+
+NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
+
+
+@pytest.fixture(autouse=True, params=NETWORKS)
+def network(request, monkeypatch):
+    monkeypatch.setattr(ends, "network", request.param)
+    return request.param
+
+
+#: What TLS has no equal of: half-closed connections, and a peer or a server that speaks bytes.
+over_tcp = pytest.mark.parametrize("network", NETWORKS[::2], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_errors_in_the_log(caplog):
+    """What fails in a handler, an assertion too, is logged only; a test that expects it clears the log."""
+    yield
+    assert [record.exc_info or record for record in caplog.get_records("call")] == []
+
+
+# Our server, the websockets package as client.
+
+
+@on_loop
+async def test_server_echoes_every_kind_of_message():
+    async with serving() as (_, _, uri), peer_connect(uri, compression=None) as ws:
+        for message in ("", "Grüße", b"", b"\x00\xff", "x" * (1 << 20), bytes(1 << 20)):
+            await ws.send(message)
+            assert await ws.recv() == message
+        await ws.send(["frag", "", "mented"])
+        assert await ws.recv() == "fragmented"
+
+
+@on_loop
+async def test_server_answers_pings_and_measures_its_own():
+    latencies = []
+
+    async def handler(ws):
+        latencies.append(await (await ws.ping(b"hello")))
+        assert ws.latency == latencies[0]
+        await echo(ws)
+
+    async with serving(handler) as (_, _, uri), peer_connect(uri) as ws:
+        assert await (await ws.ping()) >= 0
+        await ws.send("after")
+        assert await ws.recv() == "after"
+    assert 0 <= latencies[0] < 5
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "leaving"), (3000, "ü" * 61), (4999, "x")])
+@on_loop
+async def test_close_codes_from_client_to_server(code, reason):
+    ends = []
+
+    async def handler(ws):
+        try:
+            await ws.recv()
+        except framewire.ConnectionClosed as end:
+            ends.append((end, ws.close_code, ws.close_reason, ws.state))
+
+    async with serving(handler) as (_, _, uri), peer_connect(uri) as ws:
+        await ws.close(code, reason)
+        assert ws.close_code == code
+    [(end, *rest)] = ends
+    assert (end.code, end.reason) == (code, reason)
+    assert rest == [code, reason, framewire.State.CLOSED]
+    assert end.rcvd == framewire.Close(code, reason)
+    assert end.sent.code == code
+    assert end.rcvd_then_sent is True
+    assert isinstance(end, framewire.ConnectionClosedOK) is (code < 3000)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1011, "oops"), (3000, "ü" * 61), (4999, "x")])
+@on_loop
+async def test_close_codes_from_server_to_client(code, reason):
+    async def handler(ws):
+        await ws.close(code, reason)
+        with pytest.raises(framewire.ConnectionClosed) as caught:
+            await ws.send("too late")
+        assert caught.value.sent == framewire.Close(code, reason)
+        assert caught.value.rcvd_then_sent is False
+
+    async with serving(handler) as (_, _, uri), peer_connect(uri) as ws:
+        with pytest.raises(PeerClosed) as caught:
+            await ws.recv()
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (code, reason)
+
+
+@on_loop
+async def test_an_empty_close_is_orderly_and_has_the_code_1005():
+    codes = []
+
+    async def handler(ws):
+        async for _ in ws:
+            pass
+        codes.append((ws.close_code, ws.close_reason))
+
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.close(None))
+        assert await client.read_event() == framewire.Close(1005, "")
+        await until(lambda: codes)
+    assert codes == [(1005, "")]
+
+
+@on_loop
+async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_1011(caplog):
+    async def handler(ws):
+        if await ws.recv() == "raise":
+            raise RuntimeError("a bug in the handler")
+
+    async with serving(handler) as (_, _, uri):
+        for message, code in (("return", 1000), ("raise", 1011)):
+            async with peer_connect(uri) as ws:
+                await ws.send(message)
+                await ws.wait_closed()
+                assert ws.close_code == code
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("framewire.server", logging.ERROR)
+    assert record.exc_info[0] is RuntimeError
+    caplog.clear()
+
+
+@on_loop
+async def test_a_message_over_max_size_is_refused_with_1009():
+    async with serving(max_size=1000) as (_, _, uri), peer_connect(uri, compression=None) as ws:
+        await ws.send("x" * 1000)
+        assert await ws.recv() == "x" * 1000
+        await ws.send("x" * 1001)
+        await ws.wait_closed()
+        assert ws.close_code == 1009
+
+
+@on_loop
+async def test_subprotocols_the_servers_order_decides():
+    seen = []
+
+    async def handler(ws):
+        seen.append(ws.subprotocol)
+
+    async with serving(handler, subprotocols=["new", "old"]) as (_, _, uri):
+        async with peer_connect(uri, subprotocols=["old", "new"]) as ws:
+            assert ws.subprotocol == "new"
+        async with connect(uri, subprotocols=["old"]) as ws:
+            assert ws.subprotocol == "old"
+        async with connect(uri) as ws:
+            assert ws.subprotocol is None
+    assert seen == ["new", "old", None]
+
+
+@on_loop
+async def test_origins():
+    async with serving() as (_, port, uri):
+        async with connect(uri, origin=f"http://127.0.0.1:{port}") as ws:
+            assert ws.request.headers["origin"] == f"http://127.0.0.1:{port}"
+        with pytest.raises(InvalidStatus) as caught:
+            await peer_connect(uri, origin="http://evil.example")
+        assert caught.value.response.status_code == 403
+    async with serving(origins=["http://good.example"]) as (_, _, uri):
+        async with connect(uri, origin="http://good.example"):
+            pass
+        with pytest.raises(framewire.ResponseError):
+            await connect(uri)
+
+
+@on_loop
+async def test_what_a_connection_knows_about_itself():
+    seen = []
+
+    async def handler(ws):
+        seen.append(ws)
+        assert ws.state is framewire.State.OPEN
+        assert ws.close_code is ws.close_reason is None
+        await echo(ws)
+
+    async with serving(handler) as (server, port, uri), connect(uri) as ws:
+        await until(lambda: seen)
+        [theirs] = seen
+        assert server.connections == {theirs}
+        assert theirs.request.target == ws.request.target == "/path"
+        assert theirs.response.status == ws.response.status == 101
+        assert theirs.local_address == ws.remote_address == ("127.0.0.1", port)
+        assert theirs.remote_address == ws.local_address
+        assert isinstance(ws.id, uuid.UUID)
+        assert ws.id == ws.id != theirs.id
+    assert ws.state is framewire.State.CLOSED
+
+
+# The opening handshake.
+
+
+@on_loop
+async def test_frames_in_the_same_segment_as_the_request_are_not_lost():
+    async with serving() as (_, port, _), raw(port) as client:
+        await client.upgrade(and_then=client.stream.send("early") + client.stream.send(b"bird"))
+        assert [await client.read_event() for _ in range(2)] == ["early", b"bird"]
+
+
+@on_loop
+async def test_frames_before_the_answer_wait_for_it():
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def process_request(connection, request):
+        asked.set()
+        await answer.wait()
+
+    async with serving(process_request=process_request) as (_, port, _), raw(port) as client:
+        client.write(REQUEST, client.stream.send("one"))
+        await asked.wait()
+        client.write(client.stream.send("two"))
+        await asyncio.sleep(0.05)
+        answer.set()
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert [await client.read_event() for _ in range(2)] == ["one", "two"]
+
+
+@on_loop
+async def test_any_amount_of_frames_before_the_answer_waits_in_the_network():
+    async def process_request(connection, request):
+        await asyncio.sleep(0.1)
+
+    async with serving(process_request=process_request) as (_, port, _), raw(port) as client:
+        client.write(REQUEST)
+        await asyncio.sleep(0.02)
+        client.write(client.stream.send(bytes(1 << 20)))
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert await client.read_event() == bytes(1 << 20)
+
+
+@pytest.mark.parametrize("drip", [False, True])
+@on_loop
+async def test_a_handshake_that_takes_too_long_is_cut_however_it_trickles(drip):
+    async with serving(open_timeout=0.3) as (_, port, _), raw(port) as client:
+        begin = time.monotonic()
+        for byte in REQUEST[:-1] if drip else b"":
+            client.writer.write(bytes([byte]))
+            try:
+                await asyncio.wait_for(client.reader.read(1), 0.02)
+                break
+            except asyncio.TimeoutError:
+                pass
+            except ConnectionError:
+                break
+        with pytest.raises((EOFError, ConnectionError)):
+            await client.reader.readexactly(1)
+        assert 0.2 < time.monotonic() - begin < 3
+
+
+@on_loop
+async def test_open_timeout_covers_process_request_and_cancels_it():
+    cancelled = []
+
+    async def process_request(connection, request):
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    options = {"process_request": process_request, "open_timeout": 0.1}
+    async with serving(**options) as (_, port, _), raw(port) as client:
+        client.write(REQUEST)
+        with pytest.raises((EOFError, ConnectionError)):
+            await client.reader.readexactly(1)
+        await until(lambda: cancelled)
+
+
+BAD_REQUESTS = {
+    "not HTTP": (b"\x16\x03\x01 what\r\n\r\n", 400),
+    "bare LF": (REQUEST.replace(b"\r\nUpgrade", b"\nUpgrade"), 400),
+    "POST": (REQUEST.replace(b"GET", b"POST"), 405),
+    "HTTP/1.0": (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+    "body": (REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello"), 400),
+    "chunked": (REQUEST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
+    "no upgrade": (REQUEST.replace(b"Upgrade: websocket\r\n", b""), 426),
+    "version 8": (REQUEST.replace(b"Version: 13", b"Version: 8"), 426),
+    "short key": (REQUEST.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhl"), 400),
+    "long line": (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n", 414),
+    "long header": (REQUEST[:-2] + b"X: " + b"x" * 9000, 431),
+    "many headers": (REQUEST[:-2] + b"X: x\r\n" * 200, 431),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+@on_loop
+async def test_bad_requests_get_a_status_and_the_end(request_bytes, status):
+    async with serving() as (server, port, _):
+        async with raw(port) as client:
+            client.write(request_bytes)
+            answer = await client.reader.read()  # to the end: the server ends the connection
+        assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+        assert b"close" in answer
+        assert server.connections == set()
+
+
+@over_tcp
+@on_loop
+async def test_a_refusal_arrives_though_the_client_goes_on_sending():
+    async with serving(close_timeout=1) as (_, port, _), raw(port) as client:
+        client.write(REQUEST.replace(b"GET", b"POST"), bytes(1 << 20))
+        await client.writer.drain()
+        await asyncio.sleep(0.1)
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 405 ")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@on_loop
+async def test_process_request_may_answer_instead(asynchronous):
+    def answer(connection, request):
+        assert connection.state is framewire.State.CONNECTING
+        if request.target == "/path":
+            return None
+        if request.target == "/page":
+            return Response(200, "OK", Headers([("Content-Type", "text/html")]), b"<p>hello")
+        return connection.respond(404, "no such page\n")
+
+    async def answer_later(connection, request):
+        await asyncio.sleep(0)
+        return answer(connection, request)
+
+    process_request = answer_later if asynchronous else answer
+    async with serving(process_request=process_request) as (_, port, uri):
+        async with connect(uri) as ws:
+            await ws.send("through")
+            assert await ws.recv() == "through"
+        async with raw(port) as client:
+            client.write(b"GET /page HTTP/1.1\r\nHost: here\r\n\r\n")
+            head, _, body = (await client.reader.read()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert body == b"<p>hello"
+        with pytest.raises(framewire.ResponseError) as caught:
+            await connect(uri.replace("/path", "/nothing"))
+        assert caught.value.response.status == 404
+        assert caught.value.response.body == b"no such page\n"
+
+
+@on_loop
+async def test_process_request_that_raises_is_a_500(caplog):
+    def process_request(connection, request):
+        raise RuntimeError("a bug")
+
+    async with serving(process_request=process_request) as (_, _, uri):
+        with pytest.raises(framewire.ResponseError) as caught:
+            await connect(uri)
+        assert caught.value.response.status == 500
+    assert [record.exc_info[0] for record in caplog.records] == [RuntimeError]
+    caplog.clear()
+
+
+# The end of a connection.
+
+
+@on_loop
+async def test_the_servers_close_is_not_lost_when_the_client_keeps_sending():
+    async def handler(ws):
+        await ws.recv()
+        await ws.close(4000, "enough")
+
+    async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        frame = client.stream.send(bytes(50_000))
+        client.write(frame)
+        for _ in range(40):  # deaf and talkative
+            client.write(frame)
+            await asyncio.sleep(0.005)
+        assert await client.read_event() == framewire.Close(4000, "enough")
+
+
+@over_tcp
+@on_loop
+async def test_the_close_after_a_violation_is_not_lost_either():
+    received = []
+
+    async def handler(ws):
+        try:
+            async for message in ws:
+                received.append(message)
+        except framewire.ConnectionClosedError as end:
+            received.append(end.sent.code)
+
+    async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("before"), b"\x93\xff", b"\xf0" * (1 << 20))
+        await asyncio.sleep(0.2)
+        assert await client.read_event() == framewire.Close(1002, "")
+    assert received == ["before", 1002]
+
+
+class EchoListener(framewire.asyncio.Listener):
+    def on_message(self, connection, message):
+        connection.send(message)
+
+
+async def slow_echo(ws):
+    async for message in ws:
+        await asyncio.sleep(0.01)
+        await ws.send(message)
+
+
+async def echo_one(ws):
+    await ws.send(await ws.recv())
+
+
+@pytest.mark.parametrize(
+    ("handler", "echoed"), [(slow_echo, ["one", "two"]), (EchoListener(), ["one", "two"]), (echo_one, ["one"])]
+)
+@on_loop
+async def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("one"), client.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
+        for message in echoed:
+            assert await client.read_event() == message
+        assert await client.read_event() == framewire.Close(1002, "")
+
+
+@on_loop
+async def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+    over = asyncio.Event()
+
+    async def deaf(ws):
+        await over.wait()
+
+    async with serving(deaf, close_timeout=0.2) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("one"), b"\x83\x80\x00\x00\x00\x00")
+        assert await client.read_event() == framewire.Close(1002, "")
+        over.set()
+
+
+@on_loop
+async def test_a_peer_that_never_answers_a_close_is_cut_in_time():
+    times = []
+
+    async def handler(ws):
+        begin = time.monotonic()
+        await ws.close()
+        times.append(time.monotonic() - begin)
+        assert ws.close_code == 1006
+        with pytest.raises(framewire.ConnectionClosedError) as caught:
+            await ws.recv()
+        assert caught.value.rcvd is None
+        assert caught.value.code == 1006
+
+    async with serving(handler, close_timeout=0.2) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        await until(lambda: times)
+    assert 0.1 < times[0] < 3
+
+
+@over_tcp
+@on_loop
+async def test_a_peer_that_keeps_the_socket_after_the_close_is_cut_in_time():
+    async with serving(close_timeout=0.2) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        begin = time.monotonic()
+        client.write(client.stream.close())
+        assert await client.read_event() == framewire.Close(1000, "")
+        await until(lambda: not server._everyone)
+        assert 0.1 < time.monotonic() - begin < 3
+
+
+@over_tcp
+@on_loop
+async def test_an_end_without_close_is_1006_after_the_messages_before_it():
+    seen = []
+
+    async def handler(ws):
+        seen.append(await ws.recv())
+        try:
+            await ws.recv()
+        except framewire.ConnectionClosedError as end:
+            seen.append(end.code)
+
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("last words"))
+        client.writer.write_eof()
+        await until(lambda: len(seen) == 2)
+    assert seen == ["last words", 1006]
+
+
+@on_loop
+async def test_a_peer_that_is_gone_before_its_close_is_answered_ends_the_handler():
+    ended = []
+
+    async def handler(ws):
+        if isinstance(ws.transport, selector_events._SelectorSocketTransport):
+            ws.transport.write_eof = fail
+        async for _ in ws:
+            pass
+        ended.append(ws.close_code)
+
+    def fail():
+        raise OSError(errno.ENOTCONN, "the peer has reset the connection")
+
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.close(1001))
+        await until(lambda: ended)
+    assert ended == [1001]
+
+
+@on_loop
+async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
+    async def handler(ws):
+        await asyncio.sleep(0.1)  # by now the queue is full and reading has stopped
+        await ws.close(4001, "not interested")
+        assert ws.close_code == 4001
+        received = 0
+        try:
+            async for _ in ws:
+                received += 1
+        except framewire.ConnectionClosedError:
+            assert 4 <= received <= 200
+
+    async with serving(handler, max_queue=4) as (_, _, uri), peer_connect(uri, compression=None) as ws:
+        try:
+            while True:
+                await ws.send("x" * 1000)
+        except PeerClosed:
+            assert ws.close_code == 4001
+
+
+@over_tcp
+@on_loop
+async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_room():
+    received = []
+
+    async def handler(ws):
+        await ws.close()
+        async for message in ws:
+            received.append(message)
+
+    async with serving(handler, max_queue=4) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        assert await client.read_event() == framewire.Close(1000, "")
+        for number in range(1000):
+            client.write(framewire.Stream(framewire.CLIENT).send(str(number)))
+            if not number % 100:
+                await asyncio.sleep(0.005)
+        client.write(client.stream.pending())
+        client.writer.write_eof()
+        await until(lambda: received)
+    assert received == [str(number) for number in range(len(received))]
+    assert 4 <= len(received) < 1000
+
+
+@on_loop
+async def test_closing_twice_only_waits():
+    async with serving() as (_, _, uri):
+        async with connect(uri) as ws:
+            await asyncio.gather(ws.close(1000), ws.close(4000), ws.wait_closed())
+            await ws.close()
+        assert ws.close_code == 1000
+        with pytest.raises(framewire.ConnectionClosedOK):
+            await ws.send("x")
+        with pytest.raises(framewire.ConnectionClosedOK):
+            await ws.ping()
+
+
+@on_loop
+async def test_who_no_longer_waits_for_the_end_leaves_nothing():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        for _ in range(3):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ws.wait_closed(), 0.01)
+        assert ws._waiters == []
+        others = [asyncio.create_task(ws.wait_closed()) for _ in range(3)]
+        await asyncio.sleep(0)
+        others[1].cancel()
+        await ws.close()
+        await asyncio.gather(*others, return_exceptions=True)
+        assert [task.cancelled() for task in others] == [False, True, False]
+
+
+@on_loop
+async def test_a_close_that_may_not_be_sent_changes_nothing():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        for code, reason in ((1005, ""), (999, ""), (1000, "x" * 124)):
+            with pytest.raises(framewire.LocalError):
+                await ws.close(code, reason)
+        await ws.send("still here")
+        assert await ws.recv() == "still here"
+
+
+@on_loop
+async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
+    finished = []
+
+    async def handler(ws):
+        async for _ in ws:
+            pass
+        await asyncio.sleep(0.05)
+        finished.append(ws.close_code)
+
+    async with serving(handler) as (server, port, uri), raw(port) as half_open:
+        clients = [await connect(uri) for _ in range(3)]
+        half_open.write(REQUEST[:20])
+        await until(lambda: len(server._everyone) == 4)
+        begin = time.monotonic()
+        server.close()
+        await server.wait_closed()
+        assert time.monotonic() - begin < 3  # no deadline had to strike
+        assert finished == [1001] * 3
+        assert not server.is_serving()
+        for client in clients:
+            await client.wait_closed()
+            assert client.close_code == 1001
+        with pytest.raises(ConnectionRefusedError):
+            await connect(uri)
+
+
+@over_tcp
+@on_loop
+async def test_serve_can_be_awaited_and_serves_forever_until_cancelled():
+    server = await serve(echo, "127.0.0.1", 0)
+    forever = asyncio.ensure_future(server.serve_forever())
+    ws = await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    await ws.send("x")
+    assert await ws.recv() == "x"
+    await ws.close()
+    forever.cancel()
+    await asyncio.wait([forever])
+    server.close()
+    await server.wait_closed()
+
+
+# Back-pressure, fairness, cancellation.
+
+
+@on_loop
+async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_lost():
+    go, received = asyncio.Event(), []
+
+    async def handler(ws):
+        await go.wait()
+        async for message in ws:
+            received.append(int(message[:8]))
+
+    async with serving(handler) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        sent = 0
+        client.writer.transport.set_write_buffer_limits(0)
+        try:
+            while sent < 5000:
+                client.write(client.stream.send(b"%08d" % sent + bytes(20_000)))
+                sent += 1
+                await asyncio.wait_for(client.writer.drain(), 0.3)
+        except asyncio.TimeoutError:
+            pass
+        assert sent < 5000  # 100 MB do not fit between the two
+        [connection] = server.connections
+        assert len(connection._queue) <= 16 + READ_SIZE // 20_000 + 1
+        go.set()
+        await client.writer.drain()
+        client.write(client.stream.close())
+        while await client.read_event() != framewire.Close(1000, ""):
+            pass
+        await until(lambda: len(received) == sent)
+        assert received == list(range(sent))
+
+
+@on_loop
+async def test_the_queue_is_bounded_in_bytes_too():
+    go = asyncio.Event()
+
+    async def handler(ws):
+        await go.wait()
+        await echo(ws)
+
+    options = {"max_queue": 1000, "max_size": 1 << 24}
+    async with serving(handler, **options) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(*[client.stream.send(bytes(300_000)) for _ in range(100)])
+        await asyncio.sleep(0.3)
+        [connection] = server.connections
+        assert len(connection._queue) * 300_000 < 1_800_000
+        go.set()
+        for _ in range(100):
+            assert len(await client.read_event()) == 300_000
+
+
+@on_loop
+async def test_send_waits_for_a_peer_that_does_not_read():
+    sent = []
+
+    async def handler(ws):
+        for number in range(1000):
+            await ws.send(bytes(100_000))
+            sent.append(number)
+
+    async with serving(handler) as (server, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        await until(lambda: server.connections)
+        [connection] = server.connections
+        await until(lambda: connection._full)
+        await asyncio.sleep(0.1)
+        assert len(sent) < 900
+        assert connection.transport.get_write_buffer_size() < 200_000
+        for _ in range(1000):
+            assert len(await client.read_event()) == 100_000
+        assert await client.read_event() == framewire.Close(1000, "")
+
+
+@on_loop
+async def test_a_cancelled_send_has_sent_nothing():
+    async def send_on_and_on(ws):
+        while True:
+            await ws.send(b"whole" * 20_000)
+
+    async def handler(ws):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(send_on_and_on(ws), 0.3)
+        before = ws.transport.get_write_buffer_size()
+        for _ in range(5):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ws.send(b"never" * 20_000), 0.01)
+        assert ws.transport.get_write_buffer_size() == before
+        assert not ws._senders
+        go.set()
+        await ws.send("end")
+
+    go = asyncio.Event()
+    async with serving(handler) as (_, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        await go.wait()
+        while (message := await client.read_event()) != "end":
+            assert message == b"whole" * 20_000
+
+
+@on_loop
+async def test_senders_that_wait_learn_of_the_end():
+    ends = []
+
+    async def handler(ws):
+        try:
+            while True:
+                await ws.send(bytes(100_000))
+        except framewire.ConnectionClosedError as end:
+            ends.append(end.code)
+
+    async with serving(handler) as (server, port, _):
+        async with raw(port, limit=1024) as client:
+            await client.upgrade()
+            await until(lambda: any(one._full for one in server.connections))
+        await until(lambda: ends)
+    assert ends == [1006]
+
+
+@on_loop
+async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
+    async with serving() as (server, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        ping = client.stream.ping(bytes(125)) * 1000
+        client.writer.transport.set_write_buffer_limits(0)
+        sent = 0
+        try:
+            while sent < 1000:
+                client.write(ping)
+                sent += 1
+                await asyncio.wait_for(client.writer.drain(), 0.3)
+        except asyncio.TimeoutError:
+            pass
+        assert sent < 1000
+        [connection] = server.connections
+        assert connection.transport.get_write_buffer_size() < 500_000
+        for _ in range(1000 * sent):
+            assert await client.read_event() == framewire.Pong(bytes(125))
+
+
+@on_loop
+async def test_one_read_with_many_messages_costs_few_switches_and_others_still_get_their_turn():
+    count, turns = 5000, []
+
+    async def others():
+        while True:
+            turns.append(len(received))
+            await asyncio.sleep(0)
+
+    async def handler(ws):
+        received.append(await ws.recv())
+        task = asyncio.ensure_future(others())
+        while len(received) < count:
+            received.append(await ws.recv())
+        task.cancel()
+
+    received = []
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("x") * count)
+        assert await client.read_event() == framewire.Close(1000, "")
+    assert len(received) == count
+    assert 3 < len(turns) < count // 20
+
+
+@on_loop
+async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled():
+    class Cancelling(Listener):
+        def __init__(self, turns):
+            self.turns = turns
+
+        def on_open(self, connection):
+            if self.turns:
+                self.turns -= 1
+                asyncio.get_running_loop().call_soon(self.on_open, connection)
+            else:
+                task.cancel()
+
+    async def opening(turns):
+        await connect(uri, listener=Cancelling(turns))
+        await asyncio.sleep(10)
+
+    async with serving() as (_, _, uri):
+        for turns in range(8):
+            task = asyncio.ensure_future(opening(turns))
+            await asyncio.wait([task], timeout=2)
+            assert task.cancelled()
+
+
+@on_loop
+async def test_a_cancelled_recv_loses_no_message():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        for number in range(200):
+            await ws.send(str(number))
+        received = []
+        while len(received) < 200:
+            task = asyncio.ensure_future(ws.recv())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if len(received) % 2:
+                task.cancel()
+            await asyncio.wait([task], timeout=0.01)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                received.append(task.result())
+        assert received == [str(number) for number in range(200)]
+
+
+@on_loop
+async def test_a_recv_cancelled_when_its_message_is_there_leaves_it_for_the_next():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        task = asyncio.ensure_future(ws.recv())
+        await asyncio.sleep(0)
+        ws._received(["kept"])  # the read and the cancellation in one turn of the loop
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert await ws.recv() == "kept"
+
+
+@on_loop
+async def test_only_one_task_may_receive():
+    async with serving() as (_, _, uri), connect(uri) as ws:
+        first = asyncio.ensure_future(ws.recv())
+        await asyncio.sleep(0)
+        with pytest.raises(framewire.ConcurrencyError):
+            await ws.recv()
+        await ws.send("x")
+        assert await first == "x"
+
+
+@on_loop
+async def test_a_pong_answers_the_pings_before_it_and_the_end_all_others():
+    got = []
+
+    async def handler(ws):
+        waiters = [await ws.ping(name) for name in ("a", "b", "c")]
+        with pytest.raises(framewire.ConcurrencyError):
+            await ws.ping("a")
+        got.append(await asyncio.gather(*waiters[:2]))
+        assert not waiters[2].done()
+        with pytest.raises(framewire.ConnectionClosed):
+            await waiters[2]
+
+    async with serving(handler) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        for name in (b"a", b"b", b"c"):
+            assert await client.read_event() == framewire.Ping(name)
+        client.write(client.stream.pong(b"unasked"), client.stream.pong(b"b"))
+        await until(lambda: got)
+        client.write(client.stream.close())
+        assert await client.read_event() == framewire.Close(1000, "")
+    assert all(latency >= 0 for latency in got[0])
+
+
+@on_loop
+async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
+    async with (
+        serving() as (server, port, uri),
+        connect(uri) as one,
+        connect(uri) as two,
+        raw(port, limit=1024) as deaf,
+    ):
+        await deaf.upgrade()
+        await until(lambda: len(server.connections) == 3)
+        slow = next(c for c in server.connections if c.remote_address == deaf.writer.get_extra_info("sockname"))
+        while slow.state is framewire.State.OPEN:
+            broadcast(server.connections, b"x" * 100_000)
+            assert await one.recv() == await two.recv() == b"x" * 100_000
+        event = b""
+        while isinstance(event, bytes):
+            event = await deaf.read_event()
+        assert event == framewire.Close(1013, "reading too slowly")
+        broadcast(server.connections, "still there")
+        assert await one.recv() == await two.recv() == "still there"
+
+
+@on_loop
+async def test_broadcast_leaves_out_who_is_sent_a_message_in_fragments():
+    begin, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pieces():
+        await begin.wait()
+        yield "a"
+        await go_on.wait()
+        yield "b"
+
+    async def handler(ws):
+        await ws.send(pieces())
+        await ws.send("end")
+
+    async with serving(handler) as (server, _, uri), connect(uri) as ws:
+        await until(lambda: server.connections)
+        sending = next(iter(server.connections))
+        for event in (begin, go_on):
+            await until(lambda: sending._in_fragments)
+            broadcast(server.connections, "to all")
+            event.set()
+            await asyncio.sleep(0.01)
+        assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
+
+
+# Our client, the websockets package as server.
+
+
+@on_loop
+async def test_client_with_every_kind_of_message():
+    async def handler(ws):
+        async for message in ws:
+            await ws.send([message[:3], message[3:]] if message == "fragment" else message)
+
+    async with peer_serving(handler) as uri, connect(uri) as ws:
+        for message in ("", "Grüße", b"", b"\x00\xff", "x" * (1 << 20), bytes(1 << 20), "fragment"):
+            await ws.send(message)
+            assert await ws.recv() == message
+        await ws.send(b"text", text=True)
+        assert await ws.recv() == "text"
+        await ws.send(memoryview(bytearray(b"abc")))
+        assert await ws.recv() == b"abc"
+        assert 0 <= await (await ws.ping()) < 5
+        assert 0 <= await (await ws.ping(b"")) < 5
+        await ws.pong("unasked")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "leaving"), (4999, "x")])
+@on_loop
+async def test_client_sees_the_servers_close(code, reason):
+    async def handler(ws):
+        await ws.send("one")
+        await ws.close(code, reason)
+
+    async with peer_serving(handler) as uri:
+        ws = await connect(uri)
+        messages = []
+        try:
+            async for message in ws:
+                messages.append(message)
+        except framewire.ConnectionClosedError:
+            assert code >= 3000
+        else:
+            assert code < 3000
+        assert messages == ["one"]
+        await ws.wait_closed()
+        assert (ws.close_code, ws.close_reason) == (code, reason)
+
+
+@on_loop
+async def test_client_closes_with_code_and_reason():
+    ends = []
+
+    async def handler(ws):
+        await ws.wait_closed()
+        ends.append((ws.close_code, ws.close_reason))
+
+    async with peer_serving(handler) as uri:
+        async with connect(uri) as ws:
+            await ws.close(3999, "done")
+        async with connect(uri):
+            pass
+        with pytest.raises(ZeroDivisionError):
+            async with connect(uri):
+                raise ZeroDivisionError
+        await until(lambda: len(ends) == 3)
+    assert ends == [(3999, "done"), (1000, ""), (1011, "")]
+
+
+@on_loop
+async def test_client_fails_with_what_went_wrong():
+    async with peer_serving(echo, process_request=lambda ws, request: ws.respond(503, "busy\n")) as uri:
+        with pytest.raises(framewire.ResponseError, match="503") as caught:
+            await connect(uri)
+        assert caught.value.response.body == b"busy\n"
+    with pytest.raises(ConnectionRefusedError):
+        await connect(uri)
+    for wrong in ("http://localhost/", "ws://localhost/#fragment", "ws://"):
+        with pytest.raises(framewire.UriError):
+            connect(wrong)
+    with pytest.raises(ValueError, match="wss"):
+        connect("ws://localhost/", ssl=ssl.create_default_context())
+
+
+@over_tcp
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
+)
+@on_loop
+async def test_client_and_a_server_that_speaks_something_else(answer):
+    async def talk(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        with pytest.raises(framewire.ResponseError):
+            await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+@over_tcp
+@on_loop
+async def test_client_open_timeout():
+    async def silence(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
+        uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"within 0\.2 seconds"):
+            await connect(uri, open_timeout=0.2)
+        assert time.monotonic() - begin < 3
+        task = asyncio.ensure_future(connect(uri).__aenter__())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+@over_tcp
+@on_loop
+async def test_client_gives_up_on_a_server_that_keeps_the_socket():
+    async def talk(reader, writer):
+        handshake = ServerHandshake()
+        handshake.receive(await reader.readuntil(b"\r\n\r\n"))
+        stream = framewire.Stream(framewire.SERVER)
+        writer.write(handshake.accept() + stream.send("with the answer"))
+        await reader.read(100)
+        writer.write(stream.close(1000))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with connect(uri, close_timeout=0.3) as ws:
+            assert await ws.recv() == "with the answer"
+            begin = time.monotonic()
+        assert 0.2 < time.monotonic() - begin < 3
+        assert ws.close_code == 1000
+
+
+@on_loop
+async def test_tls_verifies_the_server_by_default():
+    async with serving(ssl=ends.server_side()) as (server, _, _):
+        port, _ = address_of(server)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await framewire.asyncio.connect(f"wss://localhost:{port}/", host="127.0.0.1")

@@ -1,0 +1,814 @@
+"""What `websockets` users know, under our import, on both event loops; and the callback API."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import logging
+import select
+import socket
+import ssl
+
+import ends
+import pytest
+from ends import CERTIFICATE, echo, on_loop, until
+from frames import REQUEST, TEXT, to
+
+from conftest import needed
+from framewire import CLIENT, SERVER, Stream
+from framewire.asyncio import Listener, broadcast
+from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
+from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
+from framewire.asyncio.timer import Pulse
+from framewire.asyncio.transport_writer import LARGE
+from framewire.exceptions import (
+    ConcurrencyError,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidStatus,
+    NegotiationError,
+    ProxyError,
+    SecurityError,
+)
+from framewire.http.headers import Headers
+from framewire.http.http11 import Response
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
+def network(request, monkeypatch):
+    monkeypatch.setattr(ends, "network", request.param)
+
+
+@pytest.fixture(params=["plain", "tls"])
+def secure(request):
+    return request.param == "tls"
+
+
+class Served:
+    """A server and how to reach it."""
+
+    def __init__(self, handler, secure=False, **options):
+        self.client_options = {}
+        if secure:
+            options["ssl"] = ends.server_side()
+            self.client_options["ssl"] = ssl.create_default_context(cafile=CERTIFICATE)
+        self.scheme = "wss" if secure else "ws"
+        self.opening = serve(handler, "127.0.0.1", 0, **options)
+
+    async def __aenter__(self):
+        self.server = await self.opening.__aenter__()
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.uri = f"{self.scheme}://localhost:{self.port}/"
+        return self
+
+    async def __aexit__(self, *error):
+        await self.opening.__aexit__(*error)
+
+    def connect(self, **options):
+        return connect(self.uri, host="127.0.0.1", port=self.port, **self.client_options, **options)
+
+
+class Recorder(Listener):
+    """Echoes, and keeps what happens."""
+
+    def __init__(self):
+        self.happened = []
+
+    def on_open(self, connection):
+        self.happened.append("open")
+
+    def on_message(self, connection, message):
+        self.happened.append(message)
+        connection.send(message)
+
+    def on_ping(self, connection, payload):
+        self.happened.append(("ping", payload))
+
+    def on_close(self, connection, code, reason):
+        self.happened.append(("close", code, reason))
+
+
+@on_loop
+async def test_echo_and_close(secure):
+    async with Served(echo, secure) as at:
+        async with at.connect() as ws:
+            for message in ("", "x" * 100_000, b"", b"\xff" * 300_000, "ä" * 7):
+                await ws.send(message)
+                assert await ws.recv() == message
+            await ws.close(4000, "bye")
+            assert ws.close_code == 4000
+        with pytest.raises(ConnectionClosedError):
+            await ws.recv()
+
+
+@on_loop
+async def test_many_messages_stay_in_order(secure):
+    async with Served(echo, secure) as at, at.connect(max_queue=None) as ws:
+        sent = [str(number) if number % 3 else number.to_bytes(3, "big") * (number % 500) for number in range(3000)]
+
+        async def send():
+            for message in sent:
+                await ws.send(message)
+
+        sender = asyncio.ensure_future(send())
+        assert [await ws.recv() for _ in sent] == sent
+        await sender
+
+
+@on_loop
+async def test_listener(secure):
+    recorder = Recorder()
+    async with Served(recorder, secure) as at, at.connect() as ws:
+        await ws.send("text")
+        await ws.send(b"bytes" * 20_000)
+        assert await ws.recv() == "text"
+        assert await ws.recv() == b"bytes" * 20_000
+        await (await ws.ping("here"))
+        await ws.close(4001, "done")
+        await until(lambda: len(recorder.happened) == 5)
+    assert recorder.happened == ["open", "text", b"bytes" * 20_000, ("ping", b"here"), ("close", 4001, "done")]
+
+
+@on_loop
+async def test_client_with_a_listener():
+    recorder = Recorder()
+
+    async def greet(ws):
+        await ws.send("hello")
+        assert await ws.recv() == "hello"
+        await ws.close(4002, "thanks")
+
+    async with Served(greet) as at:
+        connection = await at.connect(listener=recorder)
+        await connection.wait_closed()
+    assert recorder.happened == ["open", "hello", ("close", 4002, "thanks")]
+
+
+@on_loop
+async def test_a_listener_that_raises_closes_with_1011(caplog):
+    class Broken(Recorder):
+        def on_message(self, connection, message):
+            self.happened.append(message)
+            raise LookupError
+
+    broken = Broken()
+    async with Served(broken) as at, at.connect() as ws:
+        await ws.send(["a", "b"])
+        with pytest.raises(ConnectionClosedError) as info:
+            await ws.recv()
+        assert info.value.rcvd.code == 1011
+    assert broken.happened[:2] == ["open", "ab"]
+    assert [record.exc_info[0] for record in caplog.records] == [LookupError]
+    caplog.clear()
+
+
+@on_loop
+async def test_replies_of_one_read_leave_in_one_write():
+    writes = []
+
+    class Watched(Listener):
+        def on_open(self, connection):
+            writer = connection._writer
+
+            class Spy:
+                messages_sent = 0
+
+                def send(self, message):
+                    writes.append(2 + len(message))
+                    return writer.send(message)
+
+                def write(self, data):
+                    writes.append(len(data))
+                    writer.write(data)
+
+                def __getattr__(self, name):
+                    return getattr(writer, name)
+
+            connection._writer = Spy()
+
+        def on_message(self, connection, message):
+            connection.send(message)
+
+    async with Served(Watched()) as at, at.connect(compression=None) as ws:
+        loop = asyncio.get_running_loop()
+        for _ in range(100):
+            await ws.send("0123456789")
+        for _ in range(100):
+            await ws.recv()
+        assert loop is ws.loop
+    # 100 replies of 12 bytes: as many writes as there were reads, and those were few.
+    assert sum(writes[:-1]) >= 1200
+    assert len(writes) < 30
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@on_loop
+async def test_a_reply_does_not_overtake_what_is_corked(count):
+    opened = []
+
+    class Replying(Listener):
+        def on_open(self, connection):
+            opened.append(connection)
+
+        def on_message(self, connection, message):
+            connection.send(message)
+
+    async with Served(Replying()) as at, at.connect(compression=None) as ws:
+        await until(lambda: opened)
+        connection = opened[0]
+        # Another connection's read has these sent, and this one's own read comes in the same turn of the loop.
+        for number in range(3):
+            connection.send(str(number))
+        frames = to(SERVER, TEXT, b"reply") * count
+        connection.get_buffer(-1)[: len(frames)] = frames
+        connection.buffer_updated(len(frames))
+        assert [await ws.recv() for _ in range(3 + count)] == ["0", "1", "2"] + ["reply"] * count
+
+
+@pytest.mark.parametrize("corked", [False, True])
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_connection_whose_loop_is_closed_writes_to_no_descriptor_of_others(corked):
+    kept = []
+
+    class Keeping(Listener):
+        def on_open(self, connection):
+            kept.append(connection)
+
+    async def leave():
+        server = await serve(Keeping(), "127.0.0.1", 0)
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        peer.sendall(REQUEST)
+        await until(lambda: kept)
+        return peer
+
+    loop = ends.new_loop()
+    peer = loop.run_until_complete(leave())
+    loop.close()
+    others = [end for _ in range(50) for end in socket.socketpair()]  # they take the descriptors that were freed
+    with contextlib.suppress(RuntimeError):
+        kept[0]._uncorked = not corked
+        kept[0].send("lost")
+        kept[0]._flush()
+    assert select.select(others, [], [], 0) == ([], [], [])
+    for end in (peer, *others):
+        end.close()
+    kept.clear()
+    gc.collect()  # what a closed loop has left open warns here
+
+
+@on_loop
+async def test_recv_decodes_as_asked():
+    async with Served(echo) as at, at.connect() as ws:
+        await ws.send("ä")
+        await ws.send("ä".encode())
+        assert await ws.recv(decode=False) == "ä".encode()
+        assert await ws.recv(decode=True) == "ä"
+        await ws.send(b"bytes as text", text=True)
+        await ws.send("text as bytes", text=False)
+        assert await ws.recv() == "bytes as text"
+        assert await ws.recv() == b"text as bytes"
+
+
+@on_loop
+async def test_fragments_both_ways(secure):
+    async def handler(ws):
+        async for piece in ws.recv_streaming():
+            await ws.send(f"piece {piece}")
+        await ws.send(len(piece).to_bytes(2, "big") for piece in [b"a", b"bb"])
+        assert await ws.recv() == "joined"
+
+    async def slowly():
+        for piece in ("one", "two"):
+            yield piece
+            assert await ws.recv() == f"piece {piece}"  # it has arrived before the next one was made
+
+    async with Served(handler, secure) as at, at.connect(compression=None) as ws:
+        await ws.send("")  # from the first call of recv_streaming on: this may be too early
+        assert await ws.recv() == "piece "
+        assert await ws.recv() == b"\x00\x01\x00\x02"
+        await ws.send(["jo", "", "ined"])
+        with pytest.raises(ConnectionClosedOK):
+            await ws.recv()
+
+    async def stream(ws):
+        await ws.send("ready")
+        async for piece in ws.recv_streaming():
+            if piece:
+                await ws.send(f"piece {piece}")
+
+    # The first call is made before the message comes, so pieces are delivered as they arrive.
+    async with Served(stream, secure) as at, at.connect() as ws:
+        assert await ws.recv() == "ready"
+        await asyncio.sleep(0.05)
+        await ws.send(slowly())
+
+
+@on_loop
+async def test_messages_are_cut_at_fragment_size_and_piece_size():
+    sizes = []
+
+    async def handler(ws):
+        async for piece in ws.recv_streaming():
+            sizes.append(len(piece.encode()))
+        await ws.send("x" * 1000)
+
+    async with Served(handler, piece_size=300, fragment_size=100) as at, at.connect(compression=None) as ws:
+        await ws.send("ü" * 1000)
+        assert "".join([piece async for piece in ws.recv_streaming()]) == "x" * 1000
+    assert 250 < max(sizes) <= 300 or max(sizes) == 150  # the latter if the message was there before the first call
+    assert sum(sizes) == 2000
+
+
+@on_loop
+async def test_the_size_of_text_at_which_it_is_cut_is_that_of_its_bytes():
+    async def handler(ws):
+        for count in (4, 5, 10):
+            await ws.send("é" * count)
+
+    async with Served(handler, fragment_size=9) as at:
+        raw = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        headers = bytes.fromhex("8108 0109 8001 0109 0009 8002 8802")
+        data = await raw.reader.readexactly(sum(headers[1::2]) + len(headers))
+        raw.writer.close()
+    found = b""
+    while data:
+        found, data = found + data[:2], data[2 + data[1] :]
+    assert found == headers
+
+
+@on_loop
+async def test_messages_of_a_listener_are_cut_at_fragment_size():
+    class Long(Listener):
+        def on_open(self, connection):
+            connection.send("é" * 4)
+            connection.send("é" * 50)
+            connection.send("x" * 30, last=False)
+            connection.send(bytearray(30), text=True)
+            connection.send(bytes(LARGE))
+            connection.send(b"end")
+
+    async with Served(Long(), fragment_size=9) as at:
+        raw = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        raw.stream = Stream(CLIENT, fragments=True)
+        assert await raw.read_event() == "éééé"
+        fragments = []
+        while (fragment := await raw.read_event()) != b"end":
+            fragments.append(fragment)
+        raw.writer.close()
+    sizes = [len(each.data.encode() if isinstance(each.data, str) else each.data) for each in fragments]
+    assert sum(sizes) == 100 + 60 + LARGE
+    # The pieces of a message that the caller has cut are sent as they are.
+    assert sizes.count(30) == 2
+    assert sorted(sizes)[-3] <= 10  # no code point is delivered in parts
+    assert [each.last for each in fragments].count(True) == 3
+
+
+@on_loop
+async def test_a_message_in_fragments_is_not_mixed_with_others():
+    async def slowly(number):
+        for _ in range(5):
+            yield number
+            await asyncio.sleep(0)
+
+    async with Served(echo) as at, at.connect() as ws:
+        await asyncio.gather(*(ws.send(slowly(str(number))) for number in range(8)), *(ws.send("w") for _ in range(8)))
+        got = [await ws.recv() for _ in range(16)]
+        assert sorted(got) == sorted([str(number) * 5 for number in range(8)] + ["w"] * 8)
+
+
+@on_loop
+async def test_a_broken_iterator_closes_with_1011():
+    async def broken():
+        yield "one"
+        raise LookupError
+
+    async with Served(echo) as at, at.connect() as ws:
+        with pytest.raises(LookupError):
+            await ws.send(broken())
+        with pytest.raises(ConnectionClosedError) as info:
+            await ws.recv()
+        assert info.value.sent.code == 1011
+    async with Served(echo) as at, at.connect() as ws:
+        for nothing in ({"a": 1}, 5, None, [1], [["a"]]):
+            with pytest.raises(TypeError):
+                await ws.send(nothing)
+        await ws.send([])
+        await ws.send("still open")
+        assert await ws.recv() == "still open"
+        with pytest.raises(TypeError):
+            await ws.send(["text", b"bytes"])
+
+
+@on_loop
+async def test_recv_streaming_that_is_not_finished():
+    async with Served(echo) as at, at.connect() as ws:
+        pieces = ws.recv_streaming()
+        waiting = asyncio.ensure_future(pieces.__anext__())
+        await asyncio.sleep(0.01)
+        with pytest.raises(ConcurrencyError):
+            await ws.recv()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await pieces.aclose()
+        await ws.send("kept")
+        assert await ws.recv() == "kept"
+
+
+@on_loop
+async def test_a_pulse_of_many_lets_others_run():
+    happened = []
+
+    class Member:
+        def beat(self, now):
+            happened.append(self)
+
+    def other():
+        happened.append(None)
+        asyncio.get_running_loop().call_soon(other)
+
+    pulse = Pulse(0.05)
+    members = [Member() for _ in range(1000)]
+    for member in members:
+        pulse.add(member)
+    other()
+    for count in (1000, 2000):
+        await until(lambda: len(happened) - happened.count(None) >= count)  # noqa: B023 - awaited at once
+        beaten = [one for one in happened if one is not None]
+        assert len(beaten) == count
+        assert set(beaten[-1000:]) == set(members)
+    longest = max(len(list(run)) for beats, run in itertools.groupby(happened, bool) if beats)
+    assert longest <= 256
+    for member in members:
+        pulse.discard(member)
+    await asyncio.sleep(0.1)
+    assert len(happened) - happened.count(None) == 2000
+
+
+@on_loop
+async def test_keepalive_pings_and_finds_dead_peers():
+    async with Served(echo, ping_interval=0.05) as at, at.connect(ping_interval=None) as ws:
+        await until(lambda: ws.pings_received >= 2)
+        (connection,) = at.server.connections
+        assert 0 < connection.latency < 5
+    async with Served(echo, ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1) as at:
+        async with at.connect(ping_interval=None) as ws:
+            (connection,) = at.server.connections
+            ws.transport.pause_reading()  # it hears nothing, and says nothing
+            await connection.wait_closed()
+            assert connection._closing.sent.code == 1011
+            ws.transport.abort()
+
+
+@on_loop
+async def test_idle_and_total_time():
+    async with Served(echo, idle_timeout=0.6, ping_interval=0.1) as at, at.connect() as ws:
+        begun = ws.loop.time()
+        for _ in range(6):
+            await asyncio.sleep(0.15)
+            await ws.send("")
+            await ws.recv()
+        with pytest.raises(ConnectionClosedError) as info:
+            await ws.recv()
+        assert info.value.rcvd.code == 1008
+        assert 1.3 < ws.loop.time() - begun < 5
+    async with Served(echo, total_timeout=0.2) as at, at.connect() as ws:
+        with pytest.raises(ConnectionClosedError) as info:
+            while True:
+                await ws.send("")
+                await ws.recv()
+        assert info.value.rcvd.code == 1008
+
+
+@on_loop
+async def test_max_connections():
+    async with Served(echo, max_connections=2) as at:
+        async with at.connect(), at.connect() as ws:
+            for _ in range(3):
+                with pytest.raises(InvalidStatus) as info:
+                    await at.connect()
+                assert info.value.response.status_code == 503
+            await ws.send("unharmed")
+            assert await ws.recv() == "unharmed"
+        await until(lambda: not at.server._everyone)
+        async with at.connect():
+            pass
+        assert at.server.counters().as_dict()["connections_busy"] == 3
+
+
+@on_loop
+async def test_the_hard_cap_cuts_a_peer_that_does_not_read():
+    class Flood(Listener):
+        def on_message(self, connection, message):
+            for _ in range(1000):
+                connection.send(bytes(1 << 16))
+                if connection.transport.is_closing():
+                    break
+            self.buffered = connection.bytes_sent
+
+    flood = Flood()
+    async with Served(flood, max_unsent=1 << 20) as at, at.connect(compression=None) as ws:
+        ws.transport.pause_reading()
+        ws._push(ws._stream.send("go"))
+        await until(lambda: not at.server._everyone)
+        # What the kernel took, and at most the cap and a message more.
+        assert flood.buffered < 1000 << 16
+        ws.transport.abort()
+
+
+@on_loop
+async def test_process_response_and_the_headers_of_an_answer():
+    def process_response(connection, request, response):
+        response.headers["Set-Cookie"] = "a=b"
+
+    async with Served(echo, process_response=process_response, server_header="mine") as at, at.connect() as ws:
+        assert ws.response.headers["Set-Cookie"] == "a=b"
+        assert ws.response.headers["Server"] == "mine"
+        assert "Date" in ws.response.headers
+        assert ws.response.status_code == 101
+
+    async def replace(connection, request, response):
+        await asyncio.sleep(0)
+        return Response(418, "Teapot", Headers([("X", "1")]))
+
+    async with Served(echo, process_response=replace, server_header=None) as at:
+        with pytest.raises(InvalidStatus) as info:
+            await at.connect()
+        assert info.value.response.status_code == 418
+        assert "Server" not in info.value.response.headers
+
+
+@on_loop
+async def test_select_subprotocol():
+    def select(connection, offered):
+        if "a" not in offered:
+            raise NegotiationError("a is needed")
+        return "a"
+
+    async with Served(echo, select_subprotocol=select) as at:
+        async with at.connect(subprotocols=["b", "a"]) as ws:
+            assert ws.subprotocol == "a"
+        with pytest.raises(InvalidStatus) as info:
+            await at.connect(subprotocols=["b"])
+        assert info.value.response.status_code == 400
+
+
+@on_loop
+async def test_origins():
+    for origins, origin, good in (
+        (SAME_ORIGIN, "http://evil.example", False),
+        (None, "http://evil.example", True),
+        (["http://good.example"], "http://good.example", True),
+        (["http://good.example"], None, False),
+    ):
+        async with Served(echo, origins=origins) as at:
+            if good:
+                async with at.connect(origin=origin):
+                    pass
+            else:
+                with pytest.raises(InvalidStatus) as info:
+                    await at.connect(origin=origin)
+                assert info.value.response.status_code == 403
+
+
+@on_loop
+async def test_basic_auth():
+    async def handler(ws):
+        await ws.send(ws.username)
+
+    async def check(username, password):
+        return (username, password) == ("ann", "päss")
+
+    for options in ({"credentials": ("ann", "päss")}, {"credentials": [("x", "y"), ("ann", "päss")]},
+                    {"check_credentials": check}):  # fmt: skip
+        async with Served(handler, process_request=basic_auth("a realm", **options)) as at:
+            async with connect(f"ws://ann:p%C3%A4ss@127.0.0.1:{at.port}/") as ws:
+                assert await ws.recv() == "ann"
+            for user in ("", "ann:wrong@", "bob:p@"):
+                with pytest.raises(InvalidStatus) as info:
+                    await connect(f"ws://{user}127.0.0.1:{at.port}/")
+                assert info.value.response.status_code == 401
+                assert info.value.response.headers["WWW-Authenticate"].startswith('Basic realm="a realm"')
+    with pytest.raises(ValueError):
+        basic_auth("r")
+    with pytest.raises(TypeError):
+        basic_auth("r", credentials="ab")
+
+
+@on_loop
+async def test_unix_sockets(tmp_path):
+    path = str(tmp_path / "socket")
+    async with unix_serve(echo, path), unix_connect(path) as ws:
+        await ws.send("here")
+        assert await ws.recv() == "here"
+
+
+def redirect_to(location, status=302):
+    def process_request(connection, request):
+        if request.path == "/":
+            return Response(status, "Found", Headers([("Location", location)]))
+        return None
+
+    return process_request
+
+
+@on_loop
+async def test_redirects():
+    async with Served(echo, process_request=redirect_to("/there?a=b")) as at:
+        async with connect(f"ws://127.0.0.1:{at.port}/", additional_headers={"Authorization": "Bearer x"}) as ws:
+            assert ws.request.path == "/there?a=b"
+            assert ws.request.headers["Authorization"] == "Bearer x"
+        async with Served(echo, process_request=redirect_to(f"ws://127.0.0.1:{at.port}/other")) as elsewhere:
+            private = {"Authorization": "Bearer x", "Cookie": "c=1", "X": "kept"}
+            async with connect(f"ws://127.0.0.1:{elsewhere.port}/", additional_headers=private) as ws:
+                headers = ws.request.headers
+                assert "Authorization" not in headers
+                assert "Cookie" not in headers
+                assert headers["X"] == "kept"
+    async with Served(echo, process_request=redirect_to("/")) as at:
+        with pytest.raises(SecurityError):
+            await connect(f"ws://127.0.0.1:{at.port}/")
+    async with Served(echo, True, process_request=redirect_to("ws://127.0.0.1/x")) as at:
+        with pytest.raises(SecurityError):
+            await connect(f"wss://localhost:{at.port}/", **at.client_options)
+
+
+@on_loop
+async def test_connecting_again_and_again(caplog):
+    refusals = 2
+    caplog.set_level(logging.INFO, "framewire.client")
+
+    def process_request(connection, request):
+        nonlocal refusals
+        refusals -= 1
+        return connection.respond(503, "not yet") if refusals >= 0 else None
+
+    async with Served(echo, process_request=process_request) as at:
+        served = 0
+        async for ws in connect(f"ws://127.0.0.1:{at.port}/", reconnect_delays=lambda: iter([0.01, 0.02])):
+            await ws.send("again")
+            assert await ws.recv() == "again"
+            served += 1
+            if served == 2:
+                break
+            await ws.close()
+            with pytest.raises(ConnectionClosedOK):
+                await ws.recv()
+        await ws.close()
+    assert len(caplog.records) == 2
+    caplog.clear()
+    async with Served(echo, process_request=lambda connection, request: connection.respond(404, "no")) as at:
+        with pytest.raises(InvalidStatus):
+            async for _ in connect(f"ws://127.0.0.1:{at.port}/"):
+                pass
+
+
+def test_delays_between_attempts_grow_to_a_minute():
+    delays = backoff()
+    first = next(delays)
+    rest = [next(delays) for _ in range(12)]
+    assert 0 <= first <= 5
+    assert rest == sorted(rest)
+    assert rest[-1] == 60
+    assert process_exception(ConnectionRefusedError()) is None
+    assert process_exception(TimeoutError()) is None
+    error = ValueError()
+    assert process_exception(error) is error
+
+
+@on_loop
+async def test_http_proxy(secure):
+    requests = []
+
+    async def proxy(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        requests.append(head)
+        if b"Proxy-Authorization: Basic YTpi" not in head:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            writer.close()
+            return
+        host, _, port = head.split()[1].decode().rpartition(":")
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def pump(source, sink):
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer), return_exceptions=True)
+
+    async with Served(echo, secure) as at, await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(at.uri, proxy=f"http://a:b@127.0.0.1:{port}", **at.client_options) as ws:
+            await ws.send("through")
+            assert await ws.recv() == "through"
+        assert requests[0].startswith(f"CONNECT localhost:{at.port} HTTP/1.1\r\nHost: ".encode())
+        with pytest.raises(ProxyError, match="407"):
+            await connect(at.uri, proxy=f"http://127.0.0.1:{port}", **at.client_options)
+        with pytest.raises(InvalidHandshake):
+            await connect(at.uri, proxy=f"http://127.0.0.1:{port}", **at.client_options)
+        with pytest.raises(ValueError):
+            await connect(at.uri, proxy="ftp://127.0.0.1", **at.client_options)
+
+
+@on_loop
+async def test_socks_proxy():
+    async def proxy(reader, writer):
+        version, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        assert version == 5
+        assert await reader.readexactly(4) == b"\x05\x01\x00\x03"
+        (length,) = await reader.readexactly(1)
+        host = (await reader.readexactly(length)).decode()
+        port = int.from_bytes(await reader.readexactly(2), "big")
+        there_reader, there_writer = await asyncio.open_connection(host, port)
+        writer.write(b"\x05\x00\x00\x01\0\0\0\0\0\0")
+
+        async def pump(source, sink):
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer), return_exceptions=True)
+
+    needed("python_socks")
+    async with Served(echo) as at, await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(at.uri, proxy=f"socks5h://127.0.0.1:{port}") as ws:
+            await ws.send("through")
+            assert await ws.recv() == "through"
+
+
+@on_loop
+async def test_counters():
+    async with Served(echo) as at:
+        async with at.connect(compression=None) as ws:
+            for _ in range(3):
+                await ws.send("12345")
+                await ws.recv()
+            await (await ws.ping())
+            found = at.server.counters().as_dict()
+            assert found["connections_open"] == 1
+            assert found["messages_received"] == found["messages_sent"] == 3
+            assert found["bytes_sent"] == 3 * 7 + 6  # the pong
+            assert found["pings_received"] == 1
+        await until(lambda: not at.server._everyone)
+        found = at.server.counters().as_dict()
+        assert found["connections_open"] == 0
+        assert found["messages_received"] == 3
+        assert found["closes"] == {1000: 1}
+        text = at.server.counters().as_text()
+        assert '\nframewire_closes_total{code="1000"} 1\n' in text
+        assert "\nframewire_messages_received_total 3\n" in text
+
+
+@on_loop
+async def test_shutdown_has_a_deadline():
+    async def stubborn(ws):
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                break
+
+    async with Served(stubborn, close_timeout=5) as at:
+        ws = await at.connect()
+        ws.transport.pause_reading()
+        begun = ws.loop.time()
+        at.server.close(timeout=0.2)
+        await at.server.wait_closed()
+        assert ws.loop.time() - begun < 2
+        ws.transport.abort()
+
+
+@on_loop
+async def test_close_may_leave_connections_be():
+    async with Served(echo) as at, at.connect() as ws:
+        at.server.close(close_connections=False)
+        await ws.send("still here")
+        assert await ws.recv() == "still here"
+
+
+@on_loop
+async def test_broadcast_leaves_out_who_is_sent_fragments():
+    async with Served(echo) as at, at.connect() as one, at.connect() as two:
+        await until(lambda: len(at.server.connections) == 2)
+        gate = asyncio.Event()
+
+        async def slowly():
+            yield "a"
+            await gate.wait()
+            yield "b"
+
+        busy, free = at.server.connections
+        sending = asyncio.ensure_future(busy.send(slowly()))
+        await asyncio.sleep(0.05)
+        broadcast([busy, free], "news")
+        gate.set()
+        await sending
+        broadcast([busy], "end")
+        assert {await one.recv(), await two.recv()} == {"ab", "news"}
+        with pytest.raises(TypeError):
+            broadcast([busy], ["a"])

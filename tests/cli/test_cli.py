@@ -1,0 +1,256 @@
+"""The command line, run as its users run it: in a process of its own."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from types import ModuleType
+
+import pytest
+from commands import COMMAND, Guest, get, run, serving
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.sync.server import serve
+
+import framewire
+from framewire.cli import doctor, main
+
+
+def test_serve_the_page_needs_nothing_from_elsewhere():
+    with serving() as (_, where):
+        status, headers, body = get(f"http://{where}/")
+        assert status == 200
+        assert headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert b"<title>framewire chat</title>" in body
+        links = re.findall(rb"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", body)
+        assert {link[:5] for link in links} <= {b"data:"}
+        assert not re.search(rb"@import|url\(|//[a-z]+\.[a-z]", body.replace(b"http://www.w3.org/2000/svg", b""))
+        assert get(f"http://{where}/?x=1")[0] == 200
+
+
+def test_serve_other_requests_and_paths():
+    with serving() as (_, where):
+        assert get(f"http://{where}/elsewhere")[0] == 404
+        assert get(f"http://{where}/", data=b"x")[0] == 405
+        assert get(f"http://{where}/chat")[0] == 426
+        assert get(f"http://{where}/chat", headers={"Origin": "http://evil.example"})[0] == 426
+
+
+def test_serve_echo():
+    with serving() as (_, where), connect(f"ws://{where}/echo") as socket:
+        for message in ("Grüße", bytes(100_000)):
+            socket.send(message)
+            assert socket.recv(timeout=10) == message
+
+
+def test_serve_chat():
+    with serving() as (_, where), Guest.joining(where, "Ada") as ada, Guest.joining(where, "ada") as guest:
+        people = [{"id": ada.id, "name": "Ada"}, {"id": guest.id, "name": f"Guest {guest.id}"}]
+        assert guest.next("people")["people"] == people
+        ada.say(say="hello")
+        said = {"type": "said", "id": ada.id, "name": "Ada", "text": "hello"}
+        assert ada.next("said") == guest.next("said") == said
+        guest.say(name="  Grace \t Hopper ")
+        assert guest.next("you")["name"] == "Grace Hopper"
+        for wish in ("ADA", "", "tab\x1b[2J"):
+            guest.say(name=wish)
+            assert guest.next("you")["name"] == "Grace Hopper"
+        ada.socket.close()
+        while guest.next("note")["text"] != "Ada left":
+            pass
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["no JSON", "[" * 100_000, '{"say": ""}', '{"say": 1}', json.dumps({"say": "x" * 2001}), b'{"say": "x"}'],
+    ids=["text", "deep", "empty", "number", "long", "binary"],
+)
+def test_serve_chat_refuses_what_is_not_a_message(message):
+    with serving() as (_, where), Guest.joining(where) as guest:
+        guest.socket.send(message)
+        with pytest.raises(ConnectionClosed) as caught:
+            guest.next("nothing of the kind")
+        assert caught.value.rcvd.code == 1008
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_with_1001_on_a_signal(number):
+    with serving() as (process, where), connect(f"ws://{where}/echo") as socket:
+        process.send_signal(number)
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=10)
+        assert caught.value.rcvd.code == 1001
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert errors == ""
+
+
+def test_serve_says_that_a_port_is_taken():
+    with serving() as (_, where):
+        done = run("serve", "--port", where.rpartition(":")[2])
+    assert done.returncode == 1
+    assert done.stderr.startswith("framewire: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_connect_with_pipes():
+    with serving() as (_, where):
+        done = run("connect", f"ws://{where}/echo", "--linger", "0.3", input="one\nGrüße\r\n\nlast without end")
+    assert done.stdout == "one\nGrüße\n\nlast without end\n"
+    assert done.stderr == "Closed: sent close 1000, received close 1000\n"
+    assert done.returncode == 0
+
+
+def test_connect_reads_and_prints_more_than_fits_into_any_buffer():
+    lines = "".join(f"{number:050}\n" for number in range(20_000))
+    with serving() as (_, where):
+        done = run("connect", f"ws://{where}/echo", input=lines)
+    assert done.stdout == lines
+
+
+def test_connect_shows_the_servers_close_binary_messages_and_fails():
+    def handler(socket):
+        socket.send(b"\x00\xff")
+        socket.close(4000, "go away")
+
+    with serve(handler, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        host, port = server.socket.getsockname()
+        # Input that does not end: it is the server who does.
+        reader, writer = os.pipe()
+        done = run("connect", f"ws://{host}:{port}/", stdin=reader)
+        os.close(reader)
+        os.close(writer)
+        server.shutdown()
+        thread.join()
+    assert done.stdout == "[2 bytes] 00 ff\n"
+    assert done.stderr == "Closed: received close 4000 (go away), sent close 4000\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("uri", ["ws://127.0.0.1:1/", "http://127.0.0.1/", "ws://[::1/"])
+def test_connect_says_why_it_cannot(uri):
+    done = run("connect", uri, input="")
+    assert done.returncode == 1
+    assert re.fullmatch(r"framewire: .+\n", done.stderr)
+
+
+def test_connect_at_a_terminal_ctrl_d_closes_and_a_server_cannot_command_it():
+    with serving() as (_, where):
+        controller, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [*COMMAND, "connect", f"ws://{where}/echo"], stdin=terminal, stdout=terminal, stderr=terminal
+        )
+        os.close(terminal)
+        seen = b""
+
+        def read_until(text):
+            nonlocal seen
+            while text not in seen:
+                seen += os.read(controller, 1000)
+
+        read_until(b"Ctrl-D closes.")
+        os.write(controller, b"red \x16\x1b[31m\n")
+        read_until(b"< red ?[31m")
+        os.write(controller, b"\x04")
+        read_until(b"Closed: sent close 1000, received close 1000")
+        assert process.wait(timeout=10) == 0
+        os.close(controller)
+
+
+def test_doctor_tells_what_is_active(capsys):
+    assert main(["doctor"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(rf"^framewire +{re.escape(framewire.__version__)}$", output, re.MULTILINE)
+    assert re.search(rf"^backend +{framewire.backend().name} ", output, re.MULTILINE)
+    assert f"{sys.version_info[0]}.{sys.version_info[1]}" in output
+
+
+def test_doctor_measures_and_tests_itself(capsys):
+    assert main(["doctor"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.split("\n\n")[0].splitlines())
+    assert lines["self-test"] == "passed"
+    assert re.fullmatch(r"[\d,]+ ns for text of 16 bytes; [\d,]+ ns for binary of 16 KiB", lines["speed"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [("Stream", "the masked text of RFC 6455 5.7"), ("accept_key", "the accept key of RFC 6455 1.3")],
+)
+def test_doctor_tells_what_is_wrong(broken, fault, monkeypatch, capsys):
+    class Deaf(framewire.Stream):
+        def receive(self, data):
+            return []
+
+    monkeypatch.setattr(doctor, broken, {"Stream": Deaf, "accept_key": lambda key: b""}[broken])
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert fault in said
+    assert "please report this" in said
+
+
+def test_doctor_advises_when_the_backend_is_pure():
+    done = run("doctor", env={**os.environ, "FRAMEWIRE_BACKEND": "pure"})
+    assert "plain Python" in done.stdout
+    assert "Unset it" in done.stdout
+
+
+def test_doctor_repeats_what_the_build_recorded(monkeypatch, capsys):
+    record = ModuleType("framewire._fast._build")
+    record.FAILURES = {"framewire._fast.mask": "no compiler"}
+    monkeypatch.setitem(sys.modules, "framewire._fast._build", record)
+    monkeypatch.setattr(doctor, "backend", lambda: framewire.Backend("pure", None))
+    monkeypatch.delenv("FRAMEWIRE_BACKEND", raising=False)
+    assert main(["doctor"]) == 0
+    output = capsys.readouterr().out
+    assert "framewire._fast.mask did not compile: no compiler" in output
+    assert "pip install" in output
+
+
+def test_demo_shows_speeds_and_a_conversation():
+    done = run("demo", "--once")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^text, 16 bytes +[0-9.]+ ", done.stdout, re.MULTILINE)
+    assert "GET /echo HTTP/1.1" in done.stdout
+    assert "HTTP/1.1 101 Switching Protocols" in done.stdout
+    assert re.search(r"-> {2}81 87 ([0-9a-f]{2} ){11} *text 'Grüße', masked", done.stdout)
+    assert re.search(r"<- {2}8a 01 3f +pong '\?'", done.stdout)
+    assert re.search(r"<- {2}88 02 03 e8 +close 1000", done.stdout)
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    process = subprocess.Popen([*COMMAND, "demo", "--once"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=10) == 1
+    process.stderr.close()
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "usage: framewire" in capsys.readouterr().err
+
+
+def test_serve_metrics():
+    with serving("--metrics") as (_, where):
+        with connect(f"ws://{where}/echo") as socket:
+            socket.send("counted")
+            socket.recv(timeout=10)
+            status, headers, body = get(f"http://{where}/metrics")
+        assert status == 200
+        assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        lines = body.decode().splitlines()
+        assert "framewire_connections_open 1" in lines
+        assert "framewire_messages_received_total 1" in lines
+        assert all(re.fullmatch(r"# (HELP|TYPE) .+|framewire_\w+(\{code=\"\d+\"\})? \d+", line) for line in lines)
+    with serving() as (_, where):
+        assert get(f"http://{where}/metrics")[0] == 404

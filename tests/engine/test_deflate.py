@@ -1,0 +1,616 @@
+"""permessage-deflate in the stream (RFC 7692 7.2 and hostile inputs), on every zlib that is installed."""
+
+import gc
+import importlib
+import importlib.util
+import itertools
+import os
+import random
+import sys
+import zlib
+
+import pytest
+from bounds import KIB, Traced
+from frames import BINARY, PING, TEXT, to
+from hypothesis import given
+from hypothesis import strategies as st
+
+import framewire.protocol.permessage_deflate
+from framewire import (
+    CLIENT,
+    SERVER,
+    Close,
+    Failure,
+    Fragment,
+    FragmentError,
+    Ping,
+    StateError,
+    Stream,
+    Text,
+    TextError,
+)
+from framewire.protocol.permessage_deflate import PerMessageDeflate, use_zlib
+
+MODULES = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
+RSV1 = 0x40
+TAIL = b"\x00\x00\xff\xff"
+
+
+#: What the codecs under test are made with.
+CHOSEN = {"zlib": zlib}
+
+
+@pytest.fixture(params=MODULES)
+def each_zlib(request):
+    if importlib.util.find_spec(request.param) is None:
+        assert os.environ.get("CI") != "true", f"{request.param} is missing, CI tests it"
+        pytest.skip(f"{request.param} is not installed")
+    CHOSEN["zlib"] = importlib.import_module(MODULES[request.param])
+    yield request.param
+    CHOSEN["zlib"] = zlib
+
+
+def deflate(content, deflater=None, final=False):
+    """The payload that stands for `content`, made by the standard library."""
+    deflater = deflater or zlib.compressobj(wbits=-15)
+    if final:
+        return deflater.compress(content) + deflater.flush(zlib.Z_FINISH)
+    return (deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
+
+
+def codec_of(**settings):
+    return framewire.protocol.permessage_deflate.Deflate(**settings, **CHOSEN)  # that of the backend under test
+
+
+def receiver(role=CLIENT, bits=15, resets=False, **options):
+    return Stream(role, extensions=[codec_of(decode_bits=bits, decode_resets=resets)], **options)
+
+
+def sender(role=SERVER, **settings):
+    return Stream(role, extensions=[codec_of(**settings)])
+
+
+def receive_cut(data, *cuts, **options):
+    """What a fresh receiver makes of `data` that arrives cut at `cuts`."""
+    stream = receiver(**options)
+    events = []
+    for start, stop in itertools.pairwise((0, *cuts, len(data))):
+        events += stream.receive(data[start:stop])
+    return events
+
+
+#: Frames to a client, and the events: RFC 7692 7.2.3, in its order, then what else may come.
+HELLO = "c107f248cdc9c90700"
+VECTORS = {
+    "one block": (HELLO, ["Hello"]),
+    "fragmented": ("4103f248cd8004c9c90700", ["Hello"]),
+    "context takeover": (HELLO + "c105f200110000", ["Hello", "Hello"]),
+    "the same bytes again": (HELLO + HELLO, ["Hello", "Hello"]),
+    "a block without compression": ("c10b000500faff48656c6c6f00", ["Hello"]),
+    "a block with BFINAL": ("c108f348cdc9c9070000", ["Hello"]),
+    "two blocks": ("c10df24805000000ffffcac9c90700", ["Hello"]),
+    "an empty message": ("c10100", [""]),
+    "an empty payload": ("c100" + HELLO + "c200", ["", "Hello", b""]),
+    "BFINAL, then messages": ("c108f348cdc9c9070000" + HELLO + "c105f200110000", ["Hello"] * 3),
+    "BFINAL without an empty block behind it": ("c107f348cdc9c90700" + HELLO, ["Hello"] * 2),
+    "BFINAL in the first of two fragments": ("4107f348cdc9c907008000" + HELLO, ["Hello"] * 2),
+    "BFINAL twice in one message": ("c10ff348cdc9c90700f348cdc9c9070000", ["HelloHello"]),
+    "BFINAL, then a block without": ("c10ef348cdc9c90700f248cdc9c90700" + HELLO, ["HelloHello", "Hello"]),
+    "an empty block with BFINAL": ("c10101" + HELLO, ["", "Hello"]),
+    "control frames between fragments": ("4103f248cd8901618a008004c9c90700", [Ping(b"a"), "PONG", "Hello"]),
+    "plain messages between": ("810161" + HELLO + "820162c105f200110000", ["a", "Hello", b"b", "Hello"]),
+    "empty fragments": ("41000003f248cd00000004c9c907008000", ["Hello"]),
+    "binary": ("c207f248cdc9c90700", [b"Hello"]),
+    "a plain message in fragments": (HELLO + "010161800162c105f200110000", ["Hello", "ab", "Hello"]),
+}
+
+FAILURES = {
+    "garbage behind BFINAL": ("c10df348cdc9c90700474152424147", 1007, 15),
+    "one block type does not exist": ("c20107", 1007, 3),
+    "a distance before the beginning": ("c205f200110000", 1007, 7),
+    "a broken length of a stored block": ("c2060005000000 41", 1007, 8),
+    "not UTF-8": ("c1 " + f"{len(deflate(bytes([0x61, 0xFF]))):02x}" + deflate(b"a\xff").hex(), 1007, None),
+    "half a code point": ("c1 " + f"{len(deflate(b'a' + bytes([0xC3]))):02x}" + deflate(b"a\xc3").hex(), 1007, None),
+    "RSV1 in a continuation": ("4103f248cdc004c9c90700", 1002, 5),
+    "RSV1 in a continuation of a plain message": ("010161c004c9c90700", 1002, 3),
+    "RSV1 in a ping": ("c90178", 1002, 0),
+    "RSV1 in a pong": ("ca00", 1002, 0),
+    "RSV1 in a close frame": ("c80203e8", 1002, 0),
+    "RSV2": ("a10178", 1002, 0),
+    "RSV1 and RSV2": ("e10178", 1002, 0),
+    "RSV3": ("91 0178", 1002, 0),
+    "a new message inside a fragmented one": ("4103f248cdc107f248cdc9c90700", 1002, 5),
+    "not in its shortest form": ("c17e0007f248cdc9c90700", 1002, 4),
+    "masked by a server": ("c18700000000f248cdc9c90700", 1002, 1),
+}
+
+
+def readable(events):
+    return ["PONG" if type(event).__name__ == "Pong" else event for event in events]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors_whatever_the_cuts(name, each_zlib):
+    text, expected = VECTORS[name]
+    data = bytes.fromhex(text)
+    assert readable(receive_cut(data)) == expected
+    assert readable(receive_cut(data, *range(1, len(data)))) == expected
+    for cuts in itertools.chain.from_iterable(itertools.combinations(range(1, len(data)), n) for n in (1, 2)):
+        assert readable(receive_cut(data, *cuts)) == expected
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failures_whatever_the_cuts(name, each_zlib):
+    text, code, offset = FAILURES[name]
+    data = bytes.fromhex(text)
+    stream = receiver()
+    events = stream.receive(data)
+    assert events[-1].code == code
+    assert offset in (None, events[-1].offset)
+    for cuts in [range(1, len(data)), *((cut,) for cut in range(1, len(data)))]:
+        assert receive_cut(data, *cuts) == events
+
+
+def test_without_the_extension_rsv1_fails():
+    assert Stream(CLIENT).receive(bytes.fromhex(HELLO))[-1].code == 1002
+
+
+def test_stepping_sees_the_same():
+    data = bytes.fromhex("810161" + HELLO + "4103f248cd8901618004c9c90700" + "c20107")
+    stream = receiver()
+    events, position = [], 0
+    while position < len(data) and stream.state.value != "closed":
+        event, taken = stream.receive_one(data[position:])
+        position += taken
+        events += [] if event is None else [event]
+    assert events == receiver().receive(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 8191, 8192, 8193, 32767, 32768, 32769, 65535, 65536, 300_000])
+def test_round_trip_of_sizes_around_blocks_and_steps(size, each_zlib):
+    mixed = random.Random(size).randbytes(size // 2) + b"framewire " * (size // 20 + 1)
+    content = mixed[:size]
+    for role, peer in ((SERVER, CLIENT), (CLIENT, SERVER)):
+        stream, other = sender(role), receiver(peer)
+        wire = b"".join(stream.send(content, compress=True) for _ in range(3))
+        wire += stream.send(content.hex(), compress=True)
+        expected = [content] * 3 + [content.hex()]
+        assert other.receive(wire) == expected
+        chunked = receiver(peer)
+        assert [e for at in range(0, len(wire), 4093) for e in chunked.receive(wire[at : at + 4093])] == expected
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("resets", [False, True])
+def test_every_window(bits, resets, each_zlib):
+    # What repeats at distances around the window shows a sender that reaches beyond it: zlib is strict between calls.
+    noise = random.Random(bits).randbytes(1 << bits)
+    messages = [noise[:200], noise, noise[:300] + noise[-300:], noise[1:], b"", noise[:200]] * 2
+    stream = sender(encode_bits=bits, encode_resets=resets)
+    strict = zlib.decompressobj(-bits)
+    other = receiver(bits=bits, resets=resets)
+    for message in messages:
+        wire = stream.send(message, compress=True)
+        assert other.receive(wire) == [message]
+        payload = wire[2 if len(wire) < 128 else 4 if len(wire) < 65540 else 10 :]
+        if resets:
+            strict = zlib.decompressobj(-bits)
+        assert b"".join(strict.decompress(bytes([byte])) for byte in payload + TAIL) == message
+
+
+@given(st.lists(st.tuples(st.text() | st.binary(), st.sampled_from([None, True, False])), max_size=8), st.data())
+def test_any_messages_in_any_pieces(messages, data):
+    stream, other = sender(CLIENT), receiver(SERVER)
+    wire = b"".join(stream.send(message, compress=compress) for message, compress in messages)
+    events = []
+    while wire:
+        cut = data.draw(st.integers(1, len(wire)))
+        events += other.receive(wire[:cut])
+        wire = wire[cut:]
+    assert events == [message for message, _ in messages]
+
+
+# Limits
+
+
+@pytest.mark.parametrize("limit", [0, 1, 1000, 32767, 32768, 32769, 100_000])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_exactly_the_limit_passes_and_one_byte_more_does_not(limit, pieces, each_zlib):
+    for make in (bytes, lambda size: random.Random(1).randbytes(size)):
+        for size in {max(limit - 1, 0), limit, limit + 1}:
+            content = make(size)
+            payload = deflate(content)
+            cut = -(-len(payload) // pieces)
+            parts = [payload[at : at + cut] for at in range(0, len(payload), cut)]
+            firsts = [0x42] + [0] * (len(parts) - 1)
+            firsts[-1] |= 0x80
+            wire = b"".join(to(CLIENT, first, part) for first, part in zip(firsts, parts, strict=True))
+            events = receiver(max_message_size=limit).receive(wire)
+            if size <= limit:
+                assert events == [content]
+            else:
+                assert [event.code for event in events] == [1009]
+
+
+def test_the_limit_counts_bytes_of_text():
+    stream = receiver(max_message_size=10)
+    wire = to(CLIENT, TEXT | RSV1, deflate(("é" * 5).encode())) + to(CLIENT, TEXT | RSV1, deflate(("é" * 6).encode()))
+    first, failure = stream.receive(wire)
+    assert (first, failure.code) == ("é" * 5, 1009)
+
+
+def test_the_frame_limit_is_that_of_the_payload_as_sent():
+    payload = deflate(bytes(100_000))
+    wire = to(CLIENT, BINARY | RSV1, payload)
+    assert receiver(max_frame_size=len(payload)).receive(wire) == [bytes(100_000)]
+    assert receiver(max_frame_size=len(payload) - 1).receive(wire)[-1].code == 1009
+
+
+@pytest.mark.parametrize("fragments", [False, True])
+def test_no_more_payload_than_any_message_within_the_limit_needs(fragments):
+    limit = 8000
+    most = limit + limit // 8 + 1024
+    header = bytes([0xC2, 126]) + (most + 1).to_bytes(2, "big")
+    assert receiver(max_message_size=limit, fragments=fragments).receive(header)[-1].code == 1009
+    # Empty blocks without end, in fragments: content that never comes does not go on for ever.
+    blocks = to(CLIENT, 0x42, (b"\0" + TAIL) * 100) + to(CLIENT, 0, (b"\0" + TAIL) * 100) * 100
+    (failure,) = [e for e in receiver(max_message_size=limit).receive(blocks) if type(e) is Failure]
+    assert failure.code == 1009
+    assert failure.offset <= most + 500
+
+
+BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
+
+
+def peak_of(stream, wire, read=1 << 16):
+    """Returns the events of `wire` and the most memory that was held above that of the beginning."""
+    with Traced() as memory:
+        events = [event for at in range(0, len(wire), read) for event in stream.receive(wire[at : at + read])]
+        return events, memory.peak() - min(read, len(wire))
+
+
+@pytest.mark.parametrize("limit", [1 << 12, 1 << 16, 1 << 20, 1 << 22])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize(
+    ("fragment", "read"), [(None, 1 << 17), (None, 1 << 10), (100, 1 << 16), (1, 1 << 16)], ids=str
+)
+def test_bombs_are_refused_within_the_bound(limit, opcode, fragment, read):
+    parts = [BOMB] if fragment is None else [BOMB[at : at + fragment] for at in range(0, len(BOMB), fragment)]
+    firsts = [RSV1 | opcode & 15] + [0] * (len(parts) - 1)
+    firsts[-1] |= 0x80
+    wire = b"".join(to(CLIENT, first, part) for first, part in zip(firsts, parts, strict=True))
+    stream = receiver(max_message_size=limit)
+    events, peak = peak_of(stream, wire, read)
+    assert [event.code for event in events] == [1009]
+    assert peak <= 1.5 * limit + 64 * KIB
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_bombs_in_many_messages_are_refused_within_the_bound(resets, each_zlib):
+    limit = 1 << 20
+    deflater = zlib.compressobj(9, wbits=-15)
+    payloads = []
+    for size in [limit] * 5 + [limit + 1] + [limit] * 58:
+        payloads.append(deflate(bytes(size), deflater))
+        if resets:
+            deflater = zlib.compressobj(9, wbits=-15)
+    wire = b"".join(to(CLIENT, BINARY | RSV1, payload) for payload in payloads)
+    events, peak = peak_of(receiver(resets=resets, max_message_size=limit), wire)
+    assert events[:5] == [bytes(limit)] * 5
+    assert [event.code for event in events[5:]] == [1009]
+    delivered = sum(map(sys.getsizeof, events[:5]))
+    assert peak <= delivered + 1.5 * limit + (64 if each_zlib != "isal" else 192) * KIB
+
+
+def test_payload_that_does_not_shrink_is_not_held():
+    limit = 1 << 20
+    payload = deflate(random.Random(5).randbytes(limit + limit // 16))
+    wire = to(CLIENT, BINARY | RSV1, payload)
+    events, peak = peak_of(receiver(max_message_size=limit), wire)
+    assert [event.code for event in events] == [1009]
+    assert peak <= 1.5 * limit + 64 * KIB
+
+
+def test_announced_payload_costs_nothing_before_it_arrives():
+    header = bytes([0xC2, 127]) + (1 << 40).to_bytes(8, "big")
+    stream = receiver(max_message_size=None)
+    _, peak = peak_of(stream, header + b"\0" * 100)
+    assert peak <= 64 * KIB
+
+
+def test_messages_behind_bfinal_leave_memory_flat():
+    wire = to(CLIENT, TEXT | RSV1, deflate(b"hello " * 10, final=True)) + to(CLIENT, TEXT | RSV1, deflate(b"world"))
+    stream = receiver()
+    held = []
+    with Traced() as memory:
+        for count in (10, 1000):
+            for _ in range(count):
+                assert stream.receive(wire) == ["hello " * 10, "world"]
+            gc.collect()
+            held.append(memory.now())
+    assert held[1] - held[0] < 4 * KIB
+
+
+def test_beginning_again_has_an_end(each_zlib):
+    """Each block with BFINAL takes a new inflater, for two bytes: as many as any sender has reason for, and no more."""
+    end = deflate(b"", final=True)
+    most = to(CLIENT, BINARY | RSV1, end * 17)
+    assert receive_cut(most + bytes.fromhex(HELLO)) == [b"", "Hello"]
+    assert receive_cut(to(CLIENT, 0x42, end * 17) + to(CLIENT, 0, end * 17) + to(CLIENT, 0x80, end)) == [b""]
+    wire = most + to(CLIENT, BINARY | RSV1, end * 18) + to(CLIENT, PING)
+    events = receive_cut(wire)
+    assert [event if event == b"" else event.code for event in events] == [b"", 1008]
+    assert receive_cut(wire, *range(1, len(wire))) == events
+    assert receive_cut(to(CLIENT, BINARY | RSV1, deflate(b"a", final=True) * 20_000))[0].code == 1008
+
+
+# Corruption
+
+
+def test_bits_that_flip_are_data_or_1007_and_never_more():
+    rng = random.Random(7692)
+    content = "".join(rng.choices("abcdefgh é漢", k=600))
+    payload = deflate(content.encode())
+    for _ in range(600):
+        bad = bytearray(payload)
+        for _ in range(rng.randrange(1, 4)):
+            bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        wire = to(CLIENT, TEXT | RSV1, bytes(bad)) + to(CLIENT, PING)
+        events = receive_cut(wire)
+        assert type(events[0]) is str or events[0].code in (1007, 1009)
+        cut = rng.randrange(len(wire))
+        assert receive_cut(wire, cut) == events
+        assert receive_cut(wire, *range(1, len(wire))) == events
+
+
+@given(st.binary(max_size=200), st.sampled_from([0x41, 0xC1, 0xC2]))
+def test_any_payload_is_survived(payload, first):
+    wire = to(CLIENT, first, payload) + to(CLIENT, 0x80)
+    events = receive_cut(wire)
+    assert all(type(event) in (str, bytes, Failure) for event in events)
+    assert receive_cut(wire, *range(1, len(wire))) == events
+
+
+def test_a_corrupt_stream_ends_the_connection():
+    stream = receiver()
+    (failure,) = stream.receive(to(CLIENT, BINARY | RSV1, b"\x07"))
+    assert failure == Failure(1007, "a compressed message is corrupt", 3)
+    assert stream.receive(bytes.fromhex(HELLO)) == []
+    with pytest.raises(StateError):
+        stream.send("x" * 100)
+
+
+# Fragments and text as bytes
+
+
+def test_fragments_are_delivered_as_they_come():
+    stream = receiver(fragments=True)
+    deflater = zlib.compressobj(wbits=-15)
+    parts = [deflater.compress(part) + deflater.flush(zlib.Z_SYNC_FLUSH) for part in (b"gr\xc3", b"\xbc\xc3\x9f", b"e")]
+    parts[-1] = parts[-1].removesuffix(TAIL)
+    wire = to(CLIENT, 0x41, parts[0]) + to(CLIENT, 0, parts[1]) + to(CLIENT, PING) + to(CLIENT, 0x80, parts[2])
+    expected = [
+        Fragment("gr", True, False),
+        Fragment("üß", False, False),
+        Ping(b""),
+        Fragment("e", False, True),
+        "Hello",
+    ]
+    wire += bytes.fromhex(HELLO)
+    assert stream.receive(wire) == expected
+    assert receive_cut(wire, *range(1, len(wire)), fragments=True) == expected
+
+
+def test_fragments_that_are_delivered_still_count():
+    stream = receiver(fragments=True, max_message_size=100)
+    deflater = zlib.compressobj(wbits=-15)
+    first = deflater.compress(b"a" * 60) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    rest = deflater.compress(b"a" * 41) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    piece, failure = stream.receive(to(CLIENT, 0x41, first) + to(CLIENT, 0, rest))
+    assert piece == Fragment("a" * 60, True, False)
+    assert failure.code == 1009
+
+
+def test_text_as_bytes():
+    stream = receiver(text_as_bytes=True)
+    assert stream.receive(bytes.fromhex(HELLO) + to(CLIENT, TEXT | RSV1, b"\0")) == [Text(b"Hello"), Text(b"")]
+    assert stream.receive(to(CLIENT, TEXT | RSV1, deflate(b"\xff")))[-1].code == 1007
+
+
+# Sending
+
+
+def test_sending_the_examples_of_the_rfc():
+    stream = sender()
+    assert stream.send("Hello").hex() == HELLO
+    assert stream.send("Hello").hex() == "c105f200110000"
+    assert sender(encode_resets=True).send(b"Hello").hex() == "c207f248cdc9c90700"
+    assert stream.send("").hex() == "c10100"
+
+
+def test_empty_messages_take_one_byte(each_zlib):
+    stream, other = sender(), receiver()
+    wire = [stream.send(message, compress=True) for message in ("", b"", "a", "", "a", b"")]
+    assert [len(wire[i]) for i in (0, 1, 3, 5)] == [3] * 4
+    assert other.receive(b"".join(wire)) == ["", b"", "a", "", "a", b""]
+
+
+def test_the_threshold_decides_unless_the_caller_does():
+    stream = sender(threshold=10)
+    compressed = {
+        (size, compress): bool(stream.send(b"a" * size, compress=compress)[0] & RSV1)
+        for size in (9, 10)
+        for compress in (None, True, False)
+    }
+    assert compressed == {
+        (9, None): False, (9, True): True, (9, False): False,
+        (10, None): True, (10, True): True, (10, False): False,
+    }  # fmt: skip
+    assert stream.send("é" * 9)[0] == TEXT  # counted in characters where that is enough to know
+    assert stream.send_parts(b"a" * 9)[0][0] == BINARY
+    assert stream.send_parts(b"a" * 10)[0][0] == BINARY | RSV1
+    assert Stream(SERVER).send("a" * 100, compress=True)[0] == TEXT
+
+
+@pytest.mark.parametrize("pieces", [["a", "b", "c"], ["", "", ""], ["", "x", ""], ["x" * 100_000, "é" * 50_000, ""]])
+def test_fragments_sent(pieces, each_zlib):
+    stream, other = sender(CLIENT), receiver(SERVER)
+    wire = []
+    for index, piece in enumerate(pieces):
+        wire.append(stream.send(piece, last=index == len(pieces) - 1))
+        wire.append(stream.ping())
+    assert [frame[0] for frame in wire[::2]] == [0x41, 0x00, 0x80]
+    events = other.receive(b"".join(wire) + stream.send("a" * 100))
+    assert [event for event in events if type(event) is not Ping] == ["".join(pieces), "a" * 100]
+
+
+def test_each_fragment_sent_can_be_read_at_once():
+    stream, other = sender(), receiver(fragments=True)
+    assert other.receive(stream.send("Hel", last=False)) == [Fragment("Hel", True, False)]
+    assert other.receive(stream.send("lo", last=True)) == [Fragment("lo", False, True)]
+
+
+def test_only_the_first_fragment_chooses():
+    stream = sender()
+    frames = [stream.send("a", last=False, compress=False), stream.send("b", compress=True)]
+    assert receiver().receive(b"".join(frames)) == ["ab"]
+    assert [frame[0] for frame in frames] == [0x01, 0x80]
+
+
+def test_misuse_leaves_the_context_as_it_was():
+    stream, other = sender(), receiver()
+    wire = stream.send("Hello")
+    with pytest.raises(TextError):
+        stream.send("\ud800", compress=True)
+    with pytest.raises(TextError):
+        stream.send(b"\xff", text=True, compress=True)
+    wire += stream.send("Hel", last=False)
+    with pytest.raises(FragmentError):
+        stream.send(b"lo")
+    wire += stream.send("lo")
+    assert other.receive(wire) == ["Hello", "Hello"]
+
+
+def finish(steps, between=lambda: None):
+    """Runs `send_steps` to its end; returns the frame, and what `between` gave after each step."""
+    said = []
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value, said
+        said.append(between())
+
+
+def test_steps_make_the_same_message():
+    content = random.Random(3).randbytes(150_000).hex()
+    stream, other = sender(CLIENT), receiver(SERVER)
+    wire = stream.send("before", compress=True)
+    steps = stream.send_steps(content)
+
+    def between():
+        for refused in ({"compress": True}, {"last": False}, {"last": False, "compress": False}):
+            with pytest.raises(StateError):
+                stream.send("x", **refused)
+        with pytest.raises(StateError):
+            next(stream.send_steps("x", compress=True))
+        return stream.ping() + stream.send("plain", compress=False)
+
+    frame, said = finish(steps, between)
+    count = len(said)
+    assert count == len(content) // 65536
+    wire += b"".join(said)
+    wire += frame + stream.send("after", compress=True)
+    events = [event for event in other.receive(wire) if type(event) is not Ping]
+    assert events == ["before", *["plain"] * count, content, "after"]
+
+
+def test_steps_that_are_given_up_have_sent_nothing():
+    stream, other = sender(), receiver()
+    wire = stream.send("Hello" * 100)
+    steps = stream.send_steps("Hello" * 100_000)
+    next(steps)
+    steps.close()
+    wire += stream.send("Hello" * 100)
+    assert other.receive(wire) == ["Hello" * 100] * 2
+
+
+def test_steps_end_with_the_connection():
+    stream = sender()
+    steps = stream.send_steps(bytes(200_000))
+    next(steps)
+    stream.receive(to(SERVER, 0x88, b"\x03\xe8"))
+    with pytest.raises(StateError):
+        list(steps)
+
+
+@pytest.mark.parametrize("options", [{}, {"compress": False}, {"compress": True}])
+def test_steps_of_short_or_plain_messages(options):
+    for message in ("", "Hello", bytes(1000), bytes(100_000)):
+        frame, _ = finish(sender().send_steps(message, **options))
+        assert frame == sender().send(message, **options) or len(message) == 100_000
+        assert receiver().receive(frame) == [message]
+
+
+# Contexts
+
+
+def test_contexts_are_made_on_first_use_and_freed_at_the_end(each_zlib):
+    codec = codec_of()
+    stream = Stream(SERVER, extensions=[codec])
+    assert (codec.deflater, codec.inflater) == (None, None)
+    stream.receive(to(SERVER, TEXT, b"plain" * 100))
+    stream.send("plain" * 100, compress=False)
+    assert (codec.deflater, codec.inflater) == (None, None)
+    stream.receive(to(SERVER, TEXT | RSV1, deflate(b"Hello")))
+    assert codec.deflater is None
+    stream.send("Hello")
+    assert None not in (codec.deflater, codec.inflater)
+    assert stream.receive(to(SERVER, 0x88)) == [Close(1005, "")]
+    assert (codec.deflater, codec.inflater) == (None, None)
+
+
+def test_a_failure_frees_what_was_held():
+    with Traced() as memory:
+        stream = receiver(max_message_size=1 << 22)
+        payload = deflate(random.Random(9).randbytes(1 << 20))
+        stream.receive(to(CLIENT, 0x42, payload))
+        assert memory.now() > 1 << 20
+        del payload
+        assert stream.receive(to(CLIENT, 0xFF))[-1].code == 1002
+        gc.collect()
+        assert memory.now() < 64 * KIB
+
+
+def test_without_context_takeover_nothing_is_kept_between_messages():
+    codec = codec_of(encode_resets=True, decode_resets=True)
+    stream = Stream(SERVER, extensions=[codec])
+    stream.send("Hello" * 100)
+    stream.receive(to(SERVER, TEXT | RSV1, deflate(b"Hello")))
+    assert (codec.deflater, codec.inflater) == (None, None)
+
+
+def test_the_choice_of_zlib(each_zlib):
+    use_zlib(each_zlib)
+    _, codec = PerMessageDeflate().accept([])
+    use_zlib("zlib")
+    codec.encode(b"Hello", True)
+    codec.decode(bytes.fromhex(HELLO)[2:], 100, True)
+    made = CHOSEN["zlib"].compressobj(), CHOSEN["zlib"].decompressobj()
+    assert (type(codec.deflater), type(codec.inflater)) == tuple(map(type, made))
+
+
+def test_a_choice_that_there_is_not():
+    with pytest.raises(ValueError, match="zlib_ng"):
+        use_zlib("gzip")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_zlib_that_is_not_installed(name, monkeypatch):
+    for module in (name, MODULES[name]):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError):
+        use_zlib(name)
+    monkeypatch.undo()
+    _, codec = PerMessageDeflate().accept([])
+    assert codec.encode(b"Hello", True).hex() == HELLO[4:]

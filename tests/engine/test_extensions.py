@@ -1,0 +1,326 @@
+"""The negotiation of extensions (RFC 6455 9.1, RFC 7692 5 and 7.1) as tables, and one of another kind plugged in."""
+
+import bz2
+
+import pytest
+
+from framewire import CLIENT, SERVER, Stream
+from framewire.handshake import ClientHandshake, ServerHandshake
+from framewire.http.headers import format_extensions, parse_extensions
+from framewire.http.uri import parse_uri
+from framewire.protocol.codecs import accept_offers, agree_to_answers, check_codecs, make_offers
+from framewire.protocol.permessage_deflate import (
+    CLIENT_DEFAULT,
+    SERVER_DEFAULT,
+    Deflate,
+    PerMessageDeflate,
+    add_compression,
+)
+
+pytestmark = pytest.mark.once
+
+NAME = "permessage-deflate"
+PLAIN = {"server_max_window_bits": None, "client_max_window_bits": None}
+
+
+def terms(text):
+    """The parameters of permessage-deflate in `text`."""
+    (extension,) = parse_extensions([f"{NAME}; {text}" if text else NAME])
+    return extension[1]
+
+
+def text_of(parameters):
+    return format_extensions([(NAME, parameters)]).removeprefix(NAME).removeprefix("; ")
+
+
+def settings(codec):
+    """(window bits sent, window bits received, resets what is sent, resets what is received)"""
+    return codec.encode_bits, codec.decode_bits, codec.encode_resets, codec.decode_resets
+
+
+#: (settings of the server, offer) -> (answer, what the server's codec does), or None if the offer is declined.
+ACCEPTED = [
+    ({}, "", "server_max_window_bits=12", (12, 15, False, False)),
+    (PLAIN, "", "", (15, 15, False, False)),
+    ({}, "client_max_window_bits", "server_max_window_bits=12; client_max_window_bits=12", (12, 12, False, False)),
+    (PLAIN, "client_max_window_bits", "client_max_window_bits=15", (15, 15, False, False)),
+    *(
+        (PLAIN, f"client_max_window_bits={n}", f"client_max_window_bits={n}", (15, max(n, 9), False, False))
+        for n in range(8, 16)
+    ),
+    *(
+        (PLAIN, f"server_max_window_bits={n}", f"server_max_window_bits={n}", (n, 15, False, False))
+        for n in range(9, 16)
+    ),
+    ({}, "server_max_window_bits=10", "server_max_window_bits=10", (10, 15, False, False)),
+    ({}, "server_max_window_bits=15", "server_max_window_bits=12", (12, 15, False, False)),
+    ({}, 'server_max_window_bits="10"', "server_max_window_bits=10", (10, 15, False, False)),
+    (
+        {},
+        "client_max_window_bits=14; server_max_window_bits=9",
+        "server_max_window_bits=9; client_max_window_bits=12",
+        (9, 12, False, False),
+    ),
+    (PLAIN, "server_no_context_takeover", "server_no_context_takeover", (15, 15, True, False)),
+    (PLAIN, "client_no_context_takeover", "client_no_context_takeover", (15, 15, False, True)),
+    ({**PLAIN, "server_no_context_takeover": True}, "", "server_no_context_takeover", (15, 15, True, False)),
+    ({**PLAIN, "client_no_context_takeover": True}, "", "client_no_context_takeover", (15, 15, False, True)),
+    (
+        PLAIN,
+        "client_no_context_takeover; server_no_context_takeover; client_max_window_bits; server_max_window_bits=11",
+        "server_no_context_takeover; client_no_context_takeover; server_max_window_bits=11; client_max_window_bits=15",
+        (11, 15, True, True),
+    ),
+]
+
+#: What no endpoint may say, in an offer or in an answer.
+MALFORMED = [
+    *(
+        f"{side}_max_window_bits={value}"
+        for side in ("server", "client")
+        for value in ("0", "7", "16", "99999999999999999999", "010", "08", "a", "+9", "1e1", "9.0", "-9")
+    ),
+    "server_max_window_bits",
+    "server_no_context_takeover=1",
+    "client_no_context_takeover=true",
+    "server_no_context_takeover; server_no_context_takeover",
+    "client_no_context_takeover; client_no_context_takeover",
+    "server_max_window_bits=10; server_max_window_bits=10",
+    "client_max_window_bits=10; client_max_window_bits=11",
+    "unknown",
+    "unknown=1",
+    "Server_No_Context_Takeover",
+    "server_max_window_bits=10; mystery",
+]
+
+#: What a server declines: it cannot compress with 256 bytes of window.
+DECLINED = [*MALFORMED, "server_max_window_bits=8", "server_max_window_bits=8; client_max_window_bits"]
+
+
+@pytest.mark.parametrize(("options", "offer", "answer", "does"), ACCEPTED)
+def test_offers_that_are_accepted(options, offer, answer, does):
+    parameters, codec = PerMessageDeflate(**options).accept(terms(offer))
+    assert text_of(parameters) == answer
+    assert settings(codec) == does
+
+
+@pytest.mark.parametrize("options", [{}, PLAIN])
+@pytest.mark.parametrize("offer", DECLINED)
+def test_offers_that_are_declined(offer, options):
+    extension = PerMessageDeflate(**options)
+    assert extension.accept(terms(offer)) is None
+    assert accept_offers([(NAME, terms(offer))], [extension]) == ([], [])
+
+
+#: (settings of the client, answer, what the client's codec does)
+AGREED = [
+    ({}, "server_max_window_bits=12", (12, 12, False, False)),
+    ({}, "server_max_window_bits=8; client_max_window_bits=9", (9, 9, False, False)),
+    ({}, "server_max_window_bits=9; client_max_window_bits=12", (12, 9, False, False)),
+    (PLAIN, "", (15, 15, False, False)),
+    *((PLAIN, f"client_max_window_bits={n}", (n, 15, False, False)) for n in range(9, 16)),
+    *((PLAIN, f"server_max_window_bits={n}", (15, max(n, 9), False, False)) for n in range(8, 16)),
+    (PLAIN, "server_no_context_takeover", (15, 15, False, True)),
+    (PLAIN, "client_no_context_takeover", (15, 15, True, False)),
+    ({**PLAIN, "client_no_context_takeover": True}, "", (15, 15, True, False)),
+    ({**PLAIN, "server_no_context_takeover": True}, "server_no_context_takeover", (15, 15, False, True)),
+]
+
+REFUSED = [
+    *((PLAIN, answer) for answer in MALFORMED),
+    (PLAIN, "client_max_window_bits"),
+    (PLAIN, "client_max_window_bits=8"),
+    ({}, ""),
+    ({}, "server_max_window_bits=13"),
+    ({}, "server_max_window_bits=12; client_max_window_bits=13"),
+    ({**PLAIN, "server_no_context_takeover": True}, ""),
+]
+
+
+@pytest.mark.parametrize(("options", "answer", "does"), AGREED)
+def test_answers_that_are_agreed_to(options, answer, does):
+    (codec,) = agree_to_answers([(NAME, terms(answer))], [PerMessageDeflate(**options)])
+    assert settings(codec) == does
+
+
+@pytest.mark.parametrize(("options", "answer"), REFUSED)
+def test_answers_that_fail_the_handshake(options, answer):
+    with pytest.raises(ValueError, match=r"window_bits|takeover|unknown|repeated"):
+        agree_to_answers([(NAME, terms(answer))], [PerMessageDeflate(**options)])
+
+
+@pytest.mark.parametrize(
+    "answers", [f"{NAME}, {NAME}", "permessage-bzip2", f"{NAME}, x-other", "Permessage-Deflate"], ids=str
+)
+def test_answers_to_what_was_not_offered(answers):
+    with pytest.raises(ValueError, match="not offered"):
+        agree_to_answers(parse_extensions([answers]), [PerMessageDeflate(**PLAIN)])
+
+
+def test_no_answer_means_no_extension():
+    assert agree_to_answers([], [CLIENT_DEFAULT]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "offer"),
+    [
+        (PLAIN, "client_max_window_bits"),
+        ({}, "server_max_window_bits=12; client_max_window_bits=12"),
+        (
+            {"server_no_context_takeover": True, "client_no_context_takeover": True},
+            "server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12; "
+            "client_max_window_bits=12",
+        ),
+    ],
+)
+def test_what_a_client_offers(options, offer):
+    assert make_offers([PerMessageDeflate(**options)]) == [(NAME, terms(offer))]
+
+
+@pytest.mark.parametrize(
+    ("offers", "answer"),
+    [
+        (f"{NAME}; server_max_window_bits=8, {NAME}; server_max_window_bits=9", "server_max_window_bits=9"),
+        (f"{NAME}; mystery, x-other; a=b, {NAME}; client_max_window_bits", "client_max_window_bits=15"),
+        (f"{NAME}; server_max_window_bits=10, {NAME}", "server_max_window_bits=10"),
+        (f"{NAME}, {NAME}; server_max_window_bits=10", ""),
+    ],
+)
+def test_the_first_acceptable_offer_wins(offers, answer):
+    answers, codecs = accept_offers(parse_extensions([offers]), [PerMessageDeflate(**PLAIN)])
+    assert answers == [(NAME, terms(answer))]
+    assert len(codecs) == 1
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("resets", [False, True])
+def test_both_sides_agree_through_the_handshake(bits, resets):
+    server_extension = PerMessageDeflate(server_max_window_bits=bits, client_no_context_takeover=resets)
+    client = ClientHandshake(parse_uri("ws://host/"), extensions=make_offers([CLIENT_DEFAULT]))
+    server = ServerHandshake()
+    server.receive(client.request())
+    answers, (server_codec,) = accept_offers(server.check().extensions, [server_extension])
+    client.receive(server.accept(extensions=answers))
+    (client_codec,) = agree_to_answers(client.extensions, [CLIENT_DEFAULT])
+    assert settings(server_codec)[::2] == settings(client_codec)[1::2]
+    assert settings(server_codec)[1::2] == settings(client_codec)[::2]
+    ends = Stream(SERVER, extensions=[server_codec]), Stream(CLIENT, extensions=[client_codec])
+    for sender, receiver in (ends, ends[::-1]):
+        for message in ("Hello" * 20, b"Hello" * 20, "Hello" * 20):
+            frame = sender.send(message)
+            assert frame[0] & 0x40
+            assert receiver.receive(frame) == [message]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"server_max_window_bits": 8},
+        {"client_max_window_bits": 16},
+        {"memory_level": 0},
+        {"memory_level": 10},
+    ],
+)
+def test_settings_that_cannot_be(options):
+    with pytest.raises(ValueError, match="9"):
+        PerMessageDeflate(**options)
+
+
+def test_adding_compression():
+    own = PerMessageDeflate(threshold=1)
+    assert add_compression([], "deflate", SERVER_DEFAULT) == [SERVER_DEFAULT]
+    assert add_compression([], None, SERVER_DEFAULT) == []
+    assert add_compression([own], "deflate", SERVER_DEFAULT) == [own]
+    assert add_compression([own], None, SERVER_DEFAULT) == [own]
+    with pytest.raises(ValueError, match="gzip"):
+        add_compression([], "gzip", SERVER_DEFAULT)
+
+
+class Bzip2:
+    """An extension of another kind: each message on its own, by bzip2, marked by RSV2."""
+
+    name = "x-bzip2"
+    rsv = 0x20
+    threshold = 1
+    pending = False
+
+    def offers(self):
+        return [[("level", "9")]]
+
+    def accept(self, offer):
+        return (offer, Bzip2()) if list(offer) == [("level", "9")] else None
+
+    def agree(self, answer):
+        return Bzip2()
+
+    def __init__(self):
+        self.payload = self.content = b""
+        self.decompressor = None
+
+    def decode(self, payload, most, last):
+        self.payload += payload
+        if not last:
+            return b""
+        self.decompressor = self.decompressor or bz2.BZ2Decompressor()
+        try:
+            content = self.decompressor.decompress(self.payload, most)
+        except OSError:
+            raise ValueError("not bzip2") from None
+        self.payload = b""
+        self.pending = not self.decompressor.eof
+        if not self.pending:
+            self.decompressor = None
+        return content
+
+    def encode(self, content, last):
+        self.content += content
+        if not last:
+            return b""
+        payload, self.content = bz2.compress(self.content), b""
+        return payload
+
+    def abandon(self):
+        self.content = b""
+
+    def close(self):
+        self.decompressor = None
+
+
+def test_another_extension_beside_this_one():
+    extensions = [Bzip2(), PerMessageDeflate()]
+    answers, codecs = accept_offers(make_offers(extensions), extensions)
+    assert [name for name, _ in answers] == ["x-bzip2", NAME]
+    server = Stream(SERVER, extensions=codecs)
+    client = Stream(CLIENT, extensions=agree_to_answers(answers, extensions))
+    deflating = Stream(CLIENT, extensions=[Deflate(12)])
+    long = "Hello, " * 20_000
+    frame = client.send(long)
+    assert frame[0] == 0xA1
+    assert server.receive(frame) == [long]
+    assert server.receive(deflating.send("Hello") + client.send("Hel", last=False) + client.send("lo")) == ["Hello"] * 2
+    assert server.receive(client.send("a" * (1 << 20), compress=False)) == ["a" * (1 << 20)]
+    assert server.receive(client.send("a" * ((1 << 20) + 1)))[-1].code == 1009
+
+
+def test_both_marks_on_one_message_are_a_violation():
+    server = Stream(CLIENT, extensions=[Bzip2(), Deflate()])
+    assert server.receive(b"\xe1\x00")[-1].code == 1002
+
+
+def test_two_extensions_cannot_share_a_bit():
+    other = Bzip2()
+    other.rsv = 0x40
+    with pytest.raises(ValueError, match="RSV"):
+        Stream(SERVER, extensions=[Deflate(), other])
+    other.rsv = 0x80
+    with pytest.raises(ValueError, match="RSV"):
+        check_codecs([other])
+    other.rsv = 0
+    assert check_codecs([other]) == []
+
+    class Rival(PerMessageDeflate):
+        name = "x-rival"
+
+    answers, codecs = accept_offers([("x-rival", []), (NAME, [])], [Rival(**PLAIN), PerMessageDeflate(**PLAIN)])
+    assert [name for name, _ in answers] == ["x-rival"]
+    assert len(codecs) == 1

@@ -1,0 +1,93 @@
+"""Stage 1, on each twin: the frame header (RFC 6455 5.2)."""
+
+import pytest
+from frames import KEY, frame
+
+pytestmark = pytest.mark.each_twin
+
+LENGTHS = [*range(301), *range(65400, 65701), 1 << 31, (1 << 32) - 1, 1 << 32, 0x8081828384858687 >> 1, (1 << 63) - 1]
+
+
+def form(length):
+    return 7 if length < 126 else 16 if length < 1 << 16 else 64
+
+
+def header(first, length, key=b"", bits=None):
+    """A header for `length` bytes; the payload itself is not made."""
+    bits = bits or form(length)
+    if bits == 7:
+        return frame(first, b"", key)[:1] + bytes([length | 0x80 * bool(key)]) + key
+    code = {16: 126, 64: 127}[bits]
+    return bytes([first, code | 0x80 * bool(key)]) + length.to_bytes(bits // 8, "big") + key
+
+
+@pytest.mark.parametrize("key", [b"", KEY, b"\xff\x80\x00\x01"])
+def test_every_length_both_ways(backend, key):
+    for length in LENGTHS:
+        data = header(0x82, length, key)
+        assert backend.write_header(0x82, length, key) == data
+        assert backend.read_header(data, 0, len(data)) == (0x82, bool(key), length, len(data), key)
+        around = b"\xff" * 3 + data + b"\xff" * 9
+        assert backend.read_header(around, 3, len(around)) == (0x82, bool(key), length, 3 + len(data), key)
+
+
+def test_every_first_byte(backend):
+    for first in range(256):
+        data = backend.write_header(first, 5, b"")
+        assert data == bytes([first, 5])
+        assert backend.read_header(data, 0, 2) == (first, False, 5, 2, b"")
+
+
+@pytest.mark.parametrize("length", [0, 5, 125, 126, 65535, 65536, (1 << 63) - 1])
+@pytest.mark.parametrize("key", [b"", KEY])
+def test_what_is_there_of_a_header(backend, length, key):
+    data = header(0x81, length, key)
+    stated = len(data) - len(key)
+    for stop in range(len(data) + 1):
+        read = backend.read_header(data + b"\xff" * 20, 0, stop)
+        if stop < stated:
+            assert read is None
+        else:
+            assert read == (0x81, bool(key), length, len(data), key if stop == len(data) else None)
+
+
+@pytest.mark.parametrize(
+    ("length", "bits"),
+    [
+        *((length, bits) for length in (0, 1, 125) for bits in (16, 64)),
+        *((length, 64) for length in (126, 255, 256, 65535)),
+        *((length, 64) for length in (1 << 63, (1 << 63) + 1, (1 << 64) - 4, (1 << 64) - 1)),
+    ],
+)
+def test_lengths_that_are_too_long_or_too_large(backend, length, bits):
+    for key in (b"", KEY):
+        data = header(0x82, length, key, bits)
+        assert backend.read_header(data, 0, len(data)) == (0x82, bool(key), -1, len(data), key)
+
+
+@pytest.mark.parametrize("start", [-(1 << 70), -1, 2, 3, 1 << 31, 1 << 63, 1 << 70])
+@pytest.mark.parametrize("stop", [-(1 << 70), -1, 1, 3, 1 << 63, 1 << 70])
+def test_ranges_outside_the_data(backend, start, stop):
+    with pytest.raises(ValueError, match="the range lies outside the data"):
+        backend.read_header(b"\x81\x00", start, stop)
+
+
+@pytest.mark.parametrize(
+    ("first", "length", "key", "error"),
+    [
+        (-1, 0, b"", ValueError),
+        (256, 0, b"", ValueError),
+        (1 << 70, 0, b"", ValueError),
+        (0x82, -1, b"", ValueError),
+        (0x82, 1 << 63, b"", ValueError),
+        (0x82, 1 << 70, b"", ValueError),
+        (0x82, 0, b"abc", ValueError),
+        (0x82, 0, b"abcde", ValueError),
+        (0x82, 0, bytearray(4), TypeError),
+        (0x82, 0, None, TypeError),
+        (0x82, 0, "abcd", TypeError),
+    ],
+)
+def test_headers_that_cannot_be(backend, first, length, key, error):
+    with pytest.raises(error):
+        backend.write_header(first, length, key)

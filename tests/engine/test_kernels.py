@@ -1,0 +1,78 @@
+"""The C kernels alone: builds kernels/test_kernels.c, as it is and with sanitizers, and runs it."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parents[2]
+KERNELS = ROOT / "cext/kernels"
+PROGRAM = ROOT / "tests/engine/test_kernels.c"
+GROUPS = re.findall(r'\{"(\w+)", test_\w+\}', PROGRAM.read_text())
+SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+TRIVIAL = '#include <stdio.h>\nint main(void) { return printf("\\n") < 0; }\n'
+
+
+def give_up(reason):
+    if os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def run(*command, timeout=120):
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """The command of a C compiler that makes programs which run."""
+    if sys.platform == "win32":
+        pytest.skip("the program guards its buffers with mmap")
+    for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
+        words = shlex.split(command or "")
+        if words and shutil.which(words[0]):
+            return words
+    return give_up("no C compiler")
+
+
+@pytest.fixture(scope="session", params=[("-O2",), SANITIZERS], ids=["optimised", "sanitized"])
+def program(request, compiler, tmp_path_factory):
+    """The path of the built test program."""
+    directory = tmp_path_factory.mktemp("kernels")
+    flags = ["-std=gnu11", "-g", *request.param]
+    trivial = directory / "trivial.c"
+    trivial.write_text(TRIVIAL)
+    check = run(*compiler, *flags, str(trivial), "-o", str(directory / "trivial"))
+    if check.returncode == 0:
+        check = run(str(directory / "trivial"))
+    if check.returncode != 0:
+        reason = f"{compiler[0]} {' '.join(request.param)}: {check.stderr.strip()[-200:]}"
+        if request.param is SANITIZERS:
+            pytest.skip(reason)
+        give_up(reason)
+    target = directory / "test_kernels"
+    sources = map(str, (PROGRAM, *sorted(KERNELS.glob("*.c"))))
+    built = run(*compiler, *flags, f"-I{KERNELS}", *sources, "-o", str(target))
+    assert built.returncode == 0, built.stderr
+    return target
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_kernels(program, group):
+    result = run(str(program), group)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_program_refuses_an_unknown_group(program):
+    """So that a misspelt group cannot pass by running nothing."""
+    result = run(str(program), "no_such_group")
+    assert result.returncode == 1
+    assert "no_such_group" in result.stderr

@@ -1,0 +1,48 @@
+"""Masking keys: fresh, unpredictable, and not shared with a child process."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from framewire.protocol.masking_keys import pool
+
+pytestmark = pytest.mark.each_twin
+
+
+def test_keys_are_4_bytes_that_do_not_repeat(backend):
+    keys = [backend.take_key(pool) for _ in range(2000)]
+    assert {len(key) for key in keys} == {4}
+    assert len(set(keys)) > 1990
+    for place in range(4):
+        assert len({key[place] for key in keys}) > 240
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_does_not_use_its_parents_keys(backend):
+    backend.take_key(pool)  # some are in store now
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(backend.take_key(pool) for _ in range(100)))
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        theirs = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    ours = {backend.take_key(pool) for _ in range(1000)}
+    assert len(theirs) == 400
+    assert not ours & {theirs[i : i + 4] for i in range(0, 400, 4)}
+
+
+def test_a_server_has_no_keys(backend):
+    assert backend.take_key(None) == b""
+
+
+def test_threads_do_not_share_keys(backend):
+    def take(_):
+        return [backend.take_key(pool) for _ in range(2000)]
+
+    with ThreadPoolExecutor(4) as threads:
+        keys = [key for batch in threads.map(take, range(4)) for key in batch]
+    assert len(set(keys)) > 7990

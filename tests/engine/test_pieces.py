@@ -1,0 +1,98 @@
+"""Long frames in pieces: `piece_size` of a stream, and of `recv_streaming` while the frame is still arriving."""
+
+import asyncio
+import random
+
+import pytest
+from bounds import KIB, MIB, SMALL, Traced
+from ends import on_loop, raw
+from frames import BINARY, KEY, TEXT, feed, frame, new_stream
+
+from framewire import CLIENT, SERVER, Failure, Fragment, Stream
+from framewire.asyncio import serve
+from framewire.protocol.permessage_deflate import PerMessageDeflate
+
+TEXTS = "aäx€😀" * 20
+
+
+def deflate():
+    return PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None).agree({})
+
+
+def pieces_of(data, size, step, **options):
+    stream = Stream(SERVER, fragments=True, piece_size=size, **options)
+    return feed(stream, data, range(step, len(data), step))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100, 1000])
+@pytest.mark.parametrize("kind", [TEXT, BINARY])
+@pytest.mark.parametrize("whole", [True, False])
+def test_pieces_are_the_message_however_it_is_cut(kind, size, whole):
+    payload = TEXTS.encode()
+    wire = frame(kind, payload, KEY) if whole else frame(kind & 15, payload, KEY) + frame(0x80, payload, KEY)
+    events = pieces_of(wire, size, len(wire))
+    for step in (1, 2, 5, 50):
+        assert pieces_of(wire, size, step) == events
+    if events == [TEXTS if kind == TEXT else payload]:
+        assert size == 1000
+        return
+    assert [(event.first, event.last) for event in events] == [
+        (number == 1, number == len(events)) for number in range(1, len(events) + 1)
+    ]
+    pieces = [event.data.encode() if kind == TEXT else event.data for event in events]
+    assert b"".join(pieces) == payload * (1 if whole else 2)
+    assert max(map(len, pieces)) <= (max(size, 4) if kind == TEXT else size)
+
+
+def test_pieces_before_a_violation_are_delivered():
+    *pieces, failure = pieces_of(frame(TEXT, b"abcdefg\xffh", KEY), 3, 1000)
+    assert pieces == [Fragment("abc", True, False), Fragment("def", False, False)]
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.offset) == (1007, 6 + 7)
+
+
+def test_pieces_of_what_is_compressed():
+    content = random.Random(1).randbytes(500_000)
+    wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
+    events = pieces_of(wire, 1000, 1000, extensions=[deflate()])
+    assert b"".join(event.data for event in events) == content
+    assert max(len(event.data) for event in events) <= (1 << 20) // 16  # what is decoded at a time, of the limit
+
+
+def test_no_more_than_a_piece_is_held():
+    chunk = bytes(16 * KIB)
+    with Traced() as memory:
+        stream = Stream(SERVER, fragments=True, piece_size=4 * KIB, max_message_size=None)
+        stream.receive(b"\x82\xff" + (64 * MIB).to_bytes(8, "big") + KEY)
+        for _ in range(100):
+            assert len(stream.receive(chunk)) == 4
+        assert memory.now() <= SMALL
+        assert memory.peak() <= 8 * len(chunk)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_piece_has_a_size(size):
+    with pytest.raises(ValueError, match="at least 1 byte"):
+        Stream(SERVER, piece_size=size)
+
+
+@on_loop
+async def test_pieces_come_while_the_frame_arrives():
+    sizes, asked = asyncio.Queue(), asyncio.Event()
+
+    async def handler(ws):
+        pieces = ws.recv_streaming()
+        asked.set()
+        async for piece in pieces:
+            sizes.put_nowait(len(piece))
+
+    async with serve(handler, "127.0.0.1", 0, piece_size=1000, compression=None) as server:
+        async with raw(server.sockets[0].getsockname()[1]) as client:
+            await client.upgrade()
+            data = frame(BINARY, bytes(10_000), KEY)
+            await asyncio.wait_for(asked.wait(), 10)
+            await asyncio.sleep(0)  # the first call is made before the message comes
+            client.write(data[:5_500])
+            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
+            client.write(data[5_500:])
+            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5

@@ -1,0 +1,621 @@
+"""What a stream makes of what arrives (RFC 6455 5 to 8): every rule, against a model, and however it is fed."""
+
+from array import array
+from itertools import product
+
+import pytest
+from frames import (
+    BINARY,
+    CLOSE,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    Model,
+    feed,
+    frame,
+    mask,
+    new_stream,
+    outcome,
+    to,
+    without_reasons,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Text
+from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
+
+BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
+
+
+def receive(role, *frames, **options):
+    return new_stream(role, **options).receive(b"".join(to(role, *each) for each in frames))
+
+
+def failure(events):
+    """The one Failure that ends `events`, as (code, offset)."""
+    assert isinstance(events[-1], Failure)
+    assert not any(isinstance(event, Failure) for event in events[:-1])
+    assert events[-1].reason
+    return events[-1].code, events[-1].offset
+
+
+# Messages
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "text", ["", "Hello", "a\0b", "Grüße", "日本語", "🎉", "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"]
+)
+def test_text(role, text):
+    assert receive(role, (TEXT, text.encode())) == [text]
+    assert receive(role, (TEXT, text.encode()), text_as_bytes=True) == [Text(text.encode())]
+
+
+@BOTH
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 255, 256, 65535, 65536, 70000])
+def test_binary_of_every_length_form(role, size):
+    payload = bytes(i * 7 & 255 for i in range(size))
+    assert receive(role, (BINARY, payload), (BINARY, b"next")) == [payload, b"next"]
+
+
+def test_text_payload_is_not_bytes():
+    assert not isinstance(Text(b"a"), bytes)
+    assert Text(b"a") != b"a"
+
+
+@BOTH
+def test_fragments_are_joined_around_control_frames(role):
+    frames = [(0x01, b"Gr\xc3"), (PING, b"1"), (0x00, b"\xbc\xc3"), (PONG, b"2"), (0x00,), (0x80, b"\x9fe")]
+    assert receive(role, *frames) == [Ping(b"1"), Pong(b"2"), "Grüße"]
+
+
+@BOTH
+@pytest.mark.parametrize("first", [0x01, 0x02])
+@pytest.mark.parametrize(
+    ("bad", "form"),
+    [
+        ((0x00, b"ab\xffcd"), None),
+        ((0x00, b"a" * 90), None),
+        ((0x00, b"a"), 2),
+        ((0x02, b"a"), None),
+        ((0x10, b"a"), None),
+        ((PING, b"in between"), None),
+    ],
+    ids=["not UTF-8", "over the limit", "length too long", "another message", "reserved bit", "ping"],
+)
+def test_a_run_of_fragments_is_taken_like_one_fed_byte_by_byte(role, first, bad, form):
+    run = [to(role, 0x00, piece) for piece in (b"a\xe2\x82", b"", b"\xac", b"b" * 20)]
+    wire = b"".join([to(role, first, b"begins"), *run, to(role, *bad, form=form), *run, to(role, 0x80, b"!"), *run])
+    whole, slow = new_stream(role, max_message_size=100), new_stream(role, max_message_size=100)
+    assert outcome(whole, whole.receive(wire)) == outcome(slow, feed(slow, wire, range(len(wire))))
+
+
+@BOTH
+@pytest.mark.parametrize("fragments", [False, True])
+def test_what_has_come_is_counted_however_it_is_cut(role, fragments):
+    codec = {"extensions": [CLIENT_DEFAULT.agree([])]}
+    frames = [
+        to(role, TEXT, b"a"), to(role, BINARY, bytes(5000)), to(role, PING), to(role, 0x01, b"b"), to(role, 0x00, b"c"),
+        to(role, 0x80, b""), to(role, 0xC2, bytes.fromhex("4a4c4a0600")), to(role, TEXT, "é".encode()),
+    ]  # fmt: skip
+    data = b"".join(frames)
+    for size in (1, 2, 7, 100, len(data)):
+        stream = new_stream(role, fragments=fragments, **codec)
+        feed(stream, data, range(size, len(data), size))
+        assert (stream.messages_received, stream.bytes_received) == (5, len(data))
+    stream = new_stream(role, **codec)
+    stream.receive(frames[0] + frames[3] + frames[0])  # fails behind the first two
+    stream.receive(data)
+    assert (stream.messages_received, stream.bytes_received) == (1, len(frames[0] + frames[3]))
+
+
+@BOTH
+def test_fragments_as_they_come(role):
+    frames = [(0x02, b"a"), (PING,), (0x00,), (0x80, b"c"), (BINARY, b"whole"), (0x02,), (0x80,)]
+    assert receive(role, *frames, fragments=True) == [
+        Fragment(b"a", True, False),
+        Ping(b""),
+        Fragment(b"", False, False),
+        Fragment(b"c", False, True),
+        b"whole",
+        Fragment(b"", True, False),
+        Fragment(b"", False, True),
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize("wrap", [str, Text])
+def test_text_fragments_hold_whole_code_points(role, wrap):
+    """Each byte of four code points, 1 to 4 bytes long, in a frame of its own."""
+    text = "aö€🎉".encode()
+    frames = [(0x80 * (i == len(text) - 1) | (i == 0), text[i : i + 1]) for i in range(len(text))]
+    events = receive(role, *frames, fragments=True, text_as_bytes=wrap is Text)
+    pieces = ["a", "", "ö", "", "", "€", "", "", "", "🎉"]
+    expected = [Fragment(Text(p.encode()) if wrap is Text else p, i == 0, i == 9) for i, p in enumerate(pieces)]
+    assert events == expected
+
+
+@BOTH
+@pytest.mark.parametrize("whole", ["abc", "é", "漢"])
+def test_a_piece_cut_off_inside_a_code_point_is_a_str_like_any_other(role, whole):
+    """A piece of ASCII whose last code point was held back said of itself that it was not ASCII."""
+    tail = "é".encode()
+    (piece,) = receive(role, (0x01, whole.encode() + tail[:1]), fragments=True)
+    assert piece == Fragment(whole, True, False)
+    assert piece.data.isascii() is whole.isascii()
+
+
+# Violations
+
+
+@BOTH
+@pytest.mark.parametrize("reserved", range(1, 8))
+@pytest.mark.parametrize("opcode", [0, 1, 2, 8, 9, 10])
+def test_reserved_bits(role, reserved, opcode):
+    before = to(role, 0x02, b"x") if opcode == 0 else b""
+    stream = new_stream(role)
+    events = stream.receive(before + bytes([0x80 | reserved << 4 | opcode]))
+    assert failure(events) == (1002, len(before))
+
+
+@BOTH
+@pytest.mark.parametrize("opcode", [*range(3, 8), *range(11, 16)])
+@pytest.mark.parametrize("fin", [0, 0x80])
+@pytest.mark.parametrize("inside", [False, True])
+def test_reserved_opcodes(role, opcode, fin, inside):
+    before = to(role, 0x01, b"x") if inside else b""
+    assert failure(new_stream(role).receive(before + bytes([fin | opcode]))) == (1002, len(before))
+
+
+@BOTH
+@pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02, CLOSE, PING, PONG])
+@pytest.mark.parametrize("length", [0, 5, 125, 126, 127])
+def test_wrong_masking(role, first, length):
+    bit = 0 if role is SERVER else 0x80
+    assert failure(new_stream(role).receive(bytes([first, bit | length]))) == (1002, 1)
+
+
+@BOTH
+@pytest.mark.parametrize("first", [CLOSE, PING, PONG])
+def test_control_frames_are_short_and_whole(role, first):
+    bit = 0x80 if role is SERVER else 0
+    assert failure(new_stream(role).receive(bytes([first & 0x7F]))) == (1002, 0)
+    for length in (126, 127):
+        assert failure(new_stream(role).receive(bytes([first, bit | length]))) == (1002, 1)
+    payload = b"\x03\xe8" + b"r" * 123
+    expected = Close(1000, "r" * 123) if first == CLOSE else {PING: Ping, PONG: Pong}[first](payload)
+    assert receive(role, (first, payload)) == [expected]
+
+
+@BOTH
+@pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
+@pytest.mark.parametrize(("size", "form"), [(0, 16), (125, 16), (0, 64), (125, 64), (126, 64), (65535, 64)])
+def test_lengths_in_their_shortest_form(role, first, size, form):
+    data = frame(first, b"a" * size, KEY if role is SERVER else b"", form)
+    for cuts in [(), range(1, 12)]:
+        assert failure(feed(new_stream(role), data, cuts)) == (1002, 4 if form == 16 else 10)
+
+
+@BOTH
+@pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
+@pytest.mark.parametrize(
+    ("length", "limit", "code"),
+    [
+        (1 << 63, None, 1002),
+        ((1 << 64) - 1, None, 1002),
+        ((1 << 64) - 4, None, 1002),
+        ((1 << 63) + 1, 1 << 20, 1002),
+        ((1 << 63) - 1, None, None),
+        (1 << 62, None, None),
+        ((1 << 63) - 1, 1 << 20, 1009),
+        (1 << 62, (1 << 62) - 1, 1009),
+        (1 << 62, 1 << 62, None),
+        ((1 << 20) + 1, 1 << 20, 1009),
+        (1 << 20, 1 << 20, None),
+        (1 << 20, 1 << 200, None),
+    ],
+)
+def test_announced_lengths(role, first, length, limit, code):
+    header = bytes([first, 127 | 0x80 * (role is SERVER)]) + length.to_bytes(8, "big")
+    stream = new_stream(role, max_message_size=limit)
+    events = stream.receive(header)
+    if code:
+        assert failure(events) == (code, 10)
+        return
+    assert events == []
+    assert stream.receive(KEY + mask(b"abc") if role is SERVER else b"abc") == []
+    assert stream.state is State.OPEN
+
+
+@BOTH
+def test_limits(role):
+    for first in (TEXT, BINARY):
+        kind = str if first == TEXT else lambda data, _: data
+        for options in ({"max_message_size": 5}, {"max_message_size": None, "max_frame_size": 5}):
+            assert receive(role, (first, b"12345"), **options) == [kind(b"12345", "ascii")]
+            assert failure(receive(role, (first, b"123456"), **options)) == (1009, 2)
+    with_key = 6 if role is SERVER else 2
+    frames = [(0x02, b"abc"), (0x00, b"de"), (0x80,)]
+    assert receive(role, *frames, max_message_size=5) == [b"abcde"]
+    assert receive(role, *frames, max_frame_size=3) == [b"abcde"]
+    assert failure(receive(role, *frames, max_frame_size=2)) == (1009, 2)
+    assert failure(receive(role, *frames, max_message_size=4)) == (1009, 2 * with_key + 3)
+    assert failure(receive(role, *frames, max_message_size=4, fragments=True)) == (1009, 2 * with_key + 3)
+
+
+@BOTH
+def test_limits_are_not_for_control_frames(role):
+    options = {"max_message_size": 0, "max_frame_size": 0}
+    assert receive(role, (PING, b"p" * 125), (PONG, b"12345"), (TEXT,), **options) == [
+        Ping(b"p" * 125),
+        Pong(b"12345"),
+        "",
+    ]
+    assert failure(receive(role, (BINARY, b"1"), **options)) == (1009, 2)
+
+
+def test_a_limit_counts_each_message_anew():
+    frames = [(0x02, b"abc"), (0x80, b"de"), (0x02, b"abc"), (PING,), (0x80, b"de"), (BINARY, b"12345")]
+    assert receive(SERVER, *frames, max_message_size=5) == [b"abcde", Ping(b""), b"abcde", b"12345"]
+
+
+@pytest.mark.parametrize("name", ["max_message_size", "max_frame_size"])
+def test_a_limit_is_a_number(name):
+    with pytest.raises(ValueError, match="a limit is a number of bytes"):
+        new_stream(SERVER, **{name: -1})
+    with pytest.raises(TypeError):
+        new_stream(SERVER, **{name: 1.5})
+
+
+def test_limits_beyond_any_length():
+    stream = new_stream(SERVER, max_message_size=1 << 64, max_frame_size=1 << 64)
+    assert stream.receive(to(SERVER, TEXT, b"a")) == ["a"]
+
+
+def test_a_role_by_its_value_is_that_role():
+    assert new_stream("server").receive(to(SERVER, TEXT, b"a")) == ["a"]
+    assert new_stream("server").role is SERVER
+    assert new_stream("client").send("a") == to(SERVER, TEXT, b"a")
+    with pytest.raises(ValueError, match="proxy"):
+        new_stream("proxy")
+
+
+# Close frames
+
+
+def test_all_close_codes():
+    allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
+    wrong = []
+    for code in range(1 << 16):
+        stream = new_stream(CLIENT)
+        (event,) = stream.receive(bytes([CLOSE, 2]) + code.to_bytes(2, "big"))
+        expected = Close(code, "") if code in allowed else Failure(1002, event.reason, 2)
+        answer = code if code in allowed else 1002
+        if event != expected or stream.pending() != frame(CLOSE, answer.to_bytes(2, "big"), KEY):
+            wrong.append((code, event))
+    assert wrong == []
+
+
+@BOTH
+def test_close_frames(role):
+    assert receive(role, (CLOSE,)) == [Close(1005, "")]
+    assert receive(role, (CLOSE, b"\x03\xe8")) == [Close(1000, "")]
+    assert receive(role, (CLOSE, b"\x0f\xa0" + "Grüße 🎉".encode())) == [Close(4000, "Grüße 🎉")]
+    assert failure(receive(role, (CLOSE, b"\x03"))) == (1002, 1)
+    assert type(receive(role, (CLOSE, b"\x03\xe8"))[0].code) is int
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "reason", [b"\xff", b"abc\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"ok\xf4\x90", b"a" * 122 + b"\xc3"]
+)
+def test_a_close_reason_is_utf8(role, reason):
+    for cuts in [(), range(1, 200)]:
+        stream = new_stream(role)
+        (event,) = feed(stream, to(role, CLOSE, b"\x03\xe8" + reason), cuts)
+        assert event.code == 1007
+        assert stream.pending() == to(CLIENT if role is SERVER else SERVER, CLOSE, b"\x03\xef")
+
+
+@BOTH
+@pytest.mark.parametrize("follows", [(TEXT, b"no"), (PING,), (CLOSE, b"\x03\xe8"), (0x83,), (0x00, b"no")])
+def test_nothing_follows_a_close(role, follows):
+    frames = [(0x01, b"open"), (CLOSE, b"\x03\xe9bye"), follows]
+    whole = new_stream(role)
+    data = b"".join(to(role, *each) for each in frames)
+    assert whole.receive(data) == [Close(1001, "bye")]
+    assert whole.receive(to(role, *follows)) == []
+    assert whole.receive_one(data) == (None, len(data))
+    assert whole.receive_eof() == []
+    assert whole.pending() == to(CLIENT if role is SERVER else SERVER, CLOSE, b"\x03\xe9")
+
+
+# UTF-8
+
+
+UTF8_CASES = [
+    *(b"\xff", b"\xfe", b"\x80", b"\xbf", b"\xc0\x80", b"\xc1\xbf", b"\xc3\x28"),
+    *(b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xe2\x28", b"\xe2\x82\x28", b"\xed\xa0\x80", b"\xed\xbf\xbf"),
+    *(b"\xf0\x80\x80\x80", b"\xf0\x8f\xbf\xbf", b"\xf0\x28", b"\xf0\x9f\x28", b"\xf0\x9f\x8e\x28"),
+    *(b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf8\x88\x80\x80\x80"),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("bad", UTF8_CASES, ids=bytes.hex)
+@pytest.mark.parametrize("before", [b"", b"ok", "ö€🎉".encode(), b"x" * 200], ids=len)
+def test_text_fails_at_the_first_impossible_byte(role, bad, before):
+    """At once, although more is to come; whole, in fragments, and byte by byte."""
+    payload = before + bad
+    for split in range(len(before) + 1):
+        frames = [to(role, 0x01, payload[:split]), to(role, 0x80, payload[split:] + b"more")]
+        expected = Model(role)(b"".join(frames))
+        assert expected[-1].code == 1007
+        data = b"".join(frames)[: expected[-1].offset + 1]
+        for cuts in [(), range(1, len(data)), [len(frames[0])]]:
+            stream = new_stream(role)
+            assert without_reasons(feed(stream, data, cuts)) == expected
+    whole = to(role, TEXT, payload + b"more")
+    expected = Model(role)(whole)
+    for data, cuts in [(whole, ()), (whole[: expected[-1].offset + 1], ()), (whole, range(1, len(whole)))]:
+        assert without_reasons(feed(new_stream(role), data, cuts)) == expected
+
+
+@BOTH
+@pytest.mark.parametrize("tail", [b"\xc3", b"\xe2", b"\xe2\x82", b"\xf0", b"\xf0\x9f", b"\xf0\x9f\x8e"], ids=bytes.hex)
+@pytest.mark.parametrize("fragments", [False, True])
+def test_text_does_not_end_inside_a_code_point(role, tail, fragments):
+    for frames in ([(TEXT, b"ab" + tail)], [(0x01, b"ab"), (0x80, tail)], [(0x01, b"ab" + tail), (0x80,)]):
+        data = b"".join(to(role, *each) for each in frames)
+        for cuts in [(), *([cut] for cut in range(len(data))), range(1, len(data))]:
+            stream = new_stream(role, fragments=fragments)
+            events = feed(stream, data, cuts)
+            assert failure(events) == (1007, len(data)), cuts
+            assert stream.pending() == to(CLIENT if role is SERVER else SERVER, CLOSE, b"\x03\xef")
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [*range(70), 127, 128, 255, 256, 1023, 1024, 16383, 16384, 20000])
+def test_one_bad_byte_anywhere(role, offset):
+    payload = bytearray(b" " * 20001)
+    payload[offset] = 0xFF
+    start = 8 if role is SERVER else 4
+    assert failure(receive(role, (TEXT, bytes(payload)))) == (1007, start + offset)
+    assert receive(role, (BINARY, bytes(payload))) == [payload]
+
+
+@BOTH
+def test_ping_and_pong_carry_any_bytes(role):
+    assert receive(role, (PING, b"\xff\xc3"), (PONG, b"\xff")) == [Ping(b"\xff\xc3"), Pong(b"\xff")]
+
+
+# Sequences
+
+
+#: What begins, continues and ends messages, and what comes between: everything that 5.4 tells apart.
+ALPHABET = [(first, payload) for first in (0x00, 0x80, 0x01, 0x81, 0x02, 0x82) for payload in (b"", b"\xc3", b"\xb6")]
+ALPHABET += [(PING, b"p"), (PONG, b""), (CLOSE, b"\x03\xe8")]
+
+
+@BOTH
+@pytest.mark.parametrize("fragments", [False, True])
+def test_all_sequences_of_two_and_three_frames(role, fragments):
+    model = Model(role, fragments=fragments)
+    for count in (2, 3):
+        for frames in product([to(role, *each) for each in ALPHABET], repeat=count):
+            data = b"".join(frames)
+            assert without_reasons(new_stream(role, fragments=fragments).receive(data)) == model(data), data.hex()
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_message_size": st.sampled_from([None, 0, 3, 5, 126, 1000]),
+        "max_frame_size": st.sampled_from([None, 0, 3, 126]),
+        "fragments": st.booleans(),
+        "text_as_bytes": st.booleans(),
+        "auto_pong": st.booleans(),
+        "auto_close": st.booleans(),
+    },
+)
+PAYLOADS = st.one_of(
+    st.text(max_size=40).map(str.encode),
+    st.sampled_from(
+        [b"\xc3", b"\xb6", b"\xe2\x82", b"\xf0\x9f", b"\x8e\x89", b"\x03\xe8", b"a" * 126, b"\xc3\xb6" * 100]
+    ),
+    st.binary(max_size=130),
+)
+FIRSTS = st.sampled_from([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8A])
+
+
+@st.composite
+def streams(draw):
+    """A role, options and what arrives: mostly frames in order, now and then a wrong one, cut off anywhere."""
+    role = draw(st.sampled_from([SERVER, CLIENT]))
+    data = bytearray()
+    is_open = False
+    for _ in range(draw(st.integers(0, 6))):
+        fin = draw(st.booleans())
+        first = draw(
+            st.sampled_from([0x89, 0x8A, 0x80 * fin if is_open else 0x80 * fin | draw(st.sampled_from([1, 2]))])
+        )
+        is_open = is_open if first & 8 else not fin
+        if draw(st.integers(0, 9)) == 0:
+            first = draw(st.one_of(FIRSTS, st.integers(0, 255)))
+        payload = draw(PAYLOADS)
+        key = draw(st.binary(min_size=4, max_size=4)) if role is SERVER else b""
+        data += frame(
+            first, payload[:125] if first & 8 else payload, key, draw(st.sampled_from([None] * 15 + [16, 64]))
+        )
+    data += draw(st.binary(max_size=6))
+    return role, draw(OPTIONS), bytes(data[: len(data) - draw(st.integers(0, 8))])
+
+
+def step(stream, data):
+    """Feeds by receive_one, and checks what it says of the bytes that it took."""
+    events = []
+    while True:
+        event, taken = stream.receive_one(data)
+        assert 0 <= taken <= len(data)
+        if event is None:
+            assert taken == len(data)
+            return events
+        events.append(event)
+        data = data[taken:]
+
+
+def fill(stream, data, size):
+    """Feeds as an event loop with a BufferedProtocol does."""
+    events = []
+    while data:
+        stream.get_buffer(size)
+        view = stream.get_buffer(-1)
+        count = min(size, len(view), len(data))
+        view[:count] = data[:count]
+        events += stream.buffer_updated(count)
+        view[:count] = bytes(count)
+        data = data[count:]
+    return events
+
+
+@settings(max_examples=500)
+@given(streams(), st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 50))
+def test_all_ways_of_feeding_agree_with_the_model(case, cuts, size):
+    role, options, data = case
+    stream = new_stream(role, **options)
+    events = stream.receive(data)
+    assert without_reasons(events) == Model(role, **options)(data)
+    whole = outcome(stream, events)
+    end = stream.receive_eof()
+
+    def check(feeding):
+        other = new_stream(role, **options)
+        assert outcome(other, feeding(other)) == whole
+        assert other.receive_eof() == end
+
+    check(lambda other: feed(other, data, sorted(cut % (len(data) + 1) for cut in cuts)))
+    check(lambda other: feed(other, data, range(1, len(data))))
+    check(lambda other: feed(other, bytearray(data)))
+    check(lambda other: step(other, data))
+    check(lambda other: [event for i in range(len(data)) for event in step(other, data[i : i + 1])])
+    check(lambda other: fill(other, data, size))
+
+    def mixed(other):
+        events, half = [], len(data) // 2
+        events += step(other, data[:half])
+        return events + fill(other, data[half:], size)
+
+    check(mixed)
+
+
+# Arguments
+
+
+DATA = to(SERVER, TEXT, b"Hello") + to(SERVER, BINARY, b"12345")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytearray(DATA),
+        memoryview(DATA),
+        memoryview(DATA).cast("B", (2, 11)),
+        array("b", DATA),
+        array("H", DATA),
+        memoryview(array("H", DATA)),
+        memoryview(DATA).cast("c"),
+        type("Octets", (bytes,), {})(DATA),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_any_bytes_like_object(data):
+    assert new_stream(SERVER).receive(data) == ["Hello", b"12345"]
+    stream = new_stream(SERVER)
+    assert stream.receive_one(data) == ("Hello", 11)
+
+
+@pytest.mark.parametrize("data", ["text", None, 5, [1, 2], memoryview(b"contiguous is what bytes-like means")[::2]])
+def test_what_is_not_bytes_is_refused_and_changes_nothing(data):
+    stream = new_stream(SERVER)
+    assert stream.receive(DATA[:8]) == []
+    for method in (stream.receive, stream.receive_one):
+        with pytest.raises(TypeError):
+            method(data)
+    assert stream.receive(DATA[8:]) == ["Hello", b"12345"]
+
+
+def test_what_was_fed_is_not_changed_and_not_kept():
+    data = bytearray(DATA[:-2])
+    stream = new_stream(SERVER)
+    assert stream.receive(data) == ["Hello"]
+    assert data == DATA[:-2]
+    data[:] = bytes(len(data))
+    data.clear()
+    assert stream.receive(DATA[-2:]) == [b"12345"]
+
+
+def test_buffer_for_the_event_loop():
+    stream = new_stream(SERVER)
+    for hint in (-1, 0, 1, 100, 1 << 20):
+        view = stream.get_buffer(hint)
+        assert view.nbytes >= 1
+        assert not view.readonly
+    view[: len(DATA)] = DATA
+    held = stream.get_buffer(-1)
+    assert stream.buffer_updated(len(DATA)) == ["Hello", b"12345"]
+    assert held[:3] == DATA[:3]
+    assert stream.buffer_updated(0) == []
+    for wrong in (-1, len(held) + 1):
+        with pytest.raises(ValueError, match="get_buffer"):
+            stream.buffer_updated(wrong)
+    with pytest.raises(ValueError, match="get_buffer"):
+        new_stream(SERVER).buffer_updated(0)
+
+
+def test_a_buffer_that_its_user_released_comes_back():
+    stream = new_stream(SERVER)
+    with stream.get_buffer(-1) as view:
+        view[: len(DATA)] = DATA
+        assert stream.buffer_updated(len(DATA)) == ["Hello", b"12345"]
+    with stream.get_buffer(-1) as view:
+        assert view.nbytes >= 1
+
+
+@BOTH
+def test_end_of_file(role):
+    for data in (b"", to(role, 0x01, b"open"), to(role, TEXT, b"half")[:-2], to(role, PING, b"half")[:-1]):
+        stream = new_stream(role)
+        assert stream.receive(data) == []
+        assert stream.receive_eof() == [Failure(1006, stream_end(), len(data))]
+        assert stream.receive_eof() == []
+        assert (stream.state, stream.close_code, stream.close_reason, stream.clean) == (State.CLOSED, 1006, "", False)
+        assert stream.pending() == b""
+
+
+def stream_end():
+    return "the connection ended without a close frame"
+
+
+def test_codes_print_as_numbers():
+    assert f"{receive(SERVER, (0x83,))[0].code}" == "1002"
+    assert CloseCode(1002) == 1002
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("rest", [b"", frame(TEXT, b"more", KEY), b"\xff" * 20])
+def test_size_says_how_much_of_a_buffer_counts(kind, rest):
+    wire = frame(TEXT, b"text", KEY) + frame(PING, b"ping", KEY) + frame(0x01, b"half", KEY) + frame(0x80, b"", KEY)
+    for size in range(len(wire) + 1):
+        whole, part = new_stream(SERVER), new_stream(SERVER)
+        assert outcome(part, part.receive(kind(wire + rest), size)) == outcome(whole, whole.receive(wire[:size]))
+        assert part.receive(wire, len(wire)) == whole.receive(wire)
+
+
+@pytest.mark.parametrize("size", [-1, 7, 1 << 70, -1 << 70])
+def test_size_is_not_more_than_there_is(size):
+    stream = new_stream(SERVER)
+    with pytest.raises(ValueError, match="outside"):
+        stream.receive(bytearray(frame(TEXT, b"", KEY)), size)
+    assert stream.receive(frame(TEXT, b"", KEY)) == [""]

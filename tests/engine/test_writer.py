@@ -1,0 +1,250 @@
+"""What goes straight to a socket, on each twin, and what is left to the transport."""
+
+import socket
+import sys
+from types import SimpleNamespace
+
+import pytest
+from frames import BINARY, KEY, TEXT, frame
+from test_messages import SAMPLES
+
+from framewire import CLIENT, SERVER, Stream
+
+pytestmark = [
+    pytest.mark.each_twin,
+    pytest.mark.skipif(sys.platform == "win32", reason="there a socket is no descriptor, and nothing is written to it"),
+]
+
+
+class Transport:
+    """Keeps what it is given, as one whose socket is full."""
+
+    def __init__(self):
+        self.held = bytearray()
+        self.writes = 0
+        self.closing = False
+        self.aborted = False
+
+    def write(self, data):
+        self.held += data
+        self.writes += 1
+
+    def get_write_buffer_size(self):
+        return len(self.held)
+
+    def is_closing(self):
+        return self.closing
+
+    def abort(self):
+        self.aborted = True
+
+
+class Setting:
+    """A writer, what it writes to, and the socket at the other end."""
+
+    def __init__(self, backend, role=SERVER, limit=1 << 20, direct=True, **options):
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
+        self.far.setblocking(False)
+        self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+        self.far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+        if role is CLIENT:
+            options["mask_source"] = lambda size: KEY[:size]
+        self.stream, self.transport = Stream(role, **options), Transport()
+        self.sock = SimpleNamespace(fileno=self.near.fileno) if direct else None
+        self.writer = backend.SocketWriter(self.stream, self.transport, self.sock, limit)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.near.close()
+        self.far.close()
+
+    def arrived(self):
+        """All that has come through the socket since the last call."""
+        found = bytearray()
+        try:
+            while data := self.far.recv(1 << 20):
+                found += data
+        except BlockingIOError:
+            pass
+        return bytes(found)
+
+    def taken(self):
+        """What the transport was left with since the last call."""
+        found = bytes(self.transport.held)
+        self.transport.held.clear()
+        return found
+
+
+MESSAGES = [
+    "", b"", "a", b"a", *SAMPLES, "x" * 125, "x" * 126, "é" * 63, b"x" * 4095, "y" * 4096, "é" * 2048, b"z" * 4097,
+    "é" * 2049, "w" * 50_000, "é" * 30_000, b"v" * 65_536,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", [SERVER, CLIENT])
+@pytest.mark.parametrize("direct", [True, False])
+def test_messages(backend, role, direct):
+    key = KEY if role is CLIENT else b""
+    with Setting(backend, role, direct=direct) as at:
+        sent = 0
+        for number, message in enumerate(MESSAGES, 1):
+            assert at.writer.send(message) is True
+            payload = message.encode() if isinstance(message, str) else message
+            expected = frame(TEXT if isinstance(message, str) else BINARY, payload, key)
+            assert (at.arrived() if direct else at.taken()) == expected
+            sent += len(expected)
+            assert (at.writer.messages_sent, at.writer.bytes_sent) == (number, sent)
+        assert at.transport.writes == (0 if direct else len(MESSAGES))
+
+
+def test_what_is_left_to_the_stream(backend):
+    with Setting(backend, limit=10) as at:
+        for other in (
+            bytearray(b"a"), memoryview(b"a"), None, 5, ["a"], type("Octets", (bytes,), {})(b"a"),
+            type("Name", (str,), {})("a"), "\ud800", "x" * 11, b"x" * 11, "é" * 6,
+        ):  # fmt: skip
+            assert at.writer.send(other) is False
+        assert at.writer.send("é" * 5) is True
+        at.stream.send("begin", last=False)
+        assert at.writer.send("a") is False
+        at.stream.send("end")
+        assert at.writer.send("a") is True
+        at.stream.close()
+        assert at.writer.send("a") is False
+        assert at.arrived() == frame(TEXT, ("é" * 5).encode()) + frame(TEXT, b"a")
+        assert (at.writer.messages_sent, at.writer.bytes_sent, at.transport.writes) == (2, 15, 0)
+    with Setting(backend, max_send_size=40) as at:
+        assert at.writer.send("x" * 10) is True
+        assert at.writer.send("x" * 11) is False
+
+
+@pytest.mark.parametrize("role", [SERVER, CLIENT])
+@pytest.mark.parametrize("size", [100, 4096, 5000, 1 << 20])
+@pytest.mark.parametrize("kind", ["text", "binary", "frames"])
+def test_a_socket_that_is_full(backend, role, size, kind):
+    payload = bytes(32 + number % 90 for number in range(size))
+    expected = frame(TEXT if kind == "text" else BINARY, payload, KEY if role is CLIENT else b"")
+
+    def write():
+        if kind == "frames":
+            at.writer.write(expected)
+        else:
+            assert at.writer.send(payload.decode() if kind == "text" else payload)
+
+    with Setting(backend, role) as at:
+        count = 0
+        while not at.transport.held:
+            write()
+            count += 1
+        left, through = at.taken(), at.arrived()
+        assert through + left == expected * count
+        assert len(left) <= len(expected)
+        # While something waits in the transport all goes there.
+        at.transport.write(b"waits")
+        for _ in range(3):
+            write()
+        assert at.arrived() == b""
+        assert at.taken() == b"waits" + expected * 3
+        at.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        write()
+        assert at.arrived() + at.taken() == expected
+        assert at.writer.bytes_sent == len(expected) * (count + 4)
+
+
+def test_a_socket_that_is_no_longer_ours(backend):
+    with Setting(backend) as at:
+        assert at.writer.send("a")
+        at.sock.fileno = lambda: -1
+        assert at.writer.send("b")
+        at.writer.write(frame(TEXT, b"c"))
+        assert at.writer.send("d" * 10_000)
+        assert at.arrived() == frame(TEXT, b"a")
+        assert at.taken() == frame(TEXT, b"b") + frame(TEXT, b"c") + frame(TEXT, b"d" * 10_000)
+        at.sock.fileno = at.near.fileno
+        at.writer.close()
+        assert at.writer.send("e")
+        assert at.arrived() == b""
+        assert at.taken() == frame(TEXT, b"e")
+
+
+def test_nothing_follows_what_a_transport_has_dropped(backend):
+    with Setting(backend) as at:
+        while not at.transport.held:
+            at.writer.send("x" * 1000)
+        at.arrived()
+        at.transport.closing = True
+        at.transport.held.clear()
+        at.writer.send("a")
+        assert at.arrived() == b""
+
+
+def test_a_socket_that_is_broken(backend):
+    with Setting(backend) as at:
+        at.far.close()
+        assert at.writer.send("a")
+        at.writer.write(frame(TEXT, b"b"))
+        at.transport.held.clear()
+        assert at.writer.send("c" * 10_000)
+        assert at.taken() == frame(TEXT, b"c" * 10_000)
+    with Setting(backend) as at:
+        at.sock.fileno = lambda: 1 << 20  # no such descriptor
+        assert at.writer.send("a")
+        assert at.taken() == frame(TEXT, b"a")
+
+
+@pytest.mark.parametrize(
+    ("key", "error"), [("abcd", TypeError), (None, TypeError), (b"abc", ValueError), (bytearray(4), TypeError)]
+)
+@pytest.mark.parametrize("message", ["a", b"b" * 10_000])
+def test_a_key_that_is_none(backend, key, error, message):
+    with Setting(backend, CLIENT) as at:
+        at.stream._keys = SimpleNamespace(pop=lambda: key)
+        with pytest.raises(error):
+            at.writer.send(message)
+        assert (at.arrived(), at.taken(), at.writer.messages_sent, at.writer.bytes_sent) == (b"", b"", 0, 0)
+
+
+def test_only_bytes_are_written(backend):
+    with Setting(backend) as at:
+        for other in (bytearray(b"a"), "a", None):
+            with pytest.raises(TypeError, match=r"^write\(\) takes bytes$"):
+                at.writer.write(other)
+
+
+@pytest.mark.parametrize("message", ["a" * 100, b"b" * 10_000, b"c" * (1 << 20), "d" * (1 << 20)])
+@pytest.mark.parametrize("kind", ["message", "frames"])
+def test_a_transport_that_takes_nothing(backend, kind, message):
+    def fail(data):
+        raise RuntimeError("closed")
+
+    def write():
+        if kind == "frames":
+            at.writer.write(at.stream.send(message))
+        else:
+            at.writer.send(message)
+
+    with Setting(backend, direct=False) as at:
+        at.transport.write = fail
+        with pytest.raises(RuntimeError, match="closed"):
+            write()
+        assert (at.writer.messages_sent, at.writer.bytes_sent, at.transport.aborted) == (0, 0, False)
+    with Setting(backend) as at:
+        at.transport.write = fail
+        sent = 0
+        with pytest.raises(RuntimeError, match="closed"):
+            while True:
+                write()
+                sent += 1
+        length = len(at.stream.send(message))
+        assert at.writer.bytes_sent == sent * length
+        # A frame that was left half done is the last.
+        arrived = len(at.arrived())
+        assert at.transport.aborted == (arrived % length > 0)
+        assert at.transport.aborted or length < 1 << 20
+        if at.transport.aborted:
+            with pytest.raises(RuntimeError, match="closed"):
+                write()
+            assert at.arrived() == b""

@@ -1,0 +1,1314 @@
+"""The opening handshake: RFC 6455 3, 4 and 9.1, and what a hostile peer makes of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri as parse_peer_uri
+
+from framewire.errors import HandshakeError, ResponseError, StateError, UriError
+from framewire.handshake import (
+    MAX_BODY,
+    MAX_INTERIM,
+    MAX_TRAILING,
+    ClientHandshake,
+    ServerHandshake,
+    accept_key,
+    check_connection_header,
+    check_http_version,
+    check_request,
+    check_upgrade_header,
+    check_version_header,
+    choose_subprotocol,
+)
+from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
+from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
+from framewire.http.uri import Uri, parse_uri
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+NONCE = b"the sample nonce"
+FRAME = bytes.fromhex("818537fa213d7f9f4d5158")
+CONTROLS = [chr(byte) for byte in (*range(0x20), 0x7F)]
+
+#: The request of RFC 6455 1.2, less its Origin.
+LINES = {
+    "Host": "server.example.com",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY.decode(),
+    "Sec-WebSocket-Version": "13",
+}
+
+
+def make_head(*added: tuple[str, str], first: str = "GET /chat HTTP/1.1", **changes: str | None) -> bytes:
+    """The request above; `Sec_WebSocket_Key="x"` replaces a line, None removes it."""
+    lines = LINES | {name.replace("_", "-"): value for name, value in changes.items()}
+    pairs = [pair for pair in lines.items() if pair[1] is not None] + list(added)
+    text = "\r\n".join([first, *(f"{name}: {value}" for name, value in pairs), "", ""])
+    return text.encode("latin-1")
+
+
+def make_answer(
+    *added: tuple[str, str],
+    first: str = "HTTP/1.1 101 Switching Protocols",
+    **changes: str | None,
+) -> bytes:
+    lines = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": ACCEPT}
+    lines |= {name.replace("_", "-"): value for name, value in changes.items()}
+    pairs = [pair for pair in lines.items() if pair[1] is not None] + list(added)
+    text = "\r\n".join([first, *(f"{name}: {value}" for name, value in pairs), "", ""])
+    return text.encode("latin-1")
+
+
+def feed(receive: Callable[[bytes], object], data: bytes, size: int) -> None:
+    """Gives `data` to a `receive` that is not content before the end, `size` bytes at a time."""
+    for position in range(0, len(data), size):
+        assert receive(data[position : position + size]) is None
+
+
+def receive(data: bytes) -> ServerHandshake:
+    server = ServerHandshake()
+    assert server.receive(data) is server.request is not None
+    return server
+
+
+def refuse(data: bytes, **options: object) -> HandshakeError:
+    """What a server has against `data`; the answer built from it must be sound HTTP."""
+    server = ServerHandshake()
+    try:
+        server.receive(data)
+        server.check(**options)  # type: ignore[arg-type]
+    except HandshakeError as caught:
+        error = caught
+    else:
+        pytest.fail("accepted")
+    head, _, body = server.reject(error.status, error.reason, error.headers).partition(b"\r\n\r\n")
+    answer = head.decode("ascii").split("\r\n")
+    assert answer[0].startswith(f"HTTP/1.1 {error.status} ")
+    assert f"Content-Length: {len(error.reason) + 1}" in answer
+    assert answer[-1].startswith("Connection: ")
+    assert answer[-1].endswith("close")
+    assert body in (b"", error.reason.encode() + b"\n")
+    return error
+
+
+def start(**options: object) -> ClientHandshake:
+    client = ClientHandshake(parse_uri("ws://localhost/"), key=NONCE, **options)  # type: ignore[arg-type]
+    client.request()
+    return client
+
+
+def fail(data: bytes, **options: object) -> ResponseError:
+    with pytest.raises(ResponseError) as caught:
+        start(**options).receive(data)
+    return caught.value
+
+
+# The five checks
+
+
+@pytest.mark.parametrize(
+    "version", ["1.1", "1.2", "1.10", "2.0", "2.000", "123.45", "01.1", "0001.0001", "10.0", "1." + "9" * 9999]
+)
+def test_http_version_is_enough(version: str) -> None:
+    assert check_http_version("HTTP/" + version)
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        None,
+        "",
+        "HTTP/1.0",
+        "HTTP/0.9",
+        "HTTP/0.0",
+        "HTTP/1.00",
+        "HTTP/2",
+        "HTTP/2.",
+        "HTTP/.1",
+        "http/1.1",
+        "HTTP / 1.1",
+        "HTTP/1.1 ",
+        " HTTP/1.1",
+        "HTTP/1.1\n",
+        "HTTP/\uff11.\uff11",
+        "HTTP/1.1.1",
+    ],
+)
+def test_http_version_is_not_enough(version: str | None) -> None:
+    assert not check_http_version(version)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Upgrade"],
+        ["upgrade"],
+        ["UPGRADE"],
+        ["keep-alive, Upgrade"],
+        ["Upgrade,keep-alive"],
+        [" \tUpgrade \t"],
+        [",, ,Upgrade,"],
+        ["keep-alive", "Upgrade"],
+        ["Upgrade, foo/bar"],
+        ["foo/bar, Upgrade"],
+        ['"a, b", Upgrade'],
+    ],
+)
+def test_connection_names_upgrade(values: list[str]) -> None:
+    assert check_connection_header(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [""],
+        ["\rUpgrade"],
+        ["Upgrade\n"],
+        ["\vUpgrade"],
+        ['"Upgrade"'],
+        ["Upgrade or Downgrade"],
+        ["notupgrade"],
+        ["upgraded"],
+        ["Upgrade;q=1"],
+        ["Up", "grade"],
+        ['"a, Upgrade, b"'],
+        ['"a, Upgrade'],
+        ['"a\\", Upgrade, "'],
+        ["\u212aUpgrade"],
+        ["keep-alive"],
+    ],
+)
+def test_connection_does_not_name_upgrade(values: list[str]) -> None:
+    assert not check_connection_header(values)
+
+
+@pytest.mark.parametrize(
+    "values", [["websocket"], ["WebSocket"], ["HTTP/2.0, websocket"], ["WEBSOCKET"], ["h2c", "websocket"]]
+)
+def test_upgrade_names_websocket(values: list[str]) -> None:
+    assert check_upgrade_header(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [""], ["websocket/13"], ["websockets"], ['"websocket"'], ["web socket"], ["web", "socket"]],
+)
+def test_upgrade_does_not_name_websocket(values: list[str]) -> None:
+    assert not check_upgrade_header(values)
+
+
+def test_version_is_exactly_13() -> None:
+    assert check_version_header("13")
+    for value in ("14", "12", " 13", "13 ", "130", "013", "", None, "13, 8", "\uff11\uff13"):
+        assert not check_version_header(value), value
+
+
+@pytest.mark.parametrize(
+    ("key", "accept"),
+    [
+        (KEY, ACCEPT),
+        (b"50cLrugr7h3yAbe5Kpc52Q==", "58ij/Yod1NTjzqcyjkZbZk6V6v0="),
+    ],
+)
+def test_accept_key(key: bytes, accept: str) -> None:
+    assert accept_key(key) == accept.encode()
+
+
+# Lists
+
+
+def test_list_over_several_lines() -> None:
+    assert split_list(["a , b", "", " , ", '"c, d" ; x , e', "\tf\t"]) == [
+        "a",
+        "b",
+        '"c, d" ; x',
+        "e",
+        "f",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        ('"a\\", b", c', ['"a\\", b"', "c"]),
+        ('a"b,c"d, e', ['a"b,c"d', "e"]),
+        ('a, "b, c', ["a", '"b, c']),
+        ('"a\\', ['"a\\']),
+        ('"', ['"']),
+        ("\\, a", ["\\", "a"]),
+    ],
+)
+def test_list_with_quotes(value: str, elements: list[str]) -> None:
+    assert split_list([value]) == elements
+
+
+@pytest.mark.parametrize("value", ['"chat"', "a b", "chat, b@d", "a;b", "caf\xe9", "a, /", "\x00"])
+def test_list_of_no_tokens(value: str) -> None:
+    with pytest.raises(ValueError, match="tokens"):
+        parse_tokens([value])
+
+
+@pytest.mark.parametrize(
+    ("values", "extensions"),
+    [
+        ([], []),
+        ([""], []),
+        (["foo"], [("foo", [])]),
+        (["foo, bar"], [("foo", []), ("bar", [])]),
+        (["foo", "bar"], [("foo", []), ("bar", [])]),
+        (["foo; a; b=1"], [("foo", [("a", None), ("b", "1")])]),
+        (['foo;a="1"'], [("foo", [("a", "1")])]),
+        (['foo;a="\\1\\0"'], [("foo", [("a", "10")])]),
+        (["foo ;\ta = 1 , foo"], [("foo", [("a", "1")]), ("foo", [])]),
+        (["foo; a; a=2"], [("foo", [("a", None), ("a", "2")])]),
+        (
+            ["permessage-deflate; client_max_window_bits", "permessage-deflate"],
+            [("permessage-deflate", [("client_max_window_bits", None)]), ("permessage-deflate", [])],
+        ),
+        (["constructor; __proto__"], [("constructor", [("__proto__", None)])]),
+    ],
+)
+def test_extensions(values: list[str], extensions: list[object]) -> None:
+    assert parse_extensions(values) == extensions
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "foo;",
+        ";foo",
+        "foo;;a",
+        "foo bar",
+        "foo; a b",
+        "foo; =1",
+        "foo; a=",
+        "foo; a=1 2",
+        "foo; a==1",
+        'foo; a="',
+        'foo; a="1',
+        'foo; a="1\\"',
+        'foo; a=""',
+        'foo; a="1 2"',
+        'foo; a="1, 2"',
+        'foo; a="1"2',
+        '"foo"',
+        "foo/1",
+        "foo; a/b",
+        "caf\xe9",
+        "foo; a=\x00",
+        "foo\n",
+        "foo; a\n",
+    ],
+)
+def test_malformed_extensions(value: str) -> None:
+    with pytest.raises(ValueError, match="extension"):
+        parse_extensions([value])
+
+
+def test_extensions_are_written_as_they_are_read() -> None:
+    extensions = [("foo", [("a", None), ("b", "1")]), ("bar", [])]
+    text = format_extensions(extensions)
+    assert text == "foo; a; b=1, bar"
+    assert parse_extensions([text]) == extensions
+
+
+@pytest.mark.parametrize("bad", [*CONTROLS, "", " ", ",", ";", "=", '"', "caf\xe9", "a b"])
+def test_extensions_to_write_are_tokens(bad: str) -> None:
+    for extension in ((bad, []), ("a", [(bad, None)]), ("a", [("b", bad)])):
+        with pytest.raises(ValueError, match="tokens"):
+            format_extensions([extension])
+
+
+@pytest.mark.parametrize(
+    ("offered", "supported", "chosen"),
+    [
+        (["chat", "better-chat"], ["chat"], "chat"),
+        (["chat", "better-chat"], ["better-chat", "chat"], "better-chat"),
+        (["chat"], ["Chat"], None),
+        ([], ["chat"], None),
+        (["chat"], [], None),
+    ],
+)
+def test_choose_subprotocol(offered: list[str], supported: list[str], chosen: str | None) -> None:
+    assert choose_subprotocol(offered, supported) == chosen
+
+
+def test_headers() -> None:
+    headers = Headers([("Cookie", "a=1"), ("X", "1"), ("cookie", "b=2")])
+    assert headers.lines == (("Cookie", "a=1"), ("X", "1"), ("cookie", "b=2"))
+    assert headers["COOKIE"] == headers.get("cookie") == "a=1, b=2"
+    assert headers.get_all("Cookie") == ["a=1", "b=2"]
+    assert headers.get_all("Y") == []
+    assert headers.get("Y") is None
+    assert "x" in headers
+    assert "Y" not in headers
+    assert 1 not in headers
+    assert list(headers) == ["cookie", "x"]
+    assert len(headers) == 2
+    assert "('X', '1')" in repr(headers)
+
+
+# The scan
+
+
+def scan(data: bytes, size: int) -> tuple[object, ...]:
+    """How a scan ends, and after how many bytes, fed `size` bytes at a time."""
+    scanner = HeadScanner()
+    for start in range(0, len(data), size):
+        try:
+            found = scanner.receive(data[start : start + size])
+        except HandshakeError as error:
+            return error.status, error.reason
+        if found:
+            return found[0], found[1] + data[start + size :]
+    return (None,)
+
+
+LONG = b"GET / HTTP/1.1\r\n"
+SCANS = {
+    "plain": (make_head(), make_head()),
+    "frame behind": (make_head() + FRAME, make_head()),
+    "CR LF behind": (make_head() + b"\r\n\n\r", make_head()),
+    "unfinished": (make_head()[:-1], None),
+    "bare LF": (LONG + b"Host: a\n\r\n", 400),
+    "bare LF in the first line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+    "bare LF at the end": (LONG + b"Host: a\r\n\n", 400),
+    "nothing but LF": (b"\n\n", 400),
+    "bare CR": (LONG + b"Host: a\rb\r\n\r\n", 400),
+    "bare CR at the end": (LONG + b"Host: a\r\n\r\r\n", 400),
+    "folded by a space": (LONG + b"Host: a\r\n b\r\n\r\n", 400),
+    "folded by a tab": (LONG + b"Host: a\r\n\tb\r\n\r\n", 400),
+    "first header folded": (LONG + b" Host: a\r\n\r\n", 400),
+    "line of a space": (LONG + b"Host: a\r\n \r\n\r\n", 400),
+    "TLS": (bytes.fromhex("16030100c8010000c40303"), 400),
+    "tab in a value": (LONG + b"X: a\tb\r\n\r\n", LONG + b"X: a\tb\r\n\r\n"),
+    "latin-1": (LONG + b"X: \x80\xe9\xff\r\n\r\n", LONG + b"X: \x80\xe9\xff\r\n\r\n"),
+    "longest first line": (b"a" * (MAX_LINE - 2) + b"\r\n\r\n",) * 2,
+    "first line too long": (b"a" * (MAX_LINE - 1) + b"\r\n\r\n", 414),
+    "first line without end": (b"a" * MAX_LINE, 414),
+    "longest line": (LONG + b"a" * (MAX_LINE - 2) + b"\r\n\r\n",) * 2,
+    "line too long": (LONG + b"a" * (MAX_LINE - 1) + b"\r\n\r\n", 431),
+    "control after the limit": (LONG + b"a" * MAX_LINE + b"\0", 431),
+    "control before the limit": (LONG + b"a" * (MAX_LINE - 1) + b"\0", 400),
+    "most lines": (LONG + b"a: b\r\n" * MAX_HEADERS + b"\r\n",) * 2,
+    "too many lines": (LONG + b"a: b\r\n" * (MAX_HEADERS + 1) + b"\r\n", 431),
+    "longest head": (LONG + (b"a" * 1998 + b"\r\n") * 16 + b"a" * 748 + b"\r\n\r\n",) * 2,
+    "head too long": (LONG + (b"a" * 1998 + b"\r\n") * 16 + b"a" * 749 + b"\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_scan_however_it_is_cut(name: str) -> None:
+    data, expected = SCANS[name]
+    whole = scan(data, len(data))
+    assert whole[0] == expected
+    for size in (1, 2, 3, 7, 1000, MAX_LINE - 1, MAX_LINE):
+        assert scan(data, size) == whole, size
+
+
+@given(st.lists(st.sampled_from([b"GET / HTTP/1.1", b"A: b", b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x7f", b"\xff"])))
+def test_scan_of_whatever_comes_however_it_is_cut(parts: list[bytes]) -> None:
+    data = b"".join(parts) + b"\r\n\r\n"
+    assert scan(data, len(data)) == scan(data, 1) == scan(data, 5)
+
+
+def test_longest_head_is_the_limit() -> None:
+    head = SCANS["longest head"][0]
+    assert len(head) == MAX_HEAD
+
+
+def test_scan_refuses_every_control_character() -> None:
+    for text in CONTROLS:
+        for template in ("GET /{} HTTP/1.1\r\n", "GET / HTTP/1.1\r\nX{}: a\r\n\r\n"):
+            assert refuse(template.format(text).encode() + b"\r\n").status == 400
+        value = scan(f"GET / HTTP/1.1\r\nX: a{text}b\r\n\r\n".encode(), 1000)
+        assert (value[0] == 400) == (text != "\t"), text
+
+
+def test_scan_refuses_at_once() -> None:
+    scanner = HeadScanner()
+    scanner.receive(b"GET /")
+    with pytest.raises(HandshakeError):
+        scanner.receive(b"\x00")
+
+
+# The request
+
+
+def test_request_of_the_rfc() -> None:
+    head = make_head(("Origin", "http://server.example.com"), ("Sec-WebSocket-Protocol", "chat, superchat"))
+    server = receive(head + FRAME)
+    assert server.request is not None
+    assert (server.request.method, server.request.target) == ("GET", "/chat")
+    assert server.request.version == "HTTP/1.1"
+    assert server.request.headers.lines[0] == ("Host", "server.example.com")
+    assert server.trailing == FRAME
+    assert server.check() == (["chat", "superchat"], [])
+    assert server.accept(subprotocol="chat") == (
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        b"Upgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+        b"Sec-WebSocket-Protocol: chat\r\n"
+        b"\r\n"
+    )
+    assert server.response is not None
+    assert server.response.status == 101
+    assert server.response.headers["sec-websocket-accept"] == ACCEPT
+
+
+def test_request_cut_at_every_position() -> None:
+    data = make_head() + FRAME
+    for cut in range(1, len(data)):
+        server = ServerHandshake()
+        first = server.receive(data[:cut])
+        second = server.receive(data[cut:])
+        assert (first is None) == (cut < len(data) - len(FRAME))
+        assert (first or second) == receive(data).request
+        assert server.trailing == FRAME
+        assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first": "GET /chat?room=1 HTTP/1.1"},
+        {"first": "GET http://server.example.com/chat HTTP/1.1"},
+        {"Connection": "keep-alive, Upgrade"},
+        {"Upgrade": "WebSocket"},
+        {"Upgrade": "h2c, websocket"},
+        {"Host": "[::1]:8080"},
+        {"Host": "127.0.0.1:"},
+        {"Content_Length": "0"},
+        {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4PEC=="},
+        {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4PEA=="},
+        {"Sec_WebSocket_Protocol": ""},
+        {"Sec_WebSocket_Protocol": "chat, chat"},
+        {"Sec_WebSocket_Extensions": 'foo; a="1"'},
+        {"X": "caf\xe9"},
+    ],
+)
+def test_request_is_accepted(changes: dict[str, str]) -> None:
+    assert receive(make_head(**changes)).accept().startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize(
+    ("status", "changes"),
+    [
+        (405, {"first": "POST /chat HTTP/1.1"}),
+        (405, {"first": "HEAD /chat HTTP/1.1"}),
+        (405, {"first": "get /chat HTTP/1.1"}),
+        (405, {"first": "CONNECT a:1 HTTP/1.1"}),
+        (400, {"first": "GET /chat HTTP/1.0"}),
+        (400, {"first": "GET /chat HTTP/0.9"}),
+        (400, {"first": "GET /chat http/1.1"}),
+        (400, {"first": "GET /chat HTTP/1.1 "}),
+        (400, {"first": "GET /chat"}),
+        (400, {"first": "GET  /chat HTTP/1.1"}),
+        (400, {"first": "GET /ch at HTTP/1.1"}),
+        (400, {"first": "GET /caf\xe9 HTTP/1.1"}),
+        (400, {"first": "GET * HTTP/1.1"}),
+        (400, {"first": "GET chat HTTP/1.1"}),
+        (400, {"first": ""}),
+        (400, {"Host": None}),
+        (400, {"Host": ""}),
+        (400, {"Host": "a b"}),
+        (400, {"Host": "a/b"}),
+        (400, {"Host": "user@a"}),
+        (400, {"Host": "caf\xe9"}),
+        (426, {"Upgrade": None}),
+        (426, {"Upgrade": "h2c"}),
+        (426, {"Connection": None}),
+        (426, {"Connection": "keep-alive"}),
+        (426, {"Connection": "notupgrade"}),
+        (400, {"Sec_WebSocket_Version": None}),
+        (400, {"Sec_WebSocket_Version": ""}),
+        (400, {"Sec_WebSocket_Version": "13, 8"}),
+        (400, {"Sec_WebSocket_Version": "13a"}),
+        (426, {"Sec_WebSocket_Version": "8"}),
+        (426, {"Sec_WebSocket_Version": "14"}),
+        (426, {"Sec_WebSocket_Version": "130"}),
+        (400, {"Sec_WebSocket_Key": None}),
+        (400, {"Sec_WebSocket_Key": ""}),
+        (400, {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4P"}),
+        (400, {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4PEBE="}),
+        (400, {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4PEA"}),
+        (400, {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4P!A=="}),
+        (400, {"Sec_WebSocket_Key": "AQIDBAUGBwgJCgsMDQ4P_A=="}),
+        (400, {"Sec_WebSocket_Key": "caf\xe9BAUGBwgJCgsMDQ4PEA=="}),
+        (400, {"Sec_WebSocket_Protocol": "chat, a b"}),
+        (400, {"Sec_WebSocket_Protocol": '"chat"'}),
+        (400, {"Sec_WebSocket_Extensions": "foo;"}),
+        (400, {"Sec_WebSocket_Extensions": 'foo; a="'}),
+        (400, {"Content_Length": "5"}),
+        (400, {"Content_Length": "00000000000000000005"}),
+        (400, {"Content_Length": "-1"}),
+        (400, {"Content_Length": "0, 5"}),
+        (400, {"Transfer_Encoding": "chunked"}),
+        (400, {"Transfer_Encoding": "gzip, chunked"}),
+    ],
+)
+def test_request_is_refused(status: int, changes: dict[str, str | None]) -> None:
+    assert refuse(make_head(**changes)).status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "value"),
+    [
+        (400, "Host", "server.example.com"),
+        (400, "Sec-WebSocket-Key", KEY.decode()),
+        (400, "Sec-WebSocket-Version", "13"),
+        (400, "Sec-WebSocket-Version", "8"),
+        (400, "Content-Length ", "0"),
+        (400, "X Y", "a"),
+        (400, "", "a"),
+        (400, "X\xe9", "a"),
+    ],
+)
+def test_request_with_a_bad_line_more(status: int, name: str, value: str) -> None:
+    assert refuse(make_head((name, value))).status == status
+
+
+def test_lists_of_a_request_over_several_lines() -> None:
+    data = make_head(
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Protocol", "chat"),
+        ("sec-websocket-protocol", "superchat, x"),
+        ("Sec-WebSocket-Extensions", "foo; a"),
+        ("Sec-WebSocket-Extensions", "bar"),
+        Connection="keep-alive",
+    )
+    offer = receive(data).check()
+    assert offer.subprotocols == ["chat", "superchat", "x"]
+    assert offer.extensions == [("foo", [("a", None)]), ("bar", [])]
+
+
+def test_body_never_passes_for_frames() -> None:
+    for lines, body in (
+        (("Content-Length", str(len(FRAME))), FRAME),
+        (("Transfer-Encoding", "chunked"), b"b\r\n" + FRAME + b"\r\n0\r\n\r\n"),
+    ):
+        server = receive(make_head(lines) + body)
+        with pytest.raises(HandshakeError, match="no body"):
+            server.accept()
+        assert server.response is None
+
+
+def test_what_a_refusal_says() -> None:
+    error = refuse(make_head(first="POST / HTTP/1.1"))
+    assert error.headers == (("Allow", "GET"),)
+    for changes in ({"Upgrade": None}, {"Sec_WebSocket_Version": "8"}):
+        server = receive(make_head(**changes))  # type: ignore[arg-type]
+        with pytest.raises(HandshakeError) as caught:
+            server.check()
+        answer = server.reject(426, caught.value.reason, caught.value.headers).split(b"\r\n")
+        assert answer[0] == b"HTTP/1.1 426 Upgrade Required"
+        assert b"Upgrade: websocket" in answer
+        assert b"Sec-WebSocket-Version: 13" in answer
+        assert b"Connection: Upgrade, close" in answer
+    assert str(error) == "the method is not GET (HTTP 405)"
+
+
+def test_a_refusal_does_not_repeat_the_peer() -> None:
+    for data in (b"<script> / HTTP/1.1\r\n\r\n", LONG + b"Host: a\r\n<script>\r\n\r\n"):
+        assert "script" not in refuse(data).reason
+
+
+def test_frames_before_the_answer_are_bounded() -> None:
+    server = ServerHandshake()
+    server.receive(make_head())
+    assert server.receive(bytes(MAX_TRAILING)) is None
+    assert server.trailing == bytes(MAX_TRAILING)
+    with pytest.raises(HandshakeError):
+        server.receive(b"\0")
+    with pytest.raises(HandshakeError):
+        ServerHandshake().receive(make_head() + bytes(MAX_TRAILING + 1))
+
+
+@pytest.mark.parametrize("byte", range(0x80, 0x100))
+def test_bytes_beyond_ascii(byte: int) -> None:
+    text = chr(byte)
+    request = receive(make_head(("X", f"caf{text}"))).request
+    assert request is not None
+    assert request.headers["X"].encode("latin-1") == b"caf" + bytes([byte])
+    for name in (
+        "Upgrade",
+        "Connection",
+        "Host",
+        "Sec_WebSocket_Version",
+        "Sec_WebSocket_Key",
+        "Sec_WebSocket_Protocol",
+        "Sec_WebSocket_Extensions",
+        "Origin",
+        "Content_Length",
+        "Transfer_Encoding",
+    ):
+        assert 400 <= refuse(make_head(**{name: text})).status <= 501
+    assert refuse(make_head(first=f"GET /{text} HTTP/1.1")).status == 400
+    assert refuse(make_head((f"X{text}", "a"))).status == 400
+
+
+# Origins
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (None, "a.example"),
+        ("http://a.example", "a.example"),
+        ("https://a.example", "a.example"),
+        ("HTTP://A.example", "a.EXAMPLE"),
+        ("http://a.example:80", "a.example"),
+        ("http://a.example", "a.example:80"),
+        ("https://a.example", "a.example:443"),
+        ("http://a.example:8080", "a.example:8080"),
+        ("http://[::1]:8080", "[::1]:8080"),
+    ],
+)
+def test_origin_is_the_host(origin: str | None, host: str) -> None:
+    receive(make_head(Origin=origin, Host=host)).check()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://evil", "a.example"),
+        ("http://a.example.evil", "a.example"),
+        ("http://a.example@evil", "a.example"),
+        ("http://evil/a.example", "a.example"),
+        ("http://a.example/", "a.example"),
+        ("http://a.example:443", "a.example"),
+        ("http://a.example:8080", "a.example"),
+        ("http://a.example", "a.example:8080"),
+        ("https://a.example", "a.example:80"),
+        ("null", "a.example"),
+        ("null", "null"),
+        ("", "a.example"),
+        ("a.example", "a.example"),
+        ("file://", "a.example"),
+        ("chrome-extension://a.example", "a.example"),
+    ],
+)
+def test_origin_is_not_the_host(origin: str, host: str) -> None:
+    assert refuse(make_head(Origin=origin, Host=host)).status == 403
+
+
+def test_origins_listed() -> None:
+    origins = ["https://a.example", re.compile(r"https://[a-z]+\.b\.example")]
+    for good in ("https://a.example", "https://A.example", "https://x.b.example"):
+        receive(make_head(Origin=good)).check(origins=origins)
+    for bad in (
+        "http://a.example",
+        "https://a.example.evil",
+        "https://x.b.example.evil",
+        "http://server.example.com",
+        None,
+    ):
+        assert refuse(make_head(Origin=bad), origins=origins).status == 403
+    receive(make_head()).check(origins=[None])
+    assert refuse(make_head(), origins=[]).status == 403
+    assert refuse(make_head(Origin="null"), origins=[None]).status == 403
+
+
+def test_two_origins() -> None:
+    good = ("Origin", "http://server.example.com")
+    assert refuse(make_head(good, good)).status == 400
+
+
+def test_check_of_a_request_from_elsewhere() -> None:
+    request = Request("GET", "/", Headers([(name.upper(), LINES[name]) for name in LINES]))
+    assert check_request(request) == ([], [])
+
+
+# The answer
+
+
+def test_accept_checks_by_itself() -> None:
+    server = receive(make_head(Origin="http://evil"))
+    with pytest.raises(HandshakeError):
+        server.accept()
+    server.check(origins=["http://evil"])
+    assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
+def test_check_that_fails_undoes_one_that_passed() -> None:
+    server = receive(make_head(Origin="http://evil"))
+    server.check(origins=["http://evil"])
+    with pytest.raises(HandshakeError):
+        server.check(origins=[])
+    with pytest.raises(HandshakeError):
+        server.accept()
+
+
+def test_accept_extensions_and_headers() -> None:
+    server = receive(make_head(("Sec-WebSocket-Extensions", "foo; a, bar")))
+    answer = server.accept(
+        extensions=[("foo", [("a", "1")])], headers=[("Set-Cookie", "a"), ("Set-Cookie", "caf\xe9")]
+    ).split(b"\r\n")
+    assert b"Sec-WebSocket-Extensions: foo; a=1" in answer
+    assert answer[-4:] == [b"Set-Cookie: a", b"Set-Cookie: caf\xe9", b"", b""]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subprotocol": "other"},
+        {"subprotocol": "CHAT"},
+        {"subprotocol": ""},
+        {"extensions": [("bar", [])]},
+        {"extensions": [("foo", [("a\r\n", None)])]},
+        {"headers": [("Upgrade", "h2c")]},
+        {"headers": [("connection", "close")]},
+        {"headers": [("Content-Length", "0")]},
+        {"headers": [("Transfer-Encoding", "chunked")]},
+        {"headers": [("Sec-WebSocket-Protocol", "chat")]},
+        {"headers": [("sec-websocket-accept", "x")]},
+        {"headers": [("X Y", "a")]},
+        {"headers": [("X", " a")]},
+        {"headers": [("X", "\u20ac")]},
+        *({"headers": [("X", f"a{text}b")]} for text in CONTROLS),
+        *({"headers": [(f"X{text}", "a")]} for text in CONTROLS),
+        *({"subprotocol": f"chat{text}"} for text in CONTROLS),
+    ],
+)
+def test_accept_writes_nothing_unsound(options: dict[str, object]) -> None:
+    server = receive(make_head(("Sec-WebSocket-Protocol", "chat"), ("Sec-WebSocket-Extensions", "foo")))
+    with pytest.raises(ValueError, match=r"offer|handshake|token|control|latin"):
+        server.accept(**options)  # type: ignore[arg-type]
+    assert server.response is None
+    assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
+def test_respond() -> None:
+    server = receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    page = Response(200, "OK", Headers([("Content-Type", "text/html")]), b"<p>")
+    assert server.respond(page) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\nConnection: close\r\n\r\n<p>"
+    )
+    assert server.response is page
+
+
+def test_respond_to_head() -> None:
+    server = receive(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = server.reject(404, "no")
+    assert b"Content-Length: 3\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_reject_with_an_unregistered_status() -> None:
+    assert receive(make_head()).reject(499, "no").startswith(b"HTTP/1.1 499 \r\n")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response(101, "Switching Protocols"),
+        Response(100, "Continue"),
+        Response(600, "What"),
+        Response(204, "No Content", body=b"a"),
+        Response(304, "Not Modified", body=b"a"),
+        Response(200, "OK", Headers([("Content-Length", "0")])),
+        Response(200, "OK", Headers([("transfer-encoding", "chunked")])),
+        Response(200, "OK", Headers([("Connection", "keep-alive")])),
+        *(Response(200, f"O{text}K") for text in CONTROLS),
+        *(Response(200, "OK", Headers([("X", f"a{text}b")])) for text in CONTROLS),
+    ],
+)
+def test_respond_writes_nothing_unsound(response: Response) -> None:
+    server = receive(make_head())
+    with pytest.raises(ValueError, match=r"status|handshake|control"):
+        server.respond(response)
+    assert server.response is None
+    assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
+def test_one_answer() -> None:
+    for answer in (ServerHandshake.accept, lambda server: server.reject(400, "no")):
+        server = receive(make_head())
+        answer(server)
+        response = server.response
+        with pytest.raises(StateError):
+            server.accept()
+        with pytest.raises(StateError):
+            server.reject(400, "no")
+        assert server.response is response
+
+
+def test_before_the_request_only_a_refusal() -> None:
+    server = ServerHandshake()
+    server.receive(make_head()[:50])
+    with pytest.raises(StateError):
+        server.accept()
+    with pytest.raises(StateError):
+        server.check()
+    assert server.reject(408, "too slow").startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+# The URI
+
+
+@pytest.mark.parametrize(
+    ("text", "secure", "host", "port", "target", "authority"),
+    [
+        ("ws://localhost", False, "localhost", 80, "/", "localhost"),
+        ("wss://localhost", True, "localhost", 443, "/", "localhost"),
+        ("WSS://LocalHost/Path", True, "localhost", 443, "/Path", "localhost"),
+        ("ws://localhost:80/", False, "localhost", 80, "/", "localhost"),
+        ("ws://localhost:443/", False, "localhost", 443, "/", "localhost:443"),
+        ("ws://localhost:/", False, "localhost", 80, "/", "localhost"),
+        ("ws://localhost:08080/a/b?c=d?e", False, "localhost", 8080, "/a/b?c=d?e", "localhost:8080"),
+        ("ws://localhost?a", False, "localhost", 80, "/?a", "localhost"),
+        ("ws://localhost/?", False, "localhost", 80, "/", "localhost"),
+        ("ws://127.0.0.1:1/", False, "127.0.0.1", 1, "/", "127.0.0.1:1"),
+        ("ws://[::1]/", False, "::1", 80, "/", "[::1]"),
+        ("ws://[0:0::1]:8080/", False, "::1", 8080, "/", "[::1]:8080"),
+        ("ws://a_b/%20", False, "a_b", 80, "/%20", "a_b"),
+        ("ws://m\xfcnchen.example/caf\xe9?\xe9=%C3%A9", False, "xn--mnchen-3ya.example", 80,
+         "/caf%C3%A9?%C3%A9=%C3%A9", "xn--mnchen-3ya.example"),
+        ('ws://a/"<>', False, "a", 80, "/%22%3C%3E", "a"),
+        ("ws://a/@b:c", False, "a", 80, "/@b:c", "a"),
+    ],
+)  # fmt: skip
+def test_uri(text: str, secure: bool, host: str, port: int, target: str, authority: str) -> None:
+    uri = parse_uri(text)
+    assert (uri.secure, uri.host, uri.port, uri.target) == (secure, host, port, target)
+    assert uri.authority == authority
+    assert uri.username is None
+
+
+@pytest.mark.parametrize(
+    ("text", "username", "password", "authorization"),
+    [
+        ("ws://user:pass@a/", "user", "pass", "Basic dXNlcjpwYXNz"),
+        ("ws://user@a/", "user", "", "Basic dXNlcjo="),
+        ("ws://user:@a/", "user", "", "Basic dXNlcjo="),
+        ("ws://:pass@a/", "", "pass", "Basic OnBhc3M="),
+        ("ws://a%40b:c%3Ad:e@a/", "a@b", "c:d:e", "Basic YUBiOmM6ZDpl"),
+        ("ws://caf%C3%A9:x@a/", "caf\xe9", "x", "Basic Y2Fmw6k6eA=="),
+    ],
+)
+def test_uri_with_credentials(text: str, username: str, password: str, authorization: str) -> None:
+    uri = parse_uri(text)
+    assert (uri.host, uri.username, uri.password) == ("a", username, password)
+    assert "pass" not in repr(uri)
+    head = ClientHandshake(uri).request()
+    assert f"Authorization: {authorization}\r\n".encode() in head
+    head = ClientHandshake(uri, headers=[("authorization", "Bearer x")]).request()
+    assert b"Basic" not in head
+    assert b"authorization: Bearer x\r\n" in head
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "localhost",
+        "ws:",
+        "ws:/localhost",
+        "ws://",
+        "ws:///path",
+        "ws://:80/",
+        "http://localhost/",
+        "wsss://localhost/",
+        " ws://localhost/",
+        "ws://localhost/#",
+        "ws://localhost/#fragment",
+        "ws://local host/",
+        "ws://localhost:port/",
+        "ws://localhost:0/",
+        "ws://localhost:65536/",
+        "ws://localhost:99999999999999999999/",
+        "ws://localhost:-1/",
+        "ws://localhost:\uff11/",
+        "ws://a:1:2/",
+        "ws://[::1/",
+        "ws://::1/",
+        "ws://[localhost]/",
+        "ws://[::1%25eth0]/",
+        "ws://[::1]x/",
+        "ws://a..b/",
+        "ws://" + "a" * 64 + "/",
+        "ws://a%41/",
+        "ws://a\\b/",
+        "ws://\ud800/",
+        "ws://a/\ud800",
+        "ws://us%3Aer:x@a/",
+        "ws://us%0Der:x@a/",
+        "ws://u:%0A@a/",
+        "ws://u:%ff@a/",
+        *(f"ws://localhost/{text}" for text in (*CONTROLS, " ")),
+        *(f"ws://a{text}b/" for text in (*CONTROLS, " ")),
+    ],
+)
+def test_uri_is_refused(text: str) -> None:
+    with pytest.raises(UriError):
+        parse_uri(text)
+
+
+# The client
+
+
+def test_request_of_a_client() -> None:
+    client = ClientHandshake(
+        parse_uri("ws://server.example.com/chat"),
+        key=NONCE,
+        subprotocols=["chat", "superchat"],
+        extensions=[("foo", [("a", "1"), ("b", None)]), ("bar", [])],
+        headers=[("Origin", "http://example.com"), ("X", "caf\xe9")],
+    )
+    assert client.request() == (
+        b"GET /chat HTTP/1.1\r\n"
+        b"Host: server.example.com\r\n"
+        b"Upgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: chat, superchat\r\n"
+        b"Sec-WebSocket-Extensions: foo; a=1; b, bar\r\n"
+        b"Origin: http://example.com\r\n"
+        b"X: caf\xe9\r\n"
+        b"\r\n"
+    )
+    with pytest.raises(StateError):
+        client.request()
+
+
+def test_keys_of_a_client_differ() -> None:
+    heads = {ClientHandshake(parse_uri("ws://a/")).request() for _ in range(10)}
+    assert len(heads) == 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": b""},
+        {"key": bytes(15)},
+        {"key": bytes(17)},
+        {"subprotocols": ["a", "a"]},
+        {"subprotocols": ["a b"]},
+        {"subprotocols": [""]},
+        {"subprotocols": ["caf\xe9"]},
+        {"extensions": [("a b", [])]},
+        {"headers": [("Host", "a")]},
+        {"headers": [("host", "a")]},
+        {"headers": [("Upgrade", "a")]},
+        {"headers": [("Sec-WebSocket-Key", "a")]},
+        {"headers": [("Content-Length", "5")]},
+        *({"subprotocols": [f"a{text}"]} for text in CONTROLS),
+        *({"headers": [("X", f"a{text}b")]} for text in CONTROLS),
+        *({"headers": [(f"X{text}", "a")]} for text in CONTROLS),
+    ],
+)
+def test_client_writes_nothing_unsound(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"key|token|handshake|control"):
+        ClientHandshake(parse_uri("ws://a/"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", [*CONTROLS, " "])
+def test_client_checks_a_uri_that_was_not_parsed(text: str) -> None:
+    with pytest.raises(ValueError, match="control"):
+        ClientHandshake(Uri(False, "a", 80, f"/{text}"))
+    with pytest.raises(ValueError, match=r"host|control"):
+        ClientHandshake(Uri(False, f"a{text}", 80, "/"))
+
+
+def test_answer_cut_at_every_position() -> None:
+    data = make_answer(("Sec-WebSocket-Protocol", "chat")) + FRAME
+    for cut in range(1, len(data) - len(FRAME)):
+        client = start(subprotocols=["chat"])
+        assert client.receive(data[:cut]) is None
+        response = client.receive(data[cut:])
+        assert response is client.response is not None
+        assert response.status == 101
+        assert client.subprotocol == "chat"
+        assert client.trailing == FRAME
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"first": "HTTP/1.1 101"},
+        {"Upgrade": "WebSocket"},
+        {"Connection": "keep-alive, upgrade"},
+        {"Sec_WebSocket_Protocol": "chat"},
+        {"Sec_WebSocket_Extensions": "foo; x=1"},
+        {"X": "caf\xe9"},
+        {"Content_Length": "5"},
+    ],
+)
+def test_answer_is_good(changes: dict[str, str]) -> None:
+    client = start(subprotocols=["chat"], extensions=[("foo", [])])
+    assert client.receive(make_answer(**changes)) is client.response is not None
+    assert client.subprotocol == changes.get("Sec_WebSocket_Protocol")
+    assert client.extensions == parse_extensions([changes.get("Sec_WebSocket_Extensions", "")])
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("HTTP version", {"first": "HTTP/1.0 101 Switching Protocols"}),
+        ("Upgrade", {"Upgrade": None}),
+        ("Upgrade", {"Upgrade": "websocket, h2c"}),
+        ("Upgrade", {"Upgrade": "websocket/13"}),
+        ("Connection", {"Connection": None}),
+        ("Connection", {"Connection": "notupgrade"}),
+        ("Accept", {"Sec_WebSocket_Accept": None}),
+        ("Accept", {"Sec_WebSocket_Accept": ""}),
+        ("Accept", {"Sec_WebSocket_Accept": ACCEPT.lower()}),
+        ("Accept", {"Sec_WebSocket_Accept": ACCEPT[:-1]}),
+        ("Accept", {"Sec_WebSocket_Accept": f"{ACCEPT}, {ACCEPT}"}),
+        ("subprotocol", {"Sec_WebSocket_Protocol": "other"}),
+        ("subprotocol", {"Sec_WebSocket_Protocol": "Chat"}),
+        ("subprotocol", {"Sec_WebSocket_Protocol": ""}),
+        ("subprotocol", {"Sec_WebSocket_Protocol": "chat, superchat"}),
+        ("extension", {"Sec_WebSocket_Extensions": "bar"}),
+        ("extension", {"Sec_WebSocket_Extensions": "foo, bar"}),
+        ("extension", {"Sec_WebSocket_Extensions": "foo;"}),
+    ],
+)
+def test_answer_is_bad(reason: str, changes: dict[str, str | None]) -> None:
+    error = fail(make_answer(**changes), subprotocols=["chat", "superchat"], extensions=[("foo", [])])
+    assert reason in error.reason
+    assert str(error) == error.reason
+    assert error.response is not None
+    assert error.response.status == 101
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Sec-WebSocket-Accept", ACCEPT),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Protocol", "chat"),
+    ],
+)
+def test_answer_with_a_line_twice(name: str, value: str) -> None:
+    data = make_answer((name, value), ("Sec-WebSocket-Protocol", "chat"))
+    assert fail(data, subprotocols=["chat"]).response is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x81\x05Hello",
+        b"HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\n\n",
+        b"HTTP/1.1 101 Switching\x00Protocols\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nX: a\r\n b\r\n\r\n",
+        b"HTTP/1.1 1o1 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 99 What\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 101 " + b"a" * MAX_LINE,
+        b"HTTP/1.1 101 a\r\n" + b"a: b\r\n" * (MAX_HEADERS + 1),
+    ],
+)
+def test_answer_is_not_http(data: bytes) -> None:
+    assert fail(data).response is None
+
+
+BODIES = {
+    "length": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nworld", b"world"),
+    "chunks": (
+        b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwo\r\n3\r\nrld\r\n0\r\n\r\n",
+        b"world",
+    ),
+    "none": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", b""),
+    "bad chunk": (
+        b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwo\r\nxyz\r\n",
+        b"wo",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_refusal(name: str, size: int) -> None:
+    data, body = BODIES[name]
+    client = start()
+    with pytest.raises(ResponseError, match="403") as caught:
+        feed(client.receive, data, size)
+    response = caught.value.response
+    assert response is not None
+    assert (response.status, response.reason, response.body) == (403, "Forbidden", body)
+
+
+@pytest.mark.parametrize("line", [b"", b"Content-Length: 9\r\n"])
+def test_refusal_until_the_end_of_file(line: bytes) -> None:
+    client = start()
+    assert client.receive(b"HTTP/1.1 404 Not Found\r\n" + line + b"\r\n") is None
+    assert client.receive(b"world") is None
+    with pytest.raises(ResponseError, match="404") as caught:
+        client.receive_eof()
+    assert caught.value.response is not None
+    assert caught.value.response.body == b"world"
+
+
+def test_redirect_is_for_the_caller() -> None:
+    error = fail(b"HTTP/1.1 302 Found\r\nLocation: ws://b/\r\nContent-Length: 0\r\n\r\n")
+    assert error.response is not None
+    assert error.response.headers["location"] == "ws://b/"
+
+
+def test_body_of_a_refusal_is_bounded() -> None:
+    client = start()
+    client.receive(b"HTTP/1.1 500 Error\r\nContent-Length: 20000000\r\n\r\n")
+    with pytest.raises(ResponseError) as caught:
+        feed(client.receive, b"a" * 2 * MAX_BODY, 65536)
+    assert caught.value.response is not None
+    assert caught.value.response.body == b"a" * MAX_BODY
+
+
+def test_end_of_file_without_an_answer() -> None:
+    for data in (b"", b"HTTP/1.1 101 Swi"):
+        client = start()
+        assert client.receive(data) is None
+        with pytest.raises(ResponseError, match="closed") as caught:
+            client.receive_eof()
+        assert caught.value.response is None
+
+
+def test_interim_responses() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    client = start()
+    assert client.receive(interim * MAX_INTERIM) is None
+    assert client.receive(make_answer() + FRAME) is not None
+    assert client.trailing == FRAME
+    assert "interim" in fail(interim * (MAX_INTERIM + 1)).reason
+
+
+def test_client_out_of_turn() -> None:
+    client = ClientHandshake(parse_uri("ws://a/"), key=NONCE)
+    with pytest.raises(StateError):
+        client.receive(make_answer())
+    client.request()
+    client.receive(make_answer())
+    with pytest.raises(StateError):
+        client.receive(FRAME)
+
+
+@pytest.mark.parametrize("data", [FRAME, make_answer(Upgrade=None), BODIES["length"][0]])
+def test_client_after_a_failure(data: bytes) -> None:
+    client = start()
+    with pytest.raises(ResponseError):
+        client.receive(data)
+    with pytest.raises(StateError):
+        client.receive(make_answer())
+    with pytest.raises(ResponseError):
+        client.receive_eof()
+    assert client.response is None
+
+
+# Both sides, and other people's
+
+
+def test_client_and_server() -> None:
+    client = ClientHandshake(
+        parse_uri("ws://u:p@[::1]:8080/a?b"),
+        subprotocols=["a", "b"],
+        extensions=[("foo", [("x", None)])],
+        headers=[("Origin", "http://[::1]:8080")],
+    )
+    server = receive(client.request())
+    subprotocol = choose_subprotocol(server.check().subprotocols, ["b"])
+    answer = server.accept(subprotocol=subprotocol, extensions=[("foo", [("x", "1")])])
+    assert client.receive(answer) == server.response
+    assert client.subprotocol == "b"
+    assert client.extensions == [("foo", [("x", "1")])]
+
+
+def test_client_against_websockets() -> None:
+    client = ClientHandshake(parse_uri("ws://a.example/x"), subprotocols=["chat"])
+    peer = ServerProtocol(subprotocols=["chat"])  # type: ignore[list-item]
+    peer.receive_data(client.request())
+    (request,) = peer.events_received()
+    peer.send_response(peer.accept(request))  # type: ignore[arg-type]
+    response = client.receive(b"".join(peer.data_to_send()))
+    assert response is not None
+    assert client.subprotocol == "chat"
+
+
+def test_client_refused_by_websockets() -> None:
+    client = ClientHandshake(parse_uri("ws://a/"))
+    peer = ServerProtocol()
+    peer.receive_data(client.request())
+    peer.send_response(peer.reject(403, "not you\n"))
+    with pytest.raises(ResponseError) as caught:
+        client.receive(b"".join(peer.data_to_send()))
+    assert caught.value.response is not None
+    assert caught.value.response.body == b"not you\n"
+
+
+def test_server_against_websockets() -> None:
+    peer = ClientProtocol(parse_peer_uri("ws://a.example/x"), subprotocols=["chat"])  # type: ignore[list-item]
+    peer.send_request(peer.connect())
+    server = receive(b"".join(peer.data_to_send()))
+    peer.receive_data(server.accept(subprotocol="chat"))
+    peer.events_received()
+    assert peer.handshake_exc is None
+    assert peer.state.name == "OPEN"
+    assert peer.subprotocol == "chat"
+
+
+# Time
+
+#: CPU time, which others on the machine do not disturb; where that is too coarse, the clock on the wall.
+now = time.process_time if time.get_clock_info("process_time").resolution < 1e-6 else time.perf_counter
+
+
+def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
+    """Inputs of a given size, each of which must take time in proportion to it."""
+    for text in (" ", ",", ", ", '"', '"\\', '\\"', '","', ";", "a;", "; a", "a=", "a ", "a\t"):
+        for template in ("{}", "b{}x", 'b; a="{}', "b; a={}x", '"{}\\'):
+
+            def parse(size: int, text: str = text, template: str = template) -> None:
+                value = template.format(text * (size // len(text)))
+                check_connection_header([value])
+                with suppress(ValueError):
+                    parse_extensions([value])
+
+            yield f"{template} of {text!r}", parse
+    yield "head by byte", lambda size: feed(HeadScanner().receive, b"a: b\r\n" * (size // 6), 1)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("name", "run"), [pytest.param(*case, id=case[0]) for case in hostile()])
+def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
+    small, factor = (96, 8) if name == "head by byte" else (2048, 16)
+
+    def measure(size: int) -> float:
+        best = float("inf")
+        for _ in range(5):
+            begin = now()
+            run(size)
+            best = min(best, now() - begin)
+        return best
+
+    # Quadratic time would show as the square of the factor.
+    assert measure(small * factor) < 4 * factor * measure(small)
+
+
+@pytest.mark.alone
+def test_a_long_line_is_not_scanned_again() -> None:
+    def measure(scanner: HeadScanner) -> float:
+        begin = now()
+        feed(scanner.receive, b"a" * 1000, 1)
+        return now() - begin
+
+    first = last = float("inf")
+    for _ in range(7):
+        scanner = HeadScanner()
+        first = min(first, measure(scanner))
+        feed(scanner.receive, b"a" * 6000, 6000)
+        last = min(last, measure(scanner))
+    assert last < 2.5 * first

@@ -1,0 +1,190 @@
+"""Runs every code sample of README.md and docs/.
+
+The fenced blocks of a page are taken in their order, in a folder of the page's own:
+
+* `python` is a program: it must end with status 0. If a `text` block titled "Output" follows, that is what it prints.
+* A block with a file name as its title is that file. One that is named `test_*.py` is run by pytest; any other must be
+  used by a block further down, or by a test that RUN_HERE names.
+* In `console`, what follows `$ framewire inspect` is run and compared with what stands below it.
+"""
+
+import asyncio
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from framewire.asyncio import connect
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+#: Files that a test of this module runs, or of test_relay.py.
+RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py"}
+
+pytestmark = pytest.mark.once
+
+
+class Block(NamedTuple):
+    language: str
+    title: str | None
+    code: str
+    line: int
+
+
+def blocks_of(page):
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        code = textwrap.dedent(match["code"])
+        yield Block(match["language"], match["title"], code, text.count("\n", 0, match.start()) + 2)
+
+
+def call(*command, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONWARNINGS": "error", "COLUMNS": "130"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def write_files(page, folder):
+    for block in blocks_of(page):
+        if block.title and block.title != "Output":
+            folder.joinpath(block.title).write_text(block.code)
+    return folder
+
+
+def test_pages_are_found():
+    assert len(PAGES) > 10
+    assert sum(block.language == "python" for page in PAGES for block in blocks_of(page)) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_samples(page, tmp_path):
+    blocks = list(blocks_of(page))
+    for number, block in enumerate(blocks):
+        following = blocks[number + 1] if number + 1 < len(blocks) else None
+        where = f"{page.name}, line {block.line}"
+        if block.title == "Output":
+            assert number, where
+            assert blocks[number - 1].language == "python", where
+            assert blocks[number - 1].title is None, where
+        elif block.title:
+            check_file(block, blocks[number + 1 :], tmp_path, where)
+        elif block.language == "python":
+            check_program(block, following, tmp_path, where)
+        elif block.language == "console":
+            check_console(block, tmp_path, where)
+
+
+def check_file(block, later, folder, where):
+    path = folder / block.title
+    path.write_text(block.code)
+    if block.title.startswith("test_"):
+        status, out, err = call(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, cwd=folder)
+        assert status == 0, f"{where}\n{out}{err}"
+        return
+    if path.suffix == ".py":
+        compile(block.code, where, "exec")
+    assert block.title in RUN_HERE or any(path.stem in other.code for other in later), f"{where}: nothing runs it"
+
+
+def check_program(block, following, folder, where):
+    path = folder / "program.py"
+    path.write_text(block.code)
+    status, out, err = call(sys.executable, path, cwd=folder)
+    assert status == 0, f"{where}\n{err}"
+    assert err == "", where
+    if following is not None and following.title == "Output":
+        assert out == following.code, where
+
+
+def check_console(block, folder, where):
+    command, *shown = block.code.splitlines()
+    if command.startswith("$ framewire inspect ") and shown and not shown[0].startswith("$"):
+        _, out, _ = call(sys.executable, "-m", *shlex.split(command[2:]), cwd=folder)
+        assert [line.rstrip() for line in out.splitlines()] == shown, where
+
+
+@pytest.fixture
+def tutorial(tmp_path):
+    return write_files(ROOT / "docs/tutorial.md", tmp_path)
+
+
+def serving(folder, program):
+    """Starts a program of the tutorial, which serves at port 8765."""
+    return subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+async def connect_in_time(uri):
+    for _ in range(100):
+        try:
+            return await connect(uri)
+        except OSError:  # not listening yet
+            await asyncio.sleep(0.05)
+    return await connect(uri)
+
+
+def test_tutorial_echo(tutorial):
+    async def talk():
+        async with await connect_in_time("ws://127.0.0.1:8765/") as ws:
+            await ws.send("Hello")
+            return await ws.recv()
+
+    with serving(tutorial, "echo.py") as server:
+        try:
+            assert asyncio.run(asyncio.wait_for(talk(), 20)) == "Hello"
+        finally:
+            server.terminate()
+
+
+def test_tutorial_chat_serves_its_page(tutorial):
+    async def read_page():
+        reader, writer = await asyncio.open_connection("127.0.0.1", 8765)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8765\r\nConnection: close\r\n\r\n")
+        page = await reader.read()
+        writer.close()
+        return page
+
+    async def talk():
+        async with await connect_in_time("ws://127.0.0.1:8765/ws?name=Ada") as ws:
+            return await ws.recv(), await read_page()
+
+    with serving(tutorial, "chat.py") as server:
+        try:
+            greeting, page = asyncio.run(asyncio.wait_for(talk(), 20))
+        finally:
+            server.terminate()
+    assert greeting == "Ada is here"
+    head, _, body = page.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == (tutorial / "chat.html").read_bytes()
+
+
+def test_tls(tmp_path):
+    folder = write_files(ROOT / "docs/how-to/tls.md", tmp_path)
+    certificate = ROOT / "tests/tls/localhost.pem"
+    status, out, err = call(sys.executable, "secure.py", certificate, certificate, cwd=folder)
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"secret over TLSv1\.\d\n", out)
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]}
+    assert {page for page in pages if page not in navigation} == set()
+
+
+def test_every_documented_name_exists():
+    names = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)}
+    assert "framewire.Stream" in names
+    for name in names:
+        pkgutil.resolve_name(name)

@@ -1,0 +1,71 @@
+"""The tables of features, attacks and libmicrohttpd_ws in docs/: every row names a test, and these have passed."""
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import COMPLETE
+
+TESTS = Path(__file__).parents[1]
+#: Test files by name, which is unique.
+FILES = {path.name: path for path in TESTS.rglob("test_*.py")}
+DOCS = TESTS.parent / "docs"
+
+pytestmark = [pytest.mark.once, pytest.mark.last]
+
+
+def rows(page):
+    """The rows of the tables of a page, but for those of commands: (line number, [the tests that it names])."""
+    lines, header = (DOCS / page).read_text().splitlines(), ""
+    for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+        if line.startswith("|") and after.startswith("|-"):
+            header = line
+        elif line.startswith("|") and not line.startswith("|-") and not header.startswith(("| command", "| where")):
+            yield number, re.findall(r"`((?:(?:\w+/)?test_\w+\.py::)?test_\w+)`", line)
+
+
+def named(page, default):
+    """All tests that a page names, as `file::test`."""
+    return [name if "::" in name else f"{default}::{name}" for _, names in rows(page) for name in names]
+
+
+PAGES = {"features.md": "", "security.md": "", "coming-from-libmicrohttpd.md": "test_libmicrohttpd_rows.py"}
+NAMED = sorted({name for page, default in PAGES.items() for name in named(page, default)})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_row_names_a_test(page):
+    without = [number for number, names in rows(page) if not names]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_test_has_passed(name, outcomes):
+    """One that was not run only has to exist, except on CI; one that was skipped too, where not all must be tested."""
+    file, _, function = name.partition("::")
+    tree = ast.parse(FILES[file.rpartition("/")[2]].read_text())
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    outcome = outcomes.get(name.rpartition("/")[2], set())
+    if not outcome and os.environ.get("CI") != "true":
+        pytest.skip("it was not run")
+    if outcome == {"skipped"} and not COMPLETE:
+        pytest.skip("it was skipped")
+    assert outcome == {"passed"}
+
+
+def test_every_attack_is_in_its_page():
+    """A test of tests/hostile is called after the rows of the table that it is for, as test_a1_and_a2_..."""
+    page = (DOCS / "security.md").read_text()
+    files = sorted((TESTS / "hostile").glob("test_*.py"))
+    written = {name for file in files for name in re.findall(r"def (test_[a-g]\d+_\w+)", file.read_text())}
+    assert written
+    assert {name for name in written if f"::{name}`" not in page} == set()
+
+
+def test_every_bug_and_every_row_test_is_in_its_page():
+    tree = ast.parse(FILES["test_libmicrohttpd_rows.py"].read_text())
+    written = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    assert written == {name.partition("::")[2] for name in named("coming-from-libmicrohttpd.md", "x")}

@@ -1,0 +1,150 @@
+"""The floors of the house: a file imports from the floors below its own, or from its own folder without a circle."""
+
+import ast
+import re
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import framewire
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(framewire.__file__).parent
+
+#: Floor of each file or folder, from the ground up; a file that is not named here has no place yet.
+FLOORS = {
+    "_pure": 1,
+    "_fast": 1,
+    "protocol.constants": 1,
+    "protocol.events": 1,
+    "errors": 2,
+    "_backend": 2,
+    "protocol": 3,
+    "http": 4,
+    "session": 5,
+    "exceptions": 6,
+    "extensions": 6,
+    "handshake": 6,
+    "routes": 6,
+    "adapters": 6,
+    "__init__": 7,
+    "asyncio": 8,
+    "sync": 8,
+    "adapters.uvicorn": 9,
+    "pywebsocket": 9,
+    "websocket": 9,
+    "relay": 9,
+    "cli": 10,
+    "__main__": 11,
+}
+
+#: What may be imported from outside the standard library, and where.
+FOREIGN = {
+    "http.client_handshake": {"h11"},
+    "http.fields": {"h11"},
+    "http.server_handshake": {"h11"},
+    "http.proxy": {"python_socks"},
+    "asyncio.proxy": {"python_socks"},
+    "sync.proxy": {"python_socks"},
+    "adapters.autobahn": {"autobahn"},
+    "adapters.gevent_websocket": {"geventwebsocket"},
+    "adapters.gunicorn": {"gunicorn"},
+    "adapters.uvicorn.opening": {"uvicorn"},
+    "adapters.uvicorn.protocol": {"uvicorn"},
+    "adapters.websocket_client": {"websocket"},
+    "adapters.websockets": {"websockets"},
+    "adapters.wsproto": {"wsproto"},
+    "cli.bench": {"rich"},
+    "cli.capture": {"scapy"},
+    "cli.inspect": {"rich"},
+    "relay": {"redis"},
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py")) if path.name != "_build.py"}
+
+
+def place(name):
+    """The floor of a file: its own, or that of the nearest folder that has one."""
+    while name not in FLOORS:
+        name = name.rpartition(".")[0]
+    return FLOORS[name]
+
+
+class Running(ast.NodeTransformer):
+    """Leaves out what only a type checker reads."""
+
+    def visit_If(self, node):
+        only_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if only_types else self.generic_visit(node)
+
+
+def imports(name, prune=lambda tree: tree):
+    """The files of this package that a file imports, those for type checking too; and modules from outside."""
+    inside, outside = set(), set()
+    folder = name.split(".")[:-1]
+    for node in ast.walk(prune(ast.parse(FILES[name].read_text()))):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            outside.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) + 1 - node.level] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                candidates = [[*base, alias.name], [*base, alias.name, "__init__"], base, [*base, "__init__"]]
+                inside.add(next(".".join(each) for each in candidates if ".".join(each) in FILES))
+    return inside, outside
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_a_file_imports_from_below(name):
+    for other in imports(name)[0]:
+        same_folder = other.split(".")[:-1][:1] == name.split(".")[:-1][:1]
+        assert place(other) < place(name) or (place(other) == place(name) and same_folder), other
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("_pure.")])
+def test_the_reference_stands_alone(name):
+    assert {other.split(".")[0] for other in imports(name)[0]} <= {"_pure"}
+
+
+def test_the_design_shows_the_floors():
+    design = Path(__file__).parents[2] / "docs" / "design.md"
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", design.read_text(), re.M)
+    shown = {name: int(floor) for floor, files in rows for name in re.findall(r"`([\w.]+?)(?:/|\.py)`", files)}
+    assert shown == FLOORS
+
+
+def test_there_is_no_circle():
+    running = {name: imports(name, Running().visit)[0] for name in FILES}
+    assert len(list(TopologicalSorter(running).static_order())) == len(FILES)
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_what_comes_from_outside(name):
+    foreign = imports(name)[1] - set(sys.stdlib_module_names) - {"framewire"}
+    assert foreign <= FOREIGN.get(name, set())
+
+
+def test_each_twin_has_its_pair():
+    """One stem for the reference, the compiled twin, and its test."""
+    from framewire._backend import TWINS
+
+    assert {name.removeprefix("_pure.") for name in FILES if name.startswith("_pure.")} - {"__init__"} == set(TWINS)
+    tests = Path(__file__).parents[1]
+    assert all(tests.joinpath("engine", f"test_{stem}.py").exists() for stem in TWINS)
+    sources = tests.parent / "cext"
+    assert {path.stem for path in sources.glob("*.pyx")} == set(TWINS)
+
+
+def test_the_kernels_know_no_python():
+    for path in Path(__file__).parents[2].joinpath("cext", "kernels").iterdir():
+        assert "#include <Python.h>" not in path.read_text()
+        assert '#include "Python.h"' not in path.read_text()

@@ -1,0 +1,158 @@
+"""What is built and installed: with a compiler, without one, and with none asked for."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from conftest import LOADED
+from framewire._backend import TWINS
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples", "packaging"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the sources, without what was built in place."""
+    copy = tmp_path_factory.mktemp("tree") / "framewire"
+    built = shutil.ignore_patterns("*.so", "*.pyd", "_build.py", "*.egg-info", "__pycache__")
+    for name in SOURCES:
+        if ROOT.joinpath(name).exists():
+            shutil.copytree(ROOT / name, copy / name, ignore=built)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, copy / path.name)
+    return copy
+
+
+def run(*command, cwd, **variables):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("FRAMEWIRE_", "PYTHON"))}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pip(action, tree, *options, **variables):
+    """Builds with the tools at hand: no package index is asked."""
+    shutil.rmtree(tree / "build", ignore_errors=True)
+    common = ("--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check")
+    return run("-m", "pip", action, *common, *options, ".", cwd=tree, **variables)
+
+
+def wheel(tree, folder, **variables):
+    done = pip("wheel", tree, "--wheel-dir", folder, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        metadata = next(archive.read(name).decode() for name in names if name.endswith("/METADATA"))
+    return path.name, {name for name in names if ".dist-info/" not in name}, metadata
+
+
+def python_files():
+    """What every installation holds."""
+    package = ROOT / "src"
+    patterns = ("framewire/**/*.py", "framewire/py.typed", "framewire/cli/*.html")
+    return {path.relative_to(package).as_posix() for each in patterns for path in package.glob(each)} - {
+        "framewire/_fast/_build.py"
+    }
+
+
+def test_source_distribution(tree, tmp_path):
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    done = run("-c", build, cwd=tree, FRAMEWIRE_EXTENSIONS="0")
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}
+    expected = {
+        path.relative_to(tree).as_posix()
+        for folder in ("cext", "src/framewire", "tests")
+        for path in tree.joinpath(folder).rglob("*")
+        if path.is_file()
+    }
+    assert expected <= names
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py", "Makefile"} <= names
+    assert not {name for name in names if name.endswith((".so", ".pyd", ".pyc", "_build.py")) or ".venv" in name}
+
+
+def test_wheel_in_plain_python(tree, tmp_path):
+    name, files, metadata = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="0")
+    assert name.endswith("-py3-none-any.whl")
+    assert files == python_files()
+    assert "Requires-Dist: h11>=0.14" in metadata.splitlines()
+    assert "Requires-Python: >=3.10" in metadata.splitlines()
+    assert "License-Expression: MIT" in metadata.splitlines()
+
+
+@pytest.mark.skipif("fast" not in LOADED, reason="nothing is compiled here")
+def test_compiled_wheel(tree, tmp_path):
+    name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
+    assert not name.endswith("-any.whl")
+    compiled = files - python_files() - {"framewire/_fast/_build.py"}
+    assert {Path(path).name.partition(".")[0] for path in compiled} == set(TWINS)
+    assert {Path(path).parent.as_posix() for path in compiled} == {"framewire/_fast"}
+    assert len(compiled) == len(TWINS)
+    assert python_files() <= files
+
+
+def test_without_a_compiler(tree, tmp_path):
+    """It installs, works, and says what is missing and why."""
+    done = pip("install", tree, "--target", tmp_path, CC="/bin/false")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(tmp_path.rglob("*.so"))
+    code = (
+        "import framewire, framewire._fast._build as build; from framewire import CLIENT, Stream; "
+        "print(framewire.__file__, *framewire.backend(), *build.FAILURES, Stream(CLIENT).receive(b'\\x81\\x02hi'))"
+    )
+    shown = run("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    names = " ".join(f"framewire._fast.{stem}" for stem in sorted(TWINS))
+    assert shown.stdout.strip() == f"{tmp_path / 'framewire' / '__init__.py'} pure None {names} ['hi']", shown.stderr
+    doctor = run("-m", "framewire", "doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert doctor.returncode == 0
+    assert "pure (plain Python)" in doctor.stdout
+    assert "framewire._fast.mask did not compile" in doctor.stdout
+    assert "/bin/false" in doctor.stdout
+
+
+def test_a_compiler_that_must_be_there(tree, tmp_path):
+    done = pip("install", tree, "--target", tmp_path, CC="/bin/false", FRAMEWIRE_EXTENSIONS="1")
+    assert done.returncode != 0
+    assert "/bin/false" in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_switch_that_means_nothing(tree, tmp_path):
+    done = pip("wheel", tree, "--wheel-dir", tmp_path, FRAMEWIRE_EXTENSIONS="yes")
+    assert done.returncode != 0
+    complaint = "FRAMEWIRE_EXTENSIONS is 'yes'; it takes 1 (must compile), 0 (do not), or nothing"
+    assert complaint in done.stdout + done.stderr
+
+
+def test_every_command_of_make_has_a_rule():
+    """What is declared, and what the texts tell to run."""
+    rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", rules, re.MULTILINE))
+    declared = {name for line in re.findall(r"^\.PHONY:(.*)", rules, re.MULTILINE) for name in line.split()}
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/workflows/*.yml")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:`|^    |\$ |run: )make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"test", "docs", "wheels"} <= named
+    assert declared | named <= targets

@@ -1,0 +1,683 @@
+"""Whoever comes from Appweb: what its directives and calls do, through sockets and threads."""
+
+import asyncio
+import re
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+
+import ends
+import pytest
+from frames import REQUEST
+from sync_ends import Raw, echo, on_loop_of_thread, serving, until
+
+import framewire
+from framewire import Close, ConnectionClosedError, Fragment, PayloadTooBigError, Ping, ResponseError, State
+from framewire.asyncio import Listener
+from framewire.asyncio import connect as connect_async
+from framewire.asyncio import serve as serve_async
+from framewire.routes import Routes
+from framewire.session.settings import REFUSED
+from framewire.sync import connect
+
+SIZES = [0, 150, 1500, 8200, 1 << 18, 510_000]
+
+
+def routed(routes):
+    return serving(routes, process_request=routes.process_request)
+
+
+@contextmanager
+def serving_async(handler=ends.echo, **options):
+    """A server on asyncio, in a thread; gives its port."""
+    with on_loop_of_thread(ends.serving(handler, **options)) as (_, port, _):
+        yield port
+
+
+@pytest.fixture(params=["asyncio", "threads"])
+def echoing(request):
+    """A server of echoes of either kind, for a `with`; gives its port."""
+
+    @contextmanager
+    def served(**options):
+        with serving(**options) as (_, port, _):
+            yield port
+
+    return serving_async if request.param == "asyncio" else served
+
+
+# Routes and subprotocols.
+
+
+def test_routes_with_parameters_of_the_path():
+    routes = Routes()
+
+    @routes.add("/rooms/{room}/{user}")
+    def talk(ws, room, user):
+        ws.send(f"{user} in {room}")
+
+    @routes.add("/files/{name:path}")
+    def read(ws, name):
+        ws.send(name)
+
+    @routes.add("/a.b")
+    def exact(ws):
+        ws.send("exact")
+
+    with routed(routes) as (_, port, _):
+        uri = f"ws://127.0.0.1:{port}"
+        for path, said in {
+            "/rooms/red%20room/ada?x=/y": "ada in red room",
+            "/files/a/b/c": "a/b/c",
+            "/a.b": "exact",
+        }.items():
+            with connect(uri + path) as ws:
+                assert ws.recv(10) == said
+        for path in ("/", "/rooms/x", "/rooms/x/y/z", "/rooms//y", "/files/", "/axb"):
+            with pytest.raises(ResponseError) as caught:
+                connect(uri + path)
+            assert caught.value.response.status == 404
+
+
+@pytest.mark.parametrize("pattern", ["no/slash", "/{", "/{}", "/{a b}", "/{a:int}", "/}"])
+def test_patterns_that_cannot_be(pattern):
+    with pytest.raises(ValueError, match="pattern"):
+        Routes().add(pattern)
+
+
+def test_subprotocol_of_a_route():
+    routes = Routes()
+    routes.add("/chat", subprotocols=["chat"])(lambda ws: ws.send(ws.subprotocol))
+    routes.add("/any")(lambda ws: ws.send(str(ws.subprotocol)))
+    with routed(routes) as (_, port, _):
+        uri = f"ws://127.0.0.1:{port}"
+        with connect(uri + "/chat", subprotocols=["better-chat", "chat"]) as ws:
+            assert ws.recv(10) == ws.subprotocol == "chat"
+        with connect(uri + "/any", subprotocols=["chat"]) as ws:
+            assert ws.recv(10) == "None"
+        for offered in ([], ["Chat"], ["better-chat"]):
+            with pytest.raises(ResponseError) as caught:
+                connect(uri + "/chat", subprotocols=offered)
+            assert caught.value.response.status == 400
+
+
+def test_routes_on_asyncio():
+    routes = Routes()
+
+    @routes.add("/rooms/{room}", subprotocols=["chat"])
+    async def talk(ws, room):
+        await ws.send(f"{room} {ws.subprotocol}")
+
+    async def main():
+        async with serve_async(routes, "127.0.0.1", 0, process_request=routes.process_request) as server:
+            uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with connect_async(uri + "/rooms/red", subprotocols=["chat"]) as ws:
+                return await ws.recv()
+
+    assert asyncio.run(main()) == "red chat"
+
+
+# Limits and times.
+
+
+def test_limit_of_a_message_holds_for_the_sum_of_its_frames():
+    with serving(max_size=5000) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send(bytes(5000)))
+        assert raw.read_event() == bytes(5000)
+        for _ in range(2):
+            raw.write(raw.stream.send(bytes(3000), last=False))
+        assert raw.read_event() == Close(1009, "")
+
+
+def test_limit_of_a_message_that_is_sent():
+    """Above it nothing is sent, in fragments neither."""
+
+    def handler(ws):
+        for message in ("€" * 34, bytes(101)):
+            with pytest.raises(PayloadTooBigError):
+                ws.send(message)
+        ws.send("€" * 33)
+
+    async def handler_async(ws):
+        for message in ("€" * 34, bytes(101)):
+            with pytest.raises(PayloadTooBigError):
+                await ws.send(message)
+        await ws.send("€" * 33)
+
+    class Sending(Listener):
+        def on_open(self, connection):
+            connection.send(bytes(60), last=False)
+            with pytest.raises(PayloadTooBigError):
+                connection.send(bytes(41))
+            connection.send(bytes(40))
+
+    for fragment_size in (None, 10):
+        options = {"max_send_size": 100, "fragment_size": fragment_size}
+        with serving(handler, **options) as (_, port, _), Raw(port) as raw:
+            assert raw.read_event() == "€" * 33
+            assert raw.read_event() == Close(1000, "")
+        with serving_async(handler_async, **options) as port, Raw(port) as raw:
+            assert raw.read_event() == "€" * 33
+            assert raw.read_event() == Close(1000, "")
+    with serving_async(Sending(), max_send_size=100) as port, Raw(port) as raw:
+        assert raw.read_event() == bytes(100)
+
+
+def test_size_of_the_frames_that_are_sent(echoing):
+    with echoing(fragment_size=4096) as port, Raw(port) as raw:
+        raw.write(raw.stream.send(bytes(10_000)))
+        data = b""
+        while len(data) < 10_012:
+            data += raw.socket.recv(1 << 16)
+    headers = [data[start : start + 4].hex() for start in (0, 4100, 8200)]
+    assert headers == ["027e1000", "007e1000", "807e0710"]
+    assert len(data) == 10_012
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(8200, [8192, 8]), (8192, [8192]), (0, [0])])
+def test_size_of_the_pieces_that_are_received(size, pieces):
+    async def handler_async(ws):
+        await ws.send(str([len(piece) async for piece in ws.recv_streaming()]))
+
+    def handler(ws):
+        ws.send(str([len(piece) for piece in ws.recv_streaming()]))
+
+    options = {"piece_size": 8192}
+    with serving_async(handler_async, **options) as port_async, serving(handler, **options) as (_, port, _):
+        for message in (bytes(size), "x" * size):
+            for each in (port, port_async):
+                with Raw(each) as raw:
+                    raw.write(raw.stream.send(message))
+                    assert raw.read_event() == str(pieces)
+
+
+def test_length_of_a_message_while_it_comes():
+    def handler(ws):
+        length = 0
+        for piece in ws.recv_streaming():
+            length += len(piece)
+            ws.ping(str(length))
+
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        for size, last in ((1000, False), (500, False), (1, True)):
+            raw.write(raw.stream.send(bytes(size), last=last))
+            assert raw.read_event() == Ping({1000: b"1000", 500: b"1500", 1: b"1501"}[size])
+
+
+def test_one_session_more_than_the_limit_is_503(echoing):
+    with echoing(max_connections=2) as port:
+        with Raw(port), Raw(port) as raw:
+            for _ in range(3):
+                with pytest.raises(ResponseError) as caught:
+                    connect(f"ws://127.0.0.1:{port}")
+                assert caught.value.response.status == 503
+            with socket.create_connection(("127.0.0.1", port), 10) as plain:
+                assert plain.recv(1000).startswith(b"HTTP/1.1 503 ")  # before it has asked for anything
+            raw.write(raw.stream.send("unharmed"))
+            assert raw.read_event() == "unharmed"
+
+        def connected():
+            try:
+                connect(f"ws://127.0.0.1:{port}").close()
+            except ResponseError:
+                return False
+            return True
+
+        until(connected)  # once the others are gone
+
+
+def test_of_those_over_the_limit_so_many_are_told_and_the_rest_is_cut(echoing):
+    def answer(sock):
+        with suppress(ConnectionError):
+            return sock.recv(1000)
+        return b""
+
+    with echoing(max_connections=1) as port, Raw(port) as raw, ExitStack() as stack:
+        many = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(80)]
+        answers = [answer(each)[:12] for each in many]
+        assert set(answers) == {b"HTTP/1.1 503", b""}
+        assert answers.count(b"HTTP/1.1 503") >= REFUSED
+        raw.write(raw.stream.send("unharmed"))
+        assert raw.read_event() == "unharmed"
+
+
+def test_text_that_is_not_utf8_if_it_is_let_in():
+    ends = []
+
+    def handler(ws):
+        for message in ws:
+            ws.send(message.encode(errors="surrogateescape"))
+        ends.append(ws.close_reason)
+
+    async def handler_async(ws):
+        async for message in ws:
+            await ws.send(message.encode(errors="surrogateescape"))
+        ends.append(ws.close_reason)
+
+    text = bytes.fromhex("8183 00000000 41ff42")
+    close = bytes.fromhex("8883 00000000 03e8ff")
+    with (
+        serving(handler, text_errors="surrogateescape") as (_, port, _),
+        serving_async(handler_async, text_errors="surrogateescape") as port_async,
+    ):
+        for each in (port, port_async):
+            with Raw(each) as raw:
+                raw.write(text, raw.stream.send("good"), raw.stream.send(""))
+                assert [raw.read_event() for _ in range(3)] == [b"A\xffB", b"good", b""]
+                raw.write(close)
+                assert raw.read_event() == Close(1000, "")
+                assert raw.socket.recv(100) == b""
+    assert ends == ["\udcff"] * 2
+    for frame in (text, close):
+        with serving() as (_, port, _), Raw(port) as raw:
+            raw.write(frame)
+            assert raw.read_event() == Close(1007, "")
+
+
+def test_text_that_a_client_lets_in():
+    async def main(port):
+        async with connect_async(f"ws://127.0.0.1:{port}", text_errors="surrogateescape", proxy=None) as ws:
+            return [await ws.recv(), await ws.recv(decode=False), await ws.recv(decode=True)]
+
+    def handler(ws):
+        ws._transport.sendall(bytes.fromhex("8101ff 8101ff 8201ff"))
+        ws.recv()
+
+    with serving(handler) as (_, port, uri):
+        assert asyncio.run(main(port)) == ["\udcff", b"\xff", "\udcff"]
+        with connect(uri, text_errors="replace") as ws:
+            assert ws.recv(10) == "\ufffd"
+
+
+def test_frames_of_a_message_are_unlimited_in_number():
+    with serving() as (_, port, _), Raw(port) as raw:
+        raw.write(b"".join(raw.stream.send(bytes(16), last=False) for _ in range(999)) + raw.stream.send(bytes(16)))
+        assert raw.read_event() == bytes(16_000)
+
+
+def test_ping_period():
+    with serving(ping_interval=0.02) as (_, port, _), Raw(port) as raw:
+        for _ in range(3):
+            assert isinstance(raw.read_event(), framewire.Ping)
+            raw.write(raw.stream.pending())
+
+
+def read_to_the_end(raw, answer=True):
+    """What comes besides pings, which are answered or not; the last is a close."""
+    while isinstance(event := raw.read_event(), Ping):
+        if answer:
+            raw.write(raw.stream.pending())
+    return event
+
+
+@pytest.mark.alone
+def test_inactivity_is_for_want_of_messages(echoing):
+    """Pings keep no connection that has nothing to say, and messages keep one."""
+    with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
+        begun = time.monotonic()
+        for _ in range(3):
+            time.sleep(0.25)
+            raw.write(raw.stream.send("busy"))
+            assert read_to_the_end(raw) == "busy"
+        raw.write(raw.stream.ping())
+        assert read_to_the_end(raw) == framewire.Pong(b"")
+        assert read_to_the_end(raw) == Close(1008, "no messages for too long")
+        assert time.monotonic() - begun > 1.2
+
+
+def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
+    """What InactivityTimeout is together with WebSocketsPing: as long as the peer answers, the connection lasts."""
+    with echoing(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
+        for _ in range(6):
+            assert isinstance(raw.read_event(), Ping)
+            raw.write(raw.stream.pending())
+        assert read_to_the_end(raw, answer=False).code == 1011
+
+
+@pytest.mark.alone
+def test_total_time_ends_the_busiest_connection(echoing):
+    with echoing(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
+        begun, busy = time.monotonic(), framewire.Stream(framewire.CLIENT).send("busy")
+        event = None
+        while not isinstance(event, Close):
+            raw.write(busy)
+            event = read_to_the_end(raw)
+        assert event == Close(1008, "the time for this connection is over")
+        assert time.monotonic() - begun > 0.25
+
+
+def test_total_time_ends_a_connection_that_nobody_receives_from():
+    """Also while the queue is full, so that nothing is read."""
+    ends = []
+
+    def handler(ws):
+        until(lambda: ws.state is not State.OPEN)
+        ends.append(ws.state)
+
+    with serving(handler, total_timeout=0.3, max_queue=1, ping_interval=None) as (_, port, _), Raw(port) as raw:
+        raw.write(*(raw.stream.send("unread") for _ in range(10)))
+        assert raw.read_event() == Close(1008, "the time for this connection is over")
+    assert ends
+
+
+def test_times_in_the_headers_of_the_answer():
+    def tell(ws, request, response):
+        response.headers["X-Request-Timeout"] = "7200"
+        response.headers["X-Inactivity-Timeout"] = "300"
+
+    options = {"process_response": tell, "total_timeout": 7200, "idle_timeout": 300}
+    with serving_async(**options) as port, connect(f"ws://127.0.0.1:{port}") as ws:
+        assert [ws.response.headers[f"X-{name}-Timeout"] for name in ("Request", "Inactivity")] == ["7200", "300"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_messages_of_every_size(size):
+    with serving() as (_, _, uri), connect(uri) as ws:
+        for message in (bytes(size), "x" * size):
+            ws.send(message)
+            assert ws.recv(10) == message
+
+
+# Receiving.
+
+
+def test_frames_preserved_in_and_out():
+    def handler(ws):
+        ws.send(list(ws.recv_streaming()))
+
+    with serving(handler) as (_, port, _), Raw(port, fragments=True) as raw:
+        raw.write(raw.stream.send("a", last=False), raw.stream.send("b", last=False), raw.stream.send("c"))
+        assert [raw.read_event() for _ in range(4)] == [
+            Fragment("a", True, False),
+            Fragment("b", False, False),
+            Fragment("c", False, False),
+            Fragment("", False, True),
+        ]
+
+
+def test_size_of_the_next_message():
+    sizes, go_on = [], threading.Event()
+
+    def handler(ws):
+        assert ws.next_size is None
+        go_on.set()
+        until(lambda: ws.next_size is not None and len(ws._messages) == 2)
+        sizes.append(ws.next_size)
+        ws.recv()
+        sizes.append(ws.next_size)
+        ws.send("done")
+
+    with serving(handler) as (_, _, uri), connect(uri) as ws:
+        go_on.wait(10)
+        ws.send("€€")
+        ws.send(bytes(10))
+        assert ws.recv(10) == "done"
+    assert sizes == [6, 10]
+
+
+def test_size_of_the_next_message_on_asyncio():
+    async def handler(ws):
+        sizes = [ws.next_size]
+        await ws.send("go on")
+        while len(sizes) < 3:
+            while ws.next_size is None:
+                await asyncio.sleep(0.005)
+            sizes.append(ws.next_size)
+            await ws.recv()
+        await ws.send(str(sizes))
+
+    with serving_async(handler) as port, Raw(port) as raw:
+        assert raw.read_event() == "go on"
+        raw.write(raw.stream.send("€€"), raw.stream.send(bytes(10)))
+        assert raw.read_event() == "[None, 6, 10]"
+
+
+def test_receiving_without_waiting():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        with pytest.raises(TimeoutError):
+            ws.recv(0)
+        ws.send("x")
+        until(lambda: ws.next_size == 1)
+        assert ws.recv(0) == "x"
+
+
+# Sending.
+
+
+def test_blocks_with_more_to_come():
+    def handler(ws):
+        ws.send_piece("one ", last=False)
+        ws.send_piece("two", last=False)
+        ws.send_piece("", last=True)
+        ws.send_piece(b"\x00", last=False)
+        ws.send_piece(b"")
+
+    with serving(handler) as (_, _, uri), connect(uri) as ws:
+        assert list(ws) == ["one two", b"\x00"]
+
+
+def test_a_block_may_be_empty():
+    def handler(ws):
+        ws.send("")
+        ws.send_piece(b"", last=False)
+        ws.send_piece(b"", last=True)
+
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        data = raw.early
+        while len(data) < 6:
+            data += raw.socket.recv(100)
+    assert data[:6].hex(" ", 2) == "8100 0200 8000"
+
+
+def test_a_file_of_unknown_length(tmp_path):
+    """A sample of Appweb's: a file is streamed as one message."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 1000)
+
+    async def handler(ws):
+        with path.open("rb") as file:
+            await ws.send(iter(lambda: file.read(10_000), b""))
+
+    with serving_async(handler) as port, connect(f"ws://127.0.0.1:{port}") as ws:
+        assert ws.recv(10) == path.read_bytes()
+
+
+def test_a_blocking_send_waits_for_the_network():
+    waited = []
+
+    def handler(ws):
+        begin = time.monotonic()
+        ws.send(bytes(1 << 25))
+        waited.append(time.monotonic() - begin)
+
+    with serving(handler) as (_, port, _), Raw(port, max_message_size=None) as raw:
+        time.sleep(0.2)
+        assert len(raw.read_event()) == 1 << 25
+        assert raw.read_event() == Close(1000, "")
+    assert waited[0] > 0.15
+
+
+def test_a_send_that_does_not_wait():
+    """What is not to wait is sent on asyncio, where the transport takes all."""
+
+    async def handler(ws):
+        await ws.send(bytes(1 << 25))
+        sent.set()
+        await ws.wait_closed()
+
+    async def main():
+        async with serve_async(handler, "127.0.0.1", 0) as server:
+            with await asyncio.to_thread(Raw, server.sockets[0].getsockname()[1]):
+                await asyncio.wait_for(sent.wait(), 10)
+
+    sent = asyncio.Event()
+    asyncio.run(main())
+    assert sent.is_set()
+
+
+def test_blocks_that_do_not_wait():
+    """A listener's `send` takes everything at once, with and without more to come, and tells when that is too much."""
+    full = Future()
+
+    class Sending(Listener):
+        def on_open(self, connection):
+            for _ in range(31):
+                connection.send(bytes(1 << 18), last=False)
+            full.set_result(connection.full)
+            connection.send(bytes(1 << 18))
+            connection.send("and a text")
+
+    with serving_async(Sending()) as port, Raw(port, max_message_size=None) as raw:
+        assert full.result(10) is True
+        assert raw.read_event() == bytes(1 << 23)
+        assert raw.read_event() == "and a text"
+
+
+# What Appweb takes and must not, and what it does not take and should.
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ("8100", 1002),  # not masked
+        ("82fe 0001 00000000 00", 1002),  # not the shortest length
+        ("82ff 8000000000000000", 1002),  # over 63 bits
+        *((f"8{opcode:x}ff", 1002) for opcode in (3, 4, 5, 6, 7, 11, 15)),  # before the payload is there
+        ("0181 00000000 41 8081 00000000 ff", 1007),  # not in the first frame
+        ("0181 00000000 41 8081 00000000 c3", 1007),
+        *((f"8882 00000000 {code:04x}", 1002) for code in (0, 999, 1004, 1005, 1006, 1016, 2999, 5000)),
+        *((f"8882 00000000 {code:04x}", code) for code in (1000, 1012, 1013, 1014, 3000, 4999)),
+    ],
+)
+def test_frames_that_are_judged_as_the_rfc_says(frames, code):
+    with serving() as (_, port, _), Raw(port) as raw:
+        raw.write(bytes.fromhex(frames))
+        assert raw.read_event() == Close(code, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "status"),
+    [
+        (b"Version: 13", b"Version: 14", 426),
+        (b"Version: 13", b"Version: 8", 426),
+        (b"Upgrade: websocket", b"Upgrade: h2c, WebSocket", 101),
+        (b"Key: dGhlIHNhbXBsZSBub25jZQ==", b"Key: short", 400),
+    ],
+)
+def test_requests_that_are_judged_as_the_rfc_says(line, other, status):
+    with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
+        plain.sendall(REQUEST.replace(line, other))
+        answer = plain.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert (re.search(rb"\r\nsec-websocket-version: 13\r\n", answer, re.IGNORECASE) is not None) == (status == 426)
+
+
+# The close.
+
+
+def test_states_on_the_way_to_the_end():
+    states = []
+
+    def handler(ws):
+        states.append(ws.state)
+        ws.start_closing()
+        states.append(ws.state)
+        with pytest.raises(framewire.ConnectionClosedOK):
+            ws.recv()
+        states.append(ws.state)
+
+    with serving(handler) as (_, port, _), Raw(port, auto_close=False) as raw:
+        assert raw.read_event() == Close(1000, "")
+        until(lambda: len(states) == 2)
+        raw.write(raw.stream.close())
+        assert raw.socket.recv(100) == b""
+    assert states == [State.OPEN, State.CLOSING, State.CLOSED]
+
+
+def test_callbacks_in_their_order():
+    seen = []
+
+    class Noting(Listener):
+        def on_open(self, connection):
+            seen.append("open")
+
+        def on_message(self, connection, message):
+            seen.append(message)
+
+        def on_close(self, connection, code, reason):
+            seen.append((code, reason, connection.clean))
+
+    with serving_async(Noting()) as port:
+        with Raw(port) as raw:
+            raw.write(raw.stream.send("one"), raw.stream.send(b"two"), raw.stream.close(4000, "why"))
+            assert raw.read_event() == Close(4000, "")
+        until(lambda: len(seen) == 4)
+        with Raw(port):
+            pass  # it vanishes without a close
+        until(lambda: len(seen) == 6)
+    assert seen == ["open", "one", b"two", (4000, "why", True), "open", (1006, "", False)]
+
+
+def test_reasons_from_0_to_123_bytes_without_a_nul():
+    for size in (0, 1, 122, 123):
+        with serving(lambda ws, size=size: ws.close(1000, "r" * size)) as (_, port, _), Raw(port) as raw:
+            assert raw.read_event() == Close(1000, "r" * size)
+
+
+def test_a_second_close_does_nothing():
+    def handler(ws):
+        ws.close(4000, "first")
+        ws.close(4001, "second")
+
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        assert raw.read_event() == Close(4000, "first")
+        raw.write(raw.stream.pending())
+        assert raw.socket.recv(100) == b""
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1012, 1013, 1014, 3000, 4999])
+def test_the_code_of_the_peer_is_answered_with_itself(code):
+    with serving() as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.close(code, "why"))
+        assert raw.read_event() == Close(code, "")
+
+
+def test_what_is_known_about_the_end():
+    known = []
+
+    def handler(ws):
+        echo(ws)
+        known.append((ws.close_code, ws.close_reason, ws.clean, ws.state))
+
+    def lost(ws):
+        with pytest.raises(ConnectionClosedError):
+            echo(ws)
+        known.append((ws.close_code, ws.close_reason, ws.clean, ws.state))
+
+    with serving(handler) as (_, _, uri), connect(uri) as ws:
+        ws.close(1001, "leaving")
+    with serving(handler) as (_, _, uri), connect(uri) as ws:
+        ws.close(None)
+    with serving(lost) as (_, port, _), Raw(port):
+        pass
+    closed = framewire.State.CLOSED
+    assert known == [(1001, "leaving", True, closed), (1005, "", True, closed), (1006, "", False, closed)]
+
+
+def test_pings_are_answered_by_themselves():
+    with serving(lambda ws: ws.recv()) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.ping(b"same"))
+        assert raw.read_event() == framewire.Pong(b"same")
+
+
+def test_data_after_our_close_does_no_harm():
+    def handler(ws):
+        ws.start_closing(1000)
+
+    with serving(handler) as (_, port, _), Raw(port, auto_close=False) as raw:
+        assert raw.read_event() == Close(1000, "")
+        late = framewire.Stream(framewire.CLIENT)
+        raw.write(late.send("late"), late.close(1000))
+        assert raw.socket.recv(100) == b""

@@ -1,0 +1,46 @@
+"""Measures of what a peer can cost: memory that is traced, and time that must grow linearly."""
+
+import gc
+import time
+import tracemalloc
+
+KIB, MIB = 1 << 10, 1 << 20
+#: What the objects themselves take, and what Python sets aside for a call.
+SMALL = 8 * KIB
+
+
+class Traced:
+    """Bytes of memory taken since `with`: now, and at the most."""
+
+    def __enter__(self):
+        gc.collect()
+        tracemalloc.start()
+        self.before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def __exit__(self, *_):
+        tracemalloc.stop()
+
+    def now(self):
+        return tracemalloc.get_traced_memory()[0] - self.before
+
+    def peak(self):
+        return tracemalloc.get_traced_memory()[1] - self.before
+
+
+def assert_linear(run, size):
+    """Four times as much takes four times the time, not sixteen: by the best of times measured in turns."""
+    little, much = [], []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(15):
+            for amount, times in ((size // 2, little), (2 * size, much)):
+                start = time.process_time()
+                run(amount)
+                times.append(time.process_time() - start)
+            if len(little) > 1 and min(much) < 8 * min(little):
+                return
+    finally:
+        gc.enable()
+    raise AssertionError(f"{2 * size} took {min(much) / min(little):.2f} times as long as {size // 2}")

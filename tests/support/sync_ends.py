@@ -1,0 +1,90 @@
+"""Both ends of a connection in threads, for tests: a server of echoes, a client of bytes, and a thread for asyncio."""
+
+import asyncio
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from frames import REQUEST
+
+import framewire
+from framewire.sync import serve
+
+
+def until(condition):
+    """Waits until `condition()` holds, 10 seconds at most."""
+    limit = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+
+@contextmanager
+def serving(handler=echo, **options):
+    """A framewire server in a thread; gives (server, port, URI)."""
+    with serve(handler, "127.0.0.1", **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.socket.getsockname()[1]
+        yield server, port, f"{'wss' if 'ssl' in options else 'ws'}://127.0.0.1:{port}/path"
+    thread.join()
+
+
+@contextmanager
+def on_loop_of_thread(context):
+    """Keeps an async context open on an event loop in a thread; gives what it gives."""
+    entered = Future()
+
+    async def main():
+        stop = asyncio.Event()
+        async with context as given:
+            loop = asyncio.get_running_loop()
+            entered.set_result((given, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    given, stop = entered.result(10)
+    try:
+        yield given
+    finally:
+        stop()
+        thread.join()
+
+
+class Raw:
+    """A client of bytes: what a peer does that no library would."""
+
+    def __init__(self, port, and_then=b"", request=REQUEST, **stream):
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.stream = framewire.Stream(framewire.CLIENT, **stream)
+        self.socket.sendall(request + and_then)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.socket.recv(4096)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        self.early = head.partition(b"\r\n\r\n")[2]  # frames that came with it
+        self.events = self.stream.receive(self.early)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.socket.close()
+
+    def write(self, *frames):
+        self.socket.sendall(b"".join(frames))
+
+    def read_event(self):
+        while not self.events:
+            data = self.socket.recv(1 << 16)
+            self.events += self.stream.receive(data) if data else self.stream.receive_eof()
+            assert data or self.events, "nothing more comes"
+        return self.events.pop(0)

@@ -1,0 +1,616 @@
+"""The threaded server and client over real sockets; the other end is the `websockets` package or raw bytes."""
+
+import itertools
+import socket
+import ssl
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+
+import pytest
+from ends import CERTIFICATE
+from frames import REQUEST
+from sync_ends import Raw, echo, serving, until
+from websockets.exceptions import ConnectionClosed as PeerClosed
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as peer_connect
+from websockets.sync.server import serve as peer_serve
+
+import framewire
+from framewire import ConnectionClosedError, ConnectionClosedOK
+from framewire.sync import connect, serve
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    """Every thread that a test makes has to end with it."""
+    before = set(threading.enumerate())
+    yield
+    limit = time.monotonic() + 5
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert left == set()
+
+
+@contextmanager
+def peer_serving(handler, **options):
+    """A server of the `websockets` package; gives its URI."""
+    with peer_serve(handler, "127.0.0.1", 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}/"
+        server.shutdown()
+    thread.join()
+
+
+def send_in_vain(ws):
+    """Sends more than the network takes from a peer that does not read, until the connection breaks."""
+    with pytest.raises(ConnectionClosedError):
+        ws.send(bytes(1 << 25))
+
+
+MESSAGES = ["", "text", "Grüße €🎉", b"", b"\x00\xff", "x" * 70_000, bytes(1 << 20)]
+
+
+def test_server_echoes_every_kind_of_message():
+    with serving() as (_, _, uri), peer_connect(uri) as peer:
+        for message in MESSAGES:
+            peer.send(message)
+            assert peer.recv() == message
+
+
+def test_client_with_a_server_of_websockets():
+    def handler(peer):
+        for message in peer:
+            peer.send(message)
+
+    with peer_serving(handler) as uri, connect(uri) as ws:
+        for message in MESSAGES:
+            ws.send(message)
+            assert ws.recv(10) == message
+        assert ws.response.status == 101
+        assert ws.request.headers["User-Agent"].startswith("framewire/")
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_compression_with_either_end_of_websockets(compression):
+    with serving(compression=compression) as (_, _, uri), peer_connect(uri) as peer:
+        assert bool(peer.protocol.extensions) is (compression is not None)
+        peer.send("x" * 10_000)
+        assert peer.recv() == "x" * 10_000
+
+    def handler(peer):
+        for message in peer:
+            peer.send(message)
+
+    with peer_serving(handler) as uri, connect(uri, compression=compression) as ws:
+        assert ("Sec-WebSocket-Extensions" in ws.response.headers) is (compression is not None)
+        for message in ("x" * 10_000, bytes(10_000)):
+            ws.send(message)
+            assert ws.recv(10) == message
+        ws.send(iter(["in ", "fragments"]))
+        assert ws.recv(10) == "in fragments"
+
+
+def test_over_tls_both_ends_send_at_once():
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.load_cert_chain(CERTIFICATE)
+    client_side = ssl.create_default_context(cafile=CERTIFICATE)
+
+    def handler(ws):
+        pump = threading.Thread(target=lambda: [ws.send(bytes(50_000)) for _ in range(40)])
+        pump.start()
+        assert sum(len(ws.recv(10)) for _ in range(40)) == 2_000_000
+        pump.join()
+
+    with (
+        serving(handler, ssl=server_side) as (_, _, uri),
+        connect(uri, ssl=client_side, server_hostname="localhost") as ws,
+    ):
+        pump = threading.Thread(target=lambda: [ws.send(bytes(50_000)) for _ in range(40)])
+        pump.start()
+        assert sum(len(ws.recv(10)) for _ in range(40)) == 2_000_000
+        pump.join()
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv(10)
+
+
+def test_a_server_with_a_certificate_that_nobody_vouches_for_is_refused():
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.load_cert_chain(CERTIFICATE)
+    with serving(ssl=server_side) as (_, _, uri), pytest.raises(ssl.SSLCertVerificationError):
+        connect(uri)
+
+
+@pytest.mark.parametrize("closing", [(1000, ""), (1001, "gone"), (3000, "own"), (4999, "é" * 61)])
+def test_close_codes_of_the_client(closing):
+    ends = []
+
+    def handler(ws):
+        with pytest.raises(framewire.ConnectionClosed) as caught:
+            ws.recv()
+        ends.append((caught.value.code, caught.value.reason, ws.close_code))
+
+    with serving(handler) as (_, _, uri):
+        with peer_connect(uri) as peer:
+            peer.close(*closing)
+        assert peer.close_code == closing[0]
+    assert ends == [(*closing, closing[0])]
+
+
+def test_close_codes_of_the_server():
+    with serving(lambda ws: ws.close(4001, "bye")) as (_, _, uri), connect(uri) as ws:
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        assert (caught.value.code, caught.value.reason) == (4001, "bye")
+        assert caught.value.rcvd_then_sent is True
+        with pytest.raises(ConnectionClosedError):
+            ws.send("too late")
+
+
+def test_an_empty_close_is_1005_and_orderly():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        ws.close(None)
+        assert ws.close_code == 1005
+        assert list(ws) == []
+
+
+def test_a_handler_that_raises_closes_with_1011(caplog):
+    def handler(ws):
+        raise KeyError("oops")
+
+    with serving(handler) as (_, _, uri), connect(uri) as ws, pytest.raises(ConnectionClosedError) as caught:
+        ws.recv()
+    assert caught.value.code == 1011
+    assert "connection handler failed" in caplog.text
+
+
+def test_an_exception_inside_the_with_block_closes_with_1011():
+    codes = []
+
+    def handler(ws):
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        codes.append(caught.value.code)
+
+    with serving(handler) as (_, _, uri), pytest.raises(ZeroDivisionError), connect(uri):
+        raise ZeroDivisionError
+    assert codes == [1011]
+
+
+def test_what_arrived_before_the_close_is_received():
+    def handler(ws):
+        for n in range(10):
+            ws.send(str(n))
+
+    with serving(handler) as (_, _, uri), connect(uri) as ws:
+        until(lambda: ws.state is framewire.State.CLOSED)
+        assert list(ws) == [str(n) for n in range(10)]
+
+
+def test_recv_times_out_and_loses_nothing():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        with pytest.raises(TimeoutError):
+            ws.recv(0)
+        with pytest.raises(TimeoutError):
+            ws.recv(0.02)
+        ws.send("there")
+        assert ws.recv(10) == "there"
+
+
+def test_one_thread_receives_at_a_time():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        got = []
+        thread = threading.Thread(target=lambda: got.append(ws.recv()))
+        thread.start()
+        until(lambda: ws._receiving)
+        with pytest.raises(framewire.ConcurrencyError):
+            ws.recv()
+        ws.send("x")
+        thread.join()
+        assert got == ["x"]
+
+
+def test_fragments_out_and_in():
+    def handler(ws):
+        for _ in range(2):
+            ws.send([*ws.recv_streaming()])
+        ws.send(ws.recv())
+
+    with serving(handler) as (_, _, uri), peer_connect(uri) as peer:
+        peer.send(iter(["one ", "two ", "", "three"]))
+        assert list(peer.recv_streaming()) == ["one ", "two ", "", "three", "", ""]
+        peer.send(b"whole")
+        assert list(peer.recv_streaming()) == [b"whole", b""]
+        peer.send(["jo", "ined"])
+        assert peer.recv() == "joined"
+
+
+def test_a_code_point_may_be_cut_by_fragments():
+    with serving() as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send(b"\xe2\x82", text=True, last=False), raw.stream.send(b"\xac", text=True))
+        assert raw.read_event() == "€"
+
+
+def test_a_message_whose_producer_fails_is_never_completed():
+    def pieces():
+        yield "begun"
+        raise LookupError("no more")
+
+    with serving() as (_, _, uri), connect(uri) as ws:
+        with pytest.raises(LookupError):
+            ws.send(pieces())
+        assert ws.state is not framewire.State.OPEN
+        ws.close()
+
+
+def test_an_iterable_without_pieces_sends_nothing():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        ws.send([])
+        ws.send("next")
+        assert ws.recv(10) == "next"
+
+
+def test_threads_that_send_do_not_mix_their_messages():
+    with serving(max_queue=None) as (_, _, uri), connect(uri) as ws:
+
+        def send(letter):
+            for size in (10, 100_000, 1):
+                ws.send([letter * size, letter * size])
+
+        threads = [threading.Thread(target=send, args=(letter,)) for letter in "abcd"]
+        for thread in threads:
+            thread.start()
+        got = [ws.recv(10) for _ in range(12)]
+        for thread in threads:
+            thread.join()
+        assert sorted(len(message) for message in got) == sorted([20, 200_000, 2] * 4)
+        assert all(len(set(message)) == 1 for message in got)
+
+
+def test_ping_and_pong():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        first, second = ws.ping(), ws.ping("second")
+        assert second.wait(10)
+        assert first.is_set()
+        assert ws.latency > 0
+        ws.pong(b"nobody asked")
+        ws.send("still there")
+        assert ws.recv(10) == "still there"
+
+
+def test_a_ping_is_answered_while_the_program_does_something_else():
+    busy = threading.Event()
+    with serving(lambda ws: busy.wait(10)) as (_, _, uri), connect(uri) as ws:
+        assert ws.ping().wait(10)
+        busy.set()
+
+
+def test_two_pings_with_one_payload():
+    def handler(ws):
+        ws.ping(b"same")
+        with pytest.raises(framewire.ConcurrencyError):
+            ws.ping(b"same")
+        ws.send("refused")
+
+    with serving(handler) as (_, port, _), Raw(port, auto_pong=False) as raw:
+        assert raw.read_event() == framewire.Ping(b"same")
+        assert raw.read_event() == "refused"
+
+
+def test_a_ping_that_the_end_overtakes_is_released():
+    released = []
+
+    def handler(ws):
+        released.append(ws.ping().wait(10))
+
+    with serving(handler) as (_, port, _), Raw(port, auto_pong=False) as raw:
+        assert isinstance(raw.read_event(), framewire.Ping)
+    assert released == [True]
+
+
+def test_keepalive_pings_and_fails_a_peer_that_is_silent():
+    ends = []
+
+    def handler(ws):
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        ends.append(caught.value.sent.code)
+
+    with (
+        serving(handler, ping_interval=0.05, ping_timeout=0.1, close_timeout=0.2) as (_, port, _),
+        Raw(port, auto_pong=False) as raw,
+    ):
+        assert isinstance(raw.read_event(), framewire.Ping)
+        assert raw.read_event() == framewire.Close(1011, "no pong came in time")
+    assert ends == [1011]
+
+
+def test_keepalive_leaves_a_peer_that_answers_alone():
+    with serving(ping_interval=0.02, ping_timeout=0.5) as (_, _, uri), connect(uri, ping_interval=0.02) as ws:
+        time.sleep(0.2)
+        ws.send("alive")
+        assert ws.recv(10) == "alive"
+        assert ws.latency > 0
+
+
+def test_subprotocols_origins_and_headers():
+    options = {"subprotocols": ["chat", "better-chat"], "origins": ["https://example.com"]}
+    with serving(lambda ws: ws.send(str(ws.subprotocol)), **options) as (_, _, uri):
+        with connect(uri, origin="https://example.com", subprotocols=["better-chat", "x"]) as ws:
+            assert ws.recv() == ws.subprotocol == "better-chat"
+        with pytest.raises(framewire.ResponseError) as caught:
+            connect(uri, origin="https://evil.example")
+        assert caught.value.response.status == 403
+
+
+def test_process_request_answers_instead():
+    def process(connection, request):
+        return connection.respond(200, "I am well.\n") if request.target == "/health" else None
+
+    with serving(process_request=process) as (_, port, uri):
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b"".join(iter(lambda: plain.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\nI am well.\n")
+        with connect(uri) as ws:
+            ws.send("a WebSocket")
+            assert ws.recv(10) == "a WebSocket"
+
+
+def test_a_failure_in_process_request_is_500(caplog):
+    def process(connection, request):
+        raise RuntimeError("oops")
+
+    with serving(process_request=process) as (_, _, uri), pytest.raises(InvalidStatus) as caught:
+        peer_connect(uri)
+    assert caught.value.response.status_code == 500
+    assert "opening handshake failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [(b"nonsense\r\n\r\n", 400), (REQUEST.replace(b"GET", b"POST"), 405), (REQUEST.replace(b": 13", b": 12"), 426)],
+)
+def test_bad_requests(request_head, status):
+    with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
+        plain.sendall(request_head)
+        assert plain.recv(4096).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_request_that_takes_too_long_is_cut():
+    with serving(open_timeout=0.1) as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
+        plain.sendall(REQUEST[:20])
+        assert plain.recv(4096) == b""
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(TimeoutError):
+        connect(f"ws://127.0.0.1:{deaf.getsockname()[1]}/", open_timeout=0.1)
+
+
+def test_frames_behind_the_request_are_served():
+    frame = framewire.Stream(framewire.CLIENT).send("early")
+    with serving() as (_, port, _), Raw(port, frame) as raw:
+        assert raw.read_event() == "early"
+
+
+def test_a_violation_closes_and_says_why():
+    ends = []
+
+    def handler(ws):
+        ends.append(ws.recv())
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        ends.append(caught.value.sent.code)
+
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send("before"), b"\x83\x80\x00\x00\x00\x00")
+        assert raw.read_event() == framewire.Close(1002, "")
+    assert ends == ["before", 1002]
+
+
+def echo_one(ws):
+    ws.send(ws.recv())
+
+
+@pytest.mark.parametrize(("handler", "echoed"), [(echo, ["one", "two"]), (echo_one, ["one"])])
+def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send("one"), raw.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
+        for message in echoed:
+            assert raw.read_event() == message
+        assert raw.read_event() == framewire.Close(1002, "")
+
+
+def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+    over = threading.Event()
+    with serving(lambda ws: over.wait(20), close_timeout=0.2) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send("one"), b"\x83\x80\x00\x00\x00\x00")
+        assert raw.read_event() == framewire.Close(1002, "")
+        over.set()
+
+
+def test_the_close_is_not_lost_while_the_client_goes_on_sending():
+    with serving(lambda ws: ws.close(4002, "enough")) as (_, port, _), Raw(port) as raw:
+        raw.write(50 * framewire.Stream(framewire.CLIENT).send(bytes(10_000)))
+        assert raw.read_event() == framewire.Close(4002, "enough")
+        raw.write(raw.stream.pending())
+        assert raw.socket.recv(100) == b""
+
+
+def test_a_connection_that_breaks_is_1006():
+    def handler(ws):
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv()
+        ends.append((caught.value.code, ws.close_code))
+
+    ends = []
+    with serving(handler) as (_, port, _), Raw(port):
+        pass
+    assert ends == [(1006, 1006)]
+
+
+def test_a_peer_that_never_answers_a_close_is_cut():
+    done = []
+
+    def handler(ws):
+        begin = time.monotonic()
+        ws.close()
+        done.append(time.monotonic() - begin)
+
+    with serving(handler, close_timeout=0.2) as (_, port, _), Raw(port, auto_close=False) as raw:
+        assert raw.read_event() == framewire.Close(1000, "")
+        assert raw.socket.recv(100) == b""
+    assert 0.15 < done[0] < 2
+
+
+def test_a_peer_that_does_not_read_does_not_keep_close_from_returning():
+    done = []
+
+    def handler(ws):
+        sender = threading.Thread(target=send_in_vain, args=(ws,))
+        sender.start()
+        until(lambda: ws._writing.locked())
+        ws.close()
+        sender.join()
+        done.append(ws.state)
+
+    with serving(handler, close_timeout=0.2) as (_, port, _), Raw(port):
+        until(lambda: done)
+    assert done == [framewire.State.CLOSED]
+
+
+def test_a_full_queue_stops_reading():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handler(ws):
+        begun.set()
+        go_on.wait(10)
+        assert sum(len(ws.recv()) for _ in range(200)) == 200 * 100_000
+        ws.send("all")
+
+    with serving(handler, max_queue=4) as (server, port, _), Raw(port) as raw:
+        sent = []
+
+        def send():
+            for _ in range(200):
+                raw.write(raw.stream.send(bytes(100_000)))
+                sent.append(1)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        begun.wait(10)
+        (connection,) = server.connections
+        until(lambda: connection._held)
+        assert len(connection._messages) <= 5 + (1 << 16) // 100_000
+        go_on.set()
+        assert raw.read_event() == "all"
+        sender.join()
+
+
+def test_pings_that_nobody_reads_the_answers_of_stop_reading_too():
+    def handler(ws):
+        blocked = threading.Thread(target=send_in_vain, args=(ws,))
+        blocked.start()
+        until(lambda: ws._writing.locked())
+        stopped.append(ws)
+        blocked.join()
+
+    stopped = []
+    with serving(handler) as (_, port, _), Raw(port) as raw:
+        until(lambda: stopped)
+        raw.socket.setblocking(False)
+        ping = raw.stream.ping(bytes(125)) * 1000
+
+        def flood():
+            try:
+                raw.socket.send(ping)
+            except BlockingIOError:
+                return True
+            return False
+
+        until(flood)
+        assert stopped[0]._replies < 3 * (1 << 16)
+
+
+def test_shutdown_says_1001_to_all_and_waits_for_their_handlers():
+    done = []
+
+    def handler(ws):
+        echo(ws)
+        done.append(ws.close_code)
+
+    with serving(handler) as (server, _, uri):
+        clients = [connect(uri) for _ in range(3)]
+        until(lambda: len(server.connections) == 3)
+        server.shutdown()
+        for ws in clients:
+            with pytest.raises(ConnectionClosedOK) as caught:
+                ws.recv(10)
+            assert caught.value.code == 1001
+            ws.close()
+        assert len(done) == 3
+        with pytest.raises(OSError, match="refused"):
+            connect(uri)
+
+
+def test_shutdown_cuts_an_opening_handshake():
+    with serving() as (server, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
+        plain.sendall(REQUEST[:30])
+        until(lambda: server._everyone)
+        server.shutdown()
+        assert plain.recv(100) == b""
+
+
+def test_what_a_connection_tells_about_itself():
+    with serving() as (server, port, uri), connect(uri) as ws:
+        assert ws.remote_address == ("127.0.0.1", port)
+        assert ws.local_address[0] == "127.0.0.1"
+        assert isinstance(ws.id, uuid.UUID)
+        assert ws.request.target == "/path"
+        assert ws.state is framewire.State.OPEN
+        assert ws.close_code is ws.close_reason is ws.subprotocol is None
+        assert server.fileno() == server.socket.fileno()
+        with pytest.raises(framewire.PayloadTooBigError):
+            ws.ping(bytes(126))
+        with pytest.raises(framewire.CloseCodeError):
+            ws.close(1006)
+        ws.send("unharmed")
+        assert ws.recv(10) == "unharmed"
+
+
+def test_a_message_over_the_limit_is_1009():
+    with serving(max_size=100) as (_, _, uri), peer_connect(uri) as peer:
+        peer.send(bytes(100))
+        assert peer.recv() == bytes(100)
+        with pytest.raises(PeerClosed):  # if not before, where it ends the message with an empty fragment
+            peer.send(iter([bytes(50), bytes(51)]))
+            peer.recv()
+        assert peer.close_code == 1009
+
+
+@pytest.mark.parametrize("options", [{"fragment_size": 0}, {"piece_size": 0}])
+def test_sizes_that_cannot_be(options):
+    for call in (lambda: serve(echo, "127.0.0.1", **options), lambda: connect("ws://localhost:9/", **options)):
+        with pytest.raises(ValueError, match="at least 1 byte"):
+            call()
+
+
+def test_arguments_that_cannot_be():
+    with pytest.raises(framewire.UriError):
+        connect("http://x/")
+    with pytest.raises(ValueError, match="wss"):
+        connect("ws://x/", ssl=ssl.create_default_context())
+
+
+def test_many_clients_at_once():
+    with serving() as (_, _, uri):
+        clients = [connect(uri) for _ in range(30)]
+        for number, ws in zip(itertools.count(), clients, strict=False):
+            ws.send(str(number))
+        assert [ws.recv(10) for ws in clients] == [str(number) for number in range(30)]
+        for ws in clients:
+            ws.close()

@@ -1,0 +1,179 @@
+"""The blocking client through proxies that are real ones, but for their size."""
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+from ends import CERTIFICATE
+from sync_ends import on_loop_of_thread, serving
+from test_sync import no_thread_is_left  # noqa: F401 - a fixture
+
+from conftest import needed
+from framewire import ResponseError
+from framewire.errors import ProxyError
+from framewire.sync import connect
+
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+TLS.load_cert_chain(CERTIFICATE)
+TRUST = ssl.create_default_context(cafile=str(CERTIFICATE))
+
+
+def proxying(greet, **options):
+    """A proxy in a thread, which pumps once `greet(reader, writer)` has told where to; gives its port."""
+    serving = set()
+
+    async def pump(source, sink):
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+        finally:
+            sink.close()
+
+    async def serve(reader, writer):
+        serving.add(asyncio.current_task())
+        writers = [writer]
+        where = await greet(reader, writer)
+        if where is not None:
+            there, other = await asyncio.open_connection(*where)
+            writers.append(other)
+            await asyncio.gather(pump(reader, other), pump(there, writer), return_exceptions=True)
+        for each in writers:
+            each.close()
+        await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
+
+    @asynccontextmanager
+    async def listening():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as server:
+            yield server.sockets[0].getsockname()[1]
+            await asyncio.wait_for(asyncio.gather(*serving, return_exceptions=True), 10)
+
+    return on_loop_of_thread(listening())
+
+
+def answering(answer):
+    async def greet(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        host, _, port = head.split()[1].decode().rpartition(":")
+        assert b"\r\nHost: %b:%b\r\n" % (host.encode(), port.encode()) in head
+        writer.write(answer(head) if callable(answer) else answer)
+        return host, int(port)
+
+    return greet
+
+
+OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+async def socks5(reader, writer):
+    version, methods = await reader.readexactly(2)
+    assert version == 5
+    await reader.readexactly(methods)
+    writer.write(b"\x05\x00")
+    assert await reader.readexactly(4) == b"\x05\x01\x00\x03"
+    (length,) = await reader.readexactly(1)
+    host = (await reader.readexactly(length)).decode()
+    port = int.from_bytes(await reader.readexactly(2), "big")
+    writer.write(b"\x05\x00\x00\x01\0\0\0\0\0\0")
+    return host, port
+
+
+@contextmanager
+def serving_at_localhost(secure=False):
+    """A server of echoes; gives its URI, with a name for the proxy to resolve."""
+    with serving(**({"ssl": TLS} if secure else {})) as (_, port, _):
+        yield f"ws{'s' * secure}://localhost:{port}/"
+
+
+def check(ws):
+    with ws:
+        ws.send("through")
+        assert ws.recv(10) == "through"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_http(secure):
+    with serving_at_localhost(secure) as uri, proxying(answering(OPEN)) as port:
+        check(connect(uri, proxy=f"http://127.0.0.1:{port}", ssl=TRUST if secure else None))
+
+
+def test_https():
+    with serving_at_localhost() as uri, proxying(answering(OPEN), ssl=TLS) as port:
+        check(connect(uri, proxy=f"https://localhost:{port}", proxy_ssl=TRUST))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connect(uri, proxy=f"https://localhost:{port}")
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+def test_socks(secure):
+    needed("python_socks")
+    with serving_at_localhost(secure) as uri, proxying(socks5) as port:
+        check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None))
+
+
+def test_credentials():
+    def answer(head):
+        return OPEN if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head else b"HTTP/1.1 407 Who?\r\n\r\n"
+
+    with serving_at_localhost() as uri, proxying(answering(answer)) as port:
+        check(connect(uri, proxy=f"a:b%20c@127.0.0.1:{port}"))
+        with pytest.raises(ProxyError, match="the proxy answered 407"):
+            connect(uri, proxy=f"http://127.0.0.1:{port}")
+
+
+def test_the_environment(monkeypatch):
+    with serving_at_localhost() as uri, proxying(answering(b"HTTP/1.1 403 No\r\n\r\n")) as port:
+        monkeypatch.setenv("ws_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(ProxyError, match="403"):
+            connect(uri)
+        check(connect(uri, proxy=None))
+        monkeypatch.setenv("no_proxy", "localhost")
+        check(connect(uri))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "closed the connection"),
+        (b"HTTP/1.1 200", "closed the connection"),
+        (b"SSH-2.0\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\nmore", "bytes of its own"),
+    ],
+)
+def test_proxies_that_do_not_do_it(answer, reason):
+    async def greet(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+
+    with proxying(greet) as port, pytest.raises(ProxyError, match=reason):
+        connect("ws://localhost:9/", proxy=f"http://127.0.0.1:{port}")
+
+
+def test_a_proxy_that_says_nothing():
+    async def greet(reader, writer):
+        await reader.read()
+
+    with proxying(greet) as port, pytest.raises(TimeoutError):
+        connect("ws://localhost:9/", proxy=f"http://127.0.0.1:{port}", open_timeout=0.1)
+
+
+def test_a_refusal_by_the_server_behind_it():
+    with serving(origins=["http://other"]) as (_, port, _), proxying(answering(OPEN)) as proxy:
+        with pytest.raises(ResponseError) as caught:
+            connect(f"ws://localhost:{port}/", origin="http://wrong", proxy=f"http://127.0.0.1:{proxy}")
+        assert caught.value.response.status == 403
+
+
+@pytest.mark.parametrize(
+    ("uri", "options"),
+    [
+        ("ws://h/", {"proxy": "ftp://localhost"}),
+        ("ws://h/", {"proxy": "http://localhost/path"}),
+        ("ws://h/", {"proxy": "http://"}),
+        ("ws://h/", {"proxy": "http://localhost", "proxy_ssl": TRUST}),
+        ("wss://h/", {"proxy": "https://localhost"}),
+    ],
+)
+def test_what_cannot_be(uri, options):
+    with pytest.raises(ValueError, match="proxy|proxies"):
+        connect(uri, **options)
