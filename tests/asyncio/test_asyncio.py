@@ -594,7 +594,7 @@ async def test_who_no_longer_waits_for_the_end_leaves_nothing():
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(ws.wait_closed(), 0.01)
-        assert ws._waiters == []
+        assert ws._driver._waiters == []
         others = [asyncio.create_task(ws.wait_closed()) for _ in range(3)]
         await asyncio.sleep(0)
         others[1].cancel()
@@ -680,7 +680,7 @@ async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_l
             pass
         assert sent < 5000  # 100 MB do not fit between the two
         [connection] = server.connections
-        assert len(connection._queue) <= 16 + READ_SIZE // 20_000 + 1
+        assert len(connection._queue.items) <= 16 + READ_SIZE // 20_000 + 1
         go.set()
         await client.writer.drain()
         client.write(client.stream.close())
@@ -704,7 +704,7 @@ async def test_the_queue_is_bounded_in_bytes_too():
         client.write(*[client.stream.send(bytes(300_000)) for _ in range(100)])
         await asyncio.sleep(0.3)
         [connection] = server.connections
-        assert len(connection._queue) * 300_000 < 1_800_000
+        assert len(connection._queue.items) * 300_000 < 1_800_000
         go.set()
         for _ in range(100):
             assert len(await client.read_event()) == 300_000
@@ -723,7 +723,7 @@ async def test_send_waits_for_a_peer_that_does_not_read():
         await client.upgrade()
         await until(lambda: server.connections)
         [connection] = server.connections
-        await until(lambda: connection._full)
+        await until(lambda: connection._session.write_paused)
         await asyncio.sleep(0.1)
         assert len(sent) < 900
         assert connection.transport.get_write_buffer_size() < 200_000
@@ -746,7 +746,7 @@ async def test_a_cancelled_send_has_sent_nothing():
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(ws.send(b"never" * 20_000), 0.01)
         assert ws.transport.get_write_buffer_size() == before
-        assert not ws._senders
+        assert not ws._writer._waiters
         go.set()
         await ws.send("end")
 
@@ -772,7 +772,7 @@ async def test_senders_that_wait_learn_of_the_end():
     async with serving(handler) as (server, port, _):
         async with raw(port, limit=1024) as client:
             await client.upgrade()
-            await until(lambda: any(one._full for one in server.connections))
+            await until(lambda: any(one._session.write_paused for one in server.connections))
         await until(lambda: ends)
     assert ends == [1006]
 
@@ -872,7 +872,8 @@ async def test_a_recv_cancelled_when_its_message_is_there_leaves_it_for_the_next
     async with serving() as (_, _, uri), connect(uri) as ws:
         task = asyncio.ensure_future(ws.recv())
         await asyncio.sleep(0)
-        ws._received(["kept"])  # the read and the cancellation in one turn of the loop
+        ws._queue.put(["kept"], 4)
+        ws._driver.wake_receiver()  # the read and the cancellation in one turn of the loop
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

@@ -19,8 +19,8 @@ from framewire import CLIENT, SERVER, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
-from framewire.asyncio.timer import Pulse
-from framewire.asyncio.transport_writer import LARGE
+from framewire.asyncio.timer import SharedTimer
+from framewire.asyncio.transport_writer import MIN_UNCORKED
 from framewire.exceptions import (
     ConcurrencyError,
     ConnectionClosedError,
@@ -33,6 +33,7 @@ from framewire.exceptions import (
 )
 from framewire.http.headers import Headers
 from framewire.http.http11 import Response
+from framewire.session.settings import ConnectionSettings
 
 
 @pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
@@ -169,7 +170,7 @@ async def test_replies_of_one_read_leave_in_one_write():
 
     class Watched(Listener):
         def on_open(self, connection):
-            writer = connection._writer
+            writer = connection._writer._socket_writer
 
             class Spy:
                 messages_sent = 0
@@ -185,7 +186,8 @@ async def test_replies_of_one_read_leave_in_one_write():
                 def __getattr__(self, name):
                     return getattr(writer, name)
 
-            connection._writer = Spy()
+            connection._writer._socket_writer = spy = Spy()
+            connection._writer.send_whole = spy.send
 
         def on_message(self, connection, message):
             connection.send(message)
@@ -221,8 +223,8 @@ async def test_a_reply_does_not_overtake_what_is_corked(count):
         for number in range(3):
             connection.send(str(number))
         frames = to(SERVER, TEXT, b"reply") * count
-        connection.get_buffer(-1)[: len(frames)] = frames
-        connection.buffer_updated(len(frames))
+        connection._driver.get_buffer(-1)[: len(frames)] = frames
+        connection._driver.buffer_updated(len(frames))
         assert [await ws.recv() for _ in range(3 + count)] == ["0", "1", "2"] + ["reply"] * count
 
 
@@ -247,9 +249,9 @@ def test_a_connection_whose_loop_is_closed_writes_to_no_descriptor_of_others(cor
     loop.close()
     others = [end for _ in range(50) for end in socket.socketpair()]  # they take the descriptors that were freed
     with contextlib.suppress(RuntimeError):
-        kept[0]._uncorked = not corked
+        kept[0]._writer.uncorked = not corked
         kept[0].send("lost")
-        kept[0]._flush()
+        kept[0]._writer.flush()
     assert select.select(others, [], [], 0) == ([], [], [])
     for end in (peer, *others):
         end.close()
@@ -345,7 +347,7 @@ async def test_messages_of_a_listener_are_cut_at_fragment_size():
             connection.send("é" * 50)
             connection.send("x" * 30, last=False)
             connection.send(bytearray(30), text=True)
-            connection.send(bytes(LARGE))
+            connection.send(bytes(MIN_UNCORKED))
             connection.send(b"end")
 
     async with Served(Long(), fragment_size=9) as at:
@@ -357,7 +359,7 @@ async def test_messages_of_a_listener_are_cut_at_fragment_size():
             fragments.append(fragment)
         raw.writer.close()
     sizes = [len(each.data.encode() if isinstance(each.data, str) else each.data) for each in fragments]
-    assert sum(sizes) == 100 + 60 + LARGE
+    assert sum(sizes) == 100 + 60 + MIN_UNCORKED
     # The pieces of a message that the caller has cut are sent as they are.
     assert sizes.count(30) == 2
     assert sorted(sizes)[-3] <= 10  # no code point is delivered in parts
@@ -420,14 +422,14 @@ async def test_a_pulse_of_many_lets_others_run():
     happened = []
 
     class Member:
-        def beat(self, now):
+        def look_at_clock(self):
             happened.append(self)
 
     def other():
         happened.append(None)
         asyncio.get_running_loop().call_soon(other)
 
-    pulse = Pulse(0.05)
+    pulse = SharedTimer(ConnectionSettings(ping_interval=0.4))
     members = [Member() for _ in range(1000)]
     for member in members:
         pulse.add(member)
@@ -456,7 +458,7 @@ async def test_keepalive_pings_and_finds_dead_peers():
             (connection,) = at.server.connections
             ws.transport.pause_reading()  # it hears nothing, and says nothing
             await connection.wait_closed()
-            assert connection._closing.sent.code == 1011
+            assert connection._session.close_state.sent.code == 1011
             ws.transport.abort()
 
 
@@ -509,7 +511,7 @@ async def test_the_hard_cap_cuts_a_peer_that_does_not_read():
     flood = Flood()
     async with Served(flood, max_unsent=1 << 20) as at, at.connect(compression=None) as ws:
         ws.transport.pause_reading()
-        ws._push(ws._stream.send("go"))
+        await ws.send("go")
         await until(lambda: not at.server._everyone)
         # What the kernel took, and at most the cap and a message more.
         assert flood.buffered < 1000 << 16

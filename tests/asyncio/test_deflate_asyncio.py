@@ -341,7 +341,7 @@ async def test_a_read_of_many_bombs_stops_at_the_full_queue():
 
     async def handler(ws):
         await asyncio.sleep(0.3)
-        waiting.append(sum(map(len, ws._queue)))
+        waiting.append(sum(map(len, ws._queue.items)))
         async for message in ws:
             waiting.append(len(message))
 

@@ -1,30 +1,31 @@
-"""The callback API of one WebSocket: for those who count microseconds.
+"""The callback API of one WebSocket, for programs that count microseconds.
 
-    Stream ─ events ─▶ Listener.on_message        Stream ◀─ send()
-
-No task and no switch stands between the network and the callback, and all that it sends while one read is
+No task and no switch stands between the network and the callback, and everything that it sends while one read is
 handled leaves in one system call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from abc import abstractmethod
+from typing import cast
 
-from ..errors import ConcurrencyError, StateError
-from ..protocol.codecs import Codec
-from ..protocol.constants import State
+from ..errors import StateError
+from ..protocol.constants import Role, State
 from ..protocol.events import Close, Event, Ping
-from .endpoint import Endpoint
-from .limits import Limits
-from .timer import Pulse
-from .transport_writer import LARGE
+from ..session.connection import BaseConnection
+from ..session.session import Data, Session
+from ..session.settings import ConnectionSettings
+from .driver import Driver
+from .timer import SharedTimer
+from .transport_writer import MIN_UNCORKED, TransportWriter
 
 __all__ = ["Listener", "ListenerConnection"]
 
 
 class Listener:
-    """What happens on connections; subclass it and give an instance to `serve` or `connect`.
+    """Callbacks for the events of connections; subclass it and give an instance to `serve` or `connect`.
 
     One instance may listen to any number of connections. The callbacks must not block. One that raises closes its
     connection with 1011, and the error is logged.
@@ -43,164 +44,187 @@ class Listener:
         """The connection has ended with the peer's close code: 1005 if empty, 1006 without one (7.1.5). The last."""
 
 
-class ListenerConnection(Endpoint):
-    """An open WebSocket whose events go to a `Listener`. Nothing of it waits: use it in the event loop's thread.
+class ListenerConnection(BaseConnection):
+    """An open WebSocket whose events go to a `Listener`. Nothing waits: use it in the event loop's thread.
 
-    While the peer reads so slowly that more than `write_limit` bytes wait for it, nothing is read from it; above
-    `max_unsent` bytes it is cut.
+    While the peer reads so slowly that more than `write_limit` bytes wait for it, nothing is read from it; a message
+    after more than `max_unsent` unread bytes aborts the connection.
     """
 
-    __slots__ = ("_begun",)
+    _driver: Driver
 
-    #: What the events go to.
-    listener: Listener
+    __slots__ = ("_writer", "listener")
 
-    def __init__(self, limits: Limits, pulse: Pulse) -> None:
-        super().__init__(limits, pulse)
-        self._begun = False  # a message was sent in part
+    def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, listener: Listener) -> None:
+        super().__init__(Driver(role, settings, timer, False, self))
+        #: The callbacks.
+        self.listener = listener
+        self._writer: TransportWriter | None = None
+
+    def opened(self, session: Session, compressed: bool) -> None:
+        """Take over the session at the end of the opening handshake."""
+        self._writer = self._driver.writer
+        self._session = session
+        self._call(self.listener.on_open)
+
+    # What it is.
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The asyncio transport; to ask it, not to read or write."""
+        return self._driver.transport
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the connection belongs to."""
+        return self._driver.loop
+
+    @property
+    @abstractmethod
+    def logger(self) -> logging.Logger:
+        """The logger for errors of callbacks."""
 
     @property
     def full(self) -> bool:
         """Whether more than `write_limit` bytes wait for the peer to read them."""
-        return self._full
+        return self._session is not None and self._session.write_paused
 
-    def send(
-        self,
-        message: str | bytes | bytearray | memoryview,
-        text: bool | None = None,
-        *,
-        last: bool = True,
-        compress: bool | None = None,
-    ) -> None:
-        """Send one message: text from a `str`, binary from bytes, or what `text` says; a piece of one without `last`.
+    # Sending.
 
-        `compress` says whether to compress it, if that was agreed on; by default its size decides. A whole message of
-        more than `fragment_size` bytes is sent in fragments.
+    def send(self, message: Data, text: bool | None = None, *, last: bool = True, compress: bool | None = None) -> bool:
+        """Send one message, or a fragment of one.
 
-        Returns at once; look at `full` before you send much. Raises StateError when the connection is not open,
-        PayloadTooBigError above `max_send_size`, FragmentError if the pieces of a message are of both types.
+        Returns at once; look at `full` before you send much. A whole message of more than `fragment_size` bytes is
+        sent in fragments.
+
+        Args:
+            message: Text as `str`, binary as a bytes-like object.
+            text: Whether it is sent as text; by default the type decides.
+            last: False for all fragments of a message but the last.
+            compress: Whether it is compressed, if that was agreed on; by default its size decides.
+
+        Returns:
+            True; or False, and nothing was sent, if the connection is closing or closed.
+
+        Raises:
+            StateError: The opening handshake is not done.
+            PayloadTooBigError: The message is larger than `max_send_size`.
+            FragmentError: The fragments of a message are of both types.
         """
+        writer, session = self._writer, self._session
         whole = text is None and compress is None and last
-        if self._uncorked and whole and self._writer.send(message):
-            self._uncorked = False
-            if self._full:
-                self._limit_unsent()
-            return
-        stream = self._stream
-        if stream is None:
+        if writer is None or session is None:
             raise StateError("the opening handshake is not done")
-        if whole and len(message) >= LARGE and self._send_large(message):
-            return
-        size = self._limits.fragment_size
-        if size is not None and last and not self._begun:
-            pieces, is_text = stream.cut(message, size, text=text)
-            if len(pieces) > 1:
-                for piece in pieces[:-1]:
-                    self._write(stream.send(piece, text=is_text, last=False, compress=compress))
-                message, text = pieces[-1], is_text
-        self._write(stream.send(message, text=text, last=last, compress=compress))
-        self._begun = not last
-        self._writer.messages_sent += last
+        if whole and not writer.blocked and writer.uncorked and writer.send_whole(message):
+            writer.uncorked = False
+            return True
+        if session.state is not State.OPEN:
+            return False
+        if not writer.may_write():
+            return False
+        if whole and len(message) >= MIN_UNCORKED and writer.send_large(message):
+            return True
+        if last and not session.stream.message_open and session.is_fragmented(message):
+            for fragment, is_text, is_last in session.fragments(message, text):
+                session.send(fragment, is_text, last=is_last, compress=compress)
+        else:
+            session.send(message, text, last=last, compress=compress)
+        writer.cork()
+        return True
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
-        """Send a ping of at most 125 bytes, random ones if empty; the result is a future of the round trip in seconds.
+        """Send a ping; return a future of the round trip in seconds.
 
-        Raises StateError when the connection is not open, ConcurrencyError while a ping with that payload waits.
+        Args:
+            payload: At most 125 bytes; 4 random ones if empty.
+
+        Raises:
+            StateError: The connection is not open.
+            ConcurrencyError: A ping with this payload waits for its pong.
         """
-        if self._stream is None:
+        if self._writer is None:
             raise StateError("the opening handshake is not done")
-        data = self._ping(payload or None)
-        if data is None:
-            raise ConcurrencyError("a ping with this payload is already waiting for its pong")
-        assert self._pings is not None
-        return self._pings[data][1]
+        answer = self._driver.ping(payload or None)
+        self._writer.cork()
+        return answer
+
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
+        """Do the same as `close`."""
+        if self._session is not None:
+            self._session.close(code, reason, self._driver.now())
+            self._driver.update()
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Begin to close; `on_close` says when it is done. The transport is cut after `close_timeout`."""
+        """Begin to close; `on_close` tells when it is done.
+
+        The connection is aborted after `close_timeout`.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+        """
         self.start_closing(code, reason)
-        self._hold(False)
 
-    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        super()._open(b"", codecs)
-        self._call(self.listener.on_open)
-        self._unread = rest
-        self._read_on()
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, whoever closed it."""
+        await self._driver.wait_lost()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        if nbytes > self._small or self._unread:
-            self._read_more(nbytes)
-            return
-        stream = self._stream
-        events = stream.receive(self._buffer, nbytes)  # type: ignore[union-attr]
-        if len(events) == 1:  # as `_received`, without its calls for one message
+    # Receiving; called by the driver.
+
+    def deliver(self, events: list[Event]) -> None:
+        """Have the session process the events of a read, and give messages and pings to the listener."""
+        session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
+        if len(events) == 1 and not session.has_held_back:
             event = events[0]
-            if type(event) is bytes or type(event) is str:
-                self._handling = True
-                self._uncorked = not self._cork
+            if type(event) is bytes or type(event) is str:  # like `_deliver_all`, without its loop
+                writer.handling = True
+                writer.uncorked = not session.output
                 try:
                     self.listener.on_message(self, event)
                 except Exception:
-                    self._failed()
-                self._handling = False
-                if self._cork:
-                    self._flush()
-                if self._full or stream.failing:  # type: ignore[union-attr]
-                    self._settle()
+                    self._fail()
+                writer.handling = False
+                if session.output:
+                    writer.flush()
+                if session.write_paused or session.stream.failing is not None:
+                    self._settle(session)
                 return
-        self._received(events)
+        self._deliver_all(session.process(events, self._driver.now()), session, writer)
 
-    def _received(self, events: list[Event]) -> None:
-        if not events:
-            return
-        self._handling = True
+    def _deliver_all(self, events: list[Event], session: Session, writer: TransportWriter) -> None:
+        writer.handling = True
         # The reply to one message leaves at once, those to several together.
-        self._uncorked = len(events) == 1 and not self._cork
-        on_message = self.listener.on_message
-        controls = False
+        writer.uncorked = len(events) == 1 and not session.output
         for event in events:
             try:
                 if type(event) is bytes or type(event) is str:
-                    on_message(self, event)
-                else:
-                    controls = True
-                    self._note(event)
-                    if isinstance(event, Ping):
-                        self.listener.on_ping(self, event.payload)
+                    self.listener.on_message(self, event)
+                elif isinstance(event, Ping):
+                    self.listener.on_ping(self, event.payload)
             except Exception:
-                self._failed()
-                on_message = Listener().on_message  # the rest is ignored
-        self._handling = False
-        if self._cork:
-            self._flush()
-        if controls:
-            self._reply()
-        self._settle()
+                self._fail()
+                break  # the rest is ignored
+        writer.handling = False
+        writer.flush()
+        self._settle(session)
 
-    def _settle(self) -> None:
-        """After the messages of one read: fail if that was kept back, and wait for a peer that does not read."""
-        if self._stream.failing:  # type: ignore[union-attr]
-            self._fail_late()
-        if self._full and self.state is State.OPEN:
-            self._hold(True)
+    def _settle(self, session: Session) -> None:
+        """After the messages of one read: fail if that was held back, and follow the session."""
+        session.settle(self._driver.now())
+        self._driver.update()
 
     def _call(self, callback: object, *arguments: object) -> None:
         try:
             callback(self, *arguments)  # type: ignore[operator]
         except Exception:
-            self._failed()
+            self._fail()
 
-    def _failed(self) -> None:
+    def _fail(self) -> None:
         self.logger.exception("listener failed")
         self.start_closing(1011)
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if not self._gone:
-            self._hold(False)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        opened = self._stream is not None
-        super().connection_lost(exc)
-        if opened:
-            rcvd = self._closing.rcvd or Close(1006, "")
+    def lost(self) -> None:
+        """Process the loss of the transport."""
+        if self._session is not None:
+            rcvd = self._session.close_state.rcvd or Close(1006, "")
             self._call(self.listener.on_close, rcvd.code, rcvd.reason)

@@ -10,26 +10,22 @@ import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 from urllib.parse import urljoin
 
 from .. import __version__
 from ..errors import ResponseError, SecurityError, StatusError
 from ..http.client_handshake import ClientHandshake
-from ..http.http11 import Response
 from ..http.proxy import find_proxy
 from ..http.uri import Uri, parse_uri
-from ..protocol.codecs import Extension, agree_to_answers, make_offers
-from ..protocol.constants import CLIENT
+from ..protocol.codecs import Extension, make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from .callbacks import Listener, ListenerConnection
+from ..session.settings import ConnectionSettings
+from .callbacks import Listener
+from .client_connection import ClientConnection, ClientListenerConnection
 from .compat import timeout
-from .connection import Connection
-from .endpoint import Endpoint
-from .limits import Limits
 from .proxy import open_through_proxy
-from .timer import Pulse
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
@@ -39,89 +35,6 @@ MAX_REDIRECTS: Final = 10
 _REDIRECTS: Final = frozenset({300, 301, 302, 303, 307, 308})
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 _USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{__version__}"
-
-
-class Connecting(Endpoint):
-    """The handshake of a `ClientConnection` or a `ClientListenerConnection`."""
-
-    __slots__ = ()
-
-    role = CLIENT
-    logger: logging.Logger
-    opened: asyncio.Future[None]
-    _extensions: Sequence[Extension]
-    _handshake: ClientHandshake | None
-
-    def __init__(
-        self, limits: Limits, handshake: ClientHandshake, extensions: Sequence[Extension], logger: logging.Logger
-    ) -> None:
-        super().__init__(limits, Pulse(limits.beat()))
-        self._extensions = extensions
-        self.logger = logger
-        self._handshake = handshake
-        self.request = handshake.sent
-        self.opened = self.loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        assert self._handshake is not None
-        self.transport.write(self._handshake.request())
-
-    def head_received(self, data: bytes) -> None:
-        if self.opened.done() or self._handshake is None:
-            return  # what follows a refusal
-        try:
-            self.response = self._handshake.receive(data)
-            codecs = agree_to_answers(self._handshake.extensions, self._extensions)
-        except ResponseError as error:
-            self._fail(error)
-            return
-        except ValueError as error:
-            self._fail(ResponseError(str(error), self.response))
-            return
-        if self.response is not None:
-            handshake, self._handshake = self._handshake, None
-            self.subprotocol = handshake.subprotocol
-            self._open(handshake.trailing, codecs)
-            if not self.opened.done():  # `on_open` may have cancelled who waits
-                self.opened.set_result(None)
-
-    def eof_received(self) -> None:
-        if self._handshake is not None and not self.opened.done():
-            try:
-                self._handshake.receive_eof()
-            except ResponseError as error:
-                self._fail(error)
-        super().eof_received()
-
-    def opening_failed(self, error: Exception | None) -> None:
-        if error is None:
-            error = ResponseError("the connection was lost before a whole answer")
-            error.__cause__ = EOFError()
-        self._fail(error)
-
-    def _fail(self, error: Exception) -> None:
-        if isinstance(error, ResponseError):
-            self.response = cast("Response | None", error.response)
-        if not self.opened.done():
-            self.opened.set_exception(error)
-            self.opened.exception()  # nobody waits for it if `connect` was cancelled
-        self.transport.abort()
-
-
-class ClientConnection(Connecting, Connection):
-    """The client's end. `request` is what it sent, `response` what the server answered."""
-
-    __slots__ = ("_extensions", "_handshake", "logger", "opened")
-
-    async def __aenter__(self) -> ClientConnection:
-        return self
-
-
-class ClientListenerConnection(Connecting, ListenerConnection):
-    """The client's end, whose events go to a `Listener`."""
-
-    __slots__ = ("_extensions", "_handshake", "listener", "logger", "opened")
 
 
 def process_exception(error: Exception) -> Exception | None:
@@ -209,7 +122,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             raise ValueError("ssl goes with a wss URI")
         if isinstance(subprotocols, str):
             raise TypeError("subprotocols is a list")
-        self._limits = Limits(
+        self._settings = ConnectionSettings(
             open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
@@ -268,12 +181,15 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
         )
 
+        made: list[Any] = []
+
         def make() -> Any:
+            arguments = self._settings, handshake, self._extensions, self.logger
             if self._listener is None:
-                return self._make(self._limits, handshake, self._extensions, self.logger)
-            connection = ClientListenerConnection(self._limits, handshake, self._extensions, self.logger)
-            connection.listener = self._listener
-            return connection
+                made.append(self._make(*arguments))
+            else:
+                made.append(ClientListenerConnection(*arguments, self._listener))
+            return made[-1]._driver
 
         loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
         if target.secure:
@@ -281,23 +197,24 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             kwargs["ssl"] = self._ssl or True
         proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
         if self._unix:
-            transport, connection = await loop.create_unix_connection(make, **kwargs)
+            transport, _ = await loop.create_unix_connection(make, **kwargs)
         elif proxy is not None:
-            transport, connection = await open_through_proxy(proxy, target, make, self._user_agent, kwargs)
+            transport, _ = await open_through_proxy(proxy, target, make, self._user_agent, kwargs)
         else:
             if kwargs.get("sock") is None:
                 kwargs.setdefault("host", target.host)
                 kwargs.setdefault("port", target.port)
-            transport, connection = await loop.create_connection(make, **kwargs)
+            transport, _ = await loop.create_connection(make, **kwargs)
+        connection = made[-1]
         try:
-            await connection.opened
+            await connection._driver.opening.done
         except BaseException:
             transport.abort()
             raise
         return connection
 
     async def _start(self) -> Any:
-        seconds = self._limits.open_timeout
+        seconds = self._settings.open_timeout
         try:
             async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
                 return await self._open()

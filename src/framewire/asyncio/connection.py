@@ -1,53 +1,209 @@
-"""The coroutine API of one WebSocket: what `Receiving` receives, and `send`.
+"""The coroutine API of one WebSocket: `recv`, `recv_streaming`, iteration and `send`.
 
-    Stream ◀─ send()
-
-A full transport makes `send` wait.
+A whole read is processed before any task wakes, and `recv` finds the next message in the queue without a switch. A
+full queue stops reading from the transport; a full transport makes `send` wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from contextlib import closing
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Final, cast
 
-from ..errors import ConcurrencyError, FragmentError, StateError
-from ..protocol.constants import CloseCode, State
-from ..protocol.stream import Stream
-from ..session.endpoint import as_payload
-from .limits import Limits
-from .receiving import Receiving
-from .timer import Pulse
-from .transport_writer import LARGE
+from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
+from ..protocol.constants import CloseCode, Role, State
+from ..protocol.events import Event
+from ..session.broadcast import broadcast_to
+from ..session.connection import BaseConnection, as_payload
+from ..session.message_queue import Message, MessageQueue, encode_or_decode
+from ..session.session import Data, Session
+from ..session.settings import ConnectionSettings
+from .driver import Driver
+from .timer import SharedTimer
+from .transport_writer import MIN_UNCORKED, TransportWriter
 
 __all__ = ["Connection", "broadcast"]
 
-#: Messages of over so many bytes or characters are encoded in steps, between which other tasks run.
-LONG_MESSAGE: Final = 1 << 16
+#: `recv` lets other tasks run after this many messages that it did not have to wait for.
+MESSAGES_PER_TURN: Final = 256
 
-#: One message, or the data of one fragment.
-Data: TypeAlias = str | bytes | bytearray | memoryview
+#: Messages of more than this, in bytes or characters, are compressed in steps between which other tasks run.
+MAX_COMPRESSED_AT_ONCE: Final = 1 << 16
 
 
-class Connection(Receiving):
-    """An open WebSocket. `serve` and `connect` make them; they are not for calling by hand.
+class Connection(BaseConnection):
+    """An open WebSocket, made by `serve` or `connect`.
 
-    Use it as an async iterator over the peer's messages (a `str` each for text, `bytes` for binary), which ends
-    with an orderly close and raises `ConnectionClosedError` otherwise; or call `recv` and `send`. One task may
-    receive at a time, any number may send.
+    Use it as an async iterator over the peer's messages (`str` for text, `bytes` for binary), which ends with an
+    orderly close and raises `ConnectionClosedError` otherwise; or call `recv` and `send`. One task may receive at a
+    time, any number may send.
     """
 
-    __slots__ = ("_in_fragments", "_senders", "_short", "_turn")
+    _driver: Driver
 
-    def __init__(self, limits: Limits, pulse: Pulse) -> None:
-        super().__init__(limits, pulse)
-        # Of up to so many bytes or characters, of up to 4 bytes each, a message needs no look at its size.
-        self._short = min(LARGE - 1, (limits.fragment_size or LARGE << 2) // 4)
-        self._senders: list[asyncio.Future[None]] | None = None
-        self._turn: asyncio.Lock | None = None
-        self._in_fragments = False
+    __slots__ = ("_encodes", "_in_fragments", "_max_corked", "_queue", "_taken", "_turn", "_writer")
+
+    def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer) -> None:
+        super().__init__(Driver(role, settings, timer, True, self))
+        self._queue = cast(MessageQueue, None)
+        self._writer: TransportWriter | None = None
+        self._encodes = False
+        #: Messages of up to this many bytes or characters, of up to 4 bytes each, are not fragmented.
+        self._max_corked = min(MIN_UNCORKED - 1, (settings.fragment_size or MIN_UNCORKED << 2) // 4)
+        self._taken = 0  # messages taken without waiting
+        self._turn: asyncio.Lock | None = None  # held while a message is sent in parts
+        self._in_fragments = False  # these parts are fragments
+
+    def opened(self, session: Session, compressed: bool) -> None:
+        """Take over the session at the end of the opening handshake."""
+        self._queue = cast(MessageQueue, session.queue)
+        self._writer = self._driver.writer
+        self._encodes = compressed
+        self._session = session
+
+    # What it is.
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The asyncio transport; to ask it, not to read or write."""
+        return self._driver.transport
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the connection belongs to."""
+        return self._driver.loop
+
+    # Receiving.
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        return None if self._session is None else self._queue.next_size
+
+    async def recv(self, decode: bool | None = None) -> Message:
+        """Receive the next message. Cancelling loses nothing.
+
+        Args:
+            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`, binary `bytes`.
+
+        Raises:
+            ConnectionClosed: The connection has ended, and everything that arrived before has been received.
+            ConcurrencyError: Another task receives, or a message is being received in pieces.
+        """
+        await self._let_others_run()
+        while (message := self._queue.take_message()) is None:
+            self._make_room()
+            await self._wait_for_items()
+        self._taken += 1
+        self._make_room()
+        return message if decode is None else encode_or_decode(message, decode, self._text_errors)
+
+    async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Message]:
+        """Receive the next message as an async iterator over its pieces, as they arrive.
+
+        A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come while the rest is
+        still under way. From the first call on such messages arrive in pieces; what `recv` returns does not change.
+        Take every piece: until the last one is taken, other calls raise ConcurrencyError. Raises as `recv`.
+        """
+        self._check_receiving()
+        if self._queue.streaming:
+            raise ConcurrencyError("a message is being received in pieces")
+        cast(Session, self._session).deliver_fragments()
+        last = False
+        while not last:
+            await self._let_others_run()
+            while (taken := self._queue.take_piece()) is None:
+                self._make_room()
+                await self._wait_for_items()
+            piece, last = taken
+            self._taken += 1
+            self._make_room()
+            yield encode_or_decode(piece, decode, self._text_errors)
+
+    @property
+    def _text_errors(self) -> str:
+        return cast(Session, self._session).settings.text_errors
+
+    def _check_receiving(self) -> None:
+        if self._session is None:
+            raise StateError("the opening handshake is not done")
+        if self._driver.receiver is not None:
+            raise ConcurrencyError("another task is already receiving from this connection")
+
+    async def _let_others_run(self) -> None:
+        self._check_receiving()
+        if self._taken >= MESSAGES_PER_TURN:
+            self._taken = 0
+            await asyncio.sleep(0)
+
+    def _make_room(self) -> None:
+        """Go on reading if what was taken has made room."""
+        session = cast(Session, self._session)
+        if not session.reading:
+            self._driver.make_room()
+
+    async def _wait_for_items(self) -> None:
+        """Wait until the queue may have more. Raises ConnectionClosed at the end."""
+        driver, session = self._driver, cast(Session, self._session)
+        self._check_receiving()
+        self._taken = 0
+        if session.stream.failing is not None:
+            session.settle(driver.now())
+            driver.update()
+        if self._queue.items:
+            return
+        if session.over:
+            raise session.error()
+        if session.output:
+            driver.writer.flush()  # everything that was read is answered
+        driver.receiver = driver.loop.create_future()
+        try:
+            await driver.receiver
+        finally:
+            driver.receiver = None
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        # Like `recv`, without its calls for a whole message: test_iteration_receives_as_recv_does.
+        driver, queue, session = self._driver, self._queue, self._session
+        if session is not None and driver.receiver is None and not queue.streaming:
+            if not queue.items and session.stream.failing is None and session.stream.state is State.OPEN:
+                if session.output:
+                    driver.writer.flush()
+                driver.receiver = driver.loop.create_future()
+                try:
+                    await driver.receiver
+                finally:
+                    driver.receiver = None
+                    self._taken = 0
+            items = queue.items
+            if items and self._taken < MESSAGES_PER_TURN and session.reading and not queue.joining:
+                item = items[-1]
+                if type(item) is bytes or type(item) is str:
+                    self._taken += 1
+                    queue.size -= len(item)
+                    del items[-1]
+                    return item
+        try:
+            return await self.recv()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+
+    def deliver(self, events: list[Event]) -> None:
+        """Have the session process the events of a read, and wake the receiver once; called by the driver."""
+        driver = self._driver
+        driver.session.process(events, driver.now())
+        driver.update()
+        driver.wake_receiver()
+
+    def lost(self) -> None:
+        """Process the loss of the transport; called by the driver."""
+
+    # Sending.
 
     async def send(
         self,
@@ -56,165 +212,180 @@ class Connection(Receiving):
         *,
         compress: bool | None = None,
     ) -> None:
-        """Send one message: text from a `str`, binary from bytes, or what `text` says.
+        """Send one message.
 
-        An iterable or async iterable of those is sent as one message of as many fragments, which are all text or all
-        binary; other messages wait until it is over. If it raises, the connection is closed with 1011. Longer messages
-        than `fragment_size` are sent in fragments too.
+        An iterable or async iterable is sent as one message of as many fragments, which are all text or all binary;
+        other messages wait until it is over. If it raises, the connection is closed with 1011. Messages longer than
+        `fragment_size` are sent in fragments too. A message of over 64 KiB is compressed in steps, between which
+        other tasks run; messages still leave in the order of the calls.
 
-        `compress` says whether to compress it, if that was agreed on; by default its size decides. A message of over
-        64 KiB is compressed in steps, between which other tasks run; messages still go out in the order of the calls.
+        Waits first while more than `write_limit` bytes wait for the network. A call that is cancelled has sent
+        nothing, and a call that returns has sent everything.
 
-        Waits first while the transport holds more than `write_limit` bytes, so a call that is cancelled has
-        sent nothing and a call that returns has sent all. Raises `ConnectionClosed` after the end, TypeError for what
-        is no message, PayloadTooBigError above `max_send_size`.
+        Args:
+            message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
+            text: Whether it is sent as text; by default the type decides.
+            compress: Whether it is compressed, if that was agreed on; by default its size decides.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            TypeError: `message` is none of these.
+            PayloadTooBigError: It is larger than `max_send_size`.
         """
-        stream = self._stream
-        if text is None and compress is None and not self._full and self._turn is None and stream is not None:
-            if self._uncorked and self._writer.send(message):
-                self._uncorked = False
-                if self._full:
-                    self._limit_unsent()
+        writer = self._writer
+        if text is None and compress is None and writer is not None and not writer.blocked:
+            if writer.uncorked and writer.send_whole(message):
+                writer.uncorked = False
                 return
-            if (type(message) is str or type(message) is bytes) and len(message) <= self._short:
+            if (type(message) is str or type(message) is bytes) and len(message) <= self._max_corked:
                 try:
-                    self._write(stream.send(message))
+                    cast(Session, self._session).send(message)
                 except StateError:
                     pass  # which end this is will be known when it is over
                 else:
-                    self._writer.messages_sent += 1
+                    writer.cork()
                     return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
-        elif isinstance(message, Mapping):
-            raise TypeError("a mapping is no message")
-        elif isinstance(message, Iterable):
-            await self._send_fragments(_mark_end(_each(message)), text, compress)
         elif isinstance(message, AsyncIterable):
             await self._send_fragments(_mark_end(message), text, compress)
+        elif isinstance(message, Iterable) and not isinstance(message, Mapping):
+            await self._send_fragments(_mark_end(_each(message)), text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
-        size, length = self._limits.fragment_size, len(message)
-        if size is not None and length * (4 if isinstance(message, str) else 1) > size:
-            pieces, is_text = (await self._next_turn()).cut(message, size, text=text)
-            if len(pieces) > 1:
-                await self._send_fragments(_mark_last(pieces), is_text, compress)
-                return
-        stream = await self._next_turn()
-        if self._encodes and compress is not False and length > LONG_MESSAGE:
+        session = await self._next_turn()
+        length = len(message)
+        if session.is_fragmented(message):
+            await self._send_fragments(_as_async(session.fragments(message, text)), None, compress)
+        elif self._encodes and compress is not False and length > MAX_COMPRESSED_AT_ONCE:
             self._turn = asyncio.Lock()
+            self._begin_parts()
             try:
                 async with self._turn:
-                    self._write(await self._encode(stream.send_steps(message, text=text, compress=compress)))
+                    await self._take_steps(session.send_steps(message, text=text, compress=compress))
+                    self._cork()
             finally:
-                self._turn = None
-        elif text is None and compress is None and length >= LARGE and self._send_large(message):
-            return
-        else:
-            self._write(stream.send(message, text=text, compress=compress))
-        self._writer.messages_sent += 1
+                self._end_parts()
+        elif not (text is None and compress is None and length >= MIN_UNCORKED and self._send_large(message)):
+            session.send(message, text, compress=compress)
+            self._cork()
 
-    async def _encode(self, steps: Generator[None, None, bytes]) -> bytes:
-        """Take the steps of `Stream.send_steps`, and let other tasks run in between."""
+    def _send_large(self, message: Data) -> bool:
+        return cast(TransportWriter, self._writer).send_large(message)
+
+    def _cork(self) -> None:
+        cast(TransportWriter, self._writer).cork()
+
+    async def _take_steps(self, steps: Generator[None, None, None]) -> None:
+        """Take the steps of `Session.send_steps`, and let other tasks run in between."""
         with closing(steps):
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    frame: bytes = stop.value
-                    return frame
+            for _ in steps:
                 await asyncio.sleep(0)
                 await self._sendable()
 
     async def _send_fragments(
-        self, fragments: AsyncIterable[tuple[Data, bool]], text: bool | None, compress: bool | None
+        self, fragments: AsyncIterable[tuple[Data, bool | None, bool]], text: bool | None, compress: bool | None
     ) -> None:
-        """Send fragments, each with whether it is the last, while other messages wait."""
+        """Send fragments, each with `text` and whether it is the last, while other messages wait."""
         await self._next_turn()
         self._turn = asyncio.Lock()
         self._in_fragments = True
+        self._begin_parts()
         begun = False
         try:
             async with self._turn:
-                async for fragment, last in fragments:
-                    stream = await self._sendable()
-                    self._write(stream.send(fragment, text=text, last=last, compress=compress))
+                async for fragment, fragment_text, last in fragments:
+                    session = await self._sendable()
+                    kind = text if fragment_text is None else fragment_text
+                    session.send(fragment, kind, last=last, compress=compress)
                     begun = not last
-            self._writer.messages_sent += 1
+                    self._cork()
         except BaseException as error:
-            if begun:  # the message cannot be ended any more, nor another one sent
+            if begun:  # the message can neither be ended any more nor another one begun
                 self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
             if isinstance(error, FragmentError):
                 raise TypeError("fragments are all text or all binary") from error
             raise
         finally:
-            self._turn = None
-            self._in_fragments = False
+            self._end_parts()
 
-    async def _next_turn(self) -> Stream:
-        """The stream, as soon as there is room and no message is under way in fragments."""
+    def _begin_parts(self) -> None:
+        cast(TransportWriter, self._writer).set_in_parts(True)
+
+    def _end_parts(self) -> None:
+        self._turn = None
+        self._in_fragments = False
+        cast(TransportWriter, self._writer).set_in_parts(False)
+
+    async def _next_turn(self) -> Session:
+        """Wait until there is room and no message is being sent in parts."""
         while True:
-            stream = await self._sendable()
+            session = await self._sendable()
             if self._turn is None:
-                return stream
+                return session
             async with self._turn:
                 pass
 
-    async def _sendable(self) -> Stream:
-        """The stream, as soon as the transport has room for more."""
-        while self._full:
-            turn: asyncio.Future[None] = self.loop.create_future()
-            if self._senders is None:
-                self._senders = []
-            self._senders.append(turn)
-            try:
-                await turn
-            finally:
-                self._senders.remove(turn)
-        if self.state is State.CLOSING:  # only the end will tell whether it was an orderly one
-            await self.wait_closed()
-        if self._stream is None:
+    async def _sendable(self) -> Session:
+        """Wait until the transport has room. Raises ConnectionClosed after the end."""
+        session, writer = self._session, self._writer
+        if session is None or writer is None:
             raise StateError("the opening handshake is not done")
-        if self._stream.state is State.CLOSED:
-            raise self._closing.error()
-        return self._stream
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        for turn in self._senders or ():
-            if not turn.done():
-                turn.set_result(None)
+        await writer.drain()
+        if not session.check_sendable():
+            await self._driver.wait_lost()
+            raise session.error()
+        return session
 
     async def ping(self, data: str | bytes | None = None) -> asyncio.Future[float]:
-        """Send a ping of at most 125 bytes, random ones if not given; await the result for its pong.
+        """Send a ping; await the result for its pong.
 
-        The result is a future of the round trip in seconds. A pong answers all pings before its own too
-        (5.5.3). Raises `ConcurrencyError` while a ping with the same payload waits.
+        Args:
+            data: At most 125 bytes, text as UTF-8; by default 4 random bytes.
+
+        Returns:
+            A future of the round trip in seconds. A pong answers all pings before its own too (5.5.3).
+
+        Raises:
+            ConcurrencyError: A ping with this payload waits for its pong.
+            ConnectionClosed: The connection has ended.
         """
         await self._sendable()
-        payload = self._ping(None if data is None else as_payload(data))
-        if payload is None:
-            raise ConcurrencyError("a ping with this payload is already waiting for its pong")
-        assert self._pings is not None
-        return self._pings[payload][1]
+        answer = self._driver.ping(None if data is None else as_payload(data))
+        self._cork()
+        return answer
 
     async def pong(self, data: str | bytes = b"") -> None:
-        """Send a pong nobody asked for: a heartbeat of one direction (5.5.3)."""
-        stream = await self._sendable()
-        self._write(stream.pong(as_payload(data)))
+        """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
+        (await self._sendable()).pong(as_payload(data))
+        self._cork()
 
     # The end.
 
-    async def close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Close with `code` (None: an empty close) and `reason` (123 bytes of UTF-8 at most) and wait for the end.
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
+        """Begin to close like `close`, without waiting for the end."""
+        if self._session is not None:
+            self._session.close(code, reason, self._driver.now())
+            self.deliver([])
 
-        The transport is cut if the peer has not done its part within `close_timeout`. What arrives meanwhile
-        can still be received, as far as the queue has room. Closing again only waits.
+    async def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close, and wait for the end.
+
+        The connection is aborted if the peer has not done its part within `close_timeout`. What arrives meanwhile can
+        still be received, as far as the queue has room. Closing again only waits.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
         """
         self.start_closing(code, reason)
         await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, whoever closed it."""
+        await self._driver.wait_lost()
 
     async def __aenter__(self) -> Connection:
         return self
@@ -231,37 +402,28 @@ class Connection(Receiving):
 def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
     """Send one message to all open `connections` without waiting for any.
 
-    A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013
-    (try again later) instead: neither memory nor the others pay for it. One that is being sent another message in
+    A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013 (try again
+    later) instead: neither memory nor the others pay for it. A connection that is in the middle of another message in
     fragments is left out.
+
+    Raises:
+        TypeError: `message` is neither text nor binary.
     """
     if not isinstance(message, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
     for connection in connections:
-        stream = connection._stream
-        if stream is None:
+        session, writer = connection._session, connection._writer
+        if session is None or writer is None or connection._in_fragments:
             continue
-        if (
-            not connection._corked
-            and not connection._full
-            and not connection._in_fragments
-            and connection._writer.send(message)
-        ):
-            if connection._full:
-                connection._limit_unsent()
+        if not session.output and not writer.blocked and writer.send_whole(message):
             continue
-        if stream.state is not State.OPEN or connection._in_fragments:
-            continue
-        if connection._full:
-            connection.start_closing(CloseCode.TRY_AGAIN_LATER, "reading too slowly")
-            continue
-        # Where a long message is being compressed, nothing else can be.
-        frame = stream.send(message, compress=None if connection._turn is None else False)
-        connection._writer.messages_sent += 1
-        if connection._cork:
-            connection._write(frame)
+        driver = connection._driver
+        # While a long message is being compressed in steps, no other can be compressed.
+        broadcast_to(session, message, driver.now(), compress=None if connection._turn is None else False)
+        if len(session.output) > 1:
+            writer.cork()
         else:
-            connection._push(frame)
+            driver.update()
 
 
 async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:
@@ -269,18 +431,20 @@ async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:
         yield fragment
 
 
-async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data, bool]]:
-    """Each fragment at once; what comes after the last is only known later, so an empty one ends the message."""
+async def _as_async(
+    fragments: Iterable[tuple[Data, bool | None, bool]],
+) -> AsyncIterator[tuple[Data, bool | None, bool]]:
+    for fragment in fragments:
+        yield fragment
+
+
+async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data, bool | None, bool]]:
+    """Yield each fragment at once; which one is the last is only known later, so an empty one ends the message."""
     empty: Data | None = None
     async for fragment in fragments:
         if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"a fragment is str or bytes, not {type(fragment).__name__}")
         empty = "" if isinstance(fragment, str) else b""
-        yield fragment, False
+        yield fragment, None, False
     if empty is not None:
-        yield empty, True
-
-
-async def _mark_last(pieces: Sequence[Data]) -> AsyncIterator[tuple[Data, bool]]:
-    for number, piece in enumerate(pieces, 1):
-        yield piece, number == len(pieces)
+        yield empty, None, True

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .endpoint import Endpoint
+from ..session.connection import BaseConnection
 
 __all__ = ["Counters"]
 
-#: What each connection counts by itself; see `Endpoint`.
+#: What each connection counts by itself; see `BaseConnection`.
 _COUNTED: Final = (
     "messages_received", "messages_sent", "bytes_received", "bytes_sent", "pings_received", "pings_sent",
 )  # fmt: skip
@@ -39,18 +39,18 @@ class Counters:
         #: How many connections ended with which close code of the peer (1005: empty, 1006: none).
         self.closes: Counter[int] = Counter()
 
-    def add(self, connection: Endpoint) -> None:
+    def add(self, connection: BaseConnection) -> None:
         """Add one that has ended."""
         self._count(connection)
         code = connection.close_code
         if code is not None:
             self.closes[code] += 1
 
-    def _count(self, connection: Endpoint) -> None:
+    def _count(self, connection: BaseConnection) -> None:
         for name in _COUNTED:
             self.counted[name] += getattr(connection, name)
 
-    def plus(self, connections: Iterable[Endpoint]) -> Counters:
+    def plus(self, connections: Iterable[BaseConnection]) -> Counters:
         """These, and what the open `connections` have counted so far."""
         total = Counters()
         total.accepted, total.refused_busy = self.accepted, self.refused_busy

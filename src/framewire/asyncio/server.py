@@ -18,24 +18,14 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED
+from ..session.settings import LINGER, REFUSED, ConnectionSettings
 from .auth import basic_auth
 from .callbacks import Listener
 from .connection import broadcast
-from .limits import Limits
 from .metrics import Counters
-from .serving import (
-    SAME_ORIGIN,
-    SERVER_HEADER,
-    Policy,
-    ProcessRequest,
-    ProcessResponse,
-    SelectSubprotocol,
-    ServerConnection,
-    ServerListenerConnection,
-    Serving,
-)
-from .timer import Pulse
+from .policy import SAME_ORIGIN, SERVER_HEADER, Policy, ProcessRequest, ProcessResponse, SelectSubprotocol
+from .server_connection import ServerConnection, ServerListenerConnection
+from .timer import SharedTimer
 from .transport_writer import end_output
 
 __all__ = [
@@ -50,13 +40,21 @@ class Server:
     """A listening server, as `serve` gives it. Leaving it as an async context closes it."""
 
     def __init__(
-        self, handler: Handler | Listener, policy: Policy, logger: logging.Logger, max_connections: int | None
+        self,
+        handler: Handler | Listener,
+        policy: Policy,
+        settings: ConnectionSettings,
+        logger: logging.Logger,
+        max_connections: int | None,
+        make: Callable[[Server], Any],
     ) -> None:
         self.handler = handler
+        self.make_connection = make
         self.policy = policy
         self.logger = logger
         self.max_connections = max_connections
-        self.pulse = Pulse(policy.limits.beat())
+        self.settings = settings
+        self.timer = SharedTimer(settings)
         self._listener: asyncio.Server
         self._closing = False
         self._everyone: set[Any] = set()
@@ -146,7 +144,7 @@ class Server:
 
     # What its connections call.
 
-    def connected(self, connection: Serving) -> bool:
+    def connected(self, connection: Any) -> bool:
         """A client has come; whether it may stay."""
         self._past.accepted += 1
         if self._closing:  # accepted by the kernel before the listener was closed
@@ -174,14 +172,14 @@ class Server:
         self._refused.discard(transport)
         transport.abort()
 
-    def disconnected(self, connection: Serving) -> None:
+    def disconnected(self, connection: Any) -> None:
         """A client has gone."""
         self._refused.discard(connection.transport)
         if connection in self._everyone:
             self._everyone.discard(connection)
             self._past.add(connection)
 
-    def opened(self, connection: Serving) -> None:
+    def opened(self, connection: Any) -> None:
         """A WebSocket is open."""
         if isinstance(connection, ServerConnection):
             self.start(self._handle(connection))
@@ -272,21 +270,24 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         ssl: tls.SSLContext | None = None,
         **kwargs: Any,
     ) -> None:
-        limits = Limits(
+        settings = ConnectionSettings(
             open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         )  # fmt: skip
         policy = Policy(
-            limits, origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,
+            origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,
             server_header,
             add_compression(extensions or (), compression, SERVER_DEFAULT),
         )  # fmt: skip
-        self._make = create_connection or ServerConnection
+        make: Callable[[Server], Any] = create_connection or ServerConnection
         if isinstance(handler, Listener):
-            self._make = ServerListenerConnection  # type: ignore[assignment]
-        self._arguments = handler, policy, logger or logging.getLogger("framewire.server"), max_connections
+            listener = handler
+            make = lambda server: ServerListenerConnection(server, listener)  # noqa: E731
+        self._arguments = (
+            handler, policy, settings, logger or logging.getLogger("framewire.server"), max_connections, make
+        )  # fmt: skip
         if ssl is not None and open_timeout is not None:
             kwargs.setdefault("ssl_handshake_timeout", open_timeout)
         self._unix = kwargs.pop("unix", False)
@@ -296,7 +297,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         server = Server(*self._arguments)
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
-        server._listener = await create(lambda: self._make(server), **self._kwargs)
+        server._listener = await create(lambda: server.make_connection(server)._driver, **self._kwargs)
         return server
 
     def __await__(self) -> Generator[Any, Any, Server]:

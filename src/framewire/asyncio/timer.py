@@ -1,6 +1,6 @@
-"""One timer for all connections of a server: keepalive (RFC 6455 5.5.2), idle time and total time.
+"""One timer for the keepalive and the timeouts of many open connections.
 
-A timer or a task for each connection would cost more memory than all else that an idle one needs.
+A timer or a task for each connection would cost more memory than everything else that an idle one needs.
 """
 
 from __future__ import annotations
@@ -8,55 +8,62 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-__all__ = ["Pulse"]
+from ..session.settings import ConnectionSettings
+
+__all__ = ["SharedTimer"]
 
 #: So many members are called before other callbacks of the loop have their turn: a fraction of a millisecond.
-_AT_ONCE: Final = 256
+_MEMBERS_PER_TURN: Final = 256
 
 
-class Pulsed(Protocol):
-    """What has times to look after."""
+class Timed(Protocol):
+    """A member of a `SharedTimer`."""
 
-    def beat(self, now: float) -> None:
-        """Look at the clock."""
+    def look_at_clock(self) -> None:
+        """Do what is due."""
 
 
-class Pulse:
-    """Calls `beat(now)` of its members every `interval` seconds; never with None. It rests while it has none."""
+class SharedTimer:
+    """Calls `look_at_clock` of its members again and again; rests while it has none.
 
-    def __init__(self, interval: float | None) -> None:
-        self._interval = interval
-        self._members: set[Pulsed] = set()
-        self._timer: asyncio.Handle | None = None
+    The interval is an eighth of the shortest time in the settings, at most 1 s. Without times it never calls.
+    """
 
-    def add(self, member: Pulsed) -> None:
-        """Begin with a member."""
+    def __init__(self, settings: ConnectionSettings) -> None:
+        times = [settings.ping_interval, settings.idle_timeout, settings.total_timeout]
+        if settings.ping_interval is not None:
+            times.append(settings.ping_timeout)
+        seconds = [time for time in times if time is not None]
+        self._interval = min(1.0, max(0.01, min(seconds) / 8)) if seconds else None
+        self._members: set[Timed] = set()
+        self._handle: asyncio.Handle | None = None
+
+    def add(self, member: Timed) -> None:
+        """Begin to call a member."""
         if self._interval is not None:
             self._members.add(member)
-            if self._timer is None:
+            if self._handle is None:
                 self._wait()
 
-    def discard(self, member: Pulsed) -> None:
-        """Be done with a member, if it is one."""
+    def discard(self, member: Timed) -> None:
+        """Stop calling a member, if it is one."""
         self._members.discard(member)
-        if not self._members and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._members and self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
     def _wait(self) -> None:
         assert self._interval is not None
-        self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+        self._handle = asyncio.get_running_loop().call_later(self._interval, self._begin)
 
-    def _beat(self) -> None:
-        self._beat_some(list(self._members))
+    def _begin(self) -> None:
+        self._call_some(list(self._members))
 
-    def _beat_some(self, members: list[Pulsed]) -> None:
-        loop = asyncio.get_running_loop()
-        rest = members[_AT_ONCE:]
+    def _call_some(self, members: list[Timed]) -> None:
+        rest = members[_MEMBERS_PER_TURN:]
         if rest:
-            self._timer = loop.call_soon(self._beat_some, rest)
+            self._handle = asyncio.get_running_loop().call_soon(self._call_some, rest)
         else:
             self._wait()
-        now = loop.time()
-        for member in members[:_AT_ONCE]:
-            member.beat(now)
+        for member in members[:_MEMBERS_PER_TURN]:
+            member.look_at_clock()

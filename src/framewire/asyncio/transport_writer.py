@@ -1,9 +1,9 @@
-"""What leaves one connection.
+"""`TransportWriter`: everything about writing to one asyncio transport.
 
-    _write ─▶ cork ─▶ SocketWriter ─▶ socket, or the transport for what the socket does not take at once
+    send ─▶ Session.output ─ flush ─▶ SocketWriter ─▶ socket, or the transport for what the socket does not take
 
-Writes are corked: what is sent while one read is handled, or in one turn of the event loop, leaves in one
-system call. The first answer to a single message does not wait for more.
+Writes are corked: the frames of one read, or of one turn of the event loop, leave in one system call. The first
+answer to a single message does not wait for more.
 """
 
 from __future__ import annotations
@@ -11,130 +11,165 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .._backend import SocketWriter
-from ..protocol.constants import CloseCode
-from ..protocol.stream import Stream
-from ..session.close_state import Closing
-from ..session.endpoint import BaseEndpoint
-from .limits import Limits
+from ..session.session import Ending, Session
 
-__all__ = ["LARGE", "Output", "end_output"]
+__all__ = ["MIN_UNCORKED", "TransportWriter", "end_output"]
 
-#: So many corked bytes leave at once, to be sent while the rest is made.
-CORK_SIZE: Final = 1 << 16
+#: Corked bytes that leave at once, to be sent while further frames are made.
+MAX_CORKED: Final = 1 << 16
 
-#: Plain messages of so many bytes or characters do not wait in the cork, nor are they joined with what does.
-LARGE: Final = 1 << 15
+#: Uncompressed messages of this size, in bytes or characters, are not copied into the cork.
+MIN_UNCORKED: Final = 1 << 15
 
-#: The transports that write to their socket just what they are given, and whose socket says when it is closed.
-_PLAIN: Final = {
+#: The transports that write exactly what they are given to their socket, and whose socket tells when it is closed.
+_PLAIN_TRANSPORTS: Final = {
     "asyncio.selector_events._SelectorSocketTransport",
     "uvloop.loop.TCPTransport",
     "uvloop.loop.UnixTransport",
 }
 
 
-class Output(BaseEndpoint, asyncio.BufferedProtocol):
-    """The sending half of an `Endpoint`."""
+class TransportWriter:
+    """The send side of a connection: cork, socket and backpressure.
+
+    Attributes:
+        uncorked: Whether the next frame leaves at once.
+        handling: Whether a callback handles received messages; its frames leave when it is done.
+        send_whole: Sends a whole message straight to the socket if it can be sent as it is: True, or False without
+            side effects. To be called only while `uncorked` and not `blocked`.
+        blocked: Whether senders have to wait or ask: the transport is full, or a message is being sent in parts.
+    """
 
     __slots__ = (
-        "_closing", "_cork", "_corked", "_full", "_handling", "_limits", "_uncorked", "_unread_replies", "_writer",
-        "loop", "transport",
+        "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling", "send_whole",
+        "transport", "uncorked",
     )  # fmt: skip
 
-    _writer: SocketWriter
-
-    def __init__(self, limits: Limits) -> None:
-        super().__init__()
-        self.loop = asyncio.get_running_loop()
-        self.transport = cast(asyncio.Transport, None)
-        self._limits = limits
-        self._closing = Closing()
-        self._cork: list[bytes] = []
-        self._corked = 0
-        self._uncorked = False  # the next write need not wait for others
-        self._handling = False
-        self._full = False
-        self._unread_replies = 0
+    def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._session = session
+        self._loop = loop
+        self.transport = transport
+        limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
+        self._socket_writer = SocketWriter(session.stream, transport, _socket_of(transport), limit)
+        self.send_whole = self._socket_writer.send
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._in_parts = False
+        self.blocked = False
+        self.handling = False
+        self.uncorked = True
 
     @property
-    def messages_sent(self) -> int:
-        return self._writer.messages_sent if self._stream is not None else 0
+    def messages_beside(self) -> int:
+        """Messages that `send_whole` has sent past the session."""
+        return self._socket_writer.messages_sent
 
     @property
     def bytes_sent(self) -> int:
-        return self._writer.bytes_sent if self._stream is not None else 0
+        """Bytes of frames written so far."""
+        return self._socket_writer.bytes_sent
 
-    def _begin_output(self, stream: Stream) -> None:
-        limit = min(self._limits.fragment_size or sys.maxsize, sys.maxsize)
-        self._writer = SocketWriter(stream, self.transport, _socket_of(self.transport), limit)
-        self._uncorked = True
+    @property
+    def waiting(self) -> int:
+        """Bytes that the transport holds."""
+        return self.transport.get_write_buffer_size()
+
+    # Writing.
+
+    def send_large(self, message: object) -> bool:
+        """Send a long message after what is corked, without copying it; False if it cannot be sent as it is."""
+        self.flush()
+        self.uncorked = False
+        return self.send_whole(message)
+
+    def cork(self) -> None:
+        """Write what the session has to send: at once, or with what else is sent in this turn of the event loop."""
+        if self.uncorked:
+            self.uncorked = False
+            self._push()
+        elif self._session.output_size > MAX_CORKED:
+            self._push()
+        elif len(self._session.output) == 1 and not self.handling:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what the session has to send, now."""
+        if self._session.output:
+            self._push()
+        self.uncorked = not self.handling
+
+    def _push(self) -> None:
+        data = self._session.data_to_send()  # cleared first: the transport may call back
+        if self.may_write():
+            self._socket_writer.write(data)
+
+    def may_write(self) -> bool:
+        """Return whether more may be written; aborts the connection if the peer does not read."""
+        session = self._session
+        if session.write_paused and not session.check_unsent(self.waiting):
+            self.abort()
+        return session.ending is not Ending.ABORT
+
+    # Backpressure.
 
     def pause_writing(self) -> None:
-        self._full = True
+        """Take note that the transport is full."""
+        self._session.pause_writing()
+        self.blocked = True
 
     def resume_writing(self) -> None:
-        self._full = False
-        self._unread_replies = 0
+        """Take note that the transport has room again."""
+        self._session.resume_writing()
+        self.blocked = self._in_parts
+        self.release()
 
-    def _write(self, data: bytes) -> None:
-        if self._uncorked:
-            self._uncorked = False
-            self._push(data)
-            return
-        cork = self._cork
-        if not cork and not self._handling:
-            self.loop.call_soon(self._flush)
-        cork.append(data)
-        self._corked += len(data)
-        if self._corked > CORK_SIZE:
-            self._push(b"".join(cork))
-            cork.clear()
-            self._corked = 0
+    def set_in_parts(self, in_parts: bool) -> None:
+        """Begin or end a message that is sent in parts."""
+        self._in_parts = in_parts
+        self.blocked = in_parts or self._session.write_paused
 
-    def _flush(self) -> None:
-        """Write what is corked, together."""
-        cork = self._cork
-        if cork:
-            self._push(cork[0] if len(cork) == 1 else b"".join(cork))
-            cork.clear()
-            self._corked = 0
-        self._uncorked = not self._handling
+    def release(self) -> None:
+        """Let everybody in `drain` look again."""
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def _push(self, data: bytes) -> None:
-        self._writer.write(data)
-        if self._full:
-            self._limit_unsent()
+    async def drain(self) -> None:
+        """Wait until the transport has room, or the connection is lost."""
+        while self._session.write_paused:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
 
-    def _send_large(self, message: object) -> bool:
-        """Send a plain message behind what is corked; False if it is none, see `SocketWriter.send`."""
-        self._flush()
-        self._uncorked = False
-        sent = self._writer.send(message)
-        if self._full:
-            self._limit_unsent()
-        return sent
+    # The end.
 
-    def _limit_unsent(self) -> None:
-        """Cut a peer that does not read what it is sent, whoever sends without waiting."""
-        limit = self._limits.max_unsent
-        if limit is not None and self.transport.get_write_buffer_size() > limit:
-            self._closing.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
-            self.transport.abort()
+    def close(self) -> None:
+        """Leave everything to the transport from now on: it is being closed."""
+        self._socket_writer.close()
+
+    def abort(self) -> None:
+        """Close the connection at once; what was not written is lost."""
+        self._socket_writer.close()
+        self.transport.abort()
 
 
 def _socket_of(transport: asyncio.BaseTransport) -> Any:
-    """The socket to write to beside the transport; None where only the transport may write, as with TLS."""
+    """Return the socket to write to beside the transport; None where only the transport may write, as with TLS."""
     kind = type(transport)
-    if sys.platform == "win32" or f"{kind.__module__}.{kind.__qualname__}" not in _PLAIN:
+    if sys.platform == "win32" or f"{kind.__module__}.{kind.__qualname__}" not in _PLAIN_TRANSPORTS:
         return None
     return transport.get_extra_info("socket")
 
 
 def end_output(transport: asyncio.Transport) -> None:
-    """End our direction of TCP once all is written; with TLS, which cannot be half-closed, both."""
+    """End our direction of TCP once all is written; with TLS, which peers do not half-close, both directions."""
     if transport.can_write_eof():
         with suppress(OSError):  # the peer has ended both directions already
             transport.write_eof()

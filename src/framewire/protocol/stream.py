@@ -158,6 +158,11 @@ class Stream:
         """How many messages have come whole, in fragments or not."""
         return self._partial.messages
 
+    @property
+    def message_open(self) -> bool:
+        """Whether a fragmented message to send has begun and not ended."""
+        return self._outgoing.opcode != 0
+
     # Receiving
 
     if TYPE_CHECKING:  # the twins lie below the events and cannot name them

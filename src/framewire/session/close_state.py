@@ -1,4 +1,4 @@
-"""How a connection ended, seen from one end: which close frames went which way, and what that makes of it (7.1)."""
+"""How a connection ended, seen from one end: the close frames of both directions (RFC 6455 7.1)."""
 
 from __future__ import annotations
 
@@ -6,46 +6,48 @@ from typing import Final
 
 from ..errors import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
 from ..protocol.constants import CloseCode
-from ..protocol.events import Close, Event, Failure
+from ..protocol.events import Close, Failure
 
-__all__ = ["Closing"]
+__all__ = ["CloseState"]
 
-#: An end with these codes on both sides is no error; 1005 stands for an empty close.
+#: An end with these codes in both directions is orderly; 1005 stands for an empty close frame.
 _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD})
 
 
-class Closing:
-    """The close frames of both directions, None where there is none, their order, and what the peer did wrong.
+class CloseState:
+    """The close frames received and sent (None: none), their order, and the peer's violation.
 
-    `answered` tells whether the stream answers a close, and a failure, by itself (its `auto_close`).
+    Args:
+        auto_close: Whether the stream answers a close frame and a failure by itself.
     """
 
-    __slots__ = ("_answered", "failure", "rcvd", "rcvd_then_sent", "sent")
+    __slots__ = ("_auto_close", "failure", "rcvd", "rcvd_then_sent", "sent")
 
-    def __init__(self, answered: bool = True) -> None:
+    def __init__(self, auto_close: bool = True) -> None:
         self.rcvd: Close | None = None
         self.sent: Close | None = None
         self.rcvd_then_sent: bool | None = None
         self.failure: Failure | None = None
-        self._answered = answered
+        self._auto_close = auto_close
 
     def note_sent(self, code: int | None, reason: str) -> None:
-        """Our close frame was sent; `code` is None if it is empty."""
-        self.sent = self.sent or Close(int(CloseCode.NO_STATUS_RCVD) if code is None else int(code), reason)
+        """Record our close frame; the first one counts. `code` is None for an empty frame."""
+        if self.sent is None:
+            self.sent = Close(int(CloseCode.NO_STATUS_RCVD) if code is None else int(code), reason)
 
-    def note_event(self, event: Event) -> None:
-        """Something has arrived."""
+    def note_received(self, event: Close | Failure) -> None:
+        """Record the peer's close frame, or a failure, with the stream's answer to it."""
         if isinstance(event, Close):
             self.rcvd, self.rcvd_then_sent = event, self.sent is None
-            if self._answered:
-                self.note_sent(event.code, "")
-        elif isinstance(event, Failure):
+        else:
             self.failure = event
-            if self._answered and event.code != CloseCode.ABNORMAL_CLOSURE:
-                self.note_sent(event.code, event.reason)
+            if event.code == CloseCode.ABNORMAL_CLOSURE:
+                return
+        if self._auto_close:
+            self.note_sent(event.code, event.reason)
 
     def error(self) -> ConnectionClosed:
-        """The exception that says how the connection ended."""
+        """Return the exception that says how the connection ended."""
         orderly = all(close is not None and close.code in _ORDERLY for close in (self.rcvd, self.sent))
         kind = ConnectionClosedOK if orderly else ConnectionClosedError
         return kind(self.rcvd, self.sent, self.rcvd_then_sent)

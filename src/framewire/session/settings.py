@@ -1,31 +1,60 @@
-"""What one connection may take, on asyncio and with threads: times in seconds (None: no limit), sizes in bytes."""
+"""`ConnectionSettings`: the limits and times of one connection, the same for every driver."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import index
-from typing import Final
+from typing import Final, get_args
 
 from ..protocol.receiver import TextErrors
 
-__all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "BaseLimits"]
+__all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings"]
 
-#: Messages in the queue may hold this many bytes or characters; one message may exceed it alone.
+#: Bytes or characters that queued messages may hold; one message alone may exceed it.
 QUEUE_SIZE: Final = 1 << 20
 
-#: Automatic replies in bytes that a peer which does not read them may cause before it is not read either.
+#: Bytes of automatic replies (pongs) that may wait for a peer that does not read before we stop
+#: reading from it too.
 REPLIES_LIMIT: Final = 1 << 16
 
-#: As many connections are refused at a time as may be connected, but at least so many; beyond, they are just cut.
+#: Connections above `max_connections` that are answered 503 at a time (or `max_connections` of
+#: them, if that is more); any further ones are closed without an answer.
 REFUSED: Final = 16
 
-#: How long a connection over `max_connections` may take to read its 503 before it is cut, in seconds.
+#: Seconds that a connection above `max_connections` has to read its 503.
 LINGER: Final = 1.0
+
+_TIMES: Final = (
+    "open_timeout", "ping_interval", "ping_timeout", "close_timeout", "idle_timeout", "total_timeout",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseLimits:
-    """The limits that all connections of one `serve` or `connect` share; the names are those of its arguments."""
+class ConnectionSettings:
+    """Limits and times of a connection. Times are in seconds, sizes in bytes; None: no limit.
+
+    Raises TypeError for a value of the wrong type and ValueError for one out of range.
+
+    Args:
+        open_timeout: Time for the whole opening handshake.
+        ping_interval: Time between keepalive pings; None: no pings.
+        ping_timeout: Time that the peer may be silent after a keepalive ping before the connection
+            fails with 1011.
+        close_timeout: Time for the closing handshake and the end of TCP; then TCP is aborted.
+        idle_timeout: Time without messages after which the connection is closed with 1008.
+        total_timeout: Age at which the connection is closed with 1008.
+        max_size: Largest message to receive, or a pair: largest message, largest frame.
+        max_queue: Messages that may wait for `recv` before reading stops, or a pair: that, and the
+            number at which reading goes on (by default a quarter).
+        write_limit: Bytes that may wait for the network before `send` waits, or a pair: that, and
+            the number at which it goes on.
+        max_unsent: Bytes waiting for the network above which a further message aborts the
+            connection.
+        fragment_size: Longer messages are sent in fragments of this size.
+        piece_size: Largest piece of a message that streaming reception delivers.
+        max_send_size: Largest message to send.
+        text_errors: What becomes of text that is not UTF-8; see `Stream`.
+    """
 
     open_timeout: float | None = 10
     ping_interval: float | None = 20
@@ -33,20 +62,85 @@ class BaseLimits:
     close_timeout: float | None = 10
     idle_timeout: float | None = None
     total_timeout: float | None = None
+    max_size: int | tuple[int | None, int | None] | None = 1 << 20
+    max_queue: int | tuple[int, int | None] | None = 16
+    write_limit: int | tuple[int, int | None] = 1 << 15
+    max_unsent: int | None = 1 << 24
     fragment_size: int | None = None
     piece_size: int | None = None
     max_send_size: int | None = None
     text_errors: TextErrors = "strict"
 
     def __post_init__(self) -> None:
-        for size in (self.fragment_size, self.piece_size):
-            if size is not None and index(size) < 1:
-                raise ValueError("fragments and pieces have at least 1 byte")
+        for name in _TIMES:
+            _check_time(name, getattr(self, name))
+        for limit in self.sizes:
+            _check_size("max_size", limit, 0)
+        if self.max_queue is not None:
+            _check_marks("max_queue", self.max_queue)
+        _check_marks("write_limit", self.write_limit)
+        _check_size("max_unsent", self.max_unsent, 0)
+        _check_size("fragment_size", self.fragment_size, 1)
+        _check_size("piece_size", self.piece_size, 1)
+        _check_size("max_send_size", self.max_send_size, 0)
+        if self.text_errors not in get_args(TextErrors):
+            raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
 
-    def overdue(self, age: float, idle: float) -> str | None:
-        """Why a connection of that age, whose last message is `idle` seconds ago, has to end; None if it need not."""
-        if self.total_timeout is not None and age >= self.total_timeout:
-            return "the time for this connection is over"
-        if self.idle_timeout is not None and idle >= self.idle_timeout:
-            return "no messages for too long"
-        return None
+    @property
+    def sizes(self) -> tuple[int | None, int | None]:
+        """The largest message and the largest frame to receive."""
+        if not isinstance(self.max_size, tuple):
+            return self.max_size, None
+        message, frame = _check_pair("max_size", self.max_size)
+        return message, frame
+
+    @property
+    def queue_marks(self) -> tuple[float, float]:
+        """The queue lengths above which reading stops, and at which it goes on."""
+        if self.max_queue is None:
+            return float("inf"), float("inf")
+        high, low = self.max_queue if isinstance(self.max_queue, tuple) else (self.max_queue, None)
+        return high, high // 4 if low is None else low
+
+    @property
+    def write_marks(self) -> tuple[int, int | None]:
+        """The sizes of the write buffer above which `send` waits, and at which it goes on."""
+        return self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
+
+
+def _check_time(name: str, seconds: float | None) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} is a number of seconds or None, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{name} is 0 seconds or more, or None")
+
+
+def _check_size(name: str, size: int | None, minimum: int) -> None:
+    if size is None:
+        return
+    if isinstance(size, bool):
+        raise TypeError(f"{name} is an integer or None, not bool")
+    try:
+        number = index(size)
+    except TypeError:
+        raise TypeError(f"{name} is an integer or None, not {type(size).__name__}") from None
+    if not minimum <= number < 1 << 63:
+        raise ValueError(f"{name} is {minimum} to 2**63 - 1, or None")
+
+
+def _check_pair(name: str, pair: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    if len(pair) != 2:
+        raise ValueError(f"{name} is a number or a pair of numbers")
+    return pair
+
+
+def _check_marks(name: str, marks: int | tuple[int, int | None]) -> None:
+    high, low = _check_pair(name, marks) if isinstance(marks, tuple) else (marks, None)
+    if high is None:
+        raise TypeError(f"{name} is an integer, or a pair of them")
+    _check_size(name, high, 0)
+    _check_size(name, low, 0)
+    if low is not None and low > high:
+        raise ValueError(f"{name}: the low mark is above the high mark")

@@ -1,0 +1,359 @@
+"""`Driver`: moves bytes and time between one asyncio transport and one session.
+
+    transport ─ get_buffer, buffer_updated ─▶ Session ─▶ the connection's API
+    transport ◀────── TransportWriter ◀────── Session ◀── the connection's API
+
+Before the session begins, bytes go to the opening handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Final, Protocol, cast
+
+from ..protocol.codecs import Codec
+from ..protocol.constants import Role, State
+from ..protocol.events import Event
+from ..session.session import Ending, Session
+from ..session.settings import ConnectionSettings
+from .read_buffer import READ_SIZE, read_buffer
+from .timer import SharedTimer
+from .transport_writer import TransportWriter, end_output
+
+__all__ = ["Driver", "Opening"]
+
+#: The most that one read brings before the opening handshake is done, in bytes.
+HEAD_READ_SIZE: Final = 1 << 15
+
+
+class Owner(Protocol):
+    """The connection of an API, as its driver needs it."""
+
+    def deliver(self, events: list[Event]) -> None:
+        """Have the session process events, and take what it returns or queues."""
+
+    def lost(self) -> None:
+        """Process the loss of the transport."""
+
+
+class Opening(ABC):
+    """The opening handshake of a connection, from one side."""
+
+    @abstractmethod
+    def connected(self) -> None:
+        """Process that the transport is connected."""
+
+    @abstractmethod
+    def receive(self, data: bytes) -> None:
+        """Process bytes; calls `Driver.open` once the handshake is done."""
+
+    def receive_eof(self) -> None:  # noqa: B027 - most have nothing to do
+        """Process the end of input."""
+
+    def lost(self, error: Exception | None) -> None:  # noqa: B027
+        """Process the loss of the transport before the handshake was done."""
+
+    def ended(self) -> None:  # noqa: B027
+        """Process the loss of the transport, whenever it came."""
+
+
+class Driver(asyncio.BufferedProtocol):
+    """The asyncio protocol of one connection.
+
+    Args:
+        role: Which end this is.
+        settings: The limits and times of the connection.
+        timer: The timer that looks after it while it is open.
+        queue: Whether messages are queued in the session; otherwise `deliver` gets them.
+        owner: The connection of the API above.
+    """
+
+    __slots__ = (
+        "__weakref__", "_buffer", "_deadline", "_deliver", "_end_timer", "_ending", "_max_direct_read", "_owner",
+        "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "lost", "now",
+        "opening", "receiver", "session", "transport", "writer",
+    )  # fmt: skip
+
+    session: Session
+    writer: TransportWriter
+    opening: Opening
+
+    def __init__(
+        self,
+        role: Role,
+        settings: ConnectionSettings,
+        timer: SharedTimer,
+        queue: bool,
+        owner: Owner,
+    ) -> None:
+        self._role = role
+        self._settings = settings
+        self._timer = timer
+        self._queue = queue
+        self._owner = owner
+        self._deliver = owner.deliver
+        self.loop = asyncio.get_running_loop()
+        #: The clock: uvloop's own has whole milliseconds.
+        self.now: Callable[[], float] = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else monotonic
+        self.transport = cast(asyncio.Transport, None)
+        #: Whether the transport is gone.
+        self.lost = False
+        #: What a task awaits that waits for a message.
+        self.receiver: asyncio.Future[None] | None = None
+        self._receive: Callable[[memoryview, int], list[Event]]
+        self._buffer = read_buffer(self.loop)[:HEAD_READ_SIZE]
+        #: The largest read that goes straight to the stream; -1 until the opening handshake is done.
+        self._max_direct_read = -1
+        self._reading = True
+        self._ending = Ending.NONE
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None  # of the session, for which `_end_timer` waits
+        self._waiters: list[asyncio.Future[None]] | None = None  # those that wait for the loss of the transport
+
+    # The opening handshake.
+
+    def open(self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None]) -> None:
+        """Begin with the frames.
+
+        Args:
+            rest: What arrived after the opening handshake.
+            codecs: The extensions that it agreed on.
+            opened: Called with the session before it receives anything.
+        """
+        self._cancel_end_timer()
+        self._buffer = read_buffer(self.loop)
+        session = self.session = Session(self._role, self._settings, self.now(), codecs=codecs, queue=self._queue)
+        self.writer = TransportWriter(session, self.transport, self.loop)
+        # Without a queue and without extensions there is nothing to do between the stream and the API.
+        self._receive = session.receive_quickly if self._queue or codecs else session.stream.receive
+        self._max_direct_read = session.receive_step - 1 if codecs else READ_SIZE - 1
+        self._timer.add(self)
+        opened(session)
+        if rest:
+            self._deliver(session.receive_quickly(rest))
+
+    def set_timeout(self, seconds: float | None, callback: Callable[[], object]) -> None:
+        """Call `callback` after so many seconds, unless the handshake is done or another timeout is set by then."""
+        self._cancel_end_timer()
+        if seconds is not None:
+            self._end_timer = self.loop.call_later(seconds, callback)
+
+    def _cancel_end_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+
+    def refuse(self) -> None:
+        """End the connection after an answer that refuses it has been written."""
+        self.set_timeout(self._settings.close_timeout, self.transport.abort)
+        if not self.transport.is_closing():
+            end_output(self.transport)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the opening handshake is done."""
+        return self._max_direct_read >= 0
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(*self._settings.write_marks)
+        self.opening.connected()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if nbytes > self._max_direct_read:
+            self._process_large_read(nbytes)
+            return
+        events = self._receive(self._buffer, nbytes)
+        if events:
+            self._deliver(events)
+        elif self._queue:
+            self.wake_receiver()
+
+    def _process_large_read(self, nbytes: int) -> None:
+        """Process a read that may fill the buffer, inflate, or belong to the opening handshake."""
+        if not self.opened:
+            self.opening.receive(bytes(self._buffer[:nbytes]))
+            return
+        self._deliver(self.session.receive_quickly(self._buffer, nbytes))
+        if nbytes == READ_SIZE:
+            self._yield_turn()
+
+    def _yield_turn(self) -> None:
+        """Let other connections read: uvloop reads up to 32 times from one that floods before it goes on."""
+        if not isinstance(self.loop, asyncio.BaseEventLoop) and self._reading and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def eof_received(self) -> None:
+        if self.opened:
+            self._deliver(self.session.receive_eof(self.now()))
+            self.update()
+        else:
+            self.opening.receive_eof()
+            if self._end_timer is None:
+                self.set_timeout(self._settings.close_timeout, self.transport.abort)
+        # Returning None closes the transport once its buffer is flushed.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.close()  # Python 3.10 does not do so for TLS when the peer has ended it
+        self.lost = True
+        self._timer.discard(self)
+        if self.opened:
+            self.writer.close()
+            self._deliver(self.session.receive_eof(self.now()))
+            self.writer.resume_writing()
+        else:
+            self.opening.lost(exc)
+        self._cancel_end_timer()
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        self._owner.lost()
+        self.opening.ended()
+
+    def pause_writing(self) -> None:
+        if self.opened:
+            self.writer.pause_writing()
+            self.update()
+
+    def resume_writing(self) -> None:
+        if self.opened:
+            self.writer.resume_writing()
+            self.update()
+
+    def ping(self, payload: bytes | None) -> asyncio.Future[float]:
+        """Have the session send a ping; return a future of the round trip in seconds. Raises as `Session.ping`."""
+        answer: asyncio.Future[float] = self.loop.create_future()
+
+        def answered(latency: float | None) -> None:
+            if answer.done():
+                return
+            if latency is None:
+                answer.set_exception(self.session.error())
+                answer.exception()  # nobody has to wait for a pong
+            else:
+                answer.set_result(latency)
+
+        self.session.ping(payload, self.now(), answered)
+        return answer
+
+    # Following the session.
+
+    def wake_receiver(self) -> None:
+        """After a read: let the task go on that waits for a message."""
+        session, receiver = self.session, self.receiver
+        if not session.reading:
+            self.update()
+        # The answer to one message leaves at once, those to several leave together.
+        self.writer.uncorked = not session.output and len(session.queue.items) == 1  # type: ignore[union-attr]
+        if receiver is not None and not receiver.done():
+            receiver.set_result(None)
+
+    def make_room(self) -> None:
+        """After taking from a queue that had no room: go on reading if it has."""
+        self.session.taken(self.now())
+        self.update()
+
+    def update(self) -> None:
+        """Do what the session asks for: write, pause or resume reading, end TCP, wait."""
+        session, writer = self.session, self.writer
+        if session.output and not writer.handling:
+            writer.flush()
+        if session.reading is not self._reading:
+            self._reading = session.reading
+            if not self.transport.is_closing():
+                (self.transport.resume_reading if session.reading else self.transport.pause_reading)()
+        if session.ending is not self._ending:
+            self._end(session.ending)
+        if session.deadline is not None or self._end_timer is not None:
+            self._set_end_timer()
+
+    def _end(self, ending: Ending) -> None:
+        """End TCP as far as the session asks for."""
+        self._ending = ending
+        if ending is Ending.ABORT:
+            self.writer.abort()
+            return
+        self.writer.flush()
+        if self.transport.is_closing():
+            return
+        if ending is Ending.OUTPUT:
+            end_output(self.transport)
+        elif ending is Ending.CLOSE:
+            self.transport.close()
+
+    def _set_end_timer(self) -> None:
+        """Wait for the session's deadline, as exactly as the event loop can."""
+        deadline = self.session.deadline
+        if self._end_timer is None or deadline != self._deadline:
+            self._cancel_end_timer()
+            self._deadline = deadline
+            if deadline is not None and not self.lost:
+                self._end_timer = self.loop.call_later(max(0.0, deadline - self.now()), self._handle_deadline)
+
+    def _handle_deadline(self) -> None:
+        self._end_timer = None
+        # The loop may call a fraction of its clock's resolution too early.
+        self.session.handle_timer(max(self.now(), self.session.deadline or 0.0))
+        self._deliver([])
+        self.update()
+
+    def look_at_clock(self) -> None:
+        session, now = self.session, self.now()
+        when = session.next_timer()
+        if when is not None and now >= when:
+            session.written(self.writer.bytes_sent, self.writer.waiting, self.writer.messages_beside)
+            session.handle_timer(now)
+            self._deliver([])
+            self.update()
+
+    async def wait_lost(self) -> None:
+        """Wait until the transport is gone, whoever closed it."""
+        if not self.lost:
+            if self._waiters is None:
+                self._waiters = []
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
+
+    @property
+    def state(self) -> State:
+        """The state of the connection."""
+        if self.opened:
+            return self.session.state
+        return State.CLOSED if self.lost else State.CONNECTING
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address."""
+        return self.transport.get_extra_info("sockname")
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address."""
+        return self.transport.get_extra_info("peername")
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far."""
+        return self.session.messages_sent + self.writer.messages_beside if self.opened else 0
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames written so far."""
+        return self.writer.bytes_sent if self.opened else 0

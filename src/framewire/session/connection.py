@@ -1,0 +1,133 @@
+"""`BaseConnection`: what a connection of every API tells about itself."""
+
+from __future__ import annotations
+
+import uuid
+from functools import cached_property
+from typing import Any, Protocol
+
+from ..http.http11 import Request, Response
+from ..protocol.constants import State
+from .session import Session
+
+__all__ = ["BaseConnection", "ConnectionDriver", "as_payload"]
+
+
+class ConnectionDriver(Protocol):
+    """What moves the bytes of a connection, as far as the connection tells of it."""
+
+    @property
+    def state(self) -> State:
+        """CONNECTING during the opening handshake, then the session's state; CLOSED if it never opened."""
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address."""
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address."""
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames written so far."""
+
+
+class BaseConnection:
+    """The session of one connection, its driver, and what the opening handshake agreed on.
+
+    A connection is CONNECTING until `_session` is set, at the end of the opening handshake. The counters
+    (`messages_received` and so on) are for reading; bytes are those of frames with their headers, without the
+    opening handshake.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_driver", "_session", "request", "response", "subprotocol")
+
+    def __init__(self, driver: ConnectionDriver) -> None:
+        self._driver = driver
+        #: The request of the opening handshake.
+        self.request: Request | None = None
+        #: The response of the opening handshake.
+        self.response: Response | None = None
+        #: The subprotocol that was agreed on.
+        self.subprotocol: str | None = None
+        self._session: Session | None = None
+
+    @cached_property
+    def id(self) -> uuid.UUID:
+        """A random name for logs."""
+        return uuid.uuid4()
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address: (host, port, ...) for TCP."""
+        return self._driver.local_address
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address: (host, port, ...) for TCP."""
+        return self._driver.remote_address
+
+    @property
+    def state(self) -> State:
+        """CONNECTING during the opening handshake, then the state of the closing handshake."""
+        return self._driver.state
+
+    @property
+    def close_code(self) -> int | None:
+        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
+        return self._session.stream.close_code if self._session and self.state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The peer's close reason (7.1.6); None before the end."""
+        return self._session.stream.close_reason if self._session and self.state is State.CLOSED else None
+
+    @property
+    def clean(self) -> bool:
+        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        return self._session is not None and self._session.stream.clean
+
+    @property
+    def latency(self) -> float:
+        """Seconds between the last answered ping and its pong; 0 before the first."""
+        return 0.0 if self._session is None else self._session.keepalive.latency
+
+    @property
+    def messages_received(self) -> int:
+        """Messages received so far."""
+        return 0 if self._session is None else self._session.stream.messages_received
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far."""
+        return self._driver.messages_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes received so far."""
+        return 0 if self._session is None else self._session.stream.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sent so far."""
+        return self._driver.bytes_sent
+
+    @property
+    def pings_received(self) -> int:
+        """Pings received so far."""
+        return 0 if self._session is None else self._session.pings_received
+
+    @property
+    def pings_sent(self) -> int:
+        """Pings sent so far, those of the keepalive included."""
+        return 0 if self._session is None else self._session.pings_sent
+
+
+def as_payload(data: str | bytes) -> bytes:
+    """Return the payload of a ping or pong: text as UTF-8."""
+    return data.encode() if isinstance(data, str) else data

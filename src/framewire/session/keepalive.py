@@ -1,0 +1,140 @@
+"""Pings: those that wait for a pong, and the keepalive that tests a silent peer (RFC 6455 5.5.2, 5.5.3).
+
+A keepalive ping is sent every `ping_interval`. If the peer is silent for `ping_timeout` after it, the connection
+fails. Four things postpone that deadline, as the pong cannot come, or need not, meanwhile:
+
+* bytes have arrived: a peer cannot send a pong inside a frame of its own;
+* we have paused reading, so that the pong may wait in the kernel;
+* the ping still waits in our own write buffer, while that is being written;
+* the peer has answered the ping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["LOOKS", "MIN_LOOK", "Keepalive", "PongCallback"]
+
+#: How often activity is looked at in the time after which its lack has consequences.
+LOOKS: Final = 8
+
+#: The shortest time between two looks, in seconds.
+MIN_LOOK: Final = 0.01
+
+#: Called with the round trip in seconds when the pong has arrived, with None if it never will.
+PongCallback = Callable[["float | None"], object]
+
+
+class Keepalive:
+    """The pings of one connection.
+
+    Args:
+        interval: Seconds between keepalive pings; None: none are sent.
+        timeout: Seconds of silence after a ping that fail the connection; None: never.
+        now: The time at which the connection has opened.
+    """
+
+    __slots__ = (
+        "_bytes_received", "_bytes_written", "_due", "_heard", "_interval", "_look", "_pings", "_probe",
+        "_probe_waits", "_timeout", "latency",
+    )  # fmt: skip
+
+    def __init__(self, interval: float | None, timeout: float | None, now: float) -> None:
+        self._interval = interval
+        self._timeout = timeout
+        #: When the next keepalive ping is to be sent; None: never.
+        self._due = None if interval is None else now + interval
+        #: Seconds between the last answered ping and its pong; 0 before the first.
+        self.latency = 0.0
+        #: Pings without a pong, oldest first: payload to (time, callback).
+        self._pings: dict[bytes, tuple[float, PongCallback | None]] = {}
+        self._probe = b""  # the payload of the last keepalive ping
+        self._probe_waits = False  # it may still be in our write buffer
+        self._heard = 0.0  # when it was sent, or the peer was heard or could not be heard since
+        self._look = 0.0  # when to look at activity again
+        self._bytes_received = self._bytes_written = 0  # at the last look
+
+    def sent(self, payload: bytes, now: float, callback: PongCallback | None) -> None:
+        """Record a ping; `payload` must not be that of a ping that still waits."""
+        self._pings[payload] = now, callback
+
+    def waits_for(self, payload: bytes) -> bool:
+        """Return whether a ping with this payload waits for its pong."""
+        return payload in self._pings
+
+    def answered(self, payload: bytes, now: float) -> None:
+        """Record a pong: it answers the ping with its payload and all before that one (5.5.3)."""
+        if payload not in self._pings:
+            return  # unsolicited
+        for each in list(self._pings):
+            since, callback = self._pings.pop(each)
+            self.latency = now - since
+            if callback is not None:
+                callback(self.latency)
+            if each == payload:
+                break
+
+    def stop(self) -> None:
+        """Give up all pings that wait: the connection is over."""
+        pings, self._pings = self._pings, {}
+        self._due = None
+        for _, callback in pings.values():
+            if callback is not None:
+                callback(None)
+
+    def next_timer(self) -> float | None:
+        """Return when `is_overdue` or `is_due` may be true; None: never."""
+        return self._look if self._is_probing() else self._due
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a keepalive ping is to be sent."""
+        return self._due is not None and now >= self._due and not self._is_probing()
+
+    def _is_probing(self) -> bool:
+        """Return whether a keepalive ping waits for its pong, for `ping_timeout` at most."""
+        return self._timeout is not None and self._probe in self._pings
+
+    def probe(self, payload: bytes, now: float, bytes_received: int, bytes_written: int) -> None:
+        """Record a keepalive ping.
+
+        Args:
+            payload: Its payload.
+            now: The time.
+            bytes_received: Bytes received so far, in all.
+            bytes_written: Bytes that the network has taken so far, in all.
+        """
+        if self._timeout is None:
+            self._pings.pop(self._probe, None)  # nobody waits for it, and they must not pile up
+        self._probe = payload
+        self._probe_waits = True
+        self._heard = now
+        self._bytes_received, self._bytes_written = bytes_received, bytes_written
+        self._pings[payload] = now, None
+        if self._interval is not None:
+            self._due = now + self._interval
+        if self._timeout is not None:
+            self._look = now + max(MIN_LOOK, self._timeout / LOOKS)
+
+    def is_overdue(self, now: float, bytes_received: int, bytes_written: int, waiting: int, paused: bool) -> bool:
+        """Look at the activity since the last look; return whether the connection is to fail.
+
+        Args:
+            now: The time.
+            bytes_received: Bytes received so far, in all.
+            bytes_written: Bytes that the network has taken so far, in all.
+            waiting: Bytes in our write buffer.
+            paused: Whether we had paused reading at any time since the last look.
+        """
+        if self._timeout is None or self._probe not in self._pings:
+            return False
+        progress = bytes_received != self._bytes_received or paused
+        if self._probe_waits:
+            progress = progress or bytes_written != self._bytes_written
+            self._probe_waits = waiting > 0
+        self._bytes_received, self._bytes_written = bytes_received, bytes_written
+        if progress:
+            self._heard = now
+        deadline = self._heard + self._timeout
+        self._look = min(deadline, now + max(MIN_LOOK, self._timeout / LOOKS))
+        return now >= deadline

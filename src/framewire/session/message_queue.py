@@ -1,0 +1,156 @@
+"""The messages that have arrived and wait for `recv`: bounded, and joined from fragments where needed.
+
+Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | recv_streaming
+"""
+
+from __future__ import annotations
+
+from io import BytesIO, StringIO
+from typing import Any, TypeAlias, cast
+
+from ..errors import ConcurrencyError
+from ..protocol.events import Fragment
+from .settings import QUEUE_SIZE, ConnectionSettings
+
+__all__ = ["Item", "Message", "MessageQueue", "encode_or_decode", "size_of"]
+
+Message: TypeAlias = str | bytes
+Item: TypeAlias = str | bytes | Fragment
+
+
+class MessageQueue:
+    """A queue of messages and fragments with marks that stop and resume reading.
+
+    A message is taken whole (`take_message`) or piece by piece (`take_piece`). Fragments that were joined for a
+    message that nobody took in the end are the first piece of that message: nothing is lost or mixed when a
+    receiver gives up.
+
+    Args:
+        settings: `max_queue` and `piece_size` hold here, and `text_errors`.
+    """
+
+    __slots__ = (
+        "_joined", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items", "size", "streaming",
+    )  # fmt: skip
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        #: What waits, the oldest last, where taking it is cheap.
+        self.items: list[Item] = []
+        #: Bytes or characters of `items`.
+        self.size = 0
+        #: Whether arriving messages are dropped: from the first that found no room after our close.
+        self.dropping = False
+        #: Whether a message has been taken in part by `take_piece`.
+        self.streaming = False
+        self.high, self._low = settings.queue_marks
+        self._piece_size = settings.piece_size
+        self._text_errors = settings.text_errors
+        self._joined: StringIO | BytesIO | None = None
+        #: Pieces of an item that was longer than `piece_size`, and whether its end ends the message.
+        self._rest: tuple[Message, bool] | None = None
+
+    @property
+    def joining(self) -> bool:
+        """Whether fragments, or the rest of an item, wait that are not in `items`."""
+        return self._joined is not None or self._rest is not None
+
+    # Putting.
+
+    def put(self, items: list[Item], size: int) -> None:
+        """Append items in the order of arrival; `size` is their sum. Takes over the list."""
+        items.reverse()
+        if self.items:
+            self.items[:0] = items
+        else:
+            self.items = items
+        self.size += size
+
+    def is_above(self, low: bool) -> bool:
+        """Return whether more waits than the high marks allow, or with `low`, than the low marks."""
+        if low:
+            return len(self.items) > self._low or self.size > QUEUE_SIZE // 4
+        return len(self.items) > self.high or (self.size > QUEUE_SIZE and len(self.items) > 0)
+
+    # Taking.
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the next message, or of its next piece; None if nothing waits."""
+        if self._rest is not None:
+            return len(self.encode(self._rest[0]))
+        if not self.items:
+            return None
+        item = self.items[-1]
+        return len(self.encode(cast(Message, item.data if isinstance(item, Fragment) else item)))
+
+    def take_message(self) -> Message | None:
+        """Return the next message, joined from its fragments; None if not all of it has arrived.
+
+        Raises:
+            ConcurrencyError: A message has been taken in part.
+        """
+        if self.streaming:
+            raise ConcurrencyError("a message is being received in pieces")
+        while self.items:
+            item = self._pop()
+            if not isinstance(item, Fragment):
+                return item
+            if self._joined is None:
+                self._joined = StringIO(newline="") if isinstance(item.data, str) else BytesIO()
+            self._joined.write(cast(Any, item.data))
+            if item.last:
+                message, self._joined = self._joined.getvalue(), None
+                return message
+        return None
+
+    def take_piece(self) -> tuple[Message, bool] | None:
+        """Return the next piece of the next message, and whether it is the last; None if none has arrived."""
+        if self._rest is not None:
+            data, last = self._rest
+        elif self._joined is not None:  # collected by a receiver that gave up
+            data, last = self._joined.getvalue(), False
+            self._joined = None
+        elif self.items:
+            item = self._pop()
+            data, last = (cast(Message, item.data), item.last) if isinstance(item, Fragment) else (item, True)
+        else:
+            return None
+        length = self._piece_length(data)
+        self._rest = (data[length:], last) if length < len(data) else None
+        last = last and self._rest is None
+        self.streaming = not last
+        return data[:length], last
+
+    def _pop(self) -> Item:
+        item = self.items.pop()
+        self.size -= size_of(item)
+        return item
+
+    def _piece_length(self, data: Message) -> int:
+        """Return how many bytes or characters of `data` are at most `piece_size` bytes."""
+        limit = self._piece_size
+        if limit is None or len(data) * (4 if isinstance(data, str) else 1) <= limit or len(self.encode(data)) <= limit:
+            return len(data)
+        return limit if isinstance(data, bytes) else max(limit // 4, 1)
+
+    def encode(self, data: Message) -> bytes:
+        """Return text as its UTF-8, bytes as they are."""
+        return cast(bytes, encode_or_decode(data, False, self._text_errors))
+
+
+def size_of(item: Item) -> int:
+    """Return the length of a message or fragment, in bytes or characters."""
+    return len(cast(Message, item.data if isinstance(item, Fragment) else item))
+
+
+def encode_or_decode(data: Message, decode: bool | None, errors: str) -> Message:
+    """Return `data` as text (`decode` True), as bytes (False), or as it is (None).
+
+    Args:
+        data: A message, or a piece of one.
+        decode: What is wanted.
+        errors: The error handler for text that is not UTF-8: `text_errors` of the settings.
+    """
+    if decode is None or isinstance(data, str) is decode:
+        return data
+    return data.encode(errors=errors) if isinstance(data, str) else data.decode(errors=errors)

@@ -1,0 +1,551 @@
+"""`Session`: every rule about one open connection, without I/O and without a clock (RFC 6455 5 to 7).
+
+    in:   receive, receive_eof, send, ping, close, handle_timer, written, pause_writing, resume_writing
+    out:  data_to_send, next_timer, reading, ending, queue (or the events that `receive` returns), error
+
+A driver reads, writes and waits; what to read, when to stop, what to send and when to give up is decided here. After
+each call the driver writes `data_to_send()`, follows `reading` and `ending`, and comes back at `next_timer()`.
+All times are seconds on the driver's clock, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Sequence
+from enum import Enum
+from typing import Final, cast
+
+from ..errors import ConcurrencyError, ConnectionClosed
+from ..protocol.codecs import Codec
+from ..protocol.constants import CloseCode, Role, State
+from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong
+from ..protocol.stream import Stream
+from .close_state import CloseState
+from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
+from .message_queue import Item, MessageQueue
+from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+
+__all__ = ["Data", "Ending", "Session"]
+
+#: One message to send, or the data of one fragment.
+Data = str | bytes | bytearray | memoryview
+
+#: How much is received at a time where it may inflate a thousandfold, or become as many events: a full queue has to
+#: stop it midway.
+RECEIVE_STEP: Final = 1 << 12
+
+_MESSAGES: Final = frozenset({str, bytes})
+
+
+class Ending(Enum):
+    """How far the driver has to end TCP (7.1.1)."""
+
+    #: The connection goes on.
+    NONE = "none"
+    #: Wait for the peer to end TCP: a client, to which the server owes that.
+    WAIT = "wait"
+    #: End our direction once everything is written, and discard input until the peer ends its own. To close a socket
+    #: with unread input would reset the connection, and the peer could lose the close frame.
+    OUTPUT = "output"
+    #: Close both directions once everything is written: the peer has ended its own.
+    CLOSE = "close"
+    #: Close both directions at once.
+    ABORT = "abort"
+
+
+class Session:
+    """One WebSocket connection from the end of the opening handshake to the end of TCP.
+
+    With `queue=True` messages wait in `queue` for a receiver, who calls `taken` after taking from it; otherwise
+    `receive` returns them. One thread or task at a time.
+
+    Args:
+        role: Which end this is.
+        settings: Its limits and times.
+        now: The time.
+        codecs: The extensions that the opening handshake agreed on.
+        queue: Whether messages wait in `queue`.
+        auto_close: Whether close frames and violations are answered by the session; otherwise by a call of `close`.
+    """
+
+    __slots__ = (
+        "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_messages_beside",
+        "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state",
+        "keepalive", "messages_sent", "output", "output_size", "pings_received", "pings_sent", "queue", "reading",
+        "receive_step", "role", "settings", "stream", "write_paused",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        role: Role,
+        settings: ConnectionSettings,
+        now: float,
+        *,
+        codecs: Sequence[Codec] = (),
+        queue: bool = True,
+        auto_close: bool = True,
+    ) -> None:
+        self.role = role
+        self.settings = settings
+        self.auto_close = auto_close
+        max_message, max_frame = settings.sizes
+        self.stream = Stream(
+            role,
+            max_message_size=max_message,
+            max_frame_size=max_frame,
+            max_send_size=settings.max_send_size,
+            piece_size=settings.piece_size,
+            text_errors=settings.text_errors,
+            auto_close=auto_close,
+            late_failure=auto_close,
+            extensions=codecs,
+        )
+        self.close_state = CloseState(auto_close)
+        self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout, now)
+        #: Messages that wait for a receiver; None if `receive` returns them.
+        self.queue = MessageQueue(settings) if queue else None
+        #: Frames that `data_to_send` will return, and their size.
+        self.output: list[bytes] = []
+        self.output_size = 0
+        #: Whether the driver is to read; False asks it to stop.
+        self.reading = True
+        #: Whether the transport holds more than `write_limit`; see `pause_writing`.
+        self.write_paused = False
+        #: Messages sent by `send`.
+        self.messages_sent = 0
+        self._messages_beside = 0
+        self.pings_received = self.pings_sent = 0
+        #: The most bytes that are received at a time.
+        self.receive_step = RECEIVE_STEP if codecs else sys.maxsize
+        self._held_back = b""  # received, but not processed as there is no room
+        self._was_paused = False  # reading was paused since the last look of the keepalive
+        self._unread_replies = 0  # bytes of automatic replies since writing was paused
+        self._written = self._waiting = 0  # bytes that the driver has written, and those that the transport still holds
+        self._opened_at = self._idle_since = now
+        self._messages = 0  # received and sent until `_idle_since`
+        #: When to look for messages again.
+        self._idle_look = None if settings.idle_timeout is None else now
+        self._ending = Ending.NONE
+        self._fail_at: float | None = None  # when a failure is no longer held back
+        self._end_at: float | None = None  # when TCP is aborted
+
+    # State.
+
+    @property
+    def state(self) -> State:
+        """The state of the closing handshake."""
+        return self.stream.state
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be received."""
+        return self.close_state.rcvd is not None or self.stream.state is State.CLOSED
+
+    @property
+    def ending(self) -> Ending:
+        """What the driver has to do about the end of TCP, once `data_to_send` is written."""
+        return self._ending
+
+    def error(self) -> ConnectionClosed:
+        """Return the exception that `recv` and `send` raise after the end."""
+        return self.close_state.error()
+
+    def check_sendable(self) -> bool:
+        """Return whether a message can be sent now.
+
+        Returns:
+            False while the closing handshake is under way: its end tells which exception to raise.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        if self.stream.state is State.CLOSED:
+            raise self.error()
+        return self.stream.state is State.OPEN
+
+    # Receiving.
+
+    def receive(self, data: bytes | bytearray | memoryview, now: float, size: int | None = None) -> list[Event]:
+        """Process received bytes.
+
+        Args:
+            data: The bytes.
+            now: The time.
+            size: Only the first `size` bytes of `data`.
+
+        Returns:
+            The messages, fragments and pings, for a session without a queue; otherwise nothing.
+        """
+        events = self.receive_quickly(data, size)
+        return self.process(events, now) if events or self._held_back else events
+
+    def receive_quickly(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Event]:
+        """Receive bytes; queue them if they bring nothing but messages, else return the events to `process`.
+
+        The first half of `receive`, for a driver that needs no clock for most reads.
+        """
+        if self._held_back or (len(data) if size is None else size) > self.receive_step:
+            with memoryview(data) as view:
+                self._held_back += bytes(view if size is None else view[:size])
+            return []
+        events = self.stream.receive(data, size)
+        queue = self.queue
+        if queue is None or not events or queue.dropping or self.stream.failing is not None:
+            return events
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is not str and type(event) is not bytes:
+                return events
+            length = len(event)
+        elif _MESSAGES.issuperset(map(type, events)):
+            length = sum(map(len, cast("list[str]", events)))
+        else:
+            return events
+        if queue.items:
+            queue.put(cast("list[Item]", events), length)
+        else:  # like `put`, without its call
+            events.reverse()
+            queue.items = cast("list[Item]", events)
+            queue.size = length
+        if len(queue.items) > queue.high or queue.size > QUEUE_SIZE:
+            self._regulate()
+        return []
+
+    @property
+    def has_held_back(self) -> bool:
+        """Whether received bytes wait for room, or for `process`."""
+        return bool(self._held_back)
+
+    def process(self, events: list[Event], now: float) -> list[Event]:
+        """Process the events of a read and what was held back; the second half of `receive`."""
+        remaining = self._note(events, now)
+        return remaining + self._process_held_back(now) if self._held_back else remaining
+
+    def _process_held_back(self, now: float) -> list[Event]:
+        """Receive what was held back, step by step, as long as there is room."""
+        remaining: list[Event] = []
+        while self._held_back and self.reading:
+            step, self._held_back = self._held_back[: self.receive_step], self._held_back[self.receive_step :]
+            remaining += self._note(self.stream.receive(step), now)
+        return remaining
+
+    def _note(self, events: list[Event], now: float) -> list[Event]:
+        """Queue messages, process control frames and the end, and decide whether to go on reading."""
+        if _MESSAGES.issuperset(map(type, events)):
+            items: list[Event] = events
+        else:
+            items = [event for event in events if not self._note_control(event, now)]
+            self._queue_replies()
+        if self.stream.failing is not None and self._fail_at is None and self.settings.close_timeout is not None:
+            self._fail_at = now + self.settings.close_timeout
+        if self.queue is not None:
+            if items and not self.queue.dropping:
+                self.queue.put(cast("list[Item]", items), sum(map(_size_of, items)))
+            items = []
+            if self.stream.failing is not None and not self.queue.items:
+                self.settle(now)
+        self._note_end(now)
+        self._regulate()
+        return items
+
+    def _note_control(self, event: Event, now: float) -> bool:
+        """Process a control frame or the end; return whether the event needs nothing more."""
+        if isinstance(event, Ping):
+            self.pings_received += 1
+            return self.queue is not None
+        if isinstance(event, Pong):
+            self.keepalive.answered(event.payload, now)
+            return True
+        if isinstance(event, (Close, Failure)):
+            self.close_state.note_received(event)
+            return True
+        return False
+
+    def _queue_replies(self) -> None:
+        """Queue what the stream has to say by itself."""
+        replies = self.stream.pending()
+        if replies:
+            self._add_output(replies)
+            if self.write_paused:
+                self._unread_replies += len(replies)
+
+    def _note_end(self, now: float) -> None:
+        """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
+        if self.stream.state is not State.CLOSED or self._ending is not Ending.NONE:
+            return
+        if not self.auto_close and self.close_state.sent is None and self._may_answer():
+            return  # the answer is left to the caller
+        self._ending = Ending.OUTPUT if self.role is Role.SERVER else Ending.WAIT
+        self._fail_at = None
+        self.keepalive.stop()
+        self._limit_end(now)
+
+    def _may_answer(self) -> bool:
+        failure = self.close_state.failure
+        return failure is None or failure.code != CloseCode.ABNORMAL_CLOSURE
+
+    def _limit_end(self, now: float) -> None:
+        """Set the time at which TCP is aborted; the first one counts."""
+        if self._end_at is None and self.settings.close_timeout is not None:
+            self._end_at = now + self.settings.close_timeout
+
+    def receive_eof(self, now: float) -> list[Event]:
+        """Process the end of input: that the peer has ended TCP, or that the connection is lost."""
+        remaining: list[Event] = []
+        if self.stream.state is not State.CLOSED or self.stream.failing is not None:
+            rest, self._held_back = self._held_back, b""
+            events = self.stream.receive(rest) if rest else []
+            remaining = self._note(events + self.stream.receive_eof(), now)
+        if self._ending is not Ending.ABORT:
+            self._ending = Ending.CLOSE
+            self._limit_end(now)
+        self.keepalive.stop()
+        return remaining
+
+    def taken(self, now: float) -> None:
+        """Go on reading if there is room again; to be called after taking from `queue` while not `reading`."""
+        self._regulate()
+        if self._held_back and self.reading:
+            self._process_held_back(now)
+
+    def settle(self, now: float) -> None:
+        """Take a failure that was held back until everything before it was answered.
+
+        To be called when a receiver has taken all that `queue` held and waits for more, or has processed all that
+        `receive` returned; the session does so itself after `close_timeout`.
+        """
+        if self.stream.failing is not None:
+            self._fail_at = None
+            for event in self.stream.take_failure():
+                self._note_control(event, now)
+            self._queue_replies()
+            self._note_end(now)
+
+    def _regulate(self) -> None:
+        """Decide whether to read: not while there is no room, but always on the way to the end.
+
+        After our own close the peer's has to come through, so reading goes on; messages are dropped from the first
+        that finds no room.
+        """
+        state, queue = self.stream.state, self.queue
+        reading = True
+        if queue is None:
+            reading = not (self.write_paused and state is State.OPEN)
+        elif state is State.OPEN:
+            reading = not (queue.is_above(low=not self.reading) or self._unread_replies > REPLIES_LIMIT)
+        elif state is State.CLOSING and queue.is_above(low=False):
+            queue.dropping = True
+        if not reading:
+            self._was_paused = True
+        self.reading = reading
+
+    def deliver_fragments(self) -> None:
+        """From now on deliver fragmented messages frame by frame, and long frames in pieces of `piece_size`."""
+        self.stream.deliver_fragments()
+        self.receive_step = RECEIVE_STEP
+
+    # Sending.
+
+    def send(self, message: Data, text: bool | None = None, *, last: bool = True, compress: bool | None = None) -> None:
+        """Queue a message, or a fragment of one. Raises as `Stream.send`.
+
+        Args:
+            message: Text as `str`, binary as bytes-like.
+            text: Whether it is sent as text; by default the type decides.
+            last: False for all fragments of a message but the last.
+            compress: Whether it is compressed; by default its size decides.
+        """
+        self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
+        self.messages_sent += last
+
+    def send_steps(
+        self, message: Data, text: bool | None = None, *, compress: bool | None = None
+    ) -> Generator[None, None, None]:
+        """Like `send`, as a generator that yields after each 64 KiB it compresses, so that other tasks can run."""
+        frame = yield from self.stream.send_steps(message, text=text, compress=compress)
+        self._add_output(frame)
+        self.messages_sent += 1
+
+    def is_fragmented(self, message: Data) -> bool:
+        """Return whether a whole message may be longer than `fragment_size`, and goes through `fragments`."""
+        size = self.settings.fragment_size
+        return size is not None and len(message) * (4 if isinstance(message, str) else 1) > size
+
+    def fragments(self, message: Data, text: bool | None = None) -> list[tuple[Data, bool, bool]]:
+        """Return the fragments of `fragment_size` as which to send a whole message: data, `text`, `last`.
+
+        Raises as `send`, so that none is sent of a message that cannot be sent.
+        """
+        pieces, is_text = self.stream.cut(message, self.settings.fragment_size or sys.maxsize, text=text)
+        return [(piece, is_text, number == len(pieces)) for number, piece in enumerate(pieces, 1)]
+
+    def ping(self, payload: bytes | None, now: float, callback: PongCallback | None = None) -> bytes:
+        """Queue a ping; return its payload.
+
+        Args:
+            payload: At most 125 bytes; None: 4 random ones.
+            now: The time.
+            callback: Called with the round trip in seconds when the pong arrives, with None if it never will.
+
+        Raises:
+            ConcurrencyError: A ping with this payload waits for its pong.
+        """
+        if payload is None:
+            payload = os.urandom(4)
+        if self.keepalive.waits_for(payload):
+            raise ConcurrencyError("a ping with this payload is already waiting for its pong")
+        self._add_output(self.stream.ping(payload))
+        self.keepalive.sent(payload, now, callback)
+        self.pings_sent += 1
+        return payload
+
+    def pong(self, payload: bytes) -> None:
+        """Queue an unsolicited pong (5.5.3)."""
+        self._add_output(self.stream.pong(payload))
+
+    def close(self, code: int | None, reason: str, now: float) -> None:
+        """Begin the closing handshake, unless it has begun. Raises as `Stream.close`.
+
+        In the middle of a fragmented message the code is 1011: the peer must not take the message for complete.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+            now: The time.
+        """
+        if self.close_state.sent is not None or not (
+            self.stream.state is State.OPEN or (not self.auto_close and self._may_answer())
+        ):
+            return
+        if self.stream.failing is not None:
+            self.settle(now)
+            return
+        if self.stream.message_open and code != CloseCode.INTERNAL_ERROR:
+            code, reason = CloseCode.INTERNAL_ERROR, "close during fragmented message"
+        self._add_output(self.stream.close(code, reason))
+        self.close_state.note_sent(code, reason)
+        self._limit_end(now)
+        self._note_end(now)
+        self._regulate()
+
+    def fail(self, code: int, reason: str, now: float) -> None:
+        """Fail the connection (7.1.7): send a close frame and receive nothing more."""
+        if self.stream.state is State.CLOSED:
+            return
+        self._add_output(self.stream.fail(code, reason))
+        self.close_state.note_sent(code, reason)
+        self._note_end(now)
+        self._regulate()
+
+    def _add_output(self, frames: bytes) -> None:
+        self.output.append(frames)
+        self.output_size += len(frames)
+
+    def data_to_send(self) -> bytes:
+        """Return, once, the bytes to write."""
+        output = self.output
+        if not output:
+            return b""
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        self.output_size = 0
+        return data
+
+    # What the driver reports.
+
+    def pause_writing(self) -> None:
+        """Take note that the transport holds more than the high mark of `write_limit`."""
+        self.write_paused = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Take note that the transport holds no more than the low mark of `write_limit`."""
+        self.write_paused = False
+        self._unread_replies = 0
+        self._regulate()
+
+    def written(self, nbytes: int, waiting: int, messages: int = 0) -> None:
+        """Take note of the progress of writing; to be called before `handle_timer`.
+
+        Args:
+            nbytes: Bytes written so far, in all.
+            waiting: How many of them still wait for the network.
+            messages: Messages that were sent past `send`, by a driver that makes frames of its own.
+        """
+        self._written, self._waiting, self._messages_beside = nbytes - waiting, waiting, messages
+
+    def check_unsent(self, waiting: int) -> bool:
+        """Return whether another message may be written behind `waiting` bytes that wait for the network.
+
+        What waited before the message tells that a peer does not read, however long the message is. If it is more
+        than `max_unsent` the connection is aborted.
+        """
+        limit = self.settings.max_unsent
+        if limit is None or waiting <= limit:
+            return True
+        self.close_state.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
+        self._ending = Ending.ABORT
+        return False
+
+    # Time.
+
+    @property
+    def deadline(self) -> float | None:
+        """When something is forced that was waited for: the end of TCP, or a failure that is held back."""
+        if self._ending is Ending.ABORT:
+            return None
+        if self._end_at is None or self._fail_at is None:
+            return self._fail_at if self._end_at is None else self._end_at
+        return min(self._end_at, self._fail_at)
+
+    def next_timer(self) -> float | None:
+        """Return when to call `handle_timer`; None: not before something else has happened."""
+        times = [self.deadline]
+        if self.stream.state is State.OPEN:
+            settings = self.settings
+            times.append(self.keepalive.next_timer())
+            if settings.total_timeout is not None:
+                times.append(self._opened_at + settings.total_timeout)
+            times.append(self._idle_look)
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due: pings, the ends of timeouts. Too early a call does nothing."""
+        if self._end_at is not None and now >= self._end_at:
+            self._ending = Ending.ABORT
+        elif self._fail_at is not None and now >= self._fail_at:
+            self.settle(now)
+        elif self.stream.state is State.OPEN and self.stream.failing is None:
+            self._look_after_open(now)
+
+    def _look_after_open(self, now: float) -> None:
+        settings, keepalive, received = self.settings, self.keepalive, self.stream.bytes_received
+        if settings.total_timeout is not None and now - self._opened_at >= settings.total_timeout:
+            self.close(CloseCode.POLICY_VIOLATION, "the time for this connection is over", now)
+        elif self._is_idle(now):
+            self.close(CloseCode.POLICY_VIOLATION, "no messages for too long", now)
+        elif keepalive.is_overdue(now, received, self._written, self._waiting, self._was_paused):
+            self.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", now)
+        elif keepalive.is_due(now):
+            payload = os.urandom(4)
+            self._add_output(self.stream.ping(payload))
+            self.pings_sent += 1
+            keepalive.probe(payload, now, received, self._written)
+        self._was_paused = not self.reading
+
+    def _is_idle(self, now: float) -> bool:
+        """Return whether no message has passed for `idle_timeout`."""
+        messages = self.stream.messages_received + self.messages_sent + self._messages_beside
+        if messages != self._messages:
+            self._messages, self._idle_since = messages, now
+        limit = self.settings.idle_timeout
+        if limit is None:
+            return False
+        deadline = self._idle_since + limit
+        self._idle_look = min(deadline, now + max(MIN_LOOK, limit / LOOKS))
+        return now >= deadline
+
+
+def _size_of(event: Event) -> int:
+    return len(cast("str | bytes", event.data if isinstance(event, Fragment) else event))
