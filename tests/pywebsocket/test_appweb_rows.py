@@ -282,7 +282,7 @@ def test_text_that_a_client_lets_in():
             return [await ws.recv(), await ws.recv(decode=False), await ws.recv(decode=True)]
 
     def handler(ws):
-        ws._transport.sendall(bytes.fromhex("8101ff 8101ff 8201ff"))
+        ws._driver.transport.sendall(bytes.fromhex("8101ff 8101ff 8201ff"))
         ws.recv()
 
     with serving(handler) as (_, port, uri):
@@ -403,7 +403,7 @@ def test_size_of_the_next_message():
     def handler(ws):
         assert ws.next_size is None
         go_on.set()
-        until(lambda: ws.next_size is not None and len(ws._messages) == 2)
+        until(lambda: ws.next_size is not None and len(ws._session.queue.items) == 2)
         sizes.append(ws.next_size)
         ws.recv()
         sizes.append(ws.next_size)

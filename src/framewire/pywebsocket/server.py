@@ -19,10 +19,11 @@ from ..http.http11 import Request, Response
 from ..http.request_checks import Offer, Origin
 from ..http.server_handshake import ServerHandshake
 from ..protocol.codecs import Codec, accept_offers
-from ..protocol.constants import CloseCode, State
-from ..protocol.events import Close, Failure
-from ..protocol.stream import Stream
-from ..sync import Options, Server, ServerConnection
+from ..protocol.constants import SERVER, CloseCode
+from ..protocol.events import Close, Event, Failure, Ping, Pong
+from ..session.settings import ConnectionSettings
+from ..sync import Server, ServerConnection
+from ..sync.driver import Driver
 from ..sync.transport import Transport
 from .exceptions import (
     AbortedByUserException,
@@ -90,10 +91,8 @@ class Site:
 class HandlerConnection(ServerConnection):
     """A connection that a handler serves. The handler answers the client's close, and may answer its pings."""
 
-    auto_close = False
-
-    def __init__(self, site: Site, transport: Transport, options: Options, server: Server) -> None:
-        super().__init__(transport, options, server)
+    def __init__(self, site: Site, transport: Transport, settings: ConnectionSettings, server: Server) -> None:
+        super().__init__(transport, settings, server)
         self._site = site
         self._pings_sent: deque[bytes] = deque()
         self._ahead = b""  # what has arrived behind the head
@@ -110,17 +109,17 @@ class HandlerConnection(ServerConnection):
     @property
     def close_timeout(self) -> float | None:
         """How long the client has to answer a close, in seconds."""
-        return self._options.close_timeout
+        return self._driver.settings.close_timeout
 
     @property
     def failure(self) -> Failure | None:
         """What the client did wrong."""
-        return self._closing.failure
+        return self._driver.opened_session().close_state.failure
 
     @property
     def client_close(self) -> Close | None:
         """The client's close frame."""
-        return self._closing.rcvd
+        return self._driver.opened_session().close_state.rcvd
 
     # The handshake.
 
@@ -166,11 +165,11 @@ class HandlerConnection(ServerConnection):
         try:
             return run_program(program, request, body, self.local_address, self.remote_address or ("",))
         finally:
-            self._transport.deadline = None  # the program has taken its own time
-            self._transport.limit(self._options.open_timeout)
+            self._driver.transport.deadline = None  # the program has taken its own time
+            self._driver.transport.limit(self._driver.settings.open_timeout)
 
-    def _open(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        super()._open(self._ahead, codecs)  # less than `rest`, if the handler has read some of it
+    def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        super()._begin(self._ahead, codecs)  # less than `rest`, if the handler has read some of it
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
         wanted = {processor.name() for processor in request.ws_extension_processors}
@@ -197,18 +196,18 @@ class HandlerConnection(ServerConnection):
     def read_raw(self, length: int) -> bytes:
         """Receives `length` bytes, fewer at the end of input."""
         data, self._ahead = self._ahead[:length], self._ahead[length:]
-        while len(data) < length and (more := self._transport.recv(length - len(data))):
+        while len(data) < length and (more := self._driver.transport.recv(length - len(data))):
             data += more
         return data
 
     def write_raw(self, data: bytes) -> None:
         """Sends bytes that are no frame, in their turn."""
-        if self._stream is None:
-            self._transport.sendall(data)
+        if self._session is None:
+            self._driver.transport.sendall(data)
             return
-        with self._changed:
-            self._outbox.append(bytes(data))
-        self._flush()
+        with self._driver.changed:
+            self._session.send_raw(bytes(data))
+        self._driver.flush(wait=True)
 
     # The handler.
 
@@ -219,7 +218,7 @@ class HandlerConnection(ServerConnection):
             self._suite.transfer_data(request)
             request.ws_stream.close_connection()
         except AbortedByUserException:
-            self._transport.abort()
+            self._driver.transport.abort()
         except (
             ConnectionTerminatedException,
             BadOperationException,
@@ -229,7 +228,7 @@ class HandlerConnection(ServerConnection):
             self._close_for(error)
         except Exception:
             logger.exception("the handler for %s failed", request.ws_resource)
-            self._transport.abort()
+            self._driver.transport.abort()
 
     def _close_for(self, error: Exception) -> None:
         logger.info("the handler for %s ended: %r", self._handler_request.ws_resource, error)
@@ -238,27 +237,27 @@ class HandlerConnection(ServerConnection):
                 failure = self.failure
                 self.close(code if failure is None else failure.code)
                 return
-        self._transport.abort()
+        self._driver.transport.abort()
 
     # Pings.
 
-    def make_stream(self, codecs: Sequence[Codec]) -> Stream:
-        """A stream that leaves pings and the answer to a close to the handler."""
-        return Stream(
-            self.role,
-            max_message_size=self._options.max_size,
-            fragments=True,
-            auto_pong=False,
-            auto_close=False,
-            extensions=codecs,
-        )
+    def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
+        """Return a driver that leaves pings and the answer to a close to the handler."""
+        return Driver(transport, SERVER, settings, auto_close=False, auto_pong=False, observe=self._observe)
 
     def send_ping(self, payload: bytes) -> None:
         """Sends a ping and remembers it."""
-        with self._changed:
-            self._outbox.append(self._sendable().ping(payload))
+        with self._driver.changed:
+            self._driver.sendable().send_ping(payload)
             self._pings_sent.append(payload)
-        self._flush()
+        self._driver.flush(wait=True)
+
+    def _observe(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Ping):
+                self.ping_received(event.payload)
+            elif isinstance(event, Pong):
+                self.pong_received(event.payload)
 
     def ping_received(self, payload: bytes) -> None:
         """Calls the handler's `on_ping_handler`, or answers with a pong."""
@@ -266,9 +265,8 @@ class HandlerConnection(ServerConnection):
         if request.on_ping_handler is not None:
             request.on_ping_handler(request, payload)
             return
-        with self._changed:
-            if self._stream is not None and self.state is not State.CLOSED:
-                self._reply(self._stream.pong(payload))
+        with self._driver.changed:
+            self._driver.opened_session().reply_pong(payload)
 
     def pong_received(self, payload: bytes) -> None:
         """Forgets the ping that is answered and those before it, and tells the handler."""

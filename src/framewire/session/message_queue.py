@@ -131,7 +131,7 @@ class MessageQueue:
         limit = self._piece_size
         if limit is None or len(data) * (4 if isinstance(data, str) else 1) <= limit or len(self.encode(data)) <= limit:
             return len(data)
-        return limit if isinstance(data, bytes) else max(limit // 4, 1)
+        return limit if isinstance(data, bytes) or data.isascii() else max(limit // 4, 1)
 
     def encode(self, data: Message) -> bytes:
         """Return text as its UTF-8, bytes as they are."""

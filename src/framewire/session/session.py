@@ -31,9 +31,11 @@ __all__ = ["Data", "Ending", "Session"]
 #: One message to send, or the data of one fragment.
 Data = str | bytes | bytearray | memoryview
 
-#: How much is received at a time where it may inflate a thousandfold, or become as many events: a full queue has to
-#: stop it midway.
-RECEIVE_STEP: Final = 1 << 12
+#: How many bytes are received at a time where they may inflate a thousandfold: a full queue has to stop that midway.
+COMPRESSED_STEP: Final = 1 << 12
+
+#: How many bytes are received at a time where each frame, of 2 bytes perhaps, becomes an event.
+FRAGMENT_STEP: Final = 1 << 14
 
 _MESSAGES: Final = frozenset({str, bytes})
 
@@ -67,13 +69,16 @@ class Session:
         codecs: The extensions that the opening handshake agreed on.
         queue: Whether messages wait in `queue`.
         auto_close: Whether close frames and violations are answered by the session; otherwise by a call of `close`.
+        auto_pong: Whether pings are answered by the session; otherwise by calls of `reply_pong`.
+        fragments: Whether fragmented messages are delivered frame by frame from the beginning; see
+            `deliver_fragments`.
     """
 
     __slots__ = (
-        "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_messages_beside",
-        "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state",
-        "keepalive", "messages_sent", "output", "output_size", "pings_received", "pings_sent", "queue", "reading",
-        "receive_step", "role", "settings", "stream", "write_paused",
+        "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
+        "_messages_beside", "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
+        "close_state", "keepalive", "messages_sent", "output", "output_size", "pings_received", "pings_sent", "queue",
+        "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +90,8 @@ class Session:
         codecs: Sequence[Codec] = (),
         queue: bool = True,
         auto_close: bool = True,
+        auto_pong: bool = True,
+        fragments: bool = False,
     ) -> None:
         self.role = role
         self.settings = settings
@@ -98,6 +105,8 @@ class Session:
             piece_size=settings.piece_size,
             text_errors=settings.text_errors,
             auto_close=auto_close,
+            auto_pong=auto_pong,
+            fragments=fragments,
             late_failure=auto_close,
             extensions=codecs,
         )
@@ -108,6 +117,7 @@ class Session:
         #: Frames that `data_to_send` will return, and their size.
         self.output: list[bytes] = []
         self.output_size = 0
+        self._bytes_taken = 0  # by `data_to_send`
         #: Whether the driver is to read; False asks it to stop.
         self.reading = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
@@ -117,7 +127,7 @@ class Session:
         self._messages_beside = 0
         self.pings_received = self.pings_sent = 0
         #: The most bytes that are received at a time.
-        self.receive_step = RECEIVE_STEP if codecs else sys.maxsize
+        self.receive_step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
         self._held_back = b""  # received, but not processed as there is no room
         self._was_paused = False  # reading was paused since the last look of the keepalive
         self._unread_replies = 0  # bytes of automatic replies since writing was paused
@@ -160,7 +170,7 @@ class Session:
         Raises:
             ConnectionClosed: The connection has ended.
         """
-        if self.stream.state is State.CLOSED:
+        if self.over:
             raise self.error()
         return self.stream.state is State.OPEN
 
@@ -175,7 +185,8 @@ class Session:
             size: Only the first `size` bytes of `data`.
 
         Returns:
-            The messages, fragments and pings, for a session without a queue; otherwise nothing.
+            All events, for a session without a queue; otherwise those that are no messages. The session has
+            processed them; they are for information.
         """
         events = self.receive_quickly(data, size)
         return self.process(events, now) if events or self._held_back else events
@@ -232,43 +243,46 @@ class Session:
 
     def _note(self, events: list[Event], now: float) -> list[Event]:
         """Queue messages, process control frames and the end, and decide whether to go on reading."""
-        if _MESSAGES.issuperset(map(type, events)):
-            items: list[Event] = events
-        else:
-            items = [event for event in events if not self._note_control(event, now)]
+        items = events
+        remaining = events if self.queue is None else []
+        if not _MESSAGES.issuperset(map(type, events)):
+            items = [event for event in events if isinstance(event, (str, bytes, Fragment))]
+            controls: list[Event] = [event for event in events if not isinstance(event, (str, bytes, Fragment))]
+            for event in controls:
+                self._note_control(event, now)
             self._queue_replies()
+            if self.queue is not None:
+                remaining = controls
         if self.stream.failing is not None and self._fail_at is None and self.settings.close_timeout is not None:
             self._fail_at = now + self.settings.close_timeout
         if self.queue is not None:
             if items and not self.queue.dropping:
                 self.queue.put(cast("list[Item]", items), sum(map(_size_of, items)))
-            items = []
             if self.stream.failing is not None and not self.queue.items:
                 self.settle(now)
         self._note_end(now)
         self._regulate()
-        return items
+        return remaining
 
-    def _note_control(self, event: Event, now: float) -> bool:
-        """Process a control frame or the end; return whether the event needs nothing more."""
+    def _note_control(self, event: Event, now: float) -> None:
+        """Process a control frame or the end."""
         if isinstance(event, Ping):
             self.pings_received += 1
-            return self.queue is not None
-        if isinstance(event, Pong):
+        elif isinstance(event, Pong):
             self.keepalive.answered(event.payload, now)
-            return True
-        if isinstance(event, (Close, Failure)):
+        elif isinstance(event, (Close, Failure)):
             self.close_state.note_received(event)
-            return True
-        return False
 
     def _queue_replies(self) -> None:
         """Queue what the stream has to say by itself."""
         replies = self.stream.pending()
         if replies:
-            self._add_output(replies)
-            if self.write_paused:
-                self._unread_replies += len(replies)
+            self._add_reply(replies)
+
+    def _add_reply(self, frames: bytes) -> None:
+        self._add_output(frames)
+        if self.write_paused:
+            self._unread_replies += len(frames)
 
     def _note_end(self, now: float) -> None:
         """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
@@ -343,7 +357,7 @@ class Session:
     def deliver_fragments(self) -> None:
         """From now on deliver fragmented messages frame by frame, and long frames in pieces of `piece_size`."""
         self.stream.deliver_fragments()
-        self.receive_step = RECEIVE_STEP
+        self.receive_step = min(self.receive_step, FRAGMENT_STEP)
 
     # Sending.
 
@@ -404,6 +418,20 @@ class Session:
         """Queue an unsolicited pong (5.5.3)."""
         self._add_output(self.stream.pong(payload))
 
+    def send_ping(self, payload: bytes) -> None:
+        """Queue a ping whose pong is for the caller to recognise; like `ping`, it may repeat the payload of another."""
+        self._add_output(self.stream.ping(payload))
+        self.pings_sent += 1
+
+    def reply_pong(self, payload: bytes) -> None:
+        """Answer a ping, for a session without `auto_pong`; nothing after the end."""
+        if self.stream.state is not State.CLOSED:
+            self._add_reply(self.stream.pong(payload))
+
+    def send_raw(self, data: bytes) -> None:
+        """Queue bytes that are no frame of ours, in their turn."""
+        self._add_output(data)
+
     def close(self, code: int | None, reason: str, now: float) -> None:
         """Begin the closing handshake, unless it has begun. Raises as `Stream.close`.
 
@@ -442,6 +470,11 @@ class Session:
         self.output.append(frames)
         self.output_size += len(frames)
 
+    @property
+    def bytes_queued(self) -> int:
+        """Bytes queued so far, in all, whether `data_to_send` has returned them or not."""
+        return self._bytes_taken + self.output_size
+
     def data_to_send(self) -> bytes:
         """Return, once, the bytes to write."""
         output = self.output
@@ -449,6 +482,7 @@ class Session:
             return b""
         data = output[0] if len(output) == 1 else b"".join(output)
         output.clear()
+        self._bytes_taken += self.output_size
         self.output_size = 0
         return data
 

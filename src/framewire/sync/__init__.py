@@ -2,13 +2,11 @@
 
 from .client import ClientConnection, connect
 from .connection import Connection
-from .options import Options
 from .server import Server, ServerConnection, serve
 
 __all__ = [
     "ClientConnection",
     "Connection",
-    "Options",
     "Server",
     "ServerConnection",
     "connect",

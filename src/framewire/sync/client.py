@@ -17,8 +17,9 @@ from ..protocol.codecs import Extension, agree_to_answers, make_offers
 from ..protocol.constants import CLIENT
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.settings import ConnectionSettings
 from .connection import Connection
-from .options import Options
+from .driver import Driver
 from .proxy import open_through_proxy
 from .transport import Transport
 
@@ -31,21 +32,22 @@ _HEAD_READ = 4096
 class ClientConnection(Connection):
     """The client's end. `request` is what it sent, `response` what the server answered."""
 
-    role = CLIENT
+    def __init__(self, transport: Transport, settings: ConnectionSettings) -> None:
+        super().__init__(Driver(transport, CLIENT, settings))
 
     def handshake(self, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
         """Shakes hands, of which `extensions` are known; ResponseError if the server does not accept."""
         self.request = handshake.sent
-        self._transport.sendall(handshake.request())
+        self._driver.transport.sendall(handshake.request())
         while self.response is None:
-            data = self._transport.recv(_HEAD_READ)
+            data = self._driver.transport.recv(_HEAD_READ)
             self.response = handshake.receive(data) if data else handshake.receive_eof()
         self.subprotocol = handshake.subprotocol
         try:
             codecs = agree_to_answers(handshake.extensions, extensions)
         except ValueError as error:
             raise ResponseError(str(error), self.response) from None
-        self._open(handshake.trailing, codecs)
+        self._driver.open(handshake.trailing, codecs, self.opened)
 
 
 def connect(
@@ -99,7 +101,7 @@ def connect(
         headers.append(("User-Agent", user_agent_header))
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
-    options = Options(
+    settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
@@ -117,7 +119,7 @@ def connect(
     try:
         if target.secure:
             transport.start_tls(ssl or tls.create_default_context(), server_hostname or target.host)
-        connection = create_connection(transport, options)
+        connection = create_connection(transport, settings)
         connection.handshake(handshake, known)
     except BaseException:
         transport.close()

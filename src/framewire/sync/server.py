@@ -18,13 +18,13 @@ from ..http.headers import Headers
 from ..http.http11 import Request, Response
 from ..http.request_checks import Offer, Origin, choose_subprotocol
 from ..http.server_handshake import BUSY, ServerHandshake
-from ..protocol.codecs import Extension, accept_offers
+from ..protocol.codecs import Codec, Extension, accept_offers
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED
+from ..session.settings import LINGER, REFUSED, ConnectionSettings
 from .connection import Connection
-from .options import Options
+from .driver import Driver
 from .transport import Transport
 
 __all__ = ["Server", "ServerConnection", "serve"]
@@ -41,13 +41,15 @@ _ACCEPT_PAUSE: Final = 0.1
 class ServerConnection(Connection):
     """The server's end. `request` is what the client sent, `response` what it was answered."""
 
-    role = SERVER
-
-    def __init__(self, transport: Transport, options: Options, server: Server) -> None:
-        super().__init__(transport, options)
+    def __init__(self, transport: Transport, settings: ConnectionSettings, server: Server) -> None:
+        super().__init__(self.make_driver(transport, settings))
         self.server = server
         #: What to choose from; `process_request` may replace it.
         self.subprotocols = server.subprotocols
+
+    def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
+        """Return the driver of this connection; for subclasses with other options."""
+        return Driver(transport, SERVER, settings)
 
     def respond(self, status: int, text: str) -> Response:
         """A response in plain text, for `process_request` to return."""
@@ -56,8 +58,8 @@ class ServerConnection(Connection):
 
     def run(self, busy: bool = False) -> None:
         """Serves the connection from its first byte to its last; if the server is `busy`, refuses it."""
-        transport = self._transport
-        transport.limit(self._options.open_timeout)
+        transport = self._driver.transport
+        transport.limit(self._driver.settings.open_timeout)
         try:
             if self.server.ssl is not None:
                 transport.start_tls(self.server.ssl)
@@ -69,12 +71,12 @@ class ServerConnection(Connection):
         except OSError:
             pass  # the client gave up, took too long, or does not speak TLS
         finally:
-            if self._stream is None:
+            if self._session is None:
                 transport.abort()
                 transport.close()
-        if self._stream is not None:
+        if self._session is not None:
             self._handle()
-            self._reader.join()
+            self._driver.reader.join()
 
     def _shake_hands(self, handshake: ServerHandshake) -> None:
         try:
@@ -91,8 +93,8 @@ class ServerConnection(Connection):
                 return
             answer = handshake.respond(response)
         self.response = handshake.response
-        self._transport.sendall(answer)
-        self._discard(self._options.close_timeout)
+        self._driver.transport.sendall(answer)
+        self._discard(self._driver.settings.close_timeout)
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
         """Receives the request and opens the connection, or returns what to answer instead.
@@ -111,7 +113,7 @@ class ServerConnection(Connection):
 
     def _receive_request(self, handshake: ServerHandshake) -> Request:
         while self.request is None:
-            if not (data := self._transport.recv(_HEAD_READ)):
+            if not (data := self._driver.transport.recv(_HEAD_READ)):
                 raise ConnectionResetError("the client left before a whole request")
             self.request = handshake.receive(data)
         return self.request
@@ -127,22 +129,30 @@ class ServerConnection(Connection):
         answers, codecs = accept_offers(offer.extensions, extensions)
         answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=headers)
         self.response = handshake.response
-        self._transport.sendall(answer)
-        self._open(handshake.trailing, codecs)
+        self._driver.transport.sendall(answer)
+        self._begin(handshake.trailing, codecs)
+
+    def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
+        """Begin with the frames; `rest` is what arrived after the handshake."""
+        self._driver.open(rest, codecs, self.opened)
 
     def stop(self, code: int, reason: str) -> None:
         """Closes the connection without waiting, or cuts it in the opening handshake."""
-        if self._stream is None:
-            self._transport.abort()
+        if self._session is None:
+            self._driver.transport.abort()
         else:
-            self.start_closing(code, reason)
+            self._driver.start_closing(code, reason, watched=True)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._driver.transport.abort()
 
     def _discard(self, seconds: float | None) -> None:
         """Waits for the client to take the answer, without losing it to a reset."""
-        self._transport.deadline = None
-        self._transport.limit(seconds)
-        self._transport.end_output()
-        while self._transport.recv(_HEAD_READ):
+        self._driver.transport.deadline = None
+        self._driver.transport.limit(seconds)
+        self._driver.transport.end_output()
+        while self._driver.transport.recv(_HEAD_READ):
             pass
 
     def _handle(self) -> None:
@@ -157,7 +167,7 @@ class ServerConnection(Connection):
 
 
 Handler: TypeAlias = Callable[[Any], None]
-CreateConnection: TypeAlias = "Callable[[Transport, Options, Server], ServerConnection]"
+CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Server], ServerConnection]"
 ProcessRequest: TypeAlias = Callable[[Any, Request], "Response | None"]
 
 
@@ -168,7 +178,7 @@ class Server:
         self,
         sock: socket.socket,
         handler: Handler,
-        options: Options,
+        settings: ConnectionSettings,
         ssl: tls.SSLContext | None,
         process_request: ProcessRequest | None,
         origins: Sequence[Origin] | None,
@@ -179,7 +189,7 @@ class Server:
     ) -> None:
         self.socket = sock
         self.handler = handler
-        self.options = options
+        self.settings = settings
         self.ssl = ssl
         self.process_request = process_request
         self.origins = origins
@@ -236,7 +246,7 @@ class Server:
     def _start(self, sock: socket.socket) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = self._create_connection(Transport(sock), self.options, self)
+        connection = self._create_connection(Transport(sock), self.settings, self)
         thread = threading.Thread(target=self._run, args=(connection,), name="framewire handler", daemon=True)
         most = self._max_connections
         with self._lock:
@@ -272,9 +282,15 @@ class Server:
             everyone = list(self._everyone.items())
         for connection, _ in everyone:
             connection.stop(code, reason)
-        for _, thread in everyone:
-            if thread is not threading.current_thread():
-                thread.join()
+        timeout = self.settings.close_timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        others = [(connection, thread) for connection, thread in everyone if thread is not threading.current_thread()]
+        for connection, thread in others:
+            thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
+            if thread.is_alive():  # its peer is gone or does not read; the handler learns of it now
+                connection.abort()
+        for _, thread in others:
+            thread.join()
 
     def __enter__(self) -> Server:
         return self
@@ -341,7 +357,7 @@ def serve(
     Raises OSError if it cannot listen there.
     """
     known = add_compression(extensions, compression, SERVER_DEFAULT)
-    options = Options(
+    settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
@@ -352,5 +368,5 @@ def serve(
         family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
         sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
     return Server(
-        sock, handler, options, ssl, process_request, origins, subprotocols, known, max_connections, create_connection
+        sock, handler, settings, ssl, process_request, origins, subprotocols, known, max_connections, create_connection
     )

@@ -76,6 +76,13 @@ class Transport:
         """Receives up to `size` bytes; b"" at the end."""
         return self._attempt(lambda: self._socket.recv(size), False, None)
 
+    def send(self, data: memoryview, timeout: float | None) -> int:
+        """Send what the network takes of `data`; return how many bytes, 0 if nothing within `timeout` seconds."""
+        try:
+            return self._attempt(lambda: self._socket.send(data), True, timeout)
+        except TimeoutError:
+            return 0
+
     def sendall(self, data: bytes, timeout: float | None = None) -> None:
         """Sends all of `data`; TimeoutError if the peer takes nothing of it for `timeout` seconds."""
         with memoryview(data) as view:

@@ -1,0 +1,319 @@
+"""`Driver`: moves bytes and time between one socket and one session, with threads.
+
+    socket ─ reader thread ─▶ Session ─▶ queue ─ recv()
+    socket ◀─ the thread that holds `_writing` ◀─ Session ◀─ send(), and the reader's replies
+
+A thread of the connection's own reads all the time, so pings are answered and a close is noticed whatever the program
+does meanwhile. It stops while there is no room for messages. Any number of threads may send; frames leave in the order
+in which the session made them. The reader never waits for the network to take bytes: what a socket does not take at
+once is written by the thread that holds `_writing`, or by one that is started for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from time import monotonic
+from typing import Any
+
+from ..errors import StateError
+from ..protocol.codecs import Codec
+from ..protocol.constants import Role, State
+from ..protocol.events import Event
+from ..session.session import Ending, Session
+from ..session.settings import ConnectionSettings
+from .transport import Transport
+
+__all__ = ["Driver"]
+
+#: The most that one read brings, in bytes.
+READ_SIZE = 1 << 16
+
+
+class Driver:
+    """The threads of one connection.
+
+    Args:
+        transport: The socket.
+        role: Which end this is.
+        settings: The limits and times of the connection.
+        auto_close: See `Session`.
+        auto_pong: See `Session`.
+        observe: Called in the reader's thread with the events of a read that are no messages.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        role: Role,
+        settings: ConnectionSettings,
+        *,
+        auto_close: bool = True,
+        auto_pong: bool = True,
+        observe: Callable[[list[Event]], None] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.settings = settings
+        self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
+        #: Guards the session; notified when anything of it has changed that a thread may wait for.
+        self.changed = threading.Condition()
+        self.session: Session | None = None
+        self._role = role
+        self._auto = auto_close, auto_pong
+        self._observe = observe
+        #: Held by the thread that writes.
+        self._writing = threading.Lock()
+        self._unsent = memoryview(b"")  # taken from the session, but not yet by the socket
+        self._written = 0  # bytes that the socket has taken
+        self._output_ended = False
+        self._ended = False  # the reader is done
+        self._deadline_timer: threading.Timer | None = None
+
+    @property
+    def state(self) -> State:
+        """CONNECTING during the opening handshake, then the state of the closing handshake."""
+        return State.CONNECTING if self.session is None else self.session.state
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address."""
+        return self.transport.socket.getsockname()
+
+    @cached_property
+    def remote_address(self) -> Any:
+        """The peer's address; None if the connection was lost before anybody asked."""
+        try:
+            return self.transport.socket.getpeername()
+        except OSError:
+            return None
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far."""
+        return 0 if self.session is None else self.session.messages_sent
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames that the socket has taken so far."""
+        return self._written
+
+    def open(self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None]) -> None:
+        """Begin with the frames.
+
+        Args:
+            rest: What arrived after the opening handshake.
+            codecs: The extensions that it agreed on.
+            opened: Called with the session before anything is received.
+        """
+        self.transport.deadline = None
+        auto_close, auto_pong = self._auto
+        session = self.session = Session(
+            self._role,
+            self.settings,
+            monotonic(),
+            codecs=codecs,
+            auto_close=auto_close,
+            auto_pong=auto_pong,
+            fragments=True,
+        )
+        opened(session)
+        if rest:
+            self._receive(session, rest, len(rest))
+        self.flush(wait=False)
+        self.reader.start()
+
+    # Waiting, for the API's threads.
+
+    def opened_session(self) -> Session:
+        """Return the session. Raises StateError before the opening handshake is done."""
+        if self.session is None:
+            raise StateError("the opening handshake is not done")
+        return self.session
+
+    def sendable(self) -> Session:
+        """Return the session, once it is known whether messages can be sent. Called with `changed` held.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        session = self.opened_session()
+        while not session.check_sendable():  # only the end tells whether it was an orderly one
+            self.changed.wait()
+        return session
+
+    def make_room(self, session: Session) -> None:
+        """After taking from the queue: let the reader go on if there is room. Called with `changed` held."""
+        if not session.reading:
+            session.taken(monotonic())
+            if session.reading:
+                self.changed.notify_all()
+
+    def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
+        """Begin to close, without waiting for the end.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+            watched: Whether the caller aborts the connection after `close_timeout`; otherwise a timer does.
+        """
+        with self.changed:
+            session = self.session
+            if session is None:
+                return
+            session.close(code, reason, monotonic())
+            self.changed.notify_all()
+            deadline = session.deadline
+            if not watched and deadline is not None and self._deadline_timer is None and not self._ended:
+                # The reader may be waiting for input already, and not know of the deadline.
+                timer = threading.Timer(max(0, deadline - monotonic()), self.transport.abort)
+                self._deadline_timer, timer.daemon = timer, True
+                timer.start()
+        self.flush(wait=False)
+
+    def wait_ended(self) -> None:
+        """Wait until the connection has ended, after `start_closing`; abort it after `close_timeout`."""
+        if self.session is not None and self.reader is not threading.current_thread():
+            self.reader.join(self.settings.close_timeout)
+            if self.reader.is_alive():
+                self.transport.abort()
+                self.reader.join()
+
+    # Writing.
+
+    def flush(self, wait: bool) -> None:
+        """Write what the session has to send.
+
+        Args:
+            wait: Whether to wait until the network has taken it. Otherwise what it does not take at once is left to
+                another thread.
+
+        Raises:
+            ConnectionClosed: The connection broke while this call waited for its own data.
+        """
+        session = self.opened_session()
+        own = session.bytes_queued if wait else 0  # up to where this call's data reaches
+        while self._has_work(session):
+            if not self._writing.acquire(blocking=wait):
+                return  # the thread that writes does this too
+            try:
+                done = self._write(session, wait)
+            except OSError:
+                self._give_up(session, self._written < own)
+                return
+            finally:
+                self._writing.release()
+            if not done:
+                threading.Thread(target=self._flush_rest, name="framewire writer", daemon=True).start()
+                return
+            # What came meanwhile, from a thread that did not wait, is for this thread to write.
+
+    def _has_work(self, session: Session) -> bool:
+        ends_output = session.ending is Ending.OUTPUT and not self._output_ended
+        return bool(session.output or self._unsent or ends_output)
+
+    def _flush_rest(self) -> None:
+        """Wait for the network to take what it did not take at once: a thread of its own."""
+        session = self.opened_session()
+        with self._writing:
+            try:
+                self._write(session, True)
+            except OSError:
+                self.transport.abort()
+        self.flush(wait=False)
+
+    def _write(self, session: Session, wait: bool) -> bool:
+        """Write everything; return False if the network does not take it at once and we do not `wait`."""
+        while True:
+            if not self._unsent:
+                with self.changed:
+                    self._unsent = memoryview(session.data_to_send())
+            if not self._unsent:
+                break
+            sent = self.transport.send(self._unsent, 0)
+            if not sent:
+                with self.changed:
+                    session.pause_writing()
+                if not wait:
+                    return False
+                sent = self.transport.send(self._unsent, None)
+            self._unsent = self._unsent[sent:]
+            self._written += sent
+        if session.write_paused:
+            with self.changed:
+                session.resume_writing()
+                self.changed.notify_all()
+        if session.ending is Ending.OUTPUT and not self._output_ended:
+            self._output_ended = True
+            self.transport.end_output()
+        return True
+
+    def _give_up(self, session: Session, wait: bool) -> None:
+        """Abort the connection; the reader sees its end, and tells everybody."""
+        self.transport.abort()
+        if wait and threading.current_thread() is not self.reader:
+            with self.changed:
+                self.changed.wait_for(lambda: self._ended)
+                raise session.error()
+
+    # The reader.
+
+    def _read(self) -> None:
+        """Receive until the connection is at its end."""
+        session = self.opened_session()
+        buffer = memoryview(bytearray(READ_SIZE))
+        try:
+            while True:
+                with self.changed:
+                    seconds = self._handle_timer(session)
+                    if session.ending in (Ending.ABORT, Ending.CLOSE):
+                        break
+                    held = not session.reading
+                    if held and not session.output:
+                        self.changed.wait(seconds)
+                        continue
+                self.flush(wait=False)
+                if held:
+                    continue
+                try:
+                    size = self.transport.recv_into(buffer, seconds)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+                if not size:
+                    break
+                self._receive(session, buffer, size)
+        finally:
+            self._end(session)
+
+    def _handle_timer(self, session: Session) -> float | None:
+        """Do what is due; return the seconds until something is due again. Called with `changed` held."""
+        when = session.next_timer()
+        if when is None:
+            return None
+        now = monotonic()
+        if when <= now:
+            session.written(session.bytes_queued, session.bytes_queued - self._written)
+            session.handle_timer(now)
+            self.changed.notify_all()
+            when = session.next_timer()
+        return None if when is None else max(when - now, 0)
+
+    def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
+        with self.changed:
+            events = session.receive(data, monotonic(), size)
+            self.changed.notify_all()
+        if events and self._observe is not None:
+            self._observe(events)
+
+    def _end(self, session: Session) -> None:
+        self.transport.abort()
+        with self.changed:
+            if self._deadline_timer is not None:
+                self._deadline_timer.cancel()
+            session.receive_eof(monotonic())
+            self._ended = True
+            self.changed.notify_all()
+        with self._writing:
+            self.transport.close()
