@@ -45,7 +45,6 @@ def a_list_of_blanks(count):
             continue
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("run", "size"),
     [
@@ -82,7 +81,6 @@ def feed_without_end(handshake, flood, refusal):
         return refused.value, sent, memory.peak()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
 def test_a_request_without_end_is_refused_at_its_limit(flood):
     """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
@@ -92,7 +90,6 @@ def test_a_request_without_end_is_refused_at_its_limit(flood):
     assert peak < 1 << 17
 
 
-@pytest.mark.once
 def test_a_refusal_without_end_is_cut_at_a_mebibyte():
     """F13, F15."""
     handshake = ClientHandshake(parse_uri("ws://a/"))

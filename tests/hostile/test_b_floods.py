@@ -135,7 +135,6 @@ def test_b12_bytes_after_a_violation(run, server):
     assert peak < OWN
 
 
-@pytest.mark.alone
 @each_server
 @pytest.mark.parametrize(
     "data",

@@ -3,10 +3,8 @@
 import asyncio
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, CLOSE, PING, PONG, TEXT
-from framewire import Close, Pong
 from victims import (
     PATIENCE,
     each_server,
@@ -17,6 +15,8 @@ from victims import (
     taken,
     upgraded,
 )
+
+from framewire import Close, Pong
 
 
 @each_victim

@@ -3,11 +3,11 @@
 import threading
 
 import pytest
-
 from ends import on_loop
 from frames import TEXT, new_stream
-from framewire import CLIENT
 from victims import each_victim, refused, taken
+
+from framewire import CLIENT
 
 BAD = {
     "surrogate": b"\xed\xa0\x80",

@@ -5,13 +5,13 @@ import random
 import zlib
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, CLOSE, PING, TEXT, frame
+from victims import REQUEST, answering, each_server, each_victim, refused, taken
+
 from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
 from framewire.protocol.permessage_deflate import Deflate
-from victims import REQUEST, answering, each_server, each_victim, refused, taken
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c90700")

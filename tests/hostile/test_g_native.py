@@ -8,9 +8,9 @@ import weakref
 import zlib
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, KEY, PING, TEXT, frame, new_stream, to
+
 from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 from framewire.asyncio import connect, serve
 from framewire.protocol.permessage_deflate import Deflate
