@@ -45,6 +45,7 @@ def a_list_of_blanks(count):
             continue
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize(
     ("run", "size"),
     [
@@ -59,6 +60,7 @@ def test_time_is_linear(run, size):
     assert_linear(run, size)
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("flood", [to(SERVER, 0x8A) * 1000, to(SERVER, 0x83) + bytes(6000)], ids=["pongs", "violation"])
 def test_a_flood_leaves_nothing_behind(flood):
     """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
