@@ -4,22 +4,36 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.* cext/kernels/*)
 
-.PHONY: demo test lint typing bench soak docs wheels cross clean
+.PHONY: demo test meta coverage lint typing bench soak docs wheels cross clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
 
-# What cannot run beside others runs after them, and what looks at what came of them, last.
+# A process has one backend: the suite runs on the default one, then the tests marked both_backends on the pure one.
 JOBS ?= 2
+SUITE = $(RUN) -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.built-for-test
-	$(RUN) -m pytest -n $(JOBS) --dist worksteal -m "not alone and not last" --junit-xml=build/tests.xml $(PYTEST)
-	$(RUN) -m pytest -m "alone or last" --before=build/tests.xml $(PYTEST)
+	$(SUITE) --ignore=tests/meta -m "not alone" --junit-xml=build/tests/default.xml $(PYTEST)
+	FRAMEWIRE_BACKEND=pure $(SUITE) --ignore=tests/meta -m both_backends --junit-xml=build/tests/pure.xml $(PYTEST)
+	$(RUN) -m pytest tests/hostile -m alone --junit-xml=build/tests/alone.xml
+
+# The documentation, its examples, the distributions, types; then that each test named in docs/ has passed.
+meta: $(VENV)/.built-for-test
+	$(SUITE) tests/meta --ignore=tests/meta/test_features.py --junit-xml=build/tests/meta.xml
+	$(RUN) -m pytest tests/meta/test_features.py
+
+# Every line and branch of the protocol code without I/O, on the pure backend.
+COVERED := protocol http session
+coverage: $(VENV)/.built-for-test
+	FRAMEWIRE_BACKEND=pure $(RUN) -m pytest -n $(JOBS) $(addprefix --cov=framewire.,$(COVERED)) --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=100 $(addprefix tests/,engine http session)
 
 lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+	$(RUN) -m pytest -q tests/meta/test_layers.py
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # pyright comes from npm at its first run; mypy and stubtest are in the suite.

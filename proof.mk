@@ -58,7 +58,7 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
 
-# The suite of what is compiled, with AddressSanitizer and UndefinedBehaviorSanitizer.
+# Everything that runs compiled code directly, with AddressSanitizer and UndefinedBehaviorSanitizer.
 ASAN_TESTS ?= tests/engine tests/hostile
 
 asan: build/asan/.built
@@ -89,9 +89,7 @@ leaks: $(VENV)/.built-for-test
 # A CPython that was configured with --disable-gil, and what runs on it: the engine, and both kinds of connections.
 FREE_THREADED ?= python3.13t
 FREE := build/free-threaded
-FREE_TESTS ?= $(addprefix tests/,$(addsuffix .py,$(addprefix test_,backend accept bounds deflate frames header keys mask \
-	messages pieces send stream_lifecycle stream_receive stream_send text_errors twins utf8 vectors sync asyncio) \
-	hostile/test_g_native))
+FREE_TESTS ?= tests/engine tests/http tests/session tests/sync tests/asyncio/test_asyncio.py tests/hostile/test_g_native.py
 
 free-threaded: $(FREE)/.built
 	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)
@@ -136,7 +134,7 @@ qemu-twins: $(VENV)/.built-for-test
 	$(RUN) packaging/foreign.py $(MACHINES)
 
 # The engine in plain Python on CPython 3.14, as WebAssembly in node: 32 bits, no threads, no processes.
-WASM_TESTS := tests/engine tests/http/test_handshake.py
+WASM_TESTS := tests/engine tests/http
 
 wasm: $(VENV)/.built-for-test
 	npm install --silent --ignore-scripts --no-audit --no-fund --no-package-lock --prefix build/wasm pyodide@314
@@ -144,4 +142,4 @@ wasm: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --target build/wasm/site --no-deps --only-binary :all: \
 		--platform any --python-version 3.14 pytest pluggy iniconfig packaging pygments h11 attrs sortedcontainers \
 		'hypothesis<6.156' websockets # the hypothesis that was plain Python
-	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m "not alone" -k "not threads and not child" $(WASM_TESTS)
+	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m engine $(WASM_TESTS)

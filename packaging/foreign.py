@@ -24,9 +24,8 @@ MACHINES = {
     "i386": ("i386", "i686-linux-gnu", "bookworm"),
     "riscv64": ("riscv64", "riscv64-linux-gnu", "trixie"),  # CPython 3.13
 }
-#: What needs neither a socket nor a second process.
-TESTS = ("accept", "deflate", "frames", "header", "mask", "messages", "send", "stream_lifecycle")
-TESTS += ("stream_receive", "stream_send", "text_errors", "twins", "utf8", "vectors")
+#: The runs of pytest: backend, and which tests.
+RUNS = {"fast": "engine", "pure": "engine and both_backends"}
 
 
 def run(*command, **options):
@@ -68,7 +67,7 @@ def main():
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     machines, arguments = words[:cut] or list(MACHINES), words[cut + 1 :]
-    arguments = arguments or [f"tests/engine/test_{name}.py" for name in TESTS]
+    arguments = arguments or ["tests/engine"]
     site = WORK / "site"
     if not site.exists():
         only = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--python-version=3.11"]
@@ -82,14 +81,16 @@ def main():
             "PYTHONHOME": root / "usr",
             "PYTHONPATH": f"{library}:{site}",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "FRAMEWIRE_EXTENSIONS": "1",  # what is not compiled is a failure
+            "FRAMEWIRE_EXTENSIONS": "1",  # a missing extension is a failure
         }
-        settings = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
-        python = [f"qemu-{machine}-static", "-L", root, *settings, root / "usr/bin/python3"]
         print(f"{machine}:", flush=True)
         begun = time.monotonic()
         try:
-            run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments)
+            for backend, marks in RUNS.items():
+                settings = {**variables, "FRAMEWIRE_BACKEND": backend}
+                words = [word for name, value in settings.items() for word in ("-E", f"{name}={value}")]
+                python = [f"qemu-{machine}-static", "-L", root, *words, root / "usr/bin/python3"]
+                run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments)
         except subprocess.CalledProcessError:
             failed.append(machine)
         print(f"{machine}: {time.monotonic() - begun:.0f} s", flush=True)

@@ -82,10 +82,11 @@ def test_wheel(python, wheel, tree, work):
     )
     if not where.stdout.startswith(f"{work}/venv/"):
         sys.exit(f"the tests would run on {where.stdout}")
-    suite = (inside, "-m", "pytest", "-q", "-p", "no:cacheprovider")  # as `make test` has it
-    before = work / "tests.xml"
-    run(*suite, "-n", "2", "--dist", "worksteal", "-m", "not alone and not last", f"--junit-xml={before}", cwd=tree)
-    run(*suite, "-m", "alone or last", f"--before={before}", cwd=tree)
+    suite = (inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ignore=tests/meta")  # as in `make test`
+    parallel = (*suite, "-n", "2", "--dist", "worksteal", "-m")
+    run(*parallel, "not alone", cwd=tree)
+    run(*parallel, "both_backends", cwd=tree, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"})
+    run(*suite, "-m", "alone", "tests/hostile", cwd=tree)
 
 
 def main():

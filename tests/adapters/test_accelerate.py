@@ -14,19 +14,18 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from backends import LOADED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import framewire
 from applications import MESSAGES, UNDER_TEST, free_port, wait_for
-from conftest import LOADED
 from framewire import _backend
 from framewire.adapters import accelerate as adapters
 from framewire.adapters import wsaccel
 from framewire.adapters.samples import KEY, PAYLOADS, TEXTS, mask_with, validate_with
 
 HERE = Path(__file__).parent
-once = pytest.mark.once
 compiled = pytest.mark.skipif("fast" not in LOADED, reason="some libraries gain by the compiled backend alone")
 
 
@@ -48,7 +47,6 @@ def accelerated(monkeypatch, *names):
         acceleration.undo()
 
 
-@once
 @compiled
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [each.__name__ for each in UNDER_TEST])
@@ -60,7 +58,6 @@ def test_application(name, order):
     assert int(done.stdout.split()[-1]) >= len(MESSAGES)
 
 
-@once
 def test_gunicorn_by_framewire_run(tmp_path):
     """No code at all, in a process that the command forks."""
     port = free_port()
@@ -86,7 +83,6 @@ def test_gunicorn_by_framewire_run(tmp_path):
     assert re.search(r"framewire: gunicorn \S+ is accelerated: WebSocketProtocol\._unmask", log)
 
 
-@once
 @compiled
 def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
     script = tmp_path / "spawns.py"
@@ -101,7 +97,6 @@ def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
     assert (done.stdout.strip(), done.returncode, done.stderr) == ("framewire.adapters.wsproto", 2, "")
 
 
-@once
 def test_framewire_run_keeps_the_sitecustomize_that_it_hides(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("print('still here')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -110,7 +105,6 @@ def test_framewire_run_keeps_the_sitecustomize_that_it_hides(tmp_path):
     assert done.stdout.split("\n")[-3:] == ["still here", "done", ""]
 
 
-@once
 @pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 1)])
 def test_framewire_run_without_a_command(arguments, status):
     done = subprocess.run([sys.executable, "-m", "framewire", *arguments], capture_output=True, text=True, timeout=60)
@@ -124,7 +118,6 @@ def test_self_test(name):
     assert import_module(f"framewire.adapters.{name}").changes()
 
 
-@once
 @pytest.mark.parametrize("name", adapters.LIBRARIES)
 def test_undo(name, monkeypatch, caplog):
     library = adapters.LIBRARIES[name]
@@ -142,7 +135,6 @@ def test_undo(name, monkeypatch, caplog):
     assert f"{name} {importlib.metadata.version(name)} is accelerated" in caplog.text
 
 
-@once
 @pytest.mark.parametrize("version", ["1.2.0", "1.4", "2.0.0rc1"])
 def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
     from wsproto import connection
@@ -155,7 +147,6 @@ def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
     assert f"wsproto {version} is left alone: its version is not one from 1.3 to before 1.4" in caplog.text
 
 
-@once
 def test_a_library_that_behaves_otherwise_is_left_alone(monkeypatch, caplog):
     """The self-test sees a difference, and nothing is switched over."""
     from wsproto import connection
@@ -174,7 +165,6 @@ def test_a_library_that_behaves_otherwise_is_left_alone(monkeypatch, caplog):
     assert "Mismatch: the replacement of FrameProtocol differs from the original" in caplog.text
 
 
-@once
 def test_a_library_without_the_seam_is_left_alone(monkeypatch, caplog):
     from gunicorn.asgi.websocket import WebSocketProtocol
 
@@ -184,7 +174,6 @@ def test_a_library_without_the_seam_is_left_alone(monkeypatch, caplog):
     assert "AttributeError" in caplog.text
 
 
-@once
 def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
     script = "import framewire, json; print(json.dumps({o.library: o.state for o in framewire.accelerate()}))"
     states = json.loads(python(script, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"}))
@@ -193,20 +182,17 @@ def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
     }
 
 
-@once
 def test_not_installed(monkeypatch):
     monkeypatch.setattr(adapters, "installed_version", lambda name: None)
     with accelerated(monkeypatch, "gunicorn") as acceleration:
         assert str(acceleration) == "gunicorn: not installed"
 
 
-@once
 def test_an_unknown_name():
     with pytest.raises(ValueError, match="^flask: none of websockets, wsproto, "):
         framewire.accelerate("flask")
 
 
-@once
 def test_undo_before_the_import():
     script = (
         "import framewire; a = framewire.accelerate('wsproto'); a.undo(); import wsproto.connection as c;"
@@ -215,7 +201,6 @@ def test_undo_before_the_import():
     assert python(script) == "wsproto.frame_protocol left alone"
 
 
-@once
 def test_undo_respects_what_others_have_replaced_since(monkeypatch, caplog):
     from gunicorn.asgi.websocket import WebSocketProtocol
 
@@ -356,7 +341,6 @@ def test_wsaccel_validator(pieces, answers):
     assert validator.validate(b"a") == (True, True, 1, 1)
 
 
-@once
 def test_wsaccel_for_those_who_look_for_it():
     script = (
         "from framewire.adapters.wsaccel import install; install()\n"

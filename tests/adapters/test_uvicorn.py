@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from ends import CERTIFICATE, on_loop
+from frames import REQUEST as WHOLE_REQUEST
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
-from ends import CERTIFICATE, on_loop
-from frames import REQUEST as WHOLE_REQUEST
 from framewire import CLIENT, Close, Ping, Pong, Stream
 from framewire.adapters.uvicorn import WebSocketProtocol
-
-pytestmark = pytest.mark.once
 
 OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
 REQUEST = WHOLE_REQUEST.replace(b"/path", b"/caf%C3%A9?q=1")

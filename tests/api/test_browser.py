@@ -1,37 +1,11 @@
 """The chat page in a real browser: Chromium, driven by Playwright."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
-
-from conftest import skip_unless
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    skip_unless("" if CHROMIUM else "chromium", "the chat page in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 class ChatServer:

@@ -8,11 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_browser import browser  # noqa: F401 - a fixture
-
-from conftest import LOADED
-
-pytestmark = pytest.mark.once  # the server is another process, and runs with each backend in turn
+from backends import LOADED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -65,7 +61,7 @@ def server(request):
 
 
 @pytest.fixture
-def page(browser, server):  # noqa: F811
+def page(browser, server):
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(15_000)
@@ -219,7 +215,7 @@ def test_errors_that_are_thrown(page, server):
     assert names == ["SyntaxError"] * 4 + ["InvalidStateError", "InvalidAccessError", "SyntaxError"]
 
 
-def test_many_tabs(browser, server):  # noqa: F811
+def test_many_tabs(browser, server):
     context = browser.new_context()
     pages = [context.new_page() for _ in range(8)]
     for page in pages:
@@ -237,7 +233,7 @@ def test_many_tabs(browser, server):  # noqa: F811
 
 
 @pytest.mark.parametrize("backend", list(LOADED))
-def test_a_server_that_is_gone_is_1006(browser, backend):  # noqa: F811
+def test_a_server_that_is_gone_is_1006(browser, backend):
     server = HandlerServer(backend)
     context = browser.new_context()
     try:
@@ -313,7 +309,7 @@ def test_no_message_after_close_was_called(drive):
     assert seen == [["open", 1], *[["text", 1]] * 3, ["close", 3, 1000, "", True]]
 
 
-def test_the_chat_page_of_the_examples(browser):  # noqa: F811
+def test_the_chat_page_of_the_examples(browser):
     command = [sys.executable, str(EXAMPLES / "chat_server.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

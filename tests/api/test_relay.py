@@ -12,19 +12,17 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from backends import skip_unless
 from commands import Guest, serving
+from documents import ROOT, connect_in_time, write_files
 from ends import on_loop
-from test_docs import ROOT, connect_in_time, write_files
 from websockets.asyncio.client import connect as peer
 
-from conftest import skip_unless
 from framewire import relay as relays
 from framewire.asyncio import connect
 from framewire.cli import chat
 from framewire.cli.serve import address, start
 from framewire.relay import Relay
-
-pytestmark = pytest.mark.once
 
 
 def free_port():

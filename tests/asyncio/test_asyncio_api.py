@@ -11,10 +11,10 @@ import ssl
 
 import ends
 import pytest
+from backends import needed
 from ends import CERTIFICATE, echo, on_loop, until
 from frames import REQUEST, TEXT, to
 
-from conftest import needed
 from framewire import CLIENT, SERVER, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect

@@ -15,6 +15,8 @@ from pathlib import Path
 import aiohttp
 import aiohttp.web
 import pytest
+from backends import skip_unless
+from browsers import chromium
 from ends import echo, on_loop, raw, serving
 from frames import REQUEST
 from websockets.asyncio.client import connect as peer_connect
@@ -22,7 +24,6 @@ from websockets.asyncio.server import serve as peer_serve
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import framewire
-from conftest import skip_unless
 from framewire.asyncio import connect, serve
 from framewire.errors import ResponseError
 from framewire.protocol.permessage_deflate import PerMessageDeflate
@@ -232,22 +233,15 @@ async ([port, messages]) => {
 """
 
 
-@pytest.mark.once
 def test_chromium(request):
-    from test_browser import ARGUMENTS, CHROMIUM
-
-    skip_unless("" if CHROMIUM else "chromium", "Chromium")
-    from playwright.sync_api import sync_playwright
-
     settings = list(SETTINGS.values())
     messages = [message for message in MESSAGES if isinstance(message, str)] * 2
-    command = [sys.executable, "-c", SERVER, repr(settings)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    request.addfinalizer(server.communicate)
-    request.addfinalizer(server.kill)
-    with sync_playwright() as playwright:
+    with chromium("compression with Chromium") as browser:
+        command = [sys.executable, "-c", SERVER, repr(settings)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        request.addfinalizer(server.communicate)
+        request.addfinalizer(server.kill)
         ports = server.stdout.readline().split()
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page()
         for port, one in zip(ports, settings, strict=True):
             extensions, equal = page.evaluate(PAGE, [port, messages])
@@ -256,7 +250,6 @@ def test_chromium(request):
             bits = one.get("server_max_window_bits", 12)
             assert (f"server_max_window_bits={bits}" in extensions) == (bits < 15)
             assert ("server_no_context_takeover" in extensions) == ("server_no_context_takeover" in one)
-        browser.close()
 
 
 # The endpoints themselves

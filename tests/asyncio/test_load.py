@@ -10,7 +10,6 @@ from benchmarks import agreement
 from benchmarks.bench_asyncio import build, judge, measure
 
 pytestmark = [
-    pytest.mark.once,
     pytest.mark.skipif(
         sys.platform != "linux" or not shutil.which("cc") or not shutil.which("taskset"),
         reason="needs Linux and a compiler",

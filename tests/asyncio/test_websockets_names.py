@@ -15,8 +15,6 @@ import framewire.asyncio.client
 import framewire.asyncio.server
 import framewire.exceptions
 
-pytestmark = pytest.mark.once
-
 #: That version needs Python 3.11; others have other names.
 of_version_17 = pytest.mark.skipif(
     not version("websockets").startswith("17."), reason="the names are those of websockets 17"

@@ -47,7 +47,6 @@ def test_messages_are_of_the_kind_and_size_asked_for(binary, size):
     assert 0 < len(result.latencies) <= len(seen)
 
 
-@pytest.mark.once
 def test_rate_is_kept():
     result, seen = run(Load(connections=4, rate=200, seconds=0.5, warmup=0.1))
     assert 110 <= len(seen) <= 120
@@ -55,14 +54,12 @@ def test_rate_is_kept():
     assert 50 <= len(result.latencies) <= len(seen)
 
 
-@pytest.mark.once
 def test_latency_is_that_of_the_server():
     result, _ = run(Load(connections=5, seconds=0.4, warmup=0.1), delay=0.05)
     assert min(result.latencies) >= 0.05
     assert rank(sorted(result.latencies), 50) < 1
 
 
-@pytest.mark.once
 def test_slow_server_does_not_slow_down_the_clock():
     """Each answer takes ten times as long as the pause between messages: they queue, and that is measured."""
     result, _ = run(Load(connections=1, rate=100, seconds=0.4, warmup=0), delay=0.1)
@@ -71,13 +68,11 @@ def test_slow_server_does_not_slow_down_the_clock():
     assert result.unanswered > 0
 
 
-@pytest.mark.once
 def test_what_is_no_echo_is_refused():
     with pytest.raises(bench.WrongAnswer, match="no echo"):
         run(Load(connections=3, seconds=0.2), change=lambda message: message + "!")
 
 
-@pytest.mark.once
 def test_message_lost_is_counted():
     async def body():
         async def swallow(ws):
@@ -92,14 +87,12 @@ def test_message_lost_is_counted():
     assert len(result.latencies) == 0
 
 
-@pytest.mark.once
 def test_nearest_rank():
     values = list(range(1, 101))
     assert [rank(values, percent) for percent in (0, 1, 50, 99, 99.9, 100)] == [1, 1, 50, 99, 100, 100]
     assert math.isnan(rank([], 50))
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("values", [[1.0], [1.0] * 9, [1e-6, 2e-6, 5e-3, 1.0], [x / 1000 for x in range(1, 500)]])
 def test_histogram_counts_each_value_once(values):
     bars = histogram(values)
@@ -109,13 +102,11 @@ def test_histogram_counts_each_value_once(values):
     assert histogram([]) == []
 
 
-@pytest.mark.once
 def test_answers_after_the_end_do_not_count():
     result, _ = run(Load(connections=2, seconds=0.1, warmup=0), delay=0.3)
     assert (result.sent, result.unanswered, len(result.latencies)) == (2, 0, 0)
 
 
-@pytest.mark.once
 def test_a_server_that_ends_a_connection_is_refused():
     async def body():
         async def leave(ws):
@@ -141,7 +132,6 @@ def in_process_server(monkeypatch):
     monkeypatch.setattr(bench, "measure", measured)
 
 
-@pytest.mark.once
 def test_json(in_process_server, capsys):
     assert main(["bench", "ws://x/", "--json", "-c", "2", "-t", "0.2", "--warmup", "0", "-r", "100"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -154,7 +144,6 @@ def test_json(in_process_server, capsys):
     assert list(said["latency_us"]) == ["p50", "p75", "p90", "p99", "p99.9", "max"]
 
 
-@pytest.mark.once
 def test_terminal(in_process_server, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["bench", "ws://x/", "-c", "2", "-t", "0.3", "--warmup", "0"]) == 0
@@ -163,7 +152,6 @@ def test_terminal(in_process_server, capsys, monkeypatch):
         assert part in said
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("wrong", [("-c", "0"), ("-s", "-1"), ("-t", "0"), ("-r", "inf"), ("-r", "nan")])
 def test_load_that_cannot_be(wrong, capsys):
     with pytest.raises(SystemExit):
@@ -171,7 +159,6 @@ def test_load_that_cannot_be(wrong, capsys):
     assert wrong[0] in capsys.readouterr().err
 
 
-@pytest.mark.once
 def test_no_server_is_one_line(capsys):
     assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 1
     assert capsys.readouterr().err.startswith("framewire: ")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.each_twin
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

@@ -7,8 +7,6 @@ import sysconfig
 
 import pytest
 
-pytestmark = pytest.mark.once
-
 SHOW = "import framewire; print(*framewire.backend())"
 #: Hides the compiled twins, as where nothing was compiled.
 HIDE = """

@@ -8,6 +8,8 @@ from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, mask, new_stream
 
 from framewire import CLIENT, SERVER, Close, Failure
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 
 def text_in_single_bytes(size):
     data = frame(TEXT, b"a" * size, KEY)
@@ -68,7 +70,6 @@ def steps_through_one_chunk(count):
     assert events == count
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("run", "size"),
     [

@@ -31,6 +31,8 @@ from framewire import (
 )
 from framewire.protocol.permessage_deflate import PerMessageDeflate, use_zlib
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 MODULES = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
 RSV1 = 0x40
 TAIL = b"\x00\x00\xff\xff"

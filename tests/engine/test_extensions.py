@@ -17,7 +17,7 @@ from framewire.protocol.permessage_deflate import (
     add_compression,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.engine
 
 NAME = "permessage-deflate"
 PLAIN = {"server_max_window_bits": None, "client_max_window_bits": None}

@@ -3,11 +3,12 @@
 import array
 
 import pytest
+from backends import LOADED
 from frames import KEY, frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import LOADED
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 MOST = (1 << 63) - 1
 
@@ -17,7 +18,6 @@ def take(backend, data, masked=True, limit=MOST):
     return backend.take_frames(data, masked, limit, frames), frames
 
 
-@pytest.mark.each_twin
 @pytest.mark.parametrize("key", [b"", KEY])
 def test_all_lengths_of_payloads(backend, key):
     for size in (0, 1, 3, 125, 126, 300, 65535, 65536, 70_000):
@@ -76,7 +76,6 @@ def test_what_it_refuses(backend):
         backend.take_frames("text", True, 0, [])
 
 
-@pytest.mark.once
 @pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing")
 @given(st.lists(st.tuples(st.sampled_from([0x81, 0x82, 0x89, 0x01]), st.binary(max_size=200))), st.data())
 def test_pure_against_compiled(parts, data):

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_kernels import KERNELS, ROOT, compiler, run  # noqa: F401 - a fixture
-
-pytestmark = pytest.mark.once
+from compilers import KERNELS, ROOT, run
 
 SEEDS = ROOT / "fuzz/seeds"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "fuzz/kernels").glob("*.c")))
-def test_kernels(name, compiler, tmp_path):  # noqa: F811
+def test_kernels(name, compiler, tmp_path):
     sources = map(str, (ROOT / f"fuzz/kernels/{name}.c", ROOT / "fuzz/replay.c", *sorted(KERNELS.glob("*.c"))))
     program = str(tmp_path / name)
     built = run(*compiler, "-std=gnu11", "-g", "-O1", f"-I{KERNELS}", *sources, "-o", program)

@@ -3,7 +3,7 @@
 import pytest
 from frames import KEY, frame
 
-pytestmark = pytest.mark.each_twin
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 LENGTHS = [*range(301), *range(65400, 65701), 1 << 31, (1 << 32) - 1, 1 << 32, 0x8081828384858687 >> 1, (1 << 63) - 1]
 

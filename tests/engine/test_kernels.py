@@ -1,46 +1,14 @@
 """The C kernels alone: builds kernels/test_kernels.c, as it is and with sanitizers, and runs it."""
 
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
 
 import pytest
+from compilers import KERNELS, ROOT, give_up, run
 
-pytestmark = pytest.mark.once
-
-ROOT = Path(__file__).parents[2]
-KERNELS = ROOT / "cext/kernels"
 PROGRAM = ROOT / "tests/engine/test_kernels.c"
 GROUPS = re.findall(r'\{"(\w+)", test_\w+\}', PROGRAM.read_text())
 SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 TRIVIAL = '#include <stdio.h>\nint main(void) { return printf("\\n") < 0; }\n'
-
-
-def give_up(reason):
-    if os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def run(*command, timeout=120):
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-@pytest.fixture(scope="session")
-def compiler():
-    """The command of a C compiler that makes programs which run."""
-    if sys.platform == "win32":
-        pytest.skip("the program guards its buffers with mmap")
-    for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
-        words = shlex.split(command or "")
-        if words and shutil.which(words[0]):
-            return words
-    return give_up("no C compiler")
 
 
 @pytest.fixture(scope="session", params=[("-O2",), SANITIZERS], ids=["optimised", "sanitized"])

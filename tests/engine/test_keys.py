@@ -7,9 +7,10 @@ import pytest
 
 from framewire.protocol.masking_keys import pool
 
-pytestmark = pytest.mark.each_twin
+pytestmark = pytest.mark.both_backends
 
 
+@pytest.mark.engine
 def test_keys_are_4_bytes_that_do_not_repeat(backend):
     keys = [backend.take_key(pool) for _ in range(2000)]
     assert {len(key) for key in keys} == {4}
@@ -35,6 +36,7 @@ def test_a_child_does_not_use_its_parents_keys(backend):
     assert not ours & {theirs[i : i + 4] for i in range(0, 400, 4)}
 
 
+@pytest.mark.engine
 def test_a_server_has_no_keys(backend):
     assert backend.take_key(None) == b""
 

@@ -20,6 +20,8 @@ from framewire.handshake import (
 )
 from framewire.http.uri import parse_uri
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 
 def receive(data, cuts=(), **options):
     """What a server gets of `data`, cut where it is said; the events, and what it answers."""

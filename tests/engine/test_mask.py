@@ -6,7 +6,7 @@ from array import array
 import pytest
 from frames import KEY, mask
 
-pytestmark = pytest.mark.each_twin
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 PAYLOAD = bytes(i * 37 + (i >> 8) & 255 for i in range(70000))
 

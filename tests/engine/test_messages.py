@@ -2,26 +2,11 @@
 
 import pytest
 from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, mask
+from samples import SAMPLES, SIZES
 
 from framewire import Text
 
-pytestmark = pytest.mark.each_twin
-
-SIZES = [*range(140), 255, 256, 1023, 1024, 4096, 16383, 16384, 16385, 40000, 65535, 65536]
-SAMPLES = [
-    "a",
-    "é",
-    "€",
-    "🎉",
-    "aé",
-    "a€",
-    "a🎉",
-    "é€🎉a",
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaé",
-    "\x7f\x80",
-    "\xff",
-    "\u0100",
-]
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 def take(backend, data, *, masked=True, limit=1 << 20, wrap=None, start=0):

@@ -1,16 +1,15 @@
 """Long frames in pieces: `piece_size` of a stream, and of `recv_streaming` while the frame is still arriving."""
 
-import asyncio
 import random
 
 import pytest
 from bounds import KIB, MIB, SMALL, Traced
-from ends import on_loop, raw
 from frames import BINARY, KEY, TEXT, feed, frame, new_stream
 
 from framewire import CLIENT, SERVER, Failure, Fragment, Stream
-from framewire.asyncio import serve
 from framewire.protocol.permessage_deflate import PerMessageDeflate
+
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 TEXTS = "aäx€😀" * 20
 
@@ -74,25 +73,3 @@ def test_no_more_than_a_piece_is_held():
 def test_a_piece_has_a_size(size):
     with pytest.raises(ValueError, match="at least 1 byte"):
         Stream(SERVER, piece_size=size)
-
-
-@on_loop
-async def test_pieces_come_while_the_frame_arrives():
-    sizes, asked = asyncio.Queue(), asyncio.Event()
-
-    async def handler(ws):
-        pieces = ws.recv_streaming()
-        asked.set()
-        async for piece in pieces:
-            sizes.put_nowait(len(piece))
-
-    async with serve(handler, "127.0.0.1", 0, piece_size=1000, compression=None) as server:
-        async with raw(server.sockets[0].getsockname()[1]) as client:
-            await client.upgrade()
-            data = frame(BINARY, bytes(10_000), KEY)
-            await asyncio.wait_for(asked.wait(), 10)
-            await asyncio.sleep(0)  # the first call is made before the message comes
-            client.write(data[:5_500])
-            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
-            client.write(data[5_500:])
-            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5

@@ -5,9 +5,9 @@ from array import array
 
 import pytest
 from frames import BINARY, KEY, PING, TEXT, frame
-from test_messages import SAMPLES, SIZES
+from samples import SAMPLES, SIZES
 
-pytestmark = pytest.mark.each_twin
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 @pytest.mark.parametrize("key", [b"", KEY])

@@ -5,6 +5,8 @@ from frames import CLOSE, PING, PONG, TEXT, new_stream, to
 
 from framewire import CLIENT, SERVER, Close, Failure, Ping, State, StateError
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 OPEN, CLOSING, CLOSED = State.OPEN, State.CLOSING, State.CLOSED
 
 STEPS = {

@@ -26,6 +26,8 @@ from hypothesis import strategies as st
 from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Text
 from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
 

@@ -27,6 +27,8 @@ from framewire import (
 from framewire.protocol.codecs import accept_offers, make_offers
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
 

@@ -6,6 +6,8 @@ from framewire import CLIENT, SERVER, Close, Fragment, Stream, Text
 from framewire.protocol.codecs import accept_offers, agree_to_answers, make_offers
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 #: Bytes in place of text: wrong at the start, in the middle, in the end; cut off; too long a form; a surrogate.
 BYTES = [
     b"\xff",

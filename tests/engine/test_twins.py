@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from framewire import Text, _backend
 
-pytestmark = pytest.mark.compiled
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(_backend.active.name == "pure", reason="there is no compiled backend to compare"),
+]
 
 PURE = _backend.load("_pure")
 NAMES = sorted(PURE)

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from frames import read_utf8
 
-pytestmark = pytest.mark.each_twin
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 #: The corners of every row of the grammar's table.
 EDGES = bytes.fromhex("00417f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5f8ff")

@@ -9,6 +9,8 @@ from frames import feed, new_stream, outcome, to
 
 from framewire import CLIENT, SERVER, Close, Failure, Fragment, Ping, Pong, State, Text
 
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
 VECTORS = json.loads(Path(__file__).with_name("rfc6455.json").read_text())
 CODES = {"PROTO": 1002, "UTF8": 1007, "MAX": 1009}
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 from frames import BINARY, KEY, TEXT, frame
-from test_messages import SAMPLES
+from samples import SAMPLES
 
 from framewire import CLIENT, SERVER, Stream
 
 pytestmark = [
-    pytest.mark.each_twin,
+    pytest.mark.both_backends,
     pytest.mark.skipif(sys.platform == "win32", reason="there a socket is no descriptor, and nothing is written to it"),
 ]
 

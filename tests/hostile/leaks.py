@@ -10,9 +10,10 @@ import os
 import sys
 
 from frames import CLOSE, TEXT, to
+from victims import DEFLATE, REQUEST
+
 from framewire import SERVER
 from framewire.asyncio import serve
-from victims import DEFLATE, REQUEST
 
 ECHO = to(SERVER, TEXT, b"hello") + to(SERVER, CLOSE, b"\x03\xe8")
 COMPRESSED = to(SERVER, 0xC1, bytes.fromhex("f248cdc9c90700")) + to(SERVER, CLOSE, b"\x03\xe8")

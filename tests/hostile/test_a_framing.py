@@ -4,7 +4,7 @@ import pytest
 from bounds import KIB, Traced
 from ends import on_loop
 from frames import BINARY, PING, TEXT
-from victims import each_victim, refused
+from victims import each_stream, each_victim, refused
 
 from framewire import SERVER
 
@@ -49,7 +49,7 @@ async def test_a3_limit_passed_by_a_payload_that_never_ends(attack):
         assert close.code == 1009
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize(
     ("size", "form"), [(n, form) for n in (0, 5, 125) for form in (16, 64)] + [(126, 64), (65535, 64)]
 )
@@ -58,7 +58,7 @@ async def test_a4_length_not_in_its_shortest_form(attack, size, form):
     await refused(attack, 1002, lambda victim: victim.frame(BINARY, bytes(size), form))
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("first", [0x91, 0xA1, 0xB1, 0xD1, 0xE1, 0xF1, 0xC9, 0xCA, 0xC8, 0x99, 0xA8])
 @on_loop
@@ -66,20 +66,20 @@ async def test_a5_reserved_bits(attack, first, deflate):
     await refused(attack, 1002, lambda victim: victim.frame(first, b"x" * 2), deflate=deflate)
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_a5_rsv1_without_the_extension_is_not_inflated(attack):
     await refused(attack, 1002, lambda victim: victim.frame(0xC1, bytes.fromhex("f248cdc9c90700")))
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 @on_loop
 async def test_a6_reserved_opcodes(attack, opcode):
     await refused(attack, 1002, lambda victim: victim.frame(0x80 | opcode))
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_a7_mask_in_the_wrong_direction(attack):
     def unmasked_or_masked(victim):
@@ -88,7 +88,7 @@ async def test_a7_mask_in_the_wrong_direction(attack):
     await refused(attack, 1002, unmasked_or_masked)
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("first", [0x88, 0x89, 0x8A])
 @on_loop
 async def test_a8_control_frame_of_over_125_bytes_or_in_fragments(attack, first):
@@ -96,7 +96,7 @@ async def test_a8_control_frame_of_over_125_bytes_or_in_fragments(attack, first)
     await refused(attack, 1002, lambda victim: victim.frame(first & 0x0F, bytes(2)))
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_a9_continuation_out_of_place(attack):
     await refused(attack, 1002, lambda victim: victim.frame(0x80, b"x"))
@@ -106,7 +106,7 @@ async def test_a9_continuation_out_of_place(attack):
     )
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 32_767, 32_768, 65_407, 65_535, 65_536, 65_700])
 @on_loop
 async def test_a10_headers_in_single_bytes_and_a11_lengths_with_high_bytes(attack, size):

@@ -45,7 +45,7 @@ def a_list_of_blanks(count):
             continue
 
 
-@pytest.mark.alone
+@pytest.mark.both_backends
 @pytest.mark.parametrize(
     ("run", "size"),
     [
@@ -60,6 +60,7 @@ def test_time_is_linear(run, size):
     assert_linear(run, size)
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("flood", [to(SERVER, 0x8A) * 1000, to(SERVER, 0x83) + bytes(6000)], ids=["pongs", "violation"])
 def test_a_flood_leaves_nothing_behind(flood):
     """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
@@ -82,7 +83,6 @@ def feed_without_end(handshake, flood, refusal):
         return refused.value, sent, memory.peak()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
 def test_a_request_without_end_is_refused_at_its_limit(flood):
     """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
@@ -92,7 +92,6 @@ def test_a_request_without_end_is_refused_at_its_limit(flood):
     assert peak < 1 << 17
 
 
-@pytest.mark.once
 def test_a_refusal_without_end_is_cut_at_a_mebibyte():
     """F13, F15."""
     handshake = ClientHandshake(parse_uri("ws://a/"))

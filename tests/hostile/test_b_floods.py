@@ -44,13 +44,15 @@ async def listening(echo=True):
 
 @contextlib.asynccontextmanager
 async def stubborn(echo=False):
-    """Its handler does not receive."""
+    """A server whose handler does not receive."""
+    finished = asyncio.Event()
 
     async def handler(connection):
-        await asyncio.sleep(1)
+        await finished.wait()
 
     async with serve(handler, "127.0.0.1", 0, close_timeout=0.5) as server:
         yield server.sockets[0].getsockname()[1], []
+        finished.set()
 
 
 def frame(first, payload=b""):
@@ -135,7 +137,6 @@ def test_b12_bytes_after_a_violation(run, server):
     assert peak < OWN
 
 
-@pytest.mark.alone
 @each_server
 @pytest.mark.parametrize(
     "data",

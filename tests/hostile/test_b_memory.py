@@ -159,6 +159,7 @@ async def test_b8_contexts_of_idle_connections(server):
     assert (idle <= 32 * KIB, used <= 80 * KIB, gone <= 4 * KIB) == (True, True, True), (idle, used, gone)
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("value", [5, 1.5, None, "text", [1, 2]], ids=repr)
 def test_b14_uninitialised_memory_is_never_sent(value):
     """A number is no size: what is not bytes, or not text where text is due, is a TypeError and sends nothing."""

@@ -3,13 +3,12 @@
 import asyncio
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, CLOSE, PING, PONG, TEXT
-from framewire import Close, Pong
 from victims import (
     PATIENCE,
     each_server,
+    each_stream,
     each_victim,
     refused,
     serving,
@@ -17,6 +16,8 @@ from victims import (
     taken,
     upgraded,
 )
+
+from framewire import Close, Pong
 
 
 @each_victim
@@ -29,7 +30,7 @@ async def test_c1_flood_of_pings_is_answered_while_it_is_drained(attack):
     )
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_c2_pongs_that_answer_no_ping(attack):
     await taken(
@@ -39,13 +40,13 @@ async def test_c2_pongs_that_answer_no_ping(attack):
     )
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_c3_close_with_half_a_code(attack):
     await refused(attack, 1002, lambda victim: victim.frame(CLOSE, b"\x03"))
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 @on_loop
 async def test_c4_close_codes_that_may_not_travel(attack, code):
@@ -71,7 +72,7 @@ async def test_c4_empty_close_gets_an_empty_answer(attack):
         assert await victim.end() == [Close(1005, "")]
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("reason", [b"\xce\xba\xff", b"\xce", b"\xed\xa0\x80", b"\xc0\x80"])
 @on_loop
 async def test_c5_close_reason_that_is_not_utf8(attack, reason):
@@ -88,7 +89,7 @@ async def test_c6_data_and_a_second_close_after_a_close(attack):
         assert victim.delivered == ["before"]
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_c7_close_inside_a_fragmented_message(attack):
     await taken(attack, lambda victim: victim.frame(0x01, b"never whole"), [])

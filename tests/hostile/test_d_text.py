@@ -3,11 +3,11 @@
 import threading
 
 import pytest
-
 from ends import on_loop
 from frames import TEXT, new_stream
+from victims import each_stream, refused, taken
+
 from framewire import CLIENT
-from victims import each_victim, refused, taken
 
 BAD = {
     "surrogate": b"\xed\xa0\x80",
@@ -22,7 +22,7 @@ BAD = {
 }
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_d1_bad_byte_at_the_end_of_a_vector(attack):
     """The last lane of 16, 32 and 64 bytes, alone and behind whole vectors."""
@@ -30,14 +30,14 @@ async def test_d1_bad_byte_at_the_end_of_a_vector(attack):
         await refused(attack, 1007, lambda victim, size=size: victim.frame(TEXT, b" " * size + b"\xff"))
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @on_loop
 async def test_d2_impossible_sequences(attack, bad):
     await refused(attack, 1007, lambda victim: victim.frame(TEXT, "κόσμε".encode() + bad + b"edited"))
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_d3_code_points_split_across_frames(attack):
     """Every split of a code point is a message; one that the end leaves open is 1007."""
@@ -51,7 +51,7 @@ async def test_d3_code_points_split_across_frames(attack):
     await refused(attack, 1007, lambda victim: victim.frame(0x01, text[:3]) + victim.frame(0x80))
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_d4_impossible_byte_before_the_end_of_a_message(attack):
     """It fails at that byte: the frame is not complete, let alone the message."""
@@ -59,6 +59,7 @@ async def test_d4_impossible_byte_before_the_end_of_a_message(attack):
     await refused(attack, 1007, lambda victim: victim.frame(0x01, b"ab\xe2") + victim.frame(0x00, b"(abc")[:-1])
 
 
+@pytest.mark.both_backends
 def test_d5_memory_that_changes_while_it_is_read():
     """What is judged is the private copy: whatever another thread writes, a text is UTF-8 or refused."""
     size = 100_000

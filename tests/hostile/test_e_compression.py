@@ -5,19 +5,19 @@ import random
 import zlib
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, CLOSE, PING, TEXT, frame
+from victims import REQUEST, answering, each_server, each_stream, each_victim, refused, taken
+
 from framewire import CLIENT, SERVER, Pong, ResponseError, Stream
 from framewire.asyncio import connect, serve
 from framewire.protocol.permessage_deflate import Deflate
-from victims import REQUEST, answering, each_server, each_victim, refused, taken
 
 HELLO = bytes.fromhex("f248cdc9c90700")
 HELLO_FINAL = bytes.fromhex("f348cdc9c90700")
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e1_bfinal_then_more_messages(attack):
     """RFC 7692 7.2.3.4: the next message begins afresh; 300 of them."""
@@ -29,13 +29,13 @@ async def test_e1_bfinal_then_more_messages(attack):
     )
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e2_garbage_behind_bfinal(attack):
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, HELLO_FINAL + b"GARBAGE"), deflate=True)
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e3_rsv1_on_a_continuation(attack):
     await refused(
@@ -43,14 +43,14 @@ async def test_e3_rsv1_on_a_continuation(attack):
     )
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("first", [0xC8, 0xC9, 0xCA])
 @on_loop
 async def test_e4_rsv1_on_a_control_frame(attack, first):
     await refused(attack, 1002, lambda victim: victim.frame(first, HELLO), deflate=True)
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e5_control_frames_between_compressed_fragments(attack):
     await taken(
@@ -76,7 +76,7 @@ async def test_e6_plain_messages_between_compressed_ones(attack):
     )
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e7_empty_compressed_messages(attack):
     await taken(
@@ -124,6 +124,7 @@ def deflated(content, deflater=None):
     return (deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+@pytest.mark.both_backends
 def test_e10_distances_beyond_the_agreed_window():
     """What lies further back than the window is not there: 1007, and the decoder is dead."""
     deflater, content = zlib.compressobj(wbits=-15), random.Random(1).randbytes(3000)
@@ -136,7 +137,7 @@ def test_e10_distances_beyond_the_agreed_window():
     assert stream.receive(again) == []
 
 
-@each_victim
+@each_stream
 @pytest.mark.parametrize("payload", ["07", "00 05 00 00 00 41", "f2 00 11 00 00"])
 @on_loop
 async def test_e11_corrupt_streams(attack, payload):
@@ -144,7 +145,7 @@ async def test_e11_corrupt_streams(attack, payload):
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, bytes.fromhex(payload)), deflate=True)
 
 
-@each_victim
+@each_stream
 @on_loop
 async def test_e12_truncated_stream(attack):
     """RFC 7692 cannot tell: what is there is delivered, bounded by the limit, and no more comes out of it later."""
@@ -185,6 +186,7 @@ async def test_e13_compressor_is_not_shared_by_messages_in_the_making():
     assert [message for message in sent if message not in got] == []
 
 
+@pytest.mark.both_backends
 @on_loop
 async def test_e14_secret_beside_what_an_attacker_chooses():
     """`compress=False` keeps a message out of the context: its payload is there as it is."""

@@ -4,13 +4,13 @@ import asyncio
 import time
 
 import pytest
-
 from ends import on_loop
+from victims import PATIENCE, REQUEST, answering, each_server, serving
+
 from framewire import ResponseError
 from framewire.asyncio import connect
 from framewire.errors import StatusError
 from framewire.handshake import ServerHandshake
-from victims import PATIENCE, REQUEST, answering, each_server, serving
 
 
 async def status(port, request):
@@ -75,7 +75,6 @@ async def test_f2_line_without_end_and_f3_many_headers():
     )
 
 
-@pytest.mark.alone
 @each_server
 @on_loop
 async def test_f4_lists_that_make_patterns_backtrack(server):

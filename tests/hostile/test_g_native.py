@@ -8,9 +8,9 @@ import weakref
 import zlib
 
 import pytest
-
 from ends import on_loop
 from frames import BINARY, KEY, PING, TEXT, frame, new_stream, to
+
 from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 from framewire.asyncio import connect, serve
 from framewire.protocol.permessage_deflate import Deflate
@@ -45,6 +45,7 @@ def in_threads(*functions):
         raise errors[0]
 
 
+@pytest.mark.both_backends
 def test_g4_memory_that_is_resized_while_it_is_read(hurried):
     """It is held meanwhile: the resizer gets a BufferError, the reader what was there."""
     data = bytearray(frame(BINARY, b"x" * 200_000))
@@ -107,6 +108,7 @@ CALLS = {
 }
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("inside", ["receive", "send"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_g5_second_thread_in_one_stream(inside, call):
@@ -139,6 +141,7 @@ def deflated(content):
     return (deflater.compress(content) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+@pytest.mark.both_backends
 def test_g5_threads_that_hammer_one_stream(hurried):
     """Each call is refused or does all of its work, also on large payloads; every byte is counted."""
     stream = Stream(SERVER, max_message_size=None, extensions=[Deflate(decode_resets=True, encode_resets=True)])
@@ -175,6 +178,7 @@ def test_g5_threads_that_hammer_one_stream(hurried):
     assert stream.pending().count(b"\x8a\x01p") == taken[3]
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("call", ["receive", "send", "close", "pending"])
 def test_g6_mask_source_that_calls_the_stream(call):
     """What it may not do is a RuntimeError of its own, and the stream goes on."""
@@ -200,6 +204,7 @@ def test_g6_mask_source_that_calls_the_stream(call):
     assert stream.send("outer") == to(SERVER, TEXT, b"outer")
 
 
+@pytest.mark.both_backends
 def test_g6_mask_source_that_drops_the_last_reference():
     streams = []
 
@@ -214,6 +219,7 @@ def test_g6_mask_source_that_drops_the_last_reference():
     assert streams == []
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("data", [frame(PING, b"p"), frame(0x88), frame(0x83)], ids=["ping", "close", "violation"])
 def test_a_mask_source_that_raised_for_a_pong_lost_the_messages_behind_the_ping(data):
     """`receive` delivers all; the exception comes where the key is needed, and nothing is lost then either."""

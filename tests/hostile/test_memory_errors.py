@@ -12,20 +12,23 @@ from itertools import chain
 from types import SimpleNamespace
 
 import pytest
-
-from conftest import LOADED, use
+from backends import LOADED
 from frames import PING, PONG, feed, mask, new_stream, to
-from framewire import CLIENT, SERVER, State, Stream
+
+from framewire import CLIENT, SERVER, State, Stream, _backend
 from framewire.errors import TextError
 from framewire.protocol.masking_keys import pool
 from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
 
-_testcapi = pytest.importorskip("_testcapi", reason="this Python cannot be made to run out of memory")
+try:
+    import _testcapi
+except ImportError:
+    _testcapi = None
 
 pytestmark = [
-    pytest.mark.once,
-    pytest.mark.alone,  # memory fails for every thread, those of a parallel run too
-    pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing"),
+    pytest.mark.alone,  # allocations fail for every thread, those of pytest-xdist too
+    pytest.mark.skipif(_testcapi is None, reason="this Python cannot make allocations fail"),
+    pytest.mark.skipif(_backend.active.name == "pure", reason="the pure twins allocate nothing themselves"),
     pytest.mark.skipif(
         bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="without a GIL, CPython itself crashes without memory"
     ),
@@ -39,9 +42,9 @@ def compressing(role, **options):
     return new_stream(role, extensions=[CLIENT_DEFAULT.agree([])], **options)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def fast():
-    return use("fast")
+    return SimpleNamespace(**LOADED["fast"])
 
 
 def fail_at(number, run, count=1):

@@ -33,6 +33,8 @@ from framewire.http.headers import Headers, format_extensions, parse_extensions,
 from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
 from framewire.http.uri import Uri, parse_uri
 
+pytestmark = pytest.mark.engine
+
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 NONCE = b"the sample nonce"
@@ -1281,7 +1283,6 @@ def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
     yield "head by byte", lambda size: feed(HeadScanner().receive, b"a: b\r\n" * (size // 6), 1)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(("name", "run"), [pytest.param(*case, id=case[0]) for case in hostile()])
 def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
     small, factor = (96, 8) if name == "head by byte" else (2048, 16)
@@ -1298,7 +1299,6 @@ def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
     assert measure(small * factor) < 4 * factor * measure(small)
 
 
-@pytest.mark.alone
 def test_a_long_line_is_not_scanned_again() -> None:
     def measure(scanner: HeadScanner) -> float:
         begin = now()

@@ -16,8 +16,6 @@ NOT_SOURCES = shutil.ignore_patterns(
     ".*", "build", "dist", "site", "*.egg-info", "__pycache__", "*.so", "*.pyd", "_build.py"
 )
 
-pytestmark = pytest.mark.once
-
 
 def build(hook, tree, target):
     """Runs one hook of the build backend in `tree`, without a compiler; returns the path of what it made."""

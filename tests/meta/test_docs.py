@@ -15,51 +15,19 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from documents import ROOT, blocks_of, connect_in_time, write_files
 
-from framewire.asyncio import connect
-
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
-    re.MULTILINE | re.DOTALL,
-)
 #: Files that a test of this module runs, or of test_relay.py.
 RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py"}
-
-pytestmark = pytest.mark.once
-
-
-class Block(NamedTuple):
-    language: str
-    title: str | None
-    code: str
-    line: int
-
-
-def blocks_of(page):
-    text = page.read_text()
-    for match in FENCE.finditer(text):
-        code = textwrap.dedent(match["code"])
-        yield Block(match["language"], match["title"], code, text.count("\n", 0, match.start()) + 2)
 
 
 def call(*command, cwd):
     environment = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONWARNINGS": "error", "COLUMNS": "130"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
-
-
-def write_files(page, folder):
-    for block in blocks_of(page):
-        if block.title and block.title != "Output":
-            folder.joinpath(block.title).write_text(block.code)
-    return folder
 
 
 def test_pages_are_found():
@@ -122,15 +90,6 @@ def tutorial(tmp_path):
 def serving(folder, program):
     """Starts a program of the tutorial, which serves at port 8765."""
     return subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
-
-
-async def connect_in_time(uri):
-    for _ in range(100):
-        try:
-            return await connect(uri)
-        except OSError:  # not listening yet
-            await asyncio.sleep(0.05)
-    return await connect(uri)
 
 
 def test_tutorial_echo(tutorial):

@@ -10,8 +10,6 @@ import pytest
 
 import framewire
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(framewire.__file__).parent
 
 #: Floor of each file or folder, from the ground up; a file that is not named here has no place yet.

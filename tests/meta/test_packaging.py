@@ -10,11 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from backends import LOADED
 
-from conftest import LOADED
 from framewire._backend import TWINS
-
-pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples", "packaging"]

@@ -19,8 +19,6 @@ framewire\._fast\.header\.(Buffer|check_range)
 framewire\._fast\.\w+\.\w+\.__init__
 """
 
-pytestmark = pytest.mark.once
-
 
 def check(*command, folder, **environment):
     done = subprocess.run(

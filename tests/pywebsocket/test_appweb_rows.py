@@ -32,7 +32,7 @@ def routed(routes):
 @contextmanager
 def serving_async(handler=ends.echo, **options):
     """A server on asyncio, in a thread; gives its port."""
-    with on_loop_of_thread(ends.serving(handler, **options)) as (_, port, _):
+    with on_loop_of_thread(lambda: ends.serving(handler, **options)) as (_, port, _):
         yield port
 
 
@@ -312,7 +312,6 @@ def read_to_the_end(raw, answer=True):
     return event
 
 
-@pytest.mark.alone
 def test_inactivity_is_for_want_of_messages(echoing):
     """Pings keep no connection that has nothing to say, and messages keep one."""
     with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
@@ -336,7 +335,6 @@ def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
         assert read_to_the_end(raw, answer=False).code == 1011
 
 
-@pytest.mark.alone
 def test_total_time_ends_the_busiest_connection(echoing):
     with echoing(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
         begun, busy = time.monotonic(), framewire.Stream(framewire.CLIENT).send("busy")

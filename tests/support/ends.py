@@ -12,11 +12,11 @@ from pathlib import Path
 
 import websockets.asyncio.client
 import websockets.asyncio.server
+from backends import needed
 from frames import REQUEST
 
 import framewire
 import framewire.asyncio
-from conftest import needed
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "localhost.pem"
 

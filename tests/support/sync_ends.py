@@ -38,24 +38,34 @@ def serving(handler=echo, **options):
 
 
 @contextmanager
-def on_loop_of_thread(context):
-    """Keeps an async context open on an event loop in a thread; gives what it gives."""
-    entered = Future()
+def on_loop_of_thread(open_context, new_loop=asyncio.new_event_loop):
+    """Keep the async context that `open_context()` returns open on an event loop in a thread; give its value."""
+    entered, stopped = Future(), threading.Event()
 
     async def main():
-        stop = asyncio.Event()
-        async with context as given:
-            loop = asyncio.get_running_loop()
-            entered.set_result((given, lambda: loop.call_soon_threadsafe(stop.set)))
-            await stop.wait()
+        async with open_context() as value:
+            entered.set_result(value)
+            while not stopped.is_set():
+                await asyncio.sleep(0.005)
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    def run():
+        loop = new_loop()
+        try:
+            loop.run_until_complete(main())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        except BaseException as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=run)
     thread.start()
-    given, stop = entered.result(10)
     try:
-        yield given
+        yield entered.result(10)
     finally:
-        stop()
+        stopped.set()
         thread.join()
 
 

@@ -1,12 +1,12 @@
-"""Who is attacked: a `Stream` of either role, `serve`, uvicorn with framewire's class, and `connect`.
+"""Victims of hostile peers: a `Stream` of either role, `serve`, uvicorn with framewire's class, and `connect`.
 
-    async with VICTIMS["serve"](limit=1 << 20, deflate=False) as victim:
-        await victim.send(bytes)      # as its peer, behind the opening handshake
-        await victim.hear(2)          # the next events that it says
-        await victim.end()            # what else it says, until it closes the connection
-        victim.delivered              # the messages that its application got
+    async with attack(limit=1 << 20, deflate=False) as victim:
+        await victim.send(bytes)      # as its peer, after the opening handshake
+        await victim.hear(2)          # the next events that it sends
+        await victim.end()            # the events that it sends before it closes the connection
+        victim.delivered              # the messages that its application received
 
-`limit` is for a message in bytes, `deflate` agrees on permessage-deflate, `echo` has a server echo.
+`limit` is the size of a message in bytes, `deflate` negotiates permessage-deflate, `echo` makes a server echo.
 """
 
 import asyncio
@@ -212,16 +212,20 @@ async def client(limit=1 << 20, deflate=False):
     await connection.close()
 
 
-VICTIMS = {
+STREAMS = {
     "stream of a server": functools.partial(stream, SERVER),
     "stream of a client": functools.partial(stream, CLIENT),
-    "serve": server_victim(serving),
-    "uvicorn": server_victim(serving_uvicorn),
-    "client": client,
 }
+DRIVERS = {"serve": server_victim(serving), "uvicorn": server_victim(serving_uvicorn), "client": client}
 
+_streams = [pytest.param(make, id=name, marks=pytest.mark.both_backends) for name, make in STREAMS.items()]
+_drivers = [pytest.param(make, id=name) for name, make in DRIVERS.items()]
+
+#: For rules of the protocol: a stream of either role, on both backends.
+each_stream = pytest.mark.parametrize("attack", _streams)
+#: For attacks on the memory, the time and the end of a connection: the drivers too.
+each_victim = pytest.mark.parametrize("attack", [*_streams, *_drivers])
 each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=["serve", "uvicorn"])
-each_victim = pytest.mark.parametrize("attack", VICTIMS.values(), ids=VICTIMS)
 
 
 async def refused(attack, code, make, delivered=(), **options):

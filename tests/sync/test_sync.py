@@ -22,17 +22,6 @@ from framewire import ConnectionClosedError, ConnectionClosedOK
 from framewire.sync import connect, serve
 
 
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    """Every thread that a test makes has to end with it."""
-    before = set(threading.enumerate())
-    yield
-    limit = time.monotonic() + 5
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert left == set()
-
-
 @contextmanager
 def peer_serving(handler, **options):
     """A server of the `websockets` package; gives its URI."""

@@ -5,11 +5,10 @@ import ssl
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+from backends import needed
 from ends import CERTIFICATE
 from sync_ends import on_loop_of_thread, serving
-from test_sync import no_thread_is_left  # noqa: F401 - a fixture
 
-from conftest import needed
 from framewire import ResponseError
 from framewire.errors import ProxyError
 from framewire.sync import connect
@@ -48,7 +47,7 @@ def proxying(greet, **options):
             yield server.sockets[0].getsockname()[1]
             await asyncio.wait_for(asyncio.gather(*serving, return_exceptions=True), 10)
 
-    return on_loop_of_thread(listening())
+    return on_loop_of_thread(listening)
 
 
 def answering(answer):

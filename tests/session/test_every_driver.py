@@ -1,0 +1,144 @@
+"""Outcomes that are the same on every driver, over real sockets: rules of the session, and how drivers apply them."""
+
+import pytest
+from drivers import close, echo, every_driver, receive_all, recv, send, send_bytes
+from frames import BINARY, CLOSE, PING, PONG, TEXT
+
+from framewire import Close, Ping, Pong
+
+pytestmark = pytest.mark.both_backends
+
+MESSAGES = ["", "text", "Grüße €🎉", b"", b"\x00\xff", "x" * 70_000, bytes(1 << 20)]
+
+
+def send_and_receive_all():
+    """Send one message first, so that the opening handshake of a client is known to be over."""
+    yield send("hello")
+    yield from receive_all()
+
+
+@every_driver(tls=True)
+def test_echo_returns_every_kind_of_message(driver):
+    with driver.serve(echo) as server, server.connect() as client:
+        for message in MESSAGES:
+            client.send(message)
+            assert client.recv(10) == message
+        client.send(["frag", "", "mented"])
+        assert client.recv(10) == "fragmented"
+
+
+@every_driver(clients=True, tls=True)
+def test_messages_arrive_and_close_code_is_echoed(driver):
+    with driver.open(receive_all) as peer:
+        peer.send(peer.frame(TEXT, b"a"), peer.frame(0x02, b"b"), peer.frame(PING, b"p"), peer.frame(0x80, b"c"))
+        peer.send(peer.frame(CLOSE, b"\x0f\xa1"))
+        assert [event.code if isinstance(event, Close) else event for event in peer.read_to_end()] == [Pong(b"p"), 4001]
+        peer.record.end()
+        assert peer.record.messages == ["a", b"bc"]
+        assert peer.record.code == 4001
+
+
+@every_driver(clients=True)
+def test_close_reason_of_the_peer_reaches_the_application(driver):
+    with driver.open(receive_all) as peer:
+        peer.send(peer.frame(CLOSE, b"\x03\xe9going"))
+        assert peer.read_to_end()[-1].code == 1001
+        assert (peer.record.code, peer.record.reason) == (1001, "going")
+
+
+@every_driver(clients=True)
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        pytest.param([(BINARY, bytes(101))], 1009, id="message over max_size"),
+        pytest.param([(0x02, bytes(60)), (0x80, bytes(41))], 1009, id="fragments over max_size"),
+        pytest.param([(TEXT, b"\xff")], 1007, id="text that is not UTF-8"),
+        pytest.param([(0x01, b"\xe2\x82"), (0x80, b"")], 1007, id="text that ends in a code point"),
+        pytest.param([(CLOSE, b"\x03\xe8\xff")], 1007, id="close reason that is not UTF-8"),
+        pytest.param([(0x83, b"")], 1002, id="reserved opcode"),
+        pytest.param([(0xC1, b"a")], 1002, id="reserved bit"),
+        pytest.param([(0x80, b"a")], 1002, id="continuation of nothing"),
+        pytest.param([(0x09, b"a")], 1002, id="fragmented ping"),
+        pytest.param([(CLOSE, b"\x03")], 1002, id="half a close code"),
+        pytest.param([(CLOSE, b"\x03\xee")], 1002, id="close code 1006"),
+    ],
+)
+def test_violation_ends_the_connection_after_earlier_messages(driver, frames, code):
+    with driver.open(receive_all, max_size=100) as peer:
+        peer.send(peer.frame(TEXT, b"before"), *(peer.frame(*frame) for frame in frames))
+        assert [event.code for event in peer.read_to_end()] == [code]
+        peer.record.end()
+        assert peer.record.messages == ["before"]
+
+
+@every_driver(clients=True)
+def test_message_of_max_size_arrives(driver):
+    with driver.open(receive_all, max_size=100) as peer:
+        peer.send(peer.frame(BINARY, bytes(100)), peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_to_end()[-1].code == 1000
+        peer.record.end()
+        assert peer.record.messages == [bytes(100)]
+
+
+@every_driver(clients=True)
+def test_ping_is_answered_while_the_application_does_not_receive(driver):
+    def script():
+        yield send((yield recv()))
+        yield from receive_all()
+
+    with driver.open(script) as peer:
+        peer.send(peer.frame(PING, b"1"))
+        assert peer.read_event() == Pong(b"1")
+        peer.send(peer.frame(TEXT, b"now"), peer.frame(PONG, b"unasked"), peer.frame(PING, bytes(125)))
+        assert {peer.read_event(), peer.read_event()} == {"now", Pong(bytes(125))}
+
+
+@every_driver(clients=True)
+def test_close_of_the_application_is_sent_and_awaits_the_answer(driver):
+    def script():
+        yield close(4000, "enough")
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == Close(4000, "enough")
+        peer.send(peer.frame(CLOSE, b"\x0f\xa0"))
+        assert peer.read_to_end() == []
+
+
+@every_driver(clients=True, tls=True)
+def test_large_message_arrives_at_a_peer_that_reads(driver):
+    with driver.open(send_bytes(3_000_000)) as peer:
+        assert peer.read_event() == bytes(3_000_000)
+
+
+@every_driver(clients=True)
+def test_keepalive_sends_pings_and_accepts_their_pongs(driver):
+    with driver.open(receive_all, ping_interval=0.05, ping_timeout=5) as peer:
+        for _ in range(3):
+            ping = peer.read_event()
+            assert isinstance(ping, Ping)
+            peer.send(peer.frame(PONG, ping.payload))
+
+
+@every_driver(clients=True)
+def test_keepalive_fails_the_connection_of_a_silent_peer(driver):
+    with driver.open(receive_all, ping_interval=0.05, ping_timeout=0.1, close_timeout=0.5) as peer:
+        events = peer.read_to_end()
+        assert isinstance(events[0], Ping)
+        assert [event.code for event in events if isinstance(event, Close)] == [1011]
+        peer.record.end()
+
+
+@every_driver(clients=True)
+@pytest.mark.parametrize("way", ["end", "reset"])
+def test_end_of_tcp_without_close_frame_is_1006(driver, way):
+    with driver.open(receive_all) as peer:
+        peer.send(peer.frame(TEXT, b"before"))
+        peer.send(peer.frame(PING))
+        assert peer.read_event() == Pong(b"")
+        if way == "end":
+            peer.socket.close()
+        else:
+            peer.reset()
+        peer.record.end()
+        assert peer.record.messages == ["before"]
+        assert peer.record.code == 1006

@@ -1,0 +1,546 @@
+"""One table of drivers, so that one test states the outcome of a situation for all of them.
+
+    @every_driver()
+    def test_text_that_is_not_utf8_ends_with_1007(driver):
+        with driver.open(receive_all) as peer:
+            peer.send(peer.frame(TEXT, b"\xff"))
+            assert peer.read_to_end() == [Close(1007, "")]
+            assert peer.record.code == 1007
+
+A script is what the application does with its connection: a generator function that yields operations (`recv()`,
+`send(message)`, ...). Each gives its result, or raises its exception, at the `yield`. `driver.open` runs the script at
+one end of a connection and gives the other end as bytes; `driver.serve` runs it for each connection to a server.
+
+To add a driver: a class of operations for its connections (`AsyncioOperations` shows all), a `Driver`, its line in
+`DRIVERS`.
+"""
+
+import asyncio
+import contextlib
+import functools
+import socket
+import ssl
+import struct
+import threading
+from contextlib import contextmanager
+
+import pytest
+from backends import needed
+from ends import client_side, server_side
+from frames import REQUEST, to
+from sync_ends import on_loop_of_thread, until
+
+import framewire.asyncio
+import framewire.sync
+from framewire import CLIENT, SERVER, State, Stream
+from framewire.handshake import accept_key
+
+#: Seconds after which a test fails instead of waiting on.
+PATIENCE = 10
+
+# Operations of a script. Not every driver has all: an ASGI application receives and sends whole messages only.
+
+
+def recv(timeout=None):
+    """Receive a message; `timeout` is in seconds."""
+    return "recv", timeout
+
+
+def recv_pieces():
+    """Receive the pieces of one message, as a list."""
+    return ("recv_pieces",)
+
+
+def send(message):
+    """Send a message; an iterable is sent as fragments."""
+    return "send", message
+
+
+def close(code=1000, reason=""):
+    """Close the connection."""
+    return "close", code, reason
+
+
+def hold():
+    """Do nothing until the test calls `record.release()`, or ends."""
+    return ("hold",)
+
+
+# Scripts that many tests use.
+
+
+def echo():
+    """Send back each message."""
+    while True:
+        yield send((yield recv()))
+
+
+def receive_all():
+    """Receive until the connection ends; the messages are in the record."""
+    while True:
+        yield recv()
+
+
+def receive_nothing():
+    """Hold the connection without receiving."""
+    yield hold()
+
+
+def send_bytes(size):
+    """A script that sends one binary message of `size` bytes, then receives until the connection ends."""
+
+    def script():
+        yield send(bytes(size))
+        yield from receive_all()
+
+    return script
+
+
+def send_pieces(*pieces):
+    """A script that sends one message in fragments, then receives until the connection ends."""
+
+    def script():
+        yield send(pieces)
+        yield from receive_all()
+
+    return script
+
+
+class Record:
+    """The messages that one script received, and how its connection ended."""
+
+    def __init__(self):
+        self.messages = []
+        #: The exception that ended the script, None if it returned.
+        self.exception = None
+        self.released = threading.Event()
+        self._ended = threading.Event()
+        self._connection = None
+
+    def release(self):
+        """Let the script go on after `hold()`."""
+        self.released.set()
+
+    def end(self):
+        """Wait until the script has ended; return the exception that ended it, or None."""
+        assert self._ended.wait(PATIENCE), "the script goes on"
+        return self.exception
+
+    @property
+    def code(self):
+        """The close code that the application sees, once the connection has ended."""
+        until(lambda: self._connection is not None and self._connection.close_code is not None)
+        return self._connection.close_code
+
+    @property
+    def reason(self):
+        """The close reason that the application sees, once the connection has ended."""
+        assert self.code is not None
+        return self._connection.close_reason
+
+    def begin(self, connection):
+        self._connection = connection
+
+    def finish(self):
+        self._ended.set()
+
+
+async def run_script(script, operations, record):
+    """Run a script on a connection, one operation after the other."""
+    record.begin(operations.connection)
+    generator = script()
+    step, argument = generator.send, None
+    try:
+        while True:
+            name, *arguments = step(argument)
+            try:
+                step, argument = generator.send, await getattr(operations, name)(*arguments)
+            except Exception as error:
+                step, argument = generator.throw, error
+    except StopIteration:
+        pass
+    except Exception as error:
+        record.exception = error
+    finally:
+        record.finish()
+
+
+def run_blocking(script, operations, record):
+    """Like `run_script`, for operations whose coroutines block and never suspend."""
+    with contextlib.suppress(StopIteration):
+        run_script(script, operations, record).send(None)
+
+
+class SyncOperations:
+    """Operations on a connection of `framewire.sync`, for `run_blocking`."""
+
+    def __init__(self, connection, record):
+        self.connection = connection
+        self.record = record
+
+    async def recv(self, timeout):
+        self.record.messages.append(self.connection.recv(timeout))
+        return self.record.messages[-1]
+
+    async def recv_pieces(self):
+        return list(self.connection.recv_streaming())
+
+    async def send(self, message):
+        self.connection.send(message)
+
+    async def close(self, code, reason):
+        self.connection.close(code, reason)
+
+    async def hold(self):
+        assert self.record.released.wait(3 * PATIENCE)
+
+
+class AsyncioOperations:
+    """Operations on a connection of `framewire.asyncio`."""
+
+    def __init__(self, connection, record):
+        self.connection = connection
+        self.record = record
+
+    async def recv(self, timeout):
+        self.record.messages.append(await asyncio.wait_for(self.connection.recv(), timeout))
+        return self.record.messages[-1]
+
+    async def recv_pieces(self):
+        return [piece async for piece in self.connection.recv_streaming()]
+
+    async def send(self, message):
+        await self.connection.send(message)
+
+    async def close(self, code, reason):
+        await self.connection.close(code, reason)
+
+    async def hold(self):
+        while not self.record.released.is_set():
+            await asyncio.sleep(0.005)
+
+
+class AsgiDisconnectedError(Exception):
+    """An ASGI application received `websocket.disconnect`."""
+
+
+class AsgiConnection:
+    """The connection of an ASGI application, with the methods of framewire's own connections."""
+
+    def __init__(self, receive, send):
+        self._receive, self._send = receive, send
+        self.close_code = self.close_reason = None
+
+    async def recv(self):
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            self.close_code, self.close_reason = event["code"], event.get("reason", "")
+            raise AsgiDisconnectedError(self.close_code, self.close_reason)
+        return event["text"] if event.get("text") is not None else event["bytes"]
+
+    async def send(self, message):
+        await self._send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
+
+    async def close(self, code, reason):
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+class Peer:
+    """The other end of a connection, as bytes; `role` is the role of the driver that is tested."""
+
+    def __init__(self, sock, role, unread=b""):
+        self.socket = sock
+        self.role = role
+        self.record = None
+        self._stream = Stream(CLIENT if role is SERVER else SERVER, max_message_size=None, auto_close=False)
+        self._events = self._stream.receive(unread)
+
+    def frame(self, first_byte, payload=b"", form=None):
+        """A frame as the driver expects it: masked for a server."""
+        return to(self.role, first_byte, payload, form=form)
+
+    def send(self, *frames):
+        self.socket.sendall(b"".join(frames))
+
+    def read_event(self, timeout=PATIENCE):
+        """The next event that the driver sends; EOFError after its last."""
+        self.socket.settimeout(timeout)
+        while not self._events:
+            data = self.socket.recv(1 << 16)
+            if not data:
+                raise EOFError
+            self._events += self._stream.receive(data)
+        return self._events.pop(0)
+
+    def read_to_end(self, timeout=PATIENCE):
+        """All events up to the end of TCP, which a peer in the role of the server ends (RFC 6455 7.1.1)."""
+        events = []
+        with contextlib.suppress(EOFError):
+            while True:
+                if self.role is CLIENT and self._stream.state is not State.OPEN and not self._events:
+                    self.end_output()
+                events.append(self.read_event(timeout))
+        return events
+
+    def end_output(self):
+        """End this direction of TCP; the whole connection with TLS, which has no half-closed state."""
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket.close()
+            raise EOFError
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Cut TCP with a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+class Served:
+    """A running server; `records` grows by one for each connection."""
+
+    def __init__(self, port, tls, records):
+        self.port, self.tls, self.records = port, tls, records
+
+    @contextmanager
+    def connection(self, headers=b""):
+        """A connection of bytes after its opening handshake; its `record` is set."""
+        count = len(self.records)
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        try:
+            if self.tls:
+                sock = client_side().wrap_socket(sock, server_hostname="127.0.0.1")
+            sock.sendall(REQUEST.removesuffix(b"\r\n") + headers + b"\r\n")
+            head, unread = read_head(sock)
+            assert head.startswith(b"HTTP/1.1 101 "), head
+            peer = Peer(sock, SERVER, unread)
+            until(lambda: len(self.records) > count)
+            peer.record = self.records[count]
+            yield peer
+        finally:
+            sock.close()
+
+    def connect(self, **options):
+        """A client of `framewire.sync`."""
+        if self.tls:
+            options["ssl"] = client_side()
+        return framewire.sync.connect(f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}/", proxy=None, **options)
+
+
+def read_head(sock):
+    """The head of a request or response, and the bytes after it."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = sock.recv(1 << 16)
+        assert chunk, data
+        data += chunk
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head, rest
+
+
+class Driver:
+    """A server of one driver, with or without TLS."""
+
+    role = SERVER
+
+    def __init__(self, name, serving, tls=False):
+        self.name = name
+        self._serving = serving
+        self.tls = tls
+
+    def __str__(self):
+        return f"{self.name} tls" if self.tls else self.name
+
+    @contextmanager
+    def serve(self, script, **settings):
+        """Run a server whose connections run `script`, with settings named as for `framewire.asyncio.serve`."""
+        records = []
+
+        def new_record():
+            records.append(Record())
+            return records[-1]
+
+        if self.tls:
+            settings["ssl"] = server_side()
+        with self._serving(script, new_record, settings) as port:
+            try:
+                yield Served(port, self.tls, records)
+            finally:
+                for record in records:
+                    record.release()
+
+    @contextmanager
+    def open(self, script, **settings):
+        """Run `script` on one connection, and give the other end of it."""
+        with self.serve(script, **settings) as server, server.connection() as peer:
+            yield peer
+
+
+class ClientDriver(Driver):
+    """A client of one driver, connected to a server of bytes."""
+
+    role = CLIENT
+
+    serve = None
+
+    @contextmanager
+    def open(self, script, **settings):
+        record = Record()
+        with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+            uri = f"{'wss' if self.tls else 'ws'}://127.0.0.1:{listening_socket.getsockname()[1]}/"
+            if self.tls:
+                settings["ssl"] = client_side()
+            thread = threading.Thread(target=self._serving, args=(uri, script, record, settings))
+            thread.start()
+            sock, _ = listening_socket.accept()
+            try:
+                if self.tls:
+                    sock = server_side().wrap_socket(sock, server_side=True)
+                head, unread = read_head(sock)
+                key = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
+                sock.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Accept: " + accept_key(key.split()[1]) + b"\r\n\r\n"
+                )
+                peer = Peer(sock, CLIENT, unread)
+                peer.record = record
+                yield peer
+            finally:
+                record.release()
+                sock.close()
+                thread.join()
+
+
+# The drivers.
+
+
+def new_asyncio_loop():
+    return asyncio.new_event_loop()
+
+
+def new_uvloop_loop():
+    return needed("uvloop").new_event_loop()
+
+
+@contextmanager
+def serving_asyncio(new_loop, script, new_record, settings):
+    async def handler(connection):
+        record = new_record()
+        await run_script(script, AsyncioOperations(connection, record), record)
+
+    with on_loop_of_thread(lambda: framewire.asyncio.serve(handler, "127.0.0.1", 0, **settings), new_loop) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@contextmanager
+def serving_sync(script, new_record, settings):
+    def handler(connection):
+        record = new_record()
+        run_blocking(script, SyncOperations(connection, record), record)
+
+    with framewire.sync.serve(handler, "127.0.0.1", **settings) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.socket.getsockname()[1]
+    thread.join()
+
+
+#: uvicorn's names of settings.
+UVICORN_SETTINGS = {
+    "max_size": "ws_max_size",
+    "max_queue": "ws_max_queue",
+    "ping_interval": "ws_ping_interval",
+    "ping_timeout": "ws_ping_timeout",
+}
+
+
+@contextlib.asynccontextmanager
+async def uvicorn_server(application, settings):
+    """A uvicorn server with framewire's protocol class; gives its port."""
+    import uvicorn
+    from ends import CERTIFICATE
+
+    from framewire.adapters.uvicorn import WebSocketProtocol
+
+    attributes = {"close_timeout": settings.pop("close_timeout", WebSocketProtocol.close_timeout)}
+    options = {UVICORN_SETTINGS[name]: value for name, value in settings.items() if name in UVICORN_SETTINGS}
+    options["ws_per_message_deflate"] = settings.get("compression", "deflate") is not None
+    if "ssl" in settings:
+        options["ssl_certfile"] = CERTIFICATE
+    unknown = settings.keys() - UVICORN_SETTINGS - {"compression", "ssl"}
+    assert not unknown, f"uvicorn has no setting for {unknown}"
+    protocol = type("Protocol", (WebSocketProtocol,), attributes)
+    config = uvicorn.Config(
+        application, port=0, ws=protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1, **options
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        await server.shutdown()
+
+
+@contextmanager
+def serving_uvicorn(script, new_record, settings):
+    needed("uvicorn")
+
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        record = new_record()
+        await run_script(script, AsyncioOperations(AsgiConnection(receive, send), record), record)
+
+    with on_loop_of_thread(lambda: uvicorn_server(application, settings), new_asyncio_loop) as port:
+        yield port
+
+
+def connect_asyncio(new_loop, uri, script, record, settings):
+    async def main():
+        async with framewire.asyncio.connect(uri, proxy=None, **settings) as connection:
+            await run_script(script, AsyncioOperations(connection, record), record)
+
+    loop = new_loop()
+    try:
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def connect_sync(uri, script, record, settings):
+    with framewire.sync.connect(uri, proxy=None, **settings) as connection:
+        run_blocking(script, SyncOperations(connection, record), record)
+
+
+SERVERS = {
+    "asyncio": functools.partial(serving_asyncio, new_asyncio_loop),
+    "uvloop": functools.partial(serving_asyncio, new_uvloop_loop),
+    "sync": serving_sync,
+    "uvicorn": serving_uvicorn,
+}
+CLIENTS = {
+    "asyncio client": functools.partial(connect_asyncio, new_asyncio_loop),
+    "uvloop client": functools.partial(connect_asyncio, new_uvloop_loop),
+    "sync client": connect_sync,
+}
+
+
+def every_driver(*, clients=False, tls=False, without=()):
+    """Parametrize a test, or a module by `pytestmark`, with `driver`.
+
+    Args:
+        clients: Whether the situation concerns clients too; a client has `open` alone.
+        tls: Whether each driver is tried with TLS too.
+        without: Names of drivers to which the situation does not apply.
+    """
+    kinds = [(Driver, SERVERS), (ClientDriver, CLIENTS)] if clients else [(Driver, SERVERS)]
+    drivers = [
+        kind(name, how, secure)
+        for kind, table in kinds
+        for name, how in table.items()
+        if name not in without
+        for secure in ([False, True] if tls else [False])
+    ]
+    return pytest.mark.parametrize("driver", drivers, ids=str)
