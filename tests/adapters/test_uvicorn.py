@@ -162,9 +162,9 @@ async def test_a_burst_is_read_without_a_pause():
         await send({"type": "websocket.accept"})
         await asyncio.sleep(0.2)
         (protocol,) = server.server_state.connections
-        seen.append((len(protocol._messages), protocol._held))
+        seen.append((len(protocol.session.queue.items), not protocol.session.reading))
         await asyncio.sleep(0.3)
-        seen.append((len(protocol._messages), protocol._held))
+        seen.append((len(protocol.session.queue.items), not protocol.session.reading))
         while (event := await receive())["type"] == "websocket.receive":
             count.append(event["text"])
 
@@ -289,7 +289,7 @@ async def test_no_keepalive():
     async with serving(Application(), ws_ping_interval=None) as (server, port):
         client = await Raw.open(port)
         (protocol,) = server.server_state.connections
-        assert protocol.ping_timer is None
+        assert protocol.session.next_timer() is None
         await client.close()
 
 

@@ -73,8 +73,8 @@ class Driver(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__", "_buffer", "_deadline", "_deliver", "_end_timer", "_ending", "_max_direct_read", "_owner",
-        "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "lost", "now",
-        "opening", "receiver", "session", "transport", "writer",
+        "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "now", "opening",
+        "receiver", "session", "transport", "transport_lost", "writer",
     )  # fmt: skip
 
     session: Session
@@ -100,7 +100,7 @@ class Driver(asyncio.BufferedProtocol):
         self.now: Callable[[], float] = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else monotonic
         self.transport = cast(asyncio.Transport, None)
         #: Whether the transport is gone.
-        self.lost = False
+        self.transport_lost = False
         #: What a task awaits that waits for a message.
         self.receiver: asyncio.Future[None] | None = None
         self._receive: Callable[[memoryview, int], list[Event]]
@@ -208,7 +208,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport.close()  # Python 3.10 does not do so for TLS when the peer has ended it
-        self.lost = True
+        self.transport_lost = True
         self._timer.discard(self)
         if self.opened:
             self.writer.close()
@@ -300,7 +300,7 @@ class Driver(asyncio.BufferedProtocol):
         if self._end_timer is None or deadline != self._deadline:
             self._cancel_end_timer()
             self._deadline = deadline
-            if deadline is not None and not self.lost:
+            if deadline is not None and not self.transport_lost:
                 self._end_timer = self.loop.call_later(max(0.0, deadline - self.now()), self._handle_deadline)
 
     def _handle_deadline(self) -> None:
@@ -321,7 +321,7 @@ class Driver(asyncio.BufferedProtocol):
 
     async def wait_lost(self) -> None:
         """Wait until the transport is gone, whoever closed it."""
-        if not self.lost:
+        if not self.transport_lost:
             if self._waiters is None:
                 self._waiters = []
             waiter: asyncio.Future[None] = self.loop.create_future()
@@ -336,7 +336,7 @@ class Driver(asyncio.BufferedProtocol):
         """The state of the connection."""
         if self.opened:
             return self.session.state
-        return State.CLOSED if self.lost else State.CONNECTING
+        return State.CLOSED if self.transport_lost else State.CONNECTING
 
     @property
     def local_address(self) -> Any:

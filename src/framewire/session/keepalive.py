@@ -129,9 +129,8 @@ class Keepalive:
         if self._timeout is None or self._probe not in self._pings:
             return False
         progress = bytes_received != self._bytes_received or paused
-        if self._probe_waits:
-            progress = progress or bytes_written != self._bytes_written
-            self._probe_waits = waiting > 0
+        self._probe_waits = self._probe_waits and waiting > 0
+        progress = progress or (self._probe_waits and bytes_written != self._bytes_written)
         self._bytes_received, self._bytes_written = bytes_received, bytes_written
         if progress:
             self._heard = now

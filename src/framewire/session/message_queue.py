@@ -65,6 +65,11 @@ class MessageQueue:
             self.items = items
         self.size += size
 
+    def clear(self) -> None:
+        """Drop everything that waits."""
+        self.items = []
+        self.size = 0
+
     def is_above(self, low: bool) -> bool:
         """Return whether more waits than the high marks allow, or with `low`, than the low marks."""
         if low:

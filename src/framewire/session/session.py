@@ -323,6 +323,13 @@ class Session:
         if self._held_back and self.reading:
             self._process_held_back(now)
 
+    def discard_messages(self) -> None:
+        """Drop the messages that wait and those that still arrive: nobody will take them."""
+        queue = cast(MessageQueue, self.queue)
+        queue.dropping = True
+        queue.clear()
+        self._regulate()
+
     def settle(self, now: float) -> None:
         """Take a failure that was held back until everything before it was answered.
 

@@ -14,13 +14,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from ..._backend import accept_key
+from ...errors import HandshakeError
 from ...http.headers import check_field, format_extensions
 from ...http.http11 import Request
-from ...http.request_checks import Offer
+from ...http.request_checks import Offer, check_http_version
 from ...protocol.codecs import Codec, accept_offers
 from ...protocol.permessage_deflate import PerMessageDeflate
 
-__all__ = ["Header", "format_acceptance", "format_response", "make_scope", "read_by_http"]
+__all__ = ["Header", "check_version", "format_acceptance", "format_response", "make_scope", "read_by_http"]
 
 Header = tuple[bytes, bytes]
 
@@ -44,6 +45,18 @@ def read_by_http(transport: asyncio.Transport) -> bytes:
             if frame.f_locals.get("self") is http and "data" in frame.f_locals:
                 return bytes(frame.f_locals["data"][error.args[0] :])
     return b""
+
+
+def check_version(transport: asyncio.Transport) -> None:
+    """Refuse a request of HTTP/1.0 (4.2.1): uvicorn hands every request over as one of HTTP/1.1.
+
+    Raises:
+        HandshakeError: The version that uvicorn's HTTP protocol has read is lower than 1.1.
+    """
+    http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
+    version = (getattr(http, "scope", None) or {}).get("http_version")
+    if version is not None and not check_http_version(f"HTTP/{version}"):
+        raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
 
 
 def make_scope(

@@ -1,0 +1,740 @@
+"""Rules of an open connection in virtual time: a session, its peer as bytes, and a clock that the test moves."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from frames import BINARY, CLOSE, PING, PONG, TEXT, frame, to
+
+from framewire import (
+    CLIENT,
+    SERVER,
+    Close,
+    ConcurrencyError,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    FragmentError,
+    Ping,
+    Pong,
+    State,
+    StateError,
+    Stream,
+)
+from framewire.session.broadcast import broadcast_to
+from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
+from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+
+pytestmark = pytest.mark.both_backends
+
+
+class World:
+    """A session, its peer, and the time."""
+
+    def __init__(
+        self, role=SERVER, *, codecs=(), queue=True, auto_close=True, auto_pong=True, fragments=False, **settings
+    ):
+        self.now = 0.0
+        settings = {"ping_interval": None, **settings}
+        self.session = Session(
+            role,
+            ConnectionSettings(**settings),
+            self.now,
+            codecs=codecs,
+            queue=queue,
+            auto_close=auto_close,
+            auto_pong=auto_pong,
+            fragments=fragments,
+        )
+        self.peer = Stream(CLIENT if role is SERVER else SERVER, auto_close=False, auto_pong=False)
+        self.written = 0
+
+    def receive(self, *frames):
+        """Have the session receive frames made by hand: pairs of first byte and payload, or bytes."""
+        data = b"".join(each if isinstance(each, bytes) else to(self.session.role, *each) for each in frames)
+        return self.session.receive(data, self.now)
+
+    def sent(self):
+        """The events that the peer receives."""
+        data = self.session.data_to_send()
+        self.written += len(data)
+        return self.peer.receive(data)
+
+    def take(self):
+        """Take the next message as `recv` does; None if none has arrived."""
+        message = self.session.queue.take_message()
+        if not self.session.reading:
+            self.session.taken(self.now)
+        return message
+
+    def advance(self, until, waiting=0, step=None):
+        """Move the clock as a driver does, from one timer to the next; return the events sent on the way."""
+        events = []
+        while (when := self.session.next_timer()) is not None and when <= until:
+            self.now = max(self.now, when)
+            self.session.written(self.session.bytes_queued, waiting)
+            self.session.handle_timer(self.now)
+            events += self.sent()
+            if step is not None:
+                step(self)
+        self.now = until
+        return events
+
+
+# The package.
+
+
+def test_session_needs_no_clock_socket_loop_or_thread():
+    blocked = ["asyncio", "socket", "select", "selectors", "ssl", "time", "threading", "_socket", "logging"]
+    modules = ["broadcast", "close_state", "connection", "keepalive", "message_queue", "session", "settings"]
+    code = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({blocked!r}))
+for name in {modules!r}:
+    importlib.import_module("framewire.session." + name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# Messages.
+
+
+def test_messages_are_queued_in_order():
+    world = World()
+    world.receive((TEXT, b"a"))
+    world.receive((BINARY, b"b"), (TEXT, b"c"))
+    world.receive((TEXT, b"d"), (PING, b"p"), (TEXT, b"e"))
+    assert [world.take() for _ in range(6)] == ["a", b"b", "c", "d", "e", None]
+    assert world.session.stream.messages_received == 5
+    assert world.session.pings_received == 1
+
+
+def test_session_without_queue_returns_events():
+    world = World(queue=False)
+    assert world.receive((TEXT, b"a"), (PING, b"p"), (BINARY, b"b")) == ["a", Ping(b"p"), b"b"]
+    assert world.session.queue is None
+    assert world.sent() == [Pong(b"p")]
+
+
+def test_session_with_queue_returns_control_frames_for_information():
+    world = World()
+    assert world.receive((TEXT, b"a"), (PING, b"p"), (PONG, b"q")) == [Ping(b"p"), Pong(b"q")]
+
+
+def test_bytes_like_input_of_a_given_size_is_received():
+    world = World()
+    buffer = bytearray(to(SERVER, TEXT, b"a") + b"garbage")
+    world.session.receive(buffer, 0, 7)
+    assert world.take() == "a"
+
+
+def test_full_queue_stops_reading_until_it_is_down_to_the_low_mark():
+    world = World(max_queue=(3, 1))
+    world.receive(*[(TEXT, b"x")] * 3)
+    assert world.session.reading
+    world.receive((TEXT, b"x"))
+    assert not world.session.reading
+    for _ in range(2):
+        world.take()
+    assert not world.session.reading
+    world.take()
+    assert world.session.reading
+
+
+def test_large_messages_stop_reading_by_their_size():
+    world = World(max_size=None)
+    world.receive((BINARY, bytes(QUEUE_SIZE)))
+    assert world.session.reading
+    world.receive((BINARY, b"x"))
+    assert not world.session.reading
+    world.take()
+    assert world.session.reading
+
+
+def test_unlimited_queue_is_limited_by_size_only():
+    world = World(max_queue=None)
+    world.receive(*[(TEXT, b"x")] * 1000)
+    assert world.session.reading
+
+
+def test_compressed_input_is_received_in_steps_that_a_full_queue_stops():
+    from framewire.extensions import Deflate
+
+    sender = Stream(CLIENT, extensions=[Deflate()])
+    data = b"".join(sender.send(bytes(100_000)) for _ in range(100))
+    assert len(data) > 2 * COMPRESSED_STEP
+    world = World(codecs=[Deflate()], max_size=None)
+    world.session.receive(data, 0)
+    assert not world.session.reading
+    assert len(world.session.queue.items) < 100
+    world.session.receive(sender.send("last"), 0)  # a read that was under way
+    received = []
+    while (message := world.take()) is not None:
+        received.append(message)
+    assert received == [bytes(100_000)] * 100 + ["last"]
+
+
+def test_messages_held_back_are_received_before_the_end():
+    from framewire.extensions import Deflate
+
+    sender = Stream(CLIENT, extensions=[Deflate()])
+    data = b"".join(sender.send(bytes(100_000)) for _ in range(100))
+    world = World(codecs=[Deflate()], max_size=None)
+    world.session.receive(data, 0)
+    assert world.session.receive_eof(0)
+    received = []
+    while (message := world.take()) is not None:
+        received.append(message)
+    assert received == [bytes(100_000)] * 100
+    assert world.session.ending is Ending.CLOSE
+
+
+# Pieces.
+
+
+def test_fragments_are_joined_for_take_message():
+    world = World(fragments=True)
+    world.receive((0x01, b"a"), (0x00, b""), (0x80, b"b"), (0x02, b"c"), (0x80, b"d"))
+    assert [world.take() for _ in range(3)] == ["ab", b"cd", None]
+
+
+def test_receiver_that_gives_up_loses_and_mixes_nothing():
+    """Recv times out in the middle of a message, then the message is received in pieces."""
+    world = World(fragments=True)
+    queue = world.session.queue
+    world.receive((0x01, b"AA"))
+    assert world.take() is None  # recv waits for the rest, and gives up
+    world.receive((0x80, b"BB"), (0x02, b"xx"))
+    assert [queue.take_piece(), queue.take_piece()] == [("AA", False), ("BB", True)]
+    assert world.take() is None
+    world.receive((0x80, b"yy"))
+    assert world.take() == b"xxyy"
+
+
+def test_message_taken_in_part_cannot_be_taken_whole():
+    world = World(fragments=True)
+    world.receive((0x01, b"a"), (0x80, b"b"), (TEXT, b"c"))
+    assert world.session.queue.take_piece() == ("a", False)
+    with pytest.raises(ConcurrencyError):
+        world.take()
+    assert world.session.queue.take_piece() == ("b", True)
+    assert world.take() == "c"
+    assert world.session.queue.take_piece() is None
+
+
+def test_fragments_are_delivered_from_the_first_request_on():
+    world = World()
+    world.receive((0x01, b"a"))
+    world.session.deliver_fragments()
+    assert world.session.receive_step == FRAGMENT_STEP
+    world.receive((0x00, b"b"), (0x80, b"c"))
+    assert [world.session.queue.take_piece() for _ in range(2)] == [("ab", False), ("c", True)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "pieces"),
+    [
+        (b"", [b""]),
+        (b"12345678", [b"12345678"]),
+        (b"123456789", [b"12345678", b"9"]),
+        ("é" * 9, ["éé"] * 3 + ["ééé"]),
+        ("x" * 9, ["x" * 8, "x"]),
+    ],
+)
+def test_queued_message_is_cut_into_pieces_of_piece_size(payload, pieces):
+    world = World(piece_size=8)
+    world.session.queue.put([payload], len(payload))
+    queue, taken, last = world.session.queue, [], False
+    while not last:
+        assert queue.next_size is not None
+        piece, last = queue.take_piece()
+        taken.append(piece)
+    assert taken == pieces
+    assert all(len(piece.encode() if isinstance(piece, str) else piece) <= 8 for piece in taken)
+
+
+def test_next_size_is_in_bytes():
+    world = World(fragments=True)
+    assert world.session.queue.next_size is None
+    world.receive((TEXT, "é".encode()), (0x01, b"abc"))
+    assert world.session.queue.next_size == 2
+    world.take()
+    assert world.session.queue.next_size == 3
+
+
+def test_memory_of_fragments_follows_the_payload():
+    world = World(fragments=True, max_queue=16)
+    one = to(SERVER, 0x00, b"")
+    world.receive((0x01, b"a"))
+    for _ in range(100):
+        world.session.receive(one * 1000, 0)
+        while world.take() is not None or not world.session.reading:
+            pass
+    assert len(world.session.queue.items) <= 17
+    world.receive((0x80, b"z"))
+    assert world.take() == "az"
+
+
+# Automatic replies.
+
+
+def test_replies_that_a_peer_does_not_read_stop_reading():
+    world = World()
+    world.session.pause_writing()
+    for _ in range(REPLIES_LIMIT // 127 + 2):
+        world.receive((PING, bytes(125)))
+    assert not world.session.reading
+    world.session.resume_writing()
+    assert world.session.reading
+
+
+def test_session_without_queue_does_not_read_while_writing_is_paused():
+    world = World(queue=False)
+    world.session.pause_writing()
+    assert not world.session.reading
+    world.session.resume_writing()
+    assert world.session.reading
+
+
+def test_pings_may_be_answered_by_the_caller():
+    world = World(auto_pong=False)
+    world.receive((PING, b"p"))
+    assert world.sent() == []
+    world.session.reply_pong(b"p")
+    assert world.sent() == [Pong(b"p")]
+    world.session.receive_eof(0)
+    world.session.reply_pong(b"q")
+    assert world.sent() == []
+
+
+# Sending.
+
+
+def test_output_is_returned_once_and_counted():
+    world = World()
+    assert world.session.data_to_send() == b""
+    world.session.send("a")
+    world.session.send(b"b", last=False)
+    world.session.send(b"c")
+    world.session.send_raw(frame(PING, b"raw"))
+    size = world.session.output_size
+    assert world.session.bytes_queued == size
+    assert world.sent() == ["a", b"bc", Ping(b"raw")]
+    assert world.session.data_to_send() == b""
+    assert world.session.bytes_queued == size == world.written
+    assert world.session.messages_sent == 2
+
+
+def test_long_messages_are_cut_into_fragments():
+    session = World(fragment_size=4).session
+    assert not session.is_fragmented(b"1234")
+    assert session.is_fragmented(b"12345")
+    assert session.is_fragmented("12")  # of up to 4 bytes each
+    assert session.fragments("12") == [(b"12", True, True)]
+    assert session.fragments(b"12345") == [(b"1234", False, False), (b"5", False, True)]
+    assert not World().session.is_fragmented(bytes(1000))
+
+
+def test_long_message_is_sent_in_steps():
+    world = World()
+    assert list(world.session.send_steps("x" * 100_000)) == []
+    assert world.sent() == ["x" * 100_000]
+    assert world.session.messages_sent == 1
+
+
+def test_unread_bytes_before_a_message_abort_the_connection():
+    """What waited before the message tells that a peer does not read, not the message's own length."""
+    world = World(max_unsent=100)
+    assert world.session.check_unsent(100)
+    assert world.session.ending is Ending.NONE
+    assert not world.session.check_unsent(101)
+    assert world.session.ending is Ending.ABORT
+    assert world.session.next_timer() is None
+    assert str(world.session.error()) == "received no close, sent close 1008 (too much is unread)"
+    assert World(max_unsent=None).session.check_unsent(1 << 40)
+
+
+# Closing.
+
+
+def test_close_frame_is_answered_with_its_code_and_reason():
+    world = World()
+    world.receive((CLOSE, b"\x0f\xa1bye"))
+    assert world.sent() == [Close(4001, "bye")]
+    assert world.session.over
+    assert world.session.ending is Ending.OUTPUT
+    error = world.session.error()
+    assert (error.rcvd, error.sent, error.rcvd_then_sent) == (Close(4001, "bye"), Close(4001, "bye"), True)
+    with pytest.raises(ConnectionClosedError):
+        world.session.check_sendable()
+
+
+def test_client_waits_for_the_server_to_end_tcp_and_aborts_after_close_timeout():
+    world = World(CLIENT, close_timeout=5)
+    world.session.close(1000, "", 0)
+    assert world.session.state is State.CLOSING
+    assert not world.session.check_sendable()
+    assert world.sent() == [Close(1000, "")]
+    world.now = 3
+    world.receive((CLOSE, b"\x03\xe8"))
+    assert world.session.ending is Ending.WAIT
+    assert isinstance(world.session.error(), ConnectionClosedOK)
+    assert world.session.error().rcvd_then_sent is False
+    world.advance(4.9)
+    assert world.session.ending is Ending.WAIT
+    world.advance(5)  # the first deadline counts
+    assert world.session.ending is Ending.ABORT
+
+
+def test_end_of_tcp_after_the_close_closes_both_directions():
+    world = World()
+    world.receive((CLOSE, b""))
+    assert world.session.receive_eof(0) == []
+    assert world.session.ending is Ending.CLOSE
+    assert isinstance(world.session.error(), ConnectionClosedOK)
+
+
+def test_loss_of_the_connection_is_1006_and_ends_everything():
+    world = World()
+    answers = []
+    world.session.ping(b"p", 0, answers.append)
+    world.session.ping(b"q", 0)
+    world.receive((TEXT, b"before"))
+    world.session.receive_eof(0)
+    assert world.take() == "before"
+    assert world.session.over
+    assert world.session.error().code == 1006
+    assert answers == [None]
+    assert world.session.receive_eof(0) == []
+
+
+def test_eof_after_an_abort_does_not_change_it():
+    world = World(max_unsent=0)
+    world.session.check_unsent(1)
+    world.session.receive_eof(0)
+    assert world.session.ending is Ending.ABORT
+
+
+def test_close_again_does_nothing():
+    world = World()
+    world.session.close(4000, "first", 0)
+    world.session.close(4001, "second", 0)
+    world.session.fail(1011, "third", 0)
+    assert world.sent() == [Close(4000, "first")]
+    world.session.fail(1011, "fourth", 0)
+    assert world.sent() == []
+
+
+def test_messages_after_our_close_are_received_while_there_is_room_and_the_close_comes_through():
+    world = World(max_queue=2)
+    world.receive((TEXT, b"a"))
+    world.session.close(1000, "", 0)
+    world.receive((TEXT, b"b"), (TEXT, b"c"))
+    assert world.session.reading
+    world.receive((TEXT, b"d"), (TEXT, b"e"))
+    world.receive((TEXT, b"f"))
+    world.receive((CLOSE, b"\x03\xe8"))
+    assert [world.take() for _ in range(4)] == ["a", "b", "c", None]
+    assert isinstance(world.session.error(), ConnectionClosedOK)
+
+
+def test_close_in_mid_message_is_1011():
+    """The peer must not take the message for complete, nor the end for an orderly one."""
+    world = World()
+    world.session.send("begun", last=False)
+    world.session.close(1000, "", 0)
+    world.sent()
+    world.receive((CLOSE, b"\x03\xf3"))
+    error = world.session.error()
+    assert isinstance(error, ConnectionClosedError)
+    assert error.sent == Close(1011, "close during fragmented message")
+
+
+def test_own_reason_for_1011_in_mid_message_is_kept():
+    world = World()
+    world.session.send("begun", last=False)
+    world.session.close(1011, "error in fragmented message", 0)
+    assert world.session.close_state.sent == Close(1011, "error in fragmented message")
+
+
+def test_answer_to_a_close_may_be_left_to_the_caller():
+    world = World(auto_close=False)
+    world.receive((CLOSE, b"\x0f\xa1bye"))
+    assert world.sent() == []
+    assert world.session.over
+    assert world.session.ending is Ending.NONE
+    world.session.close(4002, "", 0)
+    assert world.sent() == [Close(4002, "")]
+    assert world.session.ending is Ending.OUTPUT
+
+
+def test_nothing_is_answered_once_the_connection_is_lost():
+    world = World(auto_close=False)
+    world.session.receive_eof(0)
+    world.session.close(1000, "", 0)
+    assert world.sent() == []
+
+
+def test_no_close_timeout_means_no_deadline():
+    world = World(close_timeout=None)
+    world.session.close(1000, "", 0)
+    assert world.session.next_timer() is None
+
+
+# Failures.
+
+
+def test_failure_waits_until_everything_before_it_was_taken():
+    world = World(close_timeout=5)
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    assert world.sent() == []
+    assert world.session.state is State.OPEN
+    world.session.send("answer")
+    assert world.take() == "before"
+    world.session.settle(0)
+    assert [type(event) for event in world.sent()] == [str, Close]
+    assert world.session.ending is Ending.OUTPUT
+    assert world.session.error().sent.code == 1007
+    world.session.settle(0)
+
+
+def test_failure_comes_after_close_timeout_at_the_latest():
+    world = World(close_timeout=5)
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    world.session.receive(to(SERVER, TEXT, b"ignored"), 0)
+    assert world.session.deadline == 5
+    (close,) = world.advance(5)
+    assert close.code == 1007
+    assert world.take() == "before"
+    assert world.session.deadline == 10
+
+
+def test_failure_without_messages_before_it_comes_at_once():
+    world = World()
+    world.receive((TEXT, b"\xff"))
+    assert world.session.over
+    assert world.sent()[0].code == 1007
+
+
+def test_close_while_a_failure_is_held_back_fails():
+    world = World()
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    world.session.close(1000, "", 0)
+    assert world.sent()[0].code == 1007
+
+
+def test_both_deadlines_count():
+    world = World(close_timeout=5)
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    world.session.fail(1011, "first", 3)
+    assert world.session.deadline == 8
+
+
+# Pings and keepalive.
+
+
+def test_ping_is_answered_with_its_round_trip_and_all_before_it():
+    world = World()
+    answers = []
+    world.session.ping(b"1", 0, lambda latency: answers.append((1, latency)))
+    world.session.ping(b"2", 1, lambda latency: answers.append((2, latency)))
+    payload = world.session.ping(None, 2)
+    assert len(payload) == 4
+    with pytest.raises(ConcurrencyError):
+        world.session.ping(b"1", 2)
+    world.now = 3
+    world.receive((PONG, b"unsolicited"))
+    assert answers == []
+    world.receive((PONG, b"2"))
+    assert answers == [(1, 3), (2, 2)]
+    assert world.session.keepalive.latency == 2
+    assert world.session.pings_sent == 3
+    world.session.pong(b"heartbeat")
+    assert world.sent()[-1] == Pong(b"heartbeat")
+
+
+def test_ping_whose_pong_the_caller_recognises_may_repeat():
+    world = World()
+    world.session.send_ping(b"p")
+    world.session.send_ping(b"p")
+    assert world.sent() == [Ping(b"p"), Ping(b"p")]
+
+
+def answer_pings(world):
+    """Have the peer answer the last keepalive ping."""
+    for payload in list(world.session.keepalive._pings):
+        world.receive((PONG, payload))
+
+
+def test_keepalive_pings_at_intervals_while_they_are_answered():
+    world = World(ping_interval=10, ping_timeout=4)
+    events = world.advance(45, step=answer_pings)
+    assert [type(event) for event in events] == [Ping] * 4
+    assert world.session.state is State.OPEN
+
+
+def test_silent_peer_fails_with_1011_after_ping_timeout():
+    world = World(ping_interval=10, ping_timeout=4, close_timeout=3)
+    events = world.advance(13.9)
+    assert [type(event) for event in events] == [Ping]
+    assert world.advance(14) == [Close(1011, "keepalive ping timeout")]
+    assert world.session.over
+    assert world.session.ending is Ending.OUTPUT
+    world.advance(17)
+    assert world.session.ending is Ending.ABORT
+
+
+def test_received_bytes_postpone_the_deadline():
+    """A peer cannot put a pong inside its own frame."""
+    world = World(ping_interval=2, ping_timeout=2, max_size=None)
+    data = to(SERVER, BINARY, bytes(1000))
+    for position in range(len(data)):
+        world.advance(position / 50)
+        world.session.receive(data[position : position + 1], world.now)
+    assert world.take() == bytes(1000)
+    assert world.session.state is State.OPEN
+    world.advance(world.now + 2.3)
+    assert world.session.state is State.CLOSED
+
+
+def test_time_in_which_reading_was_paused_does_not_run_the_deadline():
+    world = World(ping_interval=2, ping_timeout=2, max_queue=1)
+    world.receive(*[(TEXT, b"x")] * 3)
+    assert not world.session.reading
+    world.advance(30)
+    assert world.session.state is State.OPEN
+    while world.take():
+        pass
+    world.advance(31.9)
+    assert world.session.state is State.OPEN
+    world.advance(33)
+    assert world.session.state is State.CLOSED
+
+
+def test_ping_in_our_own_buffer_does_not_run_the_deadline_while_the_peer_reads():
+    world = World(ping_interval=2, ping_timeout=2)
+    waiting = 100_000
+
+    def drain(world):
+        nonlocal waiting
+        waiting -= 100
+        world.session.send(bytes(50))
+
+    while world.now < 20:
+        world.advance(world.now + 0.1, waiting=waiting, step=drain)
+    assert world.session.state is State.OPEN
+
+
+def test_peer_that_neither_reads_nor_sends_fails_though_the_ping_was_not_written():
+    world = World(ping_interval=2, ping_timeout=2)
+    world.session.send(bytes(100_000))
+    world.session.written(world.session.bytes_queued, world.session.bytes_queued)
+    while world.now < 5:
+        world.session.written(world.session.bytes_queued, world.session.bytes_queued)
+        world.session.handle_timer(world.now)
+        world.now += 0.1
+    assert world.session.state is State.CLOSED
+
+
+def test_pings_without_timeout_go_on_and_do_not_pile_up():
+    world = World(ping_interval=1, ping_timeout=None)
+    assert len(world.advance(100.5)) == 100
+    assert len(world.session.keepalive._pings) == 1
+    assert world.session.state is State.OPEN
+
+
+def test_no_pings_without_interval():
+    world = World(ping_interval=None, ping_timeout=1)
+    assert world.session.next_timer() is None
+    world.session.handle_timer(100)
+    assert world.sent() == []
+
+
+def test_timer_that_comes_too_early_does_nothing():
+    world = World(ping_interval=10, idle_timeout=10, total_timeout=10)
+    world.session.handle_timer(1)
+    assert world.sent() == []
+    assert world.session.state is State.OPEN
+
+
+# Idle and total time.
+
+
+def test_connection_without_messages_is_closed_after_idle_timeout():
+    world = World(idle_timeout=8)
+    assert world.advance(7.9) == []
+    assert world.advance(8) == [Close(1008, "no messages for too long")]
+    assert world.session.state is State.CLOSING
+
+
+def test_messages_in_either_direction_postpone_idle_timeout():
+    world = World(idle_timeout=8)
+    world.advance(6)
+    world.receive((TEXT, b"x"))
+    world.advance(13)
+    world.session.send("x")
+    world.sent()
+    world.advance(20)
+    assert world.session.state is State.OPEN
+    world.session.written(0, 0, messages=1)
+    world.session.handle_timer(20)
+    world.advance(30)
+    assert world.session.state is State.CLOSING
+
+
+def test_pings_do_not_postpone_idle_timeout():
+    world = World(idle_timeout=8, ping_interval=1, ping_timeout=2)
+    world.advance(8.5, step=answer_pings)
+    assert world.session.close_state.sent == Close(1008, "no messages for too long")
+
+
+def test_connection_is_closed_after_total_timeout():
+    world = World(total_timeout=8)
+    world.receive((TEXT, b"x"))
+    assert world.advance(8) == [Close(1008, "the time for this connection is over")]
+
+
+# Broadcast.
+
+
+def test_broadcast_reaches_an_open_connection():
+    world = World()
+    broadcast_to(world.session, "all", 0)
+    assert world.sent() == ["all"]
+
+
+def test_broadcast_leaves_out_connections_in_mid_message_and_closing_ones():
+    world = World()
+    world.session.send("begun", last=False)
+    world.session.data_to_send()
+    broadcast_to(world.session, "all", 0)
+    assert world.session.data_to_send() == b""
+    closing = World()
+    closing.session.close(1000, "", 0)
+    closing.sent()
+    broadcast_to(closing.session, "all", 0)
+    assert closing.sent() == []
+
+
+def test_broadcast_closes_a_peer_that_reads_too_slowly():
+    world = World()
+    world.session.pause_writing()
+    broadcast_to(world.session, "all", 0)
+    assert world.sent() == [Close(1013, "reading too slowly")]
+
+
+# Errors of the caller.
+
+
+def test_misuse_raises_and_changes_nothing():
+    world = World()
+    world.session.send("text", last=False)
+    with pytest.raises(FragmentError):
+        world.session.send(b"binary")
+    world.session.send("", last=True)
+    assert world.sent() == ["text"]
+    world.session.close(1000, "", 0)
+    with pytest.raises(StateError):
+        world.session.send("late")
+    assert world.sent() == [Close(1000, "")]

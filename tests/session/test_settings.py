@@ -1,0 +1,68 @@
+"""Settings of a connection: bad values are refused when they are given."""
+
+import pytest
+
+from framewire.session.settings import ConnectionSettings
+
+pytestmark = pytest.mark.both_backends
+
+TIMES = ["open_timeout", "ping_interval", "ping_timeout", "close_timeout", "idle_timeout", "total_timeout"]
+SIZES = ["max_size", "max_queue", "max_unsent", "fragment_size", "piece_size", "max_send_size"]
+
+
+def test_defaults_are_accepted_and_frozen():
+    settings = ConnectionSettings()
+    assert settings.sizes == (1 << 20, None)
+    assert settings.queue_marks == (16, 4)
+    assert settings.write_marks == (1 << 15, None)
+    with pytest.raises(AttributeError):
+        settings.max_size = 1
+
+
+def test_pairs_are_accepted():
+    settings = ConnectionSettings(max_size=(10, 5), max_queue=(8, 2), write_limit=(100, 50))
+    assert (settings.sizes, settings.queue_marks, settings.write_marks) == ((10, 5), (8, 2), (100, 50))
+    assert ConnectionSettings(max_size=(None, 5), max_queue=(8, None)).queue_marks == (8, 2)
+
+
+def test_none_means_no_limit():
+    settings = ConnectionSettings(**dict.fromkeys(TIMES + SIZES))
+    assert settings.queue_marks == (float("inf"), float("inf"))
+    assert settings.sizes == (None, None)
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)]
+)
+def test_times_that_are_none_are_refused(name, value, error):
+    with pytest.raises(error, match=name):
+        ConnectionSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), (1 << 63, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_sizes_that_are_none_are_refused(name, value, error):
+    with pytest.raises(error, match=name):
+        ConnectionSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"fragment_size": 0}, ValueError),
+        ({"piece_size": 0}, ValueError),
+        ({"max_size": (1, 2, 3)}, ValueError),
+        ({"max_size": (1.5, 2)}, TypeError),
+        ({"max_queue": (1, 2)}, ValueError),
+        ({"max_queue": (None, 2)}, TypeError),
+        ({"write_limit": None}, TypeError),
+        ({"write_limit": (10,)}, ValueError),
+        ({"text_errors": "ignore"}, ValueError),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(options, error):
+    with pytest.raises(error):
+        ConnectionSettings(**options)
