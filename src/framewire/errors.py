@@ -151,7 +151,7 @@ class HandshakeError(OpeningError):
 class NegotiationError(HandshakeError):
     """There is no subprotocol that both speak: raised by `select_subprotocol`, answered with status 400."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str = "no subprotocol that both sides speak") -> None:
         super().__init__(400, reason)
 
 

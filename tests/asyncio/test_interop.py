@@ -104,7 +104,7 @@ def test_what_they_send_is_what_we_receive(ours, theirs, actions, end, chunk):
         events += stream.receive(data[start : start + chunk])
     assert events == [*expected, Close(*end)]
     peer.receive_data(stream.pending())
-    assert message_of(peer.events_received())[-1] == Close(end[0], "")
+    assert message_of(peer.events_received())[-1] == Close(*end)
     assert peer.close_rcvd.code == end[0]
     assert stream.clean
 

@@ -331,7 +331,7 @@ def test_nothing_follows_a_close(role, follows):
     assert whole.receive(to(role, *follows)) == []
     assert whole.receive_one(data) == (None, len(data))
     assert whole.receive_eof() == []
-    assert whole.pending() == to(CLIENT if role is SERVER else SERVER, CLOSE, b"\x03\xe9")
+    assert whole.pending() == to(CLIENT if role is SERVER else SERVER, CLOSE, b"\x03\xe9bye")
 
 
 # UTF-8

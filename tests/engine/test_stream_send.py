@@ -207,7 +207,7 @@ def test_replies_in_order(role):
     stream = new_stream(role)
     data = to(role, PING, b"1") + to(role, TEXT, b"a") + to(role, PING, b"2") + to(role, CLOSE, b"\x03\xe9bye")
     assert stream.receive(data) == [Ping(b"1"), "a", Ping(b"2"), Close(1001, "bye")]
-    assert stream.pending() == sent(role, PONG, b"1") + sent(role, PONG, b"2") + sent(role, CLOSE, b"\x03\xe9")
+    assert stream.pending() == sent(role, PONG, b"1") + sent(role, PONG, b"2") + sent(role, CLOSE, b"\x03\xe9bye")
     assert stream.pending() == b""
 
 

@@ -60,7 +60,7 @@ async def test_c4_close_codes_that_may_not_travel(attack, code):
 async def test_c4_close_codes_are_echoed(attack, code):
     async with attack() as victim:
         await victim.send(victim.frame(CLOSE, code.to_bytes(2, "big") + b"reason"))
-        assert await victim.end() == [Close(code, "")]
+        assert await victim.end() == [Close(code, "reason")]
 
 
 @each_victim

@@ -10,30 +10,26 @@ import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal
-from urllib.parse import urljoin
+from typing import Any, Final, Literal, cast
 
 from .. import __version__
 from ..errors import ResponseError, SecurityError, StatusError
-from ..http.client_handshake import ClientHandshake
+from ..http.client_handshake import ClientHandshake, request_headers
+from ..http.http11 import Response
 from ..http.proxy import find_proxy
+from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.settings import ConnectionSettings
 from .callbacks import Listener
-from .client_connection import ClientConnection, ClientListenerConnection
+from .client_connection import ClientConnection, ClientListenerConnection, ClientOpening
 from .compat import timeout
 from .proxy import open_through_proxy
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
-#: The most redirects that are followed.
-MAX_REDIRECTS: Final = 10
-
-_REDIRECTS: Final = frozenset({300, 301, 302, 303, 307, 308})
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 _USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{__version__}"
 
 
@@ -130,13 +126,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         )  # fmt: skip
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = tuple(subprotocols or ())
-        pairs = additional_headers.items() if isinstance(additional_headers, Mapping) else additional_headers
-        self._headers = list(pairs or ())
-        if origin is not None:
-            self._headers.append(("Origin", origin))
+        self._headers = request_headers(additional_headers, origin, user_agent_header)
         self._user_agent = user_agent_header
-        if user_agent_header is not None:
-            self._headers.append(("User-Agent", user_agent_header))
         self._proxy = proxy
         self._listener = listener
         self._make = create_connection or ClientConnection
@@ -152,27 +143,18 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             try:
                 return await self._attempt(target, headers)
             except StatusError as error:
-                response = error.response
-                if response is None or response.status not in _REDIRECTS or "Location" not in response.headers:
+                response = cast("Response | None", error.response)
+                if response is None or not is_redirect(response):
                     raise
                 old, target = target, self._redirect(target, response.headers["Location"])
-            if (old.secure, old.host, old.port) != (target.secure, target.host, target.port):
-                headers = [line for line in headers if line[0].lower() not in _CREDENTIALS]
+            if not target.has_origin_of(old):
+                headers = without_credentials(headers)
         raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     def _redirect(self, old: Uri, location: str) -> Uri:
-        """Where a redirect leads, if it may be followed."""
-        scheme = "wss" if old.secure else "ws"
-        # urljoin resolves what is relative for the schemes that it knows: http in the place of ws.
-        base = f"http{'s' * old.secure}://{old.authority}{old.target}"
-        new = urljoin(base, location)
-        if new.startswith("http"):
-            new = scheme[:2] + new[4:]
-        target = parse_uri(new)
-        if old.secure and not target.secure:
-            raise SecurityError("a redirect from wss to ws")
-        same = (old.secure, old.host, old.port) == (target.secure, target.host, target.port)
-        if self._kwargs.get("sock") is not None or (self._fixed and not same):
+        """Return where a redirect leads, if it may be followed."""
+        target = follow_redirect(old, location)
+        if self._kwargs.get("sock") is not None or (self._fixed and not target.has_origin_of(old)):
             raise ValueError("a redirect cannot be followed with a socket, host or port given by the caller")
         return target
 
@@ -181,15 +163,16 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
         )
 
-        made: list[Any] = []
+        made: list[tuple[Any, ClientOpening]] = []
 
         def make() -> Any:
             arguments = self._settings, handshake, self._extensions, self.logger
             if self._listener is None:
-                made.append(self._make(*arguments))
+                connection: Any = self._make(*arguments)
             else:
-                made.append(ClientListenerConnection(*arguments, self._listener))
-            return made[-1]._driver
+                connection = ClientListenerConnection(*arguments, self._listener)
+            made.append((connection, connection._driver.opening))
+            return connection._driver
 
         loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
         if target.secure:
@@ -205,9 +188,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
                 kwargs.setdefault("host", target.host)
                 kwargs.setdefault("port", target.port)
             transport, _ = await loop.create_connection(make, **kwargs)
-        connection = made[-1]
+        connection, opening = made[-1]
         try:
-            await connection._driver.opening.done
+            await opening.done
         except BaseException:
             transport.abort()
             raise

@@ -19,7 +19,7 @@ from .connection import Connection
 from .driver import Driver, Opening
 from .timer import SharedTimer
 
-__all__ = ["ClientConnection", "ClientListenerConnection"]
+__all__ = ["ClientConnection", "ClientListenerConnection", "ClientOpening"]
 
 
 class ClientOpening(Opening):

@@ -222,6 +222,8 @@ class Driver(asyncio.BufferedProtocol):
                 waiter.set_result(None)
         self._owner.lost()
         self.opening.ended()
+        # So that nothing refers to the connection in a circle.
+        del self._owner, self._deliver, self.opening
 
     def pause_writing(self) -> None:
         if self.opened:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from ..errors import ConnectionClosed
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
@@ -23,8 +24,7 @@ from .auth import basic_auth
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
-from .policy import SAME_ORIGIN, SERVER_HEADER, Policy, ProcessRequest, ProcessResponse, SelectSubprotocol
-from .server_connection import ServerConnection, ServerListenerConnection
+from .server_connection import ProcessRequest, ProcessResponse, ServerConnection, ServerListenerConnection
 from .timer import SharedTimer
 from .transport_writer import end_output
 
@@ -42,7 +42,9 @@ class Server:
     def __init__(
         self,
         handler: Handler | Listener,
-        policy: Policy,
+        policy: ServerPolicy,
+        process_request: ProcessRequest | None,
+        process_response: ProcessResponse | None,
         settings: ConnectionSettings,
         logger: logging.Logger,
         max_connections: int | None,
@@ -51,6 +53,8 @@ class Server:
         self.handler = handler
         self.make_connection = make
         self.policy = policy
+        self.process_request = process_request
+        self.process_response = process_response
         self.logger = logger
         self.max_connections = max_connections
         self.settings = settings
@@ -276,18 +280,19 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         )  # fmt: skip
-        policy = Policy(
-            origins, tuple(subprotocols or ()), select_subprotocol, process_request, process_response,
-            server_header,
+        policy = ServerPolicy(
+            origins,
+            subprotocols or (),
+            select_subprotocol,
             add_compression(extensions or (), compression, SERVER_DEFAULT),
-        )  # fmt: skip
+            server_header,
+        )
         make: Callable[[Server], Any] = create_connection or ServerConnection
         if isinstance(handler, Listener):
             listener = handler
             make = lambda server: ServerListenerConnection(server, listener)  # noqa: E731
-        self._arguments = (
-            handler, policy, settings, logger or logging.getLogger("framewire.server"), max_connections, make
-        )  # fmt: skip
+        logger = logger or logging.getLogger("framewire.server")
+        self._arguments = handler, policy, process_request, process_response, settings, logger, max_connections, make
         if ssl is not None and open_timeout is not None:
             kwargs.setdefault("ssl_handshake_timeout", open_timeout)
         self._unix = kwargs.pop("unix", False)

@@ -5,32 +5,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from http import HTTPStatus
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from ..errors import HandshakeError
-from ..http.headers import Headers
 from ..http.http11 import Request, Response
-from ..http.request_checks import choose_subprotocol
-from ..http.server_handshake import ServerHandshake, refusal
-from ..protocol.codecs import Codec, accept_offers
+from ..http.server_handshake import ServerHandshake
+from ..http.server_policy import ServerPolicy, make_response
+from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER
 from ..session.session import Session
 from ..session.settings import ConnectionSettings
 from .callbacks import Listener, ListenerConnection
 from .connection import Connection
 from .driver import Driver, Opening
-from .policy import Policy
 from .timer import SharedTimer
 
-__all__ = ["AnyServer", "ServerConnection", "ServerListenerConnection"]
+__all__ = ["AnyServer", "ProcessRequest", "ProcessResponse", "ServerConnection", "ServerListenerConnection"]
+
+
+ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
+ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
 
 
 class AnyServer(Protocol):
     """The server of a connection, as the connection needs it."""
 
-    policy: Policy
+    policy: ServerPolicy
+    process_request: ProcessRequest | None
+    process_response: ProcessResponse | None
     settings: ConnectionSettings
     timer: SharedTimer
     logger: logging.Logger
@@ -92,32 +95,32 @@ class ServerOpening(Opening):
         try:
             request = handshake.receive(data)
         except HandshakeError as error:
-            self._conclude(self._decide(refusal(error.status, error.reason, error.headers)))
+            self._conclude(self._decide(self._explain(error)))
             return
         if request is None:
             return
         connection.request = request
-        policy = self._server.policy
-        if policy.process_request is None and policy.process_response is None:
+        server = self._server
+        if server.process_request is None and server.process_response is None:
             self._conclude(self._decide(None))
         else:
             # Bytes after the head belong to the stream, which does not exist before the answer.
             self._driver.transport.pause_reading()
-            self._task = self._server.start(self._answer(request))
+            self._task = server.start(self._answer(request))
 
     async def _answer(self, request: Request) -> None:
         """Answer with what the callbacks return."""
-        policy, connection = self._server.policy, self._connection
+        server, connection = self._server, self._connection
         response: Response | None = None
-        if policy.process_request is not None:
+        if server.process_request is not None:
             try:
-                response = await _result(policy.process_request(connection, request))
+                response = await _result(server.process_request(connection, request))
             except Exception as error:
                 response = self._explain(error)
         response = self._decide(response)
-        if policy.process_response is not None:
+        if server.process_response is not None:
             try:
-                response = await _result(policy.process_response(connection, request, response)) or response
+                response = await _result(server.process_response(connection, request, response)) or response
             except Exception as error:
                 response = self._explain(error)
         self._task = None
@@ -132,24 +135,18 @@ class ServerOpening(Opening):
         if response is None:
             try:
                 offer = policy.check(handshake)
-                if policy.select_subprotocol is not None:
-                    connection.subprotocol = policy.select_subprotocol(connection, offer.subprotocols)
-                else:
-                    connection.subprotocol = choose_subprotocol(offer.subprotocols, connection.subprotocols)
-                answers, self._codecs = accept_offers(offer.extensions, policy.extensions)
+                connection.subprotocol, answers, self._codecs = policy.choose(
+                    offer, connection, connection.subprotocols
+                )
                 return handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers())
             except Exception as error:
                 response = self._explain(error)
-        for name, value in policy.headers():
-            if name not in response.headers:
-                response.headers[name] = value
-        return response
+        return policy.complete(response)
 
     def _explain(self, error: Exception) -> Response:
         if not isinstance(error, HandshakeError):
             self._server.logger.error("opening handshake failed", exc_info=error)
-            error = HandshakeError(500, "the server met an unexpected error")
-        return refusal(error.status, error.reason, error.headers)
+        return self._server.policy.explain(error)
 
     def _conclude(self, response: Response) -> None:
         """Send the answer, and if it accepts begin with the frames."""
@@ -181,12 +178,6 @@ async def _result(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def respond(status: int, text: str) -> Response:
-    """Return a response in plain text."""
-    lines = [("Content-Type", "text/plain; charset=utf-8")]
-    return Response(int(status), HTTPStatus(status).phrase, Headers(lines), text.encode())
-
-
 class ServerConnection(Connection):
     """The server's end of a connection.
 
@@ -211,7 +202,7 @@ class ServerConnection(Connection):
 
     def respond(self, status: int, text: str) -> Response:
         """Return a response in plain text, for `process_request` to return."""
-        return respond(status, text)
+        return make_response(status, text)
 
     async def __aenter__(self) -> ServerConnection:
         return self
@@ -238,4 +229,4 @@ class ServerListenerConnection(ListenerConnection):
 
     def respond(self, status: int, text: str) -> Response:
         """Return a response in plain text, for `process_request` to return."""
-        return respond(status, text)
+        return make_response(status, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import h11
@@ -19,13 +19,39 @@ from .http11 import MAX_HEAD, HeadScanner, Request, Response
 from .request_checks import Offer, check_connection_header, check_http_version
 from .uri import Uri
 
-__all__ = ["MAX_BODY", "MAX_INTERIM", "ClientHandshake"]
+__all__ = ["MAX_BODY", "MAX_INTERIM", "ClientHandshake", "request_headers"]
 
 #: How much of the body of an answer that refuses the client keeps, in bytes.
 MAX_BODY: Final = 1 << 20
 
 #: The most 1xx responses that may precede the answer.
 MAX_INTERIM: Final = 16
+
+
+def request_headers(
+    additional: Mapping[str, str] | Iterable[tuple[str, str]] | None, origin: str | None, user_agent: str | None
+) -> list[tuple[str, str]]:
+    """Return the header lines that a client adds to its request.
+
+    Args:
+        additional: The caller's, as a mapping or as pairs; they replace the following ones.
+        origin: The Origin header, None for none.
+        user_agent: The User-Agent header, None for none.
+
+    Raises:
+        TypeError: `additional` is neither.
+    """
+    pairs = additional.items() if isinstance(additional, Mapping) else additional
+    lines = []
+    for pair in pairs or ():
+        if isinstance(pair, str) or len(pair) != 2:
+            raise TypeError("additional_headers is a mapping, or pairs of name and value")
+        lines.append((pair[0], pair[1]))
+    given = {name.lower() for name, _ in lines}
+    for name, value in (("Origin", origin), ("User-Agent", user_agent)):
+        if value is not None and name.lower() not in given:
+            lines.append((name, value))
+    return lines
 
 
 class ClientHandshake:

@@ -35,6 +35,10 @@ class Uri:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
+    def has_origin_of(self, other: Uri) -> bool:
+        """Return whether scheme, host and port are those of another URI."""
+        return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
+
 
 def parse_uri(text: str) -> Uri:
     """Parses a ws or wss URI (3).

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from .._backend import make_frame, send, send_parts, take_key, take_messages
 from ..errors import FragmentError, StateError, Violation
 from .codecs import Codec, check_codecs
-from .constants import CloseCode, Opcode, Role, State, may_be_sent
+from .constants import MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
 from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
 from .receiver import Assembly, TextErrors
@@ -220,8 +220,8 @@ class Stream:
             self._close = event
             self._stop_receiving()
             if self._auto_close and not self._close_sent:
-                # 5.5.1: the answer typically echoes the code.
-                self._queue_close(None if event.code == CloseCode.NO_STATUS_RCVD else event.code)
+                # 5.5.1: the answer typically echoes the code; browsers show the reason of the answer too.
+                self._queue_close(None if event.code == CloseCode.NO_STATUS_RCVD else event.code, _echoed(event.reason))
             if self._close_sent:
                 self._drop()
             else:
@@ -457,8 +457,16 @@ class Stream:
         self._allow_whole(False)
         return frame
 
-    def _queue_close(self, code: int | None) -> None:
+    def _queue_close(self, code: int | None, reason: str = "") -> None:
         """Has the one close frame of this end sent with what is pending."""
-        self._pending.append((_CLOSE, check_close(code)))
+        self._pending.append((_CLOSE, check_close(code, reason)))
         self._close_sent = True
         self._allow_whole(False)
+
+
+def _echoed(reason: str) -> str:
+    """Return the reason for the answer to a close; "" if one that is not UTF-8 was let in and cannot be sent."""
+    try:
+        return reason if len(reason.encode()) <= MAX_REASON else ""
+    except UnicodeEncodeError:
+        return ""

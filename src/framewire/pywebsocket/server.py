@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from urllib.parse import urlsplit
 from ..errors import HandshakeError
 from ..http.headers import is_token
 from ..http.http11 import Request, Response
-from ..http.request_checks import Offer, Origin
+from ..http.request_checks import Offer
 from ..http.server_handshake import ServerHandshake
+from ..http.server_policy import ServerPolicy
 from ..protocol.codecs import Codec, accept_offers
 from ..protocol.constants import SERVER, CloseCode
 from ..protocol.events import Close, Event, Failure, Ping, Pong
@@ -45,8 +45,8 @@ __all__ = ["HandlerConnection", "Site", "credential"]
 
 logger = logging.getLogger("framewire.pywebsocket")
 
-#: Whoever asks may connect: handlers look at `request.ws_origin` themselves.
-_ANY_ORIGIN: Final[Sequence[Origin]] = (None, re.compile(".*", re.DOTALL))
+#: Every client may connect: handlers look at `request.ws_origin` themselves.
+_POLICY: Final = ServerPolicy(origins=None)
 
 #: What an exception that a handler lets pass is answered with.
 _CLOSE_CODES: Final[tuple[tuple[type[Exception], CloseCode], ...]] = (
@@ -136,7 +136,7 @@ class HandlerConnection(ServerConnection):
             raise HandshakeError(error.status, str(error)) from error
         if suite is None:
             return self._serve_plain(request)
-        offer = handshake.check(origins=_ANY_ORIGIN)
+        offer = _POLICY.check(handshake)
         self._handler_request = HandlerRequest(self, request, offer)
         self._handler_request.ws_stream = MessageStream(self._handler_request, self)
         self._suite = suite
@@ -173,9 +173,10 @@ class HandlerConnection(ServerConnection):
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
         wanted = {processor.name() for processor in request.ws_extension_processors}
-        extensions = [extension for extension in self.server.extensions if extension.name in wanted]
-        request.ws_extensions = wrap_terms(accept_offers(offer.extensions, extensions)[0])
-        self._accept(handshake, offer, extensions, request.extra_headers)
+        extensions = [extension for extension in self.server.policy.extensions if extension.name in wanted]
+        answers, codecs = accept_offers(offer.extensions, extensions)
+        request.ws_extensions = wrap_terms(answers)
+        self._accept(handshake, answers, codecs, request.extra_headers)
 
     def _do_extra_handshake(self, offer: Offer) -> None:
         request = self._handler_request

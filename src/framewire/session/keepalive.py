@@ -4,7 +4,8 @@ A keepalive ping is sent every `ping_interval`. If the peer is silent for `ping_
 fails. Four things postpone that deadline, as the pong cannot come, or need not, meanwhile:
 
 * bytes have arrived: a peer cannot send a pong inside a frame of its own;
-* we have paused reading, so that the pong may wait in the kernel;
+* we have paused reading, so that the pong may wait in the kernel, and not because the peer takes nothing of what we
+  write;
 * the ping still waits in our own write buffer, while that is being written;
 * the peer has answered the ping.
 """
@@ -128,9 +129,11 @@ class Keepalive:
         """
         if self._timeout is None or self._probe not in self._pings:
             return False
-        progress = bytes_received != self._bytes_received or paused
+        written = bytes_written != self._bytes_written
         self._probe_waits = self._probe_waits and waiting > 0
-        progress = progress or (self._probe_waits and bytes_written != self._bytes_written)
+        # If nothing is taken of what we have to write, that is why we do not read: such a peer is silent.
+        paused = paused and (written or not waiting)
+        progress = bytes_received != self._bytes_received or paused or (self._probe_waits and written)
         self._bytes_received, self._bytes_written = bytes_received, bytes_written
         if progress:
             self._heard = now

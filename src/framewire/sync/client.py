@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl as tls
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Literal
 
 from .. import __version__
 from ..errors import ResponseError
-from ..http.client_handshake import ClientHandshake
+from ..http.client_handshake import ClientHandshake, request_headers
 from ..http.proxy import find_proxy
 from ..http.uri import parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
@@ -60,7 +60,7 @@ def connect(
     subprotocols: Sequence[str] = (),
     extensions: Sequence[Extension] = (),
     compression: Literal["deflate"] | None = "deflate",
-    additional_headers: Iterable[tuple[str, str]] = (),
+    additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     user_agent_header: str | None = f"framewire/{__version__}",
     proxy: str | Literal[True] | None = True,
     proxy_ssl: tls.SSLContext | None = None,
@@ -94,11 +94,9 @@ def connect(
     target = parse_uri(uri)
     if ssl is not None and not target.secure:
         raise ValueError("ssl goes with a wss URI")
-    headers = list(additional_headers)
-    if origin is not None:
-        headers.append(("Origin", origin))
-    if user_agent_header is not None:
-        headers.append(("User-Agent", user_agent_header))
+    if isinstance(subprotocols, str):
+        raise TypeError("subprotocols is a list, not text")
+    headers = request_headers(additional_headers, origin, user_agent_header)
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
     settings = ConnectionSettings(

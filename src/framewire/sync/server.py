@@ -9,16 +9,15 @@ import ssl as tls
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
 from ..errors import ConnectionClosed, HandshakeError
-from ..http.headers import Headers
 from ..http.http11 import Request, Response
-from ..http.request_checks import Offer, Origin, choose_subprotocol
+from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY, ServerHandshake
-from ..protocol.codecs import Codec, Extension, accept_offers
+from ..http.server_policy import SAME_ORIGIN, ServerPolicy, make_response
+from ..protocol.codecs import Codec, Extension, Terms
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
@@ -45,7 +44,7 @@ class ServerConnection(Connection):
         super().__init__(self.make_driver(transport, settings))
         self.server = server
         #: What to choose from; `process_request` may replace it.
-        self.subprotocols = server.subprotocols
+        self.subprotocols: Sequence[str] = server.policy.subprotocols
 
     def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
         """Return the driver of this connection; for subclasses with other options."""
@@ -53,8 +52,7 @@ class ServerConnection(Connection):
 
     def respond(self, status: int, text: str) -> Response:
         """A response in plain text, for `process_request` to return."""
-        lines = [("Content-Type", "text/plain; charset=utf-8")]
-        return Response(status, HTTPStatus(status).phrase, Headers(lines), text.encode())
+        return make_response(status, text)
 
     def run(self, busy: bool = False) -> None:
         """Serves the connection from its first byte to its last; if the server is `busy`, refuses it."""
@@ -81,13 +79,12 @@ class ServerConnection(Connection):
     def _shake_hands(self, handshake: ServerHandshake) -> None:
         try:
             response = self.answer(handshake)
-        except HandshakeError as error:
-            answer = handshake.reject(error.status, error.reason, error.headers)
         except OSError:
             raise
-        except Exception:
-            logger.exception("opening handshake failed")
-            answer = handshake.reject(500, "the server met an unexpected error")
+        except Exception as error:
+            if not isinstance(error, HandshakeError):
+                logger.exception("opening handshake failed")
+            answer = handshake.respond(self.server.policy.explain(error))
         else:
             if response is None:
                 return
@@ -106,9 +103,9 @@ class ServerConnection(Connection):
             response = self.server.process_request(self, request)
             if response is not None:
                 return response
-        offer = handshake.check(origins=self.server.origins)
-        self.subprotocol = choose_subprotocol(offer.subprotocols, self.subprotocols)
-        self._accept(handshake, offer, self.server.extensions)
+        policy = self.server.policy
+        self.subprotocol, answers, codecs = policy.choose(policy.check(handshake), self, self.subprotocols)
+        self._accept(handshake, answers, codecs)
         return None
 
     def _receive_request(self, handshake: ServerHandshake) -> Request:
@@ -121,13 +118,12 @@ class ServerConnection(Connection):
     def _accept(
         self,
         handshake: ServerHandshake,
-        offer: Offer,
-        extensions: Sequence[Extension],
+        extensions: Sequence[Terms],
+        codecs: Sequence[Codec],
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Opens the connection; `extensions` are those that the client may use, `headers` are added."""
-        answers, codecs = accept_offers(offer.extensions, extensions)
-        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=headers)
+        """Open the connection, with `extensions` that have become `codecs`; `headers` are added to the answer."""
+        answer = handshake.accept(subprotocol=self.subprotocol, extensions=extensions, headers=headers)
         self.response = handshake.response
         self._driver.transport.sendall(answer)
         self._begin(handshake.trailing, codecs)
@@ -181,9 +177,7 @@ class Server:
         settings: ConnectionSettings,
         ssl: tls.SSLContext | None,
         process_request: ProcessRequest | None,
-        origins: Sequence[Origin] | None,
-        subprotocols: Sequence[str],
-        extensions: Sequence[Extension],
+        policy: ServerPolicy,
         max_connections: int | None,
         create_connection: CreateConnection,
     ) -> None:
@@ -192,9 +186,7 @@ class Server:
         self.settings = settings
         self.ssl = ssl
         self.process_request = process_request
-        self.origins = origins
-        self.subprotocols = subprotocols
-        self.extensions = extensions
+        self.policy = policy
         self._max_connections = max_connections
         self._create_connection = create_connection
         self._everyone: dict[ServerConnection, threading.Thread] = {}
@@ -356,7 +348,11 @@ def serve(
 
     Raises OSError if it cannot listen there.
     """
-    known = add_compression(extensions, compression, SERVER_DEFAULT)
+    policy = ServerPolicy(
+        SAME_ORIGIN if origins is None else origins,
+        subprotocols,
+        extensions=add_compression(extensions, compression, SERVER_DEFAULT),
+    )
     settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
@@ -367,6 +363,4 @@ def serve(
         dual = host is None and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
         sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
-    return Server(
-        sock, handler, settings, ssl, process_request, origins, subprotocols, known, max_connections, create_connection
-    )
+    return Server(sock, handler, settings, ssl, process_request, policy, max_connections, create_connection)

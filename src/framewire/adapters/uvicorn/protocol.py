@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -24,6 +23,7 @@ from ...asyncio.timer import SharedTimer
 from ...errors import HandshakeError
 from ...http.request_checks import Offer
 from ...http.server_handshake import MAX_TRAILING, ServerHandshake
+from ...http.server_policy import ServerPolicy
 from ...protocol.constants import SERVER, CloseCode, State
 from ...protocol.events import Event
 from ...session.session import Session
@@ -37,7 +37,7 @@ __all__ = ["WebSocketProtocol"]
 MESSAGES_PER_TURN: Final = 256
 
 #: The application decides who may connect: uvicorn does not look at Origin.
-_ANY_ORIGIN: Final = (None, re.compile(".*"))
+_POLICY: Final = ServerPolicy(origins=None)
 
 #: The timer of all connections of one server.
 _timers: WeakKeyDictionary[Config, SharedTimer] = WeakKeyDictionary()
@@ -138,7 +138,7 @@ class WebSocketProtocol(Driver):
             if request is None:
                 return
             check_version(self.transport)
-            self._offer = handshake.check(origins=_ANY_ORIGIN)
+            self._offer = _POLICY.check(handshake)
         except HandshakeError as error:
             self._app_view = State.CLOSED
             headers = [(name.encode(), value.encode()) for name, value in error.headers]

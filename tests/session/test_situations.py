@@ -1,0 +1,359 @@
+"""Situations of users' programs that once had different outcomes by driver, over real sockets: one outcome for all."""
+
+import asyncio
+import contextlib
+import time
+import tracemalloc
+
+import ends
+import pytest
+from drivers import close, echo, every_driver, receive_all, recv, recv_pieces, send, send_bytes
+from frames import BINARY, CLOSE, TEXT
+from sync_ends import Raw, serving, until
+
+import framewire
+from framewire import Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment
+from framewire.asyncio import Listener
+from framewire.sync import connect, serve
+
+MIB = 1 << 20
+
+
+@every_driver(tls=True)
+def test_message_larger_than_every_buffer_arrives_at_a_peer_that_reads(driver):
+    with driver.open(send_bytes(50_000_000), max_size=None) as peer:
+        assert len(peer.read_event(60)) == 50_000_000
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_to_end()[-1].code == 1000
+
+
+@every_driver(clients=True, tls=True)
+def test_large_frame_that_arrives_slowly_keeps_the_connection(driver):
+    with driver.open(receive_all, ping_interval=0.2, ping_timeout=0.2) as peer:
+        data = peer.frame(BINARY, bytes(20_000))
+        for start in range(0, len(data), 1000):
+            peer.send(data[start : start + 1000])
+            time.sleep(0.05)  # the frame takes five times as long as the peer may be silent
+        until(lambda: peer.record.messages == [bytes(20_000)])
+
+
+@every_driver(clients=True)
+def test_peer_that_answers_no_ping_fails_with_1011(driver):
+    with driver.open(receive_all, ping_interval=0.1, ping_timeout=0.3, close_timeout=0.3) as peer:
+        start = time.monotonic()
+        until(lambda: peer.record.exception is not None)
+        assert 0.3 < time.monotonic() - start < 5
+        events = peer.read_to_end()
+        assert events[-1] == Close(1011, "keepalive ping timeout")
+
+
+@every_driver(clients=True)
+def test_close_code_and_reason_are_echoed(driver):
+    with driver.open(receive_all) as peer:
+        peer.send(peer.frame(CLOSE, b"\x0f\xa1bye"))
+        assert peer.read_to_end()[-1] == Close(4001, "bye")
+        assert (peer.record.code, peer.record.reason) == (4001, "bye")
+
+
+@every_driver(clients=True, without=("uvicorn",))
+def test_message_whose_receiver_gave_up_is_received_in_pieces(driver):
+    def script():
+        yield recv()
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            yield recv(0.2)
+        yield send("given up")
+        pieces.append((yield recv_pieces()))
+        yield from receive_all()
+
+    pieces = []
+    with driver.open(script) as peer:
+        peer.send(peer.frame(TEXT, b"first"), peer.frame(0x01, b"AA"))
+        assert peer.read_event() == "given up"
+        peer.send(peer.frame(0x80, b"BB"), peer.frame(0x01, b"xx"), peer.frame(0x80, b"yy"))
+        until(lambda: peer.record.messages[1:] == ["xxyy"])
+        assert "".join(pieces[0]) == "AABB"
+
+
+@every_driver(without=("uvicorn",))
+def test_pieces_after_pieces_and_a_receiver_that_gave_up_are_not_mixed(driver):
+    def script():
+        pieces.append((yield recv_pieces()))
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            yield recv(0.2)
+        yield send("given up")
+        pieces.append((yield recv_pieces()))
+        yield from receive_all()
+
+    pieces = []
+    with driver.open(script) as peer:
+        peer.send(peer.frame(0x01, b"1"), peer.frame(0x80, b"2"), peer.frame(0x01, b"AA"))
+        assert peer.read_event() == "given up"
+        peer.send(peer.frame(0x80, b"BB"), peer.frame(0x02, b"xx"), peer.frame(0x80, b"yy"))
+        until(lambda: peer.record.messages == [b"xxyy"])
+        assert pieces[1] == ["AA", "BB"]
+
+
+@every_driver()
+def test_orderly_close_by_the_peer_then_close_of_our_own_is_silent(driver, caplog):
+    def script():
+        try:
+            yield from receive_all()
+        finally:
+            yield close(1000, "")
+
+    with driver.open(script) as peer:
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        peer.read_to_end()
+        peer.end_output()
+        peer.record.end()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# Close in mid-message.
+
+
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+def test_close_while_fragments_are_sent_is_an_error_at_both_ends_on_asyncio(network, monkeypatch):
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async def handler(ws):
+            async def fragments():
+                yield "begun"
+                begun.set()
+                await asyncio.sleep(10)
+
+            sending = asyncio.ensure_future(ws.send(fragments()))
+            await begun.wait()
+            await ws.close()
+            outcomes.append((await asyncio.gather(sending, return_exceptions=True))[0])
+
+        begun, outcomes = asyncio.Event(), []
+        async with ends.serving(handler, close_timeout=1) as (_, _, uri), ends.connect(uri) as ws:
+            with pytest.raises(ConnectionClosedError) as caught:
+                await ws.recv()
+            assert caught.value.rcvd == Close(1011, "close during fragmented message")
+        assert isinstance(outcomes[0], ConnectionClosedError)
+
+    situation()
+
+
+def test_close_while_fragments_are_sent_is_an_error_at_both_ends_with_threads():
+    def handler(ws):
+        def fragments():
+            yield "begun"
+            ws.start_closing()
+            yield "more"
+
+        try:
+            ws.send(fragments())
+        except ConnectionClosedError as error:
+            outcomes.append(error)
+
+    outcomes = []
+    with serving(handler) as (_, _, uri), connect(uri, proxy=None) as ws:
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv(10)
+        assert caught.value.rcvd == Close(1011, "close during fragmented message")
+    assert len(outcomes) == 1
+
+
+# Deadlines of blocked threads.
+
+
+def silent_client(port, *frames):
+    """A client that does not read after its opening handshake."""
+    raw = Raw(port)
+    raw.write(*frames)
+    return raw
+
+
+def send_much(ended):
+    def handler(ws):
+        start = time.monotonic()
+        try:
+            ws.send(bytes(20 * MIB))
+        except ConnectionClosed as error:
+            ended.append((time.monotonic() - start, error))
+            raise
+
+    return handler
+
+
+def test_shutdown_is_done_after_close_timeout_though_a_handler_is_in_send():
+    ended = []
+    with serving(send_much(ended), close_timeout=0.5, ping_interval=None) as (server, port, _):
+        raw = silent_client(port)
+        until(lambda: server.connections)
+        time.sleep(0.1)  # the handler fills the socket
+        start = time.monotonic()
+        server.shutdown()
+        assert time.monotonic() - start < 3
+        raw.socket.close()
+    assert len(ended) == 1
+
+
+def test_shutdown_is_done_after_close_timeout_though_a_client_is_gone():
+    with serving(close_timeout=0.5, ping_interval=None) as (server, port, _):
+        raw = silent_client(port)
+        until(lambda: server.connections)
+        start = time.monotonic()
+        server.shutdown()
+        assert time.monotonic() - start < 3
+        raw.socket.close()
+
+
+def test_blocked_send_raises_after_keepalive_has_failed_the_connection():
+    ended = []
+    settings = {"ping_interval": 0.2, "ping_timeout": 0.3, "close_timeout": 0.5}
+    with serving(send_much(ended), **settings) as (_, port, _):
+        raw = silent_client(port)
+        until(lambda: ended)
+        assert ended[0][0] < 5
+        assert ended[0][1].sent == Close(1011, "keepalive ping timeout")
+        raw.socket.close()
+
+
+def test_blocked_send_raises_within_close_timeout_of_the_peers_close():
+    ended = []
+    with serving(send_much(ended), close_timeout=0.5, ping_interval=None) as (_, port, _):
+        raw = Raw(port)
+        raw.write(raw.stream.close(1000))
+        until(lambda: ended)
+        assert ended[0][0] < 3
+        raw.socket.close()
+
+
+def test_close_begun_while_the_reader_waits_is_limited_by_close_timeout():
+    def handler(ws):
+        until(lambda: ws._driver.reader.is_alive())
+        time.sleep(0.1)  # the reader waits for input, without a deadline
+        ws.start_closing()
+        ws._driver.reader.join()
+
+    with serving(handler, close_timeout=0.5, ping_interval=None) as (server, port, _):
+        raw = silent_client(port)
+        until(lambda: server._everyone)
+        start = time.monotonic()
+        until(lambda: not server._everyone)
+        assert time.monotonic() - start < 3
+        raw.socket.close()
+
+
+def test_memory_of_one_byte_fragments_follows_the_payload():
+    received = []
+
+    def handler(ws):
+        received.append(ws.recv())
+
+    with serving(handler, max_size=None) as (_, port, _), Raw(port) as raw:
+        raw.write(raw.stream.send(b"x", last=False))
+        one = raw.stream.send(b"x", last=False)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            raw.write(one * 5000)
+        peak = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
+        raw.write(raw.stream.send(b""))
+        until(lambda: received)
+    assert len(received[0]) >= 500_000
+    assert peak < 8 * MIB
+
+
+# Messages that are none.
+
+
+@pytest.mark.parametrize("message", [{"type": "x"}, None, 5, [b"x", 5]])
+def test_message_that_is_none_is_a_type_error_that_names_the_type(message):
+    with serving() as (_, _, uri), connect(uri, proxy=None) as ws:
+        with pytest.raises(TypeError, match=r"dict|NoneType|int"):
+            ws.send(message)
+
+    @ends.on_loop
+    async def on_asyncio():
+        async with ends.serving() as (_, _, uri), ends.connect(uri) as ws:
+            with pytest.raises(TypeError, match=r"dict|NoneType|int"):
+                await ws.send(message)
+
+    on_asyncio()
+
+
+BAD_SETTINGS = [
+    ({"max_size": (1, 2, 3)}, ValueError),
+    ({"max_queue": (1, 2)}, ValueError),
+    ({"max_queue": 1.5}, TypeError),
+    ({"subprotocols": "chat"}, TypeError),
+    ({"ping_interval": -1}, ValueError),
+]
+
+
+@pytest.mark.parametrize(("settings", "error"), BAD_SETTINGS)
+def test_settings_that_cannot_be_are_refused_when_given(settings, error):
+    with pytest.raises(error):
+        serve(echo, "127.0.0.1", **settings)
+    with pytest.raises(error):
+        framewire.asyncio.serve(echo, "127.0.0.1", 0, **settings)
+    with pytest.raises(error):
+        connect("ws://127.0.0.1:9/", proxy=None, **settings)
+    with pytest.raises(error):
+        framewire.asyncio.connect("ws://127.0.0.1:9/", **settings)
+
+
+def test_pairs_are_accepted_with_threads_as_on_asyncio():
+    with serving(max_size=(100, 50), max_queue=(8, 2)) as (_, _, uri), connect(uri, proxy=None) as ws:
+        ws.send(bytes(50))
+        assert ws.recv(10) == bytes(50)
+        ws.send(bytes(51))
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv(10)
+        assert caught.value.rcvd.code == 1009
+
+
+# Callbacks.
+
+
+@ends.on_loop
+async def test_listener_that_answers_while_the_server_closes_is_silent(caplog):
+    class Echo(Listener):
+        def on_message(self, connection, message):
+            answers.append(connection.send(message))
+
+    answers = []
+    server = await framewire.asyncio.serve(Echo(), "127.0.0.1", 0)
+    uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    clients = [await ends.connect(uri) for _ in range(5)]
+    for ws in clients:
+        await ws.send("x")
+        assert await ws.recv() == "x"
+        for _ in range(10):
+            await ws.send("under way")
+    server.close()
+    await asyncio.gather(*(ws.wait_closed() for ws in clients), server.wait_closed())
+    assert set(answers) <= {True, False}
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# Fragments stay what they were: the type of the exception and the frames.
+
+
+def test_fragments_of_an_iterable_are_frames_of_their_own():
+    def handler(ws):
+        ws.send(["a", "b"])
+
+    with serving(handler) as (_, port, _), Raw(port, fragments=True) as raw:
+        assert [raw.read_event() for _ in range(3)] == [
+            Fragment("a", True, False),
+            Fragment("b", False, False),
+            Fragment("", False, True),
+        ]
+
+
+def test_receiving_again_before_the_last_piece_is_refused():
+    with serving(lambda ws: ws.send(["a", "b"])) as (_, _, uri), connect(uri, proxy=None) as ws:
+        pieces = ws.recv_streaming()
+        assert next(pieces) == "a"
+        pieces.close()
+        with pytest.raises(ConcurrencyError):
+            ws.recv(10)
