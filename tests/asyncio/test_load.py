@@ -75,7 +75,7 @@ def test_goals_are_judged(capsys):
 
 def test_both_loads_can_be_compared(monkeypatch, capsys):
     """How near they are is for a machine that does nothing else."""
-    monkeypatch.setattr("sys.argv", ["agreement", "--rounds", "1", "--seconds", "1", "--connections", "2"])
+    monkeypatch.setattr("sys.argv", ["agreement", "--rounds", "1", "--seconds", "1", "--rate", "100", "--connections", "2"])
     assert agreement.main() in (False, True)
     measured = re.findall(r"(\d+) us", capsys.readouterr().out)
     assert len(measured) == 4
