@@ -22,6 +22,7 @@ from .errors import (
 )
 from .protocol.constants import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
+from .protocol.permessage_deflate import PerMessageDeflate
 from .protocol.stream import Stream
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "MaskSourceError",
     "Opcode",
     "PayloadTooBigError",
+    "PerMessageDeflate",
     "Ping",
     "Pong",
     "ResponseError",

@@ -49,8 +49,8 @@ def test_methods_and_their_parameters_match_websockets(module, name):
     # Its own workings, public for its own subclasses: what the transport calls, and what calls the transport.
     internal = {
         "acknowledge_pings", "close_exc", "connection_lost", "connection_made", "data_received", "drain",
-        "eof_received", "handshake", "keepalive", "pause_writing", "process_event", "resume_writing", "send_context", "send_data",
-        "set_connection_exc", "start_keepalive", "terminate_pending_pings",
+        "eof_received", "handshake", "keepalive", "pause_writing", "process_event", "resume_writing", "send_context",
+        "send_data", "set_connection_exc", "start_keepalive", "terminate_pending_pings",
     }  # fmt: skip
     theirs = getattr(getattr(websockets.asyncio, module), name)
     ours = getattr(getattr(framewire.asyncio, module), name)

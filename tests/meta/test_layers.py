@@ -1,4 +1,4 @@
-"""The floors of the house: a file imports from the floors below its own, or from its own folder without a circle."""
+"""The layers of the package: a file imports from layers below its own, or from its own folder without a circle."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ import framewire
 
 ROOT = Path(framewire.__file__).parent
 
-#: Floor of each file or folder, from the ground up; a file that is not named here has no place yet.
-FLOORS = {
+#: Layer of each file or folder, from the bottom up; a file takes that of its nearest folder.
+LAYERS = {
     "_pure": 1,
     "_fast": 1,
     "protocol.constants": 1,
@@ -70,25 +70,17 @@ FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py")) if path.name
 
 
 def place(name):
-    """The floor of a file: its own, or that of the nearest folder that has one."""
-    while name not in FLOORS:
+    """Return the layer of a file: its own, or that of the nearest folder that has one."""
+    while name not in LAYERS:
         name = name.rpartition(".")[0]
-    return FLOORS[name]
+    return LAYERS[name]
 
 
-class Running(ast.NodeTransformer):
-    """Leaves out what only a type checker reads."""
-
-    def visit_If(self, node):
-        only_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return node.orelse if only_types else self.generic_visit(node)
-
-
-def imports(name, prune=lambda tree: tree):
+def imports(name):
     """The files of this package that a file imports, those for type checking too; and modules from outside."""
     inside, outside = set(), set()
     folder = name.split(".")[:-1]
-    for node in ast.walk(prune(ast.parse(FILES[name].read_text()))):
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
             outside |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -117,12 +109,13 @@ def test_design_document_lists_the_layer_of_every_module():
     design = Path(__file__).parents[2] / "docs" / "design.md"
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", design.read_text(), re.M)
     shown = {name: int(floor) for floor, files in rows for name in re.findall(r"`([\w.]+?)(?:/|\.py)`", files)}
-    assert shown == FLOORS
+    assert shown == LAYERS
 
 
 def test_module_imports_have_no_cycle():
-    running = {name: imports(name, Running().visit)[0] for name in FILES}
-    assert len(list(TopologicalSorter(running).static_order())) == len(FILES)
+    """Imports for type checking count too."""
+    graph = {name: imports(name)[0] - {name} for name in FILES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
 
 
 @pytest.mark.parametrize("name", list(FILES))

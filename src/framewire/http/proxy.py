@@ -10,7 +10,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ..errors import HandshakeError, ProxyError
 from .headers import check_field
@@ -55,6 +54,9 @@ def find_proxy(target: Uri) -> str | None:
     `wss_proxy`, `socks_proxy` and `https_proxy` are looked for in this order, for ws `ws_proxy` first and `http_proxy`
     last; `no_proxy` names the hosts that need none.
     """
+    # It takes longer to import than the rest of the package, and servers need it never.
+    from urllib.request import getproxies, proxy_bypass
+
     if proxy_bypass(f"{target.host}:{target.port}"):
         return None
     names = ("wss", "socks", "https") if target.secure else ("ws", "socks", "https", "http")

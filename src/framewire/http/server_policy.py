@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
@@ -119,4 +118,6 @@ def make_response(status: int, text: str) -> Response:
 
 @lru_cache(1)
 def _format_date(seconds: int) -> str:
+    from email.utils import formatdate  # slow to import, and clients need it never
+
     return formatdate(seconds, usegmt=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from functools import cached_property
 from typing import Any, Protocol
+from uuid import UUID
 
 from ..http.http11 import Request, Response
 from ..protocol.constants import State
@@ -58,9 +59,9 @@ class BaseConnection:
         self._session: Session | None = None
 
     @cached_property
-    def id(self) -> uuid.UUID:
+    def id(self) -> UUID:
         """A random name for logs."""
-        return uuid.uuid4()
+        return UUID(bytes=os.urandom(16), version=4)
 
     @property
     def local_address(self) -> Any:
