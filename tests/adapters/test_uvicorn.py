@@ -135,7 +135,7 @@ async def test_frames_before_the_handshake_response_are_kept_and_bounded():
         await receive()
         await asyncio.sleep(0.3)
         (protocol,) = server.server_state.connections
-        held.append(len(protocol._early))
+        held.append(len(protocol.opening._early))
         await send({"type": "websocket.accept"})
         held.append((await receive())["bytes"])
 
