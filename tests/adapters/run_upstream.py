@@ -49,7 +49,7 @@ EXPECTED = {
 }
 
 #: What uvicorn's suite tests in place of uvicorn's default class.
-CLASS = "framewire.adapters.uvicorn:WebSocketProtocol"
+CLASS = "uvicorn_observed:ObservedProtocol"
 
 
 def unpack(name: str, folder: Path) -> Path:
@@ -88,6 +88,7 @@ def compare(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
 
 def put_our_class(root: Path) -> None:
     """Lets uvicorn's suite, parametrized by its own two classes, test ours instead of the second."""
+    shutil.copy(Path(__file__).with_name("uvicorn_observed.py"), root)
     conftest, tests = root / "tests/conftest.py", root / "tests/protocols/test_websocket.py"
     theirs = "uvicorn.protocols.websockets.websockets_sansio_impl"
     conftest.write_text(conftest.read_text().replace(f"{theirs}:WebSocketsSansIOProtocol", CLASS))

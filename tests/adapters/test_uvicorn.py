@@ -1,27 +1,42 @@
-"""uvicorn with framewire's class, over real sockets; the other end is raw bytes or the `websockets` package."""
+"""uvicorn with framewire's class, over real sockets; the other end is raw bytes or the `websockets` package.
+
+Each test runs on asyncio's own loop and on uvloop.
+"""
 
 import asyncio
+import gc
 import ssl
 import subprocess
 import sys
+import weakref
 from contextlib import asynccontextmanager
 
+import ends
 import pytest
 import uvicorn
 from ends import CERTIFICATE, on_loop
 from frames import REQUEST as WHOLE_REQUEST
+from frames import to
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
-from framewire import CLIENT, Close, Ping, Pong, Stream
+from framewire import CLIENT, SERVER, Close, CloseCodeError, Ping, Pong, Stream
 from framewire.adapters.uvicorn import WebSocketProtocol
 
 OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
 REQUEST = WHOLE_REQUEST.replace(b"/path", b"/caf%C3%A9?q=1")
+DEFLATE_REQUEST = REQUEST.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+
+
+@pytest.fixture(params=["asyncio", "uvloop"], autouse=True)
+def network(request, monkeypatch):
+    """The event loop of the test."""
+    monkeypatch.setattr(ends, "network", request.param)
+    return request.param
 
 
 class Application:
-    """Accepts, echoes, and keeps its scope and the last event."""
+    """An application that accepts, echoes, and keeps its scope and the last event."""
 
     def __init__(self):
         self.scope = self.end = None
@@ -42,7 +57,7 @@ class Application:
 
 @asynccontextmanager
 async def serving(app, **options):
-    """A uvicorn server on a free port; gives it and its port."""
+    """Run a uvicorn server on a free port; give it and its port."""
     options = {"ws": OURS, "lifespan": "off", "log_level": "warning", "port": 0, **options}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     task = asyncio.create_task(server._serve())
@@ -67,14 +82,14 @@ class Raw:
 
     @classmethod
     async def open(cls, port, early=b"", request=REQUEST, **options):
-        """Sends the request and `early` in one segment, and reads the head of the answer."""
+        """Send the request and `early` in one segment, and read the head of the response."""
         self = cls(*await asyncio.open_connection("127.0.0.1", port, **options))
         self.writer.write(request + early)
         self.head = await self.reader.readuntil(b"\r\n\r\n")
         return self
 
     async def next(self):
-        """The next event; None at the end of the connection."""
+        """Return the next event; None at the end of the connection."""
         while not self.events:
             data = await self.reader.read(65536)
             if not data:
@@ -135,7 +150,7 @@ async def test_frames_before_the_handshake_response_are_kept_and_bounded():
         await receive()
         await asyncio.sleep(0.3)
         (protocol,) = server.server_state.connections
-        held.append(len(protocol._early))
+        held.append(len(protocol.opening._early))
         await send({"type": "websocket.accept"})
         held.append((await receive())["bytes"])
 
@@ -421,7 +436,243 @@ async def test_starlette_and_fastapi_applications_are_served():
             assert await client.recv() == "hello"
 
 
-#: Run apart: a loop of another kind, and an interpreter without the two packages.
+@each_parser
+@on_loop
+async def test_http_1_0_request_is_refused_before_the_application(http):
+    async def app(scope, receive, send):
+        raise AssertionError("the application must not run")
+
+    async with serving(app, http=http) as (_, port):
+        client = await Raw.open(port, request=REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert client.head.startswith(b"HTTP/1.1 400 ")
+        assert b"HTTP version" in await client.reader.read()
+        client.writer.close()
+
+
+@pytest.mark.parametrize("orderly", [True, False], ids=["close frame", "reset"])
+@on_loop
+async def test_close_after_the_end_is_silent_in_fastapi(orderly, capsys):
+    from fastapi import FastAPI, WebSocket
+
+    app, ended = FastAPI(), asyncio.Event()
+
+    @app.websocket("/{path}")
+    async def handler(socket: WebSocket):
+        await socket.accept()
+        try:
+            async for _ in socket.iter_text():
+                pass
+        finally:
+            await socket.close()
+            ended.set()
+
+    async with serving(app) as (server, port):
+        client = await Raw.open(port)
+        if orderly:
+            await client.close()
+        else:
+            client.writer.transport.abort()
+        await ended.wait()
+        await ends.until(lambda: not server.server_state.tasks)
+    assert capsys.readouterr().err == ""
+
+
+@on_loop
+async def test_close_code_and_reason_of_the_peer_are_echoed():
+    app = Application()
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        client.writer.write(client.stream.close(4001, "bye"))
+        assert await client.next() == Close(4001, "bye")
+        assert await client.next() is None
+        client.writer.close()
+    assert app.end == {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+
+
+@on_loop
+async def test_corrupt_deflate_data_ends_with_1007():
+    app = Application()
+    async with serving(app) as (_, port):
+        client = await Raw.open(port, request=DEFLATE_REQUEST)
+        client.writer.write(to(SERVER, 0xC1, b"\xff\xff\xff"))
+        assert (await client.next()).code == 1007
+        assert await client.next() is None
+        client.writer.close()
+    assert app.end["code"] == 1007
+
+
+@on_loop
+async def test_frame_that_arrives_slowly_postpones_the_keepalive_deadline():
+    async with serving(Application(), ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, port):
+        client = await Raw.open(port)
+        data = client.stream.send(bytes(1000))
+        for start in range(0, len(data), 100):
+            client.writer.write(data[start : start + 100])
+            await asyncio.sleep(0.08)  # the frame takes four times as long as the peer may be silent
+        while isinstance(event := await client.next(), Ping):
+            pass
+        assert event == bytes(1000)
+        client.writer.transport.abort()
+
+
+@pytest.mark.parametrize("interval", [0, -1])
+@on_loop
+async def test_ping_interval_of_zero_or_less_disables_keepalive(interval):
+    async with serving(Application(), ws_ping_interval=interval) as (server, port):
+        client = await Raw.open(port)
+        (protocol,) = server.server_state.connections
+        assert protocol.session.next_timer() is None
+        await client.close()
+
+
+@on_loop
+async def test_close_timeout_of_a_subclass_limits_the_closing_handshake():
+    class Impatient(WebSocketProtocol):
+        close_timeout = 0.2
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 4000, "reason": "enough"})
+        events.append(await receive())
+
+    events = []
+    async with serving(app, ws=Impatient) as (server, port):
+        client = await Raw.open(port)
+        assert await client.next() == Close(4000, "enough")
+        with pytest.raises(ConnectionResetError):
+            while await client.next() is None:  # the peer neither answers nor ends TCP
+                await asyncio.sleep(0.01)
+                client.writer.write(b"x")
+                await client.writer.drain()
+        client.writer.transport.abort()
+        await ends.until(lambda: not server.server_state.connections)
+    assert events == [{"type": "websocket.disconnect", "code": 4000, "reason": "enough"}]
+
+
+@on_loop
+async def test_messages_before_the_application_returns_arrive_in_order():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        for message in messages:
+            await send({"type": "websocket.send", "bytes": message})
+
+    messages = [b"a", b"b", bytes(100_000), b"c", bytearray(50_000), b"d"]
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        assert [await client.next() for _ in messages] == messages
+        assert await client.next() is None
+        client.writer.close()
+
+
+@on_loop
+async def test_several_tasks_may_receive():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        receivers = [asyncio.ensure_future(receive()) for _ in range(4)]
+        await asyncio.sleep(0)
+        receivers[0].cancel()
+        ready.set()
+        events.extend(await asyncio.gather(*receivers[1:]))
+
+    events, ready = [], asyncio.Event()
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        await ready.wait()
+        client.writer.write(client.stream.send("1") + client.stream.send("2"))
+        await client.close()
+    assert sorted(event.get("text", "") for event in events) == ["", "1", "2"]
+
+
+@on_loop
+async def test_violation_after_messages_that_the_application_leaves_is_answered():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(0.1)
+
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        client.writer.write(client.stream.send("unread") + b"\xff\xff")
+        assert (await client.next()).code == 1002
+        assert await client.next() is None
+        client.writer.close()
+
+
+@on_loop
+async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
+    """Reading has stopped in the middle of compressed messages when the application closes."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        (protocol,) = server.server_state.connections
+        await ends.until(lambda: protocol.session.has_held_back)
+        await send({"type": "websocket.close"})
+
+    async with serving(app, ws_max_queue=1) as (server, port):
+        client = await Raw.open(port, request=DEFLATE_REQUEST)
+        frame = to(SERVER, 0xC2, b"\x62\x00\x00")  # two bytes of 0
+        client.writer.write(frame * 10_000)
+        assert await client.next() == Close(1000, "")
+        client.writer.write(client.stream.pending())
+        assert await asyncio.wait_for(client.next(), 5) is None
+        client.writer.close()
+        await ends.until(lambda: not server.server_state.connections)
+
+
+@on_loop
+async def test_invalid_close_code_is_an_error_that_changes_nothing():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        with pytest.raises(CloseCodeError, match="1005"):
+            await send({"type": "websocket.close", "code": 1005})
+        await send({"type": "websocket.send", "text": "still here"})
+        await send({"type": "websocket.close"})
+
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        assert [await client.next(), await client.next()] == ["still here", Close(1000, "")]
+        client.writer.write(client.stream.pending())
+        client.writer.close()
+
+
+@on_loop
+async def test_shutdown_before_the_answer_is_status_500():
+    async def app(scope, receive, send):
+        await receive()
+        asked.set()
+        ends.append(await receive())
+
+    ends, asked = [], asyncio.Event()
+    async with serving(app) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        await asked.wait()
+        server.should_exit = True
+        assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+        writer.close()
+    assert ends == [{"type": "websocket.disconnect", "code": 1006}]
+
+
+@on_loop
+async def test_connections_leave_nothing_behind():
+    async with serving(Application()) as (server, port):
+        client = await Raw.open(port)
+        (protocol,) = server.server_state.connections
+        gone = weakref.ref(protocol)
+        del protocol
+        await client.close()
+        await ends.until(lambda: not server.server_state.connections and not server.server_state.tasks)
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert gone() is None
+
+
+#: Run in an interpreter of its own, in which the two packages cannot be imported.
 APART = """
 import asyncio, sys
 sys.modules["wsproto"] = None
@@ -455,15 +706,20 @@ async def main():
     server.should_exit = True
     await task
 
-import uvloop
-uvloop.run(main())
+if sys.argv[2] == "uvloop":
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
 """
 
 
 @each_parser
-def test_uvloop_serves_without_websockets_and_wsproto(http):
+def test_uvicorn_serves_without_websockets_and_wsproto(http, network):
     script = f"REQUEST = {REQUEST!r}\n" + APART.replace(
         'sys.modules["wsproto"] = None', 'sys.modules["wsproto"] = None; sys.modules["websockets.protocol"] = None'
     )
-    done = subprocess.run([sys.executable, "-c", script, http], capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stdout.strip()) == (0, "uvloop 1000"), done.stderr
+    command = [sys.executable, "-c", script, http, network]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    module = {"asyncio": "asyncio.unix_events", "uvloop": "uvloop"}[network]
+    assert (done.returncode, done.stdout.strip()) == (0, f"{module} 1000"), done.stderr

@@ -150,7 +150,7 @@ class Driver(asyncio.BufferedProtocol):
         """End the connection after an answer that refuses it has been written."""
         self.set_timeout(self._settings.close_timeout, self.transport.abort)
         if not self.transport.is_closing():
-            end_output(self.transport)
+            self.end_output()
 
     @property
     def opened(self) -> bool:
@@ -292,9 +292,13 @@ class Driver(asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         if ending is Ending.OUTPUT:
-            end_output(self.transport)
+            self.end_output()
         elif ending is Ending.CLOSE:
             self.transport.close()
+
+    def end_output(self) -> None:
+        """End our direction of TCP once everything is written."""
+        end_output(self.transport)
 
     def _set_end_timer(self) -> None:
         """Wait for the session's deadline, as exactly as the event loop can."""

@@ -1,39 +1,200 @@
-"""The opening handshake between uvicorn and ASGI: what the HTTP protocol leaves, a request's scope, the answers."""
+"""The opening handshake between uvicorn's HTTP protocol and an ASGI application.
+
+HTTP protocol ─ head ─▶ AsgiOpening ─ scope ─▶ application ─ event ─▶ AsgiOpening ─ response ─▶ transport
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from traceback import walk_tb
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.protocols.utils import (
+    get_client_addr,
+    get_local_addr,
+    get_path_with_query_string,
+    get_remote_addr,
+    is_ssl,
+)
+from uvicorn.server import ServerState
 
 from ..._backend import accept_key
+from ...asyncio.driver import Driver, Opening
 from ...errors import HandshakeError
 from ...http.headers import check_field, format_extensions
 from ...http.http11 import Request
 from ...http.request_checks import Offer, check_http_version
+from ...http.server_handshake import MAX_TRAILING, ServerHandshake
+from ...http.server_policy import ServerPolicy
 from ...protocol.codecs import Codec, accept_offers
 from ...protocol.permessage_deflate import PerMessageDeflate
 
-__all__ = ["Header", "check_version", "format_acceptance", "format_response", "make_scope", "read_by_http"]
+__all__ = ["AsgiOpening"]
 
 Header = tuple[bytes, bytes]
 
-#: The window and memory of uvicorn's own classes.
+#: The window and memory level of uvicorn's own classes.
 _DEFLATE: Final = PerMessageDeflate(server_max_window_bits=12, client_max_window_bits=12, memory_level=5)
 
+#: The application decides who may connect: uvicorn does not look at Origin.
+_POLICY: Final = ServerPolicy(origins=None)
 
-def read_by_http(transport: asyncio.Transport) -> bytes:
-    """The bytes behind the request that uvicorn's HTTP protocol has read and does not hand over.
+_logger: Final = logging.getLogger("uvicorn.error")
 
-    h11 keeps them. httptools says where they begin, in the exception that uvicorn is just handling; what they are a
-    part of is the argument of the `data_received` that raised it.
+
+class AsgiOpening(Opening):
+    """The opening handshake of one connection: uvicorn hands over the request, the application answers it.
+
+    Bytes that arrive before the answer are kept; above 64 KiB of them reading pauses until the answer.
+
+    Args:
+        driver: The driver of the connection.
+        config: uvicorn's configuration.
+        server_state: uvicorn's state of the server, with the headers of every response.
+        app_state: The state that the lifespan of the application has set up.
+        start: Called with the scope when the application is to run for the request.
+    """
+
+    __slots__ = (
+        "_app_state", "_body", "_config", "_default_headers", "_driver", "_early", "_handshake", "_offer",
+        "_response", "_scope", "_start", "answered",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        driver: Driver,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        start: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._driver = driver
+        self._config = config
+        self._default_headers = server_state.default_headers
+        self._app_state = app_state
+        self._start = start
+        self._scope: dict[str, Any] = {}
+        #: Whether the request has been answered.
+        self.answered = False
+        self._handshake = ServerHandshake()
+        self._offer = Offer([], [])
+        self._early = bytearray()  # bytes after the request
+        self._response: tuple[int, list[Header]] | None = None  # the head of a refusal whose body is not complete
+        self._body = bytearray()
+
+    # The request.
+
+    def connected(self) -> None:
+        self._early += _read_by_http(self._driver.transport)
+
+    def receive(self, data: bytes) -> None:
+        if self._handshake.request is None:
+            self._receive_request(data)
+        elif not self.answered:
+            self._early += data
+            if len(self._early) > MAX_TRAILING:
+                self._driver.transport.pause_reading()
+
+    def _receive_request(self, data: bytes) -> None:
+        """Check the request (4.2.1) and start the application, or refuse it."""
+        handshake, transport = self._handshake, self._driver.transport
+        try:
+            request = handshake.receive(data)
+            if request is None:
+                return
+            _check_version(transport)
+            self._offer = _POLICY.check(handshake)
+        except HandshakeError as error:
+            headers = [(name.encode(), value.encode()) for name, value in error.headers]
+            self._respond(error.status, headers, error.reason.encode())
+            return
+        self._early[:0] = handshake.trailing
+        self._scope = _make_scope(self._config, transport, request, self._offer, self._app_state)
+        self._start(self._scope)
+
+    # The answer.
+
+    @property
+    def responding(self) -> bool:
+        """Whether the application has begun a refusal of its own."""
+        return self._response is not None
+
+    def accept(self, message: Any) -> tuple[bytes, list[Codec]]:
+        """Answer with 101, as `websocket.accept` says.
+
+        Returns:
+            The bytes that have arrived after the request, and the codecs that were agreed on.
+
+        Raises:
+            ValueError: A header of the application is none.
+        """
+        request, compress = self._handshake.request, self._config.ws_per_message_deflate
+        assert request is not None
+        headers = [*self._default_headers, *message.get("headers", ())]
+        head, codecs = _format_acceptance(request, message.get("subprotocol"), self._offer, compress, headers)
+        self._log("[accepted]")
+        self.answered = True
+        self._driver.transport.write(head)
+        early, self._early = bytes(self._early), bytearray()
+        return early, codecs
+
+    def refuse(self, kind: str, message: Any) -> None:
+        """Do what an event says that begins, goes on with or completes a refusal.
+
+        Raises:
+            RuntimeError: The event is out of turn.
+            ValueError: A header of the application is none.
+        """
+        if self._response is not None:
+            if kind != "websocket.http.response.body":
+                raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                self.end()
+        elif kind == "websocket.close":
+            self._log("403")
+            self._respond(403, [], b"")
+        elif kind == "websocket.http.response.start":
+            status = message["status"]
+            if not 200 <= status < 600:
+                raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
+            self._log(str(status))
+            self._response = status, list(message.get("headers", ()))
+        else:
+            raise RuntimeError(
+                "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
+                f"but got '{kind}'."
+            )
+
+    def end(self) -> None:
+        """Answer with the refusal that the application has begun, with 500 if it has begun none."""
+        if self._response is None:
+            self._respond(500, [], b"Internal Server Error")
+        else:
+            self._respond(*self._response, bytes(self._body))
+
+    def _respond(self, status: int, headers: list[Header], body: bytes) -> None:
+        response = _format_response(status, headers, body, self._default_headers)
+        self.answered = True
+        self._driver.transport.write(response)
+        self._driver.refuse()
+
+    def _log(self, outcome: str) -> None:
+        scope = cast(Any, self._scope)
+        _logger.info('%s - "WebSocket %s" %s', get_client_addr(scope), get_path_with_query_string(scope), outcome)
+
+
+def _read_by_http(transport: asyncio.Transport) -> bytes:
+    """Return the bytes after the request that uvicorn's HTTP protocol has read and does not hand over.
+
+    h11 keeps them. httptools says where they begin, in the exception that uvicorn is handling at this moment; the
+    data is the argument of the `data_received` that raised it, and only the traceback still refers to that.
     """
     http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
     trailing: tuple[bytes, bool] | None = getattr(getattr(http, "conn", None), "trailing_data", None)
@@ -47,8 +208,8 @@ def read_by_http(transport: asyncio.Transport) -> bytes:
     return b""
 
 
-def check_version(transport: asyncio.Transport) -> None:
-    """Refuse a request of HTTP/1.0 (4.2.1): uvicorn hands every request over as one of HTTP/1.1.
+def _check_version(transport: asyncio.Transport) -> None:
+    """Check the version of the request (4.2.1): uvicorn hands every request over as one of HTTP/1.1.
 
     Raises:
         HandshakeError: The version that uvicorn's HTTP protocol has read is lower than 1.1.
@@ -59,10 +220,10 @@ def check_version(transport: asyncio.Transport) -> None:
         raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
 
 
-def make_scope(
+def _make_scope(
     config: Config, transport: asyncio.Transport, request: Request, offer: Offer, state: dict[str, Any]
 ) -> dict[str, Any]:
-    """The scope of the application for one request."""
+    """Return the scope of the application for one request."""
     path, _, query = request.target.partition("?")
     return {
         "type": "websocket",
@@ -82,10 +243,10 @@ def make_scope(
     }
 
 
-def format_acceptance(
+def _format_acceptance(
     request: Request, subprotocol: str | None, offer: Offer, compress: bool, headers: Iterable[Header]
 ) -> tuple[bytes, list[Codec]]:
-    """The 101 (4.2.2), with permessage-deflate if it is to `compress`; and the codecs agreed on."""
+    """Return the 101 (4.2.2), with permessage-deflate if `compress` allows it, and the codecs agreed on."""
     key = request.headers["Sec-WebSocket-Key"].encode("latin-1")
     lines = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept_key(key))]
     terms, codecs = accept_offers(offer.extensions, [_DEFLATE] if compress else [])
@@ -96,8 +257,8 @@ def format_acceptance(
     return _format_head(101, [*lines, *headers]), codecs
 
 
-def format_response(status: int, headers: Sequence[Header], body: bytes, defaults: Sequence[Header]) -> bytes:
-    """Another answer, after which the connection ends; `defaults` are for what `headers` does not give."""
+def _format_response(status: int, headers: Sequence[Header], body: bytes, defaults: Sequence[Header]) -> bytes:
+    """Return a response that ends the connection; `defaults` are headers that `headers` replaces."""
     given = {name.lower() for name, _ in headers}
     defaults = [
         *defaults,
@@ -109,7 +270,7 @@ def format_response(status: int, headers: Sequence[Header], body: bytes, default
 
 
 def _format_head(status: int, headers: Iterable[Header]) -> bytes:
-    """The head of a response; ValueError for a header that could be read as anything but one."""
+    """Return the head of a response. ValueError for a header that could be read as anything but one."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

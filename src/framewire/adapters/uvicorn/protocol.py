@@ -11,47 +11,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected, get_client_addr, get_path_with_query_string
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
-from ...asyncio.driver import Driver, Opening
+from ...asyncio.driver import Driver
 from ...asyncio.timer import SharedTimer
-from ...errors import HandshakeError
-from ...http.request_checks import Offer
-from ...http.server_handshake import MAX_TRAILING, ServerHandshake
-from ...http.server_policy import ServerPolicy
+from ...asyncio.transport_writer import MIN_UNCORKED
+from ...http.server_handshake import MAX_TRAILING
 from ...protocol.constants import SERVER, CloseCode, State
 from ...protocol.events import Event
-from ...session.session import Session
+from ...session.message_queue import Message, MessageQueue
 from ...session.settings import ConnectionSettings
-from .opening import Header, check_version, format_acceptance, format_response, make_scope, read_by_http
-from .waiters import Waiters
+from .opening import AsgiOpening
 
 __all__ = ["WebSocketProtocol"]
 
 #: `receive` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
 
-#: The application decides who may connect: uvicorn does not look at Origin.
-_POLICY: Final = ServerPolicy(origins=None)
+#: For each server the settings of its connections, and their timer.
+_shared: Final[WeakKeyDictionary[ServerState, tuple[ConnectionSettings, SharedTimer]]] = WeakKeyDictionary()
 
-#: The timer of all connections of one server.
-_timers: WeakKeyDictionary[Config, SharedTimer] = WeakKeyDictionary()
+if TYPE_CHECKING:
+    # The parameter `ws` of uvicorn is typed as a subclass of asyncio.Protocol. At run time it must not be one: uvloop
+    # would not read into the buffer of such a protocol.
+    class _Driver(Driver, asyncio.Protocol):
+        pass
+else:
+    _Driver = Driver
 
 
-class WebSocketProtocol(Driver):
-    """One WebSocket connection of uvicorn, from the request that its HTTP parser hands over to the end.
+class WebSocketProtocol(_Driver):
+    """One WebSocket connection of uvicorn, from the request that its HTTP protocol hands over to the end of TCP.
 
-    Obeys `ws_max_size` (bytes of one message), `ws_max_queue` (messages that wait for the application before reading
-    stops), `ws_ping_interval`, `ws_ping_timeout` (seconds, None for never) and `ws_per_message_deflate`.
+    Pass it as `ws`. It follows `ws_max_size` (bytes of one message), `ws_max_queue` (messages that may wait for the
+    application before reading stops), `ws_ping_interval`, `ws_ping_timeout` (seconds, None: never) and
+    `ws_per_message_deflate`.
     """
 
-    #: Seconds that the peer has to answer a close frame, and to end TCP; then the connection is aborted.
-    close_timeout = 10.0
+    #: Seconds that the peer has for the closing handshake and the end of TCP; then the connection is aborted. A class
+    #: attribute, because uvicorn has no setting for it.
+    close_timeout: float | None = 10.0
+
+    opening: AsgiOpening
 
     def __init__(
         self,
@@ -62,136 +68,54 @@ class WebSocketProtocol(Driver):
     ) -> None:
         if not config.loaded:
             config.load()
-        interval = config.ws_ping_interval
-        settings = ConnectionSettings(
-            max_size=config.ws_max_size,
-            max_queue=config.ws_max_queue,
-            ping_interval=interval if interval is not None and interval > 0 else None,
-            ping_timeout=config.ws_ping_timeout,
-            close_timeout=self.close_timeout,
-            write_limit=1 << 16,
-            max_unsent=None,  # `send` waits for room
-        )
-        timer = _timers.get(config)
-        if timer is None:
-            timer = _timers[config] = SharedTimer(settings)
-        super().__init__(SERVER, settings, timer, True, self)
-        self.opening = _UvicornOpening(self)
-        self.config = config
+        super().__init__(SERVER, *_share(config, server_state, self.close_timeout), True, self)
+        self.opening = AsgiOpening(self, config, server_state, app_state, self._start)
         self.logger = logging.getLogger("uvicorn.error")
-        self.scope: dict[str, Any] = {}
-        self._app_state = app_state
+        self._app = config.loaded_app
         self._connections = server_state.connections
         self._tasks = server_state.tasks
-        self._default_headers = server_state.default_headers
-        #: CLOSING: the application has ended the connection; CLOSED: the peer, a failure or the network has.
+        #: The state as the application knows it. CONNECTING: it has not answered the request; CLOSING: it has ended
+        #: the connection; CLOSED: the peer, a violation, the network or the server has.
         self._app_view = State.CONNECTING
-        # The opening handshake.
-        self._handshake = ServerHandshake()
-        self._offer = Offer([], [])
-        self._early = bytearray()  # bytes after the request
-        self._response: tuple[int, list[Header]] | None = None
-        self._body = bytearray()
-        # Receiving.
-        self._connected = False
-        self._taken = 0
-        self._disconnect: dict[str, Any] | None = None
-        self._receivers = Waiters()
+        self._connected = False  # the application has received `websocket.connect`
+        self._taken = 0  # messages received without waiting
+        self._disconnect: dict[str, Any] | None = None  # the event that tells the application of the end
 
-    # uvicorn's side.
+    # What uvicorn calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over the transport from uvicorn's HTTP protocol, with the limits that its write buffer has."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._connections.add(cast(Any, self))
+        self.opening.connected()
 
     def data_received(self, data: bytes) -> None:
-        """Process the head of the request, which uvicorn hands over like this."""
-        self.opening.receive(data)
+        """Process the head of the request, which uvicorn hands over like this; or frames, without a buffer."""
+        if self.opened:
+            self.deliver(self.session.receive_quickly(data))
+        else:
+            self.opening.receive(data)
 
     def shutdown(self) -> None:
-        """End the connection because the server stops (1012, or status 500 instead of an answer)."""
+        """End the connection because the server stops: with 1012, or with status 500 before the answer."""
         if self._app_view is State.OPEN:
-            self._app_view = State.CLOSED
             self._note_disconnect(CloseCode.SERVICE_RESTART)
-            self._close(CloseCode.SERVICE_RESTART, "")
-        elif self._app_view is State.CONNECTING:
-            self._end_response()
+            self._close(CloseCode.SERVICE_RESTART, "", State.CLOSED)
+        elif self._app_view is State.CONNECTING and not self.opening.answered:
+            self._end_opening()
         self.transport.close()
 
-    # The opening handshake.
+    # The application.
 
-    def begin(self) -> None:
-        """Process the hand-over of the transport by uvicorn's HTTP protocol."""
-        self._connections.add(cast(Any, self))
-        self._early += read_by_http(self.transport)
-
-    def receive_head(self, data: bytes) -> None:
-        """Process bytes before the answer to the request."""
-        if self._handshake.request is None:
-            self._take_request(data)
-        elif self._app_view is State.CONNECTING:
-            self._early += data
-            if len(self._early) > MAX_TRAILING:
-                self.transport.pause_reading()
-
-    def _take_request(self, data: bytes) -> None:
-        """Check the request (4.2.1) and start the application."""
-        handshake = self._handshake
-        try:
-            request = handshake.receive(data)
-            if request is None:
-                return
-            check_version(self.transport)
-            self._offer = _POLICY.check(handshake)
-        except HandshakeError as error:
-            self._app_view = State.CLOSED
-            headers = [(name.encode(), value.encode()) for name, value in error.headers]
-            self._write_response(error.status, headers, error.reason.encode())
-            return
-        self._early[:0] = handshake.trailing
-        self.scope = make_scope(self.config, self.transport, request, self._offer, self._app_state)
-        task = self.loop.create_task(self._run())
+    def _start(self, scope: dict[str, Any]) -> None:
+        task = self.loop.create_task(self._run(scope))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _accept(self, message: Any) -> None:
-        """Answer with 101 and begin with the frames."""
-        request = self._handshake.request
-        assert request is not None
-        self._log("[accepted]")
-        headers = [*self._default_headers, *message.get("headers", ())]
-        compress = self.config.ws_per_message_deflate
-        head, codecs = format_acceptance(request, message.get("subprotocol"), self._offer, compress, headers)
-        self._app_view = State.OPEN
-        self.transport.write(head)
-        early, self._early = bytes(self._early), bytearray()
-        self.open(early, codecs, lambda session: None)
-        if len(early) > MAX_TRAILING and self.session.reading:
-            self.transport.resume_reading()
-
-    def _refuse(self, status: int, headers: list[Header], body: bytes) -> None:
-        """Answer with something else than 101, and close."""
-        self._app_view = State.CLOSING
-        self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
-        self._write_response(status, headers, body)
-
-    def _end_response(self) -> None:
-        """Answer with the response that the application began; that it failed, if it began none."""
-        if self._response is None:
-            self._refuse(500, [], b"Internal Server Error")
-        else:
-            self._refuse(*self._response, bytes(self._body))
-
-    def _write_response(self, status: int, headers: list[Header], body: bytes) -> None:
-        self.transport.write(format_response(status, headers, body, self._default_headers))
-        self.transport.close()
-
-    def _log(self, outcome: str) -> None:
-        scope = cast(Any, self.scope)
-        self.logger.info('%s - "WebSocket %s" %s', get_client_addr(scope), get_path_with_query_string(scope), outcome)
-
-    # The application's side.
-
-    async def _run(self) -> None:
-        """Run the application, and close the transport when it is done."""
+    async def _run(self, scope: dict[str, Any]) -> None:
+        """Run the application, and end the connection when it is done."""
         try:
-            result: Any = await self.config.loaded_app(cast(Any, self.scope), self.receive, self.send)
+            result: Any = await self._app(cast(Any, scope), self.receive, self.send)
         except ClientDisconnected:
             pass
         except BaseException:
@@ -202,12 +126,24 @@ class WebSocketProtocol(Driver):
             elif result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
         if self._app_view is State.CONNECTING:
-            self._end_response()
-        if not self.opened or self.session.deadline is None:
-            self.transport.close()
+            self._end_opening()
+        elif self.opened:
+            self.session.settle(self.now())  # nobody will take the messages before a violation
+            self.update()
+            if self.session.state is State.OPEN:
+                self.transport.close()
+
+    def _end_opening(self) -> None:
+        """Answer the request in place of the application."""
+        self.opening.end()
+        self._refused()
+
+    def _refused(self) -> None:
+        self._app_view = State.CLOSING
+        self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event for the application; `websocket.disconnect` again and again at the end."""
+        """Return the next event for the application; at the end `websocket.disconnect`, however often it is called."""
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
@@ -218,24 +154,37 @@ class WebSocketProtocol(Driver):
             if self._disconnect is not None:
                 return self._disconnect.copy()
             self._taken = 0
-            await self._receivers.wait(self.loop)
+            await self._wait_for_event()
         self._taken += 1
         return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
 
-    def _take_message(self) -> str | bytes | None:
+    def _take_message(self) -> Message | None:
         if not self.opened:
             return None
         session = self.session
-        message = session.queue.take_message()  # type: ignore[union-attr]
+        message = cast(MessageQueue, session.queue).take_message()
         if message is None and session.stream.failing is not None:
             session.settle(self.now())
-            self.deliver([])
+            self.update()
         elif not session.reading:
             self.make_room()
         return message
 
+    async def _wait_for_event(self) -> None:
+        """Wait until there may be something to receive. Several tasks may wait; a message wakes them in turn."""
+        if self.receiver is not None:
+            await asyncio.wait([self.receiver])
+            return
+        if self.opened and self.session.output:
+            self.writer.flush()  # everything that was read is answered
+        self.receiver = self.loop.create_future()
+        try:
+            await self.receiver
+        finally:
+            self.receiver = None
+
     async def send(self, message: Any) -> None:
-        """Do what an event of the application says, as soon as the transport has room.
+        """Process an event of the application, as soon as the transport has room.
 
         Raises:
             ClientDisconnected: The peer is gone; an OSError.
@@ -252,78 +201,74 @@ class WebSocketProtocol(Driver):
                 if data is not None:
                     self._send(data)
             elif kind == "websocket.close":
-                code, reason = message.get("code", 1000), message.get("reason") or ""
-                self._close(code, reason)
-                self._app_view = State.CLOSING
-                self._note_disconnect(code, reason)
-                self.session.discard_messages()
+                self._close(message.get("code", 1000), message.get("reason") or "", State.CLOSING)
             else:
                 raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
         elif self._app_view is State.CLOSED:
-            if kind != "websocket.close":  # the peer was first, which is no fault of the application
+            if kind != "websocket.close":  # an application that closes in any case is not at fault
                 raise ClientDisconnected
         elif self._app_view is State.CLOSING:
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
+        elif kind == "websocket.accept" and not self.opening.responding:
+            self._accept(message)
         else:
-            self._answer(kind, message)
+            self.opening.refuse(kind, message)
+            if self.opening.answered:
+                self._refused()
+
+    def _accept(self, message: Any) -> None:
+        early, codecs = self.opening.accept(message)
+        self._app_view = State.OPEN
+        self.open(early, codecs, lambda session: None)
+        if len(early) > MAX_TRAILING and self.session.reading:
+            self.transport.resume_reading()
 
     def _send(self, data: str | bytes) -> None:
         writer = self.writer
         if writer.uncorked and writer.send_whole(data):
             writer.uncorked = False
-        else:
+        elif len(data) < MIN_UNCORKED or not writer.send_large(data):
             self.session.send(data)
             writer.cork()
 
-    def _close(self, code: int, reason: str) -> None:
+    def _close(self, code: int | None, reason: str, app_state: State) -> None:
         self.session.close(code, reason, self.now())
+        self._app_view = app_state
+        self._note_end()
         self.update()
 
-    def _answer(self, kind: str, message: Any) -> None:
-        """Do what an event says that answers the request."""
-        if self._response is not None:
-            if kind != "websocket.http.response.body":
-                raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
-            self._body += message.get("body", b"")
-            if not message.get("more_body", False):
-                self._end_response()
-        elif kind == "websocket.accept":
-            self._accept(message)
-        elif kind == "websocket.close":
-            self._log("403")
-            self._refuse(403, [], b"")
-        elif kind == "websocket.http.response.start":
-            status = message["status"]
-            if not 200 <= status < 600:
-                raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
-            self._log(str(status))
-            self._response = status, list(message.get("headers", ()))
-        else:
-            raise RuntimeError(
-                "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
-                f"but got '{kind}'."
-            )
-
-    # What the session has received.
+    # What the driver calls.
 
     def deliver(self, events: list[Event]) -> None:
         """Have the session process the events of a read, and wake the application once."""
-        session = self.session
-        session.process(events, self.now())
+        self.session.process(events, self.now())
         self.update()
-        if session.over:
-            self._note_end(session)
         self.wake_receiver()
 
-    def wake_receiver(self) -> None:
-        super().wake_receiver()
-        self._receivers.wake()
+    def update(self) -> None:
+        """Follow the session, and tell the application of the end."""
+        super().update()
+        if self.session.over:
+            self._note_end()
 
-    def _note_end(self, session: Session) -> None:
-        """Take note, for the application, of how the connection ended."""
+    def end_output(self) -> None:
+        """End our direction of TCP; both, as uvicorn does, after a closing handshake."""
+        if self.opened and self.session.stream.clean:
+            self.transport.close()
+        else:
+            super().end_output()
+
+    def lost(self) -> None:
+        """Process the loss of the transport."""
+        self._connections.discard(cast(Any, self))
+        self._app_view = State.CLOSED
+        self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
+
+    def _note_end(self) -> None:
+        """Note how the session has ended."""
         if self._app_view is State.OPEN:
             self._app_view = State.CLOSED
-        state = session.close_state
+        state = self.session.close_state
         end = state.rcvd or state.failure or state.sent
         if end is None or end.code == CloseCode.ABNORMAL_CLOSURE:
             self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
@@ -331,30 +276,29 @@ class WebSocketProtocol(Driver):
             self._note_disconnect(end.code, end.reason)
 
     def _note_disconnect(self, code: int, reason: str | None = None) -> None:
-        """Take note of the event that ends the connection for the application; the first one counts."""
+        """Note the event that tells the application of the end; the first one counts."""
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": int(code)}
             if reason is not None:
                 self._disconnect["reason"] = reason
-        self._receivers.wake()
-
-    def lost(self) -> None:
-        """Process the loss of the transport."""
-        self._connections.discard(cast(Any, self))
-        self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
-        self._app_view = State.CLOSED
+            if self.receiver is not None and not self.receiver.done():
+                self.receiver.set_result(None)
 
 
-class _UvicornOpening(Opening):
-    """The opening handshake between uvicorn's HTTP protocol and the application."""
-
-    __slots__ = ("_protocol",)
-
-    def __init__(self, protocol: WebSocketProtocol) -> None:
-        self._protocol = protocol
-
-    def connected(self) -> None:
-        self._protocol.begin()
-
-    def receive(self, data: bytes) -> None:
-        self._protocol.receive_head(data)
+def _share(
+    config: Config, server_state: ServerState, close_timeout: float | None
+) -> tuple[ConnectionSettings, SharedTimer]:
+    """Return the settings of the connections of one server, and their timer."""
+    shared = _shared.get(server_state)
+    if shared is None:
+        interval = config.ws_ping_interval
+        settings = ConnectionSettings(
+            max_size=config.ws_max_size,
+            max_queue=config.ws_max_queue,
+            ping_interval=interval if interval is not None and interval > 0 else None,
+            ping_timeout=config.ws_ping_timeout,
+            close_timeout=close_timeout,
+            max_unsent=None,  # `send` waits for room
+        )
+        shared = _shared[server_state] = settings, SharedTimer(settings)
+    return shared
