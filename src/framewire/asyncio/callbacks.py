@@ -56,7 +56,7 @@ class ListenerConnection(BaseConnection):
     __slots__ = ("_writer", "listener")
 
     def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, listener: Listener) -> None:
-        super().__init__(Driver(role, settings, timer, False, self))
+        super().__init__(_ListenerDriver(role, settings, timer, False, self))
         #: The callbacks.
         self.listener = listener
         self._writer: TransportWriter | None = None
@@ -111,13 +111,22 @@ class ListenerConnection(BaseConnection):
             PayloadTooBigError: The message is larger than `max_send_size`.
             FragmentError: The fragments of a message are of both types.
         """
-        writer, session = self._writer, self._session
-        whole = text is None and compress is None and last
-        if writer is None or session is None:
-            raise StateError("the opening handshake is not done")
-        if whole and not writer.blocked and writer.uncorked and writer.send_whole(message):
+        writer = self._writer
+        if (
+            writer is not None
+            and writer.uncorked
+            and not writer.blocked
+            and text is None
+            and compress is None
+            and last
+            and writer.send_whole(message)
+        ):
             writer.uncorked = False
             return True
+        session = self._session
+        if writer is None or session is None:
+            raise StateError("the opening handshake is not done")
+        whole = text is None and compress is None and last
         if session.state is not State.OPEN:
             return False
         if not writer.may_write():
@@ -174,24 +183,7 @@ class ListenerConnection(BaseConnection):
     def deliver(self, events: list[Event]) -> None:
         """Have the session process the events of a read, and give messages and pings to the listener."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
-        if len(events) == 1 and not session.has_held_back:
-            event = events[0]
-            if type(event) is bytes or type(event) is str:  # like `_deliver_all`, without its loop
-                writer.handling = True
-                writer.uncorked = not session.output
-                try:
-                    self.listener.on_message(self, event)
-                except Exception:
-                    self._fail()
-                writer.handling = False
-                if session.output:
-                    writer.flush()
-                if session.write_paused or session.stream.failing is not None:
-                    self._settle(session)
-                return
-        self._deliver_all(session.process(events, self._driver.now()), session, writer)
-
-    def _deliver_all(self, events: list[Event], session: Session, writer: TransportWriter) -> None:
+        events = session.process(events, self._driver.now())
         writer.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
@@ -207,6 +199,21 @@ class ListenerConnection(BaseConnection):
         writer.handling = False
         writer.flush()
         self._settle(session)
+
+    def handle_message(self, message: str | bytes) -> None:
+        """Give the only message of a read to the listener; like `deliver`, without its loop."""
+        writer, session = cast(TransportWriter, self._writer), cast(Session, self._session)
+        writer.handling = True
+        writer.uncorked = not session.output
+        try:
+            self.listener.on_message(self, message)
+        except Exception:
+            self._fail()
+        writer.handling = False
+        if session.output:
+            writer.flush()
+        if session.write_paused or session.stream.failing is not None:
+            self._settle(session)
 
     def _settle(self, session: Session) -> None:
         """After the messages of one read: fail if that was held back, and follow the session."""
@@ -228,3 +235,24 @@ class ListenerConnection(BaseConnection):
         if self._session is not None:
             rcvd = self._session.close_state.rcvd or Close(1006, "")
             self._call(self.listener.on_close, rcvd.code, rcvd.reason)
+
+
+class _ListenerDriver(Driver):
+    """The driver of a connection with a listener: one message a read takes the fewest calls."""
+
+    __slots__ = ()
+
+    _owner: ListenerConnection
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if nbytes > self._max_direct_read:
+            self._process_large_read(nbytes)
+            return
+        events = self._receive(self._buffer, nbytes)
+        if len(events) == 1:
+            event = events[0]
+            if type(event) is bytes or type(event) is str:
+                self._owner.handle_message(event)
+                return
+        if events:
+            self._deliver(events)
