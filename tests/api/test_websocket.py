@@ -140,7 +140,7 @@ async def test_events_of_a_complete_connection_come_in_order():
             ("message", 1, "one"),
             ("message", 1, b"two"),
             ("message", 1, b"three"),
-            ("close", 3, True, 3000, ""),
+            ("close", 3, True, 3000, "done"),
         ]
         assert socket.protocol == "chat"
         assert socket.bufferedAmount == 0
