@@ -221,7 +221,7 @@ def test_demo_shows_speeds_and_a_conversation():
     assert "HTTP/1.1 101 Switching Protocols" in done.stdout
     assert re.search(r"-> {2}81 87 ([0-9a-f]{2} ){11} *text 'Grüße', masked", done.stdout)
     assert re.search(r"<- {2}8a 01 3f +pong '\?'", done.stdout)
-    assert re.search(r"<- {2}88 05 03 e8 62 79 65 +close 1000", done.stdout)
+    assert re.search(r"<- {2}88 05 03 e8 62 79 65 +close 1000 'bye'", done.stdout)
 
 
 def test_closed_stdout_exits_without_a_traceback():

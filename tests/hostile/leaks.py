@@ -1,4 +1,4 @@
-"""`python tests/hostile/leaks.py COUNT`: so many connections to a server in this process, and what is left of them.
+"""`python tests/hostile/leaks.py COUNT`: make COUNT connections to a server in this process, and count what they leak.
 
 Every tenth breaks the protocol, every tenth vanishes, the others echo a message, half of them compressed. Prints what
 is left for each connection: objects, references (in a debug build), bytes of memory; exits 1 if that is not nothing.

@@ -1,4 +1,4 @@
-"""A: headers that lie. Each is refused at the byte that breaks the rule, by every victim, in any cuts."""
+"""A: false headers. Each is refused at the byte that breaks the rule, however the bytes are cut."""
 
 import pytest
 from bounds import KIB, Traced
@@ -27,7 +27,7 @@ async def test_a1_length_with_its_top_bit_set_is_refused(attack, length):
 @pytest.mark.parametrize("length", [(1 << 63) - 1, 1 << 62, 1 << 32, (1 << 31) - 1, (1 << 20) + 1])
 @on_loop
 async def test_a2_huge_announced_length_is_refused_without_allocating(attack, length):
-    """1009 when the header is in, not when the memory is gone."""
+    """1009 once the header is complete, before any memory is set aside."""
     async with attack() as victim:
         with Traced() as memory:
             await victim.send(announced(victim, length))
@@ -39,7 +39,7 @@ async def test_a2_huge_announced_length_is_refused_without_allocating(attack, le
 @each_victim
 @on_loop
 async def test_a3_unfinished_message_over_the_limit_is_refused(attack):
-    """What is announced within the limit, never ended, and begun again as a fragment."""
+    """The announced length is within the limit; a further fragment passes it."""
     async with attack(limit=100_000) as victim:
         with Traced() as memory:
             await victim.send(victim.frame(0x02, bytes(99_999)))
@@ -110,7 +110,7 @@ async def test_a9_misplaced_continuation_or_data_frame_is_refused(attack):
 @pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 32_767, 32_768, 65_407, 65_535, 65_536, 65_700])
 @on_loop
 async def test_a10_split_headers_and_a11_lengths_with_high_bytes_are_parsed(attack, size):
-    """A header that is cut is read once; the bytes of a length have no sign, whatever the compiler's `char` has."""
+    """A header is read once, however it is cut; length bytes are unsigned, also where `char` is signed."""
 
     async with attack() as victim:
         data = victim.frame(PING, b"p") + victim.frame(BINARY, bytes(size)) + victim.frame(0x88, b"\x03\xe8")

@@ -1,4 +1,4 @@
-"""What a hostile peer can make us spend, measured: time against time, bytes held against bytes sent."""
+"""The time and memory that a hostile peer can cost, measured against what it sent."""
 
 import pytest
 from bounds import Traced, assert_linear
@@ -12,7 +12,7 @@ from framewire.http.uri import parse_uri
 
 
 def bytes_after_a_violation(count):
-    """B12: nothing is looked at, nothing is kept."""
+    """B12: bytes after a violation are neither parsed nor kept."""
     stream = new_stream(SERVER)
     stream.receive(to(SERVER, 0x83))
     chunk = bytes(1 << 16)
@@ -28,7 +28,7 @@ def unsolicited_pongs(count):
 
 
 def a_head_in_single_bytes(count):
-    """F2: heads are scanned once, whatever the reads."""
+    """F2: a head is scanned once, however it is cut into reads."""
     head = REQUEST + b"".join(b"X-%d: %s\r\n" % (i, b"v" * 190) for i in range(count // 200))
     handshake = ServerHandshake()
     for i in range(len(head)):
@@ -63,7 +63,7 @@ def test_hostile_input_takes_linear_time(run, size):
 @pytest.mark.both_backends
 @pytest.mark.parametrize("flood", [to(SERVER, 0x8A) * 1000, to(SERVER, 0x83) + bytes(6000)], ids=["pongs", "violation"])
 def test_pongs_and_bytes_after_a_violation_hold_no_memory(flood):
-    """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
+    """B12, B13: 300 KB of unsolicited pongs, or of bytes after a violation."""
     stream = new_stream(SERVER)
     stream.receive(flood)
     with Traced() as memory:
@@ -73,7 +73,7 @@ def test_pongs_and_bytes_after_a_violation_hold_no_memory(flood):
 
 
 def feed_without_end(handshake, flood, refusal):
-    """Returns what it is refused with, and how many bytes it had taken and held at most by then."""
+    """Return (the refusal, the number of bytes taken until then, the peak of memory in bytes)."""
     sent = 0
     with Traced() as memory:
         with pytest.raises(refusal) as refused:
@@ -85,7 +85,7 @@ def feed_without_end(handshake, flood, refusal):
 
 @pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
 def test_endless_request_is_refused_at_its_limit(flood):
-    """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
+    """F2, F3: at most 32 KiB in all, 8 KiB a line, 128 headers, and no more memory."""
     error, sent, peak = feed_without_end(ServerHandshake(), flood, HandshakeError)
     assert error.status in (400, 414, 431)
     assert sent <= 1 << 15

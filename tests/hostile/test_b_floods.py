@@ -1,4 +1,4 @@
-"""B9 to B12, C1: what a peer can make a server hold, and how long others wait: measured on raw sockets."""
+"""B9 to B12, C1: the memory that a flood makes a server hold, and how long other clients wait, over raw sockets."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from framewire.asyncio import Listener, serve
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request, monkeypatch):
-    """Runs a coroutine on a new loop, at most 30 seconds."""
+    """Run a coroutine on a new event loop, for at most 30 seconds."""
     monkeypatch.setattr(ends, "network", request.param)
 
     def run(main):
@@ -60,7 +60,7 @@ def frame(first, payload=b""):
 
 
 async def attack(victim, data, seconds, reads=False):
-    """Writes `data` again and again, as far as the server takes it; returns how many bytes it took."""
+    """Write `data` repeatedly while the server takes it; return the number of bytes that it took."""
     victim.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     if not reads:
         victim.writer.transport.pause_reading()
@@ -81,7 +81,7 @@ async def read_on(reader):
 
 
 async def held(server, data, first=b"", echo=True):
-    """How many bytes are held at the worst while a server is attacked, and how many it took."""
+    """Return (the peak of memory while a server is attacked, the number of bytes that it took)."""
     async with server(echo=echo) as (port, _), upgraded(port) as victim:
         victim.writer.write(first)
         tracemalloc.start()
@@ -92,7 +92,7 @@ async def held(server, data, first=b"", echo=True):
             tracemalloc.stop()
 
 
-#: What the test itself may hold: its data, and the buffers of its own transport.
+#: Allowance for the data of the test and the buffers of its transport, in bytes.
 OWN = 3 * MIB
 
 ECHOES = pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_b12_bytes_after_a_violation_are_discarded(run, server):
     ids=["empty messages", "pings", "pongs", "messages"],
 )
 def test_b9_other_connections_are_served_during_a_flood(run, server, data):
-    """The slowest answer on a second connection, in time of this process: all ends of both live in it."""
+    """The slowest answer on a second connection, in processor time, because all ends are in this process."""
 
     async def main():
         async with server(echo=True) as (port, _), upgraded(port) as flooding, upgraded(port) as other:

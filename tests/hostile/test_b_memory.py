@@ -1,4 +1,4 @@
-"""B: messages that cost more than they weigh. What a victim holds is measured against what was sent to it."""
+"""B: messages that cost more than their size. The memory of a victim is measured against what was sent to it."""
 
 import asyncio
 import gc
@@ -12,11 +12,11 @@ from victims import REQUEST, each_server, each_victim, refused, taken
 
 from framewire import SERVER, Close, Pong
 
-#: What the connection of the test itself holds, and its chunks.
+#: Allowance for the connection of the test and its chunks, in bytes.
 OWN = 256 * KIB
 
 
-#: What browsers offer.
+#: The offer of browsers.
 OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 
 
@@ -26,7 +26,7 @@ def deflated(content):
 
 
 async def settle(victim):
-    """Waits until the victim has read all that was sent: a ping goes between fragments."""
+    """Wait until the victim has read all that was sent, with a ping, which may go between fragments."""
     await victim.send(victim.frame(PING, b"read?"))
     assert await victim.hear() == [Pong(b"read?")]
 
@@ -69,7 +69,7 @@ async def test_b2_empty_fragments_hold_no_memory(attack):
 @each_victim
 @on_loop
 async def test_b3_small_reads_and_b4_small_fragments_hold_bounded_memory(attack):
-    """Memory: at most twice what has arrived. That time is linear `test_bounds.py` shows."""
+    """Memory is at most twice what has arrived; test_bounds.py shows that time is linear."""
     payload = bytes(range(256)) * 256
     async with attack() as victim:
         whole = victim.frame(BINARY, payload)
@@ -114,7 +114,7 @@ async def test_b5_decompression_bomb_is_refused_at_the_limit(attack, pieces):
 @pytest.mark.parametrize("first", [BINARY, 0xC2])
 @on_loop
 async def test_b6_message_over_the_limit_is_refused_not_truncated(attack, first):
-    """What is over the limit by one byte is refused; what is at it comes whole (B7: on every zlib, test_deflate.py)."""
+    """A message of the limit arrives whole, one byte more is refused (B7: on every zlib, test_deflate.py)."""
 
     def message(size):
         return deflated(bytes(size)) if first == 0xC2 else bytes(size)
@@ -162,7 +162,7 @@ async def test_b8_compression_memory_per_connection_is_bounded(server):
 @pytest.mark.both_backends
 @pytest.mark.parametrize("value", [5, 1.5, None, "text", [1, 2]], ids=repr)
 def test_b14_uninitialised_memory_is_never_sent(value):
-    """A number is no size: what is not bytes, or not text where text is due, is a TypeError and sends nothing."""
+    """A number is not a size: anything but bytes, or text where it is due, is a TypeError and sends nothing."""
     stream = new_stream(SERVER)
     for call in (stream.ping, stream.pong):
         with pytest.raises(TypeError):

@@ -23,7 +23,7 @@ from framewire import Close, Pong
 @each_victim
 @on_loop
 async def test_c1_ping_flood_is_answered_in_order(attack):
-    """All of them, in their order; of a peer that does not read `test_b_floods.py` tells."""
+    """All are answered in order; for a peer that does not read see test_b_floods.py."""
     payloads = [b"%125d" % i for i in range(1000)]
     await taken(
         attack, lambda victim: b"".join(victim.frame(PING, each) for each in payloads), [], heard=map(Pong, payloads)
@@ -96,7 +96,7 @@ async def test_c7_close_inside_a_fragmented_message_discards_it(attack):
 
 
 async def cut(victim, data):
-    """Sends until the victim has cut the connection, however long it takes nothing before."""
+    """Send until the victim cuts the connection, which may read nothing for some time before."""
     with pytest.raises(ConnectionError):
         while True:
             await asyncio.wait_for(victim.send(data), PATIENCE)
@@ -106,7 +106,7 @@ async def cut(victim, data):
 @each_server
 @on_loop
 async def test_c8_peer_that_never_closes_tcp_is_cut(server):
-    """After a violation, and after its own close, it has `close_timeout` seconds to end TCP."""
+    """After a violation, and after its own close, the peer has `close_timeout` seconds to end TCP."""
     for last, code in ((b"\xff" * 100, 1002), (b"\x88\x80abcd", 1005)):
         async with server() as (port, _), upgraded(port) as victim:
             await victim.send(last)
@@ -124,7 +124,7 @@ async def test_c8_peer_that_never_closes_tcp_is_cut(server):
 )
 @on_loop
 async def test_c9_half_open_peer_is_detected_and_cut(server, keepalive):
-    """It is found by the pings that it does not answer, and freed though it takes no byte any more."""
+    """Keepalive finds it, and its connection is freed though it takes no byte any more."""
     async with server(echo=True, **keepalive) as (port, _), upgraded(port) as victim:
         victim.writer.transport.pause_reading()
         await cut(victim, victim.frame(BINARY, bytes(60_000)))

@@ -25,7 +25,7 @@ BAD = {
 @each_stream
 @on_loop
 async def test_d1_invalid_byte_at_the_end_of_a_simd_vector_is_refused(attack):
-    """The last lane of 16, 32 and 64 bytes, alone and behind whole vectors."""
+    """The last lane of vectors of 16, 32 and 64 bytes, alone and after whole vectors."""
     for size in (15, 16, 31, 32, 63, 64, 127, 255):
         await refused(attack, 1007, lambda victim, size=size: victim.frame(TEXT, b" " * size + b"\xff"))
 
@@ -40,7 +40,7 @@ async def test_d2_invalid_utf8_sequences_are_refused(attack, bad):
 @each_stream
 @on_loop
 async def test_d3_code_points_split_across_frames_are_joined(attack):
-    """Every split of a code point is a message; one that the end leaves open is 1007."""
+    """A code point may be split anywhere; one that is incomplete at the end is 1007."""
     text = "é€🎉".encode()
     for cut in range(len(text)):
         await taken(
@@ -54,14 +54,14 @@ async def test_d3_code_points_split_across_frames_are_joined(attack):
 @each_stream
 @on_loop
 async def test_d4_invalid_byte_fails_before_the_end_of_the_message(attack):
-    """It fails at that byte: the frame is not complete, let alone the message."""
+    """The connection fails at that byte, before the frame is complete."""
     await refused(attack, 1007, lambda victim: victim.frame(0x01, b"a\xffbc")[:-1])
     await refused(attack, 1007, lambda victim: victim.frame(0x01, b"ab\xe2") + victim.frame(0x00, b"(abc")[:-1])
 
 
 @pytest.mark.both_backends
 def test_d5_concurrently_modified_buffer_never_yields_invalid_text():
-    """What is judged is the private copy: whatever another thread writes, a text is UTF-8 or refused."""
+    """A private copy is validated, so that a delivered text is UTF-8 whatever another thread writes."""
     size = 100_000
     data = bytearray(b"\x81\x7f" + size.to_bytes(8, "big") + b"a" * size)
     done = threading.Event()

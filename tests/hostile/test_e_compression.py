@@ -20,7 +20,7 @@ HELLO_FINAL = bytes.fromhex("f348cdc9c90700")
 @each_stream
 @on_loop
 async def test_e1_messages_after_bfinal_are_decompressed(attack):
-    """RFC 7692 7.2.3.4: the next message begins afresh; 300 of them."""
+    """RFC 7692 7.2.3.4: after each of 300 final blocks the next message begins a new stream."""
     await taken(
         attack,
         lambda victim: victim.frame(0xC1, HELLO_FINAL + b"\0") * 300 + victim.frame(0xC1, HELLO),
@@ -65,7 +65,7 @@ async def test_e5_control_frames_between_compressed_fragments_are_handled(attack
 @each_victim
 @on_loop
 async def test_e6_uncompressed_messages_leave_the_context_unchanged(attack):
-    """They do not touch the context: the last payload is a reference to the first."""
+    """Plain messages leave the context alone: the last payload refers to the first."""
     await taken(
         attack,
         lambda victim: (
@@ -106,7 +106,7 @@ OFFERS = {
 @pytest.mark.parametrize("offer", OFFERS)
 @on_loop
 async def test_e8_unsupported_windows_and_e9_invalid_parameters_are_declined(server, offer):
-    """An offer that cannot be is declined, never an error; the whole table: test_extensions.py."""
+    """An invalid offer is declined, not an error; test_extensions.py has the whole table."""
     async with server(deflate=True) as (port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST + f"Sec-WebSocket-Extensions: permessage-deflate; {offer}\r\n\r\n".encode())
@@ -126,7 +126,7 @@ def deflated(content, deflater=None):
 
 @pytest.mark.both_backends
 def test_e10_distances_beyond_the_agreed_window_are_refused():
-    """What lies further back than the window is not there: 1007, and the decoder is dead."""
+    """A distance beyond the window is 1007 and ends the decoder."""
     deflater, content = zlib.compressobj(wbits=-15), random.Random(1).randbytes(3000)
     stream = Stream(CLIENT, extensions=[Deflate(decode_bits=9)])
     assert stream.receive(frame(0xC2, deflated(content, deflater))) == [content]
@@ -141,14 +141,14 @@ def test_e10_distances_beyond_the_agreed_window_are_refused():
 @pytest.mark.parametrize("payload", ["07", "00 05 00 00 00 41", "f2 00 11 00 00"])
 @on_loop
 async def test_e11_corrupt_compressed_data_is_refused(attack, payload):
-    """No such block, a length that is not its complement, a distance before the beginning."""
+    """An unknown block type, a length that contradicts its complement, a distance before the start."""
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, bytes.fromhex(payload)), deflate=True)
 
 
 @each_stream
 @on_loop
 async def test_e12_truncated_compressed_data_delivers_bounded_content(attack):
-    """RFC 7692 cannot tell: what is there is delivered, bounded by the limit, and no more comes out of it later."""
+    """RFC 7692 has no end mark: the part that is there is delivered, within the limit, and never more of it."""
     content = random.Random(2).randbytes(300)
     async with attack(deflate=True) as victim:
         await victim.send(victim.frame(0xC2, deflated(content)[:200]) + victim.frame(BINARY, b"next"))
@@ -162,7 +162,7 @@ async def test_e12_truncated_compressed_data_delivers_bounded_content(attack):
 
 @on_loop
 async def test_e13_concurrent_cancelled_sends_do_not_corrupt_the_context():
-    """Tasks that send at once, some of them cancelled: what arrives is whole, and the context fits to the end."""
+    """Tasks send concurrently and some are cancelled: messages arrive whole, and the context stays in step."""
     got = []
 
     async def keep(connection):
@@ -189,7 +189,7 @@ async def test_e13_concurrent_cancelled_sends_do_not_corrupt_the_context():
 @pytest.mark.both_backends
 @on_loop
 async def test_e14_compress_false_keeps_a_secret_out_of_the_context():
-    """`compress=False` keeps a message out of the context: its payload is there as it is."""
+    """`compress=False` keeps a message out of the compression context."""
     stream = Stream(SERVER, extensions=[Deflate()])
     secret = b"secret=" + bytes(range(65, 91)) * 4
     assert secret in stream.send(secret, compress=False)

@@ -1,4 +1,4 @@
-"""F: opening handshakes, on sockets. Every table and every cut of them: test_handshake.py."""
+"""F: opening handshakes over sockets. test_handshake.py has every table and every cut."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from framewire.handshake import ServerHandshake
 
 
 async def status(port, request):
-    """The status that a request gets, 0 if the connection ends without one; it must end unless that is 101."""
+    """Return the status of the response, 0 if there is none; the connection must end unless it is 101."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -47,7 +47,7 @@ def without(name, *lines):
 
 @on_loop
 async def test_f1_slow_handshake_is_cut_at_the_deadline():
-    """Silent, or a byte now and then: one deadline for all of it."""
+    """A silent client and one that sends a byte now and then have the same deadline."""
     async with serving(open_timeout=0.3) as (port, _):
         for drip in (b"", b"G"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -129,7 +129,7 @@ async def test_f7_control_characters_and_malformed_lines_are_refused():
 @pytest.mark.parametrize("character", [*range(0x20), 0x7F])
 @on_loop
 async def test_f8_control_characters_in_response_headers_are_refused(character):
-    """No control character of the application gets into an answer, but for a tab inside a value."""
+    """No control character of the application gets into a response, except a tab inside a value."""
     handshake = ServerHandshake()
     handshake.receive(REQUEST + b"\r\n")
     handshake.check()
@@ -147,7 +147,7 @@ async def test_f8_control_characters_in_response_headers_are_refused(character):
 @each_server
 @on_loop
 async def test_f9_non_ascii_header_bytes_do_not_crash_the_server(server):
-    """In a header nobody reads they pass; a subprotocol of them is refused or ignored; nobody crashes."""
+    """They pass in an unknown header; a subprotocol with them is refused or ignored."""
     async with server() as (port, _):
         assert await status(port, with_line(b"X-Name: caf\xe9 " + bytes(range(0x80, 0x100)))) == 101
         assert await status(port, with_line(b"Sec-WebSocket-Protocol: caf\xe9")) in (101, 400)
@@ -189,7 +189,7 @@ async def test_f11_cross_origin_request_is_refused():
 @pytest.mark.parametrize("version", [b"0", b"7", b"8", b"14", b"013", b""])
 @on_loop
 async def test_a12_legacy_versions_are_refused(server, version):
-    """There is no code for the drafts: 426 with the version that is spoken, or 400."""
+    """The drafts are not spoken: 426 with the supported version, or 400."""
     name = b"Sec-WebSocket-Version"
     await refuses(server, (400, 426), without(name, name + b": " + version))
 

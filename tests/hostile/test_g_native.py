@@ -18,7 +18,7 @@ from framewire.protocol.permessage_deflate import Deflate
 
 @pytest.fixture
 def hurried():
-    """Threads take turns as often as they can."""
+    """Let threads take turns as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -26,7 +26,7 @@ def hurried():
 
 
 def in_threads(*functions):
-    """Runs functions at the same time; raises what one of them has raised."""
+    """Run functions in concurrent threads; raise the exception of one of them."""
     errors, start = [], threading.Barrier(len(functions))
 
     def run(function):
@@ -47,7 +47,7 @@ def in_threads(*functions):
 
 @pytest.mark.both_backends
 def test_g4_buffer_cannot_be_resized_while_it_is_read(hurried):
-    """It is held meanwhile: the resizer gets a BufferError, the reader what was there."""
+    """The buffer is locked meanwhile: resizing is a BufferError, and the reader gets its content."""
     data = bytearray(frame(BINARY, b"x" * 200_000))
     done = threading.Event()
 
@@ -70,7 +70,7 @@ def test_g4_buffer_cannot_be_resized_while_it_is_read(hurried):
 
 
 class Gate:
-    """A codec whose decoder waits inside `receive` until it is let on."""
+    """A codec that waits inside `receive` or `send` until the test opens it."""
 
     rsv, threshold, pending = 0x40, 0, False
 
@@ -112,7 +112,7 @@ CALLS = {
 @pytest.mark.parametrize("inside", ["receive", "send"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_g5_second_thread_in_one_stream_raises_runtime_error(inside, call):
-    """RuntimeError, whatever it wants; the first one goes on as if nobody had come."""
+    """Any call of a second thread is a RuntimeError and leaves the first call undisturbed."""
     gate, result = Gate(), []
     stream = Stream(SERVER, extensions=[gate])
 
@@ -143,7 +143,7 @@ def deflated(content):
 
 @pytest.mark.both_backends
 def test_g5_concurrent_calls_on_one_stream_are_refused_or_complete(hurried):
-    """Each call is refused or does all of its work, also on large payloads; every byte is counted."""
+    """Each call is refused or complete, also with large payloads; every byte is counted."""
     stream = Stream(SERVER, max_message_size=None, extensions=[Deflate(decode_resets=True, encode_resets=True)])
     large = b"z" * 100_000
     cases = [
@@ -181,7 +181,7 @@ def test_g5_concurrent_calls_on_one_stream_are_refused_or_complete(hurried):
 @pytest.mark.both_backends
 @pytest.mark.parametrize("call", ["receive", "send", "close", "pending"])
 def test_g6_reentrant_call_from_mask_source_raises_runtime_error(call):
-    """What it may not do is a RuntimeError of its own, and the stream goes on."""
+    """A forbidden call is a RuntimeError inside the mask source, and the stream goes on."""
     calls = {
         "receive": lambda: stream.receive(frame(TEXT, b"inner")),
         "send": lambda: stream.send(b"inner", last=False),
@@ -222,7 +222,7 @@ def test_g6_mask_source_may_drop_the_last_reference_to_the_stream():
 @pytest.mark.both_backends
 @pytest.mark.parametrize("data", [frame(PING, b"p"), frame(0x88), frame(0x83)], ids=["ping", "close", "violation"])
 def test_mask_source_error_during_pong_loses_no_message(data):
-    """`receive` delivers all; the exception comes where the key is needed, and nothing is lost then either."""
+    """`receive` delivers everything; the exception comes from `pending`, where the key is needed, and loses nothing."""
     working = []
 
     def source(size):
@@ -246,7 +246,7 @@ def test_mask_source_error_during_pong_loses_no_message(data):
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython counts references")
 @on_loop
 async def test_g8_closed_connections_are_freed_without_the_garbage_collector():
-    """Nothing refers to a connection that is over, without the help of the collector."""
+    """A connection that is over is freed by reference counts alone."""
     gone = []
 
     async def handler(connection):
@@ -275,7 +275,7 @@ async def test_g8_closed_connections_are_freed_without_the_garbage_collector():
 
 @on_loop
 async def test_g9_cancelled_send_and_recv_lose_no_message():
-    """A send or a receive that is cancelled after any number of turns is done or was never begun; all else arrives."""
+    """A send or receive that is cancelled after any number of turns is complete or has no effect."""
     got = []
 
     async def keep(connection):

@@ -1,16 +1,16 @@
-"""Measures of what a peer can cost: memory that is traced, and time that must grow linearly."""
+"""Bounds on the memory and the time that a peer can cost."""
 
 import gc
 import time
 import tracemalloc
 
 KIB, MIB = 1 << 10, 1 << 20
-#: What the objects themselves take, and what Python sets aside for a call.
+#: Allowance for small objects and for what Python sets aside for a call, in bytes.
 SMALL = 8 * KIB
 
 
 class Traced:
-    """Bytes of memory taken since `with`: now, and at the most."""
+    """Bytes of memory allocated since `with`: now, and at the peak."""
 
     def __enter__(self):
         gc.collect()
@@ -29,7 +29,7 @@ class Traced:
 
 
 def assert_linear(run, size):
-    """Four times as much takes four times the time, not sixteen: by the best of times measured in turns."""
+    """Check that 4 times the input takes about 4 times the processor time, not 16: by the best of interleaved runs."""
     little, much = [], []
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The command line in processes of its own, and those who talk to it."""
+"""The command line in child processes, and clients of its server."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def run(*arguments, **options):
 
 @contextmanager
 def serving(*arguments):
-    """`framewire serve` on a free port; gives its process and `host:port`."""
+    """Run `framewire serve` on a free port; give its process and `host:port`."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
@@ -35,7 +35,7 @@ def serving(*arguments):
 
 
 def get(url, **options):
-    """The status, headers and body of a response, whatever the status."""
+    """Return the status, headers and body of a response with any status."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10) as response:
             return response.status, response.headers, response.read()
@@ -45,7 +45,7 @@ def get(url, **options):
 
 
 class Guest:
-    """Someone in the chat."""
+    """A user of the chat."""
 
     def __init__(self, socket):
         self.socket = socket
@@ -61,7 +61,7 @@ class Guest:
         self.socket.send(json.dumps(message))
 
     def next(self, kind):
-        """The next message of this kind."""
+        """Return the next message of this type."""
         while True:
             message = json.loads(self.socket.recv(timeout=10))
             if message["type"] == kind:

@@ -1,4 +1,4 @@
-"""Both ends of a connection on asyncio, for tests: a server of echoes, a client of bytes, and the loop they run on.
+"""Both ends of a connection on asyncio: an echo server, a client that speaks bytes, and their event loop.
 
 `network` says whose loop that is, and whether they talk TLS.
 """
@@ -20,7 +20,7 @@ import framewire.asyncio
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "localhost.pem"
 
-#: A name of those that the fixtures of tests give: "asyncio", "asyncio tls", "uvloop", "uvloop tls".
+#: Set by fixtures to "asyncio", "asyncio tls", "uvloop" or "uvloop tls".
 network = "asyncio"
 
 
@@ -31,26 +31,26 @@ def new_loop():
 
 
 def server_side():
-    """What a server needs for TLS."""
+    """The TLS context of a server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     return context
 
 
 def client_side():
-    """What a client needs for TLS with that server, by whatever name it calls it."""
+    """The TLS context of a client of that server, under any host name."""
     context = ssl.create_default_context(cafile=CERTIFICATE)
     context.check_hostname = False
     return context
 
 
 def secured(side, **options):
-    """The options of a connection, with those for TLS if it is to be used."""
+    """Add the option for TLS if the network uses it."""
     return {"ssl": side(), **options} if "tls" in network else options
 
 
 async def finish(test):
-    """Awaits a test, at most 30 seconds; a task that it leaves behind fails it."""
+    """Await a test for at most 30 seconds, and fail it if a task of it goes on."""
     await asyncio.wait_for(test, 30)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
@@ -59,7 +59,7 @@ async def finish(test):
 
 
 def on_loop(test):
-    """Runs an async test on a loop of its own."""
+    """Run an async test on an event loop of its own."""
 
     @functools.wraps(test)
     def run(*args, **kwargs):
@@ -75,7 +75,7 @@ def on_loop(test):
 
 
 async def until(condition):
-    """Waits until `condition()` holds."""
+    """Wait until `condition()` is true."""
     while not condition():
         await asyncio.sleep(0.005)
 
@@ -86,38 +86,38 @@ async def echo(ws):
 
 
 def address_of(server):
-    """The port of a server, and the URI of a path on it."""
+    """Return the port of a server and the URI of a path on it."""
     port = server.sockets[0].getsockname()[1]
     return port, f"{'wss' if 'tls' in network else 'ws'}://127.0.0.1:{port}/path"
 
 
 @asynccontextmanager
 async def serving(handler=echo, **options):
-    """A framewire server; gives (server, port, URI)."""
+    """Run a framewire server; give (server, port, URI)."""
     async with framewire.asyncio.serve(handler, "127.0.0.1", 0, **secured(server_side, **options)) as server:
         yield server, *address_of(server)
 
 
 @asynccontextmanager
 async def peer_serving(handler, **options):
-    """A server of the `websockets` package; gives its URI."""
+    """Run a server of the `websockets` package; give its URI."""
     options = secured(server_side, **options)
     async with websockets.asyncio.server.serve(handler, "127.0.0.1", 0, **options) as server:
         yield address_of(server)[1]
 
 
 def connect(uri, **options):
-    """A framewire client, for a server of either kind."""
+    """Connect a framewire client to a server of either package."""
     return framewire.asyncio.connect(uri, **secured(client_side, **options))
 
 
 def peer_connect(uri, **options):
-    """A client of the `websockets` package."""
+    """Connect a client of the `websockets` package."""
     return websockets.asyncio.client.connect(uri, **secured(client_side, **options))
 
 
 class Raw:
-    """A client of bytes: what a peer does that no library would."""
+    """A client that sends any bytes, as no library would."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer

@@ -1,4 +1,4 @@
-"""Frames made by hand, and a model of a receiver: slow, whole, from RFC 6455 and not from the code under test."""
+"""Frames made by hand, and a model of a receiver, written from RFC 6455 and not from the code under test."""
 
 import re
 
@@ -24,7 +24,7 @@ _BEGUN = re.compile(
 
 
 def read_utf8(payload):
-    """Returns (end of the whole code points, index of the first impossible byte or the length)."""
+    """Return (end of the complete code points, index of the first invalid byte or the length)."""
     whole = _WHOLE.match(payload).end()
     return whole, _BEGUN.match(payload, whole).end()
 
@@ -34,7 +34,7 @@ def mask(payload, key=KEY):
 
 
 def frame(first, payload=b"", key=b"", form=None):
-    """One frame; `form` forces the length field to 7, 16 or 64 bits."""
+    """Build a frame; `form` forces the length field to 7, 16 or 64 bits."""
     size = len(payload)
     bit = 0x80 if key else 0
     form = form or (7 if size < 126 else 16 if size < 1 << 16 else 64)
@@ -48,16 +48,16 @@ def frame(first, payload=b"", key=b"", form=None):
 
 
 def to(role, first, payload=b"", key=KEY, form=None):
-    """A frame such as the peer of `role` sends it: masked for a server."""
+    """Build a frame as the peer of `role` sends it: masked for a server."""
     return frame(first, payload, key if role is SERVER else b"", form)
 
 
 class BrokenRuleError(Exception):
-    """What the model raises: (close code, offset)."""
+    """A broken rule of the protocol, found by the model: (close code, offset)."""
 
 
 class Model:
-    """What a receiver must say to `data`. No code of it is shared with the stream."""
+    """The events that a receiver must return for `data`. It shares no code with the stream."""
 
     def __init__(self, role, max_message_size=1 << 20, max_frame_size=None, fragments=False, text_as_bytes=False, **_):
         self.masked = role is SERVER
@@ -66,7 +66,7 @@ class Model:
         self.fragments, self.text_as_bytes = fragments, text_as_bytes
 
     def __call__(self, data):
-        """Returns the events of `data` and the offset of a failure, if there is one."""
+        """Return the events of `data`; the last one may be a failure with its offset."""
         self.data, self.open, self.payload, self.given, self.total = data, 0, b"", 0, 0
         events, position = [], 0
         try:
@@ -160,12 +160,12 @@ class Model:
 
 
 def without_reasons(events):
-    """The events, with the wording of a failure left out: what a model can know."""
+    """Return the events without the reason text of a failure, which the model does not know."""
     return [Failure(e.code, "", e.offset) if isinstance(e, Failure) else e for e in events]
 
 
 def outcome(stream, events):
-    """All that a stream shows: for comparing one way of feeding with another."""
+    """Return everything that a stream shows, to compare one way of feeding it with another."""
     return (
         [(type(event), event) for event in events],
         stream.pending(),
@@ -177,12 +177,12 @@ def outcome(stream, events):
 
 
 def new_stream(role, **options):
-    """A stream whose masking keys are all KEY."""
+    """Create a stream whose masking keys are all KEY."""
     return Stream(role, mask_source=(lambda size: KEY), **options)
 
 
 def feed(stream, data, cuts=()):
-    """Feeds `data` cut at the offsets `cuts`, and returns the events."""
+    """Feed `data` in chunks, cut at the offsets `cuts`, and return the events."""
     events, start = [], 0
     for stop in (*cuts, len(data)):
         events += stream.receive(data[start:stop])

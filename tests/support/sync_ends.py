@@ -1,4 +1,4 @@
-"""Both ends of a connection in threads, for tests: a server of echoes, a client of bytes, and a thread for asyncio."""
+"""Both ends of a connection in threads: an echo server, a client that speaks bytes, an event loop in a thread."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from framewire.sync import serve
 
 
 def until(condition):
-    """Waits until `condition()` holds, 10 seconds at most."""
+    """Wait until `condition()` is true, for at most 10 seconds."""
     limit = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < limit
@@ -28,7 +28,7 @@ def echo(ws):
 
 @contextmanager
 def serving(handler=echo, **options):
-    """A framewire server in a thread; gives (server, port, URI)."""
+    """Run a framewire server in a thread; give (server, port, URI)."""
     with serve(handler, "127.0.0.1", **options) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -70,7 +70,7 @@ def on_loop_of_thread(open_context, new_loop=asyncio.new_event_loop):
 
 
 class Raw:
-    """A client of bytes: what a peer does that no library would."""
+    """A client that sends any bytes, as no library would."""
 
     def __init__(self, port, and_then=b"", request=REQUEST, **stream):
         self.socket = socket.create_connection(("127.0.0.1", port), 10)

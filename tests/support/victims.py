@@ -26,17 +26,17 @@ from framewire.errors import ConnectionClosed
 from framewire.handshake import accept_key
 from framewire.protocol.permessage_deflate import Deflate
 
-#: The request as far as more headers may follow.
+#: The request without its final empty line, so that headers can be added.
 REQUEST = WHOLE_REQUEST.removesuffix(b"\r\n")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
-#: Seconds within which a victim ends a failed connection; the times after which it would be cut are longer.
+#: Seconds within which a victim ends a failed connection; the timeouts that would cut it are longer.
 PATIENCE = 5
 
 
 class Victim:
-    """The handles; `role` is the victim's."""
+    """A connection to a victim whose role is `role`."""
 
     def __init__(self, role, reader=None, writer=None):
         self.role, self.reader, self.writer = role, reader, writer
@@ -44,7 +44,7 @@ class Victim:
         self.parser = Stream(CLIENT if role is SERVER else SERVER, max_message_size=None, auto_close=False)
 
     def frame(self, first, payload=b"", form=None):
-        """A frame as this victim expects it from its peer."""
+        """Build a frame as this victim expects it from its peer."""
         return to(self.role, first, payload, form=form)
 
     async def send(self, data):
@@ -69,7 +69,7 @@ class Victim:
 
 
 class StreamVictim(Victim):
-    """A stream alone, which gets byte by byte what is not long."""
+    """A stream without a connection; up to 1,000 bytes are fed to it in single bytes."""
 
     def __init__(self, role, stream):
         super().__init__(role)
@@ -100,7 +100,7 @@ async def stream(role, limit=1 << 20, deflate=False):
 
 @asynccontextmanager
 async def upgraded(port, deflate=False):
-    """A victim that serves at `port`, and a connection to it."""
+    """Connect to the victim that serves at `port`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
     writer.write(REQUEST + (DEFLATE if deflate else b"") + b"\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
@@ -112,7 +112,7 @@ async def upgraded(port, deflate=False):
 
 
 async def use(connection, delivered, echo=False):
-    """The application of framewire's own ends."""
+    """Run the application of framewire's own server or client."""
     with contextlib.suppress(ConnectionClosed):
         async for message in connection:
             if echo:
@@ -123,7 +123,7 @@ async def use(connection, delivered, echo=False):
 
 @asynccontextmanager
 async def serving(limit=1 << 20, deflate=False, echo=False, **options):
-    """`serve`; gives its port and where its application keeps messages."""
+    """Run `serve`; give its port and the list of messages that its application received."""
     delivered = []
     options = {"compression": "deflate" if deflate else None, "max_size": limit, "close_timeout": 0.5, **options}
     async with serve(lambda connection: use(connection, delivered, echo), "127.0.0.1", 0, **options) as server:
@@ -136,7 +136,7 @@ class Impatient(WebSocketProtocol):
 
 @asynccontextmanager
 async def serving_uvicorn(limit=1 << 20, deflate=False, echo=False, **options):
-    """uvicorn; gives its port and where its application keeps messages."""
+    """Run uvicorn; give its port and the list of messages that its application received."""
     delivered = []
 
     async def application(scope, receive, send):
@@ -177,7 +177,7 @@ def server_victim(serving):
 
 @asynccontextmanager
 async def answering(rest, connected=None, start=SWITCH):
-    """A server that answers a request with `start`, the right accept key, and `rest`; gives its URI.
+    """Run a server that answers a request with `start`, the right accept key, and `rest`; give its URI.
 
     `connected`, a future, gets the connection's reader and writer.
     """
@@ -229,7 +229,7 @@ each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=
 
 
 async def refused(attack, code, make, delivered=(), **options):
-    """The victim fails the connection with `code` for what `make(victim)` makes, and delivers what came before."""
+    """Check that the victim delivers `delivered`, then fails the connection with `code`, for the bytes of `make`."""
     async with attack(**options) as victim:
         await victim.send(make(victim))
         assert await victim.end() == [Close(code, "")]
@@ -237,7 +237,7 @@ async def refused(attack, code, make, delivered=(), **options):
 
 
 async def taken(attack, make, delivered, heard=(), **options):
-    """The victim delivers what `make(victim)` makes, says nothing but `heard`, and closes in order."""
+    """Check that the victim delivers the messages in the bytes of `make`, sends `heard` alone, and closes with 1000."""
     async with attack(**options) as victim:
         await victim.send(make(victim) + victim.frame(CLOSE, b"\x03\xe8"))
         assert await victim.end() == [*heard, Close(1000, "")]
