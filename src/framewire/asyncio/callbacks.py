@@ -19,7 +19,7 @@ from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
 from .timer import SharedTimer
-from .transport_writer import MIN_UNCORKED, TransportWriter
+from .transport_writer import MAX_CORKED, MIN_UNCORKED, TransportWriter, max_corked_message
 
 __all__ = ["Listener", "ListenerConnection"]
 
@@ -53,12 +53,13 @@ class ListenerConnection(BaseConnection):
 
     _driver: Driver
 
-    __slots__ = ("_writer", "listener")
+    __slots__ = ("_max_corked", "_writer", "listener")
 
     def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, listener: Listener) -> None:
         super().__init__(_ListenerDriver(role, settings, timer, False, self))
         #: The callbacks.
         self.listener = listener
+        self._max_corked = max_corked_message(settings)
         self._writer: TransportWriter | None = None
 
     def opened(self, session: Session, compressed: bool) -> None:
@@ -127,6 +128,19 @@ class ListenerConnection(BaseConnection):
         if writer is None or session is None:
             raise StateError("the opening handshake is not done")
         whole = text is None and compress is None and last
+        if (
+            whole
+            and not writer.blocked
+            and len(message) <= self._max_corked
+            and (type(message) is str or type(message) is bytes)
+        ):
+            try:
+                session.send_whole(message)
+            except StateError:
+                return False
+            if not writer.handling or session.output_size > MAX_CORKED:
+                writer.cork()
+            return True
         if session.state is not State.OPEN:
             return False
         if not writer.may_write():

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, cast
 
 from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
-from ..protocol.constants import CloseCode, Role, State
+from ..protocol.constants import CloseCode, Role
 from ..protocol.events import Event
 from ..session.broadcast import broadcast_to
 from ..session.connection import BaseConnection, as_payload
@@ -22,7 +22,7 @@ from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
 from .timer import SharedTimer
-from .transport_writer import MIN_UNCORKED, TransportWriter
+from .transport_writer import MIN_UNCORKED, TransportWriter, max_corked_message
 
 __all__ = ["Connection", "broadcast"]
 
@@ -50,8 +50,7 @@ class Connection(BaseConnection):
         self._queue = cast(MessageQueue, None)
         self._writer: TransportWriter | None = None
         self._encodes = False
-        #: Messages of up to this many bytes or characters, of up to 4 bytes each, are not fragmented.
-        self._max_corked = min(MIN_UNCORKED - 1, (settings.fragment_size or MIN_UNCORKED << 2) // 4)
+        self._max_corked = max_corked_message(settings)
         self._taken = 0  # messages taken without waiting
         self._turn: asyncio.Lock | None = None  # held while a message is sent in parts
         self._in_fragments = False  # these parts are fragments
@@ -171,7 +170,7 @@ class Connection(BaseConnection):
         # Like `recv`, without its calls for a whole message: test_iteration_receives_as_recv_does.
         driver, queue, session = self._driver, self._queue, self._session
         if session is not None and driver.receiver is None and not queue.streaming:
-            if not queue.items and session.stream.failing is None and session.stream.state is State.OPEN:
+            if not queue.items and session.quiet:
                 if session.output:
                     driver.writer.flush()
                 driver.receiver = driver.loop.create_future()
@@ -239,7 +238,7 @@ class Connection(BaseConnection):
                 return
             if (type(message) is str or type(message) is bytes) and len(message) <= self._max_corked:
                 try:
-                    cast(Session, self._session).send(message)
+                    self._session.send_whole(message)  # type: ignore[union-attr]
                 except StateError:
                     pass  # which end this is will be known when it is over
                 else:

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from .._backend import SocketWriter
 from ..session.session import Ending, Session
+from ..session.settings import ConnectionSettings
 
-__all__ = ["MIN_UNCORKED", "TransportWriter", "end_output"]
+__all__ = ["MAX_CORKED", "MIN_UNCORKED", "TransportWriter", "end_output", "max_corked_message"]
 
 #: Corked bytes that leave at once, to be sent while further frames are made.
 MAX_CORKED: Final = 1 << 16
@@ -158,6 +159,11 @@ class TransportWriter:
         """Close the connection at once; what was not written is lost."""
         self._socket_writer.close()
         self.transport.abort()
+
+
+def max_corked_message(settings: ConnectionSettings) -> int:
+    """Return the length up to which a message is simply corked: bytes, or characters of up to 4 bytes each."""
+    return min(MIN_UNCORKED - 1, (settings.fragment_size or MIN_UNCORKED << 2) // 4)
 
 
 def _socket_of(transport: asyncio.BaseTransport) -> Any:

@@ -76,9 +76,9 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_messages_beside", "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
-        "close_state", "keepalive", "messages_sent", "output", "output_size", "pings_received", "pings_sent", "queue",
-        "reading", "receive_step", "role", "settings", "stream", "write_paused",
+        "_messages_beside", "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written",
+        "auto_close", "close_state", "keepalive", "messages_sent", "output", "output_size", "pings_received",
+        "pings_sent", "queue", "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +110,7 @@ class Session:
             late_failure=auto_close,
             extensions=codecs,
         )
+        self._receive = self.stream.receive
         self.close_state = CloseState(auto_close)
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout, now)
         #: Messages that wait for a receiver; None if `receive` returns them.
@@ -120,6 +121,8 @@ class Session:
         self._bytes_taken = 0  # by `data_to_send`
         #: Whether the driver is to read; False asks it to stop.
         self.reading = True
+        #: Whether a receiver can just wait for messages: the connection is open, and no failure is held back.
+        self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
         #: Messages sent by `send`.
@@ -200,26 +203,25 @@ class Session:
             with memoryview(data) as view:
                 self._held_back += bytes(view if size is None else view[:size])
             return []
-        events = self.stream.receive(data, size)
+        events = self._receive(data, size)
         queue = self.queue
-        if queue is None or not events or queue.dropping or self.stream.failing is not None:
+        if queue is None or queue.dropping or self.stream.failing is not None:
             return events
         if len(events) == 1:
             event = events[0]
             if type(event) is not str and type(event) is not bytes:
                 return events
             length = len(event)
-        elif _MESSAGES.issuperset(map(type, events)):
+            if not queue.items and length <= QUEUE_SIZE:  # like the following, without its calls
+                queue.items = cast("list[Item]", events)
+                queue.size = length
+                return []
+        elif events and _MESSAGES.issuperset(map(type, events)):
             length = sum(map(len, cast("list[str]", events)))
         else:
             return events
-        if queue.items:
-            queue.put(cast("list[Item]", events), length)
-        else:  # like `put`, without its call
-            events.reverse()
-            queue.items = cast("list[Item]", events)
-            queue.size = length
-        if len(queue.items) > queue.high or queue.size > QUEUE_SIZE:
+        queue.put(cast("list[Item]", events), length)
+        if queue.is_above(low=False):
             self._regulate()
         return []
 
@@ -342,6 +344,7 @@ class Session:
                 self._note_control(event, now)
             self._queue_replies()
             self._note_end(now)
+            self._regulate()
 
     def _regulate(self) -> None:
         """Decide whether to read: not while there is no room, but always on the way to the end.
@@ -360,6 +363,7 @@ class Session:
         if not reading:
             self._was_paused = True
         self.reading = reading
+        self.quiet = state is State.OPEN and self.stream.failing is None
 
     def deliver_fragments(self) -> None:
         """From now on deliver fragmented messages frame by frame, and long frames in pieces of `piece_size`."""
@@ -379,6 +383,13 @@ class Session:
         """
         self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
         self.messages_sent += last
+
+    def send_whole(self, message: Data) -> None:
+        """Like `send`, for a whole message that is sent as its type says."""
+        frame = self.stream.send(message)
+        self.output.append(frame)
+        self.output_size += len(frame)
+        self.messages_sent += 1
 
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
