@@ -260,10 +260,10 @@ def test_a_broker_that_goes_away_and_comes_back_loses_no_connection(broker):
 
 @on_loop
 async def test_a_room_that_says_nothing_any_more_is_empty(broker, monkeypatch):
-    monkeypatch.setattr(chat, "PULSE", 0.1)
+    monkeypatch.setattr(chat, "ANNOUNCE_INTERVAL", 0.1)
     broker.start()
     room = chat.Room()
-    async with Relay(broker.uri, "rooms", room.overhear) as relay, start("127.0.0.1", 0, room) as server:
+    async with Relay(broker.uri, "rooms", room.receive) as relay, start("127.0.0.1", 0, room) as server:
         joining = asyncio.create_task(room.join(relay))
         async with peer(f"ws://{address(server)}/chat?name=Ada") as ada:
 

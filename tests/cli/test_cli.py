@@ -130,7 +130,7 @@ def test_connect_shows_the_servers_close_binary_messages_and_fails():
         server.shutdown()
         thread.join()
     assert done.stdout == "[2 bytes] 00 ff\n"
-    assert done.stderr == "Closed: received close 4000 (go away), sent close 4000\n"
+    assert done.stderr == "Closed: received close 4000 (go away), sent close 4000 (go away)\n"
     assert done.returncode == 1
 
 

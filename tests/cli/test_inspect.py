@@ -167,7 +167,7 @@ def test_peer_cannot_command_the_terminal(capsys):
 
 
 def test_missing_extra_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr("framewire.cli.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("framewire.cli.optional_packages.find_spec", lambda name: None)
     assert main(["inspect", HELLO]) == 1
     assert "pip install 'framewire[cli]'" in capsys.readouterr().err
     assert main(["inspect", "--json", HELLO]) == 0
