@@ -10,7 +10,7 @@ from .wsaccel import Utf8Validator, create_xor_masker
 
 
 def replacements() -> list[Replacement]:
-    """Return replacements of `create_xor_masker` and `Utf8Validator` in `autobahn.websocket.protocol`."""
+    """Return replacements of `protocol.create_xor_masker` and `protocol.Utf8Validator`."""
     original_mask, mask = make_mask_call(protocol.create_xor_masker), make_mask_call(create_xor_masker)
     expect_same("create_xor_masker", original_mask, mask, *PAYLOADS)
     original_validate, validate = make_validate_call(protocol.Utf8Validator), make_validate_call(Utf8Validator)

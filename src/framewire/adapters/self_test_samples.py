@@ -23,7 +23,8 @@ KEY: Final = b"\x37\xfa\x21\x3d"
 #: Payloads in chunks, with every length modulo 4 and every phase of the masking key.
 PAYLOADS: Final = tuple(tuple(map(bytes, map(range, sizes))) for sizes in ((0,), (1, 2, 3, 4, 5), (31,), (200, 3, 128)))
 
-#: Texts in chunks: whole, split inside a code point, ending inside one, and with each kind of error.
+#: Texts in chunks: whole, split inside a code point, ending inside one, and with each kind of
+#: error.
 TEXTS: Final = (
     (b"",),
     (b"text", b"more text"),

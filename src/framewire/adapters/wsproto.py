@@ -1,4 +1,4 @@
-"""wsproto: its `FrameProtocol`, which hypercorn, simple-websocket, trio-websocket, httpx-ws and others use.
+"""wsproto: its `FrameProtocol`, which hypercorn, simple-websocket, httpx-ws and others use.
 
 Whole data frames without RSV bits are parsed in batches and delivered one by one as before; wsproto
 itself parses every other frame. A compressed message is inflated in steps, so that a size limit of
@@ -22,7 +22,8 @@ from ..protocol.constants import MAX_LENGTH
 from .accelerate import Replacement, expect_same
 from .self_test_samples import DATA_FRAMES, KEY, PAYLOADS, frame_streams, make_frames
 
-#: Bytes of a compressed frame that are inflated at a time. Deflate expands by a factor of at most 1032.
+#: Bytes of a compressed frame that are inflated at a time. Deflate expands by a factor of at most
+#: 1032.
 INFLATE_STEP: Final = 1 << 11
 
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY

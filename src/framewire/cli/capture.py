@@ -1,4 +1,4 @@
-"""TCP streams of a packet capture (pcap or pcapng), reassembled by sequence number (RFC 9293 3.4)."""
+"""Reassembly of the TCP streams in a packet capture (pcap or pcapng; RFC 9293 3.4)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
             ends = (address.src, segment.sport, address.dst, segment.dport)
             if segment.flags.S:
                 streams[ends] = []  # a new connection between the same ports
-            # Network cards pad short packets: only the lengths in the headers say where the payload ends.
+            # Network cards pad short packets: only the lengths in the headers say where the payload
+            # ends.
             header = segment.dataofs * 4
             total = address.len - address.ihl * 4 if IP in packet else address.plen
             payload = bytes(segment.payload)[: total - header]

@@ -20,7 +20,8 @@ from ..protocol.stream import Stream
 
 __all__ = ["Fault", "Frame", "dissect"]
 
-#: Largest message, in bytes. It bounds the memory for compressed input, which may grow a thousandfold.
+#: Largest message, in bytes. It bounds the memory for compressed input, which may grow a
+#: thousandfold.
 MAX_MESSAGE: Final = 1 << 28
 
 #: The section of the RFC for each beginning of a `Failure.reason`.

@@ -1,4 +1,4 @@
-"""`framewire inspect`: explain the bytes of a WebSocket frame by frame, with the rules they violate."""
+"""`framewire inspect`: explain the bytes of a WebSocket, and the rules that they violate."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _make_direction(title: str, data: bytes, sender: Role | None, reverse: bytes
 
 
 def find_compression(response: bytes) -> Parameters | None:
-    """Return the parameters of permessage-deflate in a server's response; None if there are none."""
+    """Return the parameters of permessage-deflate in a server's response; None without it."""
     lines = response.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
     fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     terms = parse_extensions(value for name, value in fields if name == "sec-websocket-extensions")

@@ -1,6 +1,6 @@
-"""`framewire serve`: serve a chat page at `/` with its WebSocket at `/chat`, and an echo at `/echo`.
+"""`framewire serve`: serve a chat page at `/` and an echo at `/echo`.
 
-With -w, serve the handlers of a folder instead.
+The WebSocket of the chat page is at `/chat`. With -w, serve the handlers of a folder instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from .workers import notify_ready, reserve_port, supervise
 
 __all__ = ["add_parser", "address", "start"]
 
-#: The Content-Security-Policy lets the page run its inline script only and connect to this server only.
+#: The Content-Security-Policy lets the page run its inline script only and connect to this server
+#: only.
 _PAGE_HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),

@@ -20,8 +20,8 @@ from ..errors import FramewireError
 
 __all__ = ["notify_ready", "reserve_port", "supervise"]
 
-#: Seconds before a dead worker is replaced. The delay doubles up to the maximum for each worker that
-#: dies again within `STABLE_AFTER` seconds of its start.
+#: Seconds before a dead worker is replaced. The delay doubles up to the maximum for each worker
+#: that dies again within `STABLE_AFTER` seconds of its start.
 MIN_RESTART_DELAY: Final = 0.1
 MAX_RESTART_DELAY: Final = 10.0
 STABLE_AFTER: Final = 10.0
