@@ -52,7 +52,7 @@ def accelerated(monkeypatch, *names):
 @compiled
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [each.__name__ for each in UNDER_TEST])
-def test_application(name, order):
+def test_accelerated_application_echoes_all_messages(name, order):
     """Applications on real sockets: all messages come back, and the replacements processed them."""
     command = [sys.executable, "-W", "ignore", HERE / "applications.py", name, order]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -60,7 +60,7 @@ def test_application(name, order):
     assert int(done.stdout.split()[-1]) >= len(MESSAGES)
 
 
-def test_gunicorn_by_framewire_run(tmp_path):
+def test_framewire_run_accelerates_gunicorn(tmp_path):
     """Without a change to the application, in a process that the command forks."""
     port = free_port()
     (tmp_path / "echo.py").write_text(
@@ -86,7 +86,7 @@ def test_gunicorn_by_framewire_run(tmp_path):
 
 
 @compiled
-def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
+def test_framewire_run_accelerates_spawned_processes(tmp_path):
     script = tmp_path / "spawns.py"
     script.write_text(
         "import subprocess, sys\n"
@@ -99,7 +99,7 @@ def test_framewire_run_reaches_processes_that_are_spawned(tmp_path):
     assert (done.stdout.strip(), done.returncode, done.stderr) == ("framewire.adapters.wsproto", 2, "")
 
 
-def test_framewire_run_keeps_the_sitecustomize_that_it_hides(tmp_path):
+def test_framewire_run_executes_the_shadowed_sitecustomize(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("print('still here')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "framewire", "run", sys.executable, "-c", "print('done')"]
@@ -108,20 +108,20 @@ def test_framewire_run_keeps_the_sitecustomize_that_it_hides(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 1)])
-def test_framewire_run_without_a_command(arguments, status):
+def test_framewire_run_without_a_valid_command_fails(arguments, status):
     done = subprocess.run([sys.executable, "-m", "framewire", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == status
     assert done.stderr.startswith("framewire")
 
 
 @pytest.mark.parametrize("name", [library.adapter for library in adapters.LIBRARIES.values()])
-def test_self_test(name):
+def test_adapter_self_test_passes(name):
     """Every adapter behaves like the original library, on both backends."""
     assert import_module(f"framewire.adapters.{name}").replacements()
 
 
 @pytest.mark.parametrize("name", adapters.LIBRARIES)
-def test_undo(name, monkeypatch, caplog):
+def test_undo_restores_the_original_library(name, monkeypatch, caplog):
     library = adapters.LIBRARIES[name]
     import_module(library.trigger)
     replacements = import_module(f"framewire.adapters.{library.adapter}").replacements()
@@ -138,7 +138,7 @@ def test_undo(name, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "1.4", "2.0.0rc1"])
-def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
+def test_untested_library_version_is_left_alone(version, monkeypatch, caplog):
     from wsproto import connection
 
     before = connection.FrameProtocol
@@ -149,7 +149,7 @@ def test_an_untested_version_is_left_alone(version, monkeypatch, caplog):
     assert f"wsproto {version} is left alone: tested versions are 1.3 and later, below 1.4" in caplog.text
 
 
-def test_a_library_that_behaves_otherwise_is_left_alone(monkeypatch, caplog):
+def test_library_that_fails_the_self_test_is_left_alone(monkeypatch, caplog):
     """The self-test finds a difference, and nothing is replaced."""
     from wsproto import connection
     from wsproto.frame_protocol import FrameProtocol
@@ -167,7 +167,7 @@ def test_a_library_that_behaves_otherwise_is_left_alone(monkeypatch, caplog):
     assert "Mismatch: the replacement of FrameProtocol differs from the original" in caplog.text
 
 
-def test_a_library_without_the_seam_is_left_alone(monkeypatch, caplog):
+def test_library_without_the_patched_method_is_left_alone(monkeypatch, caplog):
     from gunicorn.asgi.websocket import WebSocketProtocol
 
     monkeypatch.delattr(WebSocketProtocol, "_unmask")
@@ -176,7 +176,7 @@ def test_a_library_without_the_seam_is_left_alone(monkeypatch, caplog):
     assert "AttributeError" in caplog.text
 
 
-def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
+def test_pure_backend_skips_libraries_that_need_the_compiled_backend():
     script = "import framewire, json; print(json.dumps({o.library: o.state for o in framewire.accelerate()}))"
     states = json.loads(python(script, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"}))
     assert {name for name, state in states.items() if state == "left alone"} == {
@@ -184,18 +184,18 @@ def test_the_pure_backend_leaves_alone_what_it_would_not_speed_up():
     }
 
 
-def test_not_installed(monkeypatch):
+def test_library_not_installed_is_reported(monkeypatch):
     monkeypatch.setattr(adapters, "installed_version", lambda name: None)
     with accelerated(monkeypatch, "gunicorn") as acceleration:
         assert str(acceleration) == "gunicorn: not installed"
 
 
-def test_an_unknown_name():
+def test_unknown_library_name_raises_value_error():
     with pytest.raises(ValueError, match="^flask: not one of websockets, wsproto, "):
         framewire.accelerate("flask")
 
 
-def test_undo_before_the_import():
+def test_undo_before_import_prevents_acceleration():
     script = (
         "import framewire; a = framewire.accelerate('wsproto'); a.undo(); import wsproto.connection as c;"
         "print(c.FrameProtocol.__module__, *[o.state for o in a])"
@@ -203,7 +203,7 @@ def test_undo_before_the_import():
     assert python(script) == "wsproto.frame_protocol left alone"
 
 
-def test_undo_respects_what_others_have_replaced_since(monkeypatch, caplog):
+def test_undo_keeps_replacements_made_by_other_code(monkeypatch, caplog):
     from gunicorn.asgi.websocket import WebSocketProtocol
 
     original = vars(WebSocketProtocol)["_unmask"]
@@ -242,7 +242,7 @@ def test_wsproto_inflates_in_steps():
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
-def test_wsproto_with_compression(size):
+def test_wsproto_compressed_messages_match_the_original(size):
     """Alternating compressed, uncompressed and fragmented messages are delivered as by the original."""
     from framewire.adapters.wsproto import AcceleratedFrameProtocol, FrameProtocol
 
@@ -265,7 +265,7 @@ def test_wsproto_with_compression(size):
     assert len(told[0]) == 4
 
 
-def test_wsproto_keeps_frames_that_nobody_asked_for_yet():
+def test_wsproto_keeps_frames_not_yet_consumed():
     from framewire.adapters.wsproto import AcceleratedFrameProtocol
 
     protocol = AcceleratedFrameProtocol(False, [])
@@ -277,7 +277,7 @@ def test_wsproto_keeps_frames_that_nobody_asked_for_yet():
 
 @settings(max_examples=200)
 @given(st.lists(st.binary(max_size=20), max_size=6), st.data())
-def test_websockets_parses_as_before(pieces, data):
+def test_websockets_parsing_matches_the_original(pieces, data):
     """Frames of all kinds, split anywhere, at both ends."""
     from websockets.protocol import CLIENT, SERVER, Protocol
 
@@ -296,7 +296,7 @@ def test_websockets_parses_as_before(pieces, data):
 
 @settings(max_examples=200)
 @given(st.lists(st.binary(max_size=20), max_size=6), st.data())
-def test_wsproto_parses_as_before(pieces, data):
+def test_wsproto_parsing_matches_the_original(pieces, data):
     from framewire.adapters import wsproto
 
     client = data.draw(st.booleans())
@@ -309,7 +309,7 @@ def test_wsproto_parses_as_before(pieces, data):
     assert wsproto._make_exchange(wsproto.AcceleratedFrameProtocol, client)(*arguments) == expected
 
 
-def test_wsaccel_masker():
+def test_wsaccel_masker_matches_wsaccel_0_6_7():
     """The results are those of wsaccel 0.6.7."""
     masker = wsaccel.XorMaskerSimple(bytearray(KEY))
     assert (masker.process(memoryview(b"\x00\x00")), masker.pointer()) == (KEY[:2], 2)
@@ -332,7 +332,7 @@ def test_wsaccel_masker():
         ((b"\xf4", b"\x90"), [(True, False, 1, 1), (False, False, 0, 1)]),
     ],
 )
-def test_wsaccel_validator(pieces, answers):
+def test_wsaccel_validator_matches_wsaccel_0_6_7(pieces, answers):
     """The results are those of wsaccel 0.6.7."""
     assert make_validate_call(wsaccel.Utf8Validator)(*pieces) == answers
     assert pieces in TEXTS or len(pieces) > 1
@@ -342,7 +342,7 @@ def test_wsaccel_validator(pieces, answers):
     assert validator.validate(b"a") == (True, True, 1, 1)
 
 
-def test_wsaccel_for_those_who_look_for_it():
+def test_wsaccel_install_is_used_by_websocket_client():
     script = (
         "from framewire.adapters.wsaccel import install; install()\n"
         "from wsaccel.xormask import XorMaskerSimple\n"

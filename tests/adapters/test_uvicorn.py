@@ -98,7 +98,7 @@ each_parser = pytest.mark.parametrize("http", ["h11", "httptools"])
 
 @each_parser
 @on_loop
-async def test_echo(http):
+async def test_uvicorn_echoes_messages_and_passes_the_asgi_scope(http):
     app = Application()
     async with serving(app, http=http) as (server, port):
         client = await Raw.open(port)
@@ -130,7 +130,7 @@ async def test_frames_in_the_segment_of_the_request_are_not_lost(http):
 
 
 @on_loop
-async def test_frames_before_the_answer_are_kept_and_bounded():
+async def test_frames_before_the_handshake_response_are_kept_and_bounded():
     async def app(scope, receive, send):
         await receive()
         await asyncio.sleep(0.3)
@@ -154,7 +154,7 @@ async def test_frames_before_the_answer_are_kept_and_bounded():
 
 
 @on_loop
-async def test_a_burst_is_read_without_a_pause():
+async def test_burst_is_read_without_pausing_until_ws_max_queue():
     """One message that waits does not stop reading, as long as `ws_max_queue` is not reached."""
 
     async def app(scope, receive, send):
@@ -205,7 +205,7 @@ async def test_sending_waits_for_a_peer_that_does_not_read():
 
 
 @on_loop
-async def test_the_end_without_a_close_frame_is_1006():
+async def test_connection_lost_without_a_close_frame_is_1006():
     app = Application()
     async with serving(app) as (_, port):
         client = await Raw.open(port)
@@ -215,7 +215,7 @@ async def test_the_end_without_a_close_frame_is_1006():
 
 
 @on_loop
-async def test_send_after_the_end_says_that_the_client_is_gone():
+async def test_send_after_close_raises_client_disconnected():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
@@ -243,7 +243,7 @@ async def test_send_after_the_end_says_that_the_client_is_gone():
     ids=["too big", "not UTF-8", "not masked", "RSV1"],
 )
 @on_loop
-async def test_violations(bytes_in, code):
+async def test_violation_closes_with_the_matching_code(bytes_in, code):
     app = Application()
     async with serving(app, ws_max_size=255, ws_per_message_deflate=False) as (_, port):
         client = await Raw.open(port)
@@ -257,7 +257,7 @@ async def test_violations(bytes_in, code):
 
 
 @on_loop
-async def test_shutdown_says_1012():
+async def test_shutdown_closes_with_1012():
     app = Application()
     async with serving(app) as (server, port):
         client = await Raw.open(port)
@@ -269,7 +269,7 @@ async def test_shutdown_says_1012():
 
 
 @on_loop
-async def test_keepalive():
+async def test_unanswered_keepalive_ping_closes_with_1011():
     app = Application()
     async with serving(app, ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, port):
         client = await Raw.open(port)
@@ -285,7 +285,7 @@ async def test_keepalive():
 
 
 @on_loop
-async def test_no_keepalive():
+async def test_ping_interval_none_disables_keepalive():
     async with serving(Application(), ws_ping_interval=None) as (server, port):
         client = await Raw.open(port)
         (protocol,) = server.server_state.connections
@@ -295,7 +295,7 @@ async def test_no_keepalive():
 
 @pytest.mark.parametrize("compression", [True, False])
 @on_loop
-async def test_compression(compression):
+async def test_ws_per_message_deflate_option_controls_compression(compression):
     async with serving(Application(), ws_per_message_deflate=compression) as (_, port):
         async with connect(f"ws://127.0.0.1:{port}/") as client:
             assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"] * compression
@@ -306,7 +306,7 @@ async def test_compression(compression):
 
 @each_parser
 @on_loop
-async def test_tls(http):
+async def test_uvicorn_serves_over_tls(http):
     context = ssl.create_default_context(cafile=CERTIFICATE)
     context.check_hostname = False
     app = Application()
@@ -321,7 +321,7 @@ async def test_tls(http):
 
 
 @on_loop
-async def test_subprotocol_and_state():
+async def test_subprotocol_and_lifespan_state_reach_the_application():
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
             await receive()
@@ -345,7 +345,7 @@ async def test_subprotocol_and_state():
 
 
 @on_loop
-async def test_denial_response():
+async def test_denial_response_is_sent_to_the_client():
     async def app(scope, receive, send):
         await receive()
         start = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-why", b"no ticket")]}
@@ -375,7 +375,7 @@ async def test_denial_response():
     ids=["version", "key", "body"],
 )
 @on_loop
-async def test_requests_that_are_refused(change, status):
+async def test_invalid_request_is_refused_before_the_application(change, status):
     async def app(scope, receive, send):
         raise AssertionError("the application must not run")
 
@@ -387,7 +387,7 @@ async def test_requests_that_are_refused(change, status):
 
 @pytest.mark.parametrize("header", [(b"x", b"a\r\nSet-Cookie: b"), (b"a b", b"c")])
 @on_loop
-async def test_headers_that_would_split_the_response(header, capsys):
+async def test_header_that_would_split_the_response_is_refused(header, capsys):
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept", "headers": [header]})
@@ -401,7 +401,7 @@ async def test_headers_that_would_split_the_response(header, capsys):
 
 
 @on_loop
-async def test_starlette_and_fastapi():
+async def test_starlette_and_fastapi_applications_are_served():
     from fastapi import FastAPI, WebSocket
     from starlette.applications import Starlette
     from starlette.routing import WebSocketRoute
@@ -461,7 +461,7 @@ uvloop.run(main())
 
 
 @each_parser
-def test_uvloop_without_websockets_and_wsproto(http):
+def test_uvloop_serves_without_websockets_and_wsproto(http):
     script = f"REQUEST = {REQUEST!r}\n" + APART.replace(
         'sys.modules["wsproto"] = None', 'sys.modules["wsproto"] = None; sys.modules["websockets.protocol"] = None'
     )

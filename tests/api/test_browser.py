@@ -68,7 +68,7 @@ def wait_for_text(page, selector, text):
     page.locator(selector, has_text=text).first.wait_for()
 
 
-def test_two_tabs_talk(open_tab):
+def test_two_tabs_exchange_chat_messages(open_tab):
     one, two = open_tab(), open_tab()
     wait_for_text(one, "#count", "2 people here")
     say(one, "Hello from the first")
@@ -78,7 +78,7 @@ def test_two_tabs_talk(open_tab):
     wait_for_text(two, ".said.mine", "Grüße 🎉")
 
 
-def test_a_name_can_be_changed_and_outlives_a_reload(open_tab):
+def test_chat_name_can_be_changed_and_survives_a_reload(open_tab):
     one, two = open_tab(), open_tab()
     rename(one, "Ada")
     wait_for_text(two, ".note", "is now Ada")
@@ -89,7 +89,7 @@ def test_a_name_can_be_changed_and_outlives_a_reload(open_tab):
     one.wait_for_function("document.getElementById('name').value === 'Ada'")
 
 
-def test_a_name_belongs_to_one_person(open_tab):
+def test_chat_name_already_taken_is_refused(open_tab):
     one, two = open_tab(), open_tab()
     rename(one, "Ada")
     two.fill("#name", "ADA")
@@ -98,7 +98,7 @@ def test_a_name_belongs_to_one_person(open_tab):
     two.wait_for_function("document.getElementById('name').value.startsWith('Guest')")
 
 
-def test_a_server_that_vanishes_shows_1006_and_the_page_can_reconnect(open_tab, server):
+def test_killed_server_shows_1006_and_the_page_can_reconnect(open_tab, server):
     page = open_tab()
     rename(page, "Ada")
     server.stop(signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_a_server_that_vanishes_shows_1006_and_the_page_can_reconnect(open_tab, 
         again.process.stdout.close()
 
 
-def test_a_server_that_stops_says_goodbye_with_1001(open_tab, server):
+def test_stopped_server_closes_the_page_with_1001(open_tab, server):
     page = open_tab()
     server.stop(signal.SIGINT)
     page.wait_for_selector("#state[data-state=closed]")
@@ -125,7 +125,7 @@ def test_a_server_that_stops_says_goodbye_with_1001(open_tab, server):
     assert server.process.returncode == 0
 
 
-def test_the_browsers_own_websocket_with_the_echo(open_tab, server):
+def test_browser_websocket_exchanges_messages_with_the_echo(open_tab, server):
     page = open_tab()
     answers = page.evaluate(
         """url => new Promise(resolve => {

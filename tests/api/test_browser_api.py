@@ -81,7 +81,7 @@ def drive(page, server):
     return drive
 
 
-def test_attributes_and_constants(page, server):
+def test_new_websocket_has_the_standard_attributes_and_constants(page, server):
     seen = page.evaluate(
         """url => {
             const socket = new WebSocket(url), names = ["CONNECTING", "OPEN", "CLOSING", "CLOSED"];
@@ -95,7 +95,7 @@ def test_attributes_and_constants(page, server):
 
 
 @pytest.mark.parametrize("resource", ["echo", "fragments"])
-def test_text_of_every_size(drive, resource):
+def test_browser_text_of_every_size_is_echoed(drive, resource):
     act = """{
         open: socket => { for (const size of [0, 1, 125, 126, 65535, 65536, 1 << 20]) socket.send("é".repeat(size)); },
         message: (socket, {data}, seen) => {
@@ -108,7 +108,7 @@ def test_text_of_every_size(drive, resource):
 
 
 @pytest.mark.parametrize(("resource", "binary_type"), [("echo", "blob"), ("fragments", "arraybuffer")])
-def test_binary_up_to_16_mib(drive, resource, binary_type):
+def test_browser_binary_up_to_16_mib_is_echoed(drive, resource, binary_type):
     act = """{
         open: socket => {
             socket.send(new Uint8Array(0));
@@ -125,7 +125,7 @@ def test_binary_up_to_16_mib(drive, resource, binary_type):
     ]
 
 
-def test_subprotocols(drive, page, server):
+def test_browser_negotiates_a_subprotocol(drive, page, server):
     act = "{message: (socket, event, seen) => { seen.push([socket.protocol, socket.extensions]); socket.close(); }}"
     seen = drive("subprotocol", act, ["chat", "better-chat"])
     assert seen[1] == ["text", "chat better-chat"]
@@ -135,7 +135,7 @@ def test_subprotocols(drive, page, server):
     assert with_none == [["error", 3], ["close", 3, 1006, "", False]]
 
 
-def test_extensions_and_compression(drive):
+def test_browser_compresses_only_if_the_extension_is_accepted(drive):
     act = """{
         open: (socket, seen) => { seen.push([socket.extensions]); socket.send("x".repeat(100000)); },
         message: (socket, {data}, seen) => { seen.splice(-1, 1, data === "x".repeat(100000)); socket.close(); },
@@ -146,7 +146,7 @@ def test_extensions_and_compression(drive):
     assert compressed[2] is plain[2] is True
 
 
-def test_buffered_amount(drive):
+def test_browser_buffered_amount_counts_unsent_bytes(drive):
     act = """{
         open: (socket, seen) => {
             socket.send("€");
@@ -169,37 +169,37 @@ def test_buffered_amount(drive):
     assert ["dropped", 4] in seen
 
 
-def test_close_codes_both_ways(drive):
+def test_browser_close_codes_pass_in_both_directions(drive):
     assert drive("close", "{open: socket => socket.close(3456, 'grüße')}")[-1] == ["close", 3, 3456, "grüße", True]
     assert drive("close", "{open: socket => socket.close()}")[-1] == ["close", 3, 1005, "", True]
     assert drive("close", "{open: socket => socket.send('4000 bye')}")[-1] == ["close", 3, 4000, "bye", True]
     assert drive("close", "{open: socket => socket.send('1001 ')}")[-1] == ["close", 3, 1001, "", True]
 
 
-def test_an_abrupt_end_is_1006(drive):
+def test_browser_reports_1006_for_an_aborted_connection(drive):
     assert drive("abort", "{}")[-1] == ["close", 3, 1006, "", False]
 
 
 @pytest.mark.parametrize("resource", ["origin_check", "missing", "abort_handshake"])
-def test_refusals(drive, resource):
+def test_browser_reports_an_error_and_1006_for_refused_handshakes(drive, resource):
     assert drive(resource, "{}") == [["error", 3], ["close", 3, 1006, "", False]]
 
 
-def test_internal_error_is_1011(drive):
+def test_browser_receives_1011_for_a_handler_error(drive):
     assert drive("internal_error", "{}")[-1] == ["close", 3, 1011, "", True]
 
 
-def test_pings_while_idle_are_answered(drive):
+def test_browser_answers_pings_while_idle(drive):
     act = "{open: socket => setTimeout(() => socket.send('how many?'), 300), message: socket => socket.close()}"
     assert drive("ping", act)[1] == ["text", "0 1 2 3 4 5 6 7 8 9"]
 
 
-def test_close_while_connecting(drive):
+def test_browser_close_while_connecting_reports_1006(drive):
     seen = drive("echo", "{created: (socket, seen) => { socket.close(); seen.push(['state', socket.readyState]); }}")
     assert seen == [["state", 2], ["error", 3], ["close", 3, 1006, "", False]]
 
 
-def test_errors_that_are_thrown(page, server):
+def test_browser_throws_standard_errors_for_misuse(page, server):
     names = page.evaluate(
         """url => {
             const attempts = [
@@ -215,7 +215,7 @@ def test_errors_that_are_thrown(page, server):
     assert names == ["SyntaxError"] * 4 + ["InvalidStateError", "InvalidAccessError", "SyntaxError"]
 
 
-def test_many_tabs(browser, server):
+def test_each_of_many_tabs_receives_its_own_message(browser, server):
     context = browser.new_context()
     pages = [context.new_page() for _ in range(8)]
     for page in pages:
@@ -233,7 +233,7 @@ def test_many_tabs(browser, server):
 
 
 @pytest.mark.parametrize("backend", list(LOADED))
-def test_a_server_that_is_gone_is_1006(browser, backend):
+def test_browser_reports_1006_when_the_server_is_killed(browser, backend):
     server = HandlerServer(backend)
     context = browser.new_context()
     try:
@@ -251,7 +251,7 @@ def test_a_server_that_is_gone_is_1006(browser, backend):
         context.close()
 
 
-def test_listeners(page, server):
+def test_browser_event_listeners_run_in_order(page, server):
     """addEventListener beside the handlers: the order, `once`, removal, and what an event tells."""
     seen = page.evaluate(
         """url => new Promise(resolve => {
@@ -276,12 +276,12 @@ def test_listeners(page, server):
     assert seen == [["first", "open", True], "handler", "once 1", *messages, [True, 1000]]
 
 
-def test_lone_surrogates_become_replacement_characters(drive):
+def test_browser_replaces_lone_surrogates(drive):
     act = r"{open: socket => socket.send('a\ud800b'), message: socket => socket.close()}"
     assert drive("echo", act)[1] == ["text", "a\ufffdb"]
 
 
-def test_binary_type_is_read_when_the_message_is_delivered(drive):
+def test_browser_binary_type_applies_at_delivery(drive):
     act = """{
         open: (socket, seen) => {
             socket.binaryType = "neither";
@@ -297,7 +297,7 @@ def test_binary_type_is_read_when_the_message_is_delivered(drive):
     assert seen[1:-1] == [["blob"], ["blob", 9], ["arraybuffer", 9]]
 
 
-def test_no_message_after_close_was_called(drive):
+def test_browser_delivers_no_message_after_close(drive):
     act = """{
         open: socket => { for (let i = 0; i < 9; i++) socket.send("x".repeat(10000)); },
         message: (socket, event, seen) => {
@@ -309,7 +309,7 @@ def test_no_message_after_close_was_called(drive):
     assert seen == [["open", 1], *[["text", 1]] * 3, ["close", 3, 1000, "", True]]
 
 
-def test_the_chat_page_of_the_examples(browser):
+def test_example_chat_page_exchanges_messages(browser):
     command = [sys.executable, str(EXAMPLES / "chat_server.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -336,7 +336,7 @@ def test_the_chat_page_of_the_examples(browser):
             process.send_signal(signal.SIGTERM)
 
 
-def test_the_page_itself(page):
+def test_websocket_api_page_logs_events_and_errors(page):
     def log():
         return page.inner_text("#log").splitlines()
 

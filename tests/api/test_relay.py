@@ -111,7 +111,7 @@ async def wait_until_connected(*peers):
 
 
 @on_loop
-async def test_all_others_hear_what_one_says_in_order(broker):
+async def test_published_messages_reach_all_other_relays_in_order(broker):
     broker.start()
     async with Peer(broker) as a, Peer(broker) as b, Peer(broker) as c:
         await wait_until_connected(a, b, c)
@@ -130,7 +130,7 @@ async def test_all_others_hear_what_one_says_in_order(broker):
 
 
 @on_loop
-async def test_a_broker_that_comes_late_or_goes_away_is_a_pause(broker, caplog):
+async def test_messages_are_kept_while_the_broker_is_unreachable(broker, caplog):
     async with Peer(broker) as a, Peer(broker) as b:
         a.relay.publish("before the start")
         broker.start()
@@ -145,7 +145,7 @@ async def test_a_broker_that_comes_late_or_goes_away_is_a_pause(broker, caplog):
 
 
 @on_loop
-async def test_the_backlog_is_bounded(broker):
+async def test_backlog_is_limited_to_the_newest_messages(broker):
     async with Peer(broker, backlog=3) as a, Peer(broker) as b:
         for number in range(10):
             a.relay.publish(str(number))
@@ -157,7 +157,7 @@ async def test_the_backlog_is_bounded(broker):
 
 
 @on_loop
-async def test_a_broker_that_is_silent_is_left(broker, monkeypatch, caplog):
+async def test_relay_reconnects_if_the_broker_stops_responding(broker, monkeypatch, caplog):
     monkeypatch.setattr(relays, "_BROKER_TIMEOUT", 0.2)
     broker.start()
     async with Peer(broker) as a, Peer(broker) as b:
@@ -170,7 +170,7 @@ async def test_a_broker_that_is_silent_is_left(broker, monkeypatch, caplog):
 
 
 @on_loop
-async def test_what_others_put_on_the_channel_and_what_hearing_raises(broker, caplog):
+async def test_malformed_messages_and_callback_errors_do_not_stop_a_relay(broker, caplog):
     broker.start()
     received = asyncio.Queue()
 
@@ -200,7 +200,7 @@ async def test_what_others_put_on_the_channel_and_what_hearing_raises(broker, ca
 
 
 @on_loop
-async def test_a_relay_ends_at_once_whatever_it_is_doing(broker):
+async def test_relay_exits_promptly_in_any_state(broker):
     broker.start()
     for turns in range(150):
         relay = Relay(broker.uri, "test", print)
@@ -224,7 +224,7 @@ def people(guest, names):
         pass
 
 
-def test_one_chat_on_two_servers(broker):
+def test_chat_is_shared_by_two_servers(broker):
     broker.start()
     with two_servers(broker) as (one, two), Guest.joining(one, "Ada") as ada:
         with Guest.joining(two, "Bob") as bob, Guest.joining(two, "Cleo") as cleo:
@@ -241,7 +241,7 @@ def test_one_chat_on_two_servers(broker):
         people(ada, {"Ada"})
 
 
-def test_a_broker_that_goes_away_and_comes_back_loses_no_connection(broker):
+def test_chat_connections_survive_a_broker_restart(broker):
     broker.start()
     with two_servers(broker) as (one, two), Guest.joining(one, "Ada") as ada, Guest.joining(two, "Bob") as bob:
         people(ada, {"Ada", "Bob"})
@@ -259,7 +259,7 @@ def test_a_broker_that_goes_away_and_comes_back_loses_no_connection(broker):
 
 
 @on_loop
-async def test_a_room_that_says_nothing_any_more_is_empty(broker, monkeypatch):
+async def test_guests_of_a_silent_remote_room_are_removed(broker, monkeypatch):
     monkeypatch.setattr(chat, "ANNOUNCE_INTERVAL", 0.1)
     broker.start()
     room = chat.Room()
@@ -286,7 +286,7 @@ async def test_a_room_that_says_nothing_any_more_is_empty(broker, monkeypatch):
         joining.cancel()
 
 
-def test_the_sample_of_the_documentation(broker, tmp_path):
+def test_documented_relay_sample_connects_two_processes(broker, tmp_path):
     broker.start()
     write_files(ROOT / "docs/how-to/processes.md", tmp_path)
     ports = [free_port() for _ in range(2)]

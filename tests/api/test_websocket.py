@@ -71,7 +71,7 @@ class Log:
 
 
 @on_loop
-async def test_urls():
+async def test_url_attribute_is_normalised():
     for given, url in {
         "ws://LOCALHOST:1": "ws://localhost:1/",
         "http://localhost:1/a?b": "ws://localhost:1/a?b",
@@ -101,7 +101,7 @@ async def test_urls():
         ("ws://h/", "a,b"),
     ],
 )
-def test_syntax_errors(url, protocols):
+def test_constructor_rejects_invalid_url_or_protocols(url, protocols):
     with pytest.raises(UrlSyntaxError) as caught:
         WebSocket(url, protocols)
     assert caught.value.name == "SyntaxError"
@@ -109,7 +109,7 @@ def test_syntax_errors(url, protocols):
 
 
 @on_loop
-async def test_attributes_before_the_opening():
+async def test_attributes_have_initial_values_while_connecting():
     async with serving() as uri:
         socket = WebSocket(uri, "chat", origin="http://127.0.0.1")
         assert (socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED) == (0, 1, 2, 3)
@@ -129,7 +129,7 @@ async def test_attributes_before_the_opening():
 
 
 @on_loop
-async def test_a_whole_life():
+async def test_events_of_a_complete_connection_come_in_order():
     async with serving(subprotocols=["chat"]) as uri:
         socket = WebSocket(uri, ["other", "chat"])
         log = Log(socket)
@@ -147,7 +147,7 @@ async def test_a_whole_life():
 
 
 @on_loop
-async def test_messages_go_before_the_close():
+async def test_queued_messages_are_sent_before_the_close():
     received = []
 
     async def handler(ws):
@@ -171,7 +171,7 @@ async def test_messages_go_before_the_close():
 
 
 @on_loop
-async def test_the_server_closes():
+async def test_close_event_carries_code_and_reason_of_server():
     async def handler(ws):
         await ws.send("last")
         await ws.close(4001, "grüße")
@@ -185,7 +185,7 @@ async def test_the_server_closes():
 
 
 @on_loop
-async def test_a_server_that_vanishes_is_1006_without_an_error():
+async def test_lost_connection_gives_close_1006_without_error_event():
     async def handler(stream, reader, writer):
         writer.transport.abort()
 
@@ -194,7 +194,7 @@ async def test_a_server_that_vanishes_is_1006_without_an_error():
 
 
 @on_loop
-async def test_a_violation_is_an_error_then_1006():
+async def test_protocol_violation_gives_error_event_then_close_1006():
     async def handler(stream, reader, writer):
         writer.write(stream.send("good") + b"\xff")
 
@@ -208,7 +208,7 @@ async def test_a_violation_is_an_error_then_1006():
 
 
 @on_loop
-async def test_what_fails_the_opening():
+async def test_failed_opening_gives_error_event_then_close_1006():
     failed = [("error", 3), ("close", 3, False, 1006, "")]
     answer = Response(403, "Forbidden", Headers())
     async with serving(process_request=lambda connection, request: answer) as uri:
@@ -219,7 +219,7 @@ async def test_what_fails_the_opening():
 
 
 @on_loop
-async def test_close_while_connecting_fails():
+async def test_close_while_connecting_gives_error_event_then_close_1006():
     async with serving() as uri:
         for pause in (False, True):
             socket = WebSocket(uri)
@@ -232,7 +232,7 @@ async def test_close_while_connecting_fails():
 
 
 @on_loop
-async def test_no_message_after_close_was_called():
+async def test_no_message_event_after_close_is_called():
     async def handler(ws):
         await ws.recv()
         for _ in range(10):
@@ -247,7 +247,7 @@ async def test_no_message_after_close_was_called():
 
 
 @on_loop
-async def test_handlers_never_overlap():
+async def test_async_event_handlers_never_overlap():
     running, most = [], []
 
     async def slow(event):
@@ -271,7 +271,7 @@ async def test_handlers_never_overlap():
 
 
 @on_loop
-async def test_send_while_connecting():
+async def test_send_while_connecting_raises_invalid_state_error():
     async with serving() as uri:
         socket = WebSocket(uri)
         with pytest.raises(InvalidStateError) as caught:
@@ -294,7 +294,7 @@ async def test_lone_surrogates_become_replacement_characters():
 
 
 @pytest.mark.parametrize("state", ["connecting", "open", "closed"])
-def test_what_close_refuses(state):
+def test_close_rejects_invalid_code_or_long_reason(state):
     @on_loop
     async def run():
         async with serving() as uri:
@@ -321,7 +321,7 @@ def test_what_close_refuses(state):
 
 
 @on_loop
-async def test_a_reason_without_a_code_is_not_sent():
+async def test_close_reason_without_a_code_is_not_sent():
     closes = []
 
     async def handler(ws):
@@ -337,7 +337,7 @@ async def test_a_reason_without_a_code_is_not_sent():
 
 
 @on_loop
-async def test_buffered_amount():
+async def test_buffered_amount_counts_unsent_bytes():
     go_on = asyncio.Event()
 
     async def handler(stream, reader, writer):
@@ -395,7 +395,7 @@ async def test_binary_type_is_read_when_the_message_is_delivered():
 
 
 @on_loop
-async def test_the_origin_of_a_message():
+async def test_message_event_origin_is_the_server_origin():
     async with serving() as uri:
         socket = WebSocket(uri + "/path?query")
         socket.onopen = lambda event: socket.send("x")
@@ -409,7 +409,7 @@ async def test_the_origin_of_a_message():
 
 
 @on_loop
-async def test_listeners_in_their_order():
+async def test_listeners_run_in_registration_order():
     calls = []
 
     def note(name):
@@ -438,7 +438,7 @@ async def test_listeners_in_their_order():
 
 
 @on_loop
-async def test_a_listener_that_raises_is_reported_and_the_others_run():
+async def test_listener_exception_is_reported_and_other_listeners_run():
     reported, calls = [], []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
 

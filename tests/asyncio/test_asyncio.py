@@ -61,7 +61,7 @@ async def test_server_echoes_every_kind_of_message():
 
 
 @on_loop
-async def test_server_answers_pings_and_measures_its_own():
+async def test_server_answers_pings_and_measures_latency():
     latencies = []
 
     async def handler(ws):
@@ -78,7 +78,7 @@ async def test_server_answers_pings_and_measures_its_own():
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "leaving"), (3000, "ü" * 61), (4999, "x")])
 @on_loop
-async def test_close_codes_from_client_to_server(code, reason):
+async def test_client_close_code_and_reason_reach_the_server(code, reason):
     ends = []
 
     async def handler(ws):
@@ -101,7 +101,7 @@ async def test_close_codes_from_client_to_server(code, reason):
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1011, "oops"), (3000, "ü" * 61), (4999, "x")])
 @on_loop
-async def test_close_codes_from_server_to_client(code, reason):
+async def test_server_close_code_and_reason_reach_the_client(code, reason):
     async def handler(ws):
         await ws.close(code, reason)
         with pytest.raises(framewire.ConnectionClosed) as caught:
@@ -116,7 +116,7 @@ async def test_close_codes_from_server_to_client(code, reason):
 
 
 @on_loop
-async def test_an_empty_close_is_orderly_and_has_the_code_1005():
+async def test_empty_close_is_clean_and_has_code_1005():
     codes = []
 
     async def handler(ws):
@@ -133,7 +133,7 @@ async def test_an_empty_close_is_orderly_and_has_the_code_1005():
 
 
 @on_loop
-async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_1011(caplog):
+async def test_handler_return_closes_with_1000_and_exception_with_1011(caplog):
     async def handler(ws):
         if await ws.recv() == "raise":
             raise RuntimeError("a bug in the handler")
@@ -151,7 +151,7 @@ async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_
 
 
 @on_loop
-async def test_a_message_over_max_size_is_refused_with_1009():
+async def test_message_over_max_size_is_refused_with_1009():
     async with serving(max_size=1000) as (_, _, uri), peer_connect(uri, compression=None) as ws:
         await ws.send("x" * 1000)
         assert await ws.recv() == "x" * 1000
@@ -161,7 +161,7 @@ async def test_a_message_over_max_size_is_refused_with_1009():
 
 
 @on_loop
-async def test_subprotocols_the_servers_order_decides():
+async def test_subprotocol_is_chosen_in_the_servers_order():
     seen = []
 
     async def handler(ws):
@@ -178,7 +178,7 @@ async def test_subprotocols_the_servers_order_decides():
 
 
 @on_loop
-async def test_origins():
+async def test_origin_not_allowed_is_refused_with_403():
     async with serving() as (_, port, uri):
         async with connect(uri, origin=f"http://127.0.0.1:{port}") as ws:
             assert ws.request.headers["origin"] == f"http://127.0.0.1:{port}"
@@ -193,7 +193,7 @@ async def test_origins():
 
 
 @on_loop
-async def test_what_a_connection_knows_about_itself():
+async def test_connection_attributes_describe_both_ends():
     seen = []
 
     async def handler(ws):
@@ -226,7 +226,7 @@ async def test_frames_in_the_same_segment_as_the_request_are_not_lost():
 
 
 @on_loop
-async def test_frames_before_the_answer_wait_for_it():
+async def test_frames_before_the_handshake_response_are_delivered_after_it():
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def process_request(connection, request):
@@ -244,7 +244,7 @@ async def test_frames_before_the_answer_wait_for_it():
 
 
 @on_loop
-async def test_any_amount_of_frames_before_the_answer_waits_in_the_network():
+async def test_large_message_before_the_handshake_response_is_delivered():
     async def process_request(connection, request):
         await asyncio.sleep(0.1)
 
@@ -258,7 +258,7 @@ async def test_any_amount_of_frames_before_the_answer_waits_in_the_network():
 
 @pytest.mark.parametrize("drip", [False, True])
 @on_loop
-async def test_a_handshake_that_takes_too_long_is_cut_however_it_trickles(drip):
+async def test_open_timeout_cuts_a_silent_or_trickling_handshake(drip):
     async with serving(open_timeout=0.3) as (_, port, _), raw(port) as client:
         begin = time.monotonic()
         for byte in REQUEST[:-1] if drip else b"":
@@ -312,7 +312,7 @@ BAD_REQUESTS = {
 
 @pytest.mark.parametrize(("request_bytes", "status"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 @on_loop
-async def test_bad_requests_get_a_status_and_the_end(request_bytes, status):
+async def test_bad_request_gets_an_error_status_and_ends_the_connection(request_bytes, status):
     async with serving() as (server, port, _):
         async with raw(port) as client:
             client.write(request_bytes)
@@ -324,7 +324,7 @@ async def test_bad_requests_get_a_status_and_the_end(request_bytes, status):
 
 @over_tcp
 @on_loop
-async def test_a_refusal_arrives_though_the_client_goes_on_sending():
+async def test_refusal_arrives_while_the_client_keeps_sending():
     async with serving(close_timeout=1) as (_, port, _), raw(port) as client:
         client.write(REQUEST.replace(b"GET", b"POST"), bytes(1 << 20))
         await client.writer.drain()
@@ -334,7 +334,7 @@ async def test_a_refusal_arrives_though_the_client_goes_on_sending():
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @on_loop
-async def test_process_request_may_answer_instead(asynchronous):
+async def test_process_request_may_return_a_response(asynchronous):
     def answer(connection, request):
         assert connection.state is framewire.State.CONNECTING
         if request.target == "/path":
@@ -364,7 +364,7 @@ async def test_process_request_may_answer_instead(asynchronous):
 
 
 @on_loop
-async def test_process_request_that_raises_is_a_500(caplog):
+async def test_process_request_exception_gives_500(caplog):
     def process_request(connection, request):
         raise RuntimeError("a bug")
 
@@ -380,7 +380,7 @@ async def test_process_request_that_raises_is_a_500(caplog):
 
 
 @on_loop
-async def test_the_servers_close_is_not_lost_when_the_client_keeps_sending():
+async def test_server_close_frame_arrives_while_the_client_keeps_sending():
     async def handler(ws):
         await ws.recv()
         await ws.close(4000, "enough")
@@ -397,7 +397,7 @@ async def test_the_servers_close_is_not_lost_when_the_client_keeps_sending():
 
 @over_tcp
 @on_loop
-async def test_the_close_after_a_violation_is_not_lost_either():
+async def test_close_frame_after_a_violation_arrives_while_peer_keeps_sending():
     received = []
 
     async def handler(ws):
@@ -434,7 +434,7 @@ async def echo_one(ws):
     ("handler", "echoed"), [(slow_echo, ["one", "two"]), (EchoListener(), ["one", "two"]), (echo_one, ["one"])]
 )
 @on_loop
-async def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+async def test_messages_before_a_violation_are_answered_before_the_close_frame(handler, echoed):
     async with serving(handler) as (_, port, _), raw(port) as client:
         await client.upgrade()
         client.write(client.stream.send("one"), client.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
@@ -444,7 +444,7 @@ async def test_what_came_before_a_violation_is_answered_before_the_close(handler
 
 
 @on_loop
-async def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+async def test_violation_closes_in_time_if_the_handler_does_not_receive():
     over = asyncio.Event()
 
     async def deaf(ws):
@@ -458,7 +458,7 @@ async def test_a_violation_is_answered_in_time_whoever_does_not_receive():
 
 
 @on_loop
-async def test_a_peer_that_never_answers_a_close_is_cut_in_time():
+async def test_unanswered_close_is_cut_after_close_timeout():
     times = []
 
     async def handler(ws):
@@ -479,7 +479,7 @@ async def test_a_peer_that_never_answers_a_close_is_cut_in_time():
 
 @over_tcp
 @on_loop
-async def test_a_peer_that_keeps_the_socket_after_the_close_is_cut_in_time():
+async def test_socket_left_open_after_close_is_cut_after_close_timeout():
     async with serving(close_timeout=0.2) as (server, port, _), raw(port) as client:
         await client.upgrade()
         begin = time.monotonic()
@@ -491,7 +491,7 @@ async def test_a_peer_that_keeps_the_socket_after_the_close_is_cut_in_time():
 
 @over_tcp
 @on_loop
-async def test_an_end_without_close_is_1006_after_the_messages_before_it():
+async def test_eof_without_close_is_1006_after_earlier_messages():
     seen = []
 
     async def handler(ws):
@@ -510,7 +510,7 @@ async def test_an_end_without_close_is_1006_after_the_messages_before_it():
 
 
 @on_loop
-async def test_a_peer_that_is_gone_before_its_close_is_answered_ends_the_handler():
+async def test_peer_reset_before_the_close_reply_still_ends_the_handler():
     ended = []
 
     async def handler(ws):
@@ -531,7 +531,7 @@ async def test_a_peer_that_is_gone_before_its_close_is_answered_ends_the_handler
 
 
 @on_loop
-async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
+async def test_close_handshake_completes_with_a_full_queue():
     async def handler(ws):
         await asyncio.sleep(0.1)  # by now the queue is full and reading has stopped
         await ws.close(4001, "not interested")
@@ -553,7 +553,7 @@ async def test_a_full_queue_does_not_keep_our_close_from_being_answered():
 
 @over_tcp
 @on_loop
-async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_room():
+async def test_messages_after_sent_close_are_received_up_to_max_queue():
     received = []
 
     async def handler(ws):
@@ -576,7 +576,7 @@ async def test_what_arrives_after_our_close_is_received_as_far_as_the_queue_has_
 
 
 @on_loop
-async def test_closing_twice_only_waits():
+async def test_second_close_only_waits_for_the_first():
     async with serving() as (_, _, uri):
         async with connect(uri) as ws:
             await asyncio.gather(ws.close(1000), ws.close(4000), ws.wait_closed())
@@ -589,7 +589,7 @@ async def test_closing_twice_only_waits():
 
 
 @on_loop
-async def test_who_no_longer_waits_for_the_end_leaves_nothing():
+async def test_cancelled_wait_closed_removes_its_waiter():
     async with serving() as (_, _, uri), connect(uri) as ws:
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
@@ -604,7 +604,7 @@ async def test_who_no_longer_waits_for_the_end_leaves_nothing():
 
 
 @on_loop
-async def test_a_close_that_may_not_be_sent_changes_nothing():
+async def test_invalid_close_raises_and_leaves_the_connection_open():
     async with serving() as (_, _, uri), connect(uri) as ws:
         for code, reason in ((1005, ""), (999, ""), (1000, "x" * 124)):
             with pytest.raises(framewire.LocalError):
@@ -614,7 +614,7 @@ async def test_a_close_that_may_not_be_sent_changes_nothing():
 
 
 @on_loop
-async def test_the_server_closes_with_1001_and_waits_for_its_handlers():
+async def test_server_close_sends_1001_and_waits_for_handlers():
     finished = []
 
     async def handler(ws):
@@ -659,7 +659,7 @@ async def test_serve_can_be_awaited_and_serves_forever_until_cancelled():
 
 
 @on_loop
-async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_lost():
+async def test_slow_handler_applies_backpressure_and_loses_nothing():
     go, received = asyncio.Event(), []
 
     async def handler(ws):
@@ -690,7 +690,7 @@ async def test_a_handler_that_does_not_receive_stops_the_sender_and_nothing_is_l
 
 
 @on_loop
-async def test_the_queue_is_bounded_in_bytes_too():
+async def test_receive_queue_is_bounded_in_bytes():
     go = asyncio.Event()
 
     async def handler(ws):
@@ -732,7 +732,7 @@ async def test_send_waits_for_a_peer_that_does_not_read():
 
 
 @on_loop
-async def test_a_cancelled_send_has_sent_nothing():
+async def test_cancelled_send_sends_nothing():
     async def send_on_and_on(ws):
         while True:
             await ws.send(b"whole" * 20_000)
@@ -758,7 +758,7 @@ async def test_a_cancelled_send_has_sent_nothing():
 
 
 @on_loop
-async def test_senders_that_wait_learn_of_the_end():
+async def test_waiting_sender_raises_when_the_connection_is_lost():
     ends = []
 
     async def handler(ws):
@@ -777,7 +777,7 @@ async def test_senders_that_wait_learn_of_the_end():
 
 
 @on_loop
-async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
+async def test_reading_pauses_when_a_peer_does_not_read_its_pongs():
     async with serving() as (server, port, _), raw(port, limit=1024) as client:
         await client.upgrade()
         ping = client.stream.ping(bytes(125)) * 1000
@@ -797,7 +797,7 @@ async def test_a_flood_of_pings_from_a_deaf_peer_is_not_read_on():
 
 
 @on_loop
-async def test_one_read_with_many_messages_costs_few_switches_and_others_still_get_their_turn():
+async def test_recv_of_queued_messages_yields_to_other_tasks_occasionally():
     count, turns = 5000, []
 
     async def others():
@@ -822,7 +822,7 @@ async def test_one_read_with_many_messages_costs_few_switches_and_others_still_g
 
 
 @on_loop
-async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled():
+async def test_connect_honours_cancellation_at_any_point_after_opening():
     class Cancelling(Listener):
         def __init__(self, turns):
             self.turns = turns
@@ -846,7 +846,7 @@ async def test_a_connect_that_is_cancelled_whenever_it_has_opened_is_cancelled()
 
 
 @on_loop
-async def test_a_cancelled_recv_loses_no_message():
+async def test_cancelled_recv_loses_no_message():
     async with serving() as (_, _, uri), connect(uri) as ws:
         for number in range(200):
             await ws.send(str(number))
@@ -866,7 +866,7 @@ async def test_a_cancelled_recv_loses_no_message():
 
 
 @on_loop
-async def test_a_recv_cancelled_when_its_message_is_there_leaves_it_for_the_next():
+async def test_recv_cancelled_after_delivery_leaves_the_message_queued():
     async with serving() as (_, _, uri), connect(uri) as ws:
         task = asyncio.ensure_future(ws.recv())
         await asyncio.sleep(0)
@@ -879,7 +879,7 @@ async def test_a_recv_cancelled_when_its_message_is_there_leaves_it_for_the_next
 
 
 @on_loop
-async def test_only_one_task_may_receive():
+async def test_concurrent_recv_raises_concurrency_error():
     async with serving() as (_, _, uri), connect(uri) as ws:
         first = asyncio.ensure_future(ws.recv())
         await asyncio.sleep(0)
@@ -890,7 +890,7 @@ async def test_only_one_task_may_receive():
 
 
 @on_loop
-async def test_a_pong_answers_the_pings_before_it_and_the_end_all_others():
+async def test_pong_resolves_earlier_pings_and_close_fails_the_rest():
     got = []
 
     async def handler(ws):
@@ -914,7 +914,7 @@ async def test_a_pong_answers_the_pings_before_it_and_the_end_all_others():
 
 
 @on_loop
-async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
+async def test_broadcast_reaches_all_and_closes_slow_readers():
     async with (
         serving() as (server, port, uri),
         connect(uri) as one,
@@ -936,7 +936,7 @@ async def test_broadcast_reaches_all_and_gives_up_those_that_do_not_read():
 
 
 @on_loop
-async def test_broadcast_leaves_out_who_is_sent_a_message_in_fragments():
+async def test_broadcast_skips_connections_in_a_fragmented_message():
     begin, go_on = asyncio.Event(), asyncio.Event()
 
     async def pieces():
@@ -964,7 +964,7 @@ async def test_broadcast_leaves_out_who_is_sent_a_message_in_fragments():
 
 
 @on_loop
-async def test_client_with_every_kind_of_message():
+async def test_client_sends_and_receives_every_kind_of_message():
     async def handler(ws):
         async for message in ws:
             await ws.send([message[:3], message[3:]] if message == "fragment" else message)
@@ -1025,7 +1025,7 @@ async def test_client_closes_with_code_and_reason():
 
 
 @on_loop
-async def test_client_fails_with_what_went_wrong():
+async def test_connect_raises_the_specific_error():
     async with peer_serving(echo, process_request=lambda ws, request: ws.respond(503, "busy\n")) as uri:
         with pytest.raises(framewire.ResponseError, match="503") as caught:
             await connect(uri)
@@ -1044,7 +1044,7 @@ async def test_client_fails_with_what_went_wrong():
     "answer", [b"", b"HTTP/1.1 101 Swi", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"]
 )
 @on_loop
-async def test_client_and_a_server_that_speaks_something_else(answer):
+async def test_client_rejects_a_server_that_does_not_speak_websocket(answer):
     async def talk(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -1057,7 +1057,7 @@ async def test_client_and_a_server_that_speaks_something_else(answer):
 
 @over_tcp
 @on_loop
-async def test_client_open_timeout():
+async def test_connect_raises_timeout_error_after_open_timeout():
     async def silence(reader, writer):
         await reader.read()
         writer.close()
@@ -1077,7 +1077,7 @@ async def test_client_open_timeout():
 
 @over_tcp
 @on_loop
-async def test_client_gives_up_on_a_server_that_keeps_the_socket():
+async def test_client_cuts_a_server_that_keeps_the_socket_open():
     async def talk(reader, writer):
         handshake = ServerHandshake()
         handshake.receive(await reader.readuntil(b"\r\n\r\n"))

@@ -91,7 +91,7 @@ class Recorder(Listener):
 
 
 @on_loop
-async def test_echo_and_close(secure):
+async def test_connection_echoes_messages_and_closes_with_its_code(secure):
     async with Served(echo, secure) as at:
         async with at.connect() as ws:
             for message in ("", "x" * 100_000, b"", b"\xff" * 300_000, "ä" * 7):
@@ -118,7 +118,7 @@ async def test_many_messages_stay_in_order(secure):
 
 
 @on_loop
-async def test_listener(secure):
+async def test_server_listener_receives_all_events(secure):
     recorder = Recorder()
     async with Served(recorder, secure) as at, at.connect() as ws:
         await ws.send("text")
@@ -132,7 +132,7 @@ async def test_listener(secure):
 
 
 @on_loop
-async def test_client_with_a_listener():
+async def test_client_listener_receives_all_events():
     recorder = Recorder()
 
     async def greet(ws):
@@ -147,7 +147,7 @@ async def test_client_with_a_listener():
 
 
 @on_loop
-async def test_a_listener_that_raises_closes_with_1011(caplog):
+async def test_listener_exception_closes_with_1011(caplog):
     class Broken(Recorder):
         def on_message(self, connection, message):
             self.happened.append(message)
@@ -165,7 +165,7 @@ async def test_a_listener_that_raises_closes_with_1011(caplog):
 
 
 @on_loop
-async def test_replies_of_one_read_leave_in_one_write():
+async def test_replies_to_one_read_are_sent_in_one_write():
     writes = []
 
     class Watched(Listener):
@@ -206,7 +206,7 @@ async def test_replies_of_one_read_leave_in_one_write():
 
 @pytest.mark.parametrize("count", [1, 2])
 @on_loop
-async def test_a_reply_does_not_overtake_what_is_corked(count):
+async def test_reply_is_sent_after_messages_already_corked(count):
     opened = []
 
     class Replying(Listener):
@@ -230,7 +230,7 @@ async def test_a_reply_does_not_overtake_what_is_corked(count):
 
 @pytest.mark.parametrize("corked", [False, True])
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_a_connection_whose_loop_is_closed_writes_to_no_descriptor_of_others(corked):
+def test_send_after_loop_close_does_not_write_to_a_reused_descriptor(corked):
     kept = []
 
     class Keeping(Listener):
@@ -260,7 +260,7 @@ def test_a_connection_whose_loop_is_closed_writes_to_no_descriptor_of_others(cor
 
 
 @on_loop
-async def test_recv_decodes_as_asked():
+async def test_recv_decode_and_send_text_override_the_message_type():
     async with Served(echo) as at, at.connect() as ws:
         await ws.send("ä")
         await ws.send("ä".encode())
@@ -273,7 +273,7 @@ async def test_recv_decodes_as_asked():
 
 
 @on_loop
-async def test_fragments_both_ways(secure):
+async def test_fragments_stream_in_both_directions(secure):
     async def handler(ws):
         async for piece in ws.recv_streaming():
             await ws.send(f"piece {piece}")
@@ -323,7 +323,7 @@ async def test_messages_are_cut_at_fragment_size_and_piece_size():
 
 
 @on_loop
-async def test_the_size_of_text_at_which_it_is_cut_is_that_of_its_bytes():
+async def test_fragment_size_of_text_counts_utf8_bytes():
     async def handler(ws):
         for count in (4, 5, 10):
             await ws.send("é" * count)
@@ -340,7 +340,7 @@ async def test_the_size_of_text_at_which_it_is_cut_is_that_of_its_bytes():
 
 
 @on_loop
-async def test_messages_of_a_listener_are_cut_at_fragment_size():
+async def test_listener_messages_are_cut_at_fragment_size():
     class Long(Listener):
         def on_open(self, connection):
             connection.send("é" * 4)
@@ -367,7 +367,7 @@ async def test_messages_of_a_listener_are_cut_at_fragment_size():
 
 
 @on_loop
-async def test_a_message_in_fragments_is_not_mixed_with_others():
+async def test_concurrent_sends_do_not_interleave_fragments():
     async def slowly(number):
         for _ in range(5):
             yield number
@@ -380,7 +380,7 @@ async def test_a_message_in_fragments_is_not_mixed_with_others():
 
 
 @on_loop
-async def test_a_broken_iterator_closes_with_1011():
+async def test_iterator_error_during_send_closes_with_1011():
     async def broken():
         yield "one"
         raise LookupError
@@ -403,7 +403,7 @@ async def test_a_broken_iterator_closes_with_1011():
 
 
 @on_loop
-async def test_recv_streaming_that_is_not_finished():
+async def test_abandoned_recv_streaming_loses_no_message():
     async with Served(echo) as at, at.connect() as ws:
         pieces = ws.recv_streaming()
         waiting = asyncio.ensure_future(pieces.__anext__())
@@ -418,7 +418,7 @@ async def test_recv_streaming_that_is_not_finished():
 
 
 @on_loop
-async def test_a_pulse_of_many_lets_others_run():
+async def test_pulse_with_many_members_lets_other_tasks_run():
     happened = []
 
     class Member:
@@ -448,7 +448,7 @@ async def test_a_pulse_of_many_lets_others_run():
 
 
 @on_loop
-async def test_keepalive_pings_and_finds_dead_peers():
+async def test_keepalive_pings_and_fails_dead_peers():
     async with Served(echo, ping_interval=0.05) as at, at.connect(ping_interval=None) as ws:
         await until(lambda: ws.pings_received >= 2)
         (connection,) = at.server.connections
@@ -463,7 +463,7 @@ async def test_keepalive_pings_and_finds_dead_peers():
 
 
 @on_loop
-async def test_idle_and_total_time():
+async def test_idle_timeout_and_total_timeout_close_with_1008():
     async with Served(echo, idle_timeout=0.6, ping_interval=0.1) as at, at.connect() as ws:
         begun = ws.loop.time()
         for _ in range(6):
@@ -483,7 +483,7 @@ async def test_idle_and_total_time():
 
 
 @on_loop
-async def test_max_connections():
+async def test_connections_over_max_connections_are_refused_with_503():
     async with Served(echo, max_connections=2) as at:
         async with at.connect(), at.connect() as ws:
             for _ in range(3):
@@ -499,7 +499,7 @@ async def test_max_connections():
 
 
 @on_loop
-async def test_the_hard_cap_cuts_a_peer_that_does_not_read():
+async def test_max_unsent_cuts_a_peer_that_does_not_read():
     class Flood(Listener):
         def on_message(self, connection, message):
             for _ in range(1000):
@@ -519,7 +519,7 @@ async def test_the_hard_cap_cuts_a_peer_that_does_not_read():
 
 
 @on_loop
-async def test_process_response_and_the_headers_of_an_answer():
+async def test_process_response_changes_or_replaces_the_response():
     def process_response(connection, request, response):
         response.headers["Set-Cookie"] = "a=b"
 
@@ -541,7 +541,7 @@ async def test_process_response_and_the_headers_of_an_answer():
 
 
 @on_loop
-async def test_select_subprotocol():
+async def test_select_subprotocol_callback_chooses_or_refuses():
     def select(connection, offered):
         if "a" not in offered:
             raise NegotiationError("a is needed")
@@ -556,7 +556,7 @@ async def test_select_subprotocol():
 
 
 @on_loop
-async def test_origins():
+async def test_origins_option_selects_the_allowed_origins():
     for origins, origin, good in (
         (SAME_ORIGIN, "http://evil.example", False),
         (None, "http://evil.example", True),
@@ -574,7 +574,7 @@ async def test_origins():
 
 
 @on_loop
-async def test_basic_auth():
+async def test_basic_auth_admits_only_valid_credentials():
     async def handler(ws):
         await ws.send(ws.username)
 
@@ -598,7 +598,7 @@ async def test_basic_auth():
 
 
 @on_loop
-async def test_unix_sockets(tmp_path):
+async def test_unix_serve_and_unix_connect_exchange_messages(tmp_path):
     path = str(tmp_path / "socket")
     async with unix_serve(echo, path), unix_connect(path) as ws:
         await ws.send("here")
@@ -615,7 +615,7 @@ def redirect_to(location, status=302):
 
 
 @on_loop
-async def test_redirects():
+async def test_redirects_are_followed_without_leaking_credentials():
     async with Served(echo, process_request=redirect_to("/there?a=b")) as at:
         async with connect(f"ws://127.0.0.1:{at.port}/", additional_headers={"Authorization": "Bearer x"}) as ws:
             assert ws.request.path == "/there?a=b"
@@ -636,7 +636,7 @@ async def test_redirects():
 
 
 @on_loop
-async def test_connecting_again_and_again(caplog):
+async def test_async_for_over_connect_reconnects(caplog):
     refusals = 2
     caplog.set_level(logging.INFO, "framewire.client")
 
@@ -665,7 +665,7 @@ async def test_connecting_again_and_again(caplog):
                 pass
 
 
-def test_delays_between_attempts_grow_to_a_minute():
+def test_reconnect_delays_grow_to_one_minute():
     delays = backoff()
     first = next(delays)
     rest = [next(delays) for _ in range(12)]
@@ -679,7 +679,7 @@ def test_delays_between_attempts_grow_to_a_minute():
 
 
 @on_loop
-async def test_http_proxy(secure):
+async def test_client_connects_through_an_http_proxy(secure):
     requests = []
 
     async def proxy(reader, writer):
@@ -715,7 +715,7 @@ async def test_http_proxy(secure):
 
 
 @on_loop
-async def test_socks_proxy():
+async def test_client_connects_through_a_socks_proxy():
     async def proxy(reader, writer):
         version, methods = await reader.readexactly(2)
         await reader.readexactly(methods)
@@ -744,7 +744,7 @@ async def test_socks_proxy():
 
 
 @on_loop
-async def test_counters():
+async def test_server_counters_count_messages_bytes_and_closes():
     async with Served(echo) as at:
         async with at.connect(compression=None) as ws:
             for _ in range(3):
@@ -767,7 +767,7 @@ async def test_counters():
 
 
 @on_loop
-async def test_shutdown_has_a_deadline():
+async def test_server_close_timeout_bounds_the_shutdown():
     async def stubborn(ws):
         while True:
             try:
@@ -786,7 +786,7 @@ async def test_shutdown_has_a_deadline():
 
 
 @on_loop
-async def test_close_may_leave_connections_be():
+async def test_server_close_may_keep_connections_open():
     async with Served(echo) as at, at.connect() as ws:
         at.server.close(close_connections=False)
         await ws.send("still here")
@@ -794,7 +794,7 @@ async def test_close_may_leave_connections_be():
 
 
 @on_loop
-async def test_broadcast_leaves_out_who_is_sent_fragments():
+async def test_broadcast_skips_a_busy_connection_and_refuses_fragments():
     async with Served(echo) as at, at.connect() as one, at.connect() as two:
         await until(lambda: len(at.server.connections) == 2)
         gate = asyncio.Event()

@@ -72,7 +72,7 @@ def extensions_of(connection):
 
 @each_setting
 @on_loop
-async def test_with_itself(settings):
+async def test_framewire_client_and_server_exchange_compressed_messages(settings):
     for options in ({}, {"extensions": [PerMessageDeflate(**settings)]}):
         async with echoing(settings) as uri, connect(uri, **options) as ws:
             assert "permessage-deflate" in extensions_of(ws)
@@ -81,7 +81,7 @@ async def test_with_itself(settings):
 
 @each_setting
 @on_loop
-async def test_websockets_as_the_client(settings):
+async def test_websockets_client_exchanges_compressed_messages(settings):
     for takeover in (False, True):
         factory = ClientPerMessageDeflateFactory(
             client_max_window_bits=True, client_no_context_takeover=takeover, server_no_context_takeover=takeover
@@ -93,7 +93,7 @@ async def test_websockets_as_the_client(settings):
 
 @each_setting
 @on_loop
-async def test_websockets_as_the_server(settings):
+async def test_websockets_server_exchanges_compressed_messages(settings):
     for factory in (
         ServerPerMessageDeflateFactory(),
         ServerPerMessageDeflateFactory(server_max_window_bits=9, client_max_window_bits=9),
@@ -108,7 +108,7 @@ async def test_websockets_as_the_server(settings):
 
 @each_setting
 @on_loop
-async def test_aiohttp_as_the_client(settings):
+async def test_aiohttp_client_exchanges_compressed_messages(settings):
     async with echoing(settings) as uri, aiohttp.ClientSession() as session:
         for bits in range(9, 16):
             async with session.ws_connect(uri, compress=bits) as ws:
@@ -119,7 +119,7 @@ async def test_aiohttp_as_the_client(settings):
 
 
 @on_loop
-async def test_aiohttp_as_the_server():
+async def test_aiohttp_server_exchanges_compressed_messages():
     async def handler(request):
         ws = aiohttp.web.WebSocketResponse()
         await ws.prepare(request)
@@ -178,7 +178,7 @@ def options_of_ws(settings):
 
 @each_setting
 @on_loop
-async def test_node_as_the_client(node, settings):
+async def test_node_client_exchanges_compressed_messages(node, settings):
     for settings_of_server in ({}, settings):
         async with echoing(settings_of_server) as uri:
             async with node("client", uri, options_of_ws(settings)) as client:
@@ -189,7 +189,7 @@ async def test_node_as_the_client(node, settings):
 
 @each_setting
 @on_loop
-async def test_node_as_the_server(node, settings):
+async def test_node_server_exchanges_compressed_messages(node, settings):
     async with node("server", "0", options_of_ws(settings)) as server:
         port = int(await server.stdout.readline())
         for ours in ({}, {"extensions": [PerMessageDeflate(**settings)]}):
@@ -233,7 +233,7 @@ async ([port, messages]) => {
 """
 
 
-def test_chromium(request):
+def test_chromium_exchanges_compressed_messages(request):
     settings = list(SETTINGS.values())
     messages = [message for message in MESSAGES if isinstance(message, str)] * 2
     with chromium("compression with Chromium") as browser:
@@ -269,7 +269,7 @@ async def test_compression_can_be_switched_off():
 
 
 @on_loop
-async def test_an_answer_that_was_not_offered_fails_the_handshake():
+async def test_response_parameter_not_offered_fails_the_handshake():
     class Rogue(PerMessageDeflate):
         def accept(self, offer):
             return [("client_max_window_bits", "8")], super().accept(offer)[1]
@@ -280,7 +280,7 @@ async def test_an_answer_that_was_not_offered_fails_the_handshake():
 
 
 @on_loop
-async def test_a_long_message_lets_others_run_and_keeps_its_place():
+async def test_compressing_a_long_message_yields_and_preserves_order():
     long = random.Random(4).randbytes(400_000).hex()
     ticks = []
 
@@ -302,7 +302,7 @@ async def test_a_long_message_lets_others_run_and_keeps_its_place():
 
 
 @on_loop
-async def test_a_long_message_that_is_cancelled_is_not_sent():
+async def test_cancelled_send_of_a_long_message_sends_nothing():
     long = "Hello" * 500_000
     async with serving(max_size=None) as (_, _, uri), connect(uri, max_size=None) as ws:
         await ws.send("before" * 20)
@@ -318,7 +318,7 @@ async def test_a_long_message_that_is_cancelled_is_not_sent():
 
 
 @on_loop
-async def test_the_end_of_the_connection_ends_a_long_message():
+async def test_send_of_a_long_message_raises_when_the_connection_closes():
     async def handler(ws):
         await ws.close()
 
@@ -329,7 +329,7 @@ async def test_the_end_of_the_connection_ends_a_long_message():
 
 
 @on_loop
-async def test_a_read_of_many_bombs_stops_at_the_full_queue():
+async def test_inflating_many_bombs_in_one_read_stops_at_the_full_queue():
     waiting = []
 
     async def handler(ws):

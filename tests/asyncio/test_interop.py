@@ -50,7 +50,7 @@ def message_of(frames):
 
 @ROLES
 @given(actions=ACTIONS, end=CLOSES)
-def test_what_we_send_is_what_they_receive(ours, theirs, actions, end):
+def test_websockets_peer_receives_sent_messages(ours, theirs, actions, end):
     stream, peer = Stream(ours), Protocol(theirs, state=OPEN, max_size=None)
     written, expected = b"", []
     for action, cut in actions:
@@ -79,7 +79,7 @@ def test_what_we_send_is_what_they_receive(ours, theirs, actions, end):
 
 @ROLES
 @given(actions=ACTIONS, end=CLOSES, chunk=st.integers(1, 100_000))
-def test_what_they_send_is_what_we_receive(ours, theirs, actions, end, chunk):
+def test_stream_receives_messages_sent_by_websockets(ours, theirs, actions, end, chunk):
     stream, peer = Stream(ours), Protocol(theirs, state=OPEN)
     expected = []
     for action, cut in actions:
@@ -110,7 +110,7 @@ def test_what_they_send_is_what_we_receive(ours, theirs, actions, end, chunk):
 
 
 @ROLES
-def test_they_understand_why_we_fail(ours, theirs):
+def test_websockets_peer_receives_failure_close_code(ours, theirs):
     stream, peer = Stream(ours, max_message_size=10), Protocol(theirs, state=OPEN)
     peer.send_text(b"x" * 11)
     (failure,) = stream.receive(b"".join(peer.data_to_send()))
@@ -121,7 +121,7 @@ def test_they_understand_why_we_fail(ours, theirs):
 
 @ROLES
 @pytest.mark.parametrize("size", [125, 126, 65535, 65536, 300_000])
-def test_every_form_of_length(ours, theirs, size):
+def test_every_length_form_interoperates_with_websockets(ours, theirs, size):
     stream, peer = Stream(ours), Protocol(theirs, state=OPEN)
     text = "é€🎉"[size % 3] * (size // 4)
     peer.receive_data(stream.send(bytes(size)) + stream.send(text))

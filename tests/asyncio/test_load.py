@@ -30,13 +30,13 @@ pytestmark = [
         ("coroutine", "hold", 100, 50, 16),
     ],
 )
-def test_load(server, mode, connections, depth, size):
+def test_load_generator_measures_every_server_and_mode(server, mode, connections, depth, size):
     cost, latency = measure(build(), server, "asyncio", mode, connections, depth, size, 0.2)
     assert cost > 0
     assert latency >= 0
 
 
-def test_the_load_finds_a_wrong_reply(tmp_path):
+def test_load_generator_detects_a_wrong_reply(tmp_path):
     (tmp_path / "server.py").write_text(
         "import asyncio, sys\n"
         "from framewire.asyncio import Listener, serve\n"
@@ -62,7 +62,7 @@ def test_the_load_finds_a_wrong_reply(tmp_path):
     assert "another message" in load.stderr
 
 
-def test_goals_are_judged(capsys):
+def test_judge_reports_missed_and_met_goals(capsys):
     costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 8.0}
     costs |= {("echo 8 x 64 KiB", server): cost for server, cost in (("callback", 9), ("picows", 10), ("floor", 8.5))}
     judge(costs)
@@ -73,7 +73,7 @@ def test_goals_are_judged(capsys):
     ]
 
 
-def test_both_loads_can_be_compared(monkeypatch, capsys):
+def test_agreement_measures_both_load_generators(monkeypatch, capsys):
     """How near they are is for a machine that does nothing else."""
     monkeypatch.setattr("sys.argv", ["agreement", "--rounds", "1", "--seconds", "1", "--connections", "2"])
     assert agreement.main() in (False, True)

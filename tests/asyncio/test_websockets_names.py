@@ -34,7 +34,7 @@ def parameters(function):
 
 @of_version_17
 @pytest.mark.parametrize("name", ["serve", "unix_serve", "broadcast", "basic_auth", "connect", "unix_connect"])
-def test_parameters_and_their_defaults(name):
+def test_function_parameters_and_defaults_match_websockets(name):
     module = "client" if "connect" in name else "server"
     theirs = parameters(getattr(getattr(websockets.asyncio, module), name))
     ours = parameters(getattr(getattr(framewire.asyncio, module), name))
@@ -45,7 +45,7 @@ def test_parameters_and_their_defaults(name):
 @pytest.mark.parametrize(
     ("module", "name"), [("server", "Server"), ("server", "ServerConnection"), ("client", "ClientConnection")]
 )
-def test_methods_and_their_parameters(module, name):
+def test_methods_and_their_parameters_match_websockets(module, name):
     # Its own workings, public for its own subclasses: what the transport calls, and what calls the transport.
     internal = {
         "acknowledge_pings", "close_exc", "data_received", "drain", "handshake", "keepalive", "process_event",
@@ -61,7 +61,7 @@ def test_methods_and_their_parameters(module, name):
             assert parameters(getattr(theirs, each)).items() <= parameters(getattr(ours, each)).items(), each
 
 
-def test_exceptions():
+def test_exception_hierarchy_matches_websockets():
     for name in ("ConnectionClosed", "ConnectionClosedOK", "ConnectionClosedError", "InvalidStatus", "InvalidURI"):
         ours, theirs = getattr(framewire.exceptions, name), getattr(websockets.exceptions, name)
         assert [each.__name__ for each in ours.__mro__ if each.__name__.startswith("Connection")] == [
@@ -215,7 +215,7 @@ PROGRAMS = {
 
 @pytest.mark.skipif(sys.platform == "win32", reason="one of them needs a Unix socket")
 @pytest.mark.parametrize("name", list(PROGRAMS))
-def test_a_program_says_the_same_under_both_imports(name):
+def test_program_prints_the_same_under_both_imports(name):
     said = {}
     for package in ("websockets", "framewire"):
         program = HEAD.format(package=package, body=PROGRAMS[name].strip("\n"))

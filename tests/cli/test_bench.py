@@ -40,27 +40,27 @@ def run(load, **kwargs):
 
 
 @pytest.mark.parametrize(("binary", "size"), [(False, 0), (False, 125), (True, 70_000)])
-def test_messages_are_of_the_kind_and_size_asked_for(binary, size):
+def test_bench_messages_have_the_requested_kind_and_size(binary, size):
     result, seen = run(Load(connections=2, size=size, seconds=0.2, warmup=0, binary=binary))
     assert set(seen) == {bytes(size) if binary else "x" * size}
     assert result.unanswered == 0
     assert 0 < len(result.latencies) <= len(seen)
 
 
-def test_rate_is_kept():
+def test_bench_keeps_the_requested_rate():
     result, seen = run(Load(connections=4, rate=200, seconds=0.5, warmup=0.1))
     assert 110 <= len(seen) <= 120
     assert result.sent == result.answered == len(seen)
     assert 50 <= len(result.latencies) <= len(seen)
 
 
-def test_latency_is_that_of_the_server():
+def test_latency_includes_the_servers_delay():
     result, _ = run(Load(connections=5, seconds=0.4, warmup=0.1), delay=0.05)
     assert min(result.latencies) >= 0.05
     assert percentile(sorted(result.latencies), 50) < 1
 
 
-def test_slow_server_does_not_slow_down_the_clock():
+def test_latency_of_a_slow_server_includes_queueing():
     """Each answer takes ten times as long as the pause between messages: they queue, and that is measured."""
     result, _ = run(Load(connections=1, rate=100, seconds=0.4, warmup=0), delay=0.1)
     assert result.sent > 20  # though only four can be answered in time
@@ -68,12 +68,12 @@ def test_slow_server_does_not_slow_down_the_clock():
     assert result.unanswered > 0
 
 
-def test_what_is_no_echo_is_refused():
+def test_reply_that_is_not_an_echo_raises_wrong_answer():
     with pytest.raises(bench.WrongAnswer, match="not an echo server"):
         run(Load(connections=3, seconds=0.2), change=lambda message: message + "!")
 
 
-def test_message_lost_is_counted():
+def test_lost_messages_are_counted_as_unanswered():
     async def body():
         async def swallow(ws):
             async for _ in ws:
@@ -87,7 +87,7 @@ def test_message_lost_is_counted():
     assert len(result.latencies) == 0
 
 
-def test_nearest_rank():
+def test_rank_is_the_nearest_rank_percentile():
     values = list(range(1, 101))
     assert [percentile(values, percent) for percent in (0, 1, 50, 99, 99.9, 100)] == [1, 1, 50, 99, 100, 100]
     assert math.isnan(percentile([], 50))
@@ -102,12 +102,12 @@ def test_histogram_counts_each_value_once(values):
     assert histogram([]) == []
 
 
-def test_answers_after_the_end_do_not_count():
+def test_replies_after_the_end_of_the_run_are_not_counted():
     result, _ = run(Load(connections=2, seconds=0.1, warmup=0), delay=0.3)
     assert (result.sent, result.unanswered, len(result.latencies)) == (2, 0, 0)
 
 
-def test_a_server_that_ends_a_connection_is_refused():
+def test_connection_closed_by_the_server_raises_wrong_answer():
     async def body():
         async def leave(ws):
             await ws.recv()
@@ -132,7 +132,7 @@ def in_process_server(monkeypatch):
     monkeypatch.setattr(bench, "measure", measured)
 
 
-def test_json(in_process_server, capsys):
+def test_bench_json_output_has_load_and_latencies(in_process_server, capsys):
     assert main(["bench", "ws://x/", "--json", "-c", "2", "-t", "0.2", "--warmup", "0", "-r", "100"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["load"] == {
@@ -144,7 +144,7 @@ def test_json(in_process_server, capsys):
     assert list(said["latency_us"]) == ["p50", "p75", "p90", "p99", "p99.9", "max"]
 
 
-def test_terminal(in_process_server, capsys, monkeypatch):
+def test_bench_terminal_output_shows_rate_and_histogram(in_process_server, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["bench", "ws://x/", "-c", "2", "-t", "0.3", "--warmup", "0"]) == 0
     said = capsys.readouterr().out
@@ -153,12 +153,12 @@ def test_terminal(in_process_server, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [("-c", "0"), ("-s", "-1"), ("-t", "0"), ("-r", "inf"), ("-r", "nan")])
-def test_load_that_cannot_be(wrong, capsys):
+def test_invalid_load_option_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         main(["bench", "ws://127.0.0.1:1/", *wrong])
     assert wrong[0] in capsys.readouterr().err
 
 
-def test_no_server_is_one_line(capsys):
+def test_unreachable_server_prints_a_one_line_error(capsys):
     assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 1
     assert capsys.readouterr().err.startswith("framewire: ")

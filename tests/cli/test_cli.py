@@ -20,7 +20,7 @@ import framewire
 from framewire.cli import doctor, main
 
 
-def test_serve_the_page_needs_nothing_from_elsewhere():
+def test_serve_page_loads_no_external_resources():
     with serving() as (_, where):
         status, headers, body = get(f"http://{where}/")
         assert status == 200
@@ -33,7 +33,7 @@ def test_serve_the_page_needs_nothing_from_elsewhere():
         assert get(f"http://{where}/?x=1")[0] == 200
 
 
-def test_serve_other_requests_and_paths():
+def test_serve_answers_other_requests_with_an_error_status():
     with serving() as (_, where):
         assert get(f"http://{where}/elsewhere")[0] == 404
         assert get(f"http://{where}/", data=b"x")[0] == 405
@@ -41,14 +41,14 @@ def test_serve_other_requests_and_paths():
         assert get(f"http://{where}/chat", headers={"Origin": "http://evil.example"})[0] == 426
 
 
-def test_serve_echo():
+def test_serve_echo_path_echoes_messages():
     with serving() as (_, where), connect(f"ws://{where}/echo") as socket:
         for message in ("Grüße", bytes(100_000)):
             socket.send(message)
             assert socket.recv(timeout=10) == message
 
 
-def test_serve_chat():
+def test_serve_chat_relays_messages_and_names():
     with serving() as (_, where), Guest.joining(where, "Ada") as ada, Guest.joining(where, "ada") as guest:
         people = [{"id": ada.id, "name": "Ada"}, {"id": guest.id, "name": f"Guest {guest.id}"}]
         assert guest.next("people")["people"] == people
@@ -70,7 +70,7 @@ def test_serve_chat():
     ["no JSON", "[" * 100_000, '{"say": ""}', '{"say": 1}', json.dumps({"say": "x" * 2001}), b'{"say": "x"}'],
     ids=["text", "deep", "empty", "number", "long", "binary"],
 )
-def test_serve_chat_refuses_what_is_not_a_message(message):
+def test_serve_chat_closes_with_1008_on_an_invalid_message(message):
     with serving() as (_, where), Guest.joining(where) as guest:
         guest.socket.send(message)
         with pytest.raises(ConnectionClosed) as caught:
@@ -90,7 +90,7 @@ def test_serve_ends_with_1001_on_a_signal(number):
         assert errors == ""
 
 
-def test_serve_says_that_a_port_is_taken():
+def test_serve_reports_a_port_already_in_use():
     with serving() as (_, where):
         done = run("serve", "--port", where.rpartition(":")[2])
     assert done.returncode == 1
@@ -98,7 +98,7 @@ def test_serve_says_that_a_port_is_taken():
     assert done.stderr.count("\n") == 1
 
 
-def test_connect_with_pipes():
+def test_connect_sends_lines_of_stdin_and_prints_replies():
     with serving() as (_, where):
         done = run("connect", f"ws://{where}/echo", "--linger", "0.3", input="one\nGrüße\r\n\nlast without end")
     assert done.stdout == "one\nGrüße\n\nlast without end\n"
@@ -106,14 +106,14 @@ def test_connect_with_pipes():
     assert done.returncode == 0
 
 
-def test_connect_reads_and_prints_more_than_fits_into_any_buffer():
+def test_connect_relays_more_input_than_any_buffer_holds():
     lines = "".join(f"{number:050}\n" for number in range(20_000))
     with serving() as (_, where):
         done = run("connect", f"ws://{where}/echo", input=lines)
     assert done.stdout == lines
 
 
-def test_connect_shows_the_servers_close_binary_messages_and_fails():
+def test_connect_shows_binary_messages_and_fails_on_server_close():
     def handler(socket):
         socket.send(b"\x00\xff")
         socket.close(4000, "go away")
@@ -135,13 +135,13 @@ def test_connect_shows_the_servers_close_binary_messages_and_fails():
 
 
 @pytest.mark.parametrize("uri", ["ws://127.0.0.1:1/", "http://127.0.0.1/", "ws://[::1/"])
-def test_connect_says_why_it_cannot(uri):
+def test_connect_reports_why_it_failed(uri):
     done = run("connect", uri, input="")
     assert done.returncode == 1
     assert re.fullmatch(r"framewire: .+\n", done.stderr)
 
 
-def test_connect_at_a_terminal_ctrl_d_closes_and_a_server_cannot_command_it():
+def test_connect_at_a_terminal_closes_on_ctrl_d_and_escapes_controls():
     with serving() as (_, where):
         controller, terminal = pty.openpty()
         process = subprocess.Popen(
@@ -164,7 +164,7 @@ def test_connect_at_a_terminal_ctrl_d_closes_and_a_server_cannot_command_it():
         os.close(controller)
 
 
-def test_doctor_tells_what_is_active(capsys):
+def test_doctor_reports_version_backend_and_python(capsys):
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
     assert re.search(rf"^framewire +{re.escape(framewire.__version__)}$", output, re.MULTILINE)
@@ -172,7 +172,7 @@ def test_doctor_tells_what_is_active(capsys):
     assert f"{sys.version_info[0]}.{sys.version_info[1]}" in output
 
 
-def test_doctor_measures_and_tests_itself(capsys):
+def test_doctor_reports_self_test_and_speed(capsys):
     assert main(["doctor"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.split("\n\n")[0].splitlines())
     assert lines["self-test"] == "passed"
@@ -183,7 +183,7 @@ def test_doctor_measures_and_tests_itself(capsys):
     ("broken", "fault"),
     [("Stream", "the masked text of RFC 6455 5.7"), ("accept_key", "the accept key of RFC 6455 1.3")],
 )
-def test_doctor_tells_what_is_wrong(broken, fault, monkeypatch, capsys):
+def test_doctor_reports_a_failed_self_test(broken, fault, monkeypatch, capsys):
     class Deaf(framewire.Stream):
         def receive(self, data):
             return []
@@ -201,7 +201,7 @@ def test_doctor_advises_when_the_backend_is_pure():
     assert "Unset it" in done.stdout
 
 
-def test_doctor_repeats_what_the_build_recorded(monkeypatch, capsys):
+def test_doctor_reports_recorded_build_failures(monkeypatch, capsys):
     record = ModuleType("framewire._fast._build")
     record.FAILURES = {"framewire._fast.mask": "no compiler"}
     monkeypatch.setitem(sys.modules, "framewire._fast._build", record)
@@ -224,7 +224,7 @@ def test_demo_shows_speeds_and_a_conversation():
     assert re.search(r"<- {2}88 02 03 e8 +close 1000", done.stdout)
 
 
-def test_a_reader_that_goes_away_is_no_traceback():
+def test_closed_stdout_exits_without_a_traceback():
     process = subprocess.Popen([*COMMAND, "demo", "--once"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()
@@ -233,14 +233,14 @@ def test_a_reader_that_goes_away_is_no_traceback():
     process.stderr.close()
 
 
-def test_without_a_command_the_usage_is_shown(capsys):
+def test_missing_command_prints_the_usage(capsys):
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
     assert "usage: framewire" in capsys.readouterr().err
 
 
-def test_serve_metrics():
+def test_serve_metrics_option_exposes_prometheus_metrics():
     with serving("--metrics") as (_, where):
         with connect(f"ws://{where}/echo") as socket:
             socket.send("counted")

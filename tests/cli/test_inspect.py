@@ -26,7 +26,7 @@ def explain(capsys, *arguments):
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"].replace(" ", "_"))
-def test_vector_is_explained(vector, capsys):
+def test_inspect_explains_every_frame_and_fault_of_a_vector(vector, capsys):
     sender = "client" if vector["role"] == "server" else "server"
     status, (direction,) = explain(capsys, "--from", sender, vector["input_hex"])
     faults = [frame["fault"] for frame in direction["frames"] if frame["fault"]]
@@ -50,7 +50,7 @@ def reasons():
             yield node.value
 
 
-def test_every_reason_has_its_rule():
+def test_every_failure_reason_maps_to_an_rfc_section():
     """A reason that is new to the general lane must be given a section here too."""
     found = [reason for reason in reasons() if not reason.startswith(" ")]
     assert len(found) > 12
@@ -59,7 +59,7 @@ def test_every_reason_has_its_rule():
     assert find_rule("the connection ended without a close frame") == ""
 
 
-def test_frame_in_json(capsys):
+def test_json_output_describes_all_frame_fields(capsys):
     status, (direction,) = explain(capsys, HELLO)
     assert status == 0
     assert direction["sender"] == "client"
@@ -84,7 +84,7 @@ def test_frame_in_json(capsys):
     ]
 
 
-def test_fault_names_byte_reason_and_rule(capsys):
+def test_fault_gives_code_reason_offset_and_rfc_section(capsys):
     status, (direction,) = explain(capsys, HELLO + "c1 80 00 00 00 00" + HELLO)
     assert status == 1
     _, bad, after = direction["frames"]
@@ -98,14 +98,14 @@ def test_fault_names_byte_reason_and_rule(capsys):
     assert after["unread"] == "not read: the connection has failed"
 
 
-def test_what_follows_a_close_is_not_read():
+def test_frames_after_a_close_are_reported_as_unread():
     *_, last = dissect(bytes.fromhex("8802 03e8 8100"), CLIENT)
     assert "5.5.1" in last.unread
     assert last.events == ()
 
 
 @pytest.mark.parametrize("size", range(1, 14))
-def test_a_frame_cut_short_is_shown_as_far_as_it_goes(size):
+def test_truncated_frame_is_shown_with_missing_byte_count(size):
     data = Stream(CLIENT).send("x" * 300)[:size]
     (frame,) = dissect(data, SERVER)
     assert frame.header + frame.wire == data
@@ -114,7 +114,7 @@ def test_a_frame_cut_short_is_shown_as_far_as_it_goes(size):
     assert frame.missing == (0 if size < 8 else 308 - size)
 
 
-def test_length_that_is_not_valid_takes_the_rest():
+def test_frame_with_invalid_length_consumes_remaining_input():
     (frame,) = dissect(bytes.fromhex("82 7e 0001 41 82 00"), CLIENT)
     assert frame.length == -1
     assert frame.fault.offset == 4
@@ -124,7 +124,7 @@ def test_length_that_is_not_valid_takes_the_rest():
     "written", [HELLO, HELLO.replace(" ", ""), "0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58",
                 r"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", "81:85:37:FA:21:3D\n7F:9F:4D:51:58\n"]
 )  # fmt: skip
-def test_hex_is_read_as_people_write_it(written, capsys, tmp_path):
+def test_hex_input_accepts_common_notations(written, capsys, tmp_path):
     bytes_of_it = explain(capsys, written)[1][0]["frames"]
     assert bytes_of_it[0]["payload"] == b"Hello".hex()
     path = tmp_path / "hex.txt"
@@ -132,7 +132,7 @@ def test_hex_is_read_as_people_write_it(written, capsys, tmp_path):
     assert explain(capsys, str(path))[1][0]["frames"] == bytes_of_it
 
 
-def test_file_of_bytes_with_the_opening_handshake(capsys, tmp_path):
+def test_binary_file_may_begin_with_the_handshake_head(capsys, tmp_path):
     head = b"GET /chat HTTP/1.1\r\nHost: example.com\r\n\r\n"
     path = tmp_path / "bytes"
     path.write_bytes(head + bytes.fromhex(HELLO))
@@ -142,12 +142,12 @@ def test_file_of_bytes_with_the_opening_handshake(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("written", ["", "8", "818", "nothing/here", "81 8g"])
-def test_what_cannot_be_read_is_refused(written, capsys):
+def test_inspect_rejects_input_that_is_neither_file_nor_hex(written, capsys):
     assert main(["inspect", written]) == 2
     assert "neither a file nor whole bytes in hex" in capsys.readouterr().err
 
 
-def test_tree(capsys, monkeypatch):
+def test_tree_output_shows_header_payload_and_fault(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["inspect", HELLO + "81 00"]) == 1
     said = capsys.readouterr().out
@@ -160,13 +160,13 @@ def test_tree(capsys, monkeypatch):
         assert part in said
 
 
-def test_peer_cannot_command_the_terminal(capsys):
+def test_output_contains_no_terminal_escapes_from_payload(capsys):
     wire = Stream(SERVER).send("\x1b]0;owned\x07")
     assert main(["inspect", wire.hex()]) == 0
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_missing_extra_is_one_line(capsys, monkeypatch):
+def test_inspect_without_cli_extra_supports_only_json(capsys, monkeypatch):
     monkeypatch.setattr("framewire.cli.optional_packages.find_spec", lambda name: None)
     assert main(["inspect", HELLO]) == 1
     assert "pip install 'framewire[cli]'" in capsys.readouterr().err
@@ -192,7 +192,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"
 RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
 
-def test_capture_with_both_directions(capsys, tmp_path):
+def test_capture_is_reassembled_in_both_directions(capsys, tmp_path):
     client, server = Stream(CLIENT).send("from the client"), Stream(SERVER).send("from the server")
     start = 2**32 - 10  # the numbers wrap
     path = tmp_path / "talk.pcap"
@@ -228,7 +228,7 @@ DEFLATED = (
 
 
 @pytest.mark.parametrize("parameters", DEFLATED)
-def test_capture_of_compressed_messages(parameters, capsys, tmp_path):
+def test_capture_is_inflated_with_negotiated_parameters(parameters, capsys, tmp_path):
     """Both directions are inflated as the server's answer says."""
     answer = [part.strip().partition("=") for part in parameters.split(";") if part]
     terms = [(name, value or None) for name, _, value in answer]
@@ -250,7 +250,7 @@ def test_capture_of_compressed_messages(parameters, capsys, tmp_path):
         assert all(f"text message, {len(text)} bytes" in frame["events"][0] for frame in direction["frames"])
 
 
-def test_deflate_may_be_said(capsys):
+def test_deflate_option_inflates_messages(capsys):
     hello = "c1 07 f2 48 cd c9 c9 07 00"  # RFC 7692 7.2.3.1
     _, (direction,) = explain(capsys, "--deflate", hello)
     assert direction["frames"][0]["events"] == ["text message, 5 bytes: 'Hello'"]
@@ -259,7 +259,7 @@ def test_deflate_may_be_said(capsys):
     assert explain(capsys, hello)[0] == 1
 
 
-def test_capture_without_a_websocket(capsys, tmp_path):
+def test_capture_without_opening_handshake_is_rejected(capsys, tmp_path):
     path = tmp_path / "tls.pcap"
     path.write_bytes(pcap(tcp(5000, 443, 1, b"\x16\x03\x01")))
     assert main(["inspect", str(path)]) == 2
@@ -270,7 +270,7 @@ def test_join_segments_stops_at_a_gap():
     assert join_segments([(10, b"ab"), (12, b"cd"), (11, b"bc"), (15, b"f")]) == b"abcd"
 
 
-def test_no_event_is_without_a_description():
+def test_every_event_type_has_a_description():
     stream = Stream(SERVER)
     wire = Stream(CLIENT)
     data = wire.send("é") + wire.send(b"\0") + wire.ping(b"?") + wire.pong() + wire.close(3000, "bye")

@@ -79,7 +79,7 @@ def send_ctrl_c(process):
 
 
 @pytest.mark.parametrize("stop", [lambda process: process.terminate(), send_ctrl_c], ids=["SIGTERM", "Ctrl-C"])
-def test_all_workers_serve_and_say_1001_at_the_end(stop):
+def test_all_workers_serve_and_close_with_1001_on_shutdown(stop):
     with serving("--workers", "3") as (process, where), ExitStack() as stack:
         connections = connect_to_each(where, 3, stack)
         assert set(connections) == workers_of(process)
@@ -89,7 +89,7 @@ def test_all_workers_serve_and_say_1001_at_the_end(stop):
         assert (process.returncode, errors) == (0, "")
 
 
-def test_metrics_are_those_of_all_workers_and_never_fall():
+def test_metrics_sum_all_workers_and_totals_survive_a_worker_death():
     with serving("--workers", "2", "--metrics") as (process, where), ExitStack() as stack:
         by_worker = connect_to_each(where, 2, stack)
         for connection in by_worker.values():
@@ -107,7 +107,7 @@ def test_metrics_are_those_of_all_workers_and_never_fall():
         wait_until(lambda: open_and_received(where)[1] == total + 1)
 
 
-def test_a_worker_that_dies_is_replaced_and_the_others_go_on():
+def test_dead_worker_is_replaced_and_others_keep_serving():
     with serving("--workers", "2") as (process, where), ExitStack() as stack:
         former = connect_to_each(where, 2, stack)
         dead, other = former
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on():
         assert process.returncode == 0
 
 
-def test_one_that_keeps_dying_is_replaced_more_and_more_slowly():
+def test_worker_restart_delay_doubles_with_each_death():
     with serving("--workers", "2") as (process, _):
         steady = max(workers_of(process))
         for _ in range(3):
@@ -147,14 +147,14 @@ def upgraded(where):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_who_does_not_answer_the_close_is_cut_after_the_grace(workers):
+def test_client_not_answering_the_close_is_cut_after_the_grace_period(workers):
     with serving("--workers", workers, "--grace", "0.2") as (process, where), upgraded(where):
         process.terminate()
         process.communicate(timeout=8)  # the close itself would be waited for 10 seconds long
         assert process.returncode == 0
 
 
-def test_a_second_signal_ends_all_at_once():
+def test_second_signal_stops_the_server_at_once():
     with serving("--workers", "2", "--grace", "60") as (process, where), upgraded(where) as client:
         process.terminate()
         assert client.recv(100)[:4] == b"\x88\x02\x03\xe9"
@@ -163,7 +163,7 @@ def test_a_second_signal_ends_all_at_once():
         assert process.returncode == 1
 
 
-def test_a_worker_that_hangs_is_killed():
+def test_hanging_worker_is_killed_on_shutdown():
     with serving("--workers", "2", "--grace", "0.1") as (process, _):
         os.kill(min(workers_of(process)), signal.SIGSTOP)
         process.terminate()
@@ -171,7 +171,7 @@ def test_a_worker_that_hangs_is_killed():
         assert process.returncode == 1
 
 
-def test_workers_end_with_their_supervisor():
+def test_workers_stop_when_their_supervisor_dies():
     with serving("--workers", "2") as (process, where), ExitStack() as stack:
         connections = connect_to_each(where, 2, stack)
         process.kill()
@@ -186,14 +186,14 @@ def test_workers_end_with_their_supervisor():
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_where_another_program_listens_is_taken(workers):
+def test_serve_with_workers_fails_if_the_port_is_in_use(workers):
     with serving("--workers", workers) as (_, where):
         done = run("serve", "--port", where.rpartition(":")[2], "--workers", "2")
     assert done.returncode == 1
     assert re.fullmatch(r"framewire: .*[Aa]ddress already in use\n", done.stderr)
 
 
-def test_handlers_have_no_workers(tmp_path):
+def test_workers_option_is_rejected_with_handlers(tmp_path):
     done = run("serve", "-w", str(tmp_path), "--workers", "2")
     assert done.returncode == 1
     assert done.stderr == "framewire: --workers and --redis are for the chat, not for handlers\n"
@@ -202,7 +202,7 @@ def test_handlers_have_no_workers(tmp_path):
 @pytest.mark.parametrize(
     "wrong", [("--workers", "-1"), ("--redis", "http://127.0.0.1:6379"), ("--redis", "redis://127.0.0.1:port")]
 )
-def test_arguments_that_cannot_be(wrong):
+def test_serve_rejects_invalid_workers_and_redis_arguments(wrong):
     done = run("serve", *wrong)
     assert done.returncode == 2
     assert wrong[0] in done.stderr.splitlines()[-1]

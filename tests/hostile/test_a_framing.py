@@ -18,7 +18,7 @@ def announced(victim, length, first=BINARY):
 @each_victim
 @pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1, (1 << 64) - 4, (1 << 64) - 14, (1 << 63) + 1])
 @on_loop
-async def test_a1_length_with_its_top_bit_set(attack, length):
+async def test_a1_length_with_its_top_bit_set_is_refused(attack, length):
     """5.2: the top bit is 0, however large the limit; a cast to a signed size or `4 + length` would wrap."""
     await refused(attack, 1002, lambda victim: announced(victim, length), limit=None)
 
@@ -26,7 +26,7 @@ async def test_a1_length_with_its_top_bit_set(attack, length):
 @each_victim
 @pytest.mark.parametrize("length", [(1 << 63) - 1, 1 << 62, 1 << 32, (1 << 31) - 1, (1 << 20) + 1])
 @on_loop
-async def test_a2_huge_length_without_a_body(attack, length):
+async def test_a2_huge_announced_length_is_refused_without_allocating(attack, length):
     """1009 when the header is in, not when the memory is gone."""
     async with attack() as victim:
         with Traced() as memory:
@@ -38,7 +38,7 @@ async def test_a2_huge_length_without_a_body(attack, length):
 
 @each_victim
 @on_loop
-async def test_a3_limit_passed_by_a_payload_that_never_ends(attack):
+async def test_a3_unfinished_message_over_the_limit_is_refused(attack):
     """What is announced within the limit, never ended, and begun again as a fragment."""
     async with attack(limit=100_000) as victim:
         with Traced() as memory:
@@ -54,7 +54,7 @@ async def test_a3_limit_passed_by_a_payload_that_never_ends(attack):
     ("size", "form"), [(n, form) for n in (0, 5, 125) for form in (16, 64)] + [(126, 64), (65535, 64)]
 )
 @on_loop
-async def test_a4_length_not_in_its_shortest_form(attack, size, form):
+async def test_a4_length_not_in_its_shortest_form_is_refused(attack, size, form):
     await refused(attack, 1002, lambda victim: victim.frame(BINARY, bytes(size), form))
 
 
@@ -62,7 +62,7 @@ async def test_a4_length_not_in_its_shortest_form(attack, size, form):
 @pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("first", [0x91, 0xA1, 0xB1, 0xD1, 0xE1, 0xF1, 0xC9, 0xCA, 0xC8, 0x99, 0xA8])
 @on_loop
-async def test_a5_reserved_bits(attack, first, deflate):
+async def test_a5_reserved_bits_are_refused(attack, first, deflate):
     await refused(attack, 1002, lambda victim: victim.frame(first, b"x" * 2), deflate=deflate)
 
 
@@ -75,13 +75,13 @@ async def test_a5_rsv1_without_the_extension_is_not_inflated(attack):
 @each_stream
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
 @on_loop
-async def test_a6_reserved_opcodes(attack, opcode):
+async def test_a6_reserved_opcodes_are_refused(attack, opcode):
     await refused(attack, 1002, lambda victim: victim.frame(0x80 | opcode))
 
 
 @each_stream
 @on_loop
-async def test_a7_mask_in_the_wrong_direction(attack):
+async def test_a7_mask_in_the_wrong_direction_is_refused(attack):
     def unmasked_or_masked(victim):
         return b"\x81\x02hi" if victim.role is SERVER else b"\x81\x82\0\0\0\0hi"
 
@@ -91,14 +91,14 @@ async def test_a7_mask_in_the_wrong_direction(attack):
 @each_stream
 @pytest.mark.parametrize("first", [0x88, 0x89, 0x8A])
 @on_loop
-async def test_a8_control_frame_of_over_125_bytes_or_in_fragments(attack, first):
+async def test_a8_long_or_fragmented_control_frame_is_refused(attack, first):
     await refused(attack, 1002, lambda victim: victim.frame(first, bytes(126)))
     await refused(attack, 1002, lambda victim: victim.frame(first & 0x0F, bytes(2)))
 
 
 @each_stream
 @on_loop
-async def test_a9_continuation_out_of_place(attack):
+async def test_a9_misplaced_continuation_or_data_frame_is_refused(attack):
     await refused(attack, 1002, lambda victim: victim.frame(0x80, b"x"))
     await refused(attack, 1002, lambda victim: victim.frame(0x01, b"x") + victim.frame(TEXT, b"y"))
     await refused(
@@ -109,7 +109,7 @@ async def test_a9_continuation_out_of_place(attack):
 @each_stream
 @pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 32_767, 32_768, 65_407, 65_535, 65_536, 65_700])
 @on_loop
-async def test_a10_headers_in_single_bytes_and_a11_lengths_with_high_bytes(attack, size):
+async def test_a10_split_headers_and_a11_lengths_with_high_bytes_are_parsed(attack, size):
     """A header that is cut is read once; the bytes of a length have no sign, whatever the compiler's `char` has."""
 
     async with attack() as victim:

@@ -56,13 +56,13 @@ def a_list_of_blanks(count):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_time_is_linear(run, size):
+def test_hostile_input_takes_linear_time(run, size):
     assert_linear(run, size)
 
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("flood", [to(SERVER, 0x8A) * 1000, to(SERVER, 0x83) + bytes(6000)], ids=["pongs", "violation"])
-def test_a_flood_leaves_nothing_behind(flood):
+def test_pongs_and_bytes_after_a_violation_hold_no_memory(flood):
     """B12, B13: 300 KB of unsolicited pongs, or of anything behind a violation."""
     stream = new_stream(SERVER)
     stream.receive(flood)
@@ -84,7 +84,7 @@ def feed_without_end(handshake, flood, refusal):
 
 
 @pytest.mark.parametrize("flood", [b"x", b"GET /" + b"x" * 100, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20])
-def test_a_request_without_end_is_refused_at_its_limit(flood):
+def test_endless_request_is_refused_at_its_limit(flood):
     """F2, F3: 32 KiB in all, 8 KiB a line, 128 headers; what is held is no more."""
     error, sent, peak = feed_without_end(ServerHandshake(), flood, HandshakeError)
     assert error.status in (400, 414, 431)
@@ -92,7 +92,7 @@ def test_a_request_without_end_is_refused_at_its_limit(flood):
     assert peak < 1 << 17
 
 
-def test_a_refusal_without_end_is_cut_at_a_mebibyte():
+def test_endless_refusal_body_is_cut_at_one_mebibyte():
     """F13, F15."""
     handshake = ClientHandshake(parse_uri("ws://a/"))
     handshake.request()

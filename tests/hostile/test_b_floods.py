@@ -104,7 +104,7 @@ ECHOES = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     "data", [frame(BINARY, bytes(60_000)) * 5, frame(BINARY) * 10_000], ids=["messages", "empty messages"]
 )
-def test_b10_slow_reader_and_b9_flood_of_empty_messages(run, server, data):
+def test_b10_slow_reader_and_b9_empty_messages_hold_bounded_memory(run, server, data):
     peak, taken = run(held(server, data))
     assert taken > 0
     assert peak < OWN + 2 * MIB
@@ -112,7 +112,7 @@ def test_b10_slow_reader_and_b9_flood_of_empty_messages(run, server, data):
 
 @ECHOES
 @pytest.mark.parametrize("data", [frame(PING, bytes(125)) * 2000, frame(PONG) * 10_000], ids=["pings", "pongs"])
-def test_c1_flood_of_pings_from_a_peer_that_never_reads_and_b13_of_pongs(run, server, data):
+def test_c1_unread_ping_flood_and_b13_pong_flood_hold_bounded_memory(run, server, data):
     peak, taken = run(held(server, data))
     assert taken > 0
     assert peak < OWN + 2 * MIB
@@ -120,18 +120,18 @@ def test_c1_flood_of_pings_from_a_peer_that_never_reads_and_b13_of_pongs(run, se
 
 @each_server
 @pytest.mark.parametrize("data", [frame(0x00, b"x") * 20_000, frame(0x00) * 20_000], ids=["tiny", "empty"])
-def test_b1_b2_fragments_without_end(run, server, data):
+def test_b1_b2_endless_fragments_hold_bounded_memory(run, server, data):
     peak, _ = run(held(server, data, frame(0x01, b"x"), echo=False))
     assert peak < OWN + 4 * MIB
 
 
-def test_b11_handler_that_does_not_receive(run):
+def test_b11_handler_that_does_not_receive_holds_bounded_memory(run):
     peak, _ = run(held(stubborn, frame(BINARY, bytes(50_000)) * 5))
     assert peak < OWN + 2 * MIB
 
 
 @each_server
-def test_b12_bytes_after_a_violation(run, server):
+def test_b12_bytes_after_a_violation_are_discarded(run, server):
     peak, taken = run(held(server, b"\xff" * 256 * KIB))
     assert taken > 0
     assert peak < OWN
@@ -143,7 +143,7 @@ def test_b12_bytes_after_a_violation(run, server):
     [frame(BINARY) * 10_000, frame(PING) * 10_000, frame(PONG) * 10_000, frame(BINARY, b"x" * 100_000) * 3],
     ids=["empty messages", "pings", "pongs", "messages"],
 )
-def test_b9_others_are_served_while_one_floods(run, server, data):
+def test_b9_other_connections_are_served_during_a_flood(run, server, data):
     """The slowest answer on a second connection, in time of this process: all ends of both live in it."""
 
     async def main():

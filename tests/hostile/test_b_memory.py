@@ -33,7 +33,7 @@ async def settle(victim):
 
 @each_victim
 @on_loop
-async def test_b1_many_tiny_fragments(attack):
+async def test_b1_tiny_fragments_hold_at_most_twice_the_payload(attack):
     """20,000 fragments of 1 byte: one buffer, which holds at most twice the payload."""
     async with attack() as victim:
         chunk = victim.frame(0x00, b"x") * 1000
@@ -51,7 +51,7 @@ async def test_b1_many_tiny_fragments(attack):
 
 @each_victim
 @on_loop
-async def test_b2_empty_fragments(attack):
+async def test_b2_empty_fragments_hold_no_memory(attack):
     async with attack() as victim:
         chunk = victim.frame(0x00) * 1000
         await victim.send(victim.frame(0x02))
@@ -68,7 +68,7 @@ async def test_b2_empty_fragments(attack):
 
 @each_victim
 @on_loop
-async def test_b3_one_frame_in_small_reads_and_b4_one_message_in_small_fragments(attack):
+async def test_b3_small_reads_and_b4_small_fragments_hold_bounded_memory(attack):
     """Memory: at most twice what has arrived. That time is linear `test_bounds.py` shows."""
     payload = bytes(range(256)) * 256
     async with attack() as victim:
@@ -94,7 +94,7 @@ async def test_b3_one_frame_in_small_reads_and_b4_one_message_in_small_fragments
 @each_victim
 @pytest.mark.parametrize("pieces", [1, 50])
 @on_loop
-async def test_b5_decompression_bomb(attack, pieces):
+async def test_b5_decompression_bomb_is_refused_at_the_limit(attack, pieces):
     """64 MiB of zeros in 65 KB, whole and in fragments: 1009 with at most the limit inflated."""
     bomb = deflated(bytes(64 * MIB))
     size = -(-len(bomb) // pieces)
@@ -113,7 +113,7 @@ async def test_b5_decompression_bomb(attack, pieces):
 @each_victim
 @pytest.mark.parametrize("first", [BINARY, 0xC2])
 @on_loop
-async def test_b6_a_limit_never_truncates(attack, first):
+async def test_b6_message_over_the_limit_is_refused_not_truncated(attack, first):
     """What is over the limit by one byte is refused; what is at it comes whole (B7: on every zlib, test_deflate.py)."""
 
     def message(size):
@@ -127,7 +127,7 @@ async def test_b6_a_limit_never_truncates(attack, first):
 
 @each_server
 @on_loop
-async def test_b8_contexts_of_idle_connections(server):
+async def test_b8_compression_memory_per_connection_is_bounded(server):
     """Connections with compression, in bytes each: idle, after a message, and gone."""
     payload, links, count = deflated(b"x" * 500), [], 40
     message = bytes([0xC2, 0x80 | len(payload)]) + bytes(4) + payload

@@ -22,7 +22,7 @@ from framewire import Close, Pong
 
 @each_victim
 @on_loop
-async def test_c1_flood_of_pings_is_answered_while_it_is_drained(attack):
+async def test_c1_ping_flood_is_answered_in_order(attack):
     """All of them, in their order; of a peer that does not read `test_b_floods.py` tells."""
     payloads = [b"%125d" % i for i in range(1000)]
     await taken(
@@ -32,7 +32,7 @@ async def test_c1_flood_of_pings_is_answered_while_it_is_drained(attack):
 
 @each_stream
 @on_loop
-async def test_c2_pongs_that_answer_no_ping(attack):
+async def test_c2_unsolicited_pongs_are_ignored(attack):
     await taken(
         attack,
         lambda victim: victim.frame(PONG, b"unknown") * 1000 + victim.frame(TEXT, b"text") + victim.frame(PONG),
@@ -42,14 +42,14 @@ async def test_c2_pongs_that_answer_no_ping(attack):
 
 @each_stream
 @on_loop
-async def test_c3_close_with_half_a_code(attack):
+async def test_c3_one_byte_close_payload_is_refused(attack):
     await refused(attack, 1002, lambda victim: victim.frame(CLOSE, b"\x03"))
 
 
 @each_stream
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 @on_loop
-async def test_c4_close_codes_that_may_not_travel(attack, code):
+async def test_c4_invalid_close_codes_are_refused(attack, code):
     """All 65,536 of them: test_stream_receive.py::test_all_close_codes."""
     await refused(attack, 1002, lambda victim: victim.frame(CLOSE, code.to_bytes(2, "big")))
 
@@ -75,13 +75,13 @@ async def test_c4_empty_close_gets_an_empty_answer(attack):
 @each_stream
 @pytest.mark.parametrize("reason", [b"\xce\xba\xff", b"\xce", b"\xed\xa0\x80", b"\xc0\x80"])
 @on_loop
-async def test_c5_close_reason_that_is_not_utf8(attack, reason):
+async def test_c5_close_reason_that_is_not_utf8_is_refused(attack, reason):
     await refused(attack, 1007, lambda victim: victim.frame(CLOSE, b"\x03\xe8" + reason))
 
 
 @each_victim
 @on_loop
-async def test_c6_data_and_a_second_close_after_a_close(attack):
+async def test_c6_frames_after_a_close_are_ignored(attack):
     async with attack() as victim:
         close = victim.frame(CLOSE, b"\x03\xe8")
         await victim.send(victim.frame(TEXT, b"before") + close + victim.frame(TEXT, b"after") + close + b"\xff" * 500)
@@ -91,7 +91,7 @@ async def test_c6_data_and_a_second_close_after_a_close(attack):
 
 @each_stream
 @on_loop
-async def test_c7_close_inside_a_fragmented_message(attack):
+async def test_c7_close_inside_a_fragmented_message_discards_it(attack):
     await taken(attack, lambda victim: victim.frame(0x01, b"never whole"), [])
 
 
@@ -105,7 +105,7 @@ async def cut(victim, data):
 
 @each_server
 @on_loop
-async def test_c8_peer_that_never_closes(server):
+async def test_c8_peer_that_never_closes_tcp_is_cut(server):
     """After a violation, and after its own close, it has `close_timeout` seconds to end TCP."""
     for last, code in ((b"\xff" * 100, 1002), (b"\x88\x80abcd", 1005)):
         async with server() as (port, _), upgraded(port) as victim:
@@ -123,7 +123,7 @@ async def test_c8_peer_that_never_closes(server):
     ids=["serve", "uvicorn"],
 )
 @on_loop
-async def test_c9_half_open_peer(server, keepalive):
+async def test_c9_half_open_peer_is_detected_and_cut(server, keepalive):
     """It is found by the pings that it does not answer, and freed though it takes no byte any more."""
     async with server(echo=True, **keepalive) as (port, _), upgraded(port) as victim:
         victim.writer.transport.pause_reading()

@@ -24,7 +24,7 @@ BAD = {
 
 @each_stream
 @on_loop
-async def test_d1_bad_byte_at_the_end_of_a_vector(attack):
+async def test_d1_invalid_byte_at_the_end_of_a_simd_vector_is_refused(attack):
     """The last lane of 16, 32 and 64 bytes, alone and behind whole vectors."""
     for size in (15, 16, 31, 32, 63, 64, 127, 255):
         await refused(attack, 1007, lambda victim, size=size: victim.frame(TEXT, b" " * size + b"\xff"))
@@ -33,13 +33,13 @@ async def test_d1_bad_byte_at_the_end_of_a_vector(attack):
 @each_stream
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @on_loop
-async def test_d2_impossible_sequences(attack, bad):
+async def test_d2_invalid_utf8_sequences_are_refused(attack, bad):
     await refused(attack, 1007, lambda victim: victim.frame(TEXT, "κόσμε".encode() + bad + b"edited"))
 
 
 @each_stream
 @on_loop
-async def test_d3_code_points_split_across_frames(attack):
+async def test_d3_code_points_split_across_frames_are_joined(attack):
     """Every split of a code point is a message; one that the end leaves open is 1007."""
     text = "é€🎉".encode()
     for cut in range(len(text)):
@@ -53,14 +53,14 @@ async def test_d3_code_points_split_across_frames(attack):
 
 @each_stream
 @on_loop
-async def test_d4_impossible_byte_before_the_end_of_a_message(attack):
+async def test_d4_invalid_byte_fails_before_the_end_of_the_message(attack):
     """It fails at that byte: the frame is not complete, let alone the message."""
     await refused(attack, 1007, lambda victim: victim.frame(0x01, b"a\xffbc")[:-1])
     await refused(attack, 1007, lambda victim: victim.frame(0x01, b"ab\xe2") + victim.frame(0x00, b"(abc")[:-1])
 
 
 @pytest.mark.both_backends
-def test_d5_memory_that_changes_while_it_is_read():
+def test_d5_concurrently_modified_buffer_never_yields_invalid_text():
     """What is judged is the private copy: whatever another thread writes, a text is UTF-8 or refused."""
     size = 100_000
     data = bytearray(b"\x81\x7f" + size.to_bytes(8, "big") + b"a" * size)

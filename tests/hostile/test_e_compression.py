@@ -19,7 +19,7 @@ HELLO_FINAL = bytes.fromhex("f348cdc9c90700")
 
 @each_stream
 @on_loop
-async def test_e1_bfinal_then_more_messages(attack):
+async def test_e1_messages_after_bfinal_are_decompressed(attack):
     """RFC 7692 7.2.3.4: the next message begins afresh; 300 of them."""
     await taken(
         attack,
@@ -31,13 +31,13 @@ async def test_e1_bfinal_then_more_messages(attack):
 
 @each_stream
 @on_loop
-async def test_e2_garbage_behind_bfinal(attack):
+async def test_e2_garbage_after_bfinal_is_refused(attack):
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, HELLO_FINAL + b"GARBAGE"), deflate=True)
 
 
 @each_stream
 @on_loop
-async def test_e3_rsv1_on_a_continuation(attack):
+async def test_e3_rsv1_on_a_continuation_is_refused(attack):
     await refused(
         attack, 1002, lambda victim: victim.frame(0x41, HELLO[:3]) + victim.frame(0xC0, HELLO[3:]), deflate=True
     )
@@ -46,13 +46,13 @@ async def test_e3_rsv1_on_a_continuation(attack):
 @each_stream
 @pytest.mark.parametrize("first", [0xC8, 0xC9, 0xCA])
 @on_loop
-async def test_e4_rsv1_on_a_control_frame(attack, first):
+async def test_e4_rsv1_on_a_control_frame_is_refused(attack, first):
     await refused(attack, 1002, lambda victim: victim.frame(first, HELLO), deflate=True)
 
 
 @each_stream
 @on_loop
-async def test_e5_control_frames_between_compressed_fragments(attack):
+async def test_e5_control_frames_between_compressed_fragments_are_handled(attack):
     await taken(
         attack,
         lambda victim: victim.frame(0x41, HELLO[:3]) + victim.frame(PING, b"now") + victim.frame(0x80, HELLO[3:]),
@@ -64,7 +64,7 @@ async def test_e5_control_frames_between_compressed_fragments(attack):
 
 @each_victim
 @on_loop
-async def test_e6_plain_messages_between_compressed_ones(attack):
+async def test_e6_uncompressed_messages_leave_the_context_unchanged(attack):
     """They do not touch the context: the last payload is a reference to the first."""
     await taken(
         attack,
@@ -78,7 +78,7 @@ async def test_e6_plain_messages_between_compressed_ones(attack):
 
 @each_stream
 @on_loop
-async def test_e7_empty_compressed_messages(attack):
+async def test_e7_empty_compressed_messages_are_delivered(attack):
     await taken(
         attack, lambda victim: victim.frame(0xC1, b"\0") + victim.frame(0xC1) + victim.frame(0xC2), ["", "", b""],
         deflate=True,
@@ -105,7 +105,7 @@ OFFERS = {
 @each_server
 @pytest.mark.parametrize("offer", OFFERS)
 @on_loop
-async def test_e8_windows_of_8_bits_and_e9_invalid_parameters(server, offer):
+async def test_e8_unsupported_windows_and_e9_invalid_parameters_are_declined(server, offer):
     """An offer that cannot be is declined, never an error; the whole table: test_extensions.py."""
     async with server(deflate=True) as (port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -125,7 +125,7 @@ def deflated(content, deflater=None):
 
 
 @pytest.mark.both_backends
-def test_e10_distances_beyond_the_agreed_window():
+def test_e10_distances_beyond_the_agreed_window_are_refused():
     """What lies further back than the window is not there: 1007, and the decoder is dead."""
     deflater, content = zlib.compressobj(wbits=-15), random.Random(1).randbytes(3000)
     stream = Stream(CLIENT, extensions=[Deflate(decode_bits=9)])
@@ -140,14 +140,14 @@ def test_e10_distances_beyond_the_agreed_window():
 @each_stream
 @pytest.mark.parametrize("payload", ["07", "00 05 00 00 00 41", "f2 00 11 00 00"])
 @on_loop
-async def test_e11_corrupt_streams(attack, payload):
+async def test_e11_corrupt_compressed_data_is_refused(attack, payload):
     """No such block, a length that is not its complement, a distance before the beginning."""
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, bytes.fromhex(payload)), deflate=True)
 
 
 @each_stream
 @on_loop
-async def test_e12_truncated_stream(attack):
+async def test_e12_truncated_compressed_data_delivers_bounded_content(attack):
     """RFC 7692 cannot tell: what is there is delivered, bounded by the limit, and no more comes out of it later."""
     content = random.Random(2).randbytes(300)
     async with attack(deflate=True) as victim:
@@ -161,7 +161,7 @@ async def test_e12_truncated_stream(attack):
 
 
 @on_loop
-async def test_e13_compressor_is_not_shared_by_messages_in_the_making():
+async def test_e13_concurrent_cancelled_sends_do_not_corrupt_the_context():
     """Tasks that send at once, some of them cancelled: what arrives is whole, and the context fits to the end."""
     got = []
 
@@ -188,7 +188,7 @@ async def test_e13_compressor_is_not_shared_by_messages_in_the_making():
 
 @pytest.mark.both_backends
 @on_loop
-async def test_e14_secret_beside_what_an_attacker_chooses():
+async def test_e14_compress_false_keeps_a_secret_out_of_the_context():
     """`compress=False` keeps a message out of the context: its payload is there as it is."""
     stream = Stream(SERVER, extensions=[Deflate()])
     secret = b"secret=" + bytes(range(65, 91)) * 4
@@ -207,7 +207,7 @@ async def test_e14_secret_beside_what_an_attacker_chooses():
     ],
 )
 @on_loop
-async def test_e9_answers_that_cannot_be(answer):
+async def test_e9_invalid_extension_response_fails_the_client(answer):
     async with answering(f"Sec-WebSocket-Extensions: {answer}\r\n\r\n".encode()) as uri:
         with pytest.raises(ResponseError):
             await connect(uri, proxy=None)

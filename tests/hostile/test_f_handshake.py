@@ -46,7 +46,7 @@ def without(name, *lines):
 
 
 @on_loop
-async def test_f1_slow_handshake():
+async def test_f1_slow_handshake_is_cut_at_the_deadline():
     """Silent, or a byte now and then: one deadline for all of it."""
     async with serving(open_timeout=0.3) as (port, _):
         for drip in (b"", b"G"):
@@ -63,7 +63,7 @@ async def test_f1_slow_handshake():
 
 
 @on_loop
-async def test_f2_line_without_end_and_f3_many_headers():
+async def test_f2_endless_line_and_f3_too_many_headers_are_refused():
     """Time is linear: test_b_costs.py."""
     await refuses(
         serving,
@@ -77,7 +77,7 @@ async def test_f2_line_without_end_and_f3_many_headers():
 
 @each_server
 @on_loop
-async def test_f4_lists_that_make_patterns_backtrack(server):
+async def test_f4_pathological_header_lists_are_parsed_quickly(server):
     begin = time.process_time()
     for value in (b"b" + b" " * 7000 + b"x", b"," * 7000, b'a; b="' + b"\\" * 7000, b"constructor", b"__proto__; x"):
         async with server(deflate=True) as (port, _):
@@ -86,7 +86,7 @@ async def test_f4_lists_that_make_patterns_backtrack(server):
 
 
 @on_loop
-async def test_f5_body_on_an_upgrade():
+async def test_f5_upgrade_request_with_a_body_is_refused():
     await refuses(
         serving,
         (400,),
@@ -97,7 +97,7 @@ async def test_f5_body_on_an_upgrade():
 
 
 @on_loop
-async def test_f6_tokens_are_not_substrings():
+async def test_f6_header_tokens_are_not_matched_as_substrings():
     await refuses(
         serving,
         (400, 426),
@@ -111,7 +111,7 @@ async def test_f6_tokens_are_not_substrings():
 
 
 @on_loop
-async def test_f7_control_characters_and_odd_lines():
+async def test_f7_control_characters_and_malformed_lines_are_refused():
     await refuses(
         serving,
         (400,),
@@ -128,7 +128,7 @@ async def test_f7_control_characters_and_odd_lines():
 
 @pytest.mark.parametrize("character", [*range(0x20), 0x7F])
 @on_loop
-async def test_f8_response_splitting(character):
+async def test_f8_control_characters_in_response_headers_are_refused(character):
     """No control character of the application gets into an answer, but for a tab inside a value."""
     handshake = ServerHandshake()
     handshake.receive(REQUEST + b"\r\n")
@@ -146,7 +146,7 @@ async def test_f8_response_splitting(character):
 
 @each_server
 @on_loop
-async def test_f9_bytes_beyond_ascii(server):
+async def test_f9_non_ascii_header_bytes_do_not_crash_the_server(server):
     """In a header nobody reads they pass; a subprotocol of them is refused or ignored; nobody crashes."""
     async with server() as (port, _):
         assert await status(port, with_line(b"X-Name: caf\xe9 " + bytes(range(0x80, 0x100)))) == 101
@@ -156,7 +156,7 @@ async def test_f9_bytes_beyond_ascii(server):
 
 @each_server
 @on_loop
-async def test_f10_keys(server):
+async def test_f10_invalid_keys_are_refused(server):
     name = b"Sec-WebSocket-Key"
     await refuses(
         server,
@@ -172,7 +172,7 @@ async def test_f10_keys(server):
 
 
 @on_loop
-async def test_f11_page_of_another_site():
+async def test_f11_cross_origin_request_is_refused():
     await refuses(
         serving,
         (403,),
@@ -188,7 +188,7 @@ async def test_f11_page_of_another_site():
 @each_server
 @pytest.mark.parametrize("version", [b"0", b"7", b"8", b"14", b"013", b""])
 @on_loop
-async def test_a12_legacy_versions(server, version):
+async def test_a12_legacy_versions_are_refused(server, version):
     """There is no code for the drafts: 426 with the version that is spoken, or 400."""
     name = b"Sec-WebSocket-Version"
     await refuses(server, (400, 426), without(name, name + b": " + version))
@@ -196,7 +196,7 @@ async def test_a12_legacy_versions(server, version):
 
 @each_server
 @on_loop
-async def test_f14_frames_in_the_segment_of_the_request(server):
+async def test_f14_frames_in_the_segment_of_the_request_are_delivered(server):
     async with server(echo=True) as (port, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST + b"\r\n" + b"\x81\x82\0\0\0\0hi")
@@ -219,20 +219,20 @@ async def test_f14_frames_in_the_segment_of_the_request(server):
     ],
 )
 @on_loop
-async def test_f13_answers_that_fail_a_client(rest):
+async def test_f13_invalid_responses_fail_the_client(rest):
     async with answering(rest) as uri:
         with pytest.raises(ResponseError):
             await connect(uri, proxy=None)
 
 
 @on_loop
-async def test_f13_frames_in_the_segment_of_the_answer():
+async def test_f13_frames_in_the_segment_of_the_response_are_delivered():
     async with answering(b"\r\n\x81\x02hi") as uri, connect(uri, proxy=None, close_timeout=0.1) as connection:
         assert await connection.recv() == "hi"
 
 
 @on_loop
-async def test_f15_refusal_without_end():
+async def test_f15_refusal_body_is_bounded():
     """At most 1 MiB of its body is kept."""
     start = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 20000000\r\n"
     async with answering(b"\r\n" + b"x" * 20_000_000, start=start) as uri:

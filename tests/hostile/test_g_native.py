@@ -46,7 +46,7 @@ def in_threads(*functions):
 
 
 @pytest.mark.both_backends
-def test_g4_memory_that_is_resized_while_it_is_read(hurried):
+def test_g4_buffer_cannot_be_resized_while_it_is_read(hurried):
     """It is held meanwhile: the resizer gets a BufferError, the reader what was there."""
     data = bytearray(frame(BINARY, b"x" * 200_000))
     done = threading.Event()
@@ -111,7 +111,7 @@ CALLS = {
 @pytest.mark.both_backends
 @pytest.mark.parametrize("inside", ["receive", "send"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_g5_second_thread_in_one_stream(inside, call):
+def test_g5_second_thread_in_one_stream_raises_runtime_error(inside, call):
     """RuntimeError, whatever it wants; the first one goes on as if nobody had come."""
     gate, result = Gate(), []
     stream = Stream(SERVER, extensions=[gate])
@@ -142,7 +142,7 @@ def deflated(content):
 
 
 @pytest.mark.both_backends
-def test_g5_threads_that_hammer_one_stream(hurried):
+def test_g5_concurrent_calls_on_one_stream_are_refused_or_complete(hurried):
     """Each call is refused or does all of its work, also on large payloads; every byte is counted."""
     stream = Stream(SERVER, max_message_size=None, extensions=[Deflate(decode_resets=True, encode_resets=True)])
     large = b"z" * 100_000
@@ -180,7 +180,7 @@ def test_g5_threads_that_hammer_one_stream(hurried):
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("call", ["receive", "send", "close", "pending"])
-def test_g6_mask_source_that_calls_the_stream(call):
+def test_g6_reentrant_call_from_mask_source_raises_runtime_error(call):
     """What it may not do is a RuntimeError of its own, and the stream goes on."""
     calls = {
         "receive": lambda: stream.receive(frame(TEXT, b"inner")),
@@ -205,7 +205,7 @@ def test_g6_mask_source_that_calls_the_stream(call):
 
 
 @pytest.mark.both_backends
-def test_g6_mask_source_that_drops_the_last_reference():
+def test_g6_mask_source_may_drop_the_last_reference_to_the_stream():
     streams = []
 
     def source(size):
@@ -221,7 +221,7 @@ def test_g6_mask_source_that_drops_the_last_reference():
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("data", [frame(PING, b"p"), frame(0x88), frame(0x83)], ids=["ping", "close", "violation"])
-def test_a_mask_source_that_raised_for_a_pong_lost_the_messages_behind_the_ping(data):
+def test_mask_source_error_during_pong_loses_no_message(data):
     """`receive` delivers all; the exception comes where the key is needed, and nothing is lost then either."""
     working = []
 
@@ -245,7 +245,7 @@ def test_a_mask_source_that_raised_for_a_pong_lost_the_messages_behind_the_ping(
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython counts references")
 @on_loop
-async def test_g8_connections_leave_nothing_behind():
+async def test_g8_closed_connections_are_freed_without_the_garbage_collector():
     """Nothing refers to a connection that is over, without the help of the collector."""
     gone = []
 
@@ -274,7 +274,7 @@ async def test_g8_connections_leave_nothing_behind():
 
 
 @on_loop
-async def test_g9_cancellation_at_every_step():
+async def test_g9_cancelled_send_and_recv_lose_no_message():
     """A send or a receive that is cancelled after any number of turns is done or was never begun; all else arrives."""
     got = []
 

@@ -62,7 +62,7 @@ def fail_at(number, run, count=1):
 @pytest.mark.parametrize("wrap", [False, True])
 @pytest.mark.parametrize("size", [1 << 16, 2000, 211])
 @pytest.mark.parametrize("make", [new_stream, compressing])
-def test_receiving_without_memory_ends_the_stream_or_changes_nothing(make, size, wrap):
+def test_receive_allocation_failure_ends_the_stream_or_changes_nothing(make, size, wrap):
     sender = make(CLIENT)
     data = b"".join(map(sender.send, MESSAGES))
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
@@ -104,7 +104,7 @@ def fill_and_take(partial, payload, rest):
 
 @pytest.mark.parametrize("text", ["a", "é", "漢", "🎉"])
 @pytest.mark.parametrize("wrap", [None, bytes])
-def test_a_message_in_the_making_survives_an_allocation_that_fails(fast, text, wrap):
+def test_partial_message_survives_allocation_failure(fast, text, wrap):
     """A bytes that could not grow was gone, and its size was not."""
     payload, rest = text.encode() * 3000 + "é".encode()[:1], "é".encode()[1:] + text.encode() * 3000
     partial = fast.PartialMessage(False, 1 << 20, wrap)
@@ -120,7 +120,7 @@ def test_a_message_in_the_making_survives_an_allocation_that_fails(fast, text, w
 
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("message", ["a" * 100, "é" * 1000, b"b" * 3000, bytearray(100)], ids=type)
-def test_sending_without_memory_changes_nothing(role, message):
+def test_send_allocation_failure_changes_nothing(role, message):
     for number in range(1000):
         stream = new_stream(role)
         if not fail_at(number, lambda: stream.send(message)):  # noqa: B023 - called at once
@@ -132,7 +132,7 @@ def test_sending_without_memory_changes_nothing(role, message):
 @pytest.mark.parametrize("make", [new_stream, compressing])
 @pytest.mark.parametrize("fragments", [False, True])
 @pytest.mark.parametrize("send", ["send", "send_parts"])
-def test_a_message_that_was_not_sent_for_want_of_memory_left_traces_in_those_behind_it(make, send, fragments):
+def test_send_allocation_failure_does_not_affect_later_messages(make, send, fragments):
     """The compressor went on from it, and a fragment was taken for sent: the peer could read nothing any more."""
     texts = [f"{i} " + "abc" * 500 for i in range(4)]
     expected = ["".join(texts)] if fragments else texts
@@ -153,7 +153,7 @@ def test_a_message_that_was_not_sent_for_want_of_memory_left_traces_in_those_beh
     assert number > 5
 
 
-def test_steps_that_fail_for_want_of_memory_leave_no_trace():
+def test_send_steps_allocation_failure_does_not_affect_later_messages():
     def collect(steps):
         frames[1] = yield from steps
 
@@ -172,7 +172,7 @@ def test_steps_that_fail_for_want_of_memory_leave_no_trace():
     assert number > 5
 
 
-def test_answers_survive_an_allocation_that_fails():
+def test_pending_replies_survive_allocation_failure():
     for number in range(1000):
         stream = new_stream(CLIENT)
         stream.receive(to(CLIENT, PING, b"1") + to(CLIENT, PING, b"2"))
@@ -182,7 +182,7 @@ def test_answers_survive_an_allocation_that_fails():
     assert number > 0
 
 
-def test_masking_without_memory_fails(fast):
+def test_masking_allocation_failure_raises_memory_error(fast):
     assert fail_at(0, lambda: fast.apply_mask(bytes(100), b"1234"))
     assert fast.apply_mask(bytes(8), b"1234") == mask(bytes(8), b"1234")
 
@@ -221,7 +221,7 @@ STEPS = {
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
 @pytest.mark.parametrize("step", STEPS)
-def test_an_error_without_memory_for_its_traceback_was_a_crash(fast, step, count):
+def test_error_without_memory_for_its_traceback_does_not_crash(fast, step, count):
     role, make = (SERVER, compressing) if step == "corrupt" else (CLIENT, Stream)
     shown = 0
     for number in range(200):

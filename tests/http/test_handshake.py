@@ -121,7 +121,7 @@ def fail(data: bytes, **options: object) -> ResponseError:
 @pytest.mark.parametrize(
     "version", ["1.1", "1.2", "1.10", "2.0", "2.000", "123.45", "01.1", "0001.0001", "10.0", "1." + "9" * 9999]
 )
-def test_http_version_is_enough(version: str) -> None:
+def test_http_version_1_1_or_later_is_accepted(version: str) -> None:
     assert check_http_version("HTTP/" + version)
 
 
@@ -146,7 +146,7 @@ def test_http_version_is_enough(version: str) -> None:
         "HTTP/1.1.1",
     ],
 )
-def test_http_version_is_not_enough(version: str | None) -> None:
+def test_http_version_below_1_1_or_malformed_is_rejected(version: str | None) -> None:
     assert not check_http_version(version)
 
 
@@ -166,7 +166,7 @@ def test_http_version_is_not_enough(version: str | None) -> None:
         ['"a, b", Upgrade'],
     ],
 )
-def test_connection_names_upgrade(values: list[str]) -> None:
+def test_connection_header_with_upgrade_token_is_accepted(values: list[str]) -> None:
     assert check_connection_header(values)
 
 
@@ -191,14 +191,14 @@ def test_connection_names_upgrade(values: list[str]) -> None:
         ["keep-alive"],
     ],
 )
-def test_connection_does_not_name_upgrade(values: list[str]) -> None:
+def test_connection_header_without_upgrade_token_is_rejected(values: list[str]) -> None:
     assert not check_connection_header(values)
 
 
 @pytest.mark.parametrize(
     "values", [["websocket"], ["WebSocket"], ["HTTP/2.0, websocket"], ["WEBSOCKET"], ["h2c", "websocket"]]
 )
-def test_upgrade_names_websocket(values: list[str]) -> None:
+def test_upgrade_header_with_websocket_token_is_accepted(values: list[str]) -> None:
     assert check_upgrade_header(values)
 
 
@@ -206,11 +206,11 @@ def test_upgrade_names_websocket(values: list[str]) -> None:
     "values",
     [[], [""], ["websocket/13"], ["websockets"], ['"websocket"'], ["web socket"], ["web", "socket"]],
 )
-def test_upgrade_does_not_name_websocket(values: list[str]) -> None:
+def test_upgrade_header_without_websocket_token_is_rejected(values: list[str]) -> None:
     assert not check_upgrade_header(values)
 
 
-def test_version_is_exactly_13() -> None:
+def test_version_header_must_be_exactly_13() -> None:
     assert check_version_header("13")
     for value in ("14", "12", " 13", "13 ", "130", "013", "", None, "13, 8", "\uff11\uff13"):
         assert not check_version_header(value), value
@@ -223,14 +223,14 @@ def test_version_is_exactly_13() -> None:
         (b"50cLrugr7h3yAbe5Kpc52Q==", "58ij/Yod1NTjzqcyjkZbZk6V6v0="),
     ],
 )
-def test_accept_key(key: bytes, accept: str) -> None:
+def test_accept_key_matches_known_values(key: bytes, accept: str) -> None:
     assert accept_key(key) == accept.encode()
 
 
 # Lists
 
 
-def test_list_over_several_lines() -> None:
+def test_split_list_joins_several_header_lines() -> None:
     assert split_list(["a , b", "", " , ", '"c, d" ; x , e', "\tf\t"]) == [
         "a",
         "b",
@@ -251,12 +251,12 @@ def test_list_over_several_lines() -> None:
         ("\\, a", ["\\", "a"]),
     ],
 )
-def test_list_with_quotes(value: str, elements: list[str]) -> None:
+def test_split_list_does_not_split_inside_quotes(value: str, elements: list[str]) -> None:
     assert split_list([value]) == elements
 
 
 @pytest.mark.parametrize("value", ['"chat"', "a b", "chat, b@d", "a;b", "caf\xe9", "a, /", "\x00"])
-def test_list_of_no_tokens(value: str) -> None:
+def test_parse_tokens_rejects_elements_that_are_not_tokens(value: str) -> None:
     with pytest.raises(ValueError, match="tokens"):
         parse_tokens([value])
 
@@ -281,7 +281,7 @@ def test_list_of_no_tokens(value: str) -> None:
         (["constructor; __proto__"], [("constructor", [("__proto__", None)])]),
     ],
 )
-def test_extensions(values: list[str], extensions: list[object]) -> None:
+def test_parse_extensions_returns_names_and_parameters(values: list[str], extensions: list[object]) -> None:
     assert parse_extensions(values) == extensions
 
 
@@ -313,12 +313,12 @@ def test_extensions(values: list[str], extensions: list[object]) -> None:
         "foo; a\n",
     ],
 )
-def test_malformed_extensions(value: str) -> None:
+def test_parse_extensions_rejects_malformed_values(value: str) -> None:
     with pytest.raises(ValueError, match="extension"):
         parse_extensions([value])
 
 
-def test_extensions_are_written_as_they_are_read() -> None:
+def test_format_extensions_round_trips_through_parse_extensions() -> None:
     extensions = [("foo", [("a", None), ("b", "1")]), ("bar", [])]
     text = format_extensions(extensions)
     assert text == "foo; a; b=1, bar"
@@ -326,7 +326,7 @@ def test_extensions_are_written_as_they_are_read() -> None:
 
 
 @pytest.mark.parametrize("bad", [*CONTROLS, "", " ", ",", ";", "=", '"', "caf\xe9", "a b"])
-def test_extensions_to_write_are_tokens(bad: str) -> None:
+def test_format_extensions_rejects_parts_that_are_not_tokens(bad: str) -> None:
     for extension in ((bad, []), ("a", [(bad, None)]), ("a", [("b", bad)])):
         with pytest.raises(ValueError, match="tokens"):
             format_extensions([extension])
@@ -342,11 +342,11 @@ def test_extensions_to_write_are_tokens(bad: str) -> None:
         (["chat"], [], None),
     ],
 )
-def test_choose_subprotocol(offered: list[str], supported: list[str], chosen: str | None) -> None:
+def test_choose_subprotocol_follows_server_preference(offered: list[str], supported: list[str], chosen: str | None) -> None:
     assert choose_subprotocol(offered, supported) == chosen
 
 
-def test_headers() -> None:
+def test_headers_ignore_case_and_join_repeated_lines() -> None:
     headers = Headers([("Cookie", "a=1"), ("X", "1"), ("cookie", "b=2")])
     assert headers.lines == (("Cookie", "a=1"), ("X", "1"), ("cookie", "b=2"))
     assert headers["COOKIE"] == headers.get("cookie") == "a=1, b=2"
@@ -411,7 +411,7 @@ SCANS = {
 
 
 @pytest.mark.parametrize("name", SCANS)
-def test_scan_however_it_is_cut(name: str) -> None:
+def test_head_scan_result_does_not_depend_on_chunk_size(name: str) -> None:
     data, expected = SCANS[name]
     whole = scan(data, len(data))
     assert whole[0] == expected
@@ -420,17 +420,17 @@ def test_scan_however_it_is_cut(name: str) -> None:
 
 
 @given(st.lists(st.sampled_from([b"GET / HTTP/1.1", b"A: b", b"\r\n", b"\r", b"\n", b" ", b"\t", b"\x7f", b"\xff"])))
-def test_scan_of_whatever_comes_however_it_is_cut(parts: list[bytes]) -> None:
+def test_head_scan_of_arbitrary_input_does_not_depend_on_chunk_size(parts: list[bytes]) -> None:
     data = b"".join(parts) + b"\r\n\r\n"
     assert scan(data, len(data)) == scan(data, 1) == scan(data, 5)
 
 
-def test_longest_head_is_the_limit() -> None:
+def test_longest_accepted_head_has_max_head_bytes() -> None:
     head = SCANS["longest head"][0]
     assert len(head) == MAX_HEAD
 
 
-def test_scan_refuses_every_control_character() -> None:
+def test_head_scan_rejects_control_characters_except_tab_in_values() -> None:
     for text in CONTROLS:
         for template in ("GET /{} HTTP/1.1\r\n", "GET / HTTP/1.1\r\nX{}: a\r\n\r\n"):
             assert refuse(template.format(text).encode() + b"\r\n").status == 400
@@ -438,7 +438,7 @@ def test_scan_refuses_every_control_character() -> None:
         assert (value[0] == 400) == (text != "\t"), text
 
 
-def test_scan_refuses_at_once() -> None:
+def test_head_scan_rejects_bad_byte_before_line_is_complete() -> None:
     scanner = HeadScanner()
     scanner.receive(b"GET /")
     with pytest.raises(HandshakeError):
@@ -448,7 +448,7 @@ def test_scan_refuses_at_once() -> None:
 # The request
 
 
-def test_request_of_the_rfc() -> None:
+def test_rfc_6455_example_request_is_accepted() -> None:
     head = make_head(("Origin", "http://server.example.com"), ("Sec-WebSocket-Protocol", "chat, superchat"))
     server = receive(head + FRAME)
     assert server.request is not None
@@ -470,7 +470,7 @@ def test_request_of_the_rfc() -> None:
     assert server.response.headers["sec-websocket-accept"] == ACCEPT
 
 
-def test_request_cut_at_every_position() -> None:
+def test_request_split_at_any_position_is_accepted() -> None:
     data = make_head() + FRAME
     for cut in range(1, len(data)):
         server = ServerHandshake()
@@ -501,7 +501,7 @@ def test_request_cut_at_every_position() -> None:
         {"X": "caf\xe9"},
     ],
 )
-def test_request_is_accepted(changes: dict[str, str]) -> None:
+def test_valid_request_is_accepted(changes: dict[str, str]) -> None:
     assert receive(make_head(**changes)).accept().startswith(b"HTTP/1.1 101 ")
 
 
@@ -561,7 +561,7 @@ def test_request_is_accepted(changes: dict[str, str]) -> None:
         (400, {"Transfer_Encoding": "gzip, chunked"}),
     ],
 )
-def test_request_is_refused(status: int, changes: dict[str, str | None]) -> None:
+def test_invalid_request_is_rejected_with_its_status(status: int, changes: dict[str, str | None]) -> None:
     assert refuse(make_head(**changes)).status == status
 
 
@@ -578,11 +578,11 @@ def test_request_is_refused(status: int, changes: dict[str, str | None]) -> None
         (400, "X\xe9", "a"),
     ],
 )
-def test_request_with_a_bad_line_more(status: int, name: str, value: str) -> None:
+def test_request_with_duplicate_or_malformed_header_is_rejected(status: int, name: str, value: str) -> None:
     assert refuse(make_head((name, value))).status == status
 
 
-def test_lists_of_a_request_over_several_lines() -> None:
+def test_request_list_headers_may_span_several_lines() -> None:
     data = make_head(
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Protocol", "chat"),
@@ -596,7 +596,7 @@ def test_lists_of_a_request_over_several_lines() -> None:
     assert offer.extensions == [("foo", [("a", None)]), ("bar", [])]
 
 
-def test_body_never_passes_for_frames() -> None:
+def test_request_body_is_rejected_and_never_read_as_frames() -> None:
     for lines, body in (
         (("Content-Length", str(len(FRAME))), FRAME),
         (("Transfer-Encoding", "chunked"), b"b\r\n" + FRAME + b"\r\n0\r\n\r\n"),
@@ -607,7 +607,7 @@ def test_body_never_passes_for_frames() -> None:
         assert server.response is None
 
 
-def test_what_a_refusal_says() -> None:
+def test_rejection_carries_allow_or_upgrade_headers() -> None:
     error = refuse(make_head(first="POST / HTTP/1.1"))
     assert error.headers == (("Allow", "GET"),)
     for changes in ({"Upgrade": None}, {"Sec_WebSocket_Version": "8"}):
@@ -622,12 +622,12 @@ def test_what_a_refusal_says() -> None:
     assert str(error) == "the method is not GET (HTTP 405)"
 
 
-def test_a_refusal_does_not_repeat_the_peer() -> None:
+def test_rejection_reason_does_not_echo_peer_input() -> None:
     for data in (b"<script> / HTTP/1.1\r\n\r\n", LONG + b"Host: a\r\n<script>\r\n\r\n"):
         assert "script" not in refuse(data).reason
 
 
-def test_frames_before_the_answer_are_bounded() -> None:
+def test_data_before_the_response_is_limited_to_max_trailing() -> None:
     server = ServerHandshake()
     server.receive(make_head())
     assert server.receive(bytes(MAX_TRAILING)) is None
@@ -639,7 +639,7 @@ def test_frames_before_the_answer_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("byte", range(0x80, 0x100))
-def test_bytes_beyond_ascii(byte: int) -> None:
+def test_non_ascii_bytes_are_accepted_only_in_unrelated_header_values(byte: int) -> None:
     text = chr(byte)
     request = receive(make_head(("X", f"caf{text}"))).request
     assert request is not None
@@ -678,7 +678,7 @@ def test_bytes_beyond_ascii(byte: int) -> None:
         ("http://[::1]:8080", "[::1]:8080"),
     ],
 )
-def test_origin_is_the_host(origin: str | None, host: str) -> None:
+def test_same_origin_request_is_accepted(origin: str | None, host: str) -> None:
     receive(make_head(Origin=origin, Host=host)).check()
 
 
@@ -702,11 +702,11 @@ def test_origin_is_the_host(origin: str | None, host: str) -> None:
         ("chrome-extension://a.example", "a.example"),
     ],
 )
-def test_origin_is_not_the_host(origin: str, host: str) -> None:
+def test_cross_origin_request_is_rejected_with_403(origin: str, host: str) -> None:
     assert refuse(make_head(Origin=origin, Host=host)).status == 403
 
 
-def test_origins_listed() -> None:
+def test_origins_option_accepts_only_listed_origins() -> None:
     origins = ["https://a.example", re.compile(r"https://[a-z]+\.b\.example")]
     for good in ("https://a.example", "https://A.example", "https://x.b.example"):
         receive(make_head(Origin=good)).check(origins=origins)
@@ -723,12 +723,12 @@ def test_origins_listed() -> None:
     assert refuse(make_head(Origin="null"), origins=[None]).status == 403
 
 
-def test_two_origins() -> None:
+def test_request_with_two_origin_headers_is_rejected() -> None:
     good = ("Origin", "http://server.example.com")
     assert refuse(make_head(good, good)).status == 400
 
 
-def test_check_of_a_request_from_elsewhere() -> None:
+def test_check_request_accepts_request_parsed_elsewhere() -> None:
     request = Request("GET", "/", Headers([(name.upper(), LINES[name]) for name in LINES]))
     assert check_request(request) == ([], [])
 
@@ -736,7 +736,7 @@ def test_check_of_a_request_from_elsewhere() -> None:
 # The answer
 
 
-def test_accept_checks_by_itself() -> None:
+def test_accept_runs_check_unless_already_passed() -> None:
     server = receive(make_head(Origin="http://evil"))
     with pytest.raises(HandshakeError):
         server.accept()
@@ -744,7 +744,7 @@ def test_accept_checks_by_itself() -> None:
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
 
-def test_check_that_fails_undoes_one_that_passed() -> None:
+def test_failed_check_revokes_an_earlier_passed_check() -> None:
     server = receive(make_head(Origin="http://evil"))
     server.check(origins=["http://evil"])
     with pytest.raises(HandshakeError):
@@ -753,7 +753,7 @@ def test_check_that_fails_undoes_one_that_passed() -> None:
         server.accept()
 
 
-def test_accept_extensions_and_headers() -> None:
+def test_accept_writes_given_extensions_and_headers() -> None:
     server = receive(make_head(("Sec-WebSocket-Extensions", "foo; a, bar")))
     answer = server.accept(
         extensions=[("foo", [("a", "1")])], headers=[("Set-Cookie", "a"), ("Set-Cookie", "caf\xe9")]
@@ -784,7 +784,7 @@ def test_accept_extensions_and_headers() -> None:
         *({"subprotocol": f"chat{text}"} for text in CONTROLS),
     ],
 )
-def test_accept_writes_nothing_unsound(options: dict[str, object]) -> None:
+def test_accept_rejects_invalid_subprotocols_extensions_and_headers(options: dict[str, object]) -> None:
     server = receive(make_head(("Sec-WebSocket-Protocol", "chat"), ("Sec-WebSocket-Extensions", "foo")))
     with pytest.raises(ValueError, match=r"offer|handshake|token|control|latin"):
         server.accept(**options)  # type: ignore[arg-type]
@@ -792,7 +792,7 @@ def test_accept_writes_nothing_unsound(options: dict[str, object]) -> None:
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
 
-def test_respond() -> None:
+def test_respond_adds_content_length_and_connection_close() -> None:
     server = receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     page = Response(200, "OK", Headers([("Content-Type", "text/html")]), b"<p>")
     assert server.respond(page) == (
@@ -801,14 +801,14 @@ def test_respond() -> None:
     assert server.response is page
 
 
-def test_respond_to_head() -> None:
+def test_response_to_head_request_has_no_body() -> None:
     server = receive(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
     answer = server.reject(404, "no")
     assert b"Content-Length: 3\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_reject_with_an_unregistered_status() -> None:
+def test_reject_accepts_unregistered_status() -> None:
     assert receive(make_head()).reject(499, "no").startswith(b"HTTP/1.1 499 \r\n")
 
 
@@ -827,7 +827,7 @@ def test_reject_with_an_unregistered_status() -> None:
         *(Response(200, "OK", Headers([("X", f"a{text}b")])) for text in CONTROLS),
     ],
 )
-def test_respond_writes_nothing_unsound(response: Response) -> None:
+def test_respond_rejects_invalid_responses(response: Response) -> None:
     server = receive(make_head())
     with pytest.raises(ValueError, match=r"status|handshake|control"):
         server.respond(response)
@@ -835,7 +835,7 @@ def test_respond_writes_nothing_unsound(response: Response) -> None:
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
 
-def test_one_answer() -> None:
+def test_second_response_raises_state_error() -> None:
     for answer in (ServerHandshake.accept, lambda server: server.reject(400, "no")):
         server = receive(make_head())
         answer(server)
@@ -847,7 +847,7 @@ def test_one_answer() -> None:
         assert server.response is response
 
 
-def test_before_the_request_only_a_refusal() -> None:
+def test_incomplete_request_can_only_be_rejected() -> None:
     server = ServerHandshake()
     server.receive(make_head()[:50])
     with pytest.raises(StateError):
@@ -882,7 +882,7 @@ def test_before_the_request_only_a_refusal() -> None:
         ("ws://a/@b:c", False, "a", 80, "/@b:c", "a"),
     ],
 )  # fmt: skip
-def test_uri(text: str, secure: bool, host: str, port: int, target: str, authority: str) -> None:
+def test_parse_uri_splits_and_normalises_uri(text: str, secure: bool, host: str, port: int, target: str, authority: str) -> None:
     uri = parse_uri(text)
     assert (uri.secure, uri.host, uri.port, uri.target) == (secure, host, port, target)
     assert uri.authority == authority
@@ -900,7 +900,7 @@ def test_uri(text: str, secure: bool, host: str, port: int, target: str, authori
         ("ws://caf%C3%A9:x@a/", "caf\xe9", "x", "Basic Y2Fmw6k6eA=="),
     ],
 )
-def test_uri_with_credentials(text: str, username: str, password: str, authorization: str) -> None:
+def test_uri_credentials_become_basic_authorization(text: str, username: str, password: str, authorization: str) -> None:
     uri = parse_uri(text)
     assert (uri.host, uri.username, uri.password) == ("a", username, password)
     assert "pass" not in repr(uri)
@@ -953,7 +953,7 @@ def test_uri_with_credentials(text: str, username: str, password: str, authoriza
         *(f"ws://a{text}b/" for text in (*CONTROLS, " ")),
     ],
 )
-def test_uri_is_refused(text: str) -> None:
+def test_parse_uri_rejects_invalid_uris(text: str) -> None:
     with pytest.raises(UriError):
         parse_uri(text)
 
@@ -961,7 +961,7 @@ def test_uri_is_refused(text: str) -> None:
 # The client
 
 
-def test_request_of_a_client() -> None:
+def test_client_request_contains_all_given_options() -> None:
     client = ClientHandshake(
         parse_uri("ws://server.example.com/chat"),
         key=NONCE,
@@ -986,7 +986,7 @@ def test_request_of_a_client() -> None:
         client.request()
 
 
-def test_keys_of_a_client_differ() -> None:
+def test_client_keys_differ_between_handshakes() -> None:
     heads = {ClientHandshake(parse_uri("ws://a/")).request() for _ in range(10)}
     assert len(heads) == 10
 
@@ -1012,20 +1012,20 @@ def test_keys_of_a_client_differ() -> None:
         *({"headers": [(f"X{text}", "a")]} for text in CONTROLS),
     ],
 )
-def test_client_writes_nothing_unsound(options: dict[str, object]) -> None:
+def test_client_rejects_invalid_options(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"key|token|handshake|control"):
         ClientHandshake(parse_uri("ws://a/"), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", [*CONTROLS, " "])
-def test_client_checks_a_uri_that_was_not_parsed(text: str) -> None:
+def test_client_validates_uri_not_made_by_parse_uri(text: str) -> None:
     with pytest.raises(ValueError, match="control"):
         ClientHandshake(Uri(False, "a", 80, f"/{text}"))
     with pytest.raises(ValueError, match=r"host|control"):
         ClientHandshake(Uri(False, f"a{text}", 80, "/"))
 
 
-def test_answer_cut_at_every_position() -> None:
+def test_response_split_at_any_position_is_accepted() -> None:
     data = make_answer(("Sec-WebSocket-Protocol", "chat")) + FRAME
     for cut in range(1, len(data) - len(FRAME)):
         client = start(subprotocols=["chat"])
@@ -1050,7 +1050,7 @@ def test_answer_cut_at_every_position() -> None:
         {"Content_Length": "5"},
     ],
 )
-def test_answer_is_good(changes: dict[str, str]) -> None:
+def test_valid_response_is_accepted(changes: dict[str, str]) -> None:
     client = start(subprotocols=["chat"], extensions=[("foo", [])])
     assert client.receive(make_answer(**changes)) is client.response is not None
     assert client.subprotocol == changes.get("Sec_WebSocket_Protocol")
@@ -1080,7 +1080,7 @@ def test_answer_is_good(changes: dict[str, str]) -> None:
         ("extension", {"Sec_WebSocket_Extensions": "foo;"}),
     ],
 )
-def test_answer_is_bad(reason: str, changes: dict[str, str | None]) -> None:
+def test_invalid_101_response_is_rejected(reason: str, changes: dict[str, str | None]) -> None:
     error = fail(make_answer(**changes), subprotocols=["chat", "superchat"], extensions=[("foo", [])])
     assert reason in error.reason
     assert str(error) == error.reason
@@ -1096,7 +1096,7 @@ def test_answer_is_bad(reason: str, changes: dict[str, str | None]) -> None:
         ("Sec-WebSocket-Protocol", "chat"),
     ],
 )
-def test_answer_with_a_line_twice(name: str, value: str) -> None:
+def test_response_with_duplicate_header_is_rejected(name: str, value: str) -> None:
     data = make_answer((name, value), ("Sec-WebSocket-Protocol", "chat"))
     assert fail(data, subprotocols=["chat"]).response is not None
 
@@ -1115,7 +1115,7 @@ def test_answer_with_a_line_twice(name: str, value: str) -> None:
         b"HTTP/1.1 101 a\r\n" + b"a: b\r\n" * (MAX_HEADERS + 1),
     ],
 )
-def test_answer_is_not_http(data: bytes) -> None:
+def test_response_that_is_not_http_is_rejected(data: bytes) -> None:
     assert fail(data).response is None
 
 
@@ -1135,7 +1135,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_refusal(name: str, size: int) -> None:
+def test_error_response_is_raised_with_status_and_body(name: str, size: int) -> None:
     data, body = BODIES[name]
     client = start()
     with pytest.raises(ResponseError, match="403") as caught:
@@ -1146,7 +1146,7 @@ def test_refusal(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"Content-Length: 9\r\n"])
-def test_refusal_until_the_end_of_file(line: bytes) -> None:
+def test_error_response_body_may_end_at_eof(line: bytes) -> None:
     client = start()
     assert client.receive(b"HTTP/1.1 404 Not Found\r\n" + line + b"\r\n") is None
     assert client.receive(b"world") is None
@@ -1156,13 +1156,13 @@ def test_refusal_until_the_end_of_file(line: bytes) -> None:
     assert caught.value.response.body == b"world"
 
 
-def test_redirect_is_for_the_caller() -> None:
+def test_redirect_is_raised_to_the_caller() -> None:
     error = fail(b"HTTP/1.1 302 Found\r\nLocation: ws://b/\r\nContent-Length: 0\r\n\r\n")
     assert error.response is not None
     assert error.response.headers["location"] == "ws://b/"
 
 
-def test_body_of_a_refusal_is_bounded() -> None:
+def test_error_response_body_is_truncated_to_max_body() -> None:
     client = start()
     client.receive(b"HTTP/1.1 500 Error\r\nContent-Length: 20000000\r\n\r\n")
     with pytest.raises(ResponseError) as caught:
@@ -1171,7 +1171,7 @@ def test_body_of_a_refusal_is_bounded() -> None:
     assert caught.value.response.body == b"a" * MAX_BODY
 
 
-def test_end_of_file_without_an_answer() -> None:
+def test_eof_before_the_response_raises_response_error() -> None:
     for data in (b"", b"HTTP/1.1 101 Swi"):
         client = start()
         assert client.receive(data) is None
@@ -1180,7 +1180,7 @@ def test_end_of_file_without_an_answer() -> None:
         assert caught.value.response is None
 
 
-def test_interim_responses() -> None:
+def test_interim_responses_are_skipped_up_to_max_interim() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     client = start()
     assert client.receive(interim * MAX_INTERIM) is None
@@ -1189,7 +1189,7 @@ def test_interim_responses() -> None:
     assert "interim" in fail(interim * (MAX_INTERIM + 1)).reason
 
 
-def test_client_out_of_turn() -> None:
+def test_client_receive_outside_the_handshake_raises_state_error() -> None:
     client = ClientHandshake(parse_uri("ws://a/"), key=NONCE)
     with pytest.raises(StateError):
         client.receive(make_answer())
@@ -1200,7 +1200,7 @@ def test_client_out_of_turn() -> None:
 
 
 @pytest.mark.parametrize("data", [FRAME, make_answer(Upgrade=None), BODIES["length"][0]])
-def test_client_after_a_failure(data: bytes) -> None:
+def test_failed_client_handshake_cannot_continue(data: bytes) -> None:
     client = start()
     with pytest.raises(ResponseError):
         client.receive(data)
@@ -1214,7 +1214,7 @@ def test_client_after_a_failure(data: bytes) -> None:
 # Both sides, and other people's
 
 
-def test_client_and_server() -> None:
+def test_client_and_server_complete_the_handshake() -> None:
     client = ClientHandshake(
         parse_uri("ws://u:p@[::1]:8080/a?b"),
         subprotocols=["a", "b"],
@@ -1229,7 +1229,7 @@ def test_client_and_server() -> None:
     assert client.extensions == [("foo", [("x", "1")])]
 
 
-def test_client_against_websockets() -> None:
+def test_client_handshake_with_websockets_server_succeeds() -> None:
     client = ClientHandshake(parse_uri("ws://a.example/x"), subprotocols=["chat"])
     peer = ServerProtocol(subprotocols=["chat"])  # type: ignore[list-item]
     peer.receive_data(client.request())
@@ -1240,7 +1240,7 @@ def test_client_against_websockets() -> None:
     assert client.subprotocol == "chat"
 
 
-def test_client_refused_by_websockets() -> None:
+def test_client_reports_rejection_by_websockets_server() -> None:
     client = ClientHandshake(parse_uri("ws://a/"))
     peer = ServerProtocol()
     peer.receive_data(client.request())
@@ -1251,7 +1251,7 @@ def test_client_refused_by_websockets() -> None:
     assert caught.value.response.body == b"not you\n"
 
 
-def test_server_against_websockets() -> None:
+def test_server_handshake_with_websockets_client_succeeds() -> None:
     peer = ClientProtocol(parse_peer_uri("ws://a.example/x"), subprotocols=["chat"])  # type: ignore[list-item]
     peer.send_request(peer.connect())
     server = receive(b"".join(peer.data_to_send()))
@@ -1284,7 +1284,7 @@ def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
 
 
 @pytest.mark.parametrize(("name", "run"), [pytest.param(*case, id=case[0]) for case in hostile()])
-def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
+def test_parsing_time_is_linear_in_input_size(name: str, run: Callable[[int], None]) -> None:
     small, factor = (96, 8) if name == "head by byte" else (2048, 16)
 
     def measure(size: int) -> float:
@@ -1299,7 +1299,7 @@ def test_time_is_linear(name: str, run: Callable[[int], None]) -> None:
     assert measure(small * factor) < 4 * factor * measure(small)
 
 
-def test_a_long_line_is_not_scanned_again() -> None:
+def test_long_line_is_not_rescanned_for_each_chunk() -> None:
     def measure(scanner: HeadScanner) -> float:
         begin = now()
         feed(scanner.receive, b"a" * 1000, 1)

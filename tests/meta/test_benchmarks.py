@@ -33,7 +33,7 @@ def tables():
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_area(tables, area):
+def test_every_area_produces_tables_with_positive_times(tables, area):
     for table in tables[area]:
         assert table.area == area
         assert table.rows
@@ -50,7 +50,7 @@ def test_every_area_is_listed():
     assert {module.stem.removeprefix("bench_") for module in modules} - programs == set(AREAS)
 
 
-def test_a_goal_names_a_column_that_exists(tables):
+def test_goals_name_existing_columns(tables):
     columns = {name for area in tables.values() for table in area for row in table.rows for name in row.nanoseconds}
     peers = {*receivers.PEERS, *bench_send.PEERS, "tornado", "wsaccel"}
     goals = {goal for area in tables.values() for table in area for row in table.rows for goal in row.goals}
@@ -59,7 +59,7 @@ def test_a_goal_names_a_column_that_exists(tables):
     assert {goal.subject for goal in goals} <= columns | {FAST, "send_parts"}
 
 
-def test_json_and_charts(tables, tmp_path):
+def test_json_and_charts_are_written_for_all_tables(tables, tmp_path):
     everything = [table for area in tables.values() for table in area]
     written = json.loads(as_json(describe(), everything))
     assert written["environment"]["Python"]
@@ -82,7 +82,7 @@ def test_bars_begin_at_zero_and_share_one_scale():
     assert own[1] == pytest.approx(4 * peer[1], abs=0.1)
 
 
-def test_verdicts():
+def test_summary_counts_met_goals_and_lists_missed_ones():
     row = Row("r", {FAST: 10.0, "a": 40.0, FLOOR: 9.0}, (Goal.faster("a", 3), Goal(FLOOR, 1), Goal("missing", 1)))
     assert [(verdict.met, str(verdict)) for verdict in row.verdicts()] == [
         (True, "met    framewire: 4.0x as fast as a, goal 3x"),
@@ -95,7 +95,7 @@ def test_verdicts():
     ]
 
 
-def test_a_goal_that_is_missed_stands_beside_its_limit():
+def test_missed_goal_is_reported_with_its_limit():
     goals = (Goal.faster("a", 5, limit="least"), Goal.faster("a", 5, limit="bound"), Goal.faster("a", 5))
     row = Row("r", {FAST: 10.0, "a": 40.0, "least": 9.0, "bound": 1.0}, goals)
     assert [str(verdict) for verdict in row.verdicts()] == [
@@ -119,20 +119,20 @@ def test_measure_divides_by_the_number_of_messages():
 
 @pytest.mark.parametrize("script", ALPHABETS)
 @pytest.mark.parametrize("size", [1, 64, 125, 1000])
-def test_a_text_has_its_size(script, size):
+def test_sample_text_has_the_requested_size(script, size):
     assert len(text(script, size).encode()) == size
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 0xFFFF, 0x10000])
 @pytest.mark.parametrize("key", [b"", b"\x01\x02\x03\x84"])
-def test_frames_are_those_of_the_rfc(size, key):
+def test_benchmark_frame_is_decoded_by_unframe(size, key):
     payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
     assert unframe(frame(BINARY, payload, key)) == (0x82, payload)
 
 
-def test_the_masked_hello_of_the_rfc():
+def test_benchmark_frame_matches_the_masked_hello_of_rfc_6455():
     assert frame(1, b"Hello", bytes.fromhex("37fa213d")) == bytes.fromhex("818537fa213d7f9f4d5158")
 
 
-def test_reads_are_the_stream():
+def test_cut_splits_the_stream_into_reads():
     assert cut(b"abcdefgh", 3) == [b"abc", b"def", b"gh"]

@@ -79,7 +79,7 @@ def test_sdist_is_reproducible(sdist, tmp_path):
     assert other.read_bytes() == sdist.read_bytes()
 
 
-def test_sdist_takes_its_time_from_source_date_epoch(tmp_path, monkeypatch):
+def test_sdist_timestamps_come_from_source_date_epoch(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     made = build("build_sdist", copy_tree(tmp_path / "tree", 1_700_000_000), tmp_path / "out")
     with tarfile.open(made) as archive:
@@ -92,7 +92,7 @@ def test_wheel_without_compiler_is_for_every_platform(pure_wheel):
     assert check(pure_wheel) == (0, "1 checked, all good\n")
 
 
-def test_wheel_works_where_nothing_else_is(pure_wheel, tmp_path):
+def test_pure_wheel_works_without_other_packages(pure_wheel, tmp_path):
     with ZipFile(pure_wheel) as archive:
         archive.extractall(tmp_path)
     code = "import framewire; print(framewire.__file__, framewire.backend().name)"
@@ -104,7 +104,7 @@ def test_wheel_works_where_nothing_else_is(pure_wheel, tmp_path):
     assert said.stdout.split() == [str(tmp_path / "framewire/__init__.py"), "pure"]
 
 
-def test_version_is_the_same_everywhere(pure_wheel):
+def test_version_matches_in_wheel_package_and_changelog(pure_wheel):
     import framewire
 
     assert pure_wheel.name.split("-")[1] == framewire.__version__
@@ -117,7 +117,7 @@ def check(wheel):
     return done.returncode, done.stdout
 
 
-def test_check_wheel_counts_the_twins(pure_wheel, tmp_path):
+def test_check_wheel_reports_missing_compiled_twins(pure_wheel, tmp_path):
     compiled = tmp_path / "framewire-0.1.0-cp311-cp311-linux_x86_64.whl"
     shutil.copy(pure_wheel, compiled)
     status, said = check(compiled)
@@ -131,7 +131,7 @@ def test_check_wheel_counts_the_twins(pure_wheel, tmp_path):
 
 
 @pytest.mark.parametrize("intruder", ["framewire/_fast/header.c", "tests/test_x.py", "framewire/_fast/x.abi3.so"])
-def test_check_wheel_tells_what_does_not_belong(pure_wheel, tmp_path, intruder):
+def test_check_wheel_reports_unexpected_files(pure_wheel, tmp_path, intruder):
     wheel = tmp_path / pure_wheel.name
     shutil.copy(pure_wheel, wheel)
     with ZipFile(wheel, "a") as archive:

@@ -30,13 +30,13 @@ def call(*command, cwd):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_pages_are_found():
+def test_documentation_pages_and_samples_are_found():
     assert len(PAGES) > 10
     assert sum(block.language == "python" for page in PAGES for block in blocks_of(page)) > 20
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_samples(page, tmp_path):
+def test_page_samples_run_as_documented(page, tmp_path):
     blocks = list(blocks_of(page))
     for number, block in enumerate(blocks):
         following = blocks[number + 1] if number + 1 < len(blocks) else None
@@ -92,7 +92,7 @@ def serving(folder, program):
     return subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
-def test_tutorial_echo(tutorial):
+def test_tutorial_echo_program_echoes_a_message(tutorial):
     async def talk():
         async with await connect_in_time("ws://127.0.0.1:8765/") as ws:
             await ws.send("Hello")
@@ -128,7 +128,7 @@ def test_tutorial_chat_serves_its_page(tutorial):
     assert body == (tutorial / "chat.html").read_bytes()
 
 
-def test_tls(tmp_path):
+def test_tls_guide_program_runs_over_tls(tmp_path):
     folder = write_files(ROOT / "docs/how-to/tls.md", tmp_path)
     certificate = ROOT / "tests/tls/localhost.pem"
     status, out, err = call(sys.executable, "secure.py", certificate, certificate, cwd=folder)

@@ -39,7 +39,7 @@ def running(name):
             process.send_signal(signal.SIGTERM)
 
 
-def test_half_duplex_echo():
+def test_half_duplex_echo_example_replies_and_closes():
     with running("half_duplex_echo") as where:
         for _ in range(2):
             with connect(f"ws://{where}/") as ws:
@@ -79,7 +79,7 @@ def take(ws, command):
     return message
 
 
-def test_chat_server():
+def test_chat_server_example_handles_every_command():
     with chatting(2) as (_, (one, two)):
         assert take(one, "useradd") == "useradd|2|User2"
         one.send("||hello | all")
@@ -111,7 +111,7 @@ def test_chat_server_serves_its_page():
             assert text in answer
 
 
-def test_reconnecting_client(capsys):
+def test_reconnecting_client_example_recovers_from_connection_loss(capsys):
     module = load("reconnecting_client")
     visits = []
 
@@ -130,13 +130,13 @@ def test_reconnecting_client(capsys):
     assert capsys.readouterr().err.count("again in") == 2
 
 
-def test_push_server():
+def test_push_server_example_sends_the_time_to_all_clients():
     with running("push_server") as where, connect(f"ws://{where}/") as one, connect(f"ws://{where}/") as two:
         for ws in (one, two, one):
             assert re.fullmatch(r'\{"time": "\d\d:\d\d:\d\d"\}', ws.recv(10))
 
 
-def test_stream_video():
+def test_stream_video_example_delivers_pictures_as_they_are_made():
     module = load("stream_video")
     seen = []
 

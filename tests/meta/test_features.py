@@ -49,13 +49,13 @@ NAMED = sorted({name for page, default in PAGES.items() for name in named(page, 
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_row_names_a_test(page):
+def test_every_table_row_names_a_test(page):
     without = [number for number, names in rows(page) if not names]
     assert without == []
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_named_test_has_passed(name, outcomes):
+def test_every_documented_test_has_passed(name, outcomes):
     """A test that has not run need only exist, except in CI; neither need a skipped one, unless `COMPLETE`."""
     file, _, function = name.partition("::")
     tree = ast.parse(FILES[file.rpartition("/")[2]].read_text())
@@ -68,7 +68,7 @@ def test_a_named_test_has_passed(name, outcomes):
     assert outcome == {"passed"}
 
 
-def test_every_attack_is_in_its_page():
+def test_every_hostile_test_is_listed_in_security_page():
     """A test of tests/hostile is called after the rows of the table that it is for, as test_a1_and_a2_..."""
     page = (DOCS / "security.md").read_text()
     files = sorted((TESTS / "hostile").glob("test_*.py"))
@@ -77,7 +77,7 @@ def test_every_attack_is_in_its_page():
     assert {name for name in written if f"::{name}`" not in page} == set()
 
 
-def test_every_bug_and_every_row_test_is_in_its_page():
+def test_every_libmicrohttpd_test_is_listed_in_its_page():
     tree = ast.parse(FILES["test_libmicrohttpd_rows.py"].read_text())
     written = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
     assert written == {name.partition("::")[2] for name in named("coming-from-libmicrohttpd.md", "x")}

@@ -102,36 +102,36 @@ def imports(name, prune=lambda tree: tree):
 
 
 @pytest.mark.parametrize("name", list(FILES))
-def test_a_file_imports_from_below(name):
+def test_module_imports_only_lower_layers_or_its_own_folder(name):
     for other in imports(name)[0]:
         same_folder = other.split(".")[:-1][:1] == name.split(".")[:-1][:1]
         assert place(other) < place(name) or (place(other) == place(name) and same_folder), other
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("_pure.")])
-def test_the_reference_stands_alone(name):
+def test_pure_python_reference_imports_only_itself(name):
     assert {other.split(".")[0] for other in imports(name)[0]} <= {"_pure"}
 
 
-def test_the_design_shows_the_floors():
+def test_design_document_lists_the_layer_of_every_module():
     design = Path(__file__).parents[2] / "docs" / "design.md"
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", design.read_text(), re.M)
     shown = {name: int(floor) for floor, files in rows for name in re.findall(r"`([\w.]+?)(?:/|\.py)`", files)}
     assert shown == FLOORS
 
 
-def test_there_is_no_circle():
+def test_module_imports_have_no_cycle():
     running = {name: imports(name, Running().visit)[0] for name in FILES}
     assert len(list(TopologicalSorter(running).static_order())) == len(FILES)
 
 
 @pytest.mark.parametrize("name", list(FILES))
-def test_what_comes_from_outside(name):
+def test_module_imports_only_allowed_third_party_packages(name):
     foreign = imports(name)[1] - set(sys.stdlib_module_names) - {"framewire"}
     assert foreign <= FOREIGN.get(name, set())
 
 
-def test_each_twin_has_its_pair():
+def test_each_twin_has_pure_source_compiled_source_and_test():
     """One stem for the reference, the compiled twin, and its test."""
     from framewire._backend import TWINS
 
@@ -142,7 +142,7 @@ def test_each_twin_has_its_pair():
     assert {path.stem for path in sources.glob("*.pyx")} == set(TWINS)
 
 
-def test_the_kernels_know_no_python():
+def test_c_kernels_do_not_include_python_h():
     for path in Path(__file__).parents[2].joinpath("cext", "kernels").iterdir():
         assert "#include <Python.h>" not in path.read_text()
         assert '#include "Python.h"' not in path.read_text()

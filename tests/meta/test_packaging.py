@@ -70,7 +70,7 @@ def python_files():
     }
 
 
-def test_source_distribution(tree, tmp_path):
+def test_source_distribution_holds_all_sources_and_no_build_output(tree, tmp_path):
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
     done = run("-c", build, cwd=tree, FRAMEWIRE_EXTENSIONS="0")
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,7 @@ def test_source_distribution(tree, tmp_path):
     assert not {name for name in names if name.endswith((".so", ".pyd", ".pyc", "_build.py")) or ".venv" in name}
 
 
-def test_wheel_in_plain_python(tree, tmp_path):
+def test_pure_python_wheel_holds_only_python_files(tree, tmp_path):
     name, files, metadata = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="0")
     assert name.endswith("-py3-none-any.whl")
     assert files == python_files()
@@ -98,7 +98,7 @@ def test_wheel_in_plain_python(tree, tmp_path):
 
 
 @pytest.mark.skipif("fast" not in LOADED, reason="nothing is compiled here")
-def test_compiled_wheel(tree, tmp_path):
+def test_compiled_wheel_adds_one_extension_per_twin(tree, tmp_path):
     name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
     assert not name.endswith("-any.whl")
     compiled = files - python_files() - {"framewire/_fast/_build.py"}
@@ -108,7 +108,7 @@ def test_compiled_wheel(tree, tmp_path):
     assert python_files() <= files
 
 
-def test_without_a_compiler(tree, tmp_path):
+def test_install_without_compiler_falls_back_to_pure_python(tree, tmp_path):
     """It installs, works, and says what is missing and why."""
     done = pip("install", tree, "--target", tmp_path, CC="/bin/false")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -127,21 +127,21 @@ def test_without_a_compiler(tree, tmp_path):
     assert "/bin/false" in doctor.stdout
 
 
-def test_a_compiler_that_must_be_there(tree, tmp_path):
+def test_required_extensions_without_compiler_fail_the_install(tree, tmp_path):
     done = pip("install", tree, "--target", tmp_path, CC="/bin/false", FRAMEWIRE_EXTENSIONS="1")
     assert done.returncode != 0
     assert "/bin/false" in done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_switch_that_means_nothing(tree, tmp_path):
+def test_invalid_extensions_variable_fails_the_build(tree, tmp_path):
     done = pip("wheel", tree, "--wheel-dir", tmp_path, FRAMEWIRE_EXTENSIONS="yes")
     assert done.returncode != 0
     complaint = "FRAMEWIRE_EXTENSIONS is 'yes'; it takes 1 (must compile), 0 (do not), or nothing"
     assert complaint in done.stdout + done.stderr
 
 
-def test_every_command_of_make_has_a_rule():
+def test_every_documented_make_target_exists():
     """What is declared, and what the texts tell to run."""
     rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))
     targets = set(re.findall(r"^([a-z-]+):(?!=)", rules, re.MULTILINE))

@@ -37,11 +37,11 @@ def test_package_is_marked_as_typed():
     assert Path(framewire.__file__).with_name("py.typed").exists()
 
 
-def test_mypy_on_a_users_program(tmp_path):
+def test_mypy_accepts_a_user_program(tmp_path):
     check("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", os.devnull, PROGRAM, folder=tmp_path)
 
 
-def test_mypy_sees_a_mistake(tmp_path):
+def test_mypy_reports_a_type_error_in_a_user_program(tmp_path):
     """The check above means something: types are found, not Any."""
     program = tmp_path / "wrong.py"
     program.write_text("from framewire import SERVER, Stream\nStream(SERVER).receive(b'')[0].no_such_thing\n")
@@ -50,7 +50,7 @@ def test_mypy_sees_a_mistake(tmp_path):
 
 
 @pytest.mark.skipif(_backend.active.name != "fast", reason="there is no compiled backend to compare")
-def test_stubtest_of_the_compiled_twins(tmp_path):
+def test_compiled_twins_match_pure_signatures_in_stubtest(tmp_path):
     """The pure twins serve as the stubs of the compiled ones."""
     stubs = tmp_path / "framewire/_fast"
     stubs.mkdir(parents=True)

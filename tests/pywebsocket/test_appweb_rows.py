@@ -51,7 +51,7 @@ def echoing(request):
 # Routes and subprotocols.
 
 
-def test_routes_with_parameters_of_the_path():
+def test_route_path_parameters_reach_the_handler():
     routes = Routes()
 
     @routes.add("/rooms/{room}/{user}")
@@ -82,12 +82,12 @@ def test_routes_with_parameters_of_the_path():
 
 
 @pytest.mark.parametrize("pattern", ["no/slash", "/{", "/{}", "/{a b}", "/{a:int}", "/}"])
-def test_patterns_that_cannot_be(pattern):
+def test_invalid_route_pattern_raises_value_error(pattern):
     with pytest.raises(ValueError, match="pattern"):
         Routes().add(pattern)
 
 
-def test_subprotocol_of_a_route():
+def test_route_requires_one_of_its_subprotocols():
     routes = Routes()
     routes.add("/chat", subprotocols=["chat"])(lambda ws: ws.send(ws.subprotocol))
     routes.add("/any")(lambda ws: ws.send(str(ws.subprotocol)))
@@ -103,7 +103,7 @@ def test_subprotocol_of_a_route():
             assert caught.value.response.status == 400
 
 
-def test_routes_on_asyncio():
+def test_routes_work_on_asyncio():
     routes = Routes()
 
     @routes.add("/rooms/{room}", subprotocols=["chat"])
@@ -122,7 +122,7 @@ def test_routes_on_asyncio():
 # Limits and times.
 
 
-def test_limit_of_a_message_holds_for_the_sum_of_its_frames():
+def test_max_size_limits_the_sum_of_all_fragments():
     with serving(max_size=5000) as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.send(bytes(5000)))
         assert raw.read_event() == bytes(5000)
@@ -131,7 +131,7 @@ def test_limit_of_a_message_holds_for_the_sum_of_its_frames():
         assert raw.read_event() == Close(1009, "")
 
 
-def test_limit_of_a_message_that_is_sent():
+def test_message_over_max_send_size_is_not_sent():
     """Above it nothing is sent, in fragments neither."""
 
     def handler(ws):
@@ -165,7 +165,7 @@ def test_limit_of_a_message_that_is_sent():
         assert raw.read_event() == bytes(100)
 
 
-def test_size_of_the_frames_that_are_sent(echoing):
+def test_fragment_size_splits_sent_messages(echoing):
     with echoing(fragment_size=4096) as port, Raw(port) as raw:
         raw.write(raw.stream.send(bytes(10_000)))
         data = b""
@@ -177,7 +177,7 @@ def test_size_of_the_frames_that_are_sent(echoing):
 
 
 @pytest.mark.parametrize(("size", "pieces"), [(8200, [8192, 8]), (8192, [8192]), (0, [0])])
-def test_size_of_the_pieces_that_are_received(size, pieces):
+def test_piece_size_splits_received_messages(size, pieces):
     async def handler_async(ws):
         await ws.send(str([len(piece) async for piece in ws.recv_streaming()]))
 
@@ -193,7 +193,7 @@ def test_size_of_the_pieces_that_are_received(size, pieces):
                     assert raw.read_event() == str(pieces)
 
 
-def test_length_of_a_message_while_it_comes():
+def test_recv_streaming_yields_pieces_as_they_arrive():
     def handler(ws):
         length = 0
         for piece in ws.recv_streaming():
@@ -206,7 +206,7 @@ def test_length_of_a_message_while_it_comes():
             assert raw.read_event() == Ping({1000: b"1000", 500: b"1500", 1: b"1501"}[size])
 
 
-def test_one_session_more_than_the_limit_is_503(echoing):
+def test_connection_over_max_connections_gets_503(echoing):
     with echoing(max_connections=2) as port:
         with Raw(port), Raw(port) as raw:
             for _ in range(3):
@@ -228,7 +228,7 @@ def test_one_session_more_than_the_limit_is_503(echoing):
         until(connected)  # once the others are gone
 
 
-def test_of_those_over_the_limit_so_many_are_told_and_the_rest_is_cut(echoing):
+def test_503_responses_are_limited_and_further_connections_are_cut(echoing):
     def answer(sock):
         with suppress(ConnectionError):
             return sock.recv(1000)
@@ -243,7 +243,7 @@ def test_of_those_over_the_limit_so_many_are_told_and_the_rest_is_cut(echoing):
         assert raw.read_event() == "unharmed"
 
 
-def test_text_that_is_not_utf8_if_it_is_let_in():
+def test_server_text_errors_option_admits_invalid_utf8():
     ends = []
 
     def handler(ws):
@@ -276,7 +276,7 @@ def test_text_that_is_not_utf8_if_it_is_let_in():
             assert raw.read_event() == Close(1007, "")
 
 
-def test_text_that_a_client_lets_in():
+def test_client_text_errors_option_admits_invalid_utf8():
     async def main(port):
         async with connect_async(f"ws://127.0.0.1:{port}", text_errors="surrogateescape", proxy=None) as ws:
             return [await ws.recv(), await ws.recv(decode=False), await ws.recv(decode=True)]
@@ -291,13 +291,13 @@ def test_text_that_a_client_lets_in():
             assert ws.recv(10) == "\ufffd"
 
 
-def test_frames_of_a_message_are_unlimited_in_number():
+def test_number_of_fragments_is_unlimited():
     with serving() as (_, port, _), Raw(port) as raw:
         raw.write(b"".join(raw.stream.send(bytes(16), last=False) for _ in range(999)) + raw.stream.send(bytes(16)))
         assert raw.read_event() == bytes(16_000)
 
 
-def test_ping_period():
+def test_server_pings_at_ping_interval():
     with serving(ping_interval=0.02) as (_, port, _), Raw(port) as raw:
         for _ in range(3):
             assert isinstance(raw.read_event(), framewire.Ping)
@@ -312,7 +312,7 @@ def read_to_the_end(raw, answer=True):
     return event
 
 
-def test_inactivity_is_for_want_of_messages(echoing):
+def test_idle_timeout_is_reset_by_messages_but_not_by_pings(echoing):
     """Pings keep no connection that has nothing to say, and messages keep one."""
     with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
         begun = time.monotonic()
@@ -326,7 +326,7 @@ def test_inactivity_is_for_want_of_messages(echoing):
         assert time.monotonic() - begun > 1.2
 
 
-def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
+def test_ping_timeout_closes_a_dead_peer_without_idle_timeout(echoing):
     """What InactivityTimeout is together with WebSocketsPing: as long as the peer answers, the connection lasts."""
     with echoing(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
         for _ in range(6):
@@ -335,7 +335,7 @@ def test_pings_find_a_dead_peer_without_a_limit_on_inactivity(echoing):
         assert read_to_the_end(raw, answer=False).code == 1011
 
 
-def test_total_time_ends_the_busiest_connection(echoing):
+def test_total_timeout_closes_a_busy_connection(echoing):
     with echoing(total_timeout=0.3, ping_interval=0.05) as port, Raw(port) as raw:
         begun, busy = time.monotonic(), framewire.Stream(framewire.CLIENT).send("busy")
         event = None
@@ -346,7 +346,7 @@ def test_total_time_ends_the_busiest_connection(echoing):
         assert time.monotonic() - begun > 0.25
 
 
-def test_total_time_ends_a_connection_that_nobody_receives_from():
+def test_total_timeout_closes_a_connection_with_a_full_queue():
     """Also while the queue is full, so that nothing is read."""
     ends = []
 
@@ -360,7 +360,7 @@ def test_total_time_ends_a_connection_that_nobody_receives_from():
     assert ends
 
 
-def test_times_in_the_headers_of_the_answer():
+def test_process_response_adds_timeout_headers():
     def tell(ws, request, response):
         response.headers["X-Request-Timeout"] = "7200"
         response.headers["X-Inactivity-Timeout"] = "300"
@@ -371,7 +371,7 @@ def test_times_in_the_headers_of_the_answer():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_messages_of_every_size(size):
+def test_messages_of_every_size_are_echoed(size):
     with serving() as (_, _, uri), connect(uri) as ws:
         for message in (bytes(size), "x" * size):
             ws.send(message)
@@ -381,7 +381,7 @@ def test_messages_of_every_size(size):
 # Receiving.
 
 
-def test_frames_preserved_in_and_out():
+def test_fragment_boundaries_are_preserved():
     def handler(ws):
         ws.send(list(ws.recv_streaming()))
 
@@ -395,7 +395,7 @@ def test_frames_preserved_in_and_out():
         ]
 
 
-def test_size_of_the_next_message():
+def test_next_size_is_the_size_of_the_next_message_in_bytes():
     sizes, go_on = [], threading.Event()
 
     def handler(ws):
@@ -415,7 +415,7 @@ def test_size_of_the_next_message():
     assert sizes == [6, 10]
 
 
-def test_size_of_the_next_message_on_asyncio():
+def test_asyncio_next_size_is_the_size_of_the_next_message_in_bytes():
     async def handler(ws):
         sizes = [ws.next_size]
         await ws.send("go on")
@@ -432,7 +432,7 @@ def test_size_of_the_next_message_on_asyncio():
         assert raw.read_event() == "[None, 6, 10]"
 
 
-def test_receiving_without_waiting():
+def test_recv_with_zero_timeout_does_not_wait():
     with serving() as (_, _, uri), connect(uri) as ws:
         with pytest.raises(TimeoutError):
             ws.recv(0)
@@ -444,7 +444,7 @@ def test_receiving_without_waiting():
 # Sending.
 
 
-def test_blocks_with_more_to_come():
+def test_send_piece_builds_messages_from_pieces():
     def handler(ws):
         ws.send_piece("one ", last=False)
         ws.send_piece("two", last=False)
@@ -456,7 +456,7 @@ def test_blocks_with_more_to_come():
         assert list(ws) == ["one two", b"\x00"]
 
 
-def test_a_block_may_be_empty():
+def test_send_piece_accepts_empty_pieces():
     def handler(ws):
         ws.send("")
         ws.send_piece(b"", last=False)
@@ -469,7 +469,7 @@ def test_a_block_may_be_empty():
     assert data[:6].hex(" ", 2) == "8100 0200 8000"
 
 
-def test_a_file_of_unknown_length(tmp_path):
+def test_iterator_is_streamed_as_one_message(tmp_path):
     """A sample of Appweb's: a file is streamed as one message."""
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 1000)
@@ -482,7 +482,7 @@ def test_a_file_of_unknown_length(tmp_path):
         assert ws.recv(10) == path.read_bytes()
 
 
-def test_a_blocking_send_waits_for_the_network():
+def test_sync_send_waits_for_the_network():
     waited = []
 
     def handler(ws):
@@ -497,7 +497,7 @@ def test_a_blocking_send_waits_for_the_network():
     assert waited[0] > 0.15
 
 
-def test_a_send_that_does_not_wait():
+def test_asyncio_send_returns_before_the_peer_reads():
     """What is not to wait is sent on asyncio, where the transport takes all."""
 
     async def handler(ws):
@@ -515,7 +515,7 @@ def test_a_send_that_does_not_wait():
     assert sent.is_set()
 
 
-def test_blocks_that_do_not_wait():
+def test_listener_send_does_not_wait_and_reports_a_full_buffer():
     """A listener's `send` takes everything at once, with and without more to come, and tells when that is too much."""
     full = Future()
 
@@ -549,7 +549,7 @@ def test_blocks_that_do_not_wait():
         *((f"8882 00000000 {code:04x}", code) for code in (1000, 1012, 1013, 1014, 3000, 4999)),
     ],
 )
-def test_frames_that_are_judged_as_the_rfc_says(frames, code):
+def test_frames_are_validated_as_rfc_6455_requires(frames, code):
     with serving() as (_, port, _), Raw(port) as raw:
         raw.write(bytes.fromhex(frames))
         assert raw.read_event() == Close(code, "")
@@ -564,7 +564,7 @@ def test_frames_that_are_judged_as_the_rfc_says(frames, code):
         (b"Key: dGhlIHNhbXBsZSBub25jZQ==", b"Key: short", 400),
     ],
 )
-def test_requests_that_are_judged_as_the_rfc_says(line, other, status):
+def test_requests_are_validated_as_rfc_6455_requires(line, other, status):
     with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
         plain.sendall(REQUEST.replace(line, other))
         answer = plain.recv(1000)
@@ -575,7 +575,7 @@ def test_requests_that_are_judged_as_the_rfc_says(line, other, status):
 # The close.
 
 
-def test_states_on_the_way_to_the_end():
+def test_state_goes_from_open_to_closing_to_closed():
     states = []
 
     def handler(ws):
@@ -594,7 +594,7 @@ def test_states_on_the_way_to_the_end():
     assert states == [State.OPEN, State.CLOSING, State.CLOSED]
 
 
-def test_callbacks_in_their_order():
+def test_listener_callbacks_are_called_in_order():
     seen = []
 
     class Noting(Listener):
@@ -618,13 +618,13 @@ def test_callbacks_in_their_order():
     assert seen == ["open", "one", b"two", (4000, "why", True), "open", (1006, "", False)]
 
 
-def test_reasons_from_0_to_123_bytes_without_a_nul():
+def test_close_reasons_of_0_to_123_bytes_are_sent_without_a_nul():
     for size in (0, 1, 122, 123):
         with serving(lambda ws, size=size: ws.close(1000, "r" * size)) as (_, port, _), Raw(port) as raw:
             assert raw.read_event() == Close(1000, "r" * size)
 
 
-def test_a_second_close_does_nothing():
+def test_second_close_call_does_nothing():
     def handler(ws):
         ws.close(4000, "first")
         ws.close(4001, "second")
@@ -636,13 +636,13 @@ def test_a_second_close_does_nothing():
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1012, 1013, 1014, 3000, 4999])
-def test_the_code_of_the_peer_is_answered_with_itself(code):
+def test_close_code_of_the_peer_is_echoed(code):
     with serving() as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.close(code, "why"))
         assert raw.read_event() == Close(code, "")
 
 
-def test_what_is_known_about_the_end():
+def test_close_code_reason_and_clean_describe_the_close():
     known = []
 
     def handler(ws):
@@ -664,13 +664,13 @@ def test_what_is_known_about_the_end():
     assert known == [(1001, "leaving", True, closed), (1005, "", True, closed), (1006, "", False, closed)]
 
 
-def test_pings_are_answered_by_themselves():
+def test_pings_are_answered_automatically():
     with serving(lambda ws: ws.recv()) as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.ping(b"same"))
         assert raw.read_event() == framewire.Pong(b"same")
 
 
-def test_data_after_our_close_does_no_harm():
+def test_data_received_after_sending_close_is_ignored():
     def handler(ws):
         ws.start_closing(1000)
 

@@ -89,7 +89,7 @@ def end_of(ws):
 
 
 @pytest.mark.parametrize("resource", ["/echo", "/", "/echo?query=1", "/echo_noext"])
-def test_echo_and_goodbye(examples, resource):
+def test_echo_example_echoes_until_goodbye(examples, resource):
     with connect(examples + resource) as ws:
         for message in ("Hello", "", "Grüße 🎉", b"", b"\x00\xff", "x" * 70_000):
             ws.send(message)
@@ -99,37 +99,37 @@ def test_echo_and_goodbye(examples, resource):
         assert end_of(ws) == (1000, "")
 
 
-def test_close_as_told(examples):
+def test_close_example_closes_with_the_requested_code_and_reason(examples):
     with connect(examples + "/close") as ws:
         ws.send("4000 bye")
         assert end_of(ws) == (4000, "bye")
 
 
 @pytest.mark.parametrize(("code", "echoed"), [(1000, 1000), (1001, 1001), (3333, 3333), (None, 1005)])
-def test_the_clients_close_is_answered_as_the_handler_says(examples, code, echoed):
+def test_client_close_is_answered_with_the_code_chosen_by_handler(examples, code, echoed):
     with connect(examples + "/close") as ws:
         ws.close(code)
         assert ws.close_code == echoed
 
 
-def test_without_a_passive_handler_the_answer_is_1000(examples):
+def test_client_close_without_passive_handler_is_answered_with_1000(examples):
     with connect(examples + "/echo") as ws:
         ws.close(4321, "mine")
         assert (ws.close_code, ws.close_reason) == (1000, "")
 
 
-def test_abort_is_1006(examples):
+def test_abort_example_ends_with_1006(examples):
     with connect(examples + "/abort") as ws:
         assert end_of(ws) == (1006, "")
 
 
-def test_abort_in_the_handshake_gives_no_answer(examples):
+def test_abort_in_the_handshake_sends_no_response(examples):
     with pytest.raises((ResponseError, ConnectionError)) as caught:
         connect(examples + "/abort_handshake")
     assert getattr(caught.value, "response", None) is None
 
 
-def test_origin_check(examples):
+def test_origin_check_example_rejects_other_origins_with_403(examples):
     with connect(examples + "/origin_check", origin="http://example.com") as ws:
         assert end_of(ws) == (1000, "")
     for origin in ("http://example.org", None):
@@ -138,31 +138,31 @@ def test_origin_check(examples):
         assert caught.value.response.status == 403
 
 
-def test_hsts_adds_a_header(examples):
+def test_hsts_example_adds_a_response_header(examples):
     with connect(examples + "/hsts") as ws:
         assert ws.response.headers["Strict-Transport-Security"] == "max-age=86400"
         assert ws.recv(10) == "Hello"
 
 
-def test_internal_error_is_1011(examples):
+def test_internal_error_example_closes_with_1011(examples):
     with connect(examples + "/internal_error") as ws:
         assert end_of(ws) == (1011, "")
 
 
-def test_cookies(examples):
+def test_cookie_example_sets_and_returns_cookies(examples):
     for query, count in (("set", 1), ("set_httponly", 1), ("clear", 2), ("other", 0)):
         with connect(f"{examples}/cookie?{query}", additional_headers=[("Cookie", "a=b")]) as ws:
             assert len(ws.response.headers.get_all("Set-Cookie")) == count
             assert ws.recv(10) == "a=b"
 
 
-def test_bench(examples):
+def test_bench_example_sends_the_requested_messages(examples):
     with connect(examples + "/bench") as ws:
         ws.send("0.01 3 tick tock")
         assert list(ws) == ["tick tock"] * 3
 
 
-def test_benchmark_helper(examples):
+def test_benchmark_helper_example_sends_and_receives_data(examples):
     with connect(examples + "/benchmark_helper", max_size=None) as ws:
         ws.send("receive 1000000")
         assert ws.recv(10) == b"a" * 1_000_000
@@ -174,7 +174,7 @@ def test_benchmark_helper(examples):
 # The request object.
 
 
-def test_what_the_request_says(handle):
+def test_request_attributes_describe_the_handshake(handle):
     uri = handle(
         "r = request\n"
         "for value in (r.method, r.uri, r.unparsed_uri, r.ws_resource, r.protocol, r.ws_origin, r.ws_version,\n"
@@ -190,7 +190,7 @@ def test_what_the_request_says(handle):
         ]  # fmt: skip
 
 
-def test_the_close_of_the_client_is_in_the_request(handle, printed):
+def test_request_holds_client_close_code_and_reason(handle, printed):
     uri = handle(
         "assert request.ws_stream.receive_message() is None\n"
         "assert request.client_terminated and request.server_terminated\n"
@@ -226,7 +226,7 @@ def web_socket_transfer_data(request):
         ("None", [], 101),
     ],
 )
-def test_subprotocols(handle, choice, offered, status):
+def test_handler_must_choose_an_offered_subprotocol(handle, choice, offered, status):
     uri = handle(CHOOSE.format(choice))
     if status == 101:
         with connect(uri, subprotocols=offered) as ws:
@@ -246,7 +246,7 @@ def test_subprotocols(handle, choice, offered, status):
         ("KeyError('no')", 403),
     ],
 )
-def test_exceptions_in_the_handshake(handle, raised, status):
+def test_handshake_exception_becomes_http_status(handle, raised, status):
     uri = handle(
         "from mod_pywebsocket import handshake\n"
         f"def web_socket_do_extra_handshake(request): raise {raised}\n"
@@ -269,13 +269,13 @@ def test_exceptions_in_the_handshake(handle, raised, status):
         ("KeyError", 1006),
     ],
 )
-def test_exceptions_and_the_close_codes_they_become(handle, raised, code):
+def test_handler_exception_becomes_close_code(handle, raised, code):
     uri = handle(f"from mod_pywebsocket import common, handshake, msgutil, stream\nraise {raised}('on purpose')")
     with connect(uri) as ws:
         assert end_of(ws)[0] == code
 
 
-def test_bytes_below_the_websocket(handle):
+def test_handshake_handler_may_read_and_write_raw_bytes(handle):
     uri = handle(
         "from mod_pywebsocket import handshake\n"
         "def web_socket_do_extra_handshake(request):\n"
@@ -291,7 +291,7 @@ def test_bytes_below_the_websocket(handle):
         assert plain.recv(100).startswith(b"HTTP/1.1 299 Mine")
 
 
-def test_frames_behind_the_bytes_that_the_handshake_reads(handle):
+def test_frames_after_bytes_read_by_the_handshake_are_delivered(handle):
     uri = handle(
         "def web_socket_do_extra_handshake(request):\n"
         "    if request.connection.read(4) != b'more': raise KeyError\n"
@@ -307,7 +307,7 @@ def test_frames_behind_the_bytes_that_the_handshake_reads(handle):
             answer += more
 
 
-def test_bytes_between_the_frames(handle):
+def test_handler_may_write_raw_bytes_after_the_handshake(handle):
     with connect(handle("request.connection.write(b'\\x81\\x02hi')")) as ws:
         assert ws.recv(10) == "hi"
 
@@ -323,7 +323,7 @@ def web_socket_transfer_data(request):
 
 
 @pytest.mark.parametrize(("chosen", "agreed"), [("request.ws_extension_processors", True), ("[]", False)])
-def test_extensions(handle, chosen, agreed):
+def test_handshake_handler_chooses_the_extensions(handle, chosen, agreed):
     with connect(handle(EXTENSIONS.format(chosen))) as ws:
         assert ("Sec-WebSocket-Extensions" in ws.response.headers) is agreed
         assert ws.recv(10) == str(["permessage-deflate"] * agreed) + "x" * 1000
@@ -346,7 +346,7 @@ while True:
 """
 
 
-def test_a_ping_between_fragments_is_answered(handle):
+def test_ping_between_fragments_is_answered(handle):
     with upgraded(handle(ECHO)) as raw:
         raw.write(raw.stream.send("one ", last=False), raw.stream.ping(b"?"), raw.stream.send("message"))
         assert raw.read_event() == framewire.Pong(b"?")
@@ -365,13 +365,13 @@ def test_a_ping_between_fragments_is_answered(handle):
         ("82ff 0000000001000001 00000000", 1009),
     ],
 )
-def test_violations_are_closed_as_the_rfc_says(handle, frame, code):
+def test_protocol_violation_is_closed_with_rfc_6455_code(handle, frame, code):
     with upgraded(handle(ECHO)) as raw:
         raw.write(bytes.fromhex(frame))
         assert raw.read_event() == framewire.Close(code, "")
 
 
-def test_a_client_that_vanishes_terminates_the_handler(handle, printed):
+def test_client_disconnect_raises_connection_terminated_in_handler(handle, printed):
     uri = handle(
         "try:\n"
         "    request.ws_stream.receive_message()\n"
@@ -384,7 +384,7 @@ def test_a_client_that_vanishes_terminates_the_handler(handle, printed):
     assert printed(1) == ["terminated"]
 
 
-def test_fragments_by_hand(handle):
+def test_send_message_with_end_false_writes_fragments(handle):
     uri = handle(
         "send = request.ws_stream.send_message\n"
         "send('one ', end=False)\n"
@@ -419,18 +419,18 @@ def test_fragments_by_hand(handle):
         "request.ws_stream.close_connection(1001); request.ws_stream.send_message('late')",
     ],
 )
-def test_misuse_is_a_bad_operation(handle, misuse):
+def test_misuse_raises_bad_operation_exception(handle, misuse):
     uri = handle(f"try:\n    {misuse}\nexcept msgutil.BadOperationException:\n    raise KeyError('seen')")
     with connect(uri) as ws:
         assert end_of(ws)[0] == (1001 if "late" in misuse else 1006)
 
 
-def test_close_connection_may_be_empty(handle):
+def test_close_connection_without_code_sends_an_empty_close(handle):
     with connect(handle("request.ws_stream.close_connection(None)")) as ws:
         assert end_of(ws) == (1005, "")
 
 
-def test_close_connection_waits_for_the_answer(handle, printed):
+def test_close_connection_waits_for_the_close_reply(handle, printed):
     uri = handle("request.ws_stream.close_connection(4000)\nprint(request.ws_close_code, flush=True)")
     with upgraded(uri, auto_close=False) as raw:
         assert raw.read_event() == framewire.Close(4000, "")
@@ -441,14 +441,14 @@ def test_close_connection_waits_for_the_answer(handle, printed):
 
 
 @pytest.mark.parametrize(("code", "wait"), [(4000, False), (1001, True), (1002, True)])
-def test_close_connection_need_not_wait(handle, printed, code, wait):
+def test_close_connection_does_not_wait_if_told_or_for_1001_and_1002(handle, printed, code, wait):
     uri = handle(f"request.ws_stream.close_connection({code}, wait_response={wait})\nprint('returned', flush=True)")
     with upgraded(uri, auto_close=False) as raw:
         assert raw.read_event() == framewire.Close(code, "")
         assert printed(1) == ["returned"]
 
 
-def test_data_instead_of_the_answer_terminates(handle, printed):
+def test_data_instead_of_the_close_reply_terminates_the_connection(handle, printed):
     uri = handle(
         "try:\n"
         "    request.ws_stream.close_connection(4000)\n"
@@ -463,7 +463,7 @@ def test_data_instead_of_the_answer_terminates(handle, printed):
     assert printed(1) == ["terminated"]
 
 
-def test_ping_and_pong_handlers(handle):
+def test_ping_and_pong_handlers_receive_payloads(handle):
     uri = handle(
         "seen = []\n"
         "request.on_ping_handler = lambda request, payload: seen.append(payload)\n"
@@ -479,7 +479,7 @@ def test_ping_and_pong_handlers(handle):
         assert raw.read_event() == "[b'2', b'unasked', b'ping']"
 
 
-def test_a_handler_that_only_sends_learns_that_the_client_closed(handle):
+def test_client_close_ends_a_handler_that_only_sends(handle):
     uri = handle("import time\nwhile True:\n    request.ws_stream.send_message('tick')\n    time.sleep(0.01)")
     with connect(uri) as ws:
         assert ws.recv(10) == "tick"
@@ -490,7 +490,7 @@ def test_a_handler_that_only_sends_learns_that_the_client_closed(handle):
 # msgutil.
 
 
-def test_the_functions_of_msgutil(handle):
+def test_msgutil_functions_send_receive_and_close(handle):
     uri = handle(
         "msgutil.send_message(request, msgutil.receive_message(request) + '!')\n"
         "msgutil.send_message(request, b'12', end=False, binary=True)\n"
@@ -503,7 +503,7 @@ def test_the_functions_of_msgutil(handle):
         assert list(ws) == ["hello!", b"1234"]
 
 
-def test_message_receiver_and_sender(handle):
+def test_message_receiver_and_sender_echo_messages(handle):
     uri = handle(
         "receiver = msgutil.MessageReceiver(request)\n"
         "sender = msgutil.MessageSender(request)\n"
@@ -522,7 +522,7 @@ def test_message_receiver_and_sender(handle):
         assert ws.close_code == 1000
 
 
-def test_message_receiver_with_a_callback(handle):
+def test_message_receiver_calls_callback_for_each_message(handle):
     uri = handle(
         "import threading\n"
         "done = threading.Event()\n"
@@ -561,7 +561,7 @@ def load(directory, **settings):
         return options.load(Settings(websock_handlers=str(directory), **settings))
 
 
-def test_what_is_loaded(tree, caplog):
+def test_only_valid_handlers_inside_the_root_are_loaded(tree, caplog):
     assert load(tree).resources == ["/a", "/sub/b"]
     assert "half_wsh.py is left out: web_socket_transfer_data is not a function" in caplog.text
     assert "syntax_wsh.py is left out: it cannot be loaded: SyntaxError" in caplog.text
@@ -571,7 +571,7 @@ def test_what_is_loaded(tree, caplog):
         load(tree / "sub", scan_dir=str(tree))
 
 
-def test_aliases(tree, caplog):
+def test_alias_file_maps_resources_and_skips_invalid_lines(tree, caplog):
     aliases = tree / "aliases"
     aliases.write_text("# comment\n\n/x /a\n/y /missing\none two three\n")
     handlers = load(tree, websock_handlers_map_file=str(aliases))
@@ -581,26 +581,26 @@ def test_aliases(tree, caplog):
     assert "line 5 is left out" in caplog.text
 
 
-def test_the_encoding_of_handlers(tmp_path):
+def test_handler_encoding_setting_is_used_to_read_handlers(tmp_path):
     text = ADMIT + "def web_socket_transfer_data(request): request.ws_stream.send_message('é')\n"
     (tmp_path / "h_wsh.py").write_text(text, encoding="utf-16")
     with serving(tmp_path, handler_encoding="utf-16") as where, connect(f"ws://{where}/h") as ws:
         assert ws.recv(10) == "é"
 
 
-def test_a_fragment_is_refused(examples):
+def test_request_uri_with_fragment_is_rejected(examples):
     with socket.create_connection(examples[5:].split(":"), 10) as plain:
         plain.sendall(REQUEST.replace(b"/path", b"/echo#part"))
         assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
-def test_no_handler_is_404(examples):
+def test_resource_without_handler_is_404(examples):
     with pytest.raises(ResponseError) as caught:
         connect(examples + "/missing")
     assert caught.value.response.status == 404
 
 
-def test_an_absolute_uri_must_name_the_host_and_port_of_the_server(tmp_path, monkeypatch):
+def test_absolute_uri_must_match_validation_host_and_port(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with serving(EXAMPLES, validation_host="good.example", validation_port=81) as where:
         for uri, status in ((b"http://good.example:81/echo", b"101"), (b"http://bad.example:81/echo", b"404")):
@@ -609,7 +609,7 @@ def test_an_absolute_uri_must_name_the_host_and_port_of_the_server(tmp_path, mon
                 assert plain.recv(100).startswith(b"HTTP/1.1 " + status)
 
 
-def test_imports_find_these_modules_only_while_they_are_installed():
+def test_mod_pywebsocket_is_importable_only_while_installed():
     with modules.installed():
         first = import_module("mod_pywebsocket.handshake")
         assert import_module("pywebsocket3.common").STATUS_NORMAL_CLOSURE == 1000
@@ -634,7 +634,7 @@ def get(where, path, method="GET", *lines):
     return int(head.split()[1]), head.decode(), body
 
 
-def test_files_below_the_document_root(tmp_path, monkeypatch):
+def test_only_files_below_the_document_root_are_served(tmp_path, monkeypatch):
     root = tmp_path / "www"
     (root / "dir").mkdir(parents=True)
     (root / "index.html").write_text("<p>home")
@@ -691,7 +691,7 @@ def programs(tmp_path, monkeypatch):
         yield write, where
 
 
-def test_programs_below_the_cgi_paths(programs):
+def test_cgi_program_receives_request_in_its_environment(programs):
     write, where = programs
     status, head, body = get(
         where, "/cgi-bin/show.py/a%20b/c?x=1&y", "GET", "X-One: 1", "X_ONE: 2", "Authorization: no"
@@ -721,7 +721,7 @@ def test_programs_below_the_cgi_paths(programs):
 
 
 @pytest.mark.parametrize("pause", [0, 0.05], ids=["in one piece", "behind the head"])
-def test_the_body_for_a_program(programs, pause):
+def test_cgi_program_receives_request_body(programs, pause):
     where = programs[1]
     with socket.create_connection(where.split(":"), 10) as plain:
         plain.sendall(
@@ -750,14 +750,14 @@ def test_the_body_for_a_program(programs, pause):
         ("", 502, ""),
     ],
 )
-def test_what_a_program_answers(programs, output, status, line):
+def test_cgi_output_becomes_http_response(programs, output, status, line):
     write, where = programs
     write("say.py", f"#!{sys.executable}\nimport sys\nsys.stdout.write({output!r})\nsys.stderr.write('noted')\n")
     got, head, body = get(where, "/cgi-bin/say.py")
     assert (got, line in head, b"dropped" in body) == (status, True, False)
 
 
-def test_what_is_no_program(programs, tmp_path, monkeypatch):
+def test_invalid_cgi_program_gives_error_status(programs, tmp_path, monkeypatch):
     write, where = programs
     write("source.py", "secret", 0o644)
     write("broken", "#!/no/such/interpreter\n")
@@ -778,7 +778,7 @@ def test_what_is_no_program(programs, tmp_path, monkeypatch):
 # Flags.
 
 
-def test_basic_authentication(examples):
+def test_basic_authentication_rejects_wrong_credentials_with_401(examples):
     with serving(EXAMPLES, basic_auth=True, basic_auth_credential="ada:löve") as where:
         status, head, _ = get(where, "/")
         assert (status, "WWW-Authenticate: Basic" in head) == (401, True)
@@ -794,7 +794,7 @@ def test_basic_authentication(examples):
                 assert caught.value.response.status == 401
 
 
-def test_tls_with_certificates_of_clients(handle):
+def test_tls_client_certificates_may_be_required_or_optional(handle):
     path = str(CERTIFICATE)
     files = {"tls": True, "certificate": path, "private_key": path}
     with serving(EXAMPLES, **files) as where:
@@ -825,12 +825,12 @@ def test_tls_with_certificates_of_clients(handle):
         {"tls": True, "private_key": "x", "certificate": "y", "tls_client_cert_optional": True},
     ],
 )
-def test_flags_that_do_not_go_together(given):
+def test_incompatible_flags_raise_option_error(given):
     with pytest.raises(OptionError):
         options.start(Settings(port=0, **given), load(EXAMPLES))
 
 
-def test_the_configuration_file_comes_behind_the_command_line(tmp_path):
+def test_command_line_overrides_configuration_file(tmp_path):
     file = tmp_path / "options.ini"
     file.write_text(
         "[pywebsocket]\nport = 81\nserver-host = ::1\ntls = yes\nlog_level = info\nbasic-auth-credential = a:%%b\n"
@@ -844,13 +844,13 @@ def test_the_configuration_file_comes_behind_the_command_line(tmp_path):
             read_settings({"config_file": str(file)})
 
 
-def test_without_handlers_the_chat_is_served():
+def test_settings_without_handlers_select_the_chat():
     assert read_settings({"port": 1, "host": "x", "config_file": None, "run": None}) is None
     with pytest.raises(OptionError, match="goes with"):
         read_settings({"tls": True})
 
 
-def test_the_command(tmp_path):
+def test_serve_command_serves_handlers_until_sigterm(tmp_path):
     arguments = ["-p", "0", "-w", str(EXAMPLES), "-d", str(tmp_path), "-l", "log.txt", "--log_level", "info"]
     arguments += ["--strict", "--allow-draft75", "--tls-module=ssl", "-x", "/cgi-bin", "-q", "10"]
     command = [sys.executable, "-m", "framewire", "serve", *arguments]

@@ -49,7 +49,7 @@ def test_server_echoes_every_kind_of_message():
             assert peer.recv() == message
 
 
-def test_client_with_a_server_of_websockets():
+def test_client_exchanges_messages_with_websockets_server():
     def handler(peer):
         for message in peer:
             peer.send(message)
@@ -63,7 +63,7 @@ def test_client_with_a_server_of_websockets():
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
-def test_compression_with_either_end_of_websockets(compression):
+def test_compression_interoperates_with_websockets_client_and_server(compression):
     with serving(compression=compression) as (_, _, uri), peer_connect(uri) as peer:
         assert bool(peer.protocol.extensions) is (compression is not None)
         peer.send("x" * 10_000)
@@ -82,7 +82,7 @@ def test_compression_with_either_end_of_websockets(compression):
         assert ws.recv(10) == "in fragments"
 
 
-def test_over_tls_both_ends_send_at_once():
+def test_both_ends_can_send_at_once_over_tls():
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_side.load_cert_chain(CERTIFICATE)
     client_side = ssl.create_default_context(cafile=CERTIFICATE)
@@ -105,7 +105,7 @@ def test_over_tls_both_ends_send_at_once():
             ws.recv(10)
 
 
-def test_a_server_with_a_certificate_that_nobody_vouches_for_is_refused():
+def test_client_rejects_untrusted_server_certificate():
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_side.load_cert_chain(CERTIFICATE)
     with serving(ssl=server_side) as (_, _, uri), pytest.raises(ssl.SSLCertVerificationError):
@@ -113,7 +113,7 @@ def test_a_server_with_a_certificate_that_nobody_vouches_for_is_refused():
 
 
 @pytest.mark.parametrize("closing", [(1000, ""), (1001, "gone"), (3000, "own"), (4999, "é" * 61)])
-def test_close_codes_of_the_client(closing):
+def test_handler_receives_close_code_and_reason_of_client(closing):
     ends = []
 
     def handler(ws):
@@ -128,7 +128,7 @@ def test_close_codes_of_the_client(closing):
     assert ends == [(*closing, closing[0])]
 
 
-def test_close_codes_of_the_server():
+def test_client_receives_close_code_and_reason_of_server():
     with serving(lambda ws: ws.close(4001, "bye")) as (_, _, uri), connect(uri) as ws:
         with pytest.raises(ConnectionClosedError) as caught:
             ws.recv()
@@ -138,14 +138,14 @@ def test_close_codes_of_the_server():
             ws.send("too late")
 
 
-def test_an_empty_close_is_1005_and_orderly():
+def test_close_without_code_is_a_clean_1005():
     with serving() as (_, _, uri), connect(uri) as ws:
         ws.close(None)
         assert ws.close_code == 1005
         assert list(ws) == []
 
 
-def test_a_handler_that_raises_closes_with_1011(caplog):
+def test_handler_exception_closes_with_1011(caplog):
     def handler(ws):
         raise KeyError("oops")
 
@@ -155,7 +155,7 @@ def test_a_handler_that_raises_closes_with_1011(caplog):
     assert "connection handler failed" in caplog.text
 
 
-def test_an_exception_inside_the_with_block_closes_with_1011():
+def test_exception_inside_client_with_block_closes_with_1011():
     codes = []
 
     def handler(ws):
@@ -168,7 +168,7 @@ def test_an_exception_inside_the_with_block_closes_with_1011():
     assert codes == [1011]
 
 
-def test_what_arrived_before_the_close_is_received():
+def test_messages_before_the_close_are_received():
     def handler(ws):
         for n in range(10):
             ws.send(str(n))
@@ -178,7 +178,7 @@ def test_what_arrived_before_the_close_is_received():
         assert list(ws) == [str(n) for n in range(10)]
 
 
-def test_recv_times_out_and_loses_nothing():
+def test_recv_timeout_loses_no_message():
     with serving() as (_, _, uri), connect(uri) as ws:
         with pytest.raises(TimeoutError):
             ws.recv(0)
@@ -188,7 +188,7 @@ def test_recv_times_out_and_loses_nothing():
         assert ws.recv(10) == "there"
 
 
-def test_one_thread_receives_at_a_time():
+def test_second_concurrent_recv_raises_concurrency_error():
     with serving() as (_, _, uri), connect(uri) as ws:
         got = []
         thread = threading.Thread(target=lambda: got.append(ws.recv()))
@@ -201,7 +201,7 @@ def test_one_thread_receives_at_a_time():
         assert got == ["x"]
 
 
-def test_fragments_out_and_in():
+def test_fragments_are_streamed_in_both_directions():
     def handler(ws):
         for _ in range(2):
             ws.send([*ws.recv_streaming()])
@@ -216,13 +216,13 @@ def test_fragments_out_and_in():
         assert peer.recv() == "joined"
 
 
-def test_a_code_point_may_be_cut_by_fragments():
+def test_code_point_split_across_fragments_is_decoded():
     with serving() as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.send(b"\xe2\x82", text=True, last=False), raw.stream.send(b"\xac", text=True))
         assert raw.read_event() == "€"
 
 
-def test_a_message_whose_producer_fails_is_never_completed():
+def test_message_is_never_completed_if_its_iterator_raises():
     def pieces():
         yield "begun"
         raise LookupError("no more")
@@ -234,14 +234,14 @@ def test_a_message_whose_producer_fails_is_never_completed():
         ws.close()
 
 
-def test_an_iterable_without_pieces_sends_nothing():
+def test_sending_an_empty_iterable_sends_nothing():
     with serving() as (_, _, uri), connect(uri) as ws:
         ws.send([])
         ws.send("next")
         assert ws.recv(10) == "next"
 
 
-def test_threads_that_send_do_not_mix_their_messages():
+def test_messages_sent_by_several_threads_are_not_mixed():
     with serving(max_queue=None) as (_, _, uri), connect(uri) as ws:
 
         def send(letter):
@@ -258,7 +258,7 @@ def test_threads_that_send_do_not_mix_their_messages():
         assert all(len(set(message)) == 1 for message in got)
 
 
-def test_ping_and_pong():
+def test_pong_acknowledges_earlier_pings_and_sets_latency():
     with serving() as (_, _, uri), connect(uri) as ws:
         first, second = ws.ping(), ws.ping("second")
         assert second.wait(10)
@@ -269,14 +269,14 @@ def test_ping_and_pong():
         assert ws.recv(10) == "still there"
 
 
-def test_a_ping_is_answered_while_the_program_does_something_else():
+def test_ping_is_answered_while_the_handler_is_busy():
     busy = threading.Event()
     with serving(lambda ws: busy.wait(10)) as (_, _, uri), connect(uri) as ws:
         assert ws.ping().wait(10)
         busy.set()
 
 
-def test_two_pings_with_one_payload():
+def test_ping_with_a_pending_payload_raises_concurrency_error():
     def handler(ws):
         ws.ping(b"same")
         with pytest.raises(framewire.ConcurrencyError):
@@ -288,7 +288,7 @@ def test_two_pings_with_one_payload():
         assert raw.read_event() == "refused"
 
 
-def test_a_ping_that_the_end_overtakes_is_released():
+def test_pending_ping_is_released_when_the_connection_ends():
     released = []
 
     def handler(ws):
@@ -299,7 +299,7 @@ def test_a_ping_that_the_end_overtakes_is_released():
     assert released == [True]
 
 
-def test_keepalive_pings_and_fails_a_peer_that_is_silent():
+def test_keepalive_closes_with_1011_if_no_pong_arrives():
     ends = []
 
     def handler(ws):
@@ -316,7 +316,7 @@ def test_keepalive_pings_and_fails_a_peer_that_is_silent():
     assert ends == [1011]
 
 
-def test_keepalive_leaves_a_peer_that_answers_alone():
+def test_keepalive_leaves_a_responsive_connection_open():
     with serving(ping_interval=0.02, ping_timeout=0.5) as (_, _, uri), connect(uri, ping_interval=0.02) as ws:
         time.sleep(0.2)
         ws.send("alive")
@@ -324,7 +324,7 @@ def test_keepalive_leaves_a_peer_that_answers_alone():
         assert ws.latency > 0
 
 
-def test_subprotocols_origins_and_headers():
+def test_subprotocol_is_negotiated_and_origin_is_checked():
     options = {"subprotocols": ["chat", "better-chat"], "origins": ["https://example.com"]}
     with serving(lambda ws: ws.send(str(ws.subprotocol)), **options) as (_, _, uri):
         with connect(uri, origin="https://example.com", subprotocols=["better-chat", "x"]) as ws:
@@ -334,7 +334,7 @@ def test_subprotocols_origins_and_headers():
         assert caught.value.response.status == 403
 
 
-def test_process_request_answers_instead():
+def test_process_request_may_return_an_http_response():
     def process(connection, request):
         return connection.respond(200, "I am well.\n") if request.target == "/health" else None
 
@@ -349,7 +349,7 @@ def test_process_request_answers_instead():
             assert ws.recv(10) == "a WebSocket"
 
 
-def test_a_failure_in_process_request_is_500(caplog):
+def test_exception_in_process_request_is_500(caplog):
     def process(connection, request):
         raise RuntimeError("oops")
 
@@ -363,30 +363,30 @@ def test_a_failure_in_process_request_is_500(caplog):
     ("request_head", "status"),
     [(b"nonsense\r\n\r\n", 400), (REQUEST.replace(b"GET", b"POST"), 405), (REQUEST.replace(b": 13", b": 12"), 426)],
 )
-def test_bad_requests(request_head, status):
+def test_invalid_request_gets_error_status(request_head, status):
     with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
         plain.sendall(request_head)
         assert plain.recv(4096).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_a_request_that_takes_too_long_is_cut():
+def test_server_disconnects_if_the_request_takes_too_long():
     with serving(open_timeout=0.1) as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
         plain.sendall(REQUEST[:20])
         assert plain.recv(4096) == b""
 
 
-def test_an_answer_that_takes_too_long_is_given_up():
+def test_connect_times_out_if_no_response_arrives():
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(TimeoutError):
         connect(f"ws://127.0.0.1:{deaf.getsockname()[1]}/", open_timeout=0.1)
 
 
-def test_frames_behind_the_request_are_served():
+def test_frames_after_the_request_are_received():
     frame = framewire.Stream(framewire.CLIENT).send("early")
     with serving() as (_, port, _), Raw(port, frame) as raw:
         assert raw.read_event() == "early"
 
 
-def test_a_violation_closes_and_says_why():
+def test_protocol_violation_closes_with_1002():
     ends = []
 
     def handler(ws):
@@ -406,7 +406,7 @@ def echo_one(ws):
 
 
 @pytest.mark.parametrize(("handler", "echoed"), [(echo, ["one", "two"]), (echo_one, ["one"])])
-def test_what_came_before_a_violation_is_answered_before_the_close(handler, echoed):
+def test_messages_before_a_violation_are_answered_before_the_close(handler, echoed):
     with serving(handler) as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.send("one"), raw.stream.send("two"), b"\x83\x80\x00\x00\x00\x00")
         for message in echoed:
@@ -414,7 +414,7 @@ def test_what_came_before_a_violation_is_answered_before_the_close(handler, echo
         assert raw.read_event() == framewire.Close(1002, "")
 
 
-def test_a_violation_is_answered_in_time_whoever_does_not_receive():
+def test_violation_is_closed_in_time_even_if_handler_does_not_receive():
     over = threading.Event()
     with serving(lambda ws: over.wait(20), close_timeout=0.2) as (_, port, _), Raw(port) as raw:
         raw.write(raw.stream.send("one"), b"\x83\x80\x00\x00\x00\x00")
@@ -422,7 +422,7 @@ def test_a_violation_is_answered_in_time_whoever_does_not_receive():
         over.set()
 
 
-def test_the_close_is_not_lost_while_the_client_goes_on_sending():
+def test_close_reaches_a_client_that_keeps_sending():
     with serving(lambda ws: ws.close(4002, "enough")) as (_, port, _), Raw(port) as raw:
         raw.write(50 * framewire.Stream(framewire.CLIENT).send(bytes(10_000)))
         assert raw.read_event() == framewire.Close(4002, "enough")
@@ -430,7 +430,7 @@ def test_the_close_is_not_lost_while_the_client_goes_on_sending():
         assert raw.socket.recv(100) == b""
 
 
-def test_a_connection_that_breaks_is_1006():
+def test_broken_connection_is_reported_as_1006():
     def handler(ws):
         with pytest.raises(ConnectionClosedError) as caught:
             ws.recv()
@@ -442,7 +442,7 @@ def test_a_connection_that_breaks_is_1006():
     assert ends == [(1006, 1006)]
 
 
-def test_a_peer_that_never_answers_a_close_is_cut():
+def test_unanswered_close_disconnects_after_close_timeout():
     done = []
 
     def handler(ws):
@@ -456,7 +456,7 @@ def test_a_peer_that_never_answers_a_close_is_cut():
     assert 0.15 < done[0] < 2
 
 
-def test_a_peer_that_does_not_read_does_not_keep_close_from_returning():
+def test_close_returns_even_if_the_peer_does_not_read():
     done = []
 
     def handler(ws):
@@ -472,7 +472,7 @@ def test_a_peer_that_does_not_read_does_not_keep_close_from_returning():
     assert done == [framewire.State.CLOSED]
 
 
-def test_a_full_queue_stops_reading():
+def test_full_receive_queue_stops_reading():
     begun, go_on = threading.Event(), threading.Event()
 
     def handler(ws):
@@ -500,7 +500,7 @@ def test_a_full_queue_stops_reading():
         sender.join()
 
 
-def test_pings_that_nobody_reads_the_answers_of_stop_reading_too():
+def test_unread_pong_replies_stop_reading():
     def handler(ws):
         blocked = threading.Thread(target=send_in_vain, args=(ws,))
         blocked.start()
@@ -525,7 +525,7 @@ def test_pings_that_nobody_reads_the_answers_of_stop_reading_too():
         assert stopped[0]._session.output_size < 3 * (1 << 16)
 
 
-def test_shutdown_says_1001_to_all_and_waits_for_their_handlers():
+def test_shutdown_closes_with_1001_and_waits_for_handlers():
     done = []
 
     def handler(ws):
@@ -546,7 +546,7 @@ def test_shutdown_says_1001_to_all_and_waits_for_their_handlers():
             connect(uri)
 
 
-def test_shutdown_cuts_an_opening_handshake():
+def test_shutdown_aborts_a_pending_opening_handshake():
     with serving() as (server, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
         plain.sendall(REQUEST[:30])
         until(lambda: server._everyone)
@@ -554,7 +554,7 @@ def test_shutdown_cuts_an_opening_handshake():
         assert plain.recv(100) == b""
 
 
-def test_what_a_connection_tells_about_itself():
+def test_connection_attributes_describe_the_connection():
     with serving() as (server, port, uri), connect(uri) as ws:
         assert ws.remote_address == ("127.0.0.1", port)
         assert ws.local_address[0] == "127.0.0.1"
@@ -571,7 +571,7 @@ def test_what_a_connection_tells_about_itself():
         assert ws.recv(10) == "unharmed"
 
 
-def test_a_message_over_the_limit_is_1009():
+def test_message_over_max_size_closes_with_1009():
     with serving(max_size=100) as (_, _, uri), peer_connect(uri) as peer:
         peer.send(bytes(100))
         assert peer.recv() == bytes(100)
@@ -582,20 +582,20 @@ def test_a_message_over_the_limit_is_1009():
 
 
 @pytest.mark.parametrize("options", [{"fragment_size": 0}, {"piece_size": 0}])
-def test_sizes_that_cannot_be(options):
+def test_fragment_size_and_piece_size_must_be_at_least_1_byte(options):
     for call in (lambda: serve(echo, "127.0.0.1", **options), lambda: connect("ws://localhost:9/", **options)):
         with pytest.raises(ValueError, match="is 1 to"):
             call()
 
 
-def test_arguments_that_cannot_be():
+def test_connect_rejects_invalid_arguments():
     with pytest.raises(framewire.UriError):
         connect("http://x/")
     with pytest.raises(ValueError, match="wss"):
         connect("ws://x/", ssl=ssl.create_default_context())
 
 
-def test_many_clients_at_once():
+def test_server_serves_many_clients_at_once():
     with serving() as (_, _, uri):
         clients = [connect(uri) for _ in range(30)]
         for number, ws in zip(itertools.count(), clients, strict=False):

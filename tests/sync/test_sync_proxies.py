@@ -91,12 +91,12 @@ def check(ws):
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-def test_http(secure):
+def test_sync_client_connects_through_http_proxy(secure):
     with serving_at_localhost(secure) as uri, proxying(answering(OPEN)) as port:
         check(connect(uri, proxy=f"http://127.0.0.1:{port}", ssl=TRUST if secure else None))
 
 
-def test_https():
+def test_sync_client_connects_through_https_proxy_and_verifies_it():
     with serving_at_localhost() as uri, proxying(answering(OPEN), ssl=TLS) as port:
         check(connect(uri, proxy=f"https://localhost:{port}", proxy_ssl=TRUST))
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -104,13 +104,13 @@ def test_https():
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-def test_socks(secure):
+def test_sync_client_connects_through_socks_proxy(secure):
     needed("python_socks")
     with serving_at_localhost(secure) as uri, proxying(socks5) as port:
         check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None))
 
 
-def test_credentials():
+def test_sync_client_sends_proxy_credentials():
     def answer(head):
         return OPEN if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head else b"HTTP/1.1 407 Who?\r\n\r\n"
 
@@ -120,7 +120,7 @@ def test_credentials():
             connect(uri, proxy=f"http://127.0.0.1:{port}")
 
 
-def test_the_environment(monkeypatch):
+def test_sync_client_reads_proxy_from_environment(monkeypatch):
     with serving_at_localhost() as uri, proxying(answering(b"HTTP/1.1 403 No\r\n\r\n")) as port:
         monkeypatch.setenv("ws_proxy", f"http://127.0.0.1:{port}")
         with pytest.raises(ProxyError, match="403"):
@@ -139,7 +139,7 @@ def test_the_environment(monkeypatch):
         (b"HTTP/1.1 200 OK\r\n\r\nmore", "bytes of its own"),
     ],
 )
-def test_proxies_that_do_not_do_it(answer, reason):
+def test_sync_client_raises_proxy_error_for_invalid_proxy_response(answer, reason):
     async def greet(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -148,7 +148,7 @@ def test_proxies_that_do_not_do_it(answer, reason):
         connect("ws://localhost:9/", proxy=f"http://127.0.0.1:{port}")
 
 
-def test_a_proxy_that_says_nothing():
+def test_sync_client_times_out_if_proxy_does_not_respond():
     async def greet(reader, writer):
         await reader.read()
 
@@ -156,7 +156,7 @@ def test_a_proxy_that_says_nothing():
         connect("ws://localhost:9/", proxy=f"http://127.0.0.1:{port}", open_timeout=0.1)
 
 
-def test_a_refusal_by_the_server_behind_it():
+def test_sync_client_raises_rejection_by_server_through_proxy():
     with serving(origins=["http://other"]) as (_, port, _), proxying(answering(OPEN)) as proxy:
         with pytest.raises(ResponseError) as caught:
             connect(f"ws://localhost:{port}/", origin="http://wrong", proxy=f"http://127.0.0.1:{proxy}")
@@ -173,6 +173,6 @@ def test_a_refusal_by_the_server_behind_it():
         ("wss://h/", {"proxy": "https://localhost"}),
     ],
 )
-def test_what_cannot_be(uri, options):
+def test_sync_client_rejects_invalid_proxy_options(uri, options):
     with pytest.raises(ValueError, match="proxy|proxies"):
         connect(uri, **options)
