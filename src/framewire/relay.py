@@ -1,9 +1,10 @@
-"""What one process says, all others hear: the publish and subscribe of Redis or Valkey, by redis-py.
+"""Exchange messages between processes through the publish/subscribe of Redis or Valkey.
 
-    broadcast(server.connections, message)      those here
-    relay.publish(message)  ─▶ Redis ─▶ `hear(sender, message)` in every other process, which broadcasts it there
+    broadcast(server.connections, message)      to the connections of this process
+    relay.publish(message)                      to the `receive` callback of every other process
 
-Needs `framewire[redis]`.
+A typical callback broadcasts the message to the connections of its own process. Needs
+`framewire[redis]`.
 """
 
 from __future__ import annotations
@@ -25,105 +26,124 @@ __all__ = ["Relay"]
 
 logger = logging.getLogger("framewire.relay")
 
-#: Seconds of silence after which the broker is asked for a sign of life; at the second silence it is taken for gone.
-_PATIENCE: Final = 5.0
+#: Seconds without data after which the broker gets a ping; after a second such interval, the
+#: connection to it is closed. Also the timeout of its socket operations.
+_BROKER_TIMEOUT: Final = 5.0
 
-#: Seconds between attempts to reach it.
-_DELAY: Final = 0.5
+#: Seconds between attempts to connect to the broker.
+_RETRY_DELAY: Final = 0.5
 
-#: Seconds from its return until what was kept is sent: by then the others are back too, and hear it.
-_SETTLE: Final = 4 * _DELAY
+#: Seconds between a reconnection and the first publication. The broker stores no messages, so the
+#: other relays must have reconnected by then.
+_RECONNECT_DELAY: Final = 4 * _RETRY_DELAY
 
-#: Seconds at the end for what is not sent yet.
-_PARTING: Final = 1.0
+#: Seconds that the exit waits for the backlog to be published.
+_FLUSH_TIMEOUT: Final = 1.0
 
 
 class Relay:
-    """Joins a channel of the broker at `uri` (redis://, rediss:// for TLS, unix://); `async with` begins and ends it.
+    """A channel of a Redis broker, as an asynchronous context manager.
 
-    `hear(sender, text)` is called in the event loop for what other relays on `channel` publish; `sender` is the `id` of
-    one of them. It must not block, and what it raises is logged.
+    It is no error if the broker is unreachable, at the start or later. The last `backlog` messages
+    published in the meantime are sent after the reconnection. The broker stores no messages: a
+    relay that was disconnected misses what others published. Rarely, if the broker fails while it
+    receives a message, that message is delivered twice.
 
-    A broker that is away, from the start or later, is no error: what is published meanwhile is kept, the last `backlog`
-    messages, and sent when it is back. The broker itself has no memory: who is cut off from it while others are not
-    misses what they say. Rarely, when it goes away in the middle, a message is heard twice.
+    Attributes:
+        id: A random identifier, unique among the relays.
+
+    Args:
+        uri: The address of the broker: `redis://`, `rediss://` (TLS) or `unix://`.
+        channel: The channel.
+        receive: Called in the event loop with the `id` of the sender and the text of each message
+            that another relay publishes on the channel. It must not block; its exceptions are
+            logged.
+        backlog: Largest number of messages that wait for publication; above it, the oldest is
+            dropped.
     """
 
-    def __init__(self, uri: str, channel: str, hear: Callable[[str, str], object], *, backlog: int = 1000) -> None:
+    def __init__(self, uri: str, channel: str, receive: Callable[[str, str], object], *, backlog: int = 1000) -> None:
         self.id: Final = token_hex(8)
         self._channel = channel
-        self._hear = hear
-        self._waiting: asyncio.Queue[str] = asyncio.Queue(backlog)
-        self._joined = asyncio.Event()
+        self._receive_callback = receive
+        self._backlog: asyncio.Queue[str] = asyncio.Queue(backlog)
+        #: Set while messages may be published.
+        self._may_publish = asyncio.Event()
         self._redis: Any = Redis.from_url(
-            uri, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, retry=Retry(NoBackoff(), 0)
+            uri, socket_timeout=_BROKER_TIMEOUT, socket_connect_timeout=_BROKER_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
         self._tasks: list[asyncio.Task[None]] = []
 
     def publish(self, text: str) -> None:
-        """Says `text` to all other relays on the channel. Returns at once; above the backlog the oldest is dropped."""
-        if self._waiting.full():
-            self._waiting.get_nowait()
-            self._waiting.task_done()
-        self._waiting.put_nowait(text)
+        """Publish a message to all other relays on the channel, without waiting.
+
+        Args:
+            text: The message.
+        """
+        if self._backlog.full():
+            self._backlog.get_nowait()
+            self._backlog.task_done()
+        self._backlog.put_nowait(text)
 
     async def __aenter__(self) -> Relay:
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send())]
+        self._tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._publish_backlog())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._waiting.join(), _PARTING)
+            await asyncio.wait_for(self._backlog.join(), _FLUSH_TIMEOUT)
         running = set(self._tasks)
-        while running:  # before Python 3.12, the `wait_for` in redis-py can lose a cancellation
+        while running:  # repeated, because before Python 3.12 `wait_for` in redis-py can lose a cancellation
             for task in running:
                 task.cancel()
             _, running = await asyncio.wait(running, timeout=0.1)
         await self._redis.aclose()
 
-    async def _listen(self) -> None:
-        settle = 0.0
+    async def _subscribe(self) -> None:
+        """Receive messages, and reconnect when the broker becomes unreachable."""
+        publish_delay = 0.0
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
-                    logger.info("the broker is there")
-                    asyncio.get_running_loop().call_later(settle, self._joined.set)
-                    await self._hear_all(subscription)
+                    logger.info("connected to the broker")
+                    asyncio.get_running_loop().call_later(publish_delay, self._may_publish.set)
+                    await self._receive(subscription)
             except (RedisError, OSError) as error:
-                if settle == 0 or self._joined.is_set():
-                    logger.warning("the broker is away: %s", error)
-            self._joined.clear()
-            settle = _SETTLE
-            await asyncio.sleep(_DELAY)
+                if publish_delay == 0 or self._may_publish.is_set():  # one warning for each loss, not each attempt
+                    logger.warning("the broker is unreachable: %s", error)
+            self._may_publish.clear()
+            publish_delay = _RECONNECT_DELAY
+            await asyncio.sleep(_RETRY_DELAY)
 
-    async def _hear_all(self, subscription: Any) -> None:
+    async def _receive(self, subscription: Any) -> None:
+        """Deliver messages until the connection to the broker fails."""
         silent = False
         while True:
-            message = await subscription.get_message(timeout=_PATIENCE)
+            message = await subscription.get_message(timeout=_BROKER_TIMEOUT)
             if message is None:
                 if silent:
-                    raise ConnectionError("it is silent")
+                    raise ConnectionError("no reply to a ping")
                 await subscription.ping()
             elif message["type"] == "message":
                 sender, _, text = message["data"].decode(errors="replace").partition(" ")
                 if sender != self.id:
                     try:
-                        self._hear(sender, text)
+                        self._receive_callback(sender, text)
                     except Exception:
-                        logger.exception("hearing a message failed")
+                        logger.exception("the callback for a message failed")
             silent = message is None
 
-    async def _send(self) -> None:
+    async def _publish_backlog(self) -> None:
         while True:
-            data = f"{self.id} {await self._waiting.get()}".encode(errors="replace")
+            data = f"{self.id} {await self._backlog.get()}".encode(errors="replace")
             while True:
-                await self._joined.wait()
+                await self._may_publish.wait()
                 try:
                     await self._redis.publish(self._channel, data)
                     break
                 except (RedisError, OSError):
-                    await asyncio.sleep(_DELAY)
-            self._waiting.task_done()
+                    await asyncio.sleep(_RETRY_DELAY)
+            self._backlog.task_done()

@@ -1,4 +1,4 @@
-"""Handlers by the path of the request, for the servers of `framewire.sync` and `framewire.asyncio`.
+"""Routing of connections to handlers by request path, for `framewire.sync` and `framewire.asyncio`.
 
 routes = Routes()
 
@@ -27,7 +27,13 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 @dataclass(frozen=True)
 class Route:
-    """A pattern, what serves it, and the subprotocols of which a client must offer one (none: it need not)."""
+    """One route.
+
+    Attributes:
+        pattern: Matches the whole request path; its groups are the parameters.
+        handler: Serves the connection.
+        subprotocols: If not empty, the client must offer one of them.
+    """
 
     pattern: re.Pattern[str]
     handler: Callable[..., Any]
@@ -35,7 +41,7 @@ class Route:
 
 
 class Routes:
-    """A handler for a server, which calls the handler of the first route that fits, with the path's parameters."""
+    """A connection handler that calls the handler of the first route whose pattern matches."""
 
     def __init__(self) -> None:
         self._routes: list[Route] = []
@@ -43,9 +49,21 @@ class Routes:
     def add(
         self, pattern: str, *, subprotocols: Sequence[str] = ()
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Has the decorated handler serve `pattern`, called with the connection and the parameters by name.
+        """Register the decorated handler for a path.
 
-        `{name}` stands for one segment of the path, `{name:path}` for any number of them; values are percent-decoded.
+        The handler is called with the connection and, by name, the percent-decoded parameters.
+
+        Args:
+            pattern: The path, beginning with "/". `{name}` matches one segment, `{name:path}` one
+                or more segments.
+            subprotocols: If not empty, requests that offer none of them are refused with status
+                400.
+
+        Returns:
+            A decorator that returns the handler unchanged.
+
+        Raises:
+            ValueError: If the pattern is malformed.
         """
         compiled = _compile(pattern)
 
@@ -56,7 +74,14 @@ class Routes:
         return register
 
     def find(self, target: str) -> tuple[Route, dict[str, str]] | None:
-        """The route for a request target, without its query, and the parameters; None if there is none."""
+        """Find the route of a request.
+
+        Args:
+            target: The request target; its query is ignored.
+
+        Returns:
+            The route and the parameters, or None if no pattern matches.
+        """
         path = target.partition("?")[0]
         for route in self._routes:
             if match := route.pattern.fullmatch(path):
@@ -64,7 +89,18 @@ class Routes:
         return None
 
     def process_request(self, connection: Any, request: Request) -> Response | None:
-        """For the server's parameter of this name: 404 without a route, 400 without one of its subprotocols."""
+        """Check a request; pass this method to the server as `process_request`.
+
+        It also sets the `subprotocols` of the connection to those of the route.
+
+        Args:
+            connection: The connection.
+            request: Its opening request.
+
+        Returns:
+            A response with status 404 if no route matches, with status 400 if the client offers
+            none of the required subprotocols, else None.
+        """
         found = self.find(request.target)
         if found is None:
             return _refuse(404, "Not Found", "Nothing is served here.\n")
@@ -72,14 +108,18 @@ class Routes:
         try:
             offered = parse_tokens(request.headers.get_all("Sec-WebSocket-Protocol"))
         except ValueError:
-            offered = []  # the handshake says what is wrong with them
+            offered = []  # the handshake reports the malformed header
         if route.subprotocols and choose_subprotocol(offered, route.subprotocols) is None:
             return _refuse(400, "Bad Request", f"Offer one of the subprotocols {', '.join(route.subprotocols)}.\n")
         connection.subprotocols = route.subprotocols
         return None
 
     def __call__(self, connection: Any) -> Any:
-        """Serves a connection; returns what its handler does."""
+        """Call the handler of the connection's route and return its result.
+
+        Args:
+            connection: The connection.
+        """
         found = self.find(connection.request.target)
         assert found is not None, "the server lacks process_request=routes.process_request"
         route, parameters = found
@@ -91,8 +131,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ValueError("the pattern of a route begins with /")
     parts, end = [], 0
     for match in _PARAMETER.finditer(pattern):
-        name, many = match.groups()
-        parts += [re.escape(pattern[end : match.start()]), f"(?P<{name}>{'.+' if many else '[^/]+'})"]
+        name, whole_path = match.groups()
+        parts += [re.escape(pattern[end : match.start()]), f"(?P<{name}>{'.+' if whole_path else '[^/]+'})"]
         end = match.end()
     if "{" in (rest := _PARAMETER.sub("", pattern)) or "}" in rest:
         raise ValueError(f"a malformed parameter in the pattern {pattern}")

@@ -1,11 +1,11 @@
-"""The browser's `WebSocket` on asyncio, as the living standard (WHATWG WebSockets, 2025) has it.
+"""The WebSocket API of browsers (WHATWG WebSockets, 2025) on asyncio.
 
     socket = WebSocket("ws://localhost:9998/echo")
     socket.onopen = lambda event: socket.send("Hello")
     socket.onmessage = lambda event: print(event.data)
 
-What a page would see holds here: names, constants, errors, the order of events, and that handlers never overlap. A
-handler may be a coroutine function; the next event waits for it.
+Names, constants, errors and the order of events are those of the standard. Listeners never run
+concurrently: a listener may be a coroutine function, and the next event waits for it.
 """
 # ruff: noqa: N802, N815 - the names are those of the standard
 
@@ -35,37 +35,46 @@ __all__ = [
     "WebSocket",
 ]
 
-#: The largest message that is received, in bytes, unless `max_size` says otherwise.
-MAX_MESSAGE: Final = 1 << 26
+#: Default of `max_size`: the largest message that is received, in bytes.
+DEFAULT_MAX_SIZE: Final = 1 << 26
 
 
 class DOMException(LocalError):  # noqa: N818
-    """What the standard throws; `name` says which."""
+    """Base class of the exceptions of the standard.
+
+    Attributes:
+        name: The name of the exception in the standard.
+    """
 
     name: ClassVar[str]
 
 
 class UrlSyntaxError(DOMException):
-    """The "SyntaxError" of the standard: a URL, a protocol or a reason that cannot be."""
+    """An invalid URL, subprotocol or close reason: the "SyntaxError" of the standard."""
 
     name = "SyntaxError"
 
 
 class InvalidAccessError(DOMException):
-    """A close code that a page may not use: any but 1000 and 3000 to 4999."""
+    """A close code that applications may not use: any except 1000 and 3000 to 4999."""
 
     name = "InvalidAccessError"
 
 
 class InvalidStateError(DOMException):
-    """`send` before the connection is open."""
+    """A call of `send` before the connection is open."""
 
     name = "InvalidStateError"
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something has happened to `target`: "open" or "error"."""
+    """An event of a WebSocket.
+
+    Attributes:
+        type: "open", "message", "error" or "close".
+        target: The WebSocket.
+    """
 
     type: str
     target: WebSocket = field(repr=False)
@@ -73,7 +82,12 @@ class Event:
 
 @dataclass(frozen=True)
 class MessageEvent(Event):
-    """A message: `data` is a `str`, or what `binaryType` says; `origin` is that of the server."""
+    """A received message.
+
+    Attributes:
+        data: The message: `str` for text; for binary, the type that `binaryType` selects.
+        origin: The origin of the server.
+    """
 
     data: str | bytes | bytearray
     origin: str
@@ -81,7 +95,14 @@ class MessageEvent(Event):
 
 @dataclass(frozen=True)
 class CloseEvent(Event):
-    """The end. `wasClean` after a full closing handshake; `code` is 1005 for an empty close, 1006 without one."""
+    """The end of the connection.
+
+    Attributes:
+        wasClean: Whether both ends sent a close frame.
+        code: The close code of the peer; 1005 for a close frame without a code, 1006 without a
+            close frame.
+        reason: The close reason of the peer.
+    """
 
     wasClean: bool
     code: int
@@ -92,7 +113,11 @@ Listener: TypeAlias = Callable[[Any], "Awaitable[object] | object"]
 
 
 class _Handler:
-    """An attribute such as `onopen`: a listener whose place among the others is that of its first setting."""
+    """Descriptor of an event handler attribute such as `onopen`.
+
+    The descriptor itself is the registered listener, so that a handler that is replaced keeps its
+    position among the listeners, as the standard requires.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -115,13 +140,20 @@ class _Handler:
 
 
 class WebSocket:
-    """A WebSocket to `url`: ws, wss, or http and https, which stand for them.
+    """A client connection with the API of browsers.
 
-    `protocols` is a subprotocol or several, best first. Further arguments are those of `framewire.asyncio.connect`:
-    `origin`, `ssl`, `additional_headers`, ... Make it where an event loop runs; it connects from there.
+    It must be created while an event loop runs, and connects in the background. Failures to connect
+    and later failures are reported by an "error" event and a "close" event.
 
-    Raises UrlSyntaxError for a URL with a fragment, of another scheme or otherwise wrong, and for protocols that are no
-    tokens or not unique. All that goes wrong later is an "error" event and a "close" event.
+    Args:
+        url: The URL, with the scheme ws, wss, http (the same as ws) or https (the same as wss).
+        protocols: The subprotocols to offer, in order of preference.
+        **options: Further arguments of `framewire.asyncio.connect`, such as `origin`, `ssl` and
+            `additional_headers`. The default of `max_size` is 64 MiB here.
+
+    Raises:
+        UrlSyntaxError: If the URL has a fragment or another scheme, or is otherwise invalid; or if
+            the subprotocols are not tokens, each given once.
     """
 
     CONNECTING: Final = 0
@@ -138,10 +170,11 @@ class WebSocket:
         uri, self._url = _parse(url)
         offered = [protocols] if isinstance(protocols, str) else list(protocols)
         if len(set(offered)) < len(offered) or not all(map(is_token, offered)):
-            raise UrlSyntaxError("protocols are tokens, each once")
+            raise UrlSyntaxError("subprotocols must be tokens, each given once")
         self._origin = f"{'wss' if uri.secure else 'ws'}://{uri.authority}"
-        # Without a buffer of the transport's own, what it has not written is one message: see `bufferedAmount`.
-        self._options = {"max_size": MAX_MESSAGE, "write_limit": 0, **options, "subprotocols": offered}
+        # With a write limit of 0, `send` waits until its message is written, so the transport never
+        # holds more than one message: `bufferedAmount` relies on it.
+        self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **options, "subprotocols": offered}
         self._state = self.CONNECTING
         self._protocol = self._extensions = ""
         self._binary_type = "blob"
@@ -149,18 +182,21 @@ class WebSocket:
         self._handlers: dict[str, Listener] = {}
         self._connection: ClientConnection | None = None
         self._outgoing: deque[str | bytes] = deque()
-        self._buffered = 0  # payload bytes in `_outgoing`, and those that were dropped
-        self._written = 0  # payload bytes of the message that the transport may still hold
-        self._wake = asyncio.Event()
+        #: Payload bytes in `_outgoing` and of messages dropped after the end of the connection.
+        self._buffered = 0
+        #: Payload bytes of the last message passed to the transport, which may still hold them.
+        self._last_written = 0
+        #: Set when there is a message or a close frame to send.
+        self._send_requested = asyncio.Event()
         self._close_frame: tuple[int | None, str] = (None, "")
         self._opening: asyncio.Future[ClientConnection] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    # What it is.
+    # Attributes
 
     @property
     def url(self) -> str:
-        """The URL as it was parsed."""
+        """The parsed URL."""
         return self._url
 
     @property
@@ -170,28 +206,32 @@ class WebSocket:
 
     @property
     def protocol(self) -> str:
-        """The subprotocol that the server chose; empty before, and without one."""
+        """The subprotocol that the server selected, or ""."""
         return self._protocol
 
     @property
     def extensions(self) -> str:
-        """The extensions that the server agreed to, as in its header; empty before, and without any."""
+        """The negotiated extensions, in the form of the response header, or ""."""
         return self._extensions
 
     @property
     def bufferedAmount(self) -> int:
-        """Payload bytes that `send` was given and the network has not taken.
+        """Payload bytes that were passed to `send` and not yet written to the network.
 
-        What is sent after the end counts for ever: nothing takes it.
+        Messages sent after the end of the connection are never subtracted, as the standard
+        requires.
         """
-        held = 0
-        if self._written and self._connection is not None:
-            held = min(self._written, self._connection.transport.get_write_buffer_size())
-        return self._buffered + held
+        unwritten = 0
+        if self._last_written and self._connection is not None:
+            unwritten = min(self._last_written, self._connection.transport.get_write_buffer_size())
+        return self._buffered + unwritten
 
     @property
     def binaryType(self) -> str:
-        """What binary messages come as: "blob" as `bytes`, "arraybuffer" as `bytearray`. Other values are ignored."""
+        """The type of received binary messages: "blob" for `bytes`, "arraybuffer" for `bytearray`.
+
+        Other values are ignored.
+        """
         return self._binary_type
 
     @binaryType.setter
@@ -199,12 +239,19 @@ class WebSocket:
         if value in ("blob", "arraybuffer"):
             self._binary_type = value
 
-    # What it does.
+    # Methods
 
     def send(self, data: str | bytes | bytearray | memoryview) -> None:
-        """Sends a message: text from a `str` (a lone surrogate becomes U+FFFD), binary from bytes.
+        """Queue a message to send.
 
-        Raises InvalidStateError while CONNECTING. After the end it is dropped and counted in `bufferedAmount`.
+        While CLOSING or CLOSED the message is dropped, but counted in `bufferedAmount`.
+
+        Args:
+            data: The message: a `str` is sent as text, with U+FFFD in place of each lone surrogate;
+                bytes are sent as binary.
+
+        Raises:
+            InvalidStateError: While CONNECTING.
         """
         if self._state == self.CONNECTING:
             raise InvalidStateError("the connection is not open yet")
@@ -212,19 +259,28 @@ class WebSocket:
         self._buffered += _size(message)
         if self._state == self.OPEN:
             self._outgoing.append(message)
-            self._wake.set()
+            self._send_requested.set()
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """Closes behind the messages that were sent; without a code the close frame is empty, also with a reason.
+        """Close the connection after the messages sent so far.
 
-        Raises InvalidAccessError for a code other than 1000 and 3000 to 4999, UrlSyntaxError for a reason of over 123
-        bytes of UTF-8, at any time. While CONNECTING it fails the connection; CLOSING and CLOSED it does nothing.
+        While CONNECTING, the connection attempt fails; while CLOSING or CLOSED, the call has no
+        effect. The arguments are always checked.
+
+        Args:
+            code: The close code, 1000 or 3000 to 4999. None sends a close frame without code and
+                reason.
+            reason: The close reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            InvalidAccessError: If the code is not allowed.
+            UrlSyntaxError: If the reason is too long.
         """
         if code is not None and code != 1000 and not 3000 <= code <= 4999:
-            raise InvalidAccessError(f"a page may close with 1000 and 3000 to 4999, not with {code}")
+            raise InvalidAccessError(f"the close code must be 1000 or 3000 to 4999, not {code}")
         text = _to_scalars(reason or "")
         if len(text.encode()) > MAX_REASON:
-            raise UrlSyntaxError(f"a reason has at most {MAX_REASON} bytes")
+            raise UrlSyntaxError(f"the close reason exceeds {MAX_REASON} bytes")
         if self._state == self.CONNECTING:
             self._state = self.CLOSING
             if self._opening is not None:
@@ -232,20 +288,31 @@ class WebSocket:
         elif self._state == self.OPEN:
             self._state = self.CLOSING
             self._close_frame = code, "" if code is None else text
-            self._wake.set()
+            self._send_requested.set()
 
     def addEventListener(self, type: str, listener: Listener, *, once: bool = False) -> None:  # noqa: A002
-        """Has `listener(event)` called for events of this type, in the order of adding; adding again does nothing."""
+        """Register a listener; one that is registered already keeps its position.
+
+        Args:
+            type: The event type: "open", "message", "error" or "close".
+            listener: Called with the event, after the listeners registered before it.
+            once: Whether to remove the listener before its first call.
+        """
         self._listeners.setdefault(type, {}).setdefault(listener, once)
 
     def removeEventListener(self, type: str, listener: Listener) -> None:  # noqa: A002
-        """Undoes `addEventListener`."""
+        """Remove a listener, if it is registered.
+
+        Args:
+            type: The event type.
+            listener: The listener.
+        """
         self._listeners.get(type, {}).pop(listener, None)
 
-    # The connection.
+    # The connection
 
     async def _run(self) -> None:
-        """The life of the connection: all events come from here, one after the other."""
+        """Connect, receive and dispatch all events until the connection has ended."""
         connection = await self._connect()
         if connection is None:
             await self._end(CloseEvent("close", self, False, 1006, ""), True)
@@ -261,7 +328,7 @@ class WebSocket:
             while True:
                 message = await connection.recv()
                 if self._state == self.OPEN:
-                    await self._dispatch(MessageEvent("message", self, self._receive(message), self._origin))
+                    await self._dispatch(MessageEvent("message", self, self._convert(message), self._origin))
         except ConnectionClosed as closed:
             clean = closed.rcvd is not None and closed.sent is not None
             failed = closed.rcvd is None and closed.sent is not None and self._state == self.OPEN
@@ -273,7 +340,7 @@ class WebSocket:
             connection.transport.abort()
 
     async def _connect(self) -> ClientConnection | None:
-        """Opens the connection; None if that fails, or `close` was called meanwhile."""
+        """Open the connection; return None if that fails or `close` was called."""
         if self._state != self.CONNECTING:
             return None
         self._opening = asyncio.ensure_future(_open(self._url, self._options))
@@ -285,32 +352,33 @@ class WebSocket:
         if self._opening.cancelled() or self._opening.exception() is not None:
             return None
         connection = self._opening.result()
-        if self._state == self.CONNECTING and bool(self._options["subprotocols"]) == (
-            connection.subprotocol is not None
-        ):
+        # The standard fails the connection if the server selects none of the offered subprotocols.
+        subprotocol_agreed = bool(self._options["subprotocols"]) == (connection.subprotocol is not None)
+        if self._state == self.CONNECTING and subprotocol_agreed:
             return connection
-        connection.transport.abort()  # a protocol was asked for and not chosen, or it was closed meanwhile
+        connection.transport.abort()
         return None
 
     async def _send_all(self, connection: ClientConnection) -> None:
-        """Hands messages to the network as it takes them, and at last the close."""
+        """Send the queued messages with backpressure, and then the close frame."""
         try:
             while True:
-                await self._wake.wait()
+                await self._send_requested.wait()
                 while self._outgoing:
                     message = self._outgoing[0]
                     await connection.send(message)
                     self._outgoing.popleft()
-                    self._written = _size(message)
-                    self._buffered -= self._written
-                self._wake.clear()
+                    self._last_written = _size(message)
+                    self._buffered -= self._last_written
+                self._send_requested.clear()
                 if self._state == self.CLOSING:
                     connection.start_closing(*self._close_frame)
                     return
         except ConnectionClosed:
-            pass  # the receiving side says how it ended
+            pass  # `_run` reports it
 
-    def _receive(self, message: str | bytes) -> str | bytes | bytearray:
+    def _convert(self, message: str | bytes) -> str | bytes | bytearray:
+        """Return the message in the type that `binaryType` selects."""
         if isinstance(message, bytes) and self._binary_type == "arraybuffer":
             return bytearray(message)
         return message
@@ -322,11 +390,11 @@ class WebSocket:
         await self._dispatch(event)
 
     async def _dispatch(self, event: Event) -> None:
-        """Calls the listeners; what one raises is reported to the event loop, and the next is called."""
+        """Call the listeners in turn; report their exceptions to the event loop."""
         listeners = self._listeners.get(event.type, {})
         for listener, once in list(listeners.items()):
             if listener not in listeners:
-                continue  # removed by an earlier one
+                continue  # removed by an earlier listener
             if once:
                 del listeners[listener]
             try:
@@ -343,11 +411,15 @@ async def _open(url: str, options: dict[str, Any]) -> ClientConnection:
 
 
 def _parse(url: str) -> tuple[Uri, str]:
-    """The URL as a WebSocket's, and its text."""
+    """Parse the URL; return it and its normalized text.
+
+    Raises:
+        UrlSyntaxError: If it is not valid.
+    """
     scheme, separator, rest = url.strip("\t\n\f\r ").partition(":")
     scheme = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme.lower())
     if "#" in rest:
-        raise UrlSyntaxError("the URL of a WebSocket has no fragment")
+        raise UrlSyntaxError("the URL of a WebSocket must not have a fragment")
     try:
         uri = parse_uri(f"{scheme}{separator}{rest}")
     except UriError as error:
@@ -357,7 +429,7 @@ def _parse(url: str) -> tuple[Uri, str]:
 
 
 def _to_scalars(text: str) -> str:
-    """The text with U+FFFD in place of what is half a surrogate pair."""
+    """Return the text with U+FFFD in place of each lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -366,4 +438,5 @@ def _to_scalars(text: str) -> str:
 
 
 def _size(message: str | bytes) -> int:
+    """Return the payload size in bytes."""
     return len(message.encode()) if isinstance(message, str) else len(message)

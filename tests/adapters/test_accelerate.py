@@ -1,4 +1,4 @@
-"""What `accelerate` switches over, when, and what it leaves alone."""
+"""`accelerate`: replacements are made only in tested libraries that pass the self-test, and are undone."""
 
 import importlib.metadata
 import json
@@ -23,14 +23,16 @@ from applications import MESSAGES, UNDER_TEST, free_port, wait_for
 from framewire import _backend
 from framewire.adapters import accelerate as adapters
 from framewire.adapters import wsaccel
-from framewire.adapters.samples import KEY, PAYLOADS, TEXTS, mask_with, validate_with
+from framewire.adapters.self_test_samples import KEY, PAYLOADS, TEXTS, make_mask_call, make_validate_call
 
 HERE = Path(__file__).parent
-compiled = pytest.mark.skipif("fast" not in LOADED, reason="some libraries gain by the compiled backend alone")
+compiled = pytest.mark.skipif(
+    "fast" not in LOADED, reason="some libraries are accelerated only by the compiled backend"
+)
 
 
 def python(script, **options):
-    """Runs a script in a process of its own; returns its output."""
+    """Run a script in a new process and return its output."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -38,7 +40,7 @@ def python(script, **options):
 
 @contextmanager
 def accelerated(monkeypatch, *names):
-    """In this process, as if the compiled backend were there."""
+    """Accelerate libraries in this process, on any backend."""
     monkeypatch.setattr(adapters, "backend", lambda: _backend.Backend("fast", "plain"))
     acceleration = framewire.accelerate(*names)
     try:
@@ -51,7 +53,7 @@ def accelerated(monkeypatch, *names):
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [each.__name__ for each in UNDER_TEST])
 def test_accelerated_application_echoes_all_messages(name, order):
-    """Real applications over real sockets: all messages come back, and our code has carried them."""
+    """Applications on real sockets: all messages come back, and the replacements processed them."""
     command = [sys.executable, "-W", "ignore", HERE / "applications.py", name, order]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -59,7 +61,7 @@ def test_accelerated_application_echoes_all_messages(name, order):
 
 
 def test_framewire_run_accelerates_gunicorn(tmp_path):
-    """No code at all, in a process that the command forks."""
+    """Without a change to the application, in a process that the command forks."""
     port = free_port()
     (tmp_path / "echo.py").write_text(
         "async def app(scope, receive, send):\n"
@@ -114,23 +116,23 @@ def test_framewire_run_without_a_valid_command_fails(arguments, status):
 
 @pytest.mark.parametrize("name", [library.adapter for library in adapters.LIBRARIES.values()])
 def test_adapter_self_test_passes(name):
-    """Every adapter agrees with its original, on both backends."""
-    assert import_module(f"framewire.adapters.{name}").changes()
+    """Every adapter behaves like the original library, on both backends."""
+    assert import_module(f"framewire.adapters.{name}").replacements()
 
 
 @pytest.mark.parametrize("name", adapters.LIBRARIES)
 def test_undo_restores_the_original_library(name, monkeypatch, caplog):
     library = adapters.LIBRARIES[name]
-    import_module(library.seam)
-    changes = import_module(f"framewire.adapters.{library.adapter}").changes()
-    before = [vars(change.owner)[change.name] for change in changes]
+    import_module(library.trigger)
+    replacements = import_module(f"framewire.adapters.{library.adapter}").replacements()
+    before = [vars(each.owner)[each.name] for each in replacements]
     caplog.set_level(logging.INFO, "framewire.adapters")
     with accelerated(monkeypatch, name) as acceleration:
         assert [(each.library, each.state) for each in acceleration] == [(name, "active")]
         assert str(acceleration).startswith(f"{name} {importlib.metadata.version(name)}: active (")
-        assert [vars(change.owner)[change.name] for change in changes] == [change.new for change in changes]
-        framewire.accelerate(name)  # a second time changes nothing
-    assert [vars(change.owner)[change.name] for change in changes] == before
+        assert [vars(each.owner)[each.name] for each in replacements] == [each.new for each in replacements]
+        framewire.accelerate(name)  # has no effect the second time
+    assert [vars(each.owner)[each.name] for each in replacements] == before
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert f"{name} {importlib.metadata.version(name)} is accelerated" in caplog.text
 
@@ -144,11 +146,11 @@ def test_untested_library_version_is_left_alone(version, monkeypatch, caplog):
     with accelerated(monkeypatch, "wsproto") as acceleration:
         assert [each.state for each in acceleration] == ["left alone"]
         assert connection.FrameProtocol is before
-    assert f"wsproto {version} is left alone: its version is not one from 1.3 to before 1.4" in caplog.text
+    assert f"wsproto {version} is left alone: tested versions are 1.3 and later, below 1.4" in caplog.text
 
 
 def test_library_that_fails_the_self_test_is_left_alone(monkeypatch, caplog):
-    """The self-test sees a difference, and nothing is switched over."""
+    """The self-test finds a difference, and nothing is replaced."""
     from wsproto import connection
     from wsproto.frame_protocol import FrameProtocol
 
@@ -178,7 +180,7 @@ def test_pure_backend_skips_libraries_that_need_the_compiled_backend():
     script = "import framewire, json; print(json.dumps({o.library: o.state for o in framewire.accelerate()}))"
     states = json.loads(python(script, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"}))
     assert {name for name, state in states.items() if state == "left alone"} == {
-        name for name, library in adapters.LIBRARIES.items() if library.compiled
+        name for name, library in adapters.LIBRARIES.items() if library.needs_compiled
     }
 
 
@@ -189,7 +191,7 @@ def test_library_not_installed_is_reported(monkeypatch):
 
 
 def test_unknown_library_name_raises_value_error():
-    with pytest.raises(ValueError, match="^flask: none of websockets, wsproto, "):
+    with pytest.raises(ValueError, match="^flask: not one of websockets, wsproto, "):
         framewire.accelerate("flask")
 
 
@@ -209,7 +211,7 @@ def test_undo_keeps_replacements_made_by_other_code(monkeypatch, caplog):
         WebSocketProtocol._unmask = other = object()
     try:
         assert vars(WebSocketProtocol)["_unmask"] is other
-        assert "it stays" in caplog.text
+        assert "other code has replaced _unmask" in caplog.text
     finally:
         WebSocketProtocol._unmask = original
 
@@ -228,20 +230,20 @@ def server_with_deflate(kind):
 
 
 def test_wsproto_inflates_in_steps():
-    """A compression bomb comes out in parts, so that a limit on the size of messages holds before it is all there."""
-    from framewire.adapters.wsproto import STEP, AcceleratedFrameProtocol
+    """A compression bomb is delivered in parts, so that a message size limit applies before it is in memory."""
+    from framewire.adapters.wsproto import INFLATE_STEP, AcceleratedFrameProtocol
 
     protocol = server_with_deflate(AcceleratedFrameProtocol)
     bomb = deflated(bytes(50_000_000))
     protocol.receive_bytes(_backend.make_frame(0xC2, bomb, KEY))
     sizes = [len(frame.payload) for frame in protocol.received_frames()]
     assert sum(sizes) == 50_000_000
-    assert max(sizes) <= STEP * 1032
+    assert max(sizes) <= INFLATE_STEP * 1032
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
 def test_wsproto_compressed_messages_match_the_original(size):
-    """Compressed, plain and fragmented messages in turns come out as before."""
+    """Alternating compressed, uncompressed and fragmented messages are delivered as by the original."""
     from framewire.adapters.wsproto import AcceleratedFrameProtocol, FrameProtocol
 
     text = ("é" * size).encode()
@@ -276,7 +278,7 @@ def test_wsproto_keeps_frames_not_yet_consumed():
 @settings(max_examples=200)
 @given(st.lists(st.binary(max_size=20), max_size=6), st.data())
 def test_websockets_parsing_matches_the_original(pieces, data):
-    """Frames of all kinds, cut anywhere, at both ends."""
+    """Frames of all kinds, split anywhere, at both ends."""
     from websockets.protocol import CLIENT, SERVER, Protocol
 
     from framewire.adapters import websockets
@@ -288,9 +290,8 @@ def test_websockets_parsing_matches_the_original(pieces, data):
     cut = data.draw(st.integers(0, len(stream)))
     for end in ((), (None,)):
         arguments = (stream[:cut], stream[cut:], *end)
-        assert websockets._exchange(websockets._Replaced, side)(*arguments) == websockets._exchange(Protocol, side)(
-            *arguments
-        )
+        accelerated = websockets._make_exchange(websockets._AcceleratedProtocol, side)(*arguments)
+        assert accelerated == websockets._make_exchange(Protocol, side)(*arguments)
 
 
 @settings(max_examples=200)
@@ -304,12 +305,12 @@ def test_wsproto_parsing_matches_the_original(pieces, data):
     stream = b"".join(_backend.make_frame(data.draw(first), piece, key) for piece in pieces)
     cut = data.draw(st.integers(0, len(stream)))
     arguments = (stream[:cut], stream[cut:])
-    expected = wsproto._exchange(wsproto.FrameProtocol, client)(*arguments)
-    assert wsproto._exchange(wsproto.AcceleratedFrameProtocol, client)(*arguments) == expected
+    expected = wsproto._make_exchange(wsproto.FrameProtocol, client)(*arguments)
+    assert wsproto._make_exchange(wsproto.AcceleratedFrameProtocol, client)(*arguments) == expected
 
 
 def test_wsaccel_masker_matches_wsaccel_0_6_7():
-    """As wsaccel 0.6.7 answers."""
+    """The results are those of wsaccel 0.6.7."""
     masker = wsaccel.XorMaskerSimple(bytearray(KEY))
     assert (masker.process(memoryview(b"\x00\x00")), masker.pointer()) == (KEY[:2], 2)
     assert (masker.process(bytearray(4)), masker.pointer()) == (KEY[2:] + KEY[:2], 6)
@@ -319,7 +320,7 @@ def test_wsaccel_masker_matches_wsaccel_0_6_7():
         wsaccel.XorMaskerSimple(b"abc")
     null = wsaccel.XorMaskerNull()
     assert (null.process(b"abc"), null.pointer()) == (b"abc", 3)
-    assert mask_with(wsaccel.create_xor_masker)(*PAYLOADS[-1])
+    assert make_mask_call(wsaccel.create_xor_masker)(*PAYLOADS[-1])
 
 
 @pytest.mark.parametrize(
@@ -332,8 +333,8 @@ def test_wsaccel_masker_matches_wsaccel_0_6_7():
     ],
 )
 def test_wsaccel_validator_matches_wsaccel_0_6_7(pieces, answers):
-    """As wsaccel 0.6.7 answers."""
-    assert validate_with(wsaccel.Utf8Validator)(*pieces) == answers
+    """The results are those of wsaccel 0.6.7."""
+    assert make_validate_call(wsaccel.Utf8Validator)(*pieces) == answers
     assert pieces in TEXTS or len(pieces) > 1
     validator = wsaccel.Utf8Validator()
     validator.validate(b"\xff")

@@ -1,4 +1,4 @@
-"""Several processes, one chat: `Relay` and `framewire serve --redis`, with a real redis-server that comes and goes."""
+"""`Relay` and `framewire serve --redis`, with a redis-server that starts, stops and hangs."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def free_port():
 
 
 class Broker:
-    """A redis-server at a port of its own."""
+    """A redis-server on a free port."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -58,7 +58,7 @@ class Broker:
         self.process = None
 
     def publish(self, channel, data):
-        """Publishes bytes by hand."""
+        """Publish bytes without a relay."""
         with socket.create_connection(("127.0.0.1", self.port)) as client:
             client.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in (b"PUBLISH", channel, data)))
             assert client.recv(100).startswith(b":")
@@ -66,22 +66,22 @@ class Broker:
 
 @pytest.fixture
 def broker(tmp_path, monkeypatch):
-    """One that does not run yet."""
+    """A broker that is not started yet."""
     skip_unless("" if shutil.which("redis-server") else "redis-server", "a chat of several processes")
-    monkeypatch.setattr(relays, "_DELAY", 0.05)
-    monkeypatch.setattr(relays, "_SETTLE", 0.3)
+    monkeypatch.setattr(relays, "_RETRY_DELAY", 0.05)
+    monkeypatch.setattr(relays, "_RECONNECT_DELAY", 0.3)
     broker = Broker(tmp_path)
     yield broker
     if broker.process:
         broker.stop()
 
 
-class Ear:
-    """A relay, and what it hears."""
+class Peer:
+    """A relay that queues the messages it receives."""
 
     def __init__(self, broker, **options):
-        self.heard = asyncio.Queue()
-        self.relay = Relay(broker.uri, "test", lambda sender, text: self.heard.put_nowait((sender, text)), **options)
+        self.received = asyncio.Queue()
+        self.relay = Relay(broker.uri, "test", lambda sender, text: self.received.put_nowait((sender, text)), **options)
 
     async def __aenter__(self):
         await self.relay.__aenter__()
@@ -90,21 +90,21 @@ class Ear:
     async def __aexit__(self, *error):
         await self.relay.__aexit__(*error)
 
-    async def hear(self, text):
-        """Drops all up to this text; it must come."""
-        while (said := await self.heard.get())[1] != text:
+    async def wait_for(self, text):
+        """Drop messages until this text arrives; return its sender."""
+        while (message := await self.received.get())[1] != text:
             pass
-        return said[0]
+        return message[0]
 
 
-async def meet(*ears):
-    """Waits until each hears all others, whenever they have joined."""
-    for speaker in ears:
-        for ear in ears:
-            while ear is not speaker:
-                speaker.relay.publish("are you there?")
+async def wait_until_connected(*peers):
+    """Wait until each peer receives the messages of all others."""
+    for sender in peers:
+        for receiver in peers:
+            while receiver is not sender:
+                sender.relay.publish("probe")
                 try:
-                    await asyncio.wait_for(ear.hear("are you there?"), 0.1)
+                    await asyncio.wait_for(receiver.wait_for("probe"), 0.1)
                     break
                 except asyncio.TimeoutError:
                     pass
@@ -113,81 +113,81 @@ async def meet(*ears):
 @on_loop
 async def test_published_messages_reach_all_other_relays_in_order(broker):
     broker.start()
-    async with Ear(broker) as a, Ear(broker) as b, Ear(broker) as c:
-        await meet(a, b, c)
-        said = ["Grüße \U0001f600 with spaces\n", "", "end"]
-        for text in said:
+    async with Peer(broker) as a, Peer(broker) as b, Peer(broker) as c:
+        await wait_until_connected(a, b, c)
+        sent = ["Grüße \U0001f600 with spaces\n", "", "end"]
+        for text in sent:
             a.relay.publish(text)
-        for ear in (b, c):
-            heard = []
-            while len(heard) < len(said):
-                sender, text = await ear.heard.get()
-                if sender == a.relay.id and text != "are you there?":  # one more of which may have been under way
-                    heard.append(text)
-            assert heard == said
+        for peer in (b, c):
+            received = []
+            while len(received) < len(sent):
+                sender, text = await peer.received.get()
+                if sender == a.relay.id and text != "probe":  # a late probe may arrive too
+                    received.append(text)
+            assert received == sent
         b.relay.publish("answer")
-        assert await c.hear("answer") == await a.hear("answer") == b.relay.id
+        assert await c.wait_for("answer") == await a.wait_for("answer") == b.relay.id
 
 
 @on_loop
 async def test_messages_are_kept_while_the_broker_is_unreachable(broker, caplog):
-    async with Ear(broker) as a, Ear(broker) as b:
-        a.relay.publish("before it was there")
+    async with Peer(broker) as a, Peer(broker) as b:
+        a.relay.publish("before the start")
         broker.start()
-        await b.hear("before it was there")
+        await b.wait_for("before the start")
         broker.stop()
-        a.relay.publish("while it was away")
+        a.relay.publish("after the stop")
         await asyncio.sleep(0.2)
         broker.start()
-        await b.hear("while it was away")
-        await meet(a, b)
-    assert any("the broker is away" in record.getMessage() for record in caplog.records)
+        await b.wait_for("after the stop")
+        await wait_until_connected(a, b)
+    assert any("the broker is unreachable" in record.getMessage() for record in caplog.records)
 
 
 @on_loop
 async def test_backlog_is_limited_to_the_newest_messages(broker):
-    async with Ear(broker, backlog=3) as a, Ear(broker) as b:
+    async with Peer(broker, backlog=3) as a, Peer(broker) as b:
         for number in range(10):
             a.relay.publish(str(number))
         broker.start()
-        heard = [(await b.heard.get())[1]]
-        while heard[-1] != "9":
-            heard.append((await b.heard.get())[1])
-    assert heard in (["7", "8", "9"], ["0", "7", "8", "9"])  # one may be on its way
+        received = [(await b.received.get())[1]]
+        while received[-1] != "9":
+            received.append((await b.received.get())[1])
+    assert received in (["7", "8", "9"], ["0", "7", "8", "9"])  # "0" may have left the backlog already
 
 
 @on_loop
 async def test_relay_reconnects_if_the_broker_stops_responding(broker, monkeypatch, caplog):
-    monkeypatch.setattr(relays, "_PATIENCE", 0.2)
+    monkeypatch.setattr(relays, "_BROKER_TIMEOUT", 0.2)
     broker.start()
-    async with Ear(broker) as a, Ear(broker) as b:
-        await meet(a, b)
+    async with Peer(broker) as a, Peer(broker) as b:
+        await wait_until_connected(a, b)
         broker.process.send_signal(signal.SIGSTOP)
-        while not any("the broker is away" in record.getMessage() for record in caplog.records):
+        while not any("the broker is unreachable" in record.getMessage() for record in caplog.records):
             await asyncio.sleep(0.05)
         broker.process.send_signal(signal.SIGCONT)
-        await meet(a, b)
+        await wait_until_connected(a, b)
 
 
 @on_loop
 async def test_malformed_messages_and_callback_errors_do_not_stop_a_relay(broker, caplog):
     broker.start()
-    heard = asyncio.Queue()
+    received = asyncio.Queue()
 
-    def hear(sender, text):
-        heard.put_nowait((sender, text))
+    def receive(sender, text):
+        received.put_nowait((sender, text))
         if text == "fault":
             raise ValueError("a fault")
 
-    async with Ear(broker) as a, Relay(broker.uri, "test", hear):
-        while heard.empty():
+    async with Peer(broker) as a, Relay(broker.uri, "test", receive):
+        while received.empty():
             a.relay.publish("hello")
             await asyncio.sleep(0.05)
         for data in (b"no-sender", b"\xff \xfe", b"x fault", b"x last"):
             broker.publish(b"test", data)
         found = []
         while ("x", "last") not in found:
-            found.append(await heard.get())
+            found.append(await received.get())
     assert [each for each in found if each[1] != "hello"] == [
         ("no-sender", ""),
         ("\ufffd", "\ufffd"),
@@ -195,7 +195,7 @@ async def test_malformed_messages_and_callback_errors_do_not_stop_a_relay(broker
         ("x", "last"),
     ]
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
-        "hearing a message failed"
+        "the callback for a message failed"
     ]
 
 
@@ -219,7 +219,7 @@ def two_servers(broker):
 
 
 def people(guest, names):
-    """Waits until these are there."""
+    """Wait until the list of people holds exactly these names."""
     while {person["name"] for person in guest.next("people")["people"]} != names:
         pass
 
@@ -260,10 +260,10 @@ def test_chat_connections_survive_a_broker_restart(broker):
 
 @on_loop
 async def test_guests_of_a_silent_remote_room_are_removed(broker, monkeypatch):
-    monkeypatch.setattr(chat, "PULSE", 0.1)
+    monkeypatch.setattr(chat, "ANNOUNCE_INTERVAL", 0.1)
     broker.start()
     room = chat.Room()
-    async with Relay(broker.uri, "rooms", room.overhear) as relay, start("127.0.0.1", 0, room) as server:
+    async with Relay(broker.uri, "rooms", room.receive) as relay, start("127.0.0.1", 0, room) as server:
         joining = asyncio.create_task(room.join(relay))
         async with peer(f"ws://{address(server)}/chat?name=Ada") as ada:
 

@@ -9,7 +9,7 @@ import pytest
 
 from framewire.asyncio import serve
 from framewire.cli import bench, main
-from framewire.cli.bench import Load, histogram, measure, rank
+from framewire.cli.bench import Load, histogram, measure, percentile
 from framewire.cli.serve import address
 
 
@@ -57,7 +57,7 @@ def test_bench_keeps_the_requested_rate():
 def test_latency_includes_the_servers_delay():
     result, _ = run(Load(connections=5, seconds=0.4, warmup=0.1), delay=0.05)
     assert min(result.latencies) >= 0.05
-    assert rank(sorted(result.latencies), 50) < 1
+    assert percentile(sorted(result.latencies), 50) < 1
 
 
 def test_latency_of_a_slow_server_includes_queueing():
@@ -69,7 +69,7 @@ def test_latency_of_a_slow_server_includes_queueing():
 
 
 def test_reply_that_is_not_an_echo_raises_wrong_answer():
-    with pytest.raises(bench.WrongAnswer, match="no echo"):
+    with pytest.raises(bench.WrongAnswer, match="not an echo server"):
         run(Load(connections=3, seconds=0.2), change=lambda message: message + "!")
 
 
@@ -89,8 +89,8 @@ def test_lost_messages_are_counted_as_unanswered():
 
 def test_rank_is_the_nearest_rank_percentile():
     values = list(range(1, 101))
-    assert [rank(values, percent) for percent in (0, 1, 50, 99, 99.9, 100)] == [1, 1, 50, 99, 100, 100]
-    assert math.isnan(rank([], 50))
+    assert [percentile(values, percent) for percent in (0, 1, 50, 99, 99.9, 100)] == [1, 1, 50, 99, 100, 100]
+    assert math.isnan(percentile([], 50))
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0] * 9, [1e-6, 2e-6, 5e-3, 1.0], [x / 1000 for x in range(1, 500)]])

@@ -167,7 +167,7 @@ def test_output_contains_no_terminal_escapes_from_payload(capsys):
 
 
 def test_inspect_without_cli_extra_supports_only_json(capsys, monkeypatch):
-    monkeypatch.setattr("framewire.cli.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("framewire.cli.optional_packages.find_spec", lambda name: None)
     assert main(["inspect", HELLO]) == 1
     assert "pip install 'framewire[cli]'" in capsys.readouterr().err
     assert main(["inspect", "--json", HELLO]) == 0

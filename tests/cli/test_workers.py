@@ -118,7 +118,7 @@ def test_dead_worker_is_replaced_and_others_keep_serving():
         assert former[other].recv(timeout=10) == "still here"
         process.terminate()
         _, errors = process.communicate(timeout=10)
-        assert errors == f"framewire: worker {dead} ended with -9; another in 0.1 s\n"
+        assert errors == f"framewire: worker {dead} exited with status -9; restarting in 0.1 s\n"
         assert process.returncode == 0
 
 
@@ -131,7 +131,7 @@ def test_worker_restart_delay_doubles_with_each_death():
             wait_until(lambda victim=victim: victim not in workers_of(process))
         process.terminate()
         _, errors = process.communicate(timeout=10)
-    assert re.findall(r"another in (\S+) s", errors) == ["0.1", "0.2", "0.4"]
+    assert re.findall(r"restarting in (\S+) s", errors) == ["0.1", "0.2", "0.4"]
 
 
 def upgraded(where):

@@ -1,5 +1,6 @@
-"""framewire inside the servers and clients that people already run.
+"""framewire inside existing WebSocket servers and clients.
 
-`uvicorn` has a WebSocket class to name on uvicorn's command line; `accelerate` speeds up other libraries in place, each
-by the file of its name.
+`uvicorn` is a WebSocket protocol class for uvicorn's `--ws` option. `accelerate` replaces slow
+parts of other libraries at run time; for each library, the module of its name holds the
+replacements.
 """

@@ -1,10 +1,11 @@
-"""Speeds up the WebSocket libraries that are installed, in place and without a change to what they do.
+"""Replace slow parts of installed WebSocket libraries at run time, with identical behaviour.
 
-    accelerate() ─ library imported? ─▶ version tested? ─▶ changes() ─ self-test ─▶ switched over
-                   └─ not yet: the same when it is
+    accelerate() ─▶ tested version? ─▶ imported? ─▶ self-test ─▶ replace attributes
+                                       └─ not yet: the same after its import
 
-The module of each library's name says what it replaces: it imports the library, compares its replacements with the
-originals on sample data, and gives back a list of `Change`. Whatever is unexpected leaves the library as it was.
+For each library, the adapter module of its name imports the library, compares the replacements with
+the originals on sample data, and returns a list of `Replacement`. Any exception there leaves the
+library unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from .._backend import backend
 
-__all__ = ["LIBRARIES", "Acceleration", "Change", "Library", "Mismatch", "Outcome", "accelerate", "expect_same"]
+__all__ = ["LIBRARIES", "Acceleration", "Library", "Mismatch", "Outcome", "Replacement", "accelerate", "expect_same"]
 
 logger = logging.getLogger("framewire.adapters")
 
@@ -32,18 +33,22 @@ logger = logging.getLogger("framewire.adapters")
 class Library(NamedTuple):
     """A library that can be accelerated.
 
-    `seam` is the module whose import is the time to do it, `adapter` the module beside this one that does. `since` and
-    `before` bound the tested versions. `compiled` says that it takes the compiled backend to be any faster.
+    Attributes:
+        trigger: The module after whose import the library is accelerated.
+        adapter: The adapter module in this package.
+        min_version: The lowest tested version.
+        max_version: The lowest version above the tested ones.
+        needs_compiled: Whether only the compiled backend is faster than the original.
     """
 
-    seam: str
+    trigger: str
     adapter: str
-    since: tuple[int, ...]
-    before: tuple[int, ...]
-    compiled: bool
+    min_version: tuple[int, ...]
+    max_version: tuple[int, ...]
+    needs_compiled: bool
 
 
-#: By the name on the package index.
+#: The supported libraries, by distribution name.
 LIBRARIES: Final = {
     "websockets": Library("websockets.protocol", "websockets", (16,), (18,), True),
     "wsproto": Library("wsproto.connection", "wsproto", (1, 3), (1, 4), True),
@@ -54,12 +59,18 @@ LIBRARIES: Final = {
 }
 
 
-class Mismatch(Exception):  # noqa: N818 - never leaves this package: it becomes the detail of an outcome
-    """A replacement does not do what the original does."""
+class Mismatch(Exception):  # noqa: N818 - internal: becomes the `detail` of an `Outcome`
+    """A replacement behaves differently from the original."""
 
 
-class Change(NamedTuple):
-    """The attribute `name` of a module or class `owner` becomes `new`."""
+class Replacement(NamedTuple):
+    """A new value for an attribute.
+
+    Attributes:
+        owner: The module or class.
+        name: The name of the attribute.
+        new: The new value.
+    """
 
     owner: Any
     name: str
@@ -68,7 +79,14 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one library. `state` is "active", "waiting" (for its import), "left alone" or "not installed"."""
+    """The result of `accelerate` for one library.
+
+    Attributes:
+        library: The distribution name.
+        version: The installed version, or "".
+        state: "active", "waiting" (for its import), "left alone" or "not installed".
+        detail: The replaced attributes, or the reason for the state.
+    """
 
     library: str
     version: str
@@ -80,13 +98,23 @@ class Outcome:
 
 
 def expect_same(name: str, original: Any, replacement: Any, *samples: Sequence[Any]) -> None:
-    """Calls both with the arguments of each sample; raises Mismatch unless they return, or raise, the same."""
+    """Call two functions with the same arguments and compare their results and exceptions.
+
+    Args:
+        name: The name of the original, for the error message.
+        original: The original function.
+        replacement: Its replacement.
+        *samples: The arguments of each call.
+
+    Raises:
+        Mismatch: If a result, or the type or text of an exception, differs.
+    """
     for arguments in samples:
-        if _outcome_of(original, arguments) != _outcome_of(replacement, arguments):
+        if _call_outcome(original, arguments) != _call_outcome(replacement, arguments):
             raise Mismatch(f"the replacement of {name} differs from the original")
 
 
-def _outcome_of(function: Any, arguments: Sequence[Any]) -> Any:
+def _call_outcome(function: Any, arguments: Sequence[Any]) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
@@ -95,77 +123,89 @@ def _outcome_of(function: Any, arguments: Sequence[Any]) -> Any:
 
 _lock: Final = RLock()
 _outcomes: Final[dict[str, Outcome]] = {}
-_replaced: Final[dict[str, list[tuple[Change, Any]]]] = {}  # with the original
+#: The active replacements of each library, with the original values.
+_active: Final[dict[str, list[tuple[Replacement, Any]]]] = {}
 
 
 def accelerate(*libraries: str) -> Acceleration:
-    """Speeds up `libraries`, by their names on the package index; all of `LIBRARIES` without arguments.
+    """Accelerate WebSocket libraries in this process.
 
-    A library that is already imported is switched over at once, another one as soon as it is imported; connections that
-    are open keep what they began with. One that is not installed, has a version outside the tested range or fails the
-    self-test is left alone, with a line in the log `framewire.adapters`. Calling it again changes nothing.
+    A library that is already imported is accelerated at once, another one after its import. Open
+    connections are not affected. A library that is not installed, has an untested version or fails
+    the self-test is left alone, with a line in the log `framewire.adapters`. A second call has no
+    effect.
 
-    Raises ValueError for a name that is not in `LIBRARIES`.
+    Args:
+        *libraries: Distribution names. Default: all in `LIBRARIES`.
+
+    Returns:
+        The outcome for each library, which can be undone.
+
+    Raises:
+        ValueError: For a name that is not in `LIBRARIES`.
     """
     if unknown := set(libraries) - LIBRARIES.keys():
-        raise ValueError(f"{', '.join(sorted(unknown))}: none of {', '.join(LIBRARIES)}")
+        raise ValueError(f"{', '.join(sorted(unknown))}: not one of {', '.join(LIBRARIES)}")
     names = libraries or tuple(LIBRARIES)
     with _lock:
         for name in names:
             if name not in _outcomes or _outcomes[name].state not in ("active", "waiting"):
-                _outcomes[name] = _examine(name)
+                _outcomes[name] = _accelerate_or_watch(name)
     return Acceleration(names)
 
 
 class Acceleration:
-    """What `accelerate` has done, and what it does later, when a library is imported. `str()` is the report."""
+    """The outcome of `accelerate`: iterate over it, print it as a report, or undo it."""
 
     def __init__(self, libraries: Sequence[str]) -> None:
         self._libraries = libraries
 
     def __iter__(self) -> Iterator[Outcome]:
-        """One `Outcome` for each library, as it stands now."""
+        """Iterate over the current `Outcome` of each library."""
         return iter([_outcomes[name] for name in self._libraries])
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
 
     def undo(self) -> None:
-        """Puts the originals back, for connections to come. What somebody else has replaced since then stays."""
+        """Restore the originals for future connections.
+
+        An attribute that other code has replaced in the meantime is left as it is.
+        """
         with _lock:
             for name in self._libraries:
-                _watcher.seams.pop(LIBRARIES[name].seam, None)
-                for change, original in reversed(_replaced.pop(name, [])):
-                    if _current(change) is change.new:
-                        setattr(change.owner, change.name, original)
+                _import_watcher.triggers.pop(LIBRARIES[name].trigger, None)
+                for replacement, original in reversed(_active.pop(name, [])):
+                    if _current_value(replacement) is replacement.new:
+                        setattr(replacement.owner, replacement.name, original)
                     else:
-                        logger.warning("%s: %s was replaced by somebody else since; it stays", name, change.name)
+                        logger.warning("%s: other code has replaced %s; it is left as it is", name, replacement.name)
                 _outcomes[name] = Outcome(name, _outcomes[name].version, "left alone", "(undone)")
 
 
-def _examine(name: str) -> Outcome:
-    """Switches the library over if it is imported, lets it be watched for if it is not."""
+def _accelerate_or_watch(name: str) -> Outcome:
+    """Accelerate the library if it is imported, else do so after its import."""
     library = LIBRARIES[name]
-    installed = installed_version(name)
-    if installed is None:
+    version = installed_version(name)
+    if version is None:
         return Outcome(name, "", "not installed")
-    number = tuple(int(digits) for digits in re.findall(r"\d+", installed))
-    if not library.since <= number < library.before:
-        since, before = (".".join(map(str, bound)) for bound in (library.since, library.before))
-        return _left_alone(name, installed, f"its version is not one from {since} to before {before}")
-    if library.compiled and backend().name == "pure":
-        return _left_alone(name, installed, "only the compiled backend makes it faster")
-    if library.seam in sys.modules:
-        return _switch_over(name, installed)
-    _watcher.seams[library.seam] = name
-    if _watcher not in sys.meta_path:
-        sys.meta_path.insert(0, _watcher)
-    return Outcome(name, installed, "waiting", "for its import")
+    numbers = tuple(int(digits) for digits in re.findall(r"\d+", version))
+    if not library.min_version <= numbers < library.max_version:
+        lowest, limit = (".".join(map(str, bound)) for bound in (library.min_version, library.max_version))
+        return _left_alone(name, version, f"tested versions are {lowest} and later, below {limit}")
+    if library.needs_compiled and backend().name == "pure":
+        return _left_alone(name, version, "only the compiled backend makes it faster")
+    if library.trigger in sys.modules:
+        return _replace_attributes(name, version)
+    _import_watcher.triggers[library.trigger] = name
+    if _import_watcher not in sys.meta_path:
+        sys.meta_path.insert(0, _import_watcher)
+    return Outcome(name, version, "waiting", "for its import")
 
 
 def installed_version(name: str) -> str | None:
-    """The version of a distribution, None if it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `import framewire` imports this
+    """Return the version of a distribution; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
 
     try:
         return version(name)
@@ -173,42 +213,45 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def _switch_over(name: str, installed: str) -> Outcome:
+def _replace_attributes(name: str, version: str) -> Outcome:
     try:
         adapter = import_module(f"{__package__}.{LIBRARIES[name].adapter}")
-        changes: list[Change] = adapter.changes()
-        originals = [(change, _current(change)) for change in changes]
+        replacements: list[Replacement] = adapter.replacements()
+        originals = [(replacement, _current_value(replacement)) for replacement in replacements]
     except Exception as error:
-        return _left_alone(name, installed, f"{type(error).__name__}: {error}")
-    for change in changes:
-        setattr(change.owner, change.name, change.new)
-    _replaced[name] = originals
-    what = ", ".join(f"{change.owner.__name__}.{change.name}" for change in changes)
-    logger.info("%s %s is accelerated: %s", name, installed, what)
-    return Outcome(name, installed, "active", f"({what})")
+        return _left_alone(name, version, f"{type(error).__name__}: {error}")
+    for replacement in replacements:
+        setattr(replacement.owner, replacement.name, replacement.new)
+    _active[name] = originals
+    attributes = ", ".join(f"{replacement.owner.__name__}.{replacement.name}" for replacement in replacements)
+    logger.info("%s %s is accelerated: %s", name, version, attributes)
+    return Outcome(name, version, "active", f"({attributes})")
 
 
-def _current(change: Change) -> Any:
-    """The attribute as it lies in its owner, static methods unbound."""
-    return vars(change.owner)[change.name]
+def _current_value(replacement: Replacement) -> Any:
+    """Return the current value of the attribute; of a static method, the `staticmethod` object."""
+    return vars(replacement.owner)[replacement.name]
 
 
-def _left_alone(name: str, installed: str, why: str) -> Outcome:
-    logger.warning("%s %s is left alone: %s", name, installed, why)
-    return Outcome(name, installed, "left alone", f"({why})")
+def _left_alone(name: str, version: str, reason: str) -> Outcome:
+    logger.warning("%s %s is left alone: %s", name, version, reason)
+    return Outcome(name, version, "left alone", f"({reason})")
 
 
-class _Watcher(MetaPathFinder):
-    """Sees modules being imported, and switches a library over right behind its seam."""
+class _ImportWatcher(MetaPathFinder):
+    """An import hook that accelerates a library right after the import of its trigger module.
+
+    `triggers` maps the names of these modules to the libraries.
+    """
 
     def __init__(self) -> None:
-        self.seams: dict[str, str] = {}
+        self.triggers: dict[str, str] = {}
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        name = self.seams.pop(fullname, None)
+        name = self.triggers.pop(fullname, None)
         if name is None:
             return None
-        spec = find_spec(fullname)  # asks the others, as this seam is no longer watched
+        spec = find_spec(fullname)  # asks the other finders: this trigger is no longer in the dictionary
         loader: Any = spec.loader if spec is not None else None
         if loader is None:
             return spec
@@ -219,10 +262,10 @@ class _Watcher(MetaPathFinder):
             execute(module)
             with _lock:
                 if _outcomes[name].state == "waiting":
-                    _outcomes[name] = _switch_over(name, _outcomes[name].version)
+                    _outcomes[name] = _replace_attributes(name, _outcomes[name].version)
 
         loader.exec_module = exec_module
         return spec
 
 
-_watcher: Final = _Watcher()
+_import_watcher: Final = _ImportWatcher()

@@ -1,20 +1,21 @@
-"""autobahn, and daphne on it: masking and the UTF-8 check of each frame."""
+"""autobahn, and daphne, which uses it: masking and the UTF-8 validation of each frame."""
 
 from __future__ import annotations
 
 from autobahn.websocket import protocol
 
-from .accelerate import Change, expect_same
-from .samples import PAYLOADS, TEXTS, mask_with, validate_with
+from .accelerate import Replacement, expect_same
+from .self_test_samples import PAYLOADS, TEXTS, make_mask_call, make_validate_call
 from .wsaccel import Utf8Validator, create_xor_masker
 
 
-def changes() -> list[Change]:
-    """Replaces the names `create_xor_masker` and `Utf8Validator` of `autobahn.websocket.protocol`."""
-    original, replacement = mask_with(protocol.create_xor_masker), mask_with(create_xor_masker)
-    expect_same("create_xor_masker", original, replacement, *PAYLOADS)
-    expect_same("Utf8Validator", validate_with(protocol.Utf8Validator), validate_with(Utf8Validator), *TEXTS)
+def replacements() -> list[Replacement]:
+    """Return replacements of `protocol.create_xor_masker` and `protocol.Utf8Validator`."""
+    original_mask, mask = make_mask_call(protocol.create_xor_masker), make_mask_call(create_xor_masker)
+    expect_same("create_xor_masker", original_mask, mask, *PAYLOADS)
+    original_validate, validate = make_validate_call(protocol.Utf8Validator), make_validate_call(Utf8Validator)
+    expect_same("Utf8Validator", original_validate, validate, *TEXTS)
     return [
-        Change(protocol, "create_xor_masker", create_xor_masker),
-        Change(protocol, "Utf8Validator", Utf8Validator),
+        Replacement(protocol, "create_xor_masker", create_xor_masker),
+        Replacement(protocol, "Utf8Validator", Utf8Validator),
     ]

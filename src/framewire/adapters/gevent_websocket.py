@@ -1,4 +1,4 @@
-"""gevent-websocket: its UTF-8 check and its unmasking, both byte by byte in Python."""
+"""gevent-websocket: UTF-8 validation and masking, which it does byte by byte in Python."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import Any
 from geventwebsocket import utf8validator, websocket
 
 from .._backend import apply_mask_in_place
-from .accelerate import Change, expect_same
-from .samples import KEY, TEXTS, validate_with
+from .accelerate import Replacement, expect_same
+from .self_test_samples import KEY, TEXTS, make_validate_call
 from .wsaccel import Utf8Validator
 
 _original_mask = websocket.Header.mask_payload
 
 
-def changes() -> list[Change]:
-    """Replaces the name `Utf8Validator` and the methods `Header.mask_payload` and `unmask_payload`."""
+def replacements() -> list[Replacement]:
+    """Return replacements of `Utf8Validator`, `Header.mask_payload` and `Header.unmask_payload`."""
     expect_same("mask_payload", _original_mask, mask_payload, *map(_sample, (0, 1, 2, 3, 4, 5, 31, 256)))
-    expect_same("Utf8Validator", validate_with(utf8validator.Utf8Validator), validate_with(Utf8Validator), *TEXTS)
+    original, replacement = make_validate_call(utf8validator.Utf8Validator), make_validate_call(Utf8Validator)
+    expect_same("Utf8Validator", original, replacement, *TEXTS)
     return [
-        Change(websocket.Header, "mask_payload", mask_payload),
-        Change(websocket.Header, "unmask_payload", mask_payload),
-        Change(utf8validator, "Utf8Validator", Utf8Validator),
-        Change(websocket, "Utf8Validator", Utf8Validator),
+        Replacement(websocket.Header, "mask_payload", mask_payload),
+        Replacement(websocket.Header, "unmask_payload", mask_payload),
+        Replacement(utf8validator, "Utf8Validator", Utf8Validator),
+        Replacement(websocket, "Utf8Validator", Utf8Validator),
     ]
 
 
 def mask_payload(self: Any, payload: bytes | bytearray) -> bytearray:
-    """Returns the payload, of which `self.length` bytes are XORed with the masking key."""
+    """Return a copy of the payload whose first `self.length` bytes are masked."""
     masked = bytearray(payload)
     if len(self.mask) != 4 or self.length > len(masked):
         return bytearray(_original_mask(self, payload))

@@ -1,7 +1,7 @@
-"""websockets: the frame parser and the frame writer of its sans-I/O `Protocol`, on which all its other layers stand.
+"""websockets: frame parsing and writing in its sans-I/O `Protocol`, which all of its APIs use.
 
-Whole plain data frames are taken all at once and handed on as the `Frame` objects they were before. The parser of
-websockets still reads every other frame, and decides, words and logs every failure.
+Whole data frames without RSV bits are parsed in batches and delivered as the same `Frame` objects
+as before. The parser of websockets still handles every other frame and every failure.
 """
 
 from __future__ import annotations
@@ -19,31 +19,36 @@ from websockets.streams import StreamReader
 
 from .._backend import apply_mask, make_frame, take_frames
 from ..protocol.constants import MAX_LENGTH
-from .accelerate import Change, expect_same
-from .samples import DATA, KEY, make_frames, streams
+from .accelerate import Replacement, expect_same
+from .self_test_samples import DATA_FRAMES, KEY, frame_streams, make_frames
 
 _original_parse = Protocol.parse
 _original_send_frame = Protocol.send_frame
 _original_mask = vars(frames)["apply_mask"]
 
 
-def changes() -> list[Change]:
-    """Replaces `Protocol.parse` and `send_frame`; where websockets runs without its C extension, masking too."""
+def replacements() -> list[Replacement]:
+    """Return replacements of `Protocol.parse` and `Protocol.send_frame`.
+
+    If websockets runs without its C extension, `apply_mask` is replaced too.
+    """
     for side in (SERVER, CLIENT):
-        expect_same("Protocol", _exchange(Protocol, side), _exchange(_Replaced, side), *_samples(side))
-    replaced = [Change(Protocol, "parse", parse), Change(Protocol, "send_frame", send_frame)]
+        original, replacement = _make_exchange(Protocol, side), _make_exchange(_AcceleratedProtocol, side)
+        expect_same("Protocol", original, replacement, *_samples(side))
+    replaced = [Replacement(Protocol, "parse", parse), Replacement(Protocol, "send_frame", send_frame)]
     if _original_mask.__module__ == "websockets.utils":
         expect_same("apply_mask", _original_mask, mask, *((bytes(range(size)), KEY) for size in range(9)))
-        replaced.append(Change(frames, "apply_mask", mask))
+        replaced.append(Replacement(frames, "apply_mask", mask))
     return replaced
 
 
 def parse(self: Protocol) -> Generator[None]:
-    """Parses what comes in into frames, as the original."""
+    """Parse received data into frames, like the original."""
     failure = yield from _parse_frames(self)
     original = _original_parse(self)
     if failure is not None:
-        # The original learns of the failure where it waits for the next frame, and deals with it.
+        # Advance the original, with an empty reader, to where it waits for data. The exception is
+        # raised there, so that the original handles it like one of its own.
         reader, self.reader = self.reader, StreamReader()
         next(original)
         self.reader = reader
@@ -53,13 +58,13 @@ def parse(self: Protocol) -> Generator[None]:
 
 
 def _parse_frames(self: Protocol) -> Generator[None, None, Exception | None]:
-    """Parses frames up to a failure, which it returns, or the end of the stream."""
+    """Parse frames until the end of the stream or a failure, which is returned."""
     reader = self.reader
     masked = self.side is SERVER
     try:
         while True:
-            if reader.buffer and self.current_size is None and _is_plain(self):
-                _take_events(self, reader.buffer, masked)
+            if reader.buffer and self.current_size is None and _may_skip_parser(self):
+                _take_data_frames(self, reader.buffer, masked)
             if reader.buffer:
                 frame = yield from Frame.parse(
                     reader.read_exact, mask=masked, max_size=_max_size(self), extensions=self.extensions
@@ -75,25 +80,29 @@ def _parse_frames(self: Protocol) -> Generator[None, None, Exception | None]:
         return failure
 
 
-def _is_plain(self: Protocol) -> bool:
-    """Whether nobody wants to see a frame without RSV bits before the events do: no log, extension or subclass."""
+def _may_skip_parser(self: Protocol) -> bool:
+    """Return whether data frames without RSV bits may go directly to the events.
+
+    They may not if a debug log, an extension or an override of `recv_frame` expects to see them.
+    """
     if self.debug or type(self).recv_frame is not Protocol.recv_frame:
         return False
     return not self.extensions or all(type(extension) is PerMessageDeflate for extension in self.extensions)
 
 
-def _take_events(self: Protocol, buffer: bytearray, masked: bool) -> None:
+def _take_data_frames(self: Protocol, buffer: bytearray, masked: bool) -> None:
+    """Move whole data frames without RSV bits from the front of the buffer to the events."""
     limit = _max_size(self)
     taken: list[tuple[int, bytes]] = []
     end = take_frames(buffer, masked, MAX_LENGTH if limit is None else limit, taken)
     if end:
         del buffer[:end]
         text, binary = Opcode.TEXT, Opcode.BINARY
-        self.events += [Frame(text if first == 0x81 else binary, payload) for first, payload in taken]
+        self.events += [Frame(text if first_byte == 0x81 else binary, payload) for first_byte, payload in taken]
 
 
 def _max_size(self: Protocol) -> int | None:
-    """The largest payload in bytes that the next frame may have."""
+    """Return the largest payload that the next frame may have, in bytes; None if unlimited."""
     limits = []
     if self.max_message_size is not None:
         limits.append(self.max_message_size - (self.current_size or 0))
@@ -103,7 +112,7 @@ def _max_size(self: Protocol) -> int | None:
 
 
 def send_frame(self: Protocol, frame: Frame) -> None:
-    """Queues the bytes of a frame, as the original."""
+    """Queue the bytes of a frame, like the original."""
     if (
         self.debug
         or self.extensions
@@ -120,48 +129,52 @@ def send_frame(self: Protocol, frame: Frame) -> None:
 
 
 def mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
-    """Returns the data XOR the masking key."""
+    """Return the data masked."""
     if not isinstance(data, (bytes, bytearray)) or len(mask) != 4:
         masked: bytes = _original_mask(data, mask)
         return masked
     return apply_mask(data, bytes(mask))
 
 
-class _Replaced(Protocol):
-    """What websockets becomes, for the self-test."""
+class _AcceleratedProtocol(Protocol):
+    """A `Protocol` with the replacements, for the self-test."""
 
     parse = parse
     send_frame = send_frame
 
 
-def _exchange(kind: type[Protocol], side: Side) -> Any:
-    """A function that feeds pieces to a protocol, with the end of the stream for None, and tells what came of it."""
+def _make_exchange(protocol_class: type[Protocol], side: Side) -> Any:
+    """Return a function that feeds chunks to a new protocol and returns everything it observed.
 
-    def exchange(*pieces: bytes | None) -> Any:
-        protocol = kind(side, max_size=300, logger=logging.Logger(__name__, logging.CRITICAL))
-        told: list[Any] = []
-        for piece in pieces:
-            if piece is None:
+    A chunk of None is the end of the stream.
+    """
+
+    def exchange(*chunks: bytes | None) -> Any:
+        protocol = protocol_class(side, max_size=300, logger=logging.Logger(__name__, logging.CRITICAL))
+        observed: list[Any] = []
+        for chunk in chunks:
+            if chunk is None:
                 protocol.receive_eof()
             else:
-                protocol.receive_data(piece)
-            told.append((protocol.events_received(), protocol.data_to_send() if side is SERVER else None))
+                protocol.receive_data(chunk)
+            # The bytes that a client sends have random masking keys, so they cannot be compared.
+            observed.append((protocol.events_received(), protocol.data_to_send() if side is SERVER else None))
         failure = protocol.parser_exc
-        told.append((protocol.state, protocol.close_rcvd, protocol.close_sent, type(failure), str(failure)))
+        observed.append((protocol.state, protocol.close_rcvd, protocol.close_sent, type(failure), str(failure)))
         if side is SERVER and not protocol.eof_sent:
             protocol.send_text(b"a" * 126)
             protocol.send_binary(b"", fin=False)
-            told.append(protocol.data_to_send())
-        return told
+            observed.append(protocol.data_to_send())
+        return observed
 
     return exchange
 
 
 def _samples(side: Side) -> Iterator[tuple[bytes | None, ...]]:
-    """Streams of frames: those that any reader is tried on, and what is over a limit, or ends too early."""
+    """Yield streams of frames: the common ones, and some over a limit or cut short."""
     key = KEY if side is SERVER else b""
-    data = make_frames(key, *DATA)
-    yield from streams(key)
+    data = make_frames(key, *DATA_FRAMES)
+    yield from frame_streams(key)
     yield (data + make_frames(key, (0x81, b"\xff"), (0x91, b"x"), (0x82, b"y")), None)
     yield (data + make_frames(key, (0x82, bytes(301))),)
     yield (make_frames(key, (0x01, bytes(200)), (0x80, bytes(101))),)

@@ -1,6 +1,6 @@
-"""The two classes of wsaccel, for libraries that look for it.
+"""The classes of wsaccel, for libraries that use it if it is installed.
 
-`install()` lets `import wsaccel.xormask` and `import wsaccel.utf8validator` find them, without a package of that name.
+After `install()`, `import wsaccel.xormask` and `import wsaccel.utf8validator` find them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ __all__ = ["Utf8Validator", "XorMaskerNull", "XorMaskerSimple", "create_xor_mask
 
 
 class XorMaskerSimple:
-    """Masks a payload in pieces (RFC 6455 5.3). `mask` is 4 bytes; ValueError if it is not."""
+    """Mask a payload in chunks (RFC 6455 5.3).
+
+    Args:
+        mask: The masking key.
+
+    Raises:
+        ValueError: If the key does not have 4 bytes.
+    """
 
     __slots__ = ("_key", "_pointer")
 
@@ -28,22 +35,22 @@ class XorMaskerSimple:
         self._pointer = 0
 
     def pointer(self) -> int:
-        """How many bytes were masked since the beginning or `reset`."""
+        """Return the number of bytes masked since the beginning or the last `reset`."""
         return self._pointer
 
     def reset(self) -> None:
-        """Begins a new payload."""
+        """Start a new payload."""
         self._pointer = 0
 
     def process(self, data: Any) -> bytes:
-        """Returns the next piece, any contiguous buffer, masked."""
+        """Return the next chunk, any contiguous buffer, masked."""
         masked = apply_mask(data, self._key, self._pointer)
         self._pointer += len(masked)
         return masked
 
 
 class XorMaskerNull:
-    """Counts the bytes of a payload that is not masked."""
+    """Count the bytes of a payload that is not masked."""
 
     __slots__ = ("_pointer",)
 
@@ -51,26 +58,26 @@ class XorMaskerNull:
         self._pointer = 0
 
     def pointer(self) -> int:
-        """How many bytes passed since the beginning or `reset`."""
+        """Return the number of bytes processed since the beginning or the last `reset`."""
         return self._pointer
 
     def reset(self) -> None:
-        """Begins a new payload."""
+        """Start a new payload."""
         self._pointer = 0
 
     def process(self, data: Any) -> Any:
-        """Returns the next piece as it is."""
+        """Return the next chunk unchanged."""
         self._pointer += len(data)
         return data
 
 
 def create_xor_masker(mask: Any, length: int | None = None) -> XorMaskerSimple:
-    """A masker for a payload of `length` bytes, which makes no difference here."""
+    """Return a masker for a payload; its length, which wsaccel uses as a hint, is ignored."""
     return XorMaskerSimple(mask)
 
 
 class Utf8Validator:
-    """Validates UTF-8 in pieces."""
+    """Validate UTF-8 in chunks."""
 
     UTF8_ACCEPT: Final = 0
     UTF8_REJECT: Final = 1
@@ -82,37 +89,42 @@ class Utf8Validator:
         self.reset()
 
     def reset(self) -> None:
-        """Begins a new text."""
+        """Start a new text."""
         self._validator.reset()
         self._rejected = False
         self._total = 0
 
     def validate(self, data: Any) -> tuple[bool, bool, int, int]:
-        """Reads the next piece, any contiguous buffer.
+        """Validate the next chunk.
 
-        Returns whether it is valid, whether the text may end here, and the index behind the last valid byte, in this
-        piece and in the whole text. After an invalid byte nothing more is valid until `reset`.
+        Args:
+            data: Any contiguous buffer.
+
+        Returns:
+            Whether the chunk is valid, whether the text may end after it, and the number of valid
+            bytes: of this chunk, and of the whole text. After an invalid byte, no chunk is valid
+            until `reset`.
         """
-        with memoryview(data) as whole, whole.cast("B") as octets:
+        with memoryview(data) as view, view.cast("B") as octets:
             size = len(octets)
-            taken = 0 if self._rejected else self._validator.feed(octets)
-        self._total += taken
-        if taken < size:
+            valid_size = 0 if self._rejected else self._validator.feed(octets)
+        self._total += valid_size
+        if valid_size < size:
             self._rejected = True
-        valid = taken == size
-        return valid, valid and not self._rejected and not self._validator.need, taken, self._total
+        valid = valid_size == size
+        return valid, valid and not self._rejected and not self._validator.need, valid_size, self._total
 
 
 def install() -> None:
-    """Makes the classes importable as those of wsaccel, unless it is imported already."""
+    """Make the classes importable as those of wsaccel, unless wsaccel is already imported."""
     if "wsaccel" in sys.modules:
         return
     package = ModuleType("wsaccel", __doc__)
     package.__path__ = []
     for stem, classes in (("xormask", (XorMaskerSimple, XorMaskerNull)), ("utf8validator", (Utf8Validator,))):
         module = ModuleType(f"wsaccel.{stem}")
-        for one in classes:
-            setattr(module, one.__name__, one)
+        for cls in classes:
+            setattr(module, cls.__name__, cls)
         setattr(package, stem, module)
         sys.modules[module.__name__] = module
     sys.modules["wsaccel"] = package

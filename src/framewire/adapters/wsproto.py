@@ -1,7 +1,8 @@
-"""wsproto: its `FrameProtocol`, on which hypercorn, simple-websocket, trio-websocket, httpx-ws and others stand.
+"""wsproto: its `FrameProtocol`, which hypercorn, simple-websocket, httpx-ws and others use.
 
-Whole plain data frames are taken all at once and handed on one by one as before; wsproto itself reads every other
-frame. A compressed message is inflated in steps, so that whoever limits its size can do so before it is all there.
+Whole data frames without RSV bits are parsed in batches and delivered one by one as before; wsproto
+itself parses every other frame. A compressed message is inflated in steps, so that a size limit of
+the caller takes effect before all of the message is in memory.
 """
 
 from __future__ import annotations
@@ -18,48 +19,55 @@ from wsproto.frame_protocol import Buffer, CloseReason, Frame, FrameProtocol, Op
 
 from .._backend import apply_mask_in_place, make_frame, take_frames
 from ..protocol.constants import MAX_LENGTH
-from .accelerate import Change, expect_same
-from .samples import DATA, KEY, PAYLOADS, make_frames, streams
+from .accelerate import Replacement, expect_same
+from .self_test_samples import DATA_FRAMES, KEY, PAYLOADS, frame_streams, make_frames
 
-#: How much of a compressed frame is inflated at a time, in bytes; deflate makes at most 1032 times as much of it.
-STEP: Final = 1 << 11
+#: Bytes of a compressed frame that are inflated at a time. Deflate expands by a factor of at most
+#: 1032.
+INFLATE_STEP: Final = 1 << 11
 
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 
 
-def changes() -> list[Change]:
-    """Replaces `FrameProtocol` where connections look for it, and the masker of frames that arrive in parts."""
+def replacements() -> list[Replacement]:
+    """Return replacements of `connection.FrameProtocol` and of `XorMaskerSimple`.
+
+    The latter unmasks frames that arrive in parts.
+    """
     for client in (False, True):
-        replaced = _exchange(AcceleratedFrameProtocol, client)
-        expect_same("FrameProtocol", _exchange(FrameProtocol, client), replaced, *_samples(client))
+        replacement = _make_exchange(AcceleratedFrameProtocol, client)
+        expect_same("FrameProtocol", _make_exchange(FrameProtocol, client), replacement, *_samples(client))
         payloads = (b"", "text", b"a" * 126, bytearray(b"a" * 65536), memoryview(b"ab"), 1)
-        replaced = _send(AcceleratedFrameProtocol, client)
-        expect_same("send_data", _send(FrameProtocol, client), replaced, *((payload,) for payload in payloads))
-    expect_same("XorMaskerSimple", _mask(frame_protocol.XorMaskerSimple), _mask(Masker), *PAYLOADS)
+        original, replacement = _make_send(FrameProtocol, client), _make_send(AcceleratedFrameProtocol, client)
+        expect_same("send_data", original, replacement, *((payload,) for payload in payloads))
+    original, replacement = _make_mask(frame_protocol.XorMaskerSimple), _make_mask(Masker)
+    expect_same("XorMaskerSimple", original, replacement, *PAYLOADS)
     return [
-        Change(connection, "FrameProtocol", AcceleratedFrameProtocol),
-        Change(frame_protocol, "XorMaskerSimple", Masker),
+        Replacement(connection, "FrameProtocol", AcceleratedFrameProtocol),
+        Replacement(frame_protocol, "XorMaskerSimple", Masker),
     ]
 
 
 class AcceleratedFrameProtocol(FrameProtocol):
-    """Frames to bytes and back, as the original."""
+    """A `FrameProtocol` that takes whole data frames from the front of its buffer in batches."""
 
     def __init__(self, client: bool, extensions: list[Extension]) -> None:
         super().__init__(client, extensions)
+        #: Frames taken from the buffer and not yet delivered, as first bytes and payloads.
         self._taken: deque[tuple[int, bytes]] = deque()
-        self._plain = all(type(extension) is PerMessageDeflate for extension in self.extensions)
+        # Other extensions may want to see frames without RSV bits.
+        self._batching_allowed = all(type(extension) is PerMessageDeflate for extension in self.extensions)
         for extension in self.extensions:
             if isinstance(extension, PerMessageDeflate):
                 self._frame_decoder.buffer = _SteppedBuffer(extension)
 
     def received_frames(self) -> Generator[Frame, None, None]:
-        """The frames that have arrived. What is not asked for now comes the next time."""
+        """Yield the frames that have arrived; a later call continues where this one stopped."""
         taken = self._taken
         while True:
             while taken:
-                first, payload = taken.popleft()
-                if first == 0x82:
+                first_byte, payload = taken.popleft()
+                if first_byte == 0x82:
                     yield Frame(_BINARY, payload, True, True)
                 else:
                     try:
@@ -69,14 +77,16 @@ class AcceleratedFrameProtocol(FrameProtocol):
                         self._parse_more.close()
                         raise ParseFailed(str(error), CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
                     yield Frame(_TEXT, text, True, True)
-            if not self._take() and (yield from self._parse_one()):
+            if not self._take_data_frames() and (yield from self._parse_one()):
                 return
 
-    def _take(self) -> bool:
-        """Takes the whole plain data frames from the front of the buffer; False if there are none."""
+    def _take_data_frames(self) -> bool:
+        """Take whole data frames from the front of the buffer; return False if there are none."""
         decoder = self._frame_decoder
         buffer = decoder.buffer.buffer
-        if not buffer or not self._plain or decoder.header is not None or self._message_decoder.opcode is not None:
+        if not buffer or not self._batching_allowed:
+            return False
+        if decoder.header is not None or self._message_decoder.opcode is not None:  # inside a frame or a message
             return False
         if inspect.getgeneratorstate(self._parse_more) == inspect.GEN_CLOSED:  # after a failure or a close frame
             return False
@@ -87,7 +97,7 @@ class AcceleratedFrameProtocol(FrameProtocol):
         return end > 0
 
     def _parse_one(self) -> Generator[Frame, None, bool]:
-        """Lets the original parse one frame, or a part of it; returns whether that was all there is."""
+        """Let the original parse one frame or a part of it; return whether it needs more data."""
         for frame in self._parse_more:
             if frame is None:
                 return True
@@ -98,7 +108,7 @@ class AcceleratedFrameProtocol(FrameProtocol):
         return True
 
     def send_data(self, payload: bytes | bytearray | str = b"", fin: bool = True) -> bytearray:
-        """The frame of a message, or of a piece of one."""
+        """Return the frame of a message or of a fragment."""
         kind = type(payload)
         if self.extensions or not fin or self._outbound_opcode is not None or (kind is not bytes and kind is not str):
             return super().send_data(payload, fin)
@@ -106,7 +116,7 @@ class AcceleratedFrameProtocol(FrameProtocol):
 
 
 class Masker:
-    """Unmasks the payload of a frame in pieces."""
+    """Unmask the payload of a frame in chunks."""
 
     __slots__ = ("_key", "_phase")
 
@@ -115,67 +125,70 @@ class Masker:
         self._phase = 0
 
     def process(self, data: bytes | bytearray) -> bytearray:
-        """Returns a copy of the next piece, unmasked."""
-        piece = bytearray(data)
-        apply_mask_in_place(piece, self._key, self._phase)
-        self._phase = (self._phase + len(piece)) % 4
-        return piece
+        """Return a copy of the next chunk, unmasked."""
+        chunk = bytearray(data)
+        apply_mask_in_place(chunk, self._key, self._phase)
+        self._phase = (self._phase + len(chunk)) % 4
+        return chunk
 
 
 class _SteppedBuffer(Buffer):
-    """Hands the payload of a compressed message out in steps."""
+    """A buffer that returns the payload of a compressed message in steps of `INFLATE_STEP`."""
 
     def __init__(self, deflate: PerMessageDeflate) -> None:
         super().__init__()
         self._deflate = deflate
 
     def consume_at_most(self, nbytes: int) -> bytearray:
-        return super().consume_at_most(min(nbytes, STEP) if self._deflate._inbound_compressed else nbytes)
+        return super().consume_at_most(min(nbytes, INFLATE_STEP) if self._deflate._inbound_compressed else nbytes)
 
 
-def _exchange(kind: type[FrameProtocol], client: bool) -> Any:
-    """A function that feeds pieces to a protocol, and gives the frames and the failure that come of it."""
+def _make_exchange(protocol_class: type[FrameProtocol], client: bool) -> Any:
+    """Return a function that feeds chunks to a new protocol and returns its frames and failures."""
 
-    stream_after = make_frame(0x81, b"after", b"" if client else KEY)
+    following_frame = make_frame(0x81, b"after", b"" if client else KEY)
 
-    def exchange(*pieces: bytes) -> Any:
-        protocol = kind(client, [])
-        told: list[Any] = []
-        for piece in (*pieces, b"", stream_after):
-            protocol.receive_bytes(piece)
+    def exchange(*chunks: bytes) -> Any:
+        protocol = protocol_class(client, [])
+        observed: list[Any] = []
+        for chunk in (*chunks, b"", following_frame):
+            protocol.receive_bytes(chunk)
             try:
                 for frame in protocol.received_frames():
-                    told.append((type(frame.payload), frame))
+                    observed.append((type(frame.payload), frame))
             except ParseFailed as failure:
-                told.append((str(failure), failure.code))
-        return told
+                observed.append((str(failure), failure.code))
+        return observed
 
     return exchange
 
 
-def _send(kind: type[FrameProtocol], client: bool) -> Any:
-    """A function that sends a payload, as `Connection.send` does; a client's key and payload differ each time."""
+def _make_send(protocol_class: type[FrameProtocol], client: bool) -> Any:
+    """Return a function that returns the frame of a payload, as `Connection.send` does.
+
+    For a client, the masking key and the masked payload, which differ each time, are left out.
+    """
 
     def send(payload: Any) -> bytes:
-        data = b"" + kind(client, []).send_data(payload)
+        data = b"" + protocol_class(client, []).send_data(payload)
         return data[: -len(payload) - 4] if client else data
 
     return send
 
 
-def _mask(kind: Any) -> Any:
-    """A function that masks pieces."""
+def _make_mask(masker_class: Any) -> Any:
+    """Return a function that masks chunks."""
 
-    def mask(*pieces: bytes) -> list[tuple[type, bytes]]:
-        masker = kind(bytearray(KEY))
-        return [(type(masked), masked) for masked in map(masker.process, map(bytearray, pieces))]
+    def mask(*chunks: bytes) -> list[tuple[type, bytes]]:
+        masker = masker_class(bytearray(KEY))
+        return [(type(masked), masked) for masked in map(masker.process, map(bytearray, chunks))]
 
     return mask
 
 
 def _samples(client: bool) -> Iterator[tuple[bytes, ...]]:
-    """Streams of frames: those that any reader is tried on, and text that is not UTF-8."""
+    """Yield streams of frames: the common ones, and text that is not valid UTF-8."""
     key = b"" if client else KEY
-    yield from streams(key)
+    yield from frame_streams(key)
     for text in (b"\xff", b"a\xe2\x82", b"\xed\xa0\x80"):
-        yield (make_frames(key, *DATA, (0x81, text), (0x81, b"a")),)
+        yield (make_frames(key, *DATA_FRAMES, (0x81, text), (0x81, b"a")),)

@@ -1,4 +1,4 @@
-"""The command `framewire`: one module for each of its subcommands."""
+"""The `framewire` command: one module for each subcommand."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line, `argv` without the program's name or the process's own; returns the exit status.
+    """Run the command line.
 
-    What goes wrong outside of framewire, such as a port that is taken, is one line on standard error and status 1.
+    A `FramewireError` or `OSError`, such as a port in use, is reported as one line on standard
+    error.
+
+    Args:
+        argv: The arguments without the program name. Default: those of the process.
+
+    Returns:
+        The exit status of the subcommand, or 1 after a reported error.
     """
     parser = argparse.ArgumentParser(prog="framewire", description="WebSocket at C speed.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -25,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-    except BrokenPipeError:  # nobody reads the output on; nor shall the interpreter flush it at exit
+    except BrokenPipeError:
+        # The reader of standard output has gone. Without the redirection, the flush at exit would
+        # raise the same error again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (FramewireError, OSError) as error:

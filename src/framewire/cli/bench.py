@@ -1,10 +1,12 @@
-"""`framewire bench URI`: load for a WebSocket server that echoes, and how long its answers take.
+"""`framewire bench URI`: measure the message rate and latency of a WebSocket echo server.
 
-Each connection sends a message and waits for it to come back. Without --rate the next one follows at once: a closed
-loop, and the rate is what the server can bear. With --rate the messages go out by the clock, whether or not the
-answers are in, so that a slow server does not slow down its own measurement; how far the clock was missed is reported.
-Latency is from the call of `send` to the whole answer, at the client, which shares the machine's time with a local
-server. 8 bytes are kept for each message.
+Each connection sends a message and waits for its echo. Without --rate, the next message follows
+the echo at once, so the rate is the highest that the server sustains. With --rate, messages are
+sent on a fixed schedule whether or not earlier ones were answered, so that a slow server cannot
+slow down its own measurement; the largest delay of a send after its scheduled time is reported.
+
+Latency is the time from the call of `send` to the complete echo, measured in the client, which
+shares the processor with a server on the same machine. Each message takes 8 bytes of memory.
 """
 
 from __future__ import annotations
@@ -26,24 +28,35 @@ from typing import Any, Final, NamedTuple
 from ..asyncio import Listener, ListenerConnection, connect
 from ..errors import FramewireError
 from ..protocol.constants import State
-from .extra import need
-from .numbers import natural, positive, positive_float
+from .argument_types import non_negative_int, positive_float, positive_int
+from .optional_packages import require_package
 
 __all__ = ["Load", "add_parser", "measure"]
 
 PERCENTILES: Final = (50, 75, 90, 99, 99.9)
-_BARS: Final = 12
-_REFRESH: Final = 0.25  # seconds
-_PATIENCE: Final = 1.0  # seconds, for the last answers
+_HISTOGRAM_BARS: Final = 12
+#: Seconds between updates of the progress bar.
+_REFRESH_INTERVAL: Final = 0.25
+#: Seconds to wait for outstanding echoes after the last message.
+_LAST_ECHO_TIMEOUT: Final = 1.0
 
 
-class WrongAnswer(FramewireError):  # noqa: N818 - says what came back
-    """The server did not send back what it was sent, or went away."""
+class WrongAnswer(FramewireError):  # noqa: N818 - reads as the fact it reports
+    """The server sent something other than the echo, or closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send: messages of `size` bytes on `connections`, `rate` a second in all (None: as fast as echoed)."""
+    """The load to put on a server.
+
+    Attributes:
+        connections: Number of connections.
+        size: Payload size of each message, in bytes.
+        rate: Messages per second over all connections; None sends each after the echo of the last.
+        seconds: Duration of the measurement.
+        warmup: Seconds of load before the measurement.
+        binary: Whether to send binary messages instead of text.
+    """
 
     connections: int = 10
     size: int = 125
@@ -54,27 +67,34 @@ class Load:
 
     @property
     def message(self) -> str | bytes:
-        """The message that is sent over and over."""
+        """The message that is sent repeatedly."""
         return bytes(self.size) if self.binary else "x" * self.size
 
 
 @dataclass(slots=True)
 class Result:
-    """Latencies after the warm-up, and by how much the clock was missed, in seconds; all that was sent and answered."""
+    """The measurement.
+
+    Attributes:
+        latencies: Seconds from send to echo, of messages sent and answered in the window.
+        max_delay: The largest delay of a send after its scheduled time, in seconds.
+        sent: Messages sent, including the warm-up.
+        answered: Echoes received, including the warm-up.
+    """
 
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    lateness: float = 0.0
+    max_delay: float = 0.0
     sent: int = 0
     answered: int = 0
 
     @property
     def unanswered(self) -> int:
-        """How many messages did not come back."""
+        """Number of messages without an echo."""
         return self.sent - self.answered
 
 
 class Window(NamedTuple):
-    """The times of the run: what is sent from `start` on and answered by `stop` counts."""
+    """Times of a run: load from `begin` to `stop`, of which `start` to `stop` is measured."""
 
     begin: float
     start: float
@@ -82,27 +102,37 @@ class Window(NamedTuple):
 
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
+    """Add this subcommand to the command line."""
     parser = commands.add_parser(
         "bench",
-        help="measure a server that echoes",
+        help="measure an echo server",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Load()
     parser.add_argument("uri", help="ws://host:port/path or wss://...")
-    parser.add_argument("-c", "--connections", type=positive, default=default.connections, help="(%(default)s)")
-    parser.add_argument("-s", "--size", type=natural, default=default.size, help="bytes of a message (%(default)s)")
-    parser.add_argument("-r", "--rate", type=positive_float, help="messages per second, all connections together")
-    parser.add_argument("-t", "--seconds", type=positive_float, default=default.seconds, help="how long (%(default)s)")
-    parser.add_argument("--warmup", type=float, default=default.warmup, help="seconds before that (%(default)s)")
-    parser.add_argument("--binary", action="store_true", help="binary messages instead of text")
-    parser.add_argument("--json", action="store_true", help="print one JSON document, and no progress")
+    parser.add_argument(
+        "-c",
+        "--connections",
+        type=positive_int,
+        default=default.connections,
+        help="number of connections (%(default)s)",
+    )
+    parser.add_argument(
+        "-s", "--size", type=non_negative_int, default=default.size, help="payload size in bytes (%(default)s)"
+    )
+    parser.add_argument("-r", "--rate", type=positive_float, help="messages per second over all connections")
+    parser.add_argument("-t", "--seconds", type=positive_float, default=default.seconds, help="duration (%(default)s)")
+    parser.add_argument(
+        "--warmup", type=float, default=default.warmup, help="seconds of load before the measurement (%(default)s)"
+    )
+    parser.add_argument("--binary", action="store_true", help="send binary messages instead of text")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, without progress")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures and prints; 0 if every message was echoed."""
+    """Measure and print the result; return 1 if an echo is missing."""
     load = Load(
         arguments.connections, arguments.size, arguments.rate, arguments.seconds, arguments.warmup, arguments.binary
     )
@@ -111,30 +141,30 @@ def run(arguments: argparse.Namespace) -> int:
             result = asyncio.run(measure(arguments.uri, load))
             print(json.dumps(to_json(arguments.uri, load, result), indent=2))
         else:
-            need("rich", "bench without --json")
+            require_package("rich", "bench without --json")
             result = asyncio.run(_measure_with_progress(arguments.uri, load))
-            _print(load, result)
+            _print_result(load, result)
     except KeyboardInterrupt:
         return 130
     return 1 if result.unanswered else 0
 
 
-class _Run:
-    """What the connections share."""
+class _Measurement:
+    """State that the connections of one measurement share."""
 
     def __init__(self, load: Load, result: Result) -> None:
         self.load, self.message, self.result = load, load.message, result
         self.window = Window(math.inf, math.inf, math.inf)
-        self._all_sent = False
-        #: Done when all is answered after all was sent, or at the first fault.
+        self._sending_ended = False
+        #: Done when sending has ended and every message was echoed, or at the first failure.
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def all_sent(self) -> None:
-        self._all_sent = True
-        self.look()
+    def end_sending(self) -> None:
+        self._sending_ended = True
+        self.finish_if_answered()
 
-    def look(self) -> None:
-        if self._all_sent and not self.result.unanswered and not self.done.done():
+    def finish_if_answered(self) -> None:
+        if self._sending_ended and not self.result.unanswered and not self.done.done():
             self.done.set_result(None)
 
     def fail(self, text: str) -> None:
@@ -142,98 +172,113 @@ class _Run:
             self.done.set_exception(WrongAnswer(text))
 
 
-class _Talker(Listener):
-    """One connection: a callback and no task, so that hardly more than the server's time is measured."""
+class _EchoClient(Listener):
+    """One connection. Callbacks instead of a task keep the cost of the client low."""
 
     connection: ListenerConnection
 
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._times = deque[float]()
+    def __init__(self, measurement: _Measurement) -> None:
+        self._measurement = measurement
+        self._send_times = deque[float]()
 
     def send(self, now: float) -> None:
-        if self.connection.state is not State.OPEN:  # a fault, of which `on_close` tells
+        if self.connection.state is not State.OPEN:  # `on_close` reports the failure
             return
-        self._times.append(now)
-        self._run.result.sent += 1
-        self.connection.send(self._run.message)
+        self._send_times.append(now)
+        self._measurement.result.sent += 1
+        self.connection.send(self._measurement.message)
 
     def on_open(self, connection: ListenerConnection) -> None:
         self.connection = connection
 
     def on_message(self, connection: ListenerConnection, message: str | bytes) -> None:
         now = time.perf_counter()
-        run = self._run
-        if message != run.message or not self._times:
-            run.fail(f"the server is no echo: it answered {len(message)} characters or bytes of something else")
+        measurement = self._measurement
+        if message != measurement.message or not self._send_times:
+            unit = "characters" if isinstance(message, str) else "bytes"
+            measurement.fail(f"not an echo server: it sent {len(message)} {unit} that differ from the message")
             return
-        run.result.answered += 1
-        sent = self._times.popleft()
-        if run.window.start <= sent and now <= run.window.stop:
-            run.result.latencies.append(now - sent)
-        if run.load.rate is None and now < run.window.stop:
+        measurement.result.answered += 1
+        sent = self._send_times.popleft()
+        if measurement.window.start <= sent and now <= measurement.window.stop:
+            measurement.result.latencies.append(now - sent)
+        if measurement.load.rate is None and now < measurement.window.stop:
             self.send(now)
-        run.look()
+        measurement.finish_if_answered()
 
     def on_close(self, connection: ListenerConnection, code: int, reason: str) -> None:
-        self._run.fail(f"the server ended a connection: {code} {reason}".rstrip())
+        self._measurement.fail(f"the server ended a connection: {code} {reason}".rstrip())
 
 
 async def measure(uri: str, load: Load, result: Result | None = None) -> Result:
-    """Puts `load` on the server at `uri`; `result` fills while this runs.
+    """Put a load on an echo server and measure it.
 
-    Raises WrongAnswer if a message comes back changed or the server ends a connection, and what `connect` raises.
+    Args:
+        uri: The server.
+        load: The load.
+        result: Filled while the measurement runs, for a display of its progress.
+
+    Returns:
+        The result.
+
+    Raises:
+        WrongAnswer: If a message comes back changed or the server ends a connection.
+        FramewireError, OSError: If a connection cannot be opened.
     """
-    run = _Run(load, Result() if result is None else result)
-    talkers = []
+    measurement = _Measurement(load, Result() if result is None else result)
+    clients = []
     try:
         for _ in range(load.connections):
-            talker = _Talker(run)
-            await connect(uri, listener=talker, max_size=4 * load.size + 1, max_unsent=None, compression=None)
-            talkers.append(talker)
+            client = _EchoClient(measurement)
+            await connect(uri, listener=client, max_size=4 * load.size + 1, max_unsent=None, compression=None)
+            clients.append(client)
         begin = time.perf_counter()
-        run.window = Window(begin, begin + load.warmup, begin + load.warmup + load.seconds)
-        sending = asyncio.ensure_future(_send(run, talkers))
-        await asyncio.wait([sending, run.done], return_when=asyncio.FIRST_COMPLETED)
+        measurement.window = Window(begin, begin + load.warmup, begin + load.warmup + load.seconds)
+        sending = asyncio.ensure_future(_send_load(measurement, clients))
+        await asyncio.wait([sending, measurement.done], return_when=asyncio.FIRST_COMPLETED)
         sending.cancel()
-        run.all_sent()
+        measurement.end_sending()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(run.done, _PATIENCE)
+            await asyncio.wait_for(measurement.done, _LAST_ECHO_TIMEOUT)
     finally:
-        run.done.cancel()
-        for talker in talkers:
-            talker.connection.close()
-        for talker in talkers:
-            await talker.connection.wait_closed()
-    return run.result
+        measurement.done.cancel()
+        for client in clients:
+            client.connection.close()
+        for client in clients:
+            await client.connection.wait_closed()
+    return measurement.result
 
 
-async def _send(run: _Run, talkers: Sequence[_Talker]) -> None:
-    """Sends until the window ends: by the clock, in turns, or the first message of each connection."""
-    rate, window = run.load.rate, run.window
+async def _send_load(measurement: _Measurement, clients: Sequence[_EchoClient]) -> None:
+    """Send until the window ends.
+
+    With a rate, send on schedule over the connections in turn. Without one, send the first message
+    of each connection; `_EchoClient.on_message` sends the others.
+    """
+    rate, window = measurement.load.rate, measurement.window
     if rate is None:
-        for talker in talkers:
-            talker.send(time.perf_counter())
+        for client in clients:
+            client.send(time.perf_counter())
         await asyncio.sleep(window.stop - time.perf_counter())
         return
     for number in itertools.count():
         due = window.begin + number / rate
         if due >= window.stop:
             return
-        await asyncio.sleep(max(due - time.perf_counter(), 0))  # behind the clock, answers still get their turn
+        await asyncio.sleep(max(due - time.perf_counter(), 0))  # even when late, so that echoes are read
         now = time.perf_counter()
         if now >= window.stop:
             return
         if now >= window.start:
-            run.result.lateness = max(run.result.lateness, now - due)
-        talkers[number % len(talkers)].send(now)
+            measurement.result.max_delay = max(measurement.result.max_delay, now - due)
+        clients[number % len(clients)].send(now)
 
 
-# What is printed
+# Output
 
 
 def to_json(uri: str, load: Load, result: Result) -> dict[str, object]:
-    """The result as plain data; times in microseconds."""
+    """Return the result as plain data, with times in microseconds."""
     ordered = sorted(result.latencies)
     return {
         "uri": uri,
@@ -242,10 +287,10 @@ def to_json(uri: str, load: Load, result: Result) -> dict[str, object]:
         "messages": len(ordered),
         "messages_per_second": round(len(ordered) / load.seconds, 1),
         "unanswered": result.unanswered,
-        "latest_send_us": round(result.lateness * 1e6, 1),
+        "max_send_delay_us": round(result.max_delay * 1e6, 1),
         "latency_us": {
-            **{f"p{percent:g}": _microseconds(rank(ordered, percent)) for percent in PERCENTILES},
-            "max": _microseconds(rank(ordered, 100)),
+            **{f"p{percent:g}": _microseconds(percentile(ordered, percent)) for percent in PERCENTILES},
+            "max": _microseconds(percentile(ordered, 100)),
         },
     }
 
@@ -254,13 +299,21 @@ def _microseconds(seconds: float) -> float | None:
     return None if math.isnan(seconds) else round(seconds * 1e6, 1)
 
 
-def rank(ordered: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` of the `ordered` ones do not exceed; NaN if there is none."""
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile of sorted values; NaN if there are none."""
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1] if ordered else math.nan
 
 
-def histogram(ordered: Sequence[float], bars: int = _BARS) -> list[tuple[float, int]]:
-    """Pairs of an upper bound and the number of values from the bound before to it; bounds grow by one factor."""
+def histogram(ordered: Sequence[float], bars: int = _HISTOGRAM_BARS) -> list[tuple[float, int]]:
+    """Count sorted values in intervals of geometrically growing width.
+
+    Args:
+        ordered: The values, sorted.
+        bars: Number of intervals.
+
+    Returns:
+        The upper bound of each interval and the number of values in it.
+    """
     if not ordered:
         return []
     low, high = max(ordered[0], 1e-9), max(ordered[-1], 1e-9)
@@ -275,22 +328,22 @@ async def _measure_with_progress(uri: str, load: Load) -> Result:
     from rich.progress import BarColumn, Progress, TextColumn
 
     result = Result()
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[seen]}")
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}")
     with Progress(*columns, transient=True) as progress:
         total = load.warmup + load.seconds
-        bar = progress.add_task(uri, total=total, seen="")
+        bar = progress.add_task(uri, total=total, rate="")
         measuring = asyncio.create_task(measure(uri, load, result))
-        begin, before = time.perf_counter(), 0
+        begin, previous_count = time.perf_counter(), 0
         while not measuring.done():
-            await asyncio.wait([measuring], timeout=_REFRESH)
+            await asyncio.wait([measuring], timeout=_REFRESH_INTERVAL)
             count = len(result.latencies)
-            seen = f"{(count - before) / _REFRESH:,.0f} messages/s"
-            progress.update(bar, completed=min(time.perf_counter() - begin, total), seen=seen)
-            before = count
+            rate = f"{(count - previous_count) / _REFRESH_INTERVAL:,.0f} messages/s"
+            progress.update(bar, completed=min(time.perf_counter() - begin, total), rate=rate)
+            previous_count = count
     return measuring.result()
 
 
-def _print(load: Load, result: Result) -> None:
+def _print_result(load: Load, result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -301,21 +354,22 @@ def _print(load: Load, result: Result) -> None:
         f" on {load.connections:,} connections, {len(ordered):,} in {load.seconds:g} s"
     )
     if result.unanswered:
-        console.print(f"[bold red]{result.unanswered:,} messages had no answer[/]")
+        console.print(f"[bold red]{result.unanswered:,} messages were not answered[/]")
     if load.rate:
-        console.print(f"The clock was missed by at most {_show(result.lateness)}.", style="dim")
+        console.print(f"The largest delay of a send was {_format_duration(result.max_delay)}.", style="dim")
     if not ordered:
         return
     percentiles = Table("latency", *(f"{percent:g} %" for percent in PERCENTILES), "max", box=None)
-    percentiles.add_row("", *(_show(rank(ordered, percent)) for percent in (*PERCENTILES, 100)))
+    percentiles.add_row("", *(_format_duration(percentile(ordered, percent)) for percent in (*PERCENTILES, 100)))
     console.print(percentiles)
     bars = histogram(ordered)
-    most = max(count for _, count in bars)
+    max_count = max(count for _, count in bars)
     for bound, count in bars:
-        console.print(f"{'to ' + _show(bound):>14}  [cyan]{'█' * round(40 * count / most):<40}[/]  {count:,}")
+        bar = "█" * round(40 * count / max_count)
+        console.print(f"{'to ' + _format_duration(bound):>14}  [cyan]{bar:<40}[/]  {count:,}")
 
 
-def _show(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"

@@ -1,15 +1,15 @@
-"""The TCP streams of a packet capture (pcap or pcapng), put together by sequence number (RFC 9293 3.4)."""
+"""Reassembly of the TCP streams in a packet capture (pcap or pcapng; RFC 9293 3.4)."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import Any, Final
 
-from .extra import need
+from .optional_packages import require_package
 
 __all__ = ["CAPTURE_MAGIC", "join_segments", "read_capture"]
 
-#: How a capture begins: pcap in either byte order, with times in micro- or nanoseconds; pcapng.
+#: First bytes of a capture: pcap in both byte orders, with times in micro- or nanoseconds; pcapng.
 CAPTURE_MAGIC: Final = (
     b"\xa1\xb2\xc3\xd4",
     b"\xd4\xc3\xb2\xa1",
@@ -17,12 +17,24 @@ CAPTURE_MAGIC: Final = (
     b"\x4d\x3c\xb2\xa1",
     b"\x0a\x0d\x0d\x0a",
 )
-_WRAP: Final = 1 << 32
+_SEQUENCE_NUMBERS: Final = 1 << 32
 
 
 def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
-    """The bytes of each direction of each TCP connection, by its source and destination, in order of appearance."""
-    need("scapy", "reading packets")
+    """Reassemble the TCP streams of a capture.
+
+    Args:
+        content: The capture file.
+
+    Returns:
+        The bytes of each direction of each connection, by source and destination ("host port
+        number"), in order of appearance. A later connection between the same ports replaces the
+        earlier one.
+
+    Raises:
+        MissingPackage: If scapy is not installed.
+    """
+    require_package("scapy", "reading packets")
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.utils import PcapReader
@@ -35,8 +47,9 @@ def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
             address, segment = packet[IP if IP in packet else IPv6], packet[TCP]
             ends = (address.src, segment.sport, address.dst, segment.dport)
             if segment.flags.S:
-                streams[ends] = []  # a new connection of the same two ports
-            # The link pads short packets: only the lengths in the headers tell where the payload ends.
+                streams[ends] = []  # a new connection between the same ports
+            # Network cards pad short packets: only the lengths in the headers say where the payload
+            # ends.
             header = segment.dataofs * 4
             total = address.len - address.ihl * 4 if IP in packet else address.plen
             payload = bytes(segment.payload)[: total - header]
@@ -50,16 +63,24 @@ def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
 
 
 def join_segments(segments: list[tuple[int, bytes]]) -> bytes:
-    """Joins pairs of sequence number and payload in their order; repeats count once, and a gap ends the stream.
+    """Join TCP segments in the order of their sequence numbers.
 
-    The first segment to arrive is taken as a base for the comparison, so numbers may wrap.
+    Retransmitted bytes count once, and a gap ends the stream. Sequence numbers are compared
+    relative to that of the first segment that arrived, so they may wrap around.
+
+    Args:
+        segments: Pairs of sequence number and payload, in order of arrival; at least one.
+
+    Returns:
+        The bytes of the stream up to its end or the first gap.
     """
     base = segments[0][0]
-    placed = sorted(((number - base + _WRAP // 2) % _WRAP, data) for number, data in segments)
+    half = _SEQUENCE_NUMBERS // 2
+    placed = sorted(((number - base + half) % _SEQUENCE_NUMBERS, payload) for number, payload in segments)
     end, joined = placed[0][0], bytearray()
-    for start, data in placed:
+    for start, payload in placed:
         if start > end:
             break
-        joined += data[end - start :]
-        end = max(end, start + len(data))
+        joined += payload[end - start :]
+        end = max(end, start + len(payload))
     return bytes(joined)

@@ -1,9 +1,11 @@
-"""The chat room of `framewire serve`, and its page.
+"""The chat room of `framewire serve`, and its HTML page.
 
-The room speaks JSON, one object in each text message. To the server: `{"say": text}` and `{"name": name}`. From it,
-by `type`: `you` (id, name), `people` (a list of id and name), `said` (id, name, text) and `note` (text).
+The protocol is JSON, one object in each text message. The client sends `{"say": text}` and
+`{"name": name}`. The server sends objects with a `type`: `you` (id, name), `people` (a list of id
+and name), `said` (id, name, text) and `note` (text).
 
-Rooms in several processes are one by a `Relay`: each tells the others what it tells its own people, and who these are.
+A `Relay` connects the rooms of several processes into one chat: each room publishes the messages
+that it broadcasts to its own clients, and the list of these clients.
 """
 
 from __future__ import annotations
@@ -24,123 +26,133 @@ if TYPE_CHECKING:
 
 __all__ = ["Room", "page"]
 
-#: The longest name, in characters.
+#: Longest name, in characters; longer ones are cut.
 MAX_NAME: Final = 32
 
-#: The longest line that one person may say, in characters.
+#: Longest text of one message, in characters.
 MAX_TEXT: Final = 2000
+
+#: Seconds between announcements of a room's people to other rooms; a room that misses three of them
+#: counts as gone.
+ANNOUNCE_INTERVAL: Final = 5.0
 
 
 def page() -> bytes:
-    """The page: HTML that needs nothing but this server."""
+    """Return the HTML page, which loads nothing from other servers."""
     return files(__package__).joinpath("chat.html").read_bytes()
 
 
-#: How often a room says who is there, in seconds; a room that said nothing for three times as long has gone.
-PULSE: Final = 5.0
-
-
 class Room:
-    """Everyone who is connected, by id and name; and who is in other rooms, by the id of their relay."""
+    """The people connected to this process, and those in the rooms of other processes.
+
+    A person is a dictionary of `id` and `name`. Other rooms are known by the id of their relay.
+    """
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
         self._first_id = 0
         self._ids = count(1)
         self._people: dict[ServerConnection, dict[str, Any]] = {}
-        self._elsewhere: dict[str, tuple[float, list[dict[str, Any]]]] = {}
+        #: The time of the last announcement of each other room, and its people.
+        self._other_rooms: dict[str, tuple[float, list[dict[str, Any]]]] = {}
 
-    async def talk(self, connection: ServerConnection) -> None:
-        """Serves one person; the query of the request may bring a name: `?name=Ada`."""
+    async def serve(self, connection: ServerConnection) -> None:
+        """Serve one person, whose name may be in the query of the request: `?name=Ada`."""
         assert connection.request is not None
         query = parse_qs(connection.request.target.partition("?")[2])
         number = next(self._ids)
-        wishes = chain([query.get("name", [""])[0]], (f"Guest {each}" for each in count(number)))
-        name = next(name for wish in wishes if (name := self._free_name(wish)))
+        candidates = chain([query.get("name", [""])[0]], (f"Guest {each}" for each in count(number)))
+        name = next(name for candidate in candidates if (name := self._free_name(candidate)))
         person = {"id": self._first_id + number, "name": name}
         self._people[connection] = person
         try:
             await connection.send(_encode("you", **person))
             self._announce(f"{name} joined")
             async for message in connection:
-                await self._hear(connection, person, message)
+                await self._handle_message(connection, person, message)
         finally:
             del self._people[connection]
             self._announce(f"{person['name']} left")
 
-    async def _hear(self, connection: ServerConnection, person: dict[str, Any], message: str | bytes) -> None:
+    async def _handle_message(self, connection: ServerConnection, person: dict[str, Any], message: str | bytes) -> None:
         try:
-            said = json.loads(message) if isinstance(message, str) else None
+            command = json.loads(message) if isinstance(message, str) else None
         except (ValueError, RecursionError):
-            said = None
-        match said:
+            command = None
+        match command:
             case {"say": str(text)} if 0 < len(text) <= MAX_TEXT:
-                self._tell("said", **person, text=text)
-            case {"name": str(wish)}:
-                if wish == person["name"]:
-                    return
-                if name := self._free_name(wish):
-                    former, person["name"] = person["name"], name
-                    await connection.send(_encode("you", **person))
-                    self._announce(f"{former} is now {name}")
-                else:
-                    await connection.send(_encode("note", text="That name is taken or not a name."))
-                    await connection.send(_encode("you", **person))
+                self._send_to_all("said", **person, text=text)
+            case {"name": str(wanted)}:
+                await self._rename(connection, person, wanted)
             case _:
                 await connection.close(1008, "not a message of this chat")
 
-    def _free_name(self, wish: str) -> str | None:
-        """`wish` with its spaces set right, if it can be a name and nobody has it."""
-        name = " ".join(wish.split())[:MAX_NAME].strip()
-        taken = {person["name"].casefold() for person in self._everyone()}
+    async def _rename(self, connection: ServerConnection, person: dict[str, Any], wanted: str) -> None:
+        if wanted == person["name"]:
+            return
+        if name := self._free_name(wanted):
+            former, person["name"] = person["name"], name
+            await connection.send(_encode("you", **person))
+            self._announce(f"{former} is now {name}")
+        else:
+            await connection.send(_encode("note", text="That name is taken or not valid."))
+            await connection.send(_encode("you", **person))
+
+    def _free_name(self, wanted: str) -> str | None:
+        """Return `wanted` with normalized spaces; None if it is not a valid name or is taken."""
+        name = " ".join(wanted.split())[:MAX_NAME].strip()
+        taken = {person["name"].casefold() for person in self._all_people()}
         return name if name.isprintable() and name.casefold() not in taken | {""} else None
 
-    def _everyone(self) -> Iterable[dict[str, Any]]:
-        return chain(self._people.values(), *(people for _, people in self._elsewhere.values()))
+    def _all_people(self) -> Iterable[dict[str, Any]]:
+        return chain(self._people.values(), *(people for _, people in self._other_rooms.values()))
 
     def _announce(self, text: str) -> None:
-        self._show_people()
-        self._tell_rooms_who_is_here()
-        self._tell("note", text=text)
+        self._send_people()
+        self._publish_people()
+        self._send_to_all("note", text=text)
 
-    def _show_people(self) -> None:
-        broadcast(self._people, _encode("people", people=list(self._everyone())))
+    def _send_people(self) -> None:
+        broadcast(self._people, _encode("people", people=list(self._all_people())))
 
-    def _tell_rooms_who_is_here(self) -> None:
+    def _publish_people(self) -> None:
         if self._relay:
             self._relay.publish(_encode("people", people=list(self._people.values())))
 
-    def _tell(self, kind: str, **fields: Any) -> None:
+    def _send_to_all(self, kind: str, **fields: Any) -> None:
         message = _encode(kind, **fields)
         broadcast(self._people, message)
         if self._relay:
             self._relay.publish(message)
 
-    # With other rooms.
+    # Other rooms
 
     async def join(self, relay: Relay) -> None:
-        """Makes one room of this and those at the relay, which gives what it hears to `overhear`; until cancelled."""
+        """Exchange people and messages with the rooms on a relay, until cancelled.
+
+        The relay must have been created with `receive` as its callback.
+        """
         self._relay = relay
         self._first_id = randbits(32) << 20
         while True:
-            self._tell_rooms_who_is_here()
-            await asyncio.sleep(PULSE)
-            last = asyncio.get_running_loop().time() - 3 * PULSE
-            for room, (heard, _) in list(self._elsewhere.items()):
-                if heard < last:
-                    del self._elsewhere[room]
-                    self._show_people()
+            self._publish_people()
+            await asyncio.sleep(ANNOUNCE_INTERVAL)
+            expired = asyncio.get_running_loop().time() - 3 * ANNOUNCE_INTERVAL
+            for room, (last_announcement, _) in list(self._other_rooms.items()):
+                if last_announcement < expired:
+                    del self._other_rooms[room]
+                    self._send_people()
 
-    def overhear(self, room: str, message: str) -> None:
-        """What another room has told its people."""
+    def receive(self, room: str, message: str) -> None:
+        """Handle a message that another room published."""
         match json.loads(message):
             case {"type": "people", "people": people}:
-                known = self._elsewhere.get(room)
-                self._elsewhere[room] = asyncio.get_running_loop().time(), people
+                known = self._other_rooms.get(room)
+                self._other_rooms[room] = asyncio.get_running_loop().time(), people
                 if known is None or known[1] != people:
-                    self._show_people()
-                if known is None:  # it does not know this one either
-                    self._tell_rooms_who_is_here()
+                    self._send_people()
+                if known is None:  # a new room does not know the people of this one yet
+                    self._publish_people()
             case _:
                 broadcast(self._people, message)
 

@@ -1,4 +1,4 @@
-"""`framewire connect`: lines from standard input to a WebSocket, its messages to standard output."""
+"""`framewire connect`: send lines of standard input to a WebSocket and print its messages."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ import sys
 import threading
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..asyncio import ClientConnection, connect
 from ..errors import ConnectionClosed, ConnectionClosedOK
 
 __all__ = ["add_parser"]
 
+#: Lines that are read ahead of the connection.
+_MAX_QUEUED_LINES: Final = 64
+
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
+    """Add this subcommand to the command line."""
     parser = commands.add_parser("connect", help="talk to a WebSocket line by line", description=__doc__)
     parser.add_argument("uri", help="ws://host:port/path or wss://...")
     parser.add_argument(
         "--linger",
         type=float,
         metavar="SECONDS",
-        help="after the end of input, wait until no message has come for this long"
+        help="after the end of input, wait until no message has arrived for this long"
         " (default: 0 at a terminal, otherwise 1)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Talks until either side ends; 0 if that was an orderly close."""
+    """Talk until either side closes; return 0 after a close with code 1000 or 1001, else 1."""
     linger = arguments.linger
     if linger is None:
         linger = 0 if sys.stdin.isatty() else 1
@@ -44,42 +47,42 @@ def run(arguments: argparse.Namespace) -> int:
 async def _talk(uri: str, linger: float) -> int:
     async with connect(uri) as connection:
         if sys.stdin.isatty():
-            _say(f"Connected to {uri}. Each line is a message; Ctrl-D closes.")
-        lines = Lines()
-        output = Output()
-        sending = asyncio.create_task(lines.send_to(connection))
-        printing = asyncio.create_task(output.print_from(connection))
+            _print_status(f"Connected to {uri}. Each line is a message; Ctrl-D closes.")
+        reader = LineReader()
+        printer = MessagePrinter()
+        sending = asyncio.create_task(reader.send_to(connection))
+        printing = asyncio.create_task(printer.print_from(connection))
         try:
             await asyncio.wait((sending, printing), return_when=asyncio.FIRST_COMPLETED)
             printed = -1
-            while linger and printed < output.printed and not printing.done():
-                printed = output.printed
+            while linger and printed < printer.printed and not printing.done():
+                printed = printer.printed
                 await asyncio.wait((printing,), timeout=linger)
             await connection.close()
-            ending = await printing
+            closed = await printing
         finally:
             sending.cancel()
             printing.cancel()
-    _say(f"Closed: {ending}")
-    return 0 if isinstance(ending, ConnectionClosedOK) else 1
+    _print_status(f"Closed: {closed}")
+    return 0 if isinstance(closed, ConnectionClosedOK) else 1
 
 
-class Lines:
-    """The lines of standard input, read in a thread: a terminal, a pipe and a file all work the same way.
+class LineReader:
+    """The lines of standard input, read in a thread, which works for terminals, pipes and files.
 
-    The thread is a daemon, since nothing can interrupt its read, and it has a file object of its own: the
-    interpreter could not take `sys.stdin` from it at exit.
+    The thread is a daemon, because nothing can interrupt its read. It opens standard input a second
+    time, because at exit the interpreter would wait for the lock of `sys.stdin`.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(64)
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue(_MAX_QUEUED_LINES)
         threading.Thread(target=self._read, name="framewire stdin", daemon=True).start()
 
     def _read(self) -> None:
         encoding = sys.stdin.encoding
         with (
-            suppress(RuntimeError, CancelledError),  # the loop is closed: nobody waits for more
+            suppress(RuntimeError, CancelledError),  # the event loop was closed: no more lines are needed
             open(sys.stdin.fileno(), encoding=encoding, errors="replace", closefd=False) as source,
         ):
             for line in source:
@@ -90,31 +93,35 @@ class Lines:
         asyncio.run_coroutine_threadsafe(self._queue.put(line), self._loop).result()
 
     async def send_to(self, connection: ClientConnection) -> None:
-        """Sends each line as a text message until the end of the input or of the connection."""
+        """Send each line as a text message until the end of the input or of the connection."""
         with suppress(ConnectionClosed):
             while (line := await self._queue.get()) is not None:
                 await connection.send(line)
 
 
-class Output:
-    """Standard output. `printed` counts the messages."""
+class MessagePrinter:
+    """Prints messages to standard output; `printed` is their number."""
 
     def __init__(self) -> None:
         self.printed = 0
         self._terminal = sys.stdout.isatty()
 
     async def print_from(self, connection: ClientConnection) -> ConnectionClosed:
-        """Prints messages to the end of the connection; returns how it ended."""
+        """Print messages until the connection ends; return the exception that ended it."""
         try:
             while True:
                 message = await connection.recv()
-                print(self._show(message), flush=True)
+                print(self._format(message), flush=True)
                 self.printed += 1
-        except ConnectionClosed as ending:
-            return ending
+        except ConnectionClosed as closed:
+            return closed
 
-    def _show(self, message: str | bytes) -> str:
-        """A message as a line. A server must not command the terminal: there, control characters show as "?"."""
+    def _format(self, message: str | bytes) -> str:
+        """Format a message as a line.
+
+        At a terminal, control characters become "?": a server must not send commands to the
+        terminal.
+        """
         if isinstance(message, bytes):
             return f"[{len(message)} bytes] {message.hex(' ')}"
         if not self._terminal:
@@ -122,5 +129,5 @@ class Output:
         return "< " + "".join(c if c.isprintable() or c in "\n\t" else "?" for c in message)
 
 
-def _say(text: str) -> None:
+def _print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`framewire demo`: the speed of both backends on this machine, one conversation byte by byte, and the chat page."""
+"""`framewire demo`: the speed of both backends, one connection byte by byte, and the chat page."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from .._backend import apply_mask, read_header
 from ..http.client_handshake import ClientHandshake
 from ..http.uri import parse_uri
 from .serve import address, print_addresses, start
-from .signals import stop_requested
+from .signals import wait_for_signal
 
 __all__ = ["add_parser", "measure", "time_message"]
 
-#: What is decoded: a name and the message. Each is received, masked, as often as makes about 4 MB.
+#: The messages whose decoding is timed, by label.
 _WORKLOADS: Final[dict[str, str | bytes]] = {
     "text, 16 bytes": "x" * 16,
     "text, 1 KiB": "x" * 1024,
     "binary, 16 KiB": bytes(1 << 14),
     "binary, 1 MiB": bytes(1 << 20),
 }
-_VOLUME: Final = 4_000_000
-_MOST_MESSAGES: Final = 20_000
-_READ: Final = 1 << 16
+#: Bytes decoded in one timed run, unless that takes more messages than the next line allows.
+_RUN_BYTES: Final = 4_000_000
+_MAX_RUN_MESSAGES: Final = 20_000
+_READ_SIZE: Final = 1 << 16
 
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
-    parser = commands.add_parser("demo", help="show the speed, a conversation in bytes, the chat", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="end before serving the chat page")
+    """Add this subcommand to the command line."""
+    parser = commands.add_parser("demo", help="show the speed, the bytes of a connection, a chat", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="exit before serving the chat page")
     parser.add_argument("--port", type=int, default=9998, help="port of the chat page (%(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Shows all three; the last until Ctrl-C."""
+    """Show all three parts; serve the chat page until Ctrl-C."""
     with suppress(KeyboardInterrupt):
         print_speeds()
         asyncio.run(_show(None if arguments.once else arguments.port))
@@ -52,30 +53,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _show(port: int | None) -> None:
     async with start("127.0.0.1", 0) as server:
-        await print_conversation(f"ws://{address(server)}/echo")
+        await print_connection(f"ws://{address(server)}/echo")
     if port is not None:
         async with start("127.0.0.1", port) as server:
             print_addresses(server)
-            await stop_requested()
+            await wait_for_signal()
 
 
 def print_speeds() -> None:
-    """Prints the time that each backend takes to decode a message, both measured now, in processes of their own."""
-    print("Receiving: microseconds for one masked message, by Stream.receive\n")
+    """Measure and print the time that each backend takes to decode a message."""
+    print("Stream.receive: microseconds per masked message\n")
     pure, fast = _measure_in_process("pure"), _measure_in_process("fast")
     print(f"{'':<18}{'pure':>10}{'compiled':>10}{'speed-up':>10}")
     for name in _WORKLOADS:
-        slow = pure[name] * 1e6 if pure else None
-        quick = fast[name] * 1e6 if fast else None
-        ratio = f"{slow / quick:.1f}x" if slow and quick else "-"
-        cells = ["-" if cell is None else f"{cell:.2f}" for cell in (slow, quick)]
+        pure_time = pure[name] * 1e6 if pure else None
+        fast_time = fast[name] * 1e6 if fast else None
+        ratio = f"{pure_time / fast_time:.1f}x" if pure_time and fast_time else "-"
+        cells = ["-" if cell is None else f"{cell:.2f}" for cell in (pure_time, fast_time)]
         print(f"{name:<18}{cells[0]:>10}{cells[1]:>10}{ratio:>10}")
     if fast is None:
-        print("\nThe compiled backend is not there; `framewire doctor` tells what to do.")
+        print("\nThe compiled backend is not installed; `framewire doctor` says how to get it.")
     print(flush=True)
 
 
 def _measure_in_process(backend: str) -> dict[str, float] | None:
+    """Run `measure` in a process with the given backend; return None if it is not installed."""
     code = "from framewire.cli import demo; demo.measure()"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -90,16 +92,19 @@ def _measure_in_process(backend: str) -> dict[str, float] | None:
 
 
 def measure() -> None:
-    """Prints as JSON how many seconds the active backend takes for one message of each workload: the best of 3."""
+    """Print, as JSON, the seconds per message of each workload on the active backend."""
     print(json.dumps({name: time_message(message) for name, message in _WORKLOADS.items()}))
 
 
 def time_message(message: str | bytes) -> float:
-    """Seconds that the active backend takes to receive one such message, masked, among many: the best of 3."""
+    """Return the seconds that the active backend takes to receive a masked message.
+
+    The time is the mean over many copies of the message in reads of 64 KiB, in the best of 3 runs.
+    """
     frame = Stream(CLIENT).send(message)
-    count = min(_MOST_MESSAGES, max(1, _VOLUME // len(frame)))
+    count = min(_MAX_RUN_MESSAGES, max(1, _RUN_BYTES // len(frame)))
     wire = memoryview(frame * count)
-    reads = [wire[i : i + _READ] for i in range(0, len(wire), _READ)]
+    reads = [wire[i : i + _READ_SIZE] for i in range(0, len(wire), _READ_SIZE)]
     best = float("inf")
     for _ in range(3):
         stream = Stream(SERVER)
@@ -112,31 +117,26 @@ def time_message(message: str | bytes) -> float:
     return best / count
 
 
-async def print_conversation(uri: str) -> None:
-    """Prints every byte that a client and the server exchange: handshake, text, ping, close."""
-    print(f"A conversation with {uri}\n")
+async def print_connection(uri: str) -> None:
+    """Print every byte that a client and a server exchange: handshake, text, ping and close."""
+    print(f"A connection to {uri}\n")
     target = parse_uri(uri)
     reader, writer = await asyncio.open_connection(target.host, target.port)
-
-    def write(data: bytes) -> bytes:
-        writer.write(data)
-        return data
-
-    async def answer() -> bytes:
-        data = await reader.read(_READ)
-        stream.receive(data)
-        return data
-
     handshake = ClientHandshake(target)
-    _print_head("->", write(handshake.request()))
+    request = handshake.request()
+    writer.write(request)
+    _print_head("->", request)
     while not handshake.response:
-        data = await reader.read(_READ)
+        data = await reader.read(_READ_SIZE)
         handshake.receive(data)
         _print_head("<-", data)
     stream = Stream(CLIENT)
     for frame in (stream.send("Grüße"), stream.ping(b"?"), stream.close(1000, "bye")):
-        _print_frames("->", write(frame))
-        _print_frames("<-", await answer())
+        writer.write(frame)
+        _print_frames("->", frame)
+        data = await reader.read(_READ_SIZE)
+        stream.receive(data)
+        _print_frames("<-", data)
     writer.close()
     await writer.wait_closed()
     print(flush=True)
@@ -149,23 +149,23 @@ def _print_head(arrow: str, data: bytes) -> None:
 
 
 def _print_frames(arrow: str, data: bytes) -> None:
-    for frame, meaning in _explain(data):
-        print(f"  {arrow}  {frame.hex(' '):<44}  {meaning}")
+    for frame, description in _split_frames(data):
+        print(f"  {arrow}  {frame.hex(' '):<44}  {description}")
 
 
-def _explain(data: bytes) -> Iterator[tuple[bytes, str]]:
-    """Cuts whole frames apart and says what each means (RFC 6455 5.2)."""
+def _split_frames(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Split whole frames and describe each (RFC 6455 5.2)."""
     position = 0
     while header := read_header(data, position, len(data)):
-        first, masked, length, end, key = header
+        first_byte, masked, length, end, key = header
         frame = data[position : end + length]
         payload = apply_mask(data[end : end + length], key) if key else data[end : end + length]
-        opcode = Opcode(first & 15)
-        meaning = opcode.name.lower()
+        opcode = Opcode(first_byte & 15)
+        description = opcode.name.lower()
         if opcode is Opcode.CLOSE and payload:
-            meaning += f" {int.from_bytes(payload[:2], 'big')}"
+            description += f" {int.from_bytes(payload[:2], 'big')}"
             payload = payload[2:]
         if payload:
-            meaning += f" {payload.decode()!r}"
-        yield frame, meaning + (", masked" if masked else "")
+            description += f" {payload.decode()!r}"
+        yield frame, description + (", masked" if masked else "")
         position = end + length

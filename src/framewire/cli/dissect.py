@@ -1,7 +1,8 @@
-"""Bytes of one direction of a WebSocket, cut into frames, each with what it means and what is wrong (RFC 6455 5).
+"""Split the bytes of one direction of a WebSocket into frames and explain each (RFC 6455 5).
 
-The verdict is that of `Stream`, which reads the same bytes; here is only what it has no need to tell: where each frame
-lies, its bits, and which section of the RFC a failure is about.
+`Stream` reads the same bytes and decides what they mean and whether they are valid. This module
+adds what `Stream` does not report: the position and the bits of each frame, and the section of the
+RFC that a failure violates.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from ..protocol.stream import Stream
 
 __all__ = ["Fault", "Frame", "dissect"]
 
-#: The largest message, in bytes: what is compressed may grow a thousandfold.
-LIMIT: Final = 1 << 28
+#: Largest message, in bytes. It bounds the memory for compressed input, which may grow a
+#: thousandfold.
+MAX_MESSAGE: Final = 1 << 28
 
-#: How the reason of a `Failure` begins, and the section that it is about.
+#: The section of the RFC for each beginning of a `Failure.reason`.
 RULES: Final = {
     "a reserved bit": "RFC 6455 5.2",
     "opcode": "RFC 6455 5.2",
@@ -45,7 +47,14 @@ RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the connection fails: the close code, the reason, the byte at fault (counted from 0), and the rule."""
+    """Why the connection fails.
+
+    Attributes:
+        code: The close code.
+        reason: The reason, as `Failure.reason`.
+        offset: The first offending byte, counted from 0.
+        rule: The section of the RFC, or "".
+    """
 
     code: int
     reason: str
@@ -55,15 +64,24 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame, or what there is of it.
+    """One frame, which may be cut short by the end of the input.
 
-    `wire` is the payload as it came and `payload` the same unmasked; `length` is what the header announces, -1 if that
-    is no valid length, None if the header is cut short. `events` is what the stream gives for it. `unread` says why
-    the stream ignores the frame, if it does.
+    Attributes:
+        offset: Position of its first byte.
+        first_byte: FIN, RSV1 to RSV3 and opcode.
+        header: The header, including the masking key.
+        masked: Whether the mask bit is set.
+        key: The masking key, or b"".
+        length: The payload length in the header; -1 if it is not valid, None if the header is cut.
+        wire: The payload as received.
+        payload: The payload unmasked.
+        events: The events that the stream returned for this frame.
+        fault: The failure that this frame causes, if any.
+        unread: Why the stream ignores this frame, or "".
     """
 
     offset: int
-    first: int
+    first_byte: int
     header: bytes
     masked: bool
     key: bytes
@@ -76,22 +94,22 @@ class Frame:
 
     @property
     def final(self) -> bool:
-        """FIN: the message ends here."""
-        return self.first > 127
+        """Whether FIN is set: this frame ends its message."""
+        return self.first_byte > 127
 
     @property
     def reserved(self) -> tuple[int, ...]:
-        """Which of RSV1, RSV2 and RSV3 are set, as numbers."""
-        return tuple(n for n in (1, 2, 3) if self.first & 0x80 >> n)
+        """The numbers of the RSV bits that are set, of 1, 2 and 3."""
+        return tuple(n for n in (1, 2, 3) if self.first_byte & 0x80 >> n)
 
     @property
     def opcode(self) -> int:
         """The opcode, 0 to 15."""
-        return self.first & 15
+        return self.first_byte & 15
 
     @property
     def name(self) -> str:
-        """The opcode in words."""
+        """The name of the opcode; "reserved" for one without a meaning."""
         try:
             return Opcode(self.opcode).name.lower()
         except ValueError:
@@ -99,20 +117,30 @@ class Frame:
 
     @property
     def missing(self) -> int:
-        """How many bytes of the payload are not there."""
+        """Number of payload bytes after the end of the input."""
         return max((self.length or 0) - len(self.wire), 0)
 
 
 def dissect(data: bytes, receiver: Role, base: int = 0, compression: Parameters | None = None) -> Iterator[Frame]:
-    """Cuts `data`, which the end `receiver` got after the opening handshake, into frames.
+    """Split the bytes that one end received after the opening handshake into frames.
 
-    `base` is added to every offset. `compression` are the parameters of permessage-deflate in the server's answer,
-    None if there is none. Raises ValueError if they cannot be.
+    Args:
+        data: The bytes.
+        receiver: The end that received them.
+        base: Added to every offset.
+        compression: The parameters of permessage-deflate in the server's response; None without
+            compression.
+
+    Yields:
+        The frames. The last one may be cut short.
+
+    Raises:
+        ValueError: If the parameters of permessage-deflate are not valid.
     """
-    stream = Stream(receiver, max_message_size=LIMIT, extensions=_make_codecs(receiver, compression))
+    stream = Stream(receiver, max_message_size=MAX_MESSAGE, extensions=_make_codecs(receiver, compression))
     position, unread = 0, ""
     while position < len(data):
-        first, masked, length, end, key = _read_header(data, position)
+        first_byte, masked, length, end, key = _read_header(data, position)
         stop = len(data) if length is None or length < 0 else min(end + length, len(data))
         events = stream.receive(data[position:stop])
         fault = None
@@ -123,37 +151,47 @@ def dissect(data: bytes, receiver: Role, base: int = 0, compression: Parameters 
         wire = data[end:stop]
         payload = apply_mask(wire, key) if key else wire
         yield Frame(
-            base + position, first, data[position:end], masked, key, length, wire, payload, tuple(events), fault, unread
+            base + position,
+            first_byte,
+            data[position:end],
+            masked,
+            key,
+            length,
+            wire,
+            payload,
+            tuple(events),
+            fault,
+            unread,
         )
         if fault:
             unread = "not read: the connection has failed"
         elif stream.state is not State.OPEN and not unread:
-            unread = "not read: the close frame is the last that an end may send (RFC 6455 5.5.1)"
+            unread = "not read: no frame may follow a close frame (RFC 6455 5.5.1)"
         position = stop
 
 
 def _make_codecs(receiver: Role, compression: Parameters | None) -> list[Codec]:
-    """The codec that the end `receiver` has after an answer with these parameters."""
+    """Return the codec that `receiver` uses after a response with these parameters."""
     if compression is None:
         return []
     if receiver is Role.CLIENT:
         return [CLIENT_DEFAULT.agree(compression)]
-    accepted = SERVER_DEFAULT.accept(compression)  # an answer reads like an offer that leaves no choice
+    accepted = SERVER_DEFAULT.accept(compression)  # a response has the form of an offer without a choice
     if accepted is None:
-        raise ValueError("these parameters of permessage-deflate cannot be")
+        raise ValueError("the parameters of permessage-deflate are not valid")
     return [accepted[1]]
 
 
 def _read_header(data: bytes, position: int) -> tuple[int, bool, int | None, int, bytes]:
-    """As `read_header`, but takes a header that is cut short for all that there is."""
+    """Like `read_header`, but treats a header that is cut short as the rest of the input."""
     header = read_header(data, position, len(data))
     if header is None or header[4] is None:
-        second = data[position + 1] if position + 1 < len(data) else 0
-        return data[position], second > 127, None, len(data), b""
-    first, masked, length, end, key = header
-    return first, masked, length, end, key or b""
+        second_byte = data[position + 1] if position + 1 < len(data) else 0
+        return data[position], second_byte > 127, None, len(data), b""
+    first_byte, masked, length, end, key = header
+    return first_byte, masked, length, end, key or b""
 
 
 def find_rule(reason: str) -> str:
-    """The section that states the rule; empty if the reason of a `Failure` is about none."""
+    """Return the section of the RFC that a `Failure.reason` is about; "" if there is none."""
     return next((rule for start, rule in RULES.items() if reason.startswith(start)), "")

@@ -1,4 +1,4 @@
-"""`framewire doctor`: what is installed, what runs, and what to do if it could run faster."""
+"""`framewire doctor`: report the active backend, test it, and say how to get a faster one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["add_parser", "examine"]
 
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
-    parser = commands.add_parser("doctor", help="tell whether the compiled backend is active", description=__doc__)
+    """Add this subcommand to the command line."""
+    parser = commands.add_parser("doctor", help="check whether the compiled backend is active", description=__doc__)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the findings; 1 if the self-test fails, 0 whatever else they are."""
+    """Print the findings; return 1 if the self-test fails, else 0."""
     faults = list(find_faults())
     findings = [*examine(), ("self-test", "; ".join(faults) or "passed"), ("speed", "; ".join(measure_speed()))]
     for name, finding in findings:
         print(f"{name:<16}{finding}")
     print()
     if faults:
-        print("framewire gives wrong answers here: please report this. FRAMEWIRE_BACKEND=pure may be right meanwhile.")
+        print("framewire gives wrong results here: please report this. Until it is fixed, try FRAMEWIRE_BACKEND=pure.")
         return 1
     for line in advise():
         print(line)
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine() -> Iterator[tuple[str, str]]:
-    """The findings, as pairs of name and value."""
+    """Yield the findings, as pairs of name and value."""
     active = backend()
     yield "framewire", __version__
     yield "backend", "fast (compiled)" if active.name == "fast" else "pure (plain Python)"
@@ -57,7 +57,11 @@ def examine() -> Iterator[tuple[str, str]]:
 
 
 def find_faults() -> Iterator[str]:
-    """What the active backend gets wrong of the examples of RFC 6455 and of a message of every short length."""
+    """Test the active backend on examples of RFC 6455 and on messages of every short length.
+
+    Yields:
+        The name of each test that fails.
+    """
     if accept_key(b"dGhlIHNhbXBsZSBub25jZQ==") != b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=":
         yield "the accept key of RFC 6455 1.3"
     if Stream(SERVER).receive(bytes.fromhex("818537fa213d7f9f4d5158")) != ["Hello"]:
@@ -72,13 +76,13 @@ def find_faults() -> Iterator[str]:
 
 
 def measure_speed() -> Iterator[str]:
-    """How long the active backend takes to receive one message, for two kinds of them."""
+    """Measure how long the active backend takes to receive a message, for two kinds of messages."""
     for name, message in (("text of 16 bytes", "x" * 16), ("binary of 16 KiB", bytes(1 << 14))):
         yield f"{time_message(message) * 1e9:,.0f} ns for {name}"
 
 
 def advise() -> Iterator[str]:
-    """What there is to do, in lines."""
+    """Yield lines of advice."""
     if backend().name == "fast":
         yield "The compiled backend is active. Nothing to do."
     elif os.environ.get("FRAMEWIRE_BACKEND") == "pure":
@@ -88,15 +92,15 @@ def advise() -> Iterator[str]:
         for module, error in _build_failures().items():
             yield f"When it was built, {module} did not compile: {error}"
         yield "Install a wheel for this platform:   pip install --force-reinstall --only-binary framewire framewire"
-        yield "or, with a C compiler at hand:       FRAMEWIRE_EXTENSIONS=1 pip install --force-reinstall"
+        yield "or, if you have a C compiler:        FRAMEWIRE_EXTENSIONS=1 pip install --force-reinstall"
         yield "                                       --no-binary framewire framewire"
 
 
 def _build_failures() -> dict[str, str]:
-    """What the build recorded: a message for each module that did not compile."""
+    """Return the error message that the build recorded for each module that did not compile."""
     try:
         failures: dict[str, str] = import_module("framewire._fast._build").FAILURES
-    except ImportError:  # a tree that was never built
+    except ImportError:  # a source tree that was never built
         return {}
     return failures
 

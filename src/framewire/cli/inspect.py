@@ -1,4 +1,4 @@
-"""`framewire inspect`: what the bytes of a WebSocket mean, frame by frame, and which rule they break."""
+"""`framewire inspect`: explain the bytes of a WebSocket, and the rules that they violate."""
 
 from __future__ import annotations
 
@@ -17,34 +17,46 @@ from ..protocol.constants import CLIENT, SERVER, Role
 from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .capture import CAPTURE_MAGIC, read_capture
 from .dissect import Frame, dissect
-from .extra import need
+from .optional_packages import require_package
 
 __all__ = ["add_parser", "read_input"]
 
-#: What may stand between the digits of hex: blanks, and how programs write bytes.
-_BETWEEN: Final = re.compile(rb"0x|\\x|[\s:,]")
+#: Separators and prefixes of hex digits in common notations.
+_HEX_SEPARATOR: Final = re.compile(rb"0x|\\x|[\s:,]")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _HEAD: Final = re.compile(rb"(GET [^\r\n]* HTTP/1\.1|HTTP/1\.1 101[^\r\n]*)\r\n.*?\r\n\r\n", re.DOTALL)
 
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
+    """Add this subcommand to the command line."""
     parser = commands.add_parser("inspect", help="explain the bytes of a WebSocket", description=__doc__)
-    parser.add_argument("input", help="hex, or a file of hex, bytes or packets (pcap, pcapng), - for standard input")
+    parser.add_argument(
+        "input", help="hex digits, or a file of hex digits, bytes or packets (pcap, pcapng), or - for standard input"
+    )
     parser.add_argument(
         "--from",
         dest="sender",
         choices=("client", "server"),
-        help="who sent the bytes (default: a client if the first frame is masked)",
+        help="the sender of the bytes (default: a client if the first frame is masked)",
     )
-    parser.add_argument("--deflate", action="store_true", help="permessage-deflate was agreed on, as it is by default")
+    parser.add_argument(
+        "--deflate", action="store_true", help="assume that permessage-deflate was negotiated, without parameters"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """What one end sent: a title, the HTTP head that came first (or b""), and the bytes after it."""
+    """The bytes that one end sent.
+
+    Attributes:
+        title: Where the bytes come from.
+        sender: The end that sent them.
+        head: The HTTP head of the opening handshake, or b"".
+        data: The bytes after the head.
+        compression: The negotiated parameters of permessage-deflate; None without compression.
+    """
 
     title: str
     sender: Role
@@ -53,55 +65,73 @@ class Direction:
     compression: Parameters | None = None
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, with offsets that count the head too."""
+        """Yield the frames; their offsets are relative to the start of the head."""
         return dissect(self.data, SERVER if self.sender is CLIENT else CLIENT, len(self.head), self.compression)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the frames; 1 if one of them is at fault."""
+    """Print the frames; return 1 if one of them violates a rule, 2 if the input cannot be read."""
     sender = {"client": CLIENT, "server": SERVER, None: None}[arguments.sender]
     try:
         directions = list(read_input(arguments.input, sender))
         if arguments.deflate:
             directions = [replace(each, compression=each.compression or ()) for each in directions]
-        taken = [(direction, list(direction.frames())) for direction in directions]
+        dissected = [(direction, list(direction.frames())) for direction in directions]
     except ValueError as error:
         print(f"framewire: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps([_to_json(*pair) for pair in taken], indent=2))
+        print(json.dumps([_to_json(*pair) for pair in dissected], indent=2))
     else:
-        for direction, frames in taken:
+        for direction, frames in dissected:
             _print_tree(direction, frames)
-    return 1 if any(frame.fault for _, frames in taken for frame in frames) else 0
+    return 1 if any(frame.fault for _, frames in dissected for frame in frames) else 0
 
 
 def read_input(source: str, sender: Role | None) -> Iterator[Direction]:
-    """Finds out what `source` is, and gives what is in it; ValueError if it is none of what can be read."""
+    """Read the input in whatever format it has.
+
+    Args:
+        source: Hex digits, the name of a file, or "-" for standard input.
+        sender: The sender of the bytes, or None to derive it from them.
+
+    Yields:
+        The bytes of each sender. A capture has two senders for each connection.
+
+    Raises:
+        ValueError: If the format is none of those supported.
+    """
     if source != "-" and not (source and Path(source).is_file()):
-        data = _BETWEEN.sub(b"", source.encode())
+        data = _HEX_SEPARATOR.sub(b"", source.encode())
         if not _HEX.fullmatch(data):
             raise ValueError(f"{source!r} is neither a file nor whole bytes in hex")
-        yield _direction("bytes", bytes.fromhex(data.decode()), sender)
+        yield _make_direction("bytes", bytes.fromhex(data.decode()), sender)
         return
     content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     title = "standard input" if source == "-" else source
     if content.startswith(CAPTURE_MAGIC):
-        streams = read_capture(content)
-        found = {ends: data for ends, data in streams.items() if _HEAD.match(data)}
-        if not found:
-            raise ValueError("the capture holds no opening handshake of a WebSocket (what TLS protects cannot be read)")
-        for (here, there), data in found.items():
-            yield _direction(f"{here} > {there}", data, sender, found.get((there, here), b""))
+        streams = {ends: data for ends, data in read_capture(content).items() if _HEAD.match(data)}
+        if not streams:
+            raise ValueError("the capture holds no opening handshake of a WebSocket (encrypted traffic cannot be read)")
+        for (source_end, other_end), data in streams.items():
+            reverse = streams.get((other_end, source_end), b"")
+            yield _make_direction(f"{source_end} > {other_end}", data, sender, reverse)
         return
-    digits = _BETWEEN.sub(b"", content)
+    digits = _HEX_SEPARATOR.sub(b"", content)
     if _HEX.fullmatch(digits):
         content = bytes.fromhex(digits.decode())
-    yield _direction(title, content, sender)
+    yield _make_direction(title, content, sender)
 
 
-def _direction(title: str, data: bytes, sender: Role | None, answer: bytes = b"") -> Direction:
-    """What stands in `data`; `answer` is what came the other way, if that is known."""
+def _make_direction(title: str, data: bytes, sender: Role | None, reverse: bytes = b"") -> Direction:
+    """Describe the bytes of one sender.
+
+    Args:
+        title: Where the bytes come from.
+        data: The bytes, which may begin with the HTTP head.
+        sender: The sender; None derives it from the head, or from the mask bit of the first frame.
+        reverse: The bytes of the reverse direction, if known; they may hold the server's response.
+    """
     match = _HEAD.match(data)
     head = match[0] if match else b""
     data = data[len(head) :]
@@ -109,18 +139,18 @@ def _direction(title: str, data: bytes, sender: Role | None, answer: bytes = b""
         sender = CLIENT if head.startswith(b"GET") else SERVER
     if sender is None:
         sender = CLIENT if len(data) > 1 and data[1] > 127 else SERVER
-    return Direction(title, sender, head, data, find_compression(head if sender is SERVER else answer))
+    return Direction(title, sender, head, data, find_compression(head if sender is SERVER else reverse))
 
 
-def find_compression(answer: bytes) -> Parameters | None:
-    """The parameters of permessage-deflate that a server's answer agrees to; None if it does not."""
-    lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+def find_compression(response: bytes) -> Parameters | None:
+    """Return the parameters of permessage-deflate in a server's response; None without it."""
+    lines = response.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
     fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     terms = parse_extensions(value for name, value in fields if name == "sec-websocket-extensions")
     return dict(terms).get("permessage-deflate")
 
 
-# As JSON
+# JSON output
 
 
 def _to_json(direction: Direction, frames: Sequence[Frame]) -> dict[str, object]:
@@ -153,7 +183,7 @@ def _frame_to_json(frame: Frame) -> dict[str, object]:
 
 
 def describe(event: Event) -> str:
-    """What the user of the stream sees, in one line that cannot command a terminal."""
+    """Describe an event in one line without control characters."""
     match event:
         case str():
             return f"text message, {len(event.encode()):,} bytes: {_shorten(repr(event))}"
@@ -163,15 +193,15 @@ def describe(event: Event) -> str:
             return f"{type(event).__name__.lower()} {payload!r}"
         case Close(code, reason):
             return f"close {code} {reason!r}" if reason else f"close {code}"
-        case Text() | Fragment() | Failure():  # not with the settings of `dissect`
+        case Text() | Fragment() | Failure():  # `dissect` does not ask for the first two and removes the third
             raise AssertionError(event)
 
 
-# As a tree
+# Tree output
 
 
 def _print_tree(direction: Direction, frames: Sequence[Frame]) -> None:
-    need("rich", "inspect without --json")
+    require_package("rich", "inspect without --json")
     from rich.console import Console
     from rich.text import Text as Styled
     from rich.tree import Tree
@@ -190,26 +220,28 @@ def _print_tree(direction: Direction, frames: Sequence[Frame]) -> None:
 
 
 def _headline(frame: Frame) -> Iterator[tuple[str, str]]:
-    dim = "dim" if frame.unread else ""
-    yield f"byte {frame.offset:<5}", dim or "cyan"
-    yield f" {frame.name}", dim or ("magenta" if frame.opcode & 8 else "green")
+    """Yield pieces of text with their styles."""
+    unread_style = "dim" if frame.unread else ""
+    yield f"byte {frame.offset:<5}", unread_style or "cyan"
+    yield f" {frame.name}", unread_style or ("magenta" if frame.opcode & 8 else "green")
     bits = ["FIN"] * frame.final + [f"RSV{n}" for n in frame.reserved]
     length = {None: "header cut short", -1: "length not valid"}.get(frame.length, f"{frame.length} bytes")
     mask = ["masked"] * frame.masked
-    yield f"  {', '.join([f'opcode {frame.opcode:#x}', *bits, length, *mask])}", dim
+    yield f"  {', '.join([f'opcode {frame.opcode:#x}', *bits, length, *mask])}", unread_style
 
 
 def _details(frame: Frame) -> Iterator[tuple[str, str]]:
-    dim = "dim" if frame.unread else ""
+    """Yield lines of text with their styles."""
+    unread_style = "dim" if frame.unread else ""
     yield f"{'header':<9}{frame.header.hex(' ')}", "dim"
     if frame.wire:
         yield f"{'payload':<9}{_clip(frame.wire)}", "dim"
         if frame.key:
-            yield f"{'unmasked':<9}{_clip(frame.payload)}", dim
+            yield f"{'unmasked':<9}{_clip(frame.payload)}", unread_style
     if frame.missing:
         yield f"{frame.missing:,} bytes are missing", "yellow"
     for event in frame.events:
-        yield describe(event), dim or "bold"
+        yield describe(event), unread_style or "bold"
     if frame.unread:
         yield frame.unread, "dim"
     if fault := frame.fault:

@@ -1,4 +1,7 @@
-"""`framewire serve`: a chat page at `/`, its WebSocket at `/chat`, an echo at `/echo`; with -w handlers instead."""
+"""`framewire serve`: serve a chat page at `/` and an echo at `/echo`.
+
+The WebSocket of the chat page is at `/chat`. With -w, serve the handlers of a folder instead.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,17 @@ from ..http.headers import Headers
 from ..http.http11 import Request, Response
 from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
+from .argument_types import non_negative_int
 from .chat import Room, page
-from .extra import need
-from .numbers import natural
-from .signals import stop_requested
-from .tally import Share, Tally
-from .workers import announce, hold_port, supervise
+from .optional_packages import require_package
+from .signals import wait_for_signal
+from .worker_counters import CounterTable, WorkerCounters
+from .workers import notify_ready, reserve_port, supervise
 
 __all__ = ["add_parser", "address", "start"]
 
-#: The page runs only what it brings along, and talks only to this server.
+#: The Content-Security-Policy lets the page run its inline script only and connect to this server
+#: only.
 _PAGE_HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
@@ -42,38 +46,46 @@ _PAGE_HEADERS = (
 
 _METRICS_HEADERS = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), ("Cache-Control", "no-store"))
 
-#: How often a worker shows the others what it has counted, in seconds.
-_WRITE_EVERY: Final = 1.0
+#: Seconds between the times at which a worker publishes its counters to the others.
+_PUBLISH_INTERVAL: Final = 1.0
 
 
 def add_parser(commands: Any) -> None:
-    """Adds this command to the command line."""
-    parser = commands.add_parser("serve", help="serve a chat page and an echo, or handlers", description=__doc__)
-    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    """Add this subcommand to the command line."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve a chat page and an echo, or handlers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # Absent unless given, because handlers have other defaults than the chat.
+    optional: dict[str, Any] = {"default": argparse.SUPPRESS}
     host = ("-H", "--host", "--server-host", "--server_host")
-    parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **given)
-    parser.add_argument("-p", "--port", type=int, help="port to listen on, 0 for a free one (9998)", **given)
+    parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **optional)
+    parser.add_argument("-p", "--port", type=int, help="port to listen on, 0 for a free one (9998)", **optional)
     add_arguments(parser)
+    parser.add_argument("--metrics", action="store_true", help="serve counters at /metrics in the Prometheus format")
     parser.add_argument(
-        "--metrics", action="store_true", help="answer /metrics with counters in the format of Prometheus"
+        "--workers", type=non_negative_int, default=1, help="number of processes, 0 for one per core (%(default)s)"
     )
-    parser.add_argument("--workers", type=natural, default=1, help="processes behind the port, 0: one for each core")
     parser.add_argument(
-        "--redis", type=_broker, metavar="URI", help="redis://host:port, which makes one chat of all processes"
+        "--redis", type=_redis_uri, metavar="URI", help="redis://host:port, to connect the chats of all processes"
     )
-    parser.add_argument("--grace", type=float, default=10.0, help="seconds for the connections to close (%(default)g)")
+    parser.add_argument(
+        "--grace", type=float, default=10.0, help="seconds for connections to close at the end (%(default)g)"
+    )
     parser.set_defaults(run=run)
 
 
-def _broker(text: str) -> str:
+def _redis_uri(text: str) -> str:
     uri = urlsplit(text)
-    if uri.scheme not in ("redis", "rediss", "unix") or uri.port == 0:  # `port` is a ValueError if it is no number
+    if uri.scheme not in ("redis", "rediss", "unix") or uri.port == 0:  # `port` raises ValueError for a non-number
         raise ValueError
     return text
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C or SIGTERM."""
     given = vars(arguments)
     settings = read_settings(given)
     if settings is not None:
@@ -81,101 +93,114 @@ def run(arguments: argparse.Namespace) -> int:
             raise FramewireError("--workers and --redis are for the chat, not for handlers")
         return run_handlers(settings)
     if arguments.redis:
-        need("redis", "--redis", "redis")
+        require_package("redis", "--redis", "redis")
     host, port = given.get("host", "127.0.0.1"), given.get("port", 9998)
     if arguments.workers != 1:
-        return _serve_by_workers(host, port, arguments)
+        return _serve_with_workers(host, port, arguments)
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(arguments, {"host": host, "port": port}))
     return 0
 
 
-def _serve_by_workers(host: str, port: int, arguments: argparse.Namespace) -> int:
-    with hold_port(host, port) as held:
+def _serve_with_workers(host: str, port: int, arguments: argparse.Namespace) -> int:
+    with reserve_port(host, port) as reserved:
         count = arguments.workers or len(os.sched_getaffinity(0))
-        tally = Tally(count)
-        where = _place(held)
-        port = held.getsockname()[1]
+        table = CounterTable(count)
+        location = _format_address(reserved)
+        port = reserved.getsockname()[1]
 
         def work(number: int) -> None:
-            asyncio.run(_serve(arguments, {"host": host, "port": port, "reuse_port": True}, Share(tally, number)))
+            asyncio.run(
+                _serve(arguments, {"host": host, "port": port, "reuse_port": True}, WorkerCounters(table, number))
+            )
 
-        status = supervise(count, work, arguments.grace, lambda: _print_addresses(where))
+        status = supervise(count, work, arguments.grace, lambda: _print_addresses(location))
     print("Closed.", flush=True)
     return status
 
 
-async def _serve(arguments: argparse.Namespace, where: dict[str, Any], share: Share | None = None) -> None:
-    """Serves until told to stop; with a share, as one of several processes."""
+async def _serve(
+    arguments: argparse.Namespace, listen_on: dict[str, Any], worker_counters: WorkerCounters | None = None
+) -> None:
+    """Serve until a signal; with `worker_counters`, as one of several worker processes."""
 
     def counters(server: Server) -> Counters:
-        return share.total(server.counters()) if share else server.counters()
+        return worker_counters.total(server.counters()) if worker_counters else server.counters()
 
     async with AsyncExitStack() as stack:
         room = Room()
         if arguments.redis:
             from ..relay import Relay
 
-            relay = await stack.enter_async_context(Relay(arguments.redis, "framewire chat", room.overhear))
+            relay = await stack.enter_async_context(Relay(arguments.redis, "framewire chat", room.receive))
             stack.callback(asyncio.create_task(room.join(relay)).cancel)
-        serving = start(**where, room=room, counters=counters if arguments.metrics else None)
+        serving = start(**listen_on, room=room, counters=counters if arguments.metrics else None)
         server = await stack.enter_async_context(serving)
-        if share:
-            stack.callback(asyncio.create_task(_keep_writing(share, server)).cancel)
-            asyncio.get_running_loop().call_soon(announce)  # once SIGTERM is waited for
-            await stop_requested(signal.SIGTERM)
+        if worker_counters:
+            stack.callback(asyncio.create_task(_publish_counters(worker_counters, server)).cancel)
+            asyncio.get_running_loop().call_soon(notify_ready)  # runs once the next line handles SIGTERM
+            await wait_for_signal(signal.SIGTERM)
         else:
             print_addresses(server)
-            await stop_requested()
+            await wait_for_signal()
             print("Closing.", flush=True)
         server.close(timeout=arguments.grace)
 
 
-async def _keep_writing(share: Share, server: Server) -> None:
+async def _publish_counters(worker_counters: WorkerCounters, server: Server) -> None:
     while True:
-        share.write(server.counters())
-        await asyncio.sleep(_WRITE_EVERY)
+        worker_counters.write(server.counters())
+        await asyncio.sleep(_PUBLISH_INTERVAL)
 
 
 def start(
     host: str, port: int, room: Room | None = None, counters: Callable[[Server], Counters] | None = None, **kwargs: Any
 ) -> serve:
-    """The server with its chat room; `counters` are what it answers /metrics with. The rest is as for `serve`."""
+    """Return the chat and echo server, for `async with`.
+
+    Args:
+        host: The address to listen on.
+        port: The port to listen on.
+        room: The chat room. Default: a new one.
+        counters: Returns the counters for /metrics; None disables that path.
+        **kwargs: Further arguments of `framewire.asyncio.serve`.
+    """
     room = room or Room()
 
     async def handler(connection: ServerConnection) -> None:
         assert connection.request is not None
         if _path(connection.request) == "/chat":
-            await room.talk(connection)
+            await room.serve(connection)
         else:
             async for message in connection:
                 await connection.send(message)
 
-    return serve(handler, host, port, process_request=partial(_answer, counters), **kwargs)
+    return serve(handler, host, port, process_request=partial(_respond, counters), **kwargs)
 
 
 def print_addresses(server: Server) -> None:
-    """Says where the page and the echo are."""
+    """Print the URLs of the chat page and of the echo."""
     _print_addresses(address(server))
 
 
-def _print_addresses(where: str) -> None:
-    print(f"Chat: http://{where}/\nEcho: ws://{where}/echo\nCtrl-C ends.", flush=True)
+def _print_addresses(location: str) -> None:
+    print(f"Chat: http://{location}/\nEcho: ws://{location}/echo\nCtrl-C ends.", flush=True)
 
 
 def address(server: Server) -> str:
-    """The first address of the server as it stands in a URI: `host:port`."""
-    return _place(server.sockets[0])
+    """Return the first address of the server in the form of a URI: `host:port`."""
+    return _format_address(server.sockets[0])
 
 
-def _place(listening: Any) -> str:
-    host, port, *_ = listening.getsockname()
+def _format_address(sock: Any) -> str:
+    host, port, *_ = sock.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _answer(
+def _respond(
     counters: Callable[[Server], Counters] | None, connection: ServerConnection, request: Request
 ) -> Response | None:
+    """Return an HTTP response; None if the request is for a WebSocket."""
     path = _path(request)
     if path in ("/chat", "/echo"):
         return None
@@ -184,7 +209,7 @@ def _answer(
     if path != "/":
         return connection.respond(404, "There is nothing here. The chat is at /.\n")
     if request.method != "GET":
-        return connection.respond(405, "This page can only be read, with GET.\n")
+        return connection.respond(405, "This page supports GET only.\n")
     return Response(200, "OK", Headers(_PAGE_HEADERS), page())
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as something to wait for."""
+"""Waiting for SIGINT (Ctrl-C) and SIGTERM in an event loop."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import asyncio
 import signal
 from contextlib import suppress
 
-__all__ = ["stop_requested"]
+__all__ = ["wait_for_signal"]
 
 
-async def stop_requested(*numbers: signal.Signals) -> None:
-    """Waits for one of the signals; of SIGINT and SIGTERM if none are named. Another one, later, has its usual effect.
+async def wait_for_signal(*numbers: signal.Signals) -> None:
+    """Wait for one of the given signals.
 
-    Where the event loop does not handle signals (Windows), Ctrl-C cancels the task of `asyncio.run` instead,
-    and so this call.
+    The default handlers are restored on return, so a later signal has its usual effect. On
+    Windows the event loop cannot handle signals: there Ctrl-C cancels the main task of
+    `asyncio.run`, and so this call.
+
+    Args:
+        *numbers: The signals. Default: SIGINT and SIGTERM.
     """
     loop = asyncio.get_running_loop()
-    requested = asyncio.Event()
+    received = asyncio.Event()
     handled = []
-    with suppress(NotImplementedError):  # on Windows: see above
+    with suppress(NotImplementedError):  # Windows
         for number in numbers or (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, requested.set)
+            loop.add_signal_handler(number, received.set)
             handled.append(number)
     try:
-        await requested.wait()
+        await received.wait()
     finally:
         for number in handled:
             loop.remove_signal_handler(number)

@@ -1,7 +1,7 @@
-"""Several processes behind one port: their supervisor starts them, replaces what dies, and ends them in order.
+"""A supervisor for several worker processes that listen on the same port (Linux only).
 
-Linux only. Each worker listens with SO_REUSEPORT on a socket of its own: the kernel deals out the connections among
-those who listen, so none goes to a worker that is down.
+Each worker listens on its own socket with SO_REUSEPORT. The kernel distributes new connections
+over the listening sockets, so none is sent to a worker that has died.
 """
 
 from __future__ import annotations
@@ -18,132 +18,160 @@ from typing import Final
 
 from ..errors import FramewireError
 
-__all__ = ["announce", "hold_port", "supervise"]
+__all__ = ["notify_ready", "reserve_port", "supervise"]
 
-#: Seconds until a worker that died is replaced; doubles, up to the longest, while it does not live for long.
-FIRST_DELAY: Final = 0.1
-LONGEST_DELAY: Final = 10.0
-LONG: Final = 10.0
+#: Seconds before a dead worker is replaced. The delay doubles up to the maximum for each worker
+#: that dies again within `STABLE_AFTER` seconds of its start.
+MIN_RESTART_DELAY: Final = 0.1
+MAX_RESTART_DELAY: Final = 10.0
+STABLE_AFTER: Final = 10.0
 
-#: Seconds that a worker has to end, besides the `grace` that it gives to its connections.
-_MARGIN: Final = 2.0
+#: Seconds that a worker has for its exit, in addition to the grace period of its connections.
+_EXIT_TIMEOUT: Final = 2.0
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
 
 
-class _Place:
-    """One of the workers: the process that it is now, or when there will be another."""
+class _Worker:
+    """One of the numbered workers: its current process, or the time at which to start the next."""
 
     def __init__(self, number: int, work: Callable[[int], None]) -> None:
         self._target = (os.getpid(), number, work)
-        self._delay = FIRST_DELAY
+        self._delay = MIN_RESTART_DELAY
         self.process: multiprocessing.process.BaseProcess | None = None
-        self.due = time.monotonic()
+        self.start_at = time.monotonic()
 
     def start(self) -> None:
         assert _FORK is not None
         self._started = time.monotonic()
-        self.process = _FORK.Process(target=_run, args=self._target)
+        self.process = _FORK.Process(target=_run_worker, args=self._target)
         self.process.start()
 
-    def look(self) -> None:
-        """If the process has ended, say so and plan the next."""
+    def schedule_restart(self) -> None:
+        """If the process has died, report it and schedule its replacement."""
         if self.process is None or self.process.is_alive():
             return
         now = time.monotonic()
-        if now - self._started >= LONG:
-            self._delay = FIRST_DELAY
-        self.due = now + self._delay
+        if now - self._started >= STABLE_AFTER:
+            self._delay = MIN_RESTART_DELAY
+        self.start_at = now + self._delay
         print(
-            f"framewire: worker {self.process.pid} ended with {self.process.exitcode}; another in {self._delay:g} s",
+            f"framewire: worker {self.process.pid} exited with status {self.process.exitcode};"
+            f" restarting in {self._delay:g} s",
             file=sys.stderr, flush=True,
         )  # fmt: skip
         self.process = None
-        self._delay = min(2 * self._delay, LONGEST_DELAY)
+        self._delay = min(2 * self._delay, MAX_RESTART_DELAY)
 
 
-def hold_port(host: str | None, port: int) -> socket.socket:
-    """A socket that keeps an address for the workers and does not listen; OSError if another program does there.
+def reserve_port(host: str | None, port: int) -> socket.socket:
+    """Bind a socket, without listening, to reserve an address for the workers.
 
-    SO_REUSEPORT alone would share the port with that program.
+    The address is first bound without SO_REUSEPORT. With that option alone, another program that
+    listens there with the same option would share the port.
+
+    Args:
+        host: The address; None for all.
+        port: The port; 0 for a free one.
+
+    Returns:
+        The socket, which must stay open while workers run.
+
+    Raises:
+        OSError: If another program uses the address.
+        FramewireError: On systems other than Linux.
     """
     if _FORK is None:
-        raise FramewireError("several workers need Linux; elsewhere, start processes on ports of their own")
+        raise FramewireError("several workers need Linux; on other systems, start one process for each port")
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    with socket.socket(family, kind, protocol) as alone:
-        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        alone.bind(address)
-        address = alone.getsockname()
-    held = socket.socket(family, kind, protocol)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(address)
-    return held
+    with socket.socket(family, kind, protocol) as exclusive:
+        exclusive.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        exclusive.bind(address)
+        address = exclusive.getsockname()
+    reserved = socket.socket(family, kind, protocol)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(address)
+    return reserved
 
 
-def supervise(count: int, work: Callable[[int], None], grace: float, listening: Callable[[], None]) -> int:
-    """Runs `work(number)` in `count` processes until SIGINT or SIGTERM; 0 if then all of them end well.
+def supervise(count: int, work: Callable[[int], None], grace: float, on_ready: Callable[[], None]) -> int:
+    """Run workers until SIGINT or SIGTERM, and replace those that die.
 
-    `listening` is called when the first of them has called `announce`. They get SIGTERM, once, and have `grace` seconds
-    and a little more to return; at a second signal to this process, what is left is killed. To be called in the
-    only thread of a process.
+    At the first signal, each worker gets SIGTERM. At a second signal, or when the grace period
+    ends, the remaining workers are killed. Must be called in the only thread of the process,
+    because it forks and blocks signals.
+
+    Args:
+        count: Number of workers.
+        work: Called in each worker process with its number, 0 to `count - 1`.
+        grace: Seconds that workers have to close their connections after SIGTERM.
+        on_ready: Called when the first worker has called `notify_ready`.
+
+    Returns:
+        0 if all workers exited with status 0 after the signal, else 1.
     """
-    # Blocked signals wait until they are asked for, here, and in a worker until it can handle them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _watched())
-    places = [_Place(number, work) for number in range(count)]
-    announced = False
+    # Blocked signals stay pending until `_wait_for_signal` takes them; in a worker, until
+    # `notify_ready` unblocks them, when it has handlers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _supervised_signals())
+    workers = [_Worker(number, work) for number in range(count)]
+    ready = False
     while True:
-        for place in places:
-            if place.process is None and place.due <= time.monotonic():
-                place.start()
-        due = [place.due for place in places if place.process is None]
-        match _wait(min(due) if due else None):
+        for worker in workers:
+            if worker.process is None and worker.start_at <= time.monotonic():
+                worker.start()
+        start_times = [worker.start_at for worker in workers if worker.process is None]
+        match _wait_for_signal(min(start_times) if start_times else None):
             case signal.SIGINT | signal.SIGTERM:
                 break
-            case signal.SIGUSR1 if not announced:
-                announced = True
-                listening()
-        for place in places:
-            place.look()
-    return _end([place.process for place in places if place.process], grace + _MARGIN)
+            case signal.SIGUSR1 if not ready:
+                ready = True
+                on_ready()
+        for worker in workers:
+            worker.schedule_restart()
+    return _stop([worker.process for worker in workers if worker.process], grace + _EXIT_TIMEOUT)
 
 
-def _end(processes: list[multiprocessing.process.BaseProcess], patience: float) -> int:
+def _stop(processes: list[multiprocessing.process.BaseProcess], timeout: float) -> int:
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while any(process.is_alive() for process in processes):
-        if _wait(deadline) in (None, signal.SIGINT, signal.SIGTERM):
+        if _wait_for_signal(deadline) in (None, signal.SIGINT, signal.SIGTERM):
             for process in processes:
                 process.kill()
     return int(any(process.exitcode for process in processes))
 
 
-def _watched() -> set[signal.Signals]:
+def _supervised_signals() -> set[signal.Signals]:
     return {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1}
 
 
-def _wait(deadline: float | None) -> int | None:
-    """The next signal; None at the deadline."""
+def _wait_for_signal(deadline: float | None) -> int | None:
+    """Return the next signal; None if the deadline passes first."""
     if deadline is None:
-        return signal.sigwaitinfo(_watched()).si_signo
-    got = signal.sigtimedwait(_watched(), max(deadline - time.monotonic(), 0))
-    return got and got.si_signo
+        return signal.sigwaitinfo(_supervised_signals()).si_signo
+    received = signal.sigtimedwait(_supervised_signals(), max(deadline - time.monotonic(), 0))
+    return received and received.si_signo
 
 
-def _run(parent: int, number: int, work: Callable[[int], None]) -> None:
-    """In a worker: it ends with its supervisor, at the latest; Ctrl-C at the terminal is the supervisor's."""
+def _run_worker(parent: int, number: int, work: Callable[[int], None]) -> None:
+    """Run in a worker process.
+
+    Ctrl-C at the terminal reaches the supervisor, which then stops the workers. The kernel sends
+    SIGTERM when the supervisor dies; the comparison of process ids covers a death before `prctl`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == parent:
         work(number)
 
 
-def announce() -> None:
-    """In a worker: it listens, and handles SIGTERM."""
+def notify_ready() -> None:
+    """Tell the supervisor that this worker listens and handles SIGTERM."""
     if (parent := multiprocessing.parent_process()) is not None and os.getppid() == parent.pid:
         os.kill(os.getppid(), signal.SIGUSR1)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _watched())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _supervised_signals())

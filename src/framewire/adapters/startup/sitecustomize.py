@@ -1,7 +1,7 @@
-"""Python imports this when it starts, as `framewire run` puts this folder first on PYTHONPATH.
+"""Imported by Python at startup, because `framewire run` puts this folder first on PYTHONPATH.
 
-So every Python process of the command is accelerated, also those that it spawns. What PYTHONPATH hides, a
-`sitecustomize` of the system or of the environment, is imported behind it.
+It accelerates every Python process of the command, including those that it spawns. Another
+`sitecustomize`, of the system or of the environment, which this one hides, is imported afterwards.
 """
 
 import os
@@ -15,7 +15,7 @@ sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _folder]
 try:
     from framewire.adapters.accelerate import accelerate, logger
 except ImportError as error:
-    print(f"framewire run: {sys.executable} runs without framewire: {error}", file=sys.stderr)
+    print(f"framewire run: framewire is not installed for {sys.executable}: {error}", file=sys.stderr)
 else:
     if os.environ.get("FRAMEWIRE_RUN") == "verbose":
         import logging
@@ -26,7 +26,8 @@ else:
         logger.setLevel(logging.INFO)
     accelerate()
 
-_this = sys.modules.pop("sitecustomize")
-with suppress(ImportError):  # there need not be another one
+_own_module = sys.modules.pop("sitecustomize")
+with suppress(ImportError):  # usually there is no other one
     import_module("sitecustomize")
-sys.modules.setdefault("sitecustomize", _this)  # the import system looks for one when this file is done
+# The import system expects the module in `sys.modules` at the end of its import.
+sys.modules.setdefault("sitecustomize", _own_module)
