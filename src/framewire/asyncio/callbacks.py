@@ -208,28 +208,13 @@ class ListenerConnection(BaseConnection):
                 elif isinstance(event, Ping):
                     self.listener.on_ping(self, event.payload)
             except Exception:
-                self._fail()
+                self.fail()
                 break  # the rest is ignored
         writer.handling = False
         writer.flush()
-        self._settle(session)
+        self.settle(session)
 
-    def handle_message(self, message: str | bytes) -> None:
-        """Give the only message of a read to the listener; like `deliver`, without its loop."""
-        writer, session = cast(TransportWriter, self._writer), cast(Session, self._session)
-        writer.handling = True
-        writer.uncorked = not session.output
-        try:
-            self.listener.on_message(self, message)
-        except Exception:
-            self._fail()
-        writer.handling = False
-        if session.output:
-            writer.flush()
-        if session.write_paused or session.stream.failing is not None:
-            self._settle(session)
-
-    def _settle(self, session: Session) -> None:
+    def settle(self, session: Session) -> None:
         """After the messages of one read: fail if that was held back, and follow the session."""
         session.settle(self._driver.now())
         self._driver.update()
@@ -238,9 +223,10 @@ class ListenerConnection(BaseConnection):
         try:
             callback(self, *arguments)  # type: ignore[operator]
         except Exception:
-            self._fail()
+            self.fail()
 
-    def _fail(self) -> None:
+    def fail(self) -> None:
+        """Close the connection because a callback has raised."""
         self.logger.exception("listener failed")
         self.start_closing(1011)
 
@@ -266,7 +252,19 @@ class _ListenerDriver(Driver):
         if len(events) == 1:
             event = events[0]
             if type(event) is bytes or type(event) is str:
-                self._owner.handle_message(event)
+                # Like `ListenerConnection.deliver`, without its loop.
+                owner, session, writer = self._owner, self.session, self.writer
+                writer.handling = True
+                writer.uncorked = not session.output
+                try:
+                    owner.listener.on_message(owner, event)
+                except Exception:
+                    owner.fail()
+                writer.handling = False
+                if session.output:
+                    writer.flush()
+                if session.write_paused or session.stream.failing is not None:
+                    owner.settle(session)
                 return
         if events:
             self._deliver(events)

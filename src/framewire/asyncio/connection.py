@@ -139,8 +139,7 @@ class Connection(BaseConnection):
 
     def _make_room(self) -> None:
         """Go on reading if what was taken has made room."""
-        session = cast(Session, self._session)
-        if not session.reading:
+        if not self._session.reading:  # type: ignore[union-attr]
             self._driver.make_room()
 
     async def _wait_for_items(self) -> None:

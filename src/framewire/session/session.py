@@ -213,14 +213,14 @@ class Session:
                 return events
             length = len(event)
             if not queue.items and length <= QUEUE_SIZE:  # like the following, without its calls
-                queue.items = cast("list[Item]", events)
+                queue.items = events  # type: ignore[assignment]
                 queue.size = length
                 return []
         elif events and _MESSAGES.issuperset(map(type, events)):
-            length = sum(map(len, cast("list[str]", events)))
+            length = sum(map(len, events))  # type: ignore[arg-type]
         else:
             return events
-        queue.put(cast("list[Item]", events), length)
+        queue.put(events, length)  # type: ignore[arg-type]
         if queue.is_above(low=False):
             self._regulate()
         return []
