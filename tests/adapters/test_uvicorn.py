@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from ends import CERTIFICATE, on_loop
 from frames import REQUEST as WHOLE_REQUEST
-from frames import to
+from frames import TEXT, to
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
@@ -567,6 +567,31 @@ async def test_messages_before_the_application_returns_arrive_in_order():
 
 
 @on_loop
+async def test_messages_that_arrive_after_the_applications_close_are_dropped():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        (protocol,) = server.server_state.connections
+        await ends.until(lambda: protocol.session.queue.items)
+        await send({"type": "websocket.close", "code": 4000, "reason": "enough"})
+        await ends.until(lambda: protocol.session.stream.messages_received == 2)
+        events.extend([await receive(), await receive()])
+
+    events = []
+    async with serving(app) as (server, port):
+        client = await Raw.open(port)
+        await client.send("before")
+        assert await client.next() == Close(4000, "enough")
+        client.writer.write(to(SERVER, TEXT, b"after") + client.stream.pending())
+        assert await client.next() is None
+        client.writer.close()
+    assert events == [
+        {"type": "websocket.receive", "text": "before"},
+        {"type": "websocket.disconnect", "code": 4000, "reason": "enough"},
+    ]
+
+
+@on_loop
 async def test_several_tasks_may_receive():
     async def app(scope, receive, send):
         await receive()
@@ -615,7 +640,7 @@ async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
     async with serving(app, ws_max_queue=1) as (server, port):
         client = await Raw.open(port, request=DEFLATE_REQUEST)
         frame = to(SERVER, 0xC2, b"\x62\x00\x00")  # two bytes of 0
-        client.writer.write(frame * 10_000)
+        client.writer.write(frame * 2000)  # in one read
         assert await client.next() == Close(1000, "")
         client.writer.write(client.stream.pending())
         assert await asyncio.wait_for(client.next(), 5) is None

@@ -11,7 +11,7 @@ import pytest
 import framewire
 from framewire import _backend
 
-PROGRAM = Path(__file__).parents[1] / "typing/program.py"
+PROGRAMS = sorted((Path(__file__).parents[1] / "typing").glob("*.py"))
 #: Where a twin may differ: names that are its own affair, and how Cython shows a constructor.
 ALLOWED = r"""
 .*\._[a-z]\w*
@@ -37,8 +37,9 @@ def test_package_is_marked_as_typed():
     assert Path(framewire.__file__).with_name("py.typed").exists()
 
 
-def test_mypy_accepts_a_user_program(tmp_path):
-    check("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", os.devnull, PROGRAM, folder=tmp_path)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_mypy_accepts_a_user_program(program, tmp_path):
+    check("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", os.devnull, program, folder=tmp_path)
 
 
 def test_mypy_reports_a_type_error_in_a_user_program(tmp_path):

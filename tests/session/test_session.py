@@ -142,6 +142,17 @@ def test_full_queue_stops_reading_until_it_is_down_to_the_low_mark():
     assert world.session.reading
 
 
+def test_messages_are_dropped_after_stop_queueing_but_those_before_are_kept():
+    world = World()
+    world.receive((TEXT, b"a"))
+    world.session.close(1000, "", world.now)
+    world.session.stop_queueing()
+    world.receive((TEXT, b"b"), (PING, b"p"))
+    world.receive((TEXT, b"c"))
+    assert [world.take(), world.take()] == ["a", None]
+    assert world.session.pings_received == 1
+
+
 def test_large_messages_stop_reading_by_their_size():
     world = World(max_size=None)
     world.receive((BINARY, bytes(QUEUE_SIZE)))

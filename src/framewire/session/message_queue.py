@@ -38,7 +38,8 @@ class MessageQueue:
         self.items: list[Item] = []
         #: Bytes or characters of `items`.
         self.size = 0
-        #: Whether arriving messages are dropped: from the first that found no room after our close.
+        #: Whether arriving messages are dropped: from `Session.stop_queueing` on, or from the first that found no room
+        #: after our close.
         self.dropping = False
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
@@ -64,11 +65,6 @@ class MessageQueue:
         else:
             self.items = items
         self.size += size
-
-    def clear(self) -> None:
-        """Drop everything that waits."""
-        self.items = []
-        self.size = 0
 
     def is_above(self, low: bool) -> bool:
         """Return whether more waits than the high marks allow, or with `low`, than the low marks."""

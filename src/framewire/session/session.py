@@ -325,12 +325,9 @@ class Session:
         if self._held_back and self.reading:
             self._process_held_back(now)
 
-    def discard_messages(self) -> None:
-        """Drop the messages that wait and those that still arrive: nobody will take them."""
-        queue = cast(MessageQueue, self.queue)
-        queue.dropping = True
-        queue.clear()
-        self._regulate()
+    def stop_queueing(self) -> None:
+        """Drop the messages that arrive from now on, for a caller that takes none after its own close."""
+        cast(MessageQueue, self.queue).dropping = True
 
     def settle(self, now: float) -> None:
         """Take a failure that was held back until everything before it was answered.

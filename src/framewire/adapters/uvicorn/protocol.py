@@ -202,6 +202,7 @@ class WebSocketProtocol(_Driver):
                     self._send(data)
             elif kind == "websocket.close":
                 self._close(message.get("code", 1000), message.get("reason") or "", State.CLOSING)
+                self.session.stop_queueing()
             else:
                 raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
         elif self._app_view is State.CLOSED:
@@ -231,11 +232,11 @@ class WebSocketProtocol(_Driver):
             self.session.send(data)
             writer.cork()
 
-    def _close(self, code: int | None, reason: str, app_state: State) -> None:
+    def _close(self, code: int | None, reason: str, app_view: State) -> None:
         self.session.close(code, reason, self.now())
-        self._app_view = app_state
+        self._app_view = app_view
         self._note_end()
-        self.update()
+        self.deliver([])
 
     # What the driver calls.
 
