@@ -175,6 +175,8 @@ class ListenerConnection(BaseConnection):
         """Do the same as `close`."""
         if self._session is not None:
             self._session.close(code, reason, self._driver.now())
+            if self._session.has_held_back:
+                self._driver.process([])
             self._driver.update()
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
@@ -195,9 +197,8 @@ class ListenerConnection(BaseConnection):
     # Receiving; called by the driver.
 
     def deliver(self, events: list[Event]) -> None:
-        """Have the session process the events of a read, and give messages and pings to the listener."""
+        """Give the messages and pings of a read to the listener; called by the driver."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
-        events = session.process(events, self._driver.now())
         writer.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
@@ -267,4 +268,4 @@ class _ListenerDriver(Driver):
                     owner.settle(session)
                 return
         if events:
-            self._deliver(events)
+            self.process(events)

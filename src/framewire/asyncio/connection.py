@@ -192,11 +192,9 @@ class Connection(BaseConnection):
             raise StopAsyncIteration from None
 
     def deliver(self, events: list[Event]) -> None:
-        """Have the session process the events of a read, and wake the receiver once; called by the driver."""
-        driver = self._driver
-        driver.session.process(events, driver.now())
-        driver.update()
-        driver.wake_receiver()
+        """Wake the receiver once for what a read has brought; called by the driver."""
+        self._driver.update()
+        self._driver.wake_receiver()
 
     def lost(self) -> None:
         """Process the loss of the transport; called by the driver."""
@@ -366,7 +364,7 @@ class Connection(BaseConnection):
         """Begin to close like `close`, without waiting for the end."""
         if self._session is not None:
             self._session.close(code, reason, self._driver.now())
-            self.deliver([])
+            self._driver.process([])
 
     async def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.

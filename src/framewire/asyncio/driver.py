@@ -33,7 +33,7 @@ class Owner(Protocol):
     """The connection of an API, as its driver needs it."""
 
     def deliver(self, events: list[Event]) -> None:
-        """Have the session process events, and take what it returns or queues."""
+        """Take the events of a read, which the session has processed, or what it has queued."""
 
     def lost(self) -> None:
         """Process the loss of the transport."""
@@ -133,7 +133,7 @@ class Driver(asyncio.BufferedProtocol):
         self._timer.add(self)
         opened(session)
         if rest:
-            self._deliver(session.receive_quickly(rest))
+            self.process(session.receive_quickly(rest))
 
     def set_timeout(self, seconds: float | None, callback: Callable[[], object]) -> None:
         """Call `callback` after so many seconds, unless the handshake is done or another timeout is set by then."""
@@ -173,7 +173,7 @@ class Driver(asyncio.BufferedProtocol):
             return
         events = self._receive(self._buffer, nbytes)
         if events:
-            self._deliver(events)
+            self.process(events)
         elif self._queue:
             self.wake_receiver()
 
@@ -182,7 +182,7 @@ class Driver(asyncio.BufferedProtocol):
         if not self.opened:
             self.opening.receive(bytes(self._buffer[:nbytes]))
             return
-        self._deliver(self.session.receive_quickly(self._buffer, nbytes))
+        self.process(self.session.receive_quickly(self._buffer, nbytes))
         if nbytes == READ_SIZE:
             self._yield_turn()
 
@@ -223,7 +223,8 @@ class Driver(asyncio.BufferedProtocol):
         self._owner.lost()
         self.opening.ended()
         # So that nothing refers to the connection in a circle.
-        del self._owner, self._deliver, self.opening
+        self._deliver = _ignore
+        del self._owner, self.opening
 
     def pause_writing(self) -> None:
         if self.opened:
@@ -252,6 +253,10 @@ class Driver(asyncio.BufferedProtocol):
         return answer
 
     # Following the session.
+
+    def process(self, events: list[Event]) -> None:
+        """Have the session process events that a read has brought, and what it has held back."""
+        self._deliver(self.session.process(events, self.now()))
 
     def wake_receiver(self) -> None:
         """After a read: let the task go on that waits for a message."""
@@ -313,7 +318,7 @@ class Driver(asyncio.BufferedProtocol):
         self._end_timer = None
         # The loop may call a fraction of its clock's resolution too early.
         self.session.handle_timer(max(self.now(), self.session.deadline or 0.0))
-        self._deliver([])
+        self.process([])
         self.update()
 
     def look_at_clock(self) -> None:
@@ -322,7 +327,7 @@ class Driver(asyncio.BufferedProtocol):
         if when is not None and now >= when:
             session.written(self.writer.bytes_sent, self.writer.waiting, self.writer.messages_beside)
             session.handle_timer(now)
-            self._deliver([])
+            self.process([])
             self.update()
 
     async def wait_lost(self) -> None:
@@ -363,3 +368,7 @@ class Driver(asyncio.BufferedProtocol):
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
         return self.writer.bytes_sent if self.opened else 0
+
+
+def _ignore(events: list[Event]) -> None:
+    """Deliver nothing: the transport is gone, and all events were delivered."""

@@ -92,7 +92,7 @@ class WebSocketProtocol(_Driver):
     def data_received(self, data: bytes) -> None:
         """Process the head of the request, which uvicorn hands over like this; or frames, without a buffer."""
         if self.opened:
-            self.deliver(self.session.receive_quickly(data))
+            self.process(self.session.receive_quickly(data))
         else:
             self.opening.receive(data)
 
@@ -236,13 +236,12 @@ class WebSocketProtocol(_Driver):
         self.session.close(code, reason, self.now())
         self._app_view = app_view
         self._note_end()
-        self.deliver([])
+        self.process([])
 
     # What the driver calls.
 
     def deliver(self, events: list[Event]) -> None:
         """Have the session process the events of a read, and wake the application once."""
-        self.session.process(events, self.now())
         self.update()
         self.wake_receiver()
 
