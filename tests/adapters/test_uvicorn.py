@@ -286,7 +286,7 @@ async def test_shutdown_closes_with_1012():
 @on_loop
 async def test_unanswered_keepalive_ping_closes_with_1011():
     app = Application()
-    async with serving(app, ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, port):
+    async with serving(app, ws_ping_interval=0.3, ws_ping_timeout=0.6) as (_, port):
         client = await Raw.open(port)
         for _ in range(3):
             assert type(await client.next()) is Ping
@@ -503,12 +503,12 @@ async def test_corrupt_deflate_data_ends_with_1007():
 
 @on_loop
 async def test_frame_that_arrives_slowly_postpones_the_keepalive_deadline():
-    async with serving(Application(), ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, port):
+    async with serving(Application(), ws_ping_interval=0.3, ws_ping_timeout=0.6) as (_, port):
         client = await Raw.open(port)
         data = client.stream.send(bytes(1000))
         for start in range(0, len(data), 100):
             client.writer.write(data[start : start + 100])
-            await asyncio.sleep(0.08)  # the frame takes four times as long as the peer may be silent
+            await asyncio.sleep(0.15)  # the frame takes twice as long as the peer may be silent
         while isinstance(event := await client.next(), Ping):
             pass
         assert event == bytes(1000)

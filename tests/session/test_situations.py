@@ -29,11 +29,11 @@ def test_message_larger_than_every_buffer_arrives_at_a_peer_that_reads(driver):
 
 @every_driver(clients=True, tls=True)
 def test_large_frame_that_arrives_slowly_keeps_the_connection(driver):
-    with driver.open(receive_all, ping_interval=0.2, ping_timeout=0.2) as peer:
+    with driver.open(receive_all, ping_interval=0.3, ping_timeout=0.5) as peer:
         data = peer.frame(BINARY, bytes(20_000))
         for start in range(0, len(data), 1000):
             peer.send(data[start : start + 1000])
-            time.sleep(0.05)  # the frame takes five times as long as the peer may be silent
+            time.sleep(0.08)  # the frame takes three times as long as the peer may be silent
         until(lambda: peer.record.messages == [bytes(20_000)])
 
 

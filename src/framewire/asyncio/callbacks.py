@@ -174,10 +174,7 @@ class ListenerConnection(BaseConnection):
     def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Do the same as `close`."""
         if self._session is not None:
-            self._session.close(code, reason, self._driver.now())
-            if self._session.has_held_back:
-                self._driver.process([])
-            self._driver.update()
+            self._driver.close(code, reason)
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Begin to close; `on_close` tells when it is done.
@@ -199,6 +196,7 @@ class ListenerConnection(BaseConnection):
     def deliver(self, events: list[Event]) -> None:
         """Give the messages and pings of a read to the listener; called by the driver."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
+        nested = writer.handling  # a callback has closed, which let input in that was held back
         writer.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
@@ -211,9 +209,10 @@ class ListenerConnection(BaseConnection):
             except Exception:
                 self.fail()
                 break  # the rest is ignored
-        writer.handling = False
-        writer.flush()
-        self.settle(session)
+        writer.handling = nested
+        if not nested:
+            writer.flush()
+            self.settle(session)
 
     def settle(self, session: Session) -> None:
         """After the messages of one read: fail if that was held back, and follow the session."""

@@ -363,8 +363,7 @@ class Connection(BaseConnection):
     def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Begin to close like `close`, without waiting for the end."""
         if self._session is not None:
-            self._session.close(code, reason, self._driver.now())
-            self._driver.process([])
+            self._driver.close(code, reason)
 
     async def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.

@@ -252,6 +252,14 @@ class Driver(asyncio.BufferedProtocol):
         self.session.ping(payload, self.now(), answered)
         return answer
 
+    def close(self, code: int | None, reason: str) -> None:
+        """Have the session begin to close. Raises as `Session.close`."""
+        if self.transport.is_closing():
+            self.writer.close()  # it was cut, and nothing may follow the bytes that it has dropped
+        self.session.close(code, reason, self.now())
+        self.process([])
+        self.update()
+
     # Following the session.
 
     def process(self, events: list[Event]) -> None:

@@ -233,10 +233,10 @@ class WebSocketProtocol(_Driver):
             writer.cork()
 
     def _close(self, code: int | None, reason: str, app_view: State) -> None:
-        self.session.close(code, reason, self.now())
+        super().close(code, reason)
         self._app_view = app_view
         self._note_end()
-        self.process([])
+        self.wake_receiver()
 
     # What the driver calls.
 
