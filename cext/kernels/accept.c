@@ -1,4 +1,4 @@
-/* The proof of the opening handshake in plain C: base64(SHA-1(Sec-WebSocket-Key + GUID)), RFC 6455 4.2.2. */
+/* Sec-WebSocket-Accept in portable C: base64(SHA-1(Sec-WebSocket-Key + GUID)) (RFC 6455 4.2.2). */
 #include "accept.h"
 
 #include <string.h>
@@ -6,17 +6,19 @@
 #include "cpu.h"
 #include "sha1.h"
 
+/* Whether the key consists of 22 base64 characters and "==". */
 static int is_key(const char key[24]) {
-    static const uint32_t base64[8] = {0, 0x03FF8800 /* 0-9 + / */, 0x07FFFFFE /* A-Z */, 0x07FFFFFE /* a-z */};
-    uint32_t good = 1;
+    /* One bit for each byte: digits, "+" and "/" in the second word, A-Z and a-z in the next two. */
+    static const uint32_t base64[8] = {0, 0x03FF8800, 0x07FFFFFE, 0x07FFFFFE};
+    uint32_t valid = 1;
     for (int i = 0; i < 22; i++) {
         uint8_t c = (uint8_t)key[i];
-        good &= base64[c / 32] >> c % 32;
+        valid &= base64[c / 32] >> c % 32;
     }
-    return good && key[22] == '=' && key[23] == '=';
+    return valid && key[22] == '=' && key[23] == '=';
 }
 
-/* 20 bytes are six groups of three and one of two, which "=" fills up. */
+/* Six groups of three bytes and one of two, which is padded with "=". */
 static void encode_base64(char text[28], const uint8_t bytes[20]) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint8_t padded[21] = {0};

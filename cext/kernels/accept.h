@@ -1,4 +1,4 @@
-/* The versions of the accept key, as kernels.h says what it is. */
+/* The versions of framewire_accept (kernels.h). */
 #ifndef FRAMEWIRE_ACCEPT_H
 #define FRAMEWIRE_ACCEPT_H
 

@@ -1,4 +1,5 @@
-/* The one CPU probe: CPUID says what the processor has, XGETBV which registers the operating system saves. */
+/* Processor detection: CPUID lists the instruction sets, XGETBV the registers that the operating
+   system saves. */
 #include "cpu.h"
 
 #include "target.h"
@@ -35,17 +36,17 @@ FRAMEWIRE_TARGET("xsave") static unsigned saved_registers(void) {
     return (unsigned)_xgetbv(0);
 }
 
-/* Whether all the bits from a list of their numbers are set. */
 #define BIT(n) (1u << (n))
+/* Whether all of the bits are set. */
 #define ALL(word, bits) (((word) & (bits)) == (bits))
 
 static unsigned probe(void) {
-    const unsigned ssse3 = BIT(9), popcnt = BIT(23), osxsave = BIT(27), avx = BIT(28);     /* leaf 1, ECX */
-    const unsigned sse2 = BIT(26);                                                         /* leaf 1, EDX */
-    const unsigned avx2_bmi = BIT(3) | BIT(5) | BIT(8), sha = BIT(29);                     /* leaf 7, EBX */
-    const unsigned avx512_f_bw_vl = BIT(16) | BIT(30) | BIT(31);                           /* leaf 7, EBX */
-    const unsigned avx512_vbmi = BIT(1) | BIT(6);                                          /* leaf 7, ECX */
-    const unsigned xmm_ymm = BIT(1) | BIT(2), zmm = BIT(5) | BIT(6) | BIT(7);              /* XCR0 */
+    const unsigned ssse3 = BIT(9), popcnt = BIT(23), osxsave = BIT(27), avx = BIT(28); /* leaf 1, ECX */
+    const unsigned sse2 = BIT(26);                                                     /* leaf 1, EDX */
+    const unsigned avx2_bmi = BIT(3) | BIT(5) | BIT(8), sha = BIT(29);                 /* leaf 7, EBX */
+    const unsigned avx512_f_bw_vl = BIT(16) | BIT(30) | BIT(31);                       /* leaf 7, EBX */
+    const unsigned avx512_vbmi = BIT(1) | BIT(6);                                      /* leaf 7, ECX */
+    const unsigned xmm_ymm = BIT(1) | BIT(2), zmm = BIT(5) | BIT(6) | BIT(7);          /* XCR0 */
     unsigned found = 0;
 
     registers basic = cpuid(1), extended = cpuid(7);
@@ -70,22 +71,22 @@ static unsigned probe(void) {
 
 #endif
 
-/* Threads may race for the first call: all of them store the same word. */
+/* Threads may race in the first call, but all store the same value. */
 #if defined(_MSC_VER) && !defined(__clang__)
-static volatile unsigned remembered;
+static volatile unsigned cached;
 #define LOAD(word) (word)
 #define STORE(word, value) ((word) = (value))
 #else
-static unsigned remembered;
+static unsigned cached;
 #define LOAD(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
 #endif
 
 unsigned framewire_cpu(void) {
-    unsigned found = LOAD(remembered);
+    unsigned found = LOAD(cached);
     if (!found) {
         found = probe() | FRAMEWIRE_CPU_PROBED;
-        STORE(remembered, found);
+        STORE(cached, found);
     }
     return found;
 }

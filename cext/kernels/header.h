@@ -1,4 +1,4 @@
-/* The frame header of RFC 6455 5.2, read in one place for header.pyx and messages.pyx. */
+/* Reading and writing of frame headers (RFC 6455 5.2). No function needs the GIL. */
 #ifndef FRAMEWIRE_HEADER_H
 #define FRAMEWIRE_HEADER_H
 
@@ -7,17 +7,18 @@
 #include <string.h>
 
 typedef struct {
-    uint64_t length; /* as stated, all 64 bits */
-    uint32_t key;    /* as it lies in memory; 0 if not masked or not yet complete */
-    uint8_t size;    /* of the whole header: 2 to 14 bytes */
-    uint8_t first;   /* FIN, RSV1 to RSV3, opcode */
-    uint8_t masked;  /* 0 or 1 */
-    uint8_t minimal; /* the length is in its shortest form and fits 63 bits */
+    uint64_t length; /* the payload length as sent, all 64 bits */
+    uint32_t key;    /* the masking key in memory order; 0 if not masked or incomplete */
+    uint8_t size;    /* size of the whole header: 2 to 14 bytes */
+    uint8_t first;   /* the first byte: FIN, RSV1 to RSV3, opcode */
+    uint8_t masked;  /* 1 if the mask bit is set, else 0 */
+    uint8_t minimal; /* 1 if the length has its shortest form and fits 63 bits, else 0 */
 } framewire_header;
 
-/* Returns 0 while the length is not complete. The key is read if all of it is there (size <= available). */
-static inline int framewire_read_header(framewire_header *header, const uint8_t *src, size_t available)
-{
+/* Read a header. Return 0, with undefined contents of *header, if the bytes end before the end
+   of the length, else 1. The masking key may still be incomplete: then header->size > available
+   and the key is 0. */
+static inline int framewire_read_header(framewire_header *header, const uint8_t *src, size_t available) {
     uint8_t size = 2;
     if (available < 2)
         return 0;
@@ -50,10 +51,10 @@ static inline int framewire_read_header(framewire_header *header, const uint8_t 
     return 1;
 }
 
-/* The fast lane's question: is this the whole header of a plain data frame (FIN, no RSV bit, text or binary, masked
-   as it must be, minimal length)? Returns 0 if it is not, or not yet. */
-static inline int framewire_read_plain(framewire_header *header, const uint8_t *src, ptrdiff_t available, int masked)
-{
+/* Read the header of a frame that the fast path accepts: FIN set, RSV bits clear, text or
+   binary, mask bit as given, minimal length. Return 0, with undefined contents of *header, for
+   any other or an incomplete header, else 1. */
+static inline int framewire_read_plain(framewire_header *header, const uint8_t *src, ptrdiff_t available, int masked) {
     uint8_t size = masked ? 6 : 2;
     if (available < size || (uint8_t)(src[0] - 0x81) > 1)
         return 0;
@@ -70,21 +71,21 @@ static inline int framewire_read_plain(framewire_header *header, const uint8_t *
     return 1;
 }
 
-/* Writes a header with the shortest length; masked if key is not NULL. Returns its size, 2 to 14. */
-static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint64_t length, const uint8_t *key)
-{
+/* Write a header with the shortest form of the length. The frame is masked if key, 4 bytes, is
+   not NULL. Return the size of the header, 2 to 14 bytes. */
+static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint64_t length, const uint8_t *key) {
     size_t size = 2;
-    uint8_t bit = key != NULL ? 0x80 : 0;
+    uint8_t mask_bit = key != NULL ? 0x80 : 0;
     dst[0] = first;
     if (length < 126) {
-        dst[1] = (uint8_t)(bit | length);
+        dst[1] = (uint8_t)(mask_bit | length);
     } else if (length < 0x10000) {
-        dst[1] = bit | 126;
+        dst[1] = mask_bit | 126;
         dst[2] = (uint8_t)(length >> 8);
         dst[3] = (uint8_t)length;
         size = 4;
     } else {
-        dst[1] = bit | 127;
+        dst[1] = mask_bit | 127;
         for (int i = 0; i < 8; i++)
             dst[2 + i] = (uint8_t)(length >> (56 - 8 * i));
         size = 10;
@@ -96,9 +97,8 @@ static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint
     return size;
 }
 
-/* The key as the byte after the next `count` payload bytes meets it, on either byte order. */
-static inline uint32_t framewire_advance_key(uint32_t key, size_t count)
-{
+/* Return the key rotated for the payload byte after the next `count` bytes, on any byte order. */
+static inline uint32_t framewire_advance_key(uint32_t key, size_t count) {
     uint8_t bytes[8];
     memcpy(bytes, &key, 4);
     memcpy(bytes + 4, &key, 4);

@@ -1,4 +1,4 @@
-/* NEON, which every AArch64 has: 16 bytes at a time. */
+/* NEON, part of every AArch64: 16 bytes at a time. */
 #include "lookup.h"
 #include "tables.h"
 #include "utf8.h"
@@ -11,7 +11,8 @@ FRAMEWIRE_INLINE uint8x16_t key_vector(uint32_t key) {
     return vreinterpretq_u8_u32(vdupq_n_u32(key));
 }
 
-FRAMEWIRE_INLINE uint8_t fold(uint8x16_t v) {
+/* Return the bitwise OR of the bytes. */
+FRAMEWIRE_INLINE uint8_t or_bytes(uint8x16_t v) {
     uint64x2_t halves = vreinterpretq_u64_u8(v);
     uint64_t word = vgetq_lane_u64(halves, 0) | vgetq_lane_u64(halves, 1);
     word |= word >> 32;
@@ -19,7 +20,8 @@ FRAMEWIRE_INLINE uint8_t fold(uint8x16_t v) {
     return (uint8_t)(word | word >> 8);
 }
 
-/* The last vector overlaps the one before it. It is read before the loop writes, so that dst may be src. */
+/* For at least 16 bytes. The last vector overlaps the one before it. It is read before the loop
+   writes, because dst may equal src. */
 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     const uint8x16_t keys = key_vector(key);
     const uint8x16_t last = veorq_u8(vld1q_u8(src + size - 16), key_vector(framewire_rotate_key(key, size)));
@@ -37,7 +39,7 @@ FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, size_t s
         any = vorrq_u8(any, a);
     }
     vst1q_u8(dst + size - 16, last);
-    return fold(any);
+    return or_bytes(any);
 }
 
 static void framewire_mask_neon(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
@@ -57,18 +59,20 @@ static uint8_t framewire_or_all_neon(const uint8_t *src, size_t size) {
     uint8x16_t any = vld1q_u8(src + size - 16);
     for (size_t i = 0; i + 16 < size; i += 16)
         any = vorrq_u8(any, vld1q_u8(src + i));
-    return fold(any);
+    return or_bytes(any);
 }
 
 /* ---- UTF-8 ---- */
 
-/* Whether UTF-8 cannot go on with some byte of v, judged by the three bytes before each; `last` came before v. */
+/* Whether some byte of v is invalid after the three bytes before it; `last` is the vector before
+   v. */
 FRAMEWIRE_INLINE int has_error(uint8x16_t v, uint8x16_t last) {
     uint8x16_t before1 = vextq_u8(last, v, 15), before2 = vextq_u8(last, v, 14), before3 = vextq_u8(last, v, 13);
     uint8x16_t wrong = vqtbl1q_u8(vld1q_u8(framewire_first_high), vshrq_n_u8(before1, 4));
     wrong = vandq_u8(wrong, vqtbl1q_u8(vld1q_u8(framewire_first_low), vandq_u8(before1, vdupq_n_u8(0x0F))));
     wrong = vandq_u8(wrong, vqtbl1q_u8(vld1q_u8(framewire_second_high), vshrq_n_u8(v, 4)));
-    /* TWICE stays set where the byte must be a third (behind E0 or above) or a fourth (behind F0 or above). */
+    /* The byte must be a third byte two after E0 or above, a fourth byte three after F0 or
+       above. */
     uint8x16_t expected = vorrq_u8(vcgeq_u8(before2, vdupq_n_u8(0xE0)), vcgeq_u8(before3, vdupq_n_u8(0xF0)));
     return vmaxvq_u8(veorq_u8(wrong, vandq_u8(expected, vdupq_n_u8(TWICE)))) != 0;
 }
@@ -86,7 +90,7 @@ static size_t framewire_utf8_prefix_neon(const uint8_t *src, size_t size) {
             while (size - i >= 80 && is_ascii(vorrq_u8(vorrq_u8(vld1q_u8(src + i + 16), vld1q_u8(src + i + 32)),
                                                        vorrq_u8(vld1q_u8(src + i + 48), vld1q_u8(src + i + 64)))))
                 i += 64;
-            continue; /* last is ASCII as well, and all that matters of it */
+            continue; /* `last` is ASCII, like the vector just read: no need to update it */
         }
         if (has_error(v, last))
             break;
@@ -100,9 +104,9 @@ static size_t framewire_utf8_count_neon(const uint8_t *src, size_t size, uint8_t
     uint8x16_t top = vdupq_n_u8(0);
     size_t count = 0, i = 0;
     while (size - i >= 16) {
-        /* 255 is what a byte can count to. */
         uint8x16_t counts = vdupq_n_u8(0);
-        for (int turn = 0; turn < 255 && size - i >= 16; turn++, i += 16) {
+        /* A lane can count to 255. */
+        for (int vectors = 0; vectors < 255 && size - i >= 16; vectors++, i += 16) {
             uint8x16_t v = vld1q_u8(src + i);
             counts = vsubq_u8(counts, vcgtq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)0xBF)));
             top = vmaxq_u8(top, v);

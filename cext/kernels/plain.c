@@ -1,4 +1,5 @@
-/* The reference: a word of 8 bytes at a time where that is simple, any processor, either byte order. */
+/* The portable reference, for any processor and byte order; it uses words of 8 bytes where that is
+   simple. */
 #include <string.h>
 
 #include "tables.h"
@@ -18,13 +19,14 @@ FRAMEWIRE_INLINE uint32_t load32(const uint8_t *src) {
     return word;
 }
 
-FRAMEWIRE_INLINE uint8_t fold(uint64_t word) {
+/* Return the bitwise OR of the bytes. */
+FRAMEWIRE_INLINE uint8_t or_bytes(uint64_t word) {
     word |= word >> 32;
     word |= word >> 16;
     return (uint8_t)(word | word >> 8);
 }
 
-/* 0 to 3 bytes: the first, the middle and the last are all of them. */
+/* Mask 0 to 3 bytes: the first, the middle and the last byte are all of them. */
 FRAMEWIRE_INLINE uint8_t mask_tiny(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     uint8_t bytes[4];
     if (size == 0)
@@ -37,7 +39,8 @@ FRAMEWIRE_INLINE uint8_t mask_tiny(uint8_t *dst, const uint8_t *src, size_t size
     return first | middle | last;
 }
 
-/* The last word overlaps the one before it. It is read before the loop writes, so that dst may be src. */
+/* The last word overlaps the one before it. It is read before the loop writes, because dst may
+   equal src. */
 FRAMEWIRE_INLINE uint8_t mask_words(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     if (size < 4)
         return mask_tiny(dst, src, size, key);
@@ -46,7 +49,7 @@ FRAMEWIRE_INLINE uint8_t mask_words(uint8_t *dst, const uint8_t *src, size_t siz
         uint32_t first = load32(src) ^ key, last = load32(src + size - 4) ^ end_key;
         memcpy(dst, &first, 4);
         memcpy(dst + size - 4, &last, 4);
-        return fold(first | last);
+        return or_bytes(first | last);
     }
     uint64_t last = load64(src + size - 8) ^ ((uint64_t)end_key << 32 | end_key), any = last;
     uint64_t wide_key = (uint64_t)key << 32 | key;
@@ -56,7 +59,7 @@ FRAMEWIRE_INLINE uint8_t mask_words(uint8_t *dst, const uint8_t *src, size_t siz
         memcpy(dst + i, &word, 8);
     }
     memcpy(dst + size - 8, &last, 8);
-    return fold(any);
+    return or_bytes(any);
 }
 
 void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
@@ -74,10 +77,10 @@ uint8_t framewire_or_all_plain(const uint8_t *src, size_t size) {
         any |= load64(src + i);
     for (; i < size; i++)
         any |= src[i];
-    return fold(any);
+    return or_bytes(any);
 }
 
-/* The size of the valid code point at src, 0 if there is none or not all of it. */
+/* Return the size of the code point at src, or 0 if it is invalid or unfinished. */
 FRAMEWIRE_INLINE size_t code_point_size(const uint8_t *src, size_t left) {
     int need = framewire_utf8_need(src[0]);
     if (need <= 0)
@@ -124,7 +127,7 @@ size_t framewire_utf8_count_plain(const uint8_t *src, size_t size, uint8_t *larg
     return count;
 }
 
-/* Valid UTF-8 at src to its code point; moves src behind it. */
+/* Return the code point at src, which must be valid, and advance src by its size. */
 FRAMEWIRE_INLINE uint32_t read_code_point(const uint8_t **src) {
     const uint8_t *s = *src;
     if (s[0] < 0x80) {
@@ -143,18 +146,18 @@ FRAMEWIRE_INLINE uint32_t read_code_point(const uint8_t **src) {
     return (s[0] & 0x07u) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 | (s[3] & 0x3Fu);
 }
 
-#define TRANSCODE(function, unit)                                                                                     \
-    void function(unit *dst, const uint8_t *src, size_t size) {                                                       \
-        const uint8_t *end = src + size;                                                                              \
-        while (src < end) {                                                                                           \
-            for (; end - src >= 16 && is_ascii(src); dst += 16, src += 16)                                            \
-                for (int i = 0; i < 16; i++)                                                                          \
-                    dst[i] = src[i];                                                                                  \
-            while (src < end && *src < 0x80)                                                                          \
-                *dst++ = *src++;                                                                                      \
-            while (src < end && *src >= 0x80)                                                                         \
-                *dst++ = (unit)read_code_point(&src);                                                                 \
-        }                                                                                                             \
+#define TRANSCODE(function, unit)                                          \
+    void function(unit *dst, const uint8_t *src, size_t size) {            \
+        const uint8_t *end = src + size;                                   \
+        while (src < end) {                                                \
+            for (; end - src >= 16 && is_ascii(src); dst += 16, src += 16) \
+                for (int i = 0; i < 16; i++)                               \
+                    dst[i] = src[i];                                       \
+            while (src < end && *src < 0x80)                               \
+                *dst++ = *src++;                                           \
+            while (src < end && *src >= 0x80)                              \
+                *dst++ = (unit)read_code_point(&src);                      \
+        }                                                                  \
     }
 
 TRANSCODE(framewire_utf8_to_latin1_plain, uint8_t)

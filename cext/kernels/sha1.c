@@ -1,8 +1,9 @@
-/* SHA-1 in plain C, and the constants that every version shares. */
+/* SHA-1 in portable C, and the constants that all versions share. */
 #include "sha1.h"
 
 const uint32_t framewire_sha1_start[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
 
+/* clang-format off */
 const uint32_t framewire_sha1_length[80] = {
     0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000,
     0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x000001E0,
@@ -15,6 +16,7 @@ const uint32_t framewire_sha1_length[80] = {
     0x00000000, 0x00CC0000, 0x03C0F000, 0x00438000, 0x00000000, 0x078F0000, 0x00FF0000, 0x03269E00,
     0x0F000000, 0x00F0F000, 0x00333C00, 0x1EFF8800, 0x00000000, 0x0CB88800, 0x3C00F000, 0x040A4A00,
 };
+/* clang-format on */
 
 FRAMEWIRE_INLINE uint32_t rotate(uint32_t word, int bits) {
     return word << bits | word >> (32 - bits);
@@ -29,10 +31,10 @@ static void schedule(uint32_t w[80], const uint8_t block[64]) {
 
 static void compress(uint32_t state[5], const uint32_t w[80]) {
     uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
-#define ROUNDS(from, choice, constant)                                                                                \
-    for (int t = from; t < (from) + 20; t++) {                                                                        \
-        uint32_t next = rotate(a, 5) + (choice) + e + (constant) + w[t];                                              \
-        e = d, d = c, c = rotate(b, 30), b = a, a = next;                                                             \
+#define ROUNDS(from, choice, constant)                                   \
+    for (int t = from; t < (from) + 20; t++) {                           \
+        uint32_t next = rotate(a, 5) + (choice) + e + (constant) + w[t]; \
+        e = d, d = c, c = rotate(b, 30), b = a, a = next;                \
     }
     ROUNDS(0, (b & c) | (~b & d), 0x5A827999)
     ROUNDS(20, b ^ c ^ d, 0x6ED9EBA1)

@@ -1,4 +1,5 @@
-/* SSE2, which every x86-64 has: 16 bytes at a time. It has no byte shuffle, so UTF-8 stays with the plain version. */
+/* SSE2, the baseline of x86-64: 16 bytes at a time. It lacks a byte shuffle, so UTF-8 is
+   validated and converted by the plain version. */
 #include "tables.h"
 
 #ifdef FRAMEWIRE_X86
@@ -15,7 +16,8 @@ SSE2 FRAMEWIRE_INLINE void store(uint8_t *dst, __m128i v) {
     _mm_storeu_si128((__m128i *)(void *)dst, v);
 }
 
-SSE2 FRAMEWIRE_INLINE uint8_t fold(__m128i v) {
+/* Return the bitwise OR of the bytes. */
+SSE2 FRAMEWIRE_INLINE uint8_t or_bytes(__m128i v) {
     v = _mm_or_si128(v, _mm_srli_si128(v, 8));
     v = _mm_or_si128(v, _mm_srli_si128(v, 4));
     uint32_t word = (uint32_t)_mm_cvtsi128_si32(v);
@@ -23,7 +25,8 @@ SSE2 FRAMEWIRE_INLINE uint8_t fold(__m128i v) {
     return (uint8_t)(word | word >> 8);
 }
 
-/* The last vector overlaps the one before it. It is read before the loop writes, so that dst may be src. */
+/* For at least 16 bytes. The last vector overlaps the one before it. It is read before the loop
+   writes, because dst may equal src. */
 SSE2 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
     const __m128i keys = _mm_set1_epi32((int)key);
     const __m128i last = _mm_xor_si128(load(src + size - 16), _mm_set1_epi32((int)framewire_rotate_key(key, size)));
@@ -41,7 +44,7 @@ SSE2 FRAMEWIRE_INLINE uint8_t mask_vectors(uint8_t *dst, const uint8_t *src, siz
         any = _mm_or_si128(any, a);
     }
     store(dst + size - 16, last);
-    return fold(any);
+    return or_bytes(any);
 }
 
 SSE2 static void framewire_mask_sse2(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key) {
@@ -61,7 +64,7 @@ SSE2 static uint8_t framewire_or_all_sse2(const uint8_t *src, size_t size) {
     __m128i any = load(src + size - 16);
     for (size_t i = 0; i + 16 < size; i += 16)
         any = _mm_or_si128(any, load(src + i));
-    return fold(any);
+    return or_bytes(any);
 }
 
 SSE2 static size_t framewire_utf8_count_sse2(const uint8_t *src, size_t size, uint8_t *largest) {

@@ -1,4 +1,4 @@
-/* One table for each file of kernels, and what the vector kernels share. */
+/* The table of each instruction set, and functions that the vector kernels share. */
 #ifndef FRAMEWIRE_TABLES_H
 #define FRAMEWIRE_TABLES_H
 
@@ -7,7 +7,8 @@
 
 extern const framewire_kernels framewire_plain;
 
-/* For what is too short for a vector, and what a small instruction set cannot do better. */
+/* Used by the vector kernels for sizes below one vector, and for functions that their
+   instruction set does not accelerate. */
 void framewire_mask_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
 uint8_t framewire_mask_or_plain(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key);
 uint8_t framewire_or_all_plain(const uint8_t *src, size_t size);
@@ -25,7 +26,8 @@ extern const framewire_kernels framewire_sse2, framewire_avx2, framewire_avx512;
 extern const framewire_kernels framewire_neon;
 #endif
 
-/* The key for a place `offset` bytes further on: byte i of it is byte (i + offset) % 4 of key. */
+/* Return the key for the payload `offset` bytes later: its byte i is byte (i + offset) % 4 of
+   key. */
 FRAMEWIRE_INLINE uint32_t framewire_rotate_key(uint32_t key, size_t offset) {
     unsigned bits = 8 * (unsigned)(offset % 4);
 #ifdef FRAMEWIRE_BIG_ENDIAN

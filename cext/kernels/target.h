@@ -1,7 +1,7 @@
-/* What the compiler aims at: the architecture, and how one function asks for more than the baseline.
+/* The target architecture, and function attributes for instruction sets above its baseline.
 
-   setuptools has no flags per file, so an instruction set is an attribute of the functions that use it; MSVC takes
-   every intrinsic everywhere and needs none. */
+   setuptools has no compiler flags per file, so each function that uses an instruction set names
+   it in an attribute. MSVC accepts all intrinsics everywhere and needs no attribute. */
 #ifndef FRAMEWIRE_TARGET_H
 #define FRAMEWIRE_TARGET_H
 

@@ -1,9 +1,10 @@
-/* UTF-8 that arrives in pieces: the bytes around a cut one at a time, what lies between by the kernel. */
+/* Validation of UTF-8 that arrives in chunks: the bytes around the ends of a chunk are validated
+   one at a time, the others by the kernel. */
 #include "utf8.h"
 
 #include "kernels.h"
 
-/* Takes one byte, or returns 0 if no UTF-8 text continues with it. */
+/* Validate one byte. Return 1, or 0, with the state unchanged, if it is invalid here. */
 static int accept_byte(framewire_utf8_state *state, uint8_t byte) {
     static const framewire_utf8_state boundary;
     if (state->need == 0) {
