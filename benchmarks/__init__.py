@@ -1,1 +1,1 @@
-"""How fast framewire is, next to its peers and to the floor under all of them: `python -m benchmarks`."""
+"""Benchmarks of framewire, its peers and a lower bound: `python -m benchmarks`."""

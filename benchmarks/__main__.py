@@ -1,4 +1,4 @@
-"""Runs the benchmarks: prints a table for each area, and whether each goal is met."""
+"""Run the benchmarks: print a table for each area, and whether each goal is met."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .environment import describe
 from .tables import Table
 from .timing import FULL, QUICK, Effort
 
-#: From the whole to its parts; each is a module bench_AREA.py.
+#: The areas, from `Stream` to its parts; the module of each is bench_AREA.py.
 AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "deflate", "kernels", "adapters")
 
 
 def run(areas: list[str], effort: Effort) -> list[Table]:
-    """Measures the areas and prints each table as soon as it is there."""
+    """Measure the areas, and print each table as soon as it is complete."""
     tables = []
     for area in areas:
         for table in import_module(f".bench_{area}", __package__).tables(effort):
@@ -28,7 +28,7 @@ def run(areas: list[str], effort: Effort) -> list[Table]:
 
 
 def summary(tables: list[Table]) -> Iterator[str]:
-    """How many goals are met, and which are not."""
+    """Yield lines: the number of goals met, then the goals missed."""
     rows = [(f"  {table.area}, {table.title}; {row.label}: ", row) for table in tables for row in table.rows]
     verdicts = [(label, verdict) for label, row in rows for verdict in row.verdicts()]
     missed = [f"{label}{verdict}" for label, verdict in verdicts if not verdict.met]
@@ -37,7 +37,7 @@ def summary(tables: list[Table]) -> Iterator[str]:
 
 
 def as_json(environment: dict[str, str], tables: list[Table]) -> str:
-    """The environment, and the rows of all tables in nanoseconds, with the verdict on each goal."""
+    """Return the environment and all tables as JSON, with times in nanoseconds."""
     measured = [
         {
             "area": table.area,
@@ -61,12 +61,12 @@ def as_json(environment: dict[str, str], tables: list[Table]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"{', '.join(AREAS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="under a minute, and rough")
+    parser.add_argument("--quick", action="store_true", help="take less than a minute, with rough figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw the charts into FOLDER")
     options = parser.parse_args()
     if unknown := set(options.areas) - set(AREAS):
-        parser.error(f"there is no area {', '.join(sorted(unknown))}; there are {', '.join(AREAS)}")
+        parser.error(f"unknown area {', '.join(sorted(unknown))}; the areas are {', '.join(AREAS)}")
     environment = describe()
     for name, value in environment.items():
         print(f"{name}: {value}")

@@ -1,9 +1,11 @@
-"""Whether `framewire bench` measures what the load in C measures: latency at a fixed rate that the server bears easily.
+"""Compare the latency that `framewire bench` measures with that of the load generator in C.
 
-    python -m benchmarks.agreement [--rounds 7] [--rate 2000] [--connections 10] [--size 125] [--seconds 2]
+    python -m benchmarks.agreement [--rounds 7] [--rate 2000] [--connections 10] [--size 125]
+                                   [--seconds 2]
 
-The server is on one core, both loads take turns on the other. The medians of the medians are compared; exits with 1 if
-they are more than 15 % apart. Linux only.
+The rate is fixed and low enough for the server not to be saturated. The server runs on one core;
+both load generators take turns on the other. The medians over the rounds of the median latencies
+are compared; the exit status is 1 if they differ by more than 15 %. Linux only.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import sys
 from benchmarks.bench_asyncio import HERE, build
 
 TOLERANCE = 0.15
-ON_ONE, ON_OTHER = ("taskset", "-c", "1"), ("taskset", "-c", "0")
+ON_SERVER_CORE, ON_LOAD_CORE = ("taskset", "-c", "1"), ("taskset", "-c", "0")
 
 
 def run(*command, **options):
@@ -25,18 +27,20 @@ def run(*command, **options):
     return done.stdout
 
 
-def by_c(load, port, arguments):
-    """The median in microseconds; of 100 connections `hold` lets one talk."""
-    many = 100 * arguments.connections
-    said = run(*ON_OTHER, load, "hold", port, many, arguments.rate, arguments.size, arguments.seconds, input="go\n")
-    return int(said.split()[3])
+def measure_with_c(load, port, arguments):
+    """Return the median latency in microseconds. In mode `hold`, 1 of 100 connections is active."""
+    count = 100 * arguments.connections
+    output = run(
+        *ON_LOAD_CORE, load, "hold", port, count, arguments.rate, arguments.size, arguments.seconds, input="go\n"
+    )
+    return int(output.split()[3])
 
 
-def by_framewire(port, arguments):
-    """The same, by the command."""
+def measure_with_framewire(port, arguments):
+    """Return the median latency in microseconds."""
     options = ("-c", arguments.connections, "-r", arguments.rate, "-s", arguments.size, "-t", arguments.seconds)
     command = (sys.executable, "-m", "framewire", "bench", f"ws://127.0.0.1:{port}/", "--binary", "--json")
-    return json.loads(run(*ON_OTHER, *command, *options))["latency_us"]["p50"]
+    return json.loads(run(*ON_LOAD_CORE, *command, *options))["latency_us"]["p50"]
 
 
 def main():
@@ -45,19 +49,21 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=default, help="(%(default)s)")
     arguments = parser.parse_args()
     load = build()
-    command = [*ON_ONE, sys.executable, "-m", "benchmarks.servers", "coroutine", "asyncio"]
+    command = [*ON_SERVER_CORE, sys.executable, "-m", "benchmarks.servers", "coroutine", "asyncio"]
     with subprocess.Popen(
         command, cwd=HERE.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         port = server.stdout.readline().strip()
-        pairs = [(by_c(load, port, arguments), by_framewire(port, arguments)) for _ in range(arguments.rounds)]
+        pairs = []
+        for _ in range(arguments.rounds):
+            pairs.append((measure_with_c(load, port, arguments), measure_with_framewire(port, arguments)))
         server.stdin.close()
     for pair in pairs:
         print("load.c {:>6.0f} us    framewire bench {:>6.0f} us".format(*pair))
     reference, ours = (statistics.median(each) for each in zip(*pairs, strict=True))
-    apart = ours / reference - 1
-    print(f"medians: {reference:.0f} us and {ours:.0f} us, {apart:+.0%}")
-    return abs(apart) > TOLERANCE
+    difference = ours / reference - 1
+    print(f"medians: {reference:.0f} us and {ours:.0f} us, {difference:+.0%}")
+    return abs(difference) > TOLERANCE
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""What the servers of `bench_adapters` run: on /sink messages are counted, anywhere else they come back."""
+"""The applications of the servers in `bench_adapters`.
+
+The path /sink counts messages, other paths echo them. A server whose name ends in "floor" is the
+lower bound: it does only work that no acceleration can avoid.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,16 @@ from typing import Any
 
 from .inputs import TEXT, frame
 
-__all__ = ["ASK", "KEY", "QUESTION", "app"]
+__all__ = ["COUNT_QUERY", "COUNT_QUERY_FRAME", "KEY", "app"]
 
-#: The text that asks how many messages were received.
-QUESTION = "how many?"
+#: The text to which /sink replies with the number of messages received before it.
+COUNT_QUERY = "how many?"
 KEY = b"\x37\xfa\x21\x3d"
-ASK = frame(TEXT, QUESTION.encode(), KEY)
+COUNT_QUERY_FRAME = frame(TEXT, COUNT_QUERY.encode(), KEY)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application. On /sink the text `QUESTION` is answered with the number of messages before it."""
+    """The ASGI application."""
     if scope["type"] == "lifespan":
         return
     await receive()
@@ -27,7 +31,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     counting = scope["path"] == "/sink"
     while (message := await receive())["type"] == "websocket.receive":
         text = message.get("text")
-        if counting and text != QUESTION:
+        if counting and text != COUNT_QUERY:
             count += 1
         elif counting:
             await send({"type": "websocket.send", "text": str(count)})
@@ -38,7 +42,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def serve_websockets(port: int) -> None:
-    """The same on websockets."""
+    """The same application on websockets."""
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.exceptions import ConnectionClosedError
 
@@ -46,9 +50,9 @@ async def serve_websockets(port: int) -> None:
         assert connection.request is not None
         count = 0
         counting = connection.request.path == "/sink"
-        with suppress(ConnectionClosedError):  # the client ends without a close frame
+        with suppress(ConnectionClosedError):  # the client closes TCP without a close frame
             async for message in connection:
-                if counting and message != QUESTION:
+                if counting and message != COUNT_QUERY:
                     count += 1
                 else:
                     await connection.send(str(count) if counting else message)
@@ -72,7 +76,7 @@ async def serve_autobahn(port: int) -> None:
 
 
 def serve_flask(port: int) -> None:
-    """An echo on Flask-Sock, that is simple-websocket and wsproto, under werkzeug's server."""
+    """An echo on Flask-Sock, which uses simple-websocket and wsproto, in the server of werkzeug."""
     from flask import Flask
     from flask_sock import Sock
     from werkzeug.serving import make_server
@@ -102,12 +106,16 @@ def serve_gevent(port: int) -> None:
 
 
 class Floor(asyncio.BufferedProtocol):
-    """Answers each masked frame with as many bytes as its echo has, or counts frames: what the network alone costs."""
+    """The cost of the event loop and the network alone.
+
+    It replies to each masked frame with as many bytes as its echo has, or counts frames. All frames
+    except `COUNT_QUERY_FRAME` must have the size of the first.
+    """
 
     def __init__(self) -> None:
         self.buffer = bytearray(1 << 16)
         self.filled = 0
-        self.counted = -1  # bytes since the request; below 0 before it
+        self.counted = -1  # bytes of frames received on /sink; -1 before the request
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -131,59 +139,59 @@ class Floor(asyncio.BufferedProtocol):
                 self.transport.write(bytes(size - 4))
 
     def _count(self, size: int) -> None:
-        """The sizes of frames are all the same, except for the question, which nobody looks for but at the end."""
+        """Count the bytes of a read and reply to a query, which must be its last frame."""
         if self.counted == 0:
             self.size = frame_size(self.buffer)
         self.counted += size
-        if memoryview(self.buffer)[max(0, size - len(ASK)) : size] == ASK:
-            self.counted -= len(ASK)
+        if memoryview(self.buffer)[max(0, size - len(COUNT_QUERY_FRAME)) : size] == COUNT_QUERY_FRAME:
+            self.counted -= len(COUNT_QUERY_FRAME)
             count = str(self.counted // self.size).encode()
             self.transport.write(frame(TEXT, count))
 
 
 def frame_size(data: bytes | bytearray) -> int:
-    """The size of the masked frame of up to 64 KiB at the beginning of `data`."""
+    """Return the size of the masked frame, of less than 64 KiB, at the beginning of `data`."""
     length = data[1] & 127
     return 6 + length if length < 126 else 8 + int.from_bytes(data[2:4], "big")
 
 
 async def serve_floor(port: int) -> None:
-    """The floor: no frame is parsed, no message made."""
+    """The floor: no frame is parsed and no message created."""
     server = await asyncio.get_running_loop().create_server(Floor, "127.0.0.1", port)
     await server.serve_forever()
 
 
 def serve_hypercorn_floor(port: int) -> None:
-    """The floor of hypercorn: its own work, with a wsproto that hands out ready-made frames."""
+    """The floor of hypercorn: its own work, with a wsproto that returns prepared frames."""
     import hypercorn.asyncio
     import hypercorn.config
     import wsproto.connection
     from wsproto.frame_protocol import Frame, FrameProtocol, Opcode
 
-    class ReadyMade(FrameProtocol):
-        """Counts the bytes of frames that are all like the first one; `ASK` ends them."""
+    class PreparedFrames(FrameProtocol):
+        """Returns a copy of the first frame for each frame, but `COUNT_QUERY` as it is."""
 
         def __init__(self, client: bool, extensions: Any) -> None:
             super().__init__(client, extensions)
-            self.size = self.waiting = 0
-            self.asked = False
+            self.size = self.unread = 0
+            self.query_received = False
 
         def receive_bytes(self, data: bytes) -> None:
-            self.asked = data.endswith(ASK)
-            if not self.size and data not in (b"", ASK):
+            self.query_received = data.endswith(COUNT_QUERY_FRAME)
+            if not self.size and data not in (b"", COUNT_QUERY_FRAME):
                 self.size = frame_size(data)
                 self.frame = Frame(Opcode.BINARY, bytes(self.size), True, True)
-            self.waiting += len(data) - len(ASK) * self.asked
+            self.unread += len(data) - len(COUNT_QUERY_FRAME) * self.query_received
 
         def received_frames(self) -> Any:
-            while self.size and self.waiting >= self.size:
-                self.waiting -= self.size
+            while self.size and self.unread >= self.size:
+                self.unread -= self.size
                 yield self.frame
-            if self.asked:
-                self.asked = False
-                yield Frame(Opcode.TEXT, QUESTION, True, True)
+            if self.query_received:
+                self.query_received = False
+                yield Frame(Opcode.TEXT, COUNT_QUERY, True, True)
 
-    wsproto.connection.FrameProtocol = ReadyMade  # type: ignore[misc]
+    wsproto.connection.FrameProtocol = PreparedFrames  # type: ignore[misc]
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.loglevel = "error"
@@ -191,7 +199,7 @@ def serve_hypercorn_floor(port: int) -> None:
 
 
 def serve_gunicorn_floor(port: int) -> None:
-    """The floor of gunicorn's ASGI worker: its own work, and payloads that stay masked."""
+    """The floor of gunicorn's ASGI worker: its own work, with payloads left masked."""
     from gunicorn.app.wsgiapp import WSGIApplication
     from gunicorn.asgi.websocket import WebSocketProtocol
 
@@ -209,27 +217,27 @@ def serve_gunicorn_floor(port: int) -> None:
     WSGIApplication().run()
 
 
-def main(what: str, port: int) -> None:
-    """Runs one of the servers that have no command line of their own."""
-    alone = {
+def main(name: str, port: int) -> None:
+    """Run one of the servers that have no command line of their own."""
+    functions = {
         "flask": serve_flask,
         "gevent": serve_gevent,
         "hypercorn-floor": serve_hypercorn_floor,
         "gunicorn-floor": serve_gunicorn_floor,
     }
-    if what in alone:
-        alone[what](port)
-    elif what == "uvloop":
+    if name in functions:
+        functions[name](port)
+    elif name == "uvloop":
         import uvloop
 
         uvloop.run(serve_floor(port))
     else:
-        served = {
+        coroutines = {
             "websockets": serve_websockets,
             "autobahn": serve_autobahn,
             "asyncio": serve_floor,
         }
-        asyncio.run(served[what](port))
+        asyncio.run(coroutines[name](port))
 
 
 if __name__ == "__main__":

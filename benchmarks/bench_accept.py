@@ -1,4 +1,4 @@
-"""The accept key of the opening handshake (RFC 6455 4.2.2): a hash of 60 bytes, in 28 characters."""
+"""Sec-WebSocket-Accept (RFC 6455 4.2.2): the base64 of a hash of 60 bytes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def websockets() -> Call:
 def tables(effort: Effort) -> Iterator[Table]:
     notes = [
         "floor: one new object of 28 bytes, one memcpy",
-        f"{KERNEL}: the same function without Python, each key made from the answer before: its 160 rounds wait for"
-        " one another",
+        f"{KERNEL}: the same function without Python; each key depends on the previous result, so that hashes cannot"
+        " overlap",
     ]
     table = Table("accept", "the accept key", "key", notes)
     calls = {name: Call(package._backend.accept_key, (KEY,)) for name, package in backends().items()}
@@ -40,9 +40,10 @@ def tables(effort: Effort) -> Iterator[Table]:
     calls |= available({"websockets": websockets})
     for name, call in calls.items():
         if call.function(*call.arguments) not in (ANSWER, ANSWER.decode()):
-            raise AssertionError(f"{name} gives a wrong key")
+            raise AssertionError(f"{name} returns a wrong value")
     calls[FLOOR] = Call(load_extension("floor").copy_of, (ANSWER,))
-    in_c = subprocess.run([build_program("kernels"), "1", "accept"], check=True, capture_output=True, text=True).stdout
-    figures = {**measure(calls, effort), KERNEL: float(in_c.split()[1]), RECORDED: LIBMICROHTTPD_ACCEPT}
-    table.add("the RFC's example", figures, (Goal.faster(STDLIB, 5, limit=KERNEL), Goal(RECORDED, 1)))
+    command = [build_program("kernels"), "1", "accept"]
+    kernel_output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures = {**measure(calls, effort), KERNEL: float(kernel_output.split()[1]), RECORDED: LIBMICROHTTPD_ACCEPT}
+    table.add("the example of the RFC", figures, (Goal.faster(STDLIB, 5, limit=KERNEL), Goal(RECORDED, 1)))
     yield table

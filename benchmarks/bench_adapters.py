@@ -1,4 +1,4 @@
-"""Servers that people run, with and without framewire: processor time of the server per message."""
+"""Existing servers with and without framewire: processor time of the server per message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from framewire.adapters.accelerate import accelerate
 from framewire.cli.run import environment
 
-from .applications import ASK, KEY
+from .applications import COUNT_QUERY_FRAME, KEY
 from .inputs import BINARY, KIB, TEXT, encoded, frame, payload, size_name, text, unframe
 from .tables import FAST, FLOOR, Goal, Table
 from .timing import Effort
@@ -27,7 +27,13 @@ APP = "benchmarks.applications:app"
 
 
 class Server(NamedTuple):
-    """Command lines with {port} for what is compared: the server as it comes, with framewire, and the floor."""
+    """The compared servers, as command lines with {port}.
+
+    Attributes:
+        before: The server without framewire.
+        after: The server with framewire.
+        floor: The application in `benchmarks.applications` that is its lower bound.
+    """
 
     before: list[str]
     after: list[str]
@@ -35,7 +41,12 @@ class Server(NamedTuple):
 
 
 class Load(NamedTuple):
-    """`count` messages of `size` bytes in one write and no answer, or, if `count` is 0, one by one and back."""
+    """A load.
+
+    Attributes:
+        size: The size of each message, in bytes.
+        count: Messages in each write, without replies; 0 for messages echoed one by one.
+    """
 
     size: int
     count: int
@@ -83,7 +94,7 @@ SERVERS = {
 }
 ECHO, ECHO_LARGE, BURST, BURST_LARGE = Load(256, 0), Load(16 * KIB, 0), Load(256, 64), Load(16 * KIB, 8)
 
-#: How many times less processor time the server must take; 1: no more.
+#: The factor by which the processor time of the server must decrease; 1 allows no increase.
 GOALS: Mapping[str, Mapping[Load, float]] = {
     "uvicorn": {ECHO: 2, ECHO_LARGE: 2, BURST: 4},
     "uvicorn, uvloop": {ECHO: 1.5, ECHO_LARGE: 2, BURST: 4},
@@ -103,12 +114,12 @@ def tables(effort: Effort) -> Iterator[Table]:
         "message, processor time of the server's processes",
         [
             f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
-            f"{FLOOR}: the same reads and writes with nothing in between, what the event loop and the network cost;",
-            "for hypercorn and gunicorn: themselves with frames that cost nothing (ready-made, and left masked)",
-            "echo: a message and its answer, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, no answer",
+            f"{FLOOR}: the same reads and writes without any other work, the cost of the event loop and the network;",
+            "for hypercorn and gunicorn: the servers themselves with frames for free (prepared, and left masked)",
+            "echo: a message and its reply, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, without replies",
         ],
     )
-    for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # a server takes a second to start
+    for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # starting a server takes a second
         server = SERVERS[name]
         with ExitStack() as stack:
             floor = ["-m", "benchmarks.applications", server.floor, "{port}"]
@@ -121,7 +132,7 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def _client(effort: Effort) -> Table:
-    """websocket-client as it comes, in this thread, with acceleration on and off in turns."""
+    """Measure websocket-client in this thread, with and without acceleration in turns."""
     from websocket import WebSocket
 
     table = Table(
@@ -142,12 +153,12 @@ def _client(effort: Effort) -> Table:
             for name in (BEFORE, FAST, FLOOR):
                 acceleration = accelerate("websocket-client") if name == FAST else None
                 far.sendall(data)
-                begun = thread_time()
+                start = thread_time()
                 received = near.recv(len(data), socket.MSG_WAITALL) if name == FLOOR else client.recv()
-                spent = (thread_time() - begun) * 1e9
+                elapsed = (thread_time() - start) * 1e9
                 if received != (data if name == FLOOR else message):
-                    raise AssertionError("websocket-client received something else")
-                best[name] = min(spent, best.get(name, spent))
+                    raise AssertionError("websocket-client received another message")
+                best[name] = min(elapsed, best.get(name, elapsed))
                 if acceleration is not None:
                     acceleration.undo()
     table.add(f"websocket-client, receive {size_name(size)} text", best, [Goal.faster(BEFORE, 50)], size)
@@ -156,13 +167,13 @@ def _client(effort: Effort) -> Table:
 
 @contextmanager
 def _run(command: Iterable[str]) -> Iterator[_Running]:
-    """Runs a server, on another core than this process if there is one."""
+    """Run a server, on another core than this process if there are two."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [word.format(port=port) for word in command]
     variables = environment() if words[0] == ACCELERATED else dict(os.environ)
     own, others = _cores()
-    os.sched_setaffinity(0, others)  # the server inherits it
+    os.sched_setaffinity(0, others)  # inherited by the server
     try:
         command = [sys.executable, *(word for word in words if word != ACCELERATED)]
         process = subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL)
@@ -177,13 +188,13 @@ def _run(command: Iterable[str]) -> Iterator[_Running]:
 
 @cache
 def _cores() -> tuple[set[int], set[int]]:
-    """A core for this process, and those for servers."""
+    """Return a core for this process, and the cores for servers."""
     cores = sorted(os.sched_getaffinity(0))
     return {cores[0]}, set(cores[1:] or cores)
 
 
 class _Running:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
@@ -191,10 +202,10 @@ class _Running:
 
     @cached_property
     def family(self) -> list[int]:
-        """Its processes, as they are once it has answered."""
+        """The process ids of the server and its descendants; to be read after its first reply."""
         parents = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         family = [self.pid]
         for member in family:
@@ -202,7 +213,7 @@ class _Running:
         return family
 
     def connect(self, path: str) -> socket.socket:
-        """An open WebSocket; waits up to 20 seconds for the server to come up."""
+        """Return an open WebSocket; wait up to 20 seconds for the server to start."""
         deadline = monotonic() + 20
         while True:
             try:
@@ -217,70 +228,70 @@ class _Running:
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += _receive(connection, 1)
-        if b" 101 " not in answer.partition(b"\r\n")[0]:
-            raise AssertionError(f"the server answered {answer!r}")
+        response = b""
+        while not response.endswith(b"\r\n\r\n"):
+            response += _receive(connection, 1)
+        if b" 101 " not in response.partition(b"\r\n")[0]:
+            raise AssertionError(f"the server responded with {response!r}")
         return connection
 
     def processor_time(self) -> int:
-        """What its processes have used so far, in nanoseconds, with the threads that have ended."""
-        return sum(clock_gettime_ns(~pid << 3 | 2) for pid in self.family)  # what clock_getcpuclockid(3) makes of a pid
+        """Return the processor time of all its threads, including ended ones, in nanoseconds."""
+        return sum(clock_gettime_ns(~pid << 3 | 2) for pid in self.family)  # as clock_getcpuclockid(3)
 
 
 def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dict[str, float]:
-    """The best turn of each server in nanoseconds per message; the servers take turns."""
+    """Measure servers in turns; return the nanoseconds per message of the best turn of each."""
     message = payload(load.size)
     sent = frame(BINARY, message, KEY)
-    answer = frame(BINARY, message)
+    echo = frame(BINARY, message)
     repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5))
     best: dict[str, float] = {}
     with ExitStack() as stack:
         path = "/sink" if load.count else "/echo"
-        links = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
+        sockets = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
         for _ in range(1 + effort.turns // 4):
-            for name, link in links.items():
-                begun = running[name].processor_time()
+            for name, sock in sockets.items():
+                start = running[name].processor_time()
                 if load.count:
-                    count = _burst(link, sent, load.count, repeat)
+                    count = _burst(sock, sent, load.count, repeat)
                 else:
-                    count = _echo(link, sent, answer, name != FLOOR, repeat)
-                spent = (running[name].processor_time() - begun) / count
-                best[name] = min(spent, best.get(name, spent))
+                    count = _echo(sock, sent, echo, name != FLOOR, repeat)
+                elapsed = (running[name].processor_time() - start) / count
+                best[name] = min(elapsed, best.get(name, elapsed))
     return best
 
 
-def _echo(link: socket.socket, sent: bytes, answer: bytes, checked: bool, repeat: int) -> int:
+def _echo(sock: socket.socket, sent: bytes, echo: bytes, checked: bool, repeat: int) -> int:
     for _ in range(repeat):
-        link.sendall(sent)
-        if _receive(link, len(answer)) != answer and checked:
-            raise AssertionError("the server's answer is another message")
+        sock.sendall(sent)
+        if _receive(sock, len(echo)) != echo and checked:
+            raise AssertionError("the server returned another message")
     return repeat
 
 
-def _burst(link: socket.socket, sent: bytes, count: int, repeat: int) -> int:
-    before = _ask(link)
+def _burst(sock: socket.socket, sent: bytes, count: int, repeat: int) -> int:
+    before = _query_count(sock)
     for _ in range(repeat):
-        link.sendall(sent * count)
-    if _ask(link) - before != repeat * count:
+        sock.sendall(sent * count)
+    if _query_count(sock) - before != repeat * count:
         raise AssertionError("the server lost messages")
     return repeat * count
 
 
-def _ask(link: socket.socket) -> int:
-    """How many messages the server has received; after it has received all."""
-    link.sendall(ASK)
-    head = _receive(link, 2)
-    _, answer = unframe(head + _receive(link, head[1]))
-    return int(answer)
+def _query_count(sock: socket.socket) -> int:
+    """Wait until the server has received all messages; return their number."""
+    sock.sendall(COUNT_QUERY_FRAME)
+    head = _receive(sock, 2)
+    _, reply = unframe(head + _receive(sock, head[1]))
+    return int(reply)
 
 
-def _receive(link: socket.socket, size: int) -> bytes:
+def _receive(sock: socket.socket, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
-        piece = link.recv(size - len(data))
-        if not piece:
+        chunk = sock.recv(size - len(data))
+        if not chunk:
             raise AssertionError("the server has closed the connection")
-        data += piece
+        data += chunk
     return bytes(data)

@@ -1,9 +1,11 @@
-"""Servers under load, on two cores: the server on one, `load.c` on the other; CPU time of the server per message.
+"""Measure the CPU time per message of asyncio servers under load.
 
-    python -m benchmarks.bench_asyncio [--rounds 3] [--seconds 1] [--loops uvloop,asyncio] [--only echo,burst]
+    python -m benchmarks.bench_asyncio [--rounds 3] [--seconds 1] [--loops uvloop,asyncio]
+                                       [--only echo,burst]
 
-Prints the table of goals with our figures; rounds are interleaved over the servers, and the median counts. The floor,
-`floor.c`, is what no server on this machine can beat: where it is itself above a goal, that goal cannot be met.
+The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
+servers, and the median counts. Prints a table, and whether each goal is met. The floor, `floor.c`,
+is a lower bound for any server on this machine: a goal below it cannot be met.
 """
 
 import argparse
@@ -15,10 +17,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TICK = os.sysconf("SC_CLK_TCK")
 SERVERS = ("floor", "callback", "coroutine", "picows", "picows_websockets", "aiohttp", "websockets")
 
-#: Name, mode, connections, depth, size.
+#: Name, mode, connections, depth, size; see load.c.
 LOADS = (
     ("echo 1 x 16 B", "echo", 1, 1, 16),
     ("echo 50 x 256 B", "echo", 50, 1, 256),
@@ -32,7 +33,8 @@ LOADS = (
     ("hold 10000, 1 % talk", "hold", 10000, 1000, 256),
 )
 
-#: Load, ours, theirs, the most that ours may cost of theirs.
+#: Load, server of framewire, reference server (None: an absolute limit), largest allowed ratio of
+#: costs.
 GOALS = (
     ("echo 1 x 16 B", "callback", "picows", 1.05),
     ("echo 1 x 16 B", "coroutine", "picows_websockets", 1.05),
@@ -52,7 +54,7 @@ GOALS = (
 
 
 def build(name="load"):
-    """Compiles the load, or the floor; returns its path."""
+    """Compile the load generator or the floor, if it is outdated; return its path."""
     source, target = HERE / f"{name}.c", HERE.parent / "build" / name
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(exist_ok=True)
@@ -61,21 +63,25 @@ def build(name="load"):
 
 
 def cpu(pid):
-    """The CPU time of a process in seconds, in ticks of the kernel."""
+    """Return the CPU time of a process in seconds."""
     fields = Path(f"/proc/{pid}/schedstat").read_text().split()
     return int(fields[0]) / 1e9
 
 
 def rss(pid):
-    """The memory of a process in KiB."""
+    """Return the memory of a process in KiB."""
     return next(
         int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line[:6] == "VmRSS:"
     )
 
 
 def measure(load, server, loop, mode, connections, depth, size, seconds):
-    """One run: (cost, latency at the 99th percentile in us). The cost is us of CPU per message, or KiB per connection
-    where idle ones are held."""
+    """Put one load on a new server.
+
+    Returns:
+        The cost and the 99th percentile of the latency in microseconds. The cost is microseconds of
+        CPU time per message or, for idle connections, KiB per connection.
+    """
     variable = {"burst": "COUNT", "fan": "FAN"}.get(mode)
     environment = {**os.environ, **({variable: "1"} if variable else {})}
     program = [build("floor")] if server == "floor" else [sys.executable, "-m", "benchmarks.servers", server, loop]
@@ -88,7 +94,7 @@ def measure(load, server, loop, mode, connections, depth, size, seconds):
         with subprocess.Popen(arguments, **pipes) as generator:
             try:
                 if generator.stdout.readline() != "ready\n":
-                    raise RuntimeError(f"{server} under {mode}: not ready")
+                    raise RuntimeError(f"{server} under {mode}: the connections did not open")
                 time.sleep(0.3)
                 memory, start = rss(process.pid) - before, cpu(process.pid)
                 generator.stdin.write("go\n")
@@ -99,7 +105,7 @@ def measure(load, server, loop, mode, connections, depth, size, seconds):
                 generator.stdin.close()
                 process.stdin.close()
         if not result:
-            raise RuntimeError(f"{server} under {mode}: the load failed")
+            raise RuntimeError(f"{server} under {mode}: the load generator failed")
     done, p99 = int(result[0]), int(result[3])
     if mode == "hold" and depth == 1:
         return memory / connections, p99
@@ -107,13 +113,15 @@ def measure(load, server, loop, mode, connections, depth, size, seconds):
 
 
 def main():
-    """Runs the table."""
+    """Measure all loads on all servers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--loops", default="uvloop,asyncio")
     parser.add_argument("--servers", default=",".join(SERVERS))
-    parser.add_argument("--only", default="", help="only loads whose names hold one of these words, comma-separated")
+    parser.add_argument(
+        "--only", default="", help="only loads whose names contain one of these words, separated by commas"
+    )
     arguments = parser.parse_args()
     load, servers = build(), arguments.servers.split(",")
     print(f"Python {sys.version.split()[0]}; us of server CPU per message (idle: KiB of RSS per connection)\n")
@@ -123,48 +131,53 @@ def main():
         for name, *load_arguments in LOADS:
             if not any(word in name for word in arguments.only.split(",")):
                 continue
-            able = [server for server in servers if can(server, name)]
-            runs = {server: [] for server in able}
-            for _ in range(arguments.rounds):
-                for server in list(able):
-                    try:
-                        runs[server].append(measure(load, server, loop, *load_arguments, arguments.seconds))
-                    except RuntimeError as error:  # it does not stand this load, which is a result too
-                        print(f"  {error}", flush=True)
-                        able.remove(server)
-            for server in able:
-                costs[name, server] = statistics.median(cost for cost, _ in runs[server])
+            measured = measure_load(load, servers, loop, name, load_arguments, arguments)
+            for server, runs in measured.items():
+                costs[name, server] = statistics.median(cost for cost, _ in runs)
             print(f"{name:24}", *(f"{show(costs.get((name, server))):>18}" for server in servers), flush=True)
             if name.startswith("hold"):
-                worst = {server: max(p99 for _, p99 in runs[server]) / 1000 for server in able}
+                worst = {server: max(p99 for _, p99 in runs) / 1000 for server, runs in measured.items()}
                 print(f"{'  p99 in ms':24}", *(f"{show(worst.get(server)):>18}" for server in servers), flush=True)
-        judge(costs)
+        print_verdicts(costs)
 
 
-def can(server, name):
-    """Whether a server does this at all."""
+def measure_load(load, servers, loop, name, load_arguments, arguments):
+    """Put one load on the servers in turns; return the runs of those that complete all rounds."""
+    runs = {server: [] for server in servers if supports(server, name)}
+    for _ in range(arguments.rounds):
+        for server in list(runs):
+            try:
+                runs[server].append(measure(load, server, loop, *load_arguments, arguments.seconds))
+            except RuntimeError as error:  # a server that fails under a load is a result too
+                print(f"  {error}", flush=True)
+                del runs[server]
+    return runs
+
+
+def supports(server, name):
+    """Return whether a server implements a load."""
     if server == "floor":
         return name.startswith(("echo", "fan"))
     return not (server == "aiohttp" and name.startswith("fan"))
 
 
 def show(value):
-    """A figure of three digits."""
+    """Format a figure with three digits."""
     return "-" if value is None else f"{value:.3g}"
 
 
-def judge(costs):
-    """Says which goals are met."""
-    for name, ours, theirs, most in GOALS:
-        if (name, ours) not in costs or (theirs is not None and (name, theirs) not in costs):
+def print_verdicts(costs):
+    """Print whether each goal is met."""
+    for name, ours, reference, max_ratio in GOALS:
+        if (name, ours) not in costs or (reference is not None and (name, reference) not in costs):
             continue
-        value = costs[name, ours] / (costs[name, theirs] if theirs else 1)
-        verdict = "met" if value <= most else "MISSED"
-        limit = (
-            f"; floor / {theirs} {costs[name, 'floor'] / costs[name, theirs]:.2f}" if (name, "floor") in costs else ""
-        )
-        ratio = f"{ours} / {theirs}" if theirs else ours
-        print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {most:.2f}{limit}", flush=True)
+        value = costs[name, ours] / (costs[name, reference] if reference else 1)
+        verdict = "met" if value <= max_ratio else "MISSED"
+        limit = ""
+        if (name, "floor") in costs:
+            limit = f"; floor / {reference} {costs[name, 'floor'] / costs[name, reference]:.2f}"
+        ratio = f"{ours} / {reference}" if reference else ours
+        print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {max_ratio:.2f}{limit}", flush=True)
     print(flush=True)
 
 

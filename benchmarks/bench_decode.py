@@ -1,4 +1,4 @@
-"""Receiving whole masked messages, as a server does: many to a read, one to a read, and text that is not ASCII."""
+"""Receiving whole masked messages, as a server: many per read, one per read, and non-ASCII text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .timing import Call, Effort
 SIZES = (16, 125, KIB, 4 * KIB, 16 * KIB)
 RECORDED = "libmicrohttpd (recorded)"
 XOR_FLOOR = "XOR floor"
-#: How many times as fast as it, by payload size.
+#: The factor by which framewire must be faster than the recorded library, by payload size.
 RECORDED_GOALS = {16: 1, 125: 2, KIB: 7, 16 * KIB: 12}
-#: Payload and headers in one timed pass, in bytes.
+#: Bytes of payloads and headers in one timed pass.
 TOTAL = 512 * KIB
-#: What pure Python is held to: the best that is not compiled.
+#: The pure backend must be as fast as the fastest peers that are not compiled.
 PURE_GOALS = (Goal("wsproto", 1, PURE), Goal("websockets py", 1, PURE))
 
 
@@ -28,13 +28,13 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def batches(effort: Effort) -> Table:
-    """Reads of 64 KiB."""
+    """Measure reads of 64 KiB."""
     table = Table(
         "decode",
-        "masked messages in reads of 64 KiB, cut anywhere",
+        "masked messages in reads of 64 KiB, split anywhere",
         "message",
         [
-            "floor: a C loop that makes the same objects from unmasked memory and appends them to a list",
+            "floor: a C loop that creates the same objects from unmasked memory and appends them to a list",
             f"{XOR_FLOOR}: the same, filled by one XOR pass at full width instead of memcpy; no header",
             *SETTINGS,
         ],
@@ -68,7 +68,7 @@ def batch_goals(kind: str, size: int) -> Iterator[Goal]:
 
 
 def singles(effort: Effort) -> Table:
-    """Reads of one message each: what the way through Python costs."""
+    """Measure reads of one message each, where the cost per call dominates."""
     table = Table("decode", "one masked message in each read", "message", [*SETTINGS])
     for kind, message in (("text", text("ASCII", 16)), ("binary", payload(16))):
         messages = repeated(message, min(TOTAL, effort.largest) // 16)
@@ -81,11 +81,11 @@ def singles(effort: Effort) -> Table:
 
 
 def scripts(effort: Effort) -> Table:
-    """Text that takes validating and decoding."""
+    """Measure text that must be validated and decoded."""
     decoder = "unmask + decode"
     table = Table(
         "decode",
-        "masked text of other scripts in reads of 64 KiB, cut anywhere",
+        "masked text of other scripts in reads of 64 KiB, split anywhere",
         "message",
         [f"{decoder}: a C loop of one XOR pass at full width and bytes.decode for each message; no header", *SETTINGS],
     )
@@ -97,7 +97,7 @@ def scripts(effort: Effort) -> Table:
             payloads = [frame[-size:] for frame in frames]
             keys = [frame[-size - 4 : -size] for frame in frames]
             if module.unmask_and_decode(payloads, keys) != messages:
-                raise AssertionError("the floor does not make the messages")
+                raise AssertionError("the floor does not create the messages")
             others = {
                 decoder: Call(module.unmask_and_decode, (payloads, keys)),
                 FLOOR: Call(module.make_wide_texts, (messages,)),
@@ -111,26 +111,33 @@ def scripts(effort: Effort) -> Table:
 
 
 def messages_by_read(frames: list[bytes]) -> list[int]:
-    """How many of these frames, all of one size, each read of 64 KiB completes."""
+    """Return how many of the frames, all of one size, each read of 64 KiB completes."""
     stride, total = len(frames[0]), sum(map(len, frames))
     ends = [min(end, total) // stride for end in range(READ, total + READ, READ)]
     return [end - start for start, end in pairwise([0, *ends])]
 
 
 def make_only(messages: Sequence[str | bytes], frames: list[bytes], counts: Iterable[int], maker: str) -> Call:
-    """The floor: makes the objects that these messages are, `counts` to a read, and nothing else."""
+    """Return the floor: a call that only creates the messages, `counts` for each read.
+
+    Args:
+        messages: The messages, all of one size.
+        frames: Their frames.
+        counts: The number of messages in each read.
+        maker: The function of floor.pyx that creates the objects.
+    """
     make = getattr(load_extension("floor"), maker)
     size, stride = len(encoded(messages[0])), len(frames[0])
     memory = b"".join(encoded(message).rjust(stride) for message in messages)
-    runs, first = [], stride - size
+    runs, start = [], stride - size
     for count in counts:
-        runs.append((memory, first, stride, size, count))
-        first += stride * count
+        runs.append((memory, start, stride, size, count))
+        start += stride * count
 
     def run() -> None:
         for arguments in runs:
             make(*arguments)
 
     if [message for arguments in runs for message in make(*arguments)] != messages:
-        raise AssertionError("the floor does not make the messages")
+        raise AssertionError("the floor does not create the messages")
     return Call(run)

@@ -1,4 +1,4 @@
-"""What takes the general lane: messages in many fragments, and a run of pings that want answers."""
+"""Frames on the slow path: messages in many fragments, and pings with their pongs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from .apart import import_apart
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import BINARY, CONTINUATION, KIB, PING, PONG, cut, frame, keys, payload
+from .isolated_import import import_isolated
 from .receivers import SETTINGS, contend
 from .tables import FLOOR, PURE, Goal, Table
 from .timing import Call, Effort, measure
 
-#: Bytes in a fragment, and in a fragmented message.
+#: Size of a fragment and of a fragmented message, in bytes.
 FRAGMENT, MESSAGE = 64, 16 * KIB
 PINGS = 4000
 GOALS = (Goal.faster("websockets", 3), Goal("wsproto", 1, PURE), Goal("websockets py", 1, PURE))
@@ -55,14 +55,14 @@ def fragments(effort: Effort) -> Table:
 
 
 def pings(effort: Effort) -> Table:
-    """Each ping is delivered and answered."""
+    """Measure pings, each of which is delivered and answered."""
     table = Table(
         "fragments",
         "pings of 16 B in reads of 64 KiB, with their pongs",
         "ping",
         [
-            "floor: a C loop that makes the payloads; the pongs are not in it",
-            "framewire: receive(read), pending(); pure is the same without its compiled half",
+            "floor: a C loop that creates the payloads, without the pongs",
+            "framewire: receive(read), pending(); pure is the same without the compiled backend",
             "wsproto: receive_data(read), send(event.response()) for each event",
             "websockets: receive_data(read), events_received(), data_to_send()",
         ],
@@ -75,16 +75,16 @@ def pings(effort: Effort) -> Table:
     for name, answer in answerers.items():
         answers = [answer(read) for read in reads]
         if b"".join(pongs for _, pongs in answers) != frame(PONG, data) * PINGS:
-            raise AssertionError(f"{name} does not give the right pongs")
+            raise AssertionError(f"{name} does not return the right pongs")
         if [getattr(ping, "data", None) or ping.payload for pings, _ in answers for ping in pings] != [data] * PINGS:
-            raise AssertionError(f"{name} does not give the pings that were sent")
+            raise AssertionError(f"{name} does not return the pings that were sent")
         calls[name] = Call(answer_all, (answer, reads))
     calls[FLOOR] = Call(load_extension("floor").make_bytes, (data * PINGS, 0, 16, 16, PINGS))
     table.add("ping, 16 B", measure(calls, effort, per=PINGS), GOALS, 16)
     return table
 
 
-#: Reads what arrived; returns the pings, and the bytes of the pongs.
+#: Receives a read; returns the pings in it and the bytes of their pongs.
 Answerer = Callable[[bytes], tuple[list[Any], bytes]]
 
 
@@ -113,7 +113,7 @@ def wsproto() -> Answerer:
 
 
 def websockets(hidden: str = "") -> Answerer:
-    server = import_apart("websockets.server", hidden=hidden)
+    server = import_isolated("websockets.server", hidden=hidden)
     protocol = server.ServerProtocol(state=server.State.OPEN)
 
     def answer(read: bytes) -> tuple[list[Any], bytes]:

@@ -1,4 +1,4 @@
-"""Large messages that arrive in pieces: how often is a byte touched?"""
+"""Large messages that arrive in many reads; the time shows how often each byte is copied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tables(effort: Effort) -> Iterator[Table]:
         "large",
         "one masked message in many reads",
         "message",
-        ["floor: one new object, the payload copied into it, and one XOR pass at full width over that", *SETTINGS],
+        ["floor: one new object, the payload copied into it, then one XOR pass over it at full width", *SETTINGS],
     )
     module = load_extension("floor")
     for size in effort.sizes(MIB, 16 * MIB):
@@ -28,7 +28,7 @@ def tables(effort: Effort) -> Iterator[Table]:
                 reads = cut(frame, read)
                 floor = Call(module.copy_then_xor, (reads, header, size, frame[header - 4 : header]))
                 if floor.function(*floor.arguments) != encoded(message):
-                    raise AssertionError("the floor does not make the message")
+                    raise AssertionError("the floor does not create the message")
                 figures = contend([message], reads, effort, {FLOOR: floor})
                 goals = (
                     Goal(FLOOR, 1.5 if kind == "binary" else 2),

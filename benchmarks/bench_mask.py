@@ -1,14 +1,14 @@
-"""Masking (RFC 6455 5.3), called from Python: to a new object, and in place."""
+"""Masking (RFC 6455 5.3), called from Python: into a new object and in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from .apart import import_apart
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import KIB, MIB, payload, size_name, unframe, xor
+from .isolated_import import import_isolated
 from .sinks import picows_transport
 from .tables import EMPTY, FLOOR, PURE, Goal, Table
 from .timing import Call, Effort, measure
@@ -30,7 +30,7 @@ def copies(effort: Effort) -> Table:
         [
             f"{FLOOR}: one new object, filled by one XOR pass at full width, with no check of the arguments",
             "memcpy: one new object, filled by memcpy",
-            "wsaccel: a new XorMaskerSimple for each payload, as each has its key",
+            "wsaccel: a new XorMaskerSimple for each payload, because each has its own key",
             "websockets py: without its C extension",
         ],
     )
@@ -42,7 +42,7 @@ def copies(effort: Effort) -> Table:
         calls[FLOOR] = Call(load_extension("floor").xor_copy, (data, KEY))
         for name, call in calls.items():
             if call.function(*call.arguments) != expected:
-                raise AssertionError(f"{name} masks wrongly")
+                raise AssertionError(f"{name} masks incorrectly")
         calls["memcpy"] = Call(load_extension("floor").copy_of, (data,))
         goals = [Goal(name, 1) for name in COPIERS]
         goals.append(Goal("websockets py", 1, PURE))
@@ -51,10 +51,10 @@ def copies(effort: Effort) -> Table:
 
 
 def in_place(effort: Effort) -> Table:
-    """The bytes change with each call; the check looks at the first one."""
+    """Measure masking in place; only the result of the first call is checked."""
     table = Table(
         "mask",
-        "a payload masked where it lies",
+        "a payload masked in place",
         "call",
         [
             f"{FLOOR}: one XOR pass at full width, with no check of the arguments",
@@ -73,7 +73,7 @@ def in_place(effort: Effort) -> Table:
         for name, call in calls.items():
             call.function(*call.arguments)
             if xor(data, KEY) not in call.arguments:
-                raise AssertionError(f"{name} masks wrongly")
+                raise AssertionError(f"{name} masks incorrectly")
         calls |= available({"picows": picows}, data)
         calls[EMPTY] = Call(load_extension("floor").mask_nothing, (bytearray(data), KEY))
         goals = (Goal("aiohttp", 1, limit=EMPTY), Goal("picows", 1, limit=EMPTY))
@@ -91,15 +91,16 @@ def picows(data: bytes) -> Call:
     from picows import WSMsgType
 
     transport, sink = picows_transport(client=True)
-    room = 14  # what it demands in front of the payload, for the header
-    call = Call(transport.send_reuse_external_bytearray, (WSMsgType.BINARY, bytearray(room) + data, room))
+    header_room = 14  # picows writes the header in front of the payload
+    buffer = bytearray(header_room) + data
+    call = Call(transport.send_reuse_external_bytearray, (WSMsgType.BINARY, buffer, header_room))
     if unframe(sink.written_by(call)) != (0x82, data):
-        raise AssertionError("picows masks wrongly")
+        raise AssertionError("picows masks incorrectly")
     return call
 
 
 def websockets(data: bytes, hidden: str = "") -> Call:
-    return Call(import_apart("websockets.frames", hidden=hidden).apply_mask, (data, KEY))
+    return Call(import_isolated("websockets.frames", hidden=hidden).apply_mask, (data, KEY))
 
 
 def tornado(data: bytes) -> Call:
@@ -114,7 +115,7 @@ def wsaccel(data: bytes) -> Call:
     return Call(lambda: XorMaskerSimple(KEY).process(data))
 
 
-#: The peers by column: for a payload, the call that masks it.
+#: By column, functions that return the call of a peer for a payload.
 COPIERS: dict[str, Callable[[bytes], Call]] = {
     "websockets": websockets,
     "websockets py": partial(websockets, hidden="websockets.speedups"),

@@ -1,4 +1,4 @@
-"""Sending: from a message to the bytes for the socket, at both ends of a connection."""
+"""Sending: from a message to the bytes for the socket, as a server and as a client."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from .apart import import_apart
 from .compiled import load_extension
 from .contenders import available, backends
 from .inputs import BINARY, KIB, MIB, TEXT, encoded, payload, size_name, text, unframe
+from .isolated_import import import_isolated
 from .sinks import aiohttp_writer, picows_transport
 from .tables import FAST, FLOOR, PURE, Goal, Table
 from .timing import Call, Effort, measure
@@ -18,13 +18,18 @@ from .timing import Call, Effort, measure
 SIZES = (16, 125, KIB, 16 * KIB, 64 * KIB, MIB)
 KEY = b"\x37\xfa\x21\x3d"
 PARTS = "send_parts"
-#: Up to how many bytes these join header and payload for a server; beyond, they copy no bytes, as `send_parts`. What
-#: they do with a `str` is one copy at any size, as `send` does.
-JOINED = {"picows": 8 * KIB, "aiohttp": 16 * KIB}
+#: The largest payload for which a peer, as a server, joins header and payload. Larger bytes are not
+#: copied, as in `send_parts`; a `str` is copied once at any size, as in `send`.
+JOIN_LIMITS = {"picows": 8 * KIB, "aiohttp": 16 * KIB}
 
 
 class Sender(NamedTuple):
-    """The call to time, and what gives the frame that it makes."""
+    """A sender to measure.
+
+    Attributes:
+        call: The call to time.
+        frame: Returns the frame that the call creates, for checking.
+    """
 
     call: Call
     frame: Callable[[], bytes]
@@ -39,12 +44,12 @@ def tables(effort: Effort) -> Iterator[Table]:
             "message",
             [
                 f"{FLOOR}: one new object, filled by one {'XOR pass at full width' if client else 'memcpy'}",
-                f"framewire: Stream({role.upper()}).send(message); {PARTS}: the same with header and payload apart",
+                f"framewire: Stream({role.upper()}).send(message); {PARTS}: the same with header and payload separate",
                 "websockets: Frame(opcode, data).serialize(mask=...); py is the same without its C extension",
                 "wsproto: Connection.send(Message(data))",
                 "aiohttp: WebSocketWriter._write_websocket_frame(), picows: WSTransport.send(), which call write();"
-                " both draw their keys from a generator that can be predicted",
-                "picows hands over a view of its one buffer, the others an object of the caller's",
+                " both use predictable masking keys",
+                "picows passes a view of its only buffer to write(), the others return a new object",
             ],
         )
         for kind in ("text", "binary"):
@@ -56,7 +61,7 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def contenders(message: str | bytes, client: bool) -> dict[str, Call]:
-    """The calls to time, after a look at what each of them makes."""
+    """Return the calls to time, after a check of the frames that they create."""
     packages = backends()
     senders = {name: framewire(package, message, client) for name, package in packages.items()}
     if FAST in packages:
@@ -65,7 +70,7 @@ def contenders(message: str | bytes, client: bool) -> dict[str, Call]:
     data = encoded(message)
     for name, sender in senders.items():
         if unframe(sender.frame()) != (0x80 | opcode_of(message), data):
-            raise AssertionError(f"{name} makes a wrong frame")
+            raise AssertionError(f"{name} creates a wrong frame")
     calls = {name: sender.call for name, sender in senders.items()}
     floor = load_extension("floor")
     calls[FLOOR] = Call(floor.xor_copy, (data, KEY)) if client else Call(floor.copy_of, (data,))
@@ -73,10 +78,10 @@ def contenders(message: str | bytes, client: bool) -> dict[str, Call]:
 
 
 def goals(message: str | bytes, client: bool) -> Iterator[Goal]:
-    """Fastest of all; where a peer leaves header and payload apart, so do we."""
+    """Yield goals: as fast as every peer. `send_parts` is compared with peers that do not join."""
     for name in PEERS:
-        apart = isinstance(message, bytes) and not client and len(message) > JOINED.get(name, len(message))
-        yield Goal(name, 1, PARTS if apart else FAST)
+        separate = isinstance(message, bytes) and not client and len(message) > JOIN_LIMITS.get(name, len(message))
+        yield Goal(name, 1, PARTS if separate else FAST)
     for name in ("wsproto", "websockets py"):
         yield Goal(name, 1, PURE)
 
@@ -102,7 +107,7 @@ def wsproto(message: str | bytes, client: bool) -> Sender:
 
 
 def websockets(message: str | bytes, client: bool, hidden: str = "") -> Sender:
-    frames = import_apart("websockets.frames", hidden=hidden)
+    frames = import_isolated("websockets.frames", hidden=hidden)
     make, opcode = frames.Frame, frames.Opcode(opcode_of(message))
 
     def send_text() -> bytes:
@@ -133,7 +138,7 @@ def picows(message: str | bytes, client: bool) -> Sender:
     return Sender(call, lambda: sink.written_by(call))
 
 
-#: The peers by column.
+#: By column, functions that return the sender of a peer.
 PEERS: dict[str, Callable[[str | bytes, bool], Sender]] = {
     "wsproto": wsproto,
     "websockets": websockets,

@@ -1,4 +1,4 @@
-"""Every compiled function next to its twin in plain Python, and the stream on top of both."""
+"""Every compiled function and its pure Python twin, and `Stream` on both backends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .timing import Call, Effort, measure
 KEY = b"\x37\xfa\x21\x3d"
 ACCEPT_KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
-#: For a package and a message: the call to time.
+#: Returns the call to time for a copy of the package and a message.
 Maker = Callable[[ModuleType, bytes], Call]
 
 
@@ -24,7 +24,7 @@ def framed(data: bytes, opcode: int = BINARY) -> bytes:
 
 
 def take_messages(package: ModuleType, data: bytes) -> Call:
-    """One message, into a list that is new each time."""
+    """Take one message into a new list."""
     twins = package._backend
     partial = twins.PartialMessage(True, 1 << 62, None)
     read = framed(data)
@@ -42,13 +42,13 @@ def stream(package: ModuleType, role: str) -> Any:
 
 
 def writer(package: ModuleType) -> Any:
-    """One without a socket: what is left is the frame, and the call of a transport that drops it."""
+    """Return a writer without a socket, whose transport drops the frames."""
     transport = SimpleNamespace(write=deque[bytes](maxlen=1).append)
     return package._backend.SocketWriter(stream(package, "SERVER"), transport, None, 1 << 62)
 
 
 def of_size(size: int) -> dict[str, Maker]:
-    """What is timed for each size. `data` is an ASCII text of that size."""
+    """Return the makers for a payload size; their `data` is an ASCII text of that size."""
     return {
         "read_header": lambda package, data: Call(package._backend.read_header, (framed(data), 0, len(framed(data)))),
         "write_header": lambda package, data: Call(package._backend.write_header, (0x82, size, KEY)),
@@ -66,7 +66,8 @@ def of_size(size: int) -> dict[str, Maker]:
 
 
 def tables(effort: Effort) -> Iterator[Table]:
-    table = Table("twins", "each compiled function and its twin", "call", ["masking keys are given, not drawn"])
+    notes = ["masking keys are constant, not generated"]
+    table = Table("twins", "each compiled function and its twin", "call", notes)
     packages = backends()
     calls = {name: Call(package._backend.accept_key, (ACCEPT_KEY,)) for name, package in packages.items()}
     table.add("accept_key", compared(calls, effort))
@@ -79,8 +80,8 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def compared(calls: dict[str, Call], effort: Effort) -> dict[str, float]:
-    """Checks that the twins answer the same, then times them."""
-    first, *others = (call.function(*call.arguments) for call in calls.values())
-    if any(other != first for other in others):
+    """Check that the twins return the same, then time them."""
+    result, *others = (call.function(*call.arguments) for call in calls.values())
+    if any(other != result for other in others):
         raise AssertionError("the twins differ")
     return measure(calls, effort)

@@ -1,4 +1,4 @@
-"""Validating UTF-8 (RFC 3629), called from Python: whole, and as it arrives."""
+"""Validation of UTF-8 (RFC 3629), called from Python: whole texts, and texts in chunks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .timing import Call, Effort, measure
 
 SIZES = (64, 125, KIB, 4 * KIB, 64 * KIB, MIB)
 DECODE = "bytes.decode"
-#: A text in pieces: how large it is, and its pieces, which cut code points.
-ARRIVING, PIECE = 64 * KIB, 1001
+#: Size of a text in chunks, and of a chunk: an odd number, so that code points are split.
+CHUNKED_TEXT, CHUNK = 64 * KIB, 1001
 
 
 def tables(effort: Effort) -> Iterator[Table]:
     yield whole(effort)
-    yield pieces(effort)
+    yield chunked(effort)
 
 
 def whole(effort: Effort) -> Table:
@@ -41,67 +41,67 @@ def whole(effort: Effort) -> Table:
     return table
 
 
-def pieces(effort: Effort) -> Table:
+def chunked(effort: Effort) -> Table:
     table = Table(
         "utf8",
-        f"validating a text of {size_name(ARRIVING)} in pieces of {PIECE} B",
+        f"validating a text of {size_name(CHUNKED_TEXT)} in chunks of {CHUNK} B",
         "text",
         [f"{DECODE}: the incremental decoder of the standard library", f"{FLOOR}: one new object, one memcpy each"],
         rates=True,
     )
     for script in ALPHABETS:
-        arriving = cut(encoded(text(script, ARRIVING)), PIECE)
-        calls = {name: framewire(package, arriving) for name, package in backends().items()}
-        calls |= available(PEERS, arriving)
-        calls[DECODE] = decoder(arriving)
+        chunks = cut(encoded(text(script, CHUNKED_TEXT)), CHUNK)
+        calls = {name: framewire(package, chunks) for name, package in backends().items()}
+        calls |= available(PEERS, chunks)
+        calls[DECODE] = decoder(chunks)
         check(calls, True)
-        calls[FLOOR] = Call(load_extension("floor").copy_each, (arriving,))
-        table.add(script, measure(calls, effort), GOALS, ARRIVING)
+        calls[FLOOR] = Call(load_extension("floor").copy_each, (chunks,))
+        table.add(script, measure(calls, effort), GOALS, CHUNKED_TEXT)
     return table
 
 
 GOALS = (Goal(DECODE, 1, limit=EMPTY),)
 
 
-def check(calls: dict[str, Call], answer: object) -> None:
+def check(calls: dict[str, Call], expected: object) -> None:
     for name, call in calls.items():
-        if call.function(*call.arguments) != answer:
-            raise AssertionError(f"{name} takes a valid text for an invalid one")
+        if call.function(*call.arguments) != expected:
+            raise AssertionError(f"{name} rejects a valid text")
 
 
-def framewire(package: ModuleType, arriving: list[bytes]) -> Call:
+def framewire(package: ModuleType, chunks: list[bytes]) -> Call:
     validator = package._backend.Utf8Validator()
     feed = validator.feed
 
     def run() -> bool:
-        for part in arriving:
-            if feed(part) != len(part):
+        for chunk in chunks:
+            if feed(chunk) != len(chunk):
                 return False
         return validator.need == 0
 
     return Call(run)
 
 
-def decoder(arriving: list[bytes]) -> Call:
+def decoder(chunks: list[bytes]) -> Call:
     decode = codecs.getincrementaldecoder("utf-8")().decode
 
     def run() -> bool:
-        for part in arriving:
-            decode(part)
+        for chunk in chunks:
+            decode(chunk)
         decode(b"", True)
         return True
 
     return Call(run)
 
 
-def wsaccel(arriving: list[bytes]) -> Call:
+def wsaccel(chunks: list[bytes]) -> Call:
     from wsaccel.utf8validator import Utf8Validator
 
     validator = Utf8Validator()
 
     def run() -> bool:
         validator.reset()
-        return all(validator.validate(part)[0] for part in arriving)
+        return all(validator.validate(chunk)[0] for chunk in chunks)
 
     return Call(run)
 

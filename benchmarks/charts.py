@@ -1,4 +1,4 @@
-"""The charts of the README, as SVG: bars from zero on one scale, longer is faster, legible on light and dark pages."""
+"""The charts of the README, as SVG: bars from zero, longer is faster, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from .tables import FAST, FLOOR, PURE, Row, Table
 
-WIDTH, LABEL, VALUE = 720, 200, 90  # of a chart, of the names left of the bars, of the figures right of them
-TOP, STEP, BAR = 62, 30, 18  # where the first bar begins, from bar to bar, height of a bar; all in pixels
+# In pixels: the width of a chart, of the names on the left and of the figures on the right; the
+# position of the first bar, the distance from bar to bar, and the height of a bar.
+WIDTH, LABEL, VALUE = 720, 200, 90
+TOP, STEP, BAR = 62, 30, 18
 
 STYLE = """
   .page { fill: #ffffff; } .text { fill: #1f2328; } .faint { fill: #59636e; }
@@ -24,7 +26,15 @@ STYLE = """
 
 
 class Chart(NamedTuple):
-    """One row of one table as bars. `per_byte` shows GB/s instead of messages per second."""
+    """One row of a table as bars.
+
+    Attributes:
+        file: The name of the file.
+        title: The title.
+        table: A part of the title of the table.
+        row: The label of the row.
+        per_byte: Whether to show GB/s instead of messages per second.
+    """
 
     file: str
     title: str
@@ -43,7 +53,7 @@ CHARTS = (
 
 
 def draw(tables: list[Table], environment: Mapping[str, str], folder: Path) -> None:
-    """Writes those charts whose figures were measured."""
+    """Write the charts whose rows were measured to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for chart in CHARTS:
         for table in tables:
@@ -53,7 +63,7 @@ def draw(tables: list[Table], environment: Mapping[str, str], folder: Path) -> N
 
 
 def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
-    """The SVG of one chart. Figures recorded elsewhere have no place among those of this run."""
+    """Return the SVG of a chart, without recorded figures, which are from another machine."""
     unit = "GB/s" if chart.per_byte else "million messages per second"
     amount = row.size if chart.per_byte else 1000
     rates = {name: amount / time for name, time in row.nanoseconds.items() if "recorded" not in name}
@@ -80,5 +90,5 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-#: Names that need a word more in a chart.
+#: Longer names for charts, which lack the notes of the tables.
 NAMES = {PURE: "framewire, pure Python", FLOOR: "floor: objects only", "websockets py": "websockets, pure Python"}

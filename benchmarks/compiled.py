@@ -1,4 +1,4 @@
-"""Compiles what the benchmarks need, on demand, into build/benchmarks: the floor, and the program of the kernels."""
+"""Compile the C and Cython of the benchmarks on demand, into build/benchmarks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ KERNELS = HERE.parent / "cext" / "kernels"
 
 @cache
 def load_extension(name: str) -> ModuleType:
-    """Compiles benchmarks/NAME.pyx, with the flags of the compiled twins, unless that is done; imports it."""
+    """Compile benchmarks/NAME.pyx, if it is outdated, like the twins, and import it."""
     target = CACHE / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     source = HERE / f"{name}.pyx"
-    if _older(target, [source, *HERE.glob("*.h")]):
+    if _is_outdated(target, [source, *HERE.glob("*.h")]):
         _compile(name, source)
     loader = ExtensionFileLoader(name, str(target))
     spec = spec_from_loader(name, loader)
@@ -34,10 +34,10 @@ def load_extension(name: str) -> ModuleType:
 
 
 def build_program(name: str) -> Path:
-    """Compiles benchmarks/NAME.c with all kernels into a program, unless that is done."""
+    """Compile benchmarks/NAME.c with all kernels, if it is outdated; return its path."""
     target = CACHE / name
     kernels = sorted(KERNELS.glob("*.c"))
-    if _older(target, [HERE / f"{name}.c", *HERE.glob("*.h"), *kernels, *KERNELS.glob("*.h")]):
+    if _is_outdated(target, [HERE / f"{name}.c", *HERE.glob("*.h"), *kernels, *KERNELS.glob("*.h")]):
         print(f"compiling {name}.c", file=sys.stderr)
         CACHE.mkdir(parents=True, exist_ok=True)
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
@@ -46,7 +46,7 @@ def build_program(name: str) -> Path:
     return target
 
 
-def _older(target: Path, sources: list[Path]) -> bool:
+def _is_outdated(target: Path, sources: list[Path]) -> bool:
     return not target.exists() or target.stat().st_mtime < max(source.stat().st_mtime for source in sources)
 
 

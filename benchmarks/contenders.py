@@ -1,4 +1,4 @@
-"""Who is there to be measured: framewire twice, compiled and pure, and the peers that are installed."""
+"""The contenders of a benchmark: framewire, compiled and pure, and the installed peers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache, partial
 from types import ModuleType
 from typing import TypeVar
 
-from .apart import import_apart
+from .isolated_import import import_isolated
 from .tables import FAST, PURE
 
 Made = TypeVar("Made")
@@ -16,26 +16,36 @@ Made = TypeVar("Made")
 
 @cache
 def backends() -> dict[str, ModuleType]:
-    """The package by column: FAST if its compiled half is there, PURE always."""
+    """Return copies of the package by column: FAST, if it is compiled, and PURE."""
     return available(
         {
-            FAST: partial(import_apart, "framewire", FRAMEWIRE_BACKEND="fast"),
-            PURE: partial(import_apart, "framewire", FRAMEWIRE_BACKEND="pure"),
+            FAST: partial(import_isolated, "framewire", FRAMEWIRE_BACKEND="fast"),
+            PURE: partial(import_isolated, "framewire", FRAMEWIRE_BACKEND="pure"),
         }
     )
 
 
 def available(makers: Mapping[str, Callable[..., Made]], *arguments: object) -> dict[str, Made]:
-    """Calls every maker with the arguments; those whose library is not there are left out, which is said once."""
+    """Call makers with the same arguments.
+
+    A maker that raises ImportError is left out, with one message on standard error.
+
+    Args:
+        makers: The makers by column.
+        *arguments: The arguments.
+
+    Returns:
+        The results by column.
+    """
     made = {}
     for name, make in makers.items():
         try:
             made[name] = make(*arguments)
         except ImportError as error:
-            _say_once(f"{name} is left out: {error}")
+            _print_once(f"{name} is left out: {error}")
     return made
 
 
 @cache
-def _say_once(text: str) -> None:
+def _print_once(text: str) -> None:
     print(text, file=sys.stderr)

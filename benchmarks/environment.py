@@ -1,4 +1,4 @@
-"""What the figures depend on: interpreter, processor, instruction set, versions."""
+"""The environment of a measurement: interpreter, processor, instruction set, versions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PEERS = ("websockets", "wsproto", "aiohttp", "picows", "wsaccel", "tornado")
 
 
 def describe() -> dict[str, str]:
-    """By name, as it is printed above the tables and written to the JSON file."""
+    """Return the environment, by name, for the head of the output and the JSON file."""
     packages = backends()
     active = packages[FAST].backend().instruction_set if FAST in packages else None
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    tuned = "--enable-optimizations" in flags
+    profile_guided = "--enable-optimizations" in flags
     return {
-        "Python": f"{platform.python_version()} {platform.python_compiler()}{', profile-guided' if tuned else ''}",
+        "Python": f"{platform.python_version()} {platform.python_compiler()}{', profile-guided' if profile_guided else ''}",
         "processor": processor(),
         "system": platform.platform(terse=True),
-        "instruction set": active or "none: the compiled half is missing",
+        "instruction set": active or "none: the compiled backend is missing",
         "framewire": next(iter(packages.values())).__version__,
         "peers": ", ".join(f"{name} {installed(name)}" for name in PEERS),
     }
 
 
 def processor() -> str:
-    """The name that Linux gives it, else what Python knows."""
+    """Return the name of the processor from /proc/cpuinfo, or else from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,8 +1,9 @@
 # cython: language_level=3
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The floor under every figure: what is left when nothing is parsed, checked or unmasked. Compiled on demand.
+"""The floor, a lower bound: the work that remains if nothing is parsed, checked or unmasked.
 
-The answers are the same Python objects; their bytes come from memory that was never masked.
+The results are the same Python objects; their contents are copied from memory that was never masked.
+Compiled on demand.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
@@ -22,10 +23,10 @@ cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors)
 
 
-def make_texts(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
-    """A list of `count` ASCII strings of `size` bytes, `stride` bytes apart."""
+def make_texts(bytes memory, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
+    """Return a list of `count` ASCII strings of `size` bytes, copied from every `stride` bytes."""
     cdef list made = []
-    cdef const char *src = PyBytes_AS_STRING(memory) + first
+    cdef const char *src = PyBytes_AS_STRING(memory) + start
     for _ in range(count):
         text = PyUnicode_New(size, 0x7F)
         memcpy(PyUnicode_DATA(text), src, <size_t> size)
@@ -34,20 +35,20 @@ def make_texts(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t siz
     return made
 
 
-def make_bytes(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
-    """A list of `count` bytes objects of `size` bytes, `stride` bytes apart."""
+def make_bytes(bytes memory, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
+    """Return a list of `count` bytes objects of `size` bytes, copied from every `stride` bytes."""
     cdef list made = []
-    cdef const char *src = PyBytes_AS_STRING(memory) + first
+    cdef const char *src = PyBytes_AS_STRING(memory) + start
     for _ in range(count):
         made.append(PyBytes_FromStringAndSize(src, size))
         src += stride
     return made
 
 
-def make_unmasked(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
-    """As `make_bytes`, but each object is filled by one XOR pass at full width, with a key of zeros."""
+def make_unmasked(bytes memory, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count):
+    """Like `make_bytes`, but copy with one XOR pass at full width, with a key of zeros."""
     cdef list made = []
-    cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(memory) + first
+    cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(memory) + start
     for _ in range(count):
         payload = PyBytes_FromStringAndSize(NULL, size)
         widest_xor(<uint8_t *> PyBytes_AS_STRING(payload), src, <size_t> size, 0)
@@ -57,28 +58,28 @@ def make_unmasked(bytes memory, Py_ssize_t first, Py_ssize_t stride, Py_ssize_t 
 
 
 cdef class EmptyValidator:
-    """What a call of `Utf8Validator.feed` costs before it looks at a byte."""
+    """A validator that does nothing: the cost of a call of `Utf8Validator.feed`."""
 
     def feed(self, data):
         return 0
 
 
 def mask_nothing(data, key, phase=0):
-    """What a call of `apply_mask_in_place` costs before it looks at a byte."""
+    """Do nothing: the cost of a call of `apply_mask_in_place`."""
 
 
 def unmask_and_decode(list payloads, list keys):
-    """A list of the texts: for each payload one XOR pass at full width, then the interpreter's own decoder."""
+    """Return the texts: for each payload, one XOR pass at full width and the decoder of CPython."""
     cdef list made = []
     cdef bytes masked
     for masked, key in zip(payloads, keys):
-        plain = xor_copy(masked, key)
-        made.append(PyUnicode_DecodeUTF8(PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain), NULL))
+        unmasked = xor_copy(masked, key)
+        made.append(PyUnicode_DecodeUTF8(PyBytes_AS_STRING(unmasked), PyBytes_GET_SIZE(unmasked), NULL))
     return made
 
 
 def make_wide_texts(list texts):
-    """A list of copies of the texts: objects of the same width, and one memcpy for each."""
+    """Return copies of the texts: new objects of the same width, one memcpy for each."""
     cdef list made = []
     cdef Py_ssize_t length
     for text in texts:
@@ -90,17 +91,17 @@ def make_wide_texts(list texts):
 
 
 cpdef bytes copy_of(bytes data):
-    """One new object and one memcpy."""
+    """Return a copy: one new object and one memcpy."""
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
 def copy_each(list all_data):
-    """A list of new objects, one memcpy for each."""
+    """Return copies: new objects, one memcpy for each."""
     return [copy_of(data) for data in all_data]
 
 
 cpdef bytes xor_copy(bytes data, bytes key):
-    """One new object, filled by one XOR pass at full width."""
+    """Return a masked copy: one new object, filled by one XOR pass at full width."""
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(data))
@@ -110,7 +111,7 @@ cpdef bytes xor_copy(bytes data, bytes key):
 
 
 def xor_in_place(bytearray data, bytes key):
-    """One XOR pass at full width."""
+    """Mask in place with one XOR pass at full width."""
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)
     cdef uint8_t *dst = <uint8_t *> PyByteArray_AS_STRING(data)
@@ -118,18 +119,21 @@ def xor_in_place(bytearray data, bytes key):
 
 
 def copy_then_xor(list reads, Py_ssize_t skip, Py_ssize_t size, bytes key):
-    """One new object of `size` bytes: the reads copied into it from byte `skip` on, then one XOR pass over it."""
+    """Return the payload of a frame of one message: the reads are copied, then unmasked in one pass.
+
+    `skip` is the size of the header, `size` that of the payload.
+    """
     cdef uint32_t word
     memcpy(&word, PyBytes_AS_STRING(key), 4)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t *dst = <uint8_t *> PyBytes_AS_STRING(made)
     cdef Py_ssize_t filled = 0
-    cdef Py_ssize_t piece
+    cdef Py_ssize_t copied
     cdef bytes read
     for read in reads:
-        piece = min(PyBytes_GET_SIZE(read) - skip, size - filled)
-        memcpy(dst + filled, PyBytes_AS_STRING(read) + skip, <size_t> piece)
-        filled += piece
+        copied = min(PyBytes_GET_SIZE(read) - skip, size - filled)
+        memcpy(dst + filled, PyBytes_AS_STRING(read) + skip, <size_t> copied)
+        filled += copied
         skip = 0
     widest_xor(dst, dst, <size_t> size, word)
     return made

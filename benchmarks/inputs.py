@@ -1,4 +1,4 @@
-"""What the benchmarks feed: texts, payloads, frames made apart from framewire, and reads cut as a socket cuts them."""
+"""Inputs of the benchmarks: texts, payloads, frames created without framewire, and reads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import cycle
 
 KIB = 1024
 MIB = 1024 * KIB
-#: What one read from a socket commonly brings, in bytes.
+#: Usual size of a read from a socket, in bytes.
 READ = 64 * KIB
 
 CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 
-#: The letters of one script for each width of UTF-8.
+#: Letters of one script for each width of UTF-8.
 ALPHABETS = {
     "ASCII": "abcdefghijklmnopqrstuvwxyz",
     "Latin": "abcdefghijklmnopqrstuvwxyz" + "äéèöüßçñåøáíóúâêîôû",
@@ -24,7 +24,7 @@ ALPHABETS = {
 
 
 def size_name(size: int) -> str:
-    """As in 125 B, 16 KiB, 1 MiB."""
+    """Format a size, as in 125 B, 16 KiB, 1 MiB."""
     for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
         if size >= unit and size % unit == 0:
             return f"{size // unit} {name}"
@@ -33,9 +33,9 @@ def size_name(size: int) -> str:
 
 @cache
 def text(script: str, size: int) -> str:
-    """A text of exactly `size` bytes of UTF-8: random letters of the script, a space for every eighth.
+    """Return a text of exactly `size` bytes of UTF-8: random letters of a script, 1 in 8 a space.
 
-    Random, because a branch predictor learns a text that repeats itself.
+    It is random because branch predictors learn a repetitive text.
     """
     source = random.Random(f"{script} {size}")
     alphabet = ALPHABETS[script]
@@ -46,37 +46,37 @@ def text(script: str, size: int) -> str:
 
 @cache
 def payload(size: int) -> bytes:
-    """Random bytes, the same in every run."""
+    """Return random bytes, the same in every run."""
     return random.Random(size).randbytes(size)
 
 
 def keys(seed: int = 6455) -> cycle[bytes]:
-    """Masking keys without end, the same in every run."""
+    """Return an infinite iterator of masking keys, the same in every run."""
     source = random.Random(seed)
     return cycle([source.randbytes(4) for _ in range(251)])
 
 
 def xor(data: bytes, key: bytes) -> bytes:
-    """The payload masked: one long number XOR another."""
+    """Mask a payload, as one large integer XOR another."""
     repeated = (key * (len(data) // 4 + 1))[: len(data)]
     return (int.from_bytes(data, "big") ^ int.from_bytes(repeated, "big")).to_bytes(len(data), "big")
 
 
 def frame(opcode: int, data: bytes, key: bytes = b"", final: bool = True) -> bytes:
-    """One frame, masked unless the key is empty (RFC 6455 5.2)."""
-    masked = 0x80 if key else 0
-    first = (0x80 if final else 0) | opcode
+    """Return a frame, masked unless the key is empty (RFC 6455 5.2)."""
+    mask_bit = 0x80 if key else 0
+    first_byte = (0x80 if final else 0) | opcode
     if len(data) < 126:
-        head = bytes((first, masked | len(data)))
+        head = bytes((first_byte, mask_bit | len(data)))
     elif len(data) < 1 << 16:
-        head = bytes((first, masked | 126)) + len(data).to_bytes(2, "big")
+        head = bytes((first_byte, mask_bit | 126)) + len(data).to_bytes(2, "big")
     else:
-        head = bytes((first, masked | 127)) + len(data).to_bytes(8, "big")
+        head = bytes((first_byte, mask_bit | 127)) + len(data).to_bytes(8, "big")
     return head + key + (xor(data, key) if key else data)
 
 
 def unframe(data: bytes) -> tuple[int, bytes]:
-    """The first byte and the unmasked payload of one whole frame."""
+    """Return the first byte and the unmasked payload of one whole frame."""
     length = data[1] & 127
     start = 2 + {126: 2, 127: 8}.get(length, 0)
     if data[1] < 128:
@@ -85,7 +85,7 @@ def unframe(data: bytes) -> tuple[int, bytes]:
 
 
 def masked_frames(messages: list[str | bytes]) -> list[bytes]:
-    """The frames in which a client sends these messages."""
+    """Return the frames in which a client sends these messages."""
     return [
         frame(TEXT if isinstance(message, str) else BINARY, encoded(message), key)
         for message, key in zip(messages, keys(), strict=False)
@@ -97,10 +97,10 @@ def encoded(message: str | bytes) -> bytes:
 
 
 def repeated(message: str | bytes, total: int) -> list[str | bytes]:
-    """The message as often as about `total` bytes take, at least once."""
+    """Repeat a message until its frames have about `total` bytes, at least once."""
     return [message] * max(1, total // (len(encoded(message)) + 8))
 
 
 def cut(stream: bytes, size: int = READ) -> list[bytes]:
-    """The reads in which a stream of bytes arrives: cut anywhere."""
+    """Split a stream of bytes into reads of one size."""
     return [stream[start : start + size] for start in range(0, len(stream), size)]

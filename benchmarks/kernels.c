@@ -1,8 +1,9 @@
-/* GB/s of source bytes for every table of kernels, against memcpy and an XOR copy at full width in the same run.
+/* Print GB/s of source bytes for every table of kernels, for memcpy and for an XOR copy at full
+   width.
 
-   Build it with -O2 -Icext/kernels and all of the .c files there; arguments: how many rounds
-   (default 200), then any of mask, utf8, transcode, accept.
-   Each number is the best of many short runs, in which all contenders take turns. */
+   Build it with -O2 -Icext/kernels and all .c files there. Arguments: the number of rounds
+   (default 200), then any of mask, utf8, transcode, accept. Each figure is the best of many
+   short runs, in which all contenders take turns. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,8 @@
 #include "widest_xor.h"
 
 #define LARGEST ((size_t)1 << 20)
-#define RUN_BYTES 100000 /* at least as much in one timed run */
-#define MOST_CONTENDERS 8
+#define MIN_RUN_BYTES 100000
+#define MAX_CONTENDERS 8
 
 static int rounds = 200;
 static uint8_t *source, *target;
@@ -26,7 +27,7 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* What memory allows. */
+/* The bound that memory sets. */
 static void copy(const framewire_kernels *k, size_t size) {
     (void)k;
     memcpy(target, source, size);
@@ -59,7 +60,8 @@ static void count(const framewire_kernels *k, size_t size) {
         abort();
 }
 
-/* What a text message costs before it is a str: unmask, validate, count, transcode to the width it needs. */
+/* The work for a text message up to its str: unmask, validate, count, and transcode to the width
+   that it needs. */
 static void whole_text(const framewire_kernels *k, size_t size) {
     uint8_t *text = target + 4 * LARGEST, largest;
     uint8_t any = k->mask_or(text, source, size, 0);
@@ -90,9 +92,9 @@ static void transcode(const framewire_kernels *k, size_t size) {
 
 typedef void contender(const framewire_kernels *, size_t);
 
-/* The first pass is not timed: it meets the cache as another contender has left it. */
+/* The first pass is not timed, because the cache still holds the data of another contender. */
 static double run_once(contender *run, const framewire_kernels *k, size_t size) {
-    size_t repeats = RUN_BYTES / size + 1;
+    size_t repeats = MIN_RUN_BYTES / size + 1;
     run(k, size);
     double start = seconds();
     for (size_t i = 0; i < repeats; i++)
@@ -100,26 +102,27 @@ static double run_once(contender *run, const framewire_kernels *k, size_t size) 
     return (double)(repeats * size) / (seconds() - start) * 1e-9;
 }
 
-static void print_row(const char *what, size_t size, contender *run, contender *const *rivals, size_t rival_count) {
+static void print_row(const char *label, size_t size, contender *run, contender *const *references,
+                      size_t reference_count) {
     const framewire_kernels *const *tables;
     size_t table_count = framewire_available(&tables);
-    double best[MOST_CONTENDERS] = {0};
+    double best[MAX_CONTENDERS] = {0};
     for (int round = 0; round < rounds; round++)
-        for (size_t c = 0; c < rival_count + table_count; c++) {
-            double now = c < rival_count ? run_once(rivals[c], NULL, size)
-                                         : run_once(run, tables[c - rival_count], size);
-            best[c] = now > best[c] ? now : best[c];
+        for (size_t c = 0; c < reference_count + table_count; c++) {
+            double rate = c < reference_count ? run_once(references[c], NULL, size)
+                                              : run_once(run, tables[c - reference_count], size);
+            best[c] = rate > best[c] ? rate : best[c];
         }
-    printf("%-22s %8zu", what, size);
-    for (size_t c = 0; c < rival_count + table_count; c++)
+    printf("%-22s %8zu", label, size);
+    for (size_t c = 0; c < reference_count + table_count; c++)
         printf(" %8.4g", best[c]);
     printf("\n");
 }
 
-static void print_head(const char *rivals) {
+static void print_head(const char *references) {
     const framewire_kernels *const *tables;
     size_t table_count = framewire_available(&tables);
-    printf("\n%-22s %8s%s", "GB/s", "bytes", rivals);
+    printf("\n%-22s %8s%s", "GB/s", "bytes", references);
     for (size_t t = 0; t < table_count; t++)
         printf(" %8s", tables[t]->name);
     printf("\n");
@@ -128,14 +131,15 @@ static void print_head(const char *rivals) {
 static const size_t sizes[] = {16, 32, 64, 125, 256, 1024, 4096, 16384, 65536, LARGEST};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
-/* Random letters of one script, and other characters among them as often as in real messages: a text that repeats
-   itself would teach the branch predictor its lines. */
+/* Random letters of a script with a realistic share of ASCII. They are random because branch
+   predictors learn a repetitive text. */
 static const struct {
     const char *name;
-    uint32_t first, letters, others; /* one character in `others` is ASCII */
-    uint8_t largest;
+    uint32_t first_letter, letter_count;
+    uint32_t ascii_interval; /* one character in so many is ASCII; 0: seven of eight are */
+    uint8_t largest;         /* the largest byte */
 } texts[] = {
-    {"ascii", 'a', 26, 6, 'z'},      {"latin", 0xC0, 64, 0, 0xC3},       {"cyrillic", 0x430, 32, 6, 0xD1},
+    {"ascii", 'a', 26, 6, 'z'},        {"latin", 0xC0, 64, 0, 0xC3},      {"cyrillic", 0x430, 32, 6, 0xD1},
     {"cjk", 0x4E00, 0x5000, 12, 0xE9}, {"emoji", 0x1F600, 0x50, 3, 0xF0},
 };
 
@@ -147,12 +151,11 @@ static uint32_t random32(void) {
     return state;
 }
 
-/* Latin text is mostly ASCII; the other way round for the rest. */
 static uint32_t next_character(size_t text) {
-    uint32_t r = random32() >> 4, others = texts[text].others;
-    if (others ? r % others == 0 : r % 8 != 0)
+    uint32_t r = random32() >> 4, interval = texts[text].ascii_interval;
+    if (interval ? r % interval == 0 : r % 8 != 0)
         return 'a' + (r >> 8) % 26;
-    return texts[text].first + (r >> 8) % texts[text].letters;
+    return texts[text].first_letter + (r >> 8) % texts[text].letter_count;
 }
 
 static void fill(size_t text, size_t size) {
@@ -173,7 +176,7 @@ static void fill(size_t text, size_t size) {
 }
 
 static void bench_mask(void) {
-    static contender *const rivals[] = {copy, wide_xor};
+    static contender *const references[] = {copy, wide_xor};
     static const struct {
         const char *name;
         contender *run;
@@ -181,21 +184,38 @@ static void bench_mask(void) {
     print_head("   memcpy  wideXOR");
     for (size_t r = 0; r < 3; r++)
         for (size_t s = 0; s < SIZES; s++)
-            print_row(rows[r].name, sizes[s], rows[r].run, rivals, 2);
+            print_row(rows[r].name, sizes[s], rows[r].run, references, 2);
 }
 
-static void bench_text(const char *what, contender *run, int also_ascii) {
-    static contender *const rivals[] = {copy};
+static void bench_text(const char *label, contender *run, int with_ascii) {
+    static contender *const references[] = {copy};
     char name[40];
     print_head("   memcpy");
-    for (size_t t = also_ascii ? 0 : 1; t < sizeof texts / sizeof *texts; t++)
+    for (size_t t = with_ascii ? 0 : 1; t < sizeof texts / sizeof *texts; t++)
         for (size_t s = 0; s < SIZES; s++) {
             fill(t, sizes[s]);
-            snprintf(name, sizeof name, "%s %s", what, texts[t].name);
-            print_row(name, sizes[s], run, rivals, 1);
+            snprintf(name, sizeof name, "%s %s", label, texts[t].name);
+            print_row(name, sizes[s], run, references, 1);
         }
 }
 
+static void bench_accept(void) {
+    framewire_accept *accept = framewire_best_accept();
+    char text[28], key[] = "dGhlIHNhbXBsZSBub25jZQ==";
+    double best = 1;
+    for (int round = 0; round < 1000; round++) {
+        double start = seconds();
+        for (int i = 0; i < 100; i++) {
+            accept(text, key);
+            key[0] = text[0]; /* the next hash depends on this one, so that they cannot overlap */
+        }
+        double duration = (seconds() - start) / 100;
+        best = duration < best ? duration : best;
+    }
+    printf("\naccept %.1f ns\n", best * 1e9);
+}
+
+/* Whether the group is named in the arguments, or none is. */
 static int wanted(const char *name, int argc, char **argv) {
     for (int a = 1; a < argc; a++)
         if (strcmp(argv[a], name) == 0)
@@ -225,20 +245,7 @@ int main(int argc, char **argv) {
         bench_text("transcode", transcode, 0);
         bench_text("mask to str", whole_text, 1);
     }
-    if (wanted("accept", argc, argv)) {
-        framewire_accept *accept = framewire_best_accept();
-        char text[28], chained[] = "dGhlIHNhbXBsZSBub25jZQ==";
-        double best = 1;
-        for (int round = 0; round < 1000; round++) {
-            double start = seconds();
-            for (int i = 0; i < 100; i++) {
-                accept(text, chained);
-                chained[0] = text[0]; /* the next hash waits for this one */
-            }
-            double now = (seconds() - start) / 100;
-            best = now < best ? now : best;
-        }
-        printf("\naccept %.1f ns\n", best * 1e9);
-    }
+    if (wanted("accept", argc, argv))
+        bench_accept();
     return 0;
 }

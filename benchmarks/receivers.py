@@ -1,4 +1,4 @@
-"""Everything that reads a stream of masked frames, behind one shape: a server's end without its socket."""
+"""Receivers of masked frames with a common interface: the servers of the libraries, without I/O."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from .apart import import_apart
 from .contenders import available, backends
+from .isolated_import import import_isolated
 from .sinks import LOOP
 from .timing import Call, Effort, measure
 
-#: How each one is set up. No compression, no limit, no keepalive anywhere; each gives whole messages, as str or bytes.
+#: The settings of each receiver: no compression, size limit or keepalive, and whole messages as str
+#: or bytes.
 SETTINGS = (
-    "framewire: Stream(SERVER, max_message_size=None).receive(read); pure is the same without its compiled half",
-    "wsproto: Connection(SERVER): receive_data(read), events(); the pieces of a message are joined",
+    "framewire: Stream(SERVER, max_message_size=None).receive(read); pure is the same without the compiled backend",
+    "wsproto: Connection(SERVER): receive_data(read), events(); the parts of a message are joined",
     "websockets: ServerProtocol(max_size=None): receive_data(read), events_received(); fragments are joined, text is"
     " decoded; py is the same without its C extension",
     "aiohttp: the compiled WebSocketReader, no size limit: feed_data(read); its queue is emptied, not awaited",
@@ -23,9 +24,12 @@ SETTINGS = (
 
 
 class Receiver(NamedTuple):
-    """`feed` reads what arrived; `take` fetches the messages, unless `feed` returned them.
+    """A receiver to measure.
 
-    `look` fetches them for checking where `take` only drops them.
+    Attributes:
+        feed: Receives a read; returns its messages if `take` is None.
+        take: Returns the messages of the last read, or only drops them if `look` is given.
+        look: Returns the messages of the last read, for checking.
     """
 
     feed: Callable[[bytes], Any]
@@ -33,7 +37,7 @@ class Receiver(NamedTuple):
     look: Callable[[], Any] | None = None
 
     def run(self, reads: list[bytes]) -> None:
-        """What is timed: all reads, each with its messages."""
+        """Receive all reads and their messages; this call is timed."""
         feed, take = self.feed, self.take
         if take is None:
             for read in reads:
@@ -44,7 +48,7 @@ class Receiver(NamedTuple):
                 take()
 
     def messages(self, reads: list[bytes]) -> list[str | bytes]:
-        """What comes out of all reads."""
+        """Return the messages of all reads."""
         messages: list[str | bytes] = []
         for read in reads:
             fed = self.feed(read)
@@ -83,7 +87,7 @@ def wsproto(text: bool) -> Receiver:
 
 
 def websockets(text: bool, hidden: str = "") -> Receiver:
-    server = import_apart("websockets.server", hidden=hidden)
+    server = import_isolated("websockets.server", hidden=hidden)
     protocol = server.ServerProtocol(state=server.State.OPEN, max_size=None)
     parts: list[bytes] = []
 
@@ -119,7 +123,7 @@ def aiohttp(text: bool, compress: bool = False) -> Receiver:
     return Receiver(reader.feed_data, buffered.clear, look)
 
 
-#: The peers by column; each takes whether text is to come.
+#: By column, functions that return the receiver of a peer, for text or binary messages.
 PEERS: dict[str, Callable[[bool], Receiver]] = {
     "wsproto": wsproto,
     "websockets": websockets,
@@ -129,17 +133,27 @@ PEERS: dict[str, Callable[[bool], Receiver]] = {
 
 
 def receivers(text: bool) -> dict[str, Receiver]:
-    """framewire, compiled and pure, and the peers as far as they are installed."""
+    """Return the receivers of framewire, compiled and pure, and of the installed peers."""
     return {name: framewire(package) for name, package in backends().items()} | available(PEERS, text)
 
 
 def contend(
     messages: list[str | bytes], reads: list[bytes], effort: Effort, others: Mapping[str, Call]
 ) -> dict[str, float]:
-    """Checks what every receiver makes of the reads, then times them and the others: nanoseconds per message."""
+    """Check the messages of every receiver, then time the receivers and other calls.
+
+    Args:
+        messages: The messages in the reads.
+        reads: The reads.
+        effort: How long to measure.
+        others: Other calls by column, such as the floor.
+
+    Returns:
+        Nanoseconds per message, by column.
+    """
     calls = {}
     for name, receiver in receivers(isinstance(messages[0], str)).items():
         if receiver.messages(reads) != messages:
-            raise AssertionError(f"{name} does not give what was sent")
+            raise AssertionError(f"{name} does not return the messages that were sent")
         calls[name] = Call(receiver.run, (reads,))
     return measure({**calls, **others}, effort, per=len(messages))

@@ -1,7 +1,8 @@
-"""The servers that `bench_asyncio` loads: run as `python -m benchmarks.servers NAME LOOP`, prints its port.
+"""The servers for `bench_asyncio`: `python -m benchmarks.servers NAME LOOP` prints its port.
 
-Each echoes binary messages; counts them instead when it is asked to with `COUNT=1` in the environment, and answers
-the text "?" with the count; or sends each to all with `FAN=1`. No compression, no limits but the defaults.
+Each server echoes binary messages. With `COUNT=1` in the environment it counts them instead, and
+replies to the text "?" with their number; with `FAN=1` it sends each message to all connections. No
+compression; other limits are the defaults.
 """
 
 import asyncio
@@ -19,28 +20,28 @@ async def callback():
         def on_message(self, connection, message):
             connection.send(message)
 
-    class Tally(Listener):
+    class Counter(Listener):
         def on_open(self, connection):
-            connection.tally = 0
+            connection.count = 0
 
         def on_message(self, connection, message):
             if message == "?":
-                connection.send(str(connection.tally))
+                connection.send(str(connection.count))
             else:
-                connection.tally += 1
+                connection.count += 1
 
     class Fan(Listener):
         def __init__(self):
-            self.everyone = []
+            self.connections = []
 
         def on_open(self, connection):
-            self.everyone.append(connection)
+            self.connections.append(connection)
 
         def on_message(self, connection, message):
-            for one in self.everyone:
-                one.send(message)
+            for receiver in self.connections:
+                receiver.send(message)
 
-    listener = Tally() if COUNT else Fan() if FAN else Echo()
+    listener = Counter() if COUNT else Fan() if FAN else Echo()
     return await serve(listener, "127.0.0.1", 0, compression=None, max_size=1 << 24)
 
 
@@ -49,7 +50,7 @@ def handler_of(broadcast, connections):
         async for message in connection:
             await connection.send(message)
 
-    async def tally(connection):
+    async def counter(connection):
         count = 0
         async for message in connection:
             if message == "?":
@@ -62,7 +63,7 @@ def handler_of(broadcast, connections):
         async for message in connection:
             broadcast(connections, message)
 
-    return tally if COUNT else fan if FAN else echo
+    return counter if COUNT else fan if FAN else echo
 
 
 async def coroutine():
@@ -94,29 +95,29 @@ async def picows():
             else:
                 transport.send(frame.msg_type, frame.get_payload_as_bytes())
 
-    class Tally(WSListener):
+    class Counter(WSListener):
         def on_ws_connected(self, transport):
-            self.tally = 0
+            self.count = 0
 
         def on_ws_frame(self, transport, frame):
             if frame.msg_type == WSMsgType.TEXT:
-                transport.send(WSMsgType.TEXT, str(self.tally).encode())
+                transport.send(WSMsgType.TEXT, str(self.count).encode())
             else:
                 self.message = frame.get_payload_as_bytes()
-                self.tally += 1
+                self.count += 1
 
-    everyone = []
+    transports = []
 
     class Fan(WSListener):
         def on_ws_connected(self, transport):
-            everyone.append(transport)
+            transports.append(transport)
 
         def on_ws_frame(self, transport, frame):
             message = frame.get_payload_as_bytes()
-            for one in everyone:
-                one.send(WSMsgType.BINARY, message)
+            for receiver in transports:
+                receiver.send(WSMsgType.BINARY, message)
 
-    listener = Tally if COUNT else Fan if FAN else Echo
+    listener = Counter if COUNT else Fan if FAN else Echo
     return await ws_create_server(lambda request: listener(), "127.0.0.1", 0, max_frame_size=1 << 24)
 
 

@@ -1,4 +1,4 @@
-"""Transports that let everything fall, and the senders of those peers that write instead of returning bytes."""
+"""Transports that discard their data, for peers whose senders write instead of returning bytes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from typing import Any
 
 from .timing import Call
 
-#: All that a peer wants of an event loop before it waits for something.
+#: The only method of an event loop that the peers call here.
 LOOP = SimpleNamespace(create_future=object)
 
 
 class Sink:
-    """Keeps the last two pieces written, for checking."""
+    """A transport that keeps only the last two writes. Its methods are C functions."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Any] = deque(maxlen=2)
-        self.write = self.write_nocheck = self._pieces.append
-        self.writelines_nocheck = self._pieces.extend
+        self._writes: deque[Any] = deque(maxlen=2)
+        self.write = self.write_nocheck = self._writes.append
+        self.writelines_nocheck = self._writes.extend
         self.is_closing = bool
-        self.get_write_buffer_size = [None].__len__  # as if the socket were busy: picows hands over what it made
+        # A nonempty buffer makes picows write to the transport instead of the socket.
+        self.get_write_buffer_size = [None].__len__
 
     def written_by(self, call: Call) -> bytes:
-        """What one call writes: one piece, or a header and its payload."""
-        self._pieces.clear()
+        """Return the bytes that a call writes, in one write, or in two for header and payload."""
+        self._writes.clear()
         call.function(*call.arguments)
-        return b"".join(self._pieces)
+        return b"".join(self._writes)
 
 
 def picows_transport(client: bool) -> tuple[Any, Sink]:
-    """A picows WSTransport, and the sink that it writes to."""
+    """Return a picows WSTransport, and the sink that it writes to."""
     import aiofastnet
     from picows.picows import WSTransport
 
     class FastSink(Sink, aiofastnet.Transport):
-        """picows hands its own transport a view of its buffer, and any other a copy."""
+        """A transport of the class to which picows passes a view of its buffer, not a copy."""
 
         def get_extra_info(self, name: str, default: Any = None) -> Any:
             return SimpleNamespace(fileno=lambda: -1) if name == "socket" else default
@@ -46,7 +47,7 @@ def picows_transport(client: bool) -> tuple[Any, Sink]:
 
 
 def aiohttp_writer(client: bool) -> tuple[Any, Sink]:
-    """An aiohttp WebSocketWriter, and the sink that it writes to."""
+    """Return an aiohttp WebSocketWriter, and the sink that it writes to."""
     from aiohttp._websocket.writer import WebSocketWriter
 
     sink = Sink()

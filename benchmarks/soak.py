@@ -1,9 +1,10 @@
-"""A soak: clients that connect, talk, break off and are cancelled at random, against an echo, in one process.
+"""Soak test: clients that connect, talk, abort and are cancelled at random, with an echo server.
 
     python -m benchmarks.soak [--seconds 600] [--clients 30] [--loop uvloop] [--seed 1]
 
-Every message that comes back is compared with what was sent, in order. In the end nothing may be left: no connection,
-no task, no descriptor; and the memory must not have grown after the first third. Exits with 1 otherwise.
+Clients and server run in one process. Every echo is compared with the message sent. The exit status
+is 1 if a connection, a task or a file descriptor is left at the end, or if the memory has grown
+after the first third of the time.
 """
 
 import argparse
@@ -19,23 +20,23 @@ from pathlib import Path
 from framewire.asyncio import connect, serve
 from framewire.errors import ConnectionClosed, OpeningError
 
-#: How much the memory may grow between the first third and the end, in KiB: what the allocator keeps of peaks.
-GROWTH = 8 << 10
+#: Allowed growth of the memory after the first third, in KiB: the allocator keeps memory of peaks.
+MAX_GROWTH = 8 << 10
 
 
 def rss():
-    """The memory of this process in KiB."""
+    """Return the memory of this process in KiB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1])
 
 
 def descriptors():
-    """How many files this process has open."""
+    """Return the number of open file descriptors of this process."""
     return len(os.listdir("/proc/self/fd"))
 
 
 class Soak:
-    """What the clients share."""
+    """The server's handler and the clients, with their common counters."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -43,7 +44,7 @@ class Soak:
         self.messages = self.connections = self.cancelled = self.broken = 0
 
     async def echo(self, connection):
-        """The server's handler: echoes, sometimes in fragments or late, and sometimes leaves."""
+        """Echo messages, some in fragments or with a delay; sometimes close the connection."""
         async for message in connection:
             choice = self.random.random()
             if choice < 0.002:
@@ -57,12 +58,12 @@ class Soak:
                 await asyncio.sleep(0.01)
 
     def message(self):
-        """Text or bytes of random length, most of them short."""
+        """Return text or bytes of random length, mostly short."""
         size = int(2 ** self.random.uniform(0, self.random.choice((8, 8, 8, 17, 19))))
         return self.random.randbytes(size) if self.random.random() < 0.5 else "äx" * (size // 2)
 
     async def talk(self):
-        """One connection: sends, and compares what comes back."""
+        """Open a connection, send messages, and compare the echoes."""
         compression = self.random.choice(("deflate", None))
         self.connections += 1
         async with connect(f"ws://127.0.0.1:{self.port}/", compression=compression, max_size=1 << 21) as ws:
@@ -74,7 +75,7 @@ class Soak:
                         if self.random.random() < 0.05:
                             await (await ws.ping())
                         if await ws.recv() != message:
-                            raise SystemExit(f"message {number} of a batch came back as another one")
+                            raise SystemExit(f"the echo of message {number} of a batch differs")
                         self.messages += 1
                     await sender
                 finally:
@@ -89,7 +90,7 @@ class Soak:
             await ws.send(message)
 
     async def client(self, until):
-        """One connection after the other; some are cancelled at whatever they await."""
+        """Open one connection after another; cancel some of them at a random time."""
         while time.monotonic() < until:
             task = asyncio.ensure_future(self.talk())
             if self.random.random() < 0.3:
@@ -104,20 +105,21 @@ class Soak:
 
 
 async def run(arguments):
-    """The soak; returns what is wrong in the end."""
+    """Run the soak test; return its failures."""
     soak = Soak(arguments.seed)
-    async with serve(soak.echo, "127.0.0.1", 0) as server:  # what a loop opens once, it opens now
+    # The first connection opens the descriptors that the event loop keeps for its lifetime.
+    async with serve(soak.echo, "127.0.0.1", 0) as server:
         soak.port = server.sockets[0].getsockname()[1]
         await asyncio.gather(soak.talk(), return_exceptions=True)
     await asyncio.sleep(0.2)
-    before, tasks = descriptors(), len(asyncio.all_tasks())
+    descriptors_before, tasks_before = descriptors(), len(asyncio.all_tasks())
     async with serve(soak.echo, "127.0.0.1", 0, max_size=1 << 21, close_timeout=2) as server:
         soak.port = server.sockets[0].getsockname()[1]
         start = time.monotonic()
         clients = [asyncio.ensure_future(soak.client(start + arguments.seconds)) for _ in range(arguments.clients)]
         await asyncio.sleep(arguments.seconds / 3)
         gc.collect()
-        first = rss()
+        rss_before = rss()
         await asyncio.gather(*clients)
         for _ in range(100):
             if not server._everyone:
@@ -126,27 +128,27 @@ async def run(arguments):
         counters, left = server.counters().as_dict(), len(server._everyone)
     await asyncio.sleep(0.1)
     gc.collect()
-    growth = rss() - first
+    growth = rss() - rss_before
     print(
         f"{soak.connections} connections, {soak.messages} messages checked, {soak.cancelled} cancelled, "
-        f"{soak.broken} broken off; memory grew by {growth} KiB; {counters}",
+        f"{soak.broken} aborted; memory grew by {growth} KiB; {counters}",
         flush=True,
     )
     return [
-        f"{what}: {number}"
-        for what, number, most in (
+        f"{name}: {number}"
+        for name, number, maximum in (
             ("connections left", left, 0),
-            ("tasks left", len(asyncio.all_tasks()) - tasks, 0),
-            ("descriptors left", descriptors() - before, 0),
-            ("memory grown by KiB", growth, GROWTH),
-            ("messages missing", 1 - soak.messages, 0),
+            ("tasks left", len(asyncio.all_tasks()) - tasks_before, 0),
+            ("descriptors left", descriptors() - descriptors_before, 0),
+            ("memory growth in KiB", growth, MAX_GROWTH),
+            ("no messages checked", 1 - soak.messages, 0),
         )
-        if number > most
+        if number > maximum
     ]
 
 
 def main():
-    """Runs it on the loop that was asked for."""
+    """Run the soak test on the chosen event loop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=30)
@@ -158,9 +160,9 @@ def main():
         import uvloop
 
         uvloop.install()
-    wrong = asyncio.run(run(arguments))
-    print("\n".join(wrong) or "nothing lost, nothing left")
-    sys.exit(bool(wrong))
+    failures = asyncio.run(run(arguments))
+    print("\n".join(failures) or "nothing lost, nothing left")
+    sys.exit(bool(failures))
 
 
 if __name__ == "__main__":

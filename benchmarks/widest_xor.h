@@ -1,12 +1,12 @@
-/* The floor of masking: an XOR copy with vectors of 64 bytes, as wide as the compiler and the processor make them.
-   It takes any alignment, and its loop knows nothing of the sizes that messages have. */
+/* The lower bound of masking: a copying XOR with vectors of 64 bytes, compiled for the widest
+   registers of the processor. It accepts any alignment, and is not specialized for any size. */
 #ifndef WIDEST_XOR_H
 #define WIDEST_XOR_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* dst[i] = src[i] ^ byte i % 4 of key as it lies in memory. */
+/* dst[i] = src[i] ^ byte i % 4 of key in memory order. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
