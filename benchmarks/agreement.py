@@ -30,9 +30,8 @@ def run(*command, **options):
 def measure_with_c(load, port, arguments):
     """Return the median latency in microseconds. In mode `hold`, 1 of 100 connections is active."""
     count = 100 * arguments.connections
-    output = run(
-        *ON_LOAD_CORE, load, "hold", port, count, arguments.rate, arguments.size, arguments.seconds, input="go\n"
-    )
+    options = ("hold", port, count, arguments.rate, arguments.size, arguments.seconds)
+    output = run(*ON_LOAD_CORE, load, *options, input="go\n")
     return int(output.split()[3])
 
 

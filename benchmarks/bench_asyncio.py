@@ -119,9 +119,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--loops", default="uvloop,asyncio")
     parser.add_argument("--servers", default=",".join(SERVERS))
-    parser.add_argument(
-        "--only", default="", help="only loads whose names contain one of these words, separated by commas"
-    )
+    parser.add_argument("--only", default="", help="only loads whose name has one of these words (a,b)")
     arguments = parser.parse_args()
     load, servers = build(), arguments.servers.split(",")
     print(f"Python {sys.version.split()[0]}; us of server CPU per message (idle: KiB of RSS per connection)\n")

@@ -18,9 +18,9 @@ def describe() -> dict[str, str]:
     packages = backends()
     active = packages[FAST].backend().instruction_set if FAST in packages else None
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    profile_guided = "--enable-optimizations" in flags
+    optimization = ", profile-guided" if "--enable-optimizations" in flags else ""
     return {
-        "Python": f"{platform.python_version()} {platform.python_compiler()}{', profile-guided' if profile_guided else ''}",
+        "Python": f"{platform.python_version()} {platform.python_compiler()}{optimization}",
         "processor": processor(),
         "system": platform.platform(terse=True),
         "instruction set": active or "none: the compiled backend is missing",
