@@ -510,6 +510,12 @@ def test_failure_waits_until_everything_before_it_was_taken():
     world.session.settle(0)
 
 
+def test_only_the_failure_is_due_while_it_is_held_back():
+    world = World(close_timeout=5, ping_interval=1, idle_timeout=1, total_timeout=1)
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    assert world.session.next_timer() == 5
+
+
 def test_failure_comes_after_close_timeout_at_the_latest():
     world = World(close_timeout=5)
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))

@@ -551,7 +551,7 @@ class Session:
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: not before something else has happened."""
         times = [self.deadline]
-        if self.stream.state is State.OPEN:
+        if self.stream.state is State.OPEN and self.stream.failing is None:
             settings = self.settings
             times.append(self.keepalive.next_timer())
             if settings.total_timeout is not None:

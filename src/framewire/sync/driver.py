@@ -268,13 +268,11 @@ class Driver:
                     seconds = self._handle_timer(session)
                     if session.ending in (Ending.ABORT, Ending.CLOSE):
                         break
-                    held = not session.reading
-                    if held and not session.output:
-                        self.changed.wait(seconds)
-                        continue
                 self.flush(wait=False)
-                if held:
-                    continue
+                with self.changed:
+                    if not session.reading:
+                        self.changed.wait(seconds)  # for room, for a deadline, or for the end
+                        continue
                 try:
                     size = self.transport.recv_into(buffer, seconds)
                 except TimeoutError:
