@@ -1,4 +1,4 @@
-# The two commands of the README are `make demo` and `make test`; the rest is for those who work on framewire.
+# The README names `make demo` and `make test`; the other targets are for developers of framewire.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
