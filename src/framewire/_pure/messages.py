@@ -6,9 +6,9 @@ rejects.
 
 from __future__ import annotations
 
+from _thread import allocate_lock  # not `threading.Lock`: the layers without I/O need no threads
 from codecs import utf_8_decode
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 from .header import Buffer, check_range, read_header
@@ -55,7 +55,7 @@ class PartialMessage:
         self.paused = self.in_frame = self.final = self._plain = self._validated = False
         self._texts: list[str | bytes] = []  # what is decoded already, before the buffer
         self._buffer = bytearray()
-        self._busy = Lock()
+        self._busy = allocate_lock()
         self._key = b""
         self.codec: Any = None
         self.max_encoded = self.most = 0
