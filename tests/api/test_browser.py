@@ -144,4 +144,4 @@ def test_browser_websocket_exchanges_messages_with_the_echo(open_tab, server):
         })""",
         server.url.replace("http", "ws") + "echo",
     )
-    assert answers == [[0, 50000, [1 << 20, 7]], 3999, "", True]
+    assert answers == [[0, 50000, [1 << 20, 7]], 3999, "done", True]

