@@ -11,6 +11,7 @@ from setuptools.command.build_ext import build_ext
 sys.path.insert(0, str(Path(__file__).parent / "packaging"))
 from reproducible import ReproducibleSdist
 
+DISPATCH = os.path.join("cext", "dispatch.pyx")
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
 if SWITCH not in ("", "0", "1"):
     sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing (try)")
@@ -41,19 +42,25 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    kernels, headers = sorted(glob("cext/kernels/*.c")), glob("cext/*.*") + glob("cext/kernels/*.h")
+    kernels = sorted(glob("cext/kernels/*.c"))
+    headers = [*glob("cext/*.*"), *glob("cext/kernels/*.h"), *glob("src/framewire/_fast/*.pxd")]
     flags = [] if os.name == "nt" else ["-O3"]
     modules = cythonize(
         [
-            Extension(f"framewire._fast.{Path(pyx).stem}", [pyx, *kernels], depends=headers, extra_compile_args=flags)
+            Extension(
+                f"framewire._fast.{Path(pyx).stem}",
+                [pyx, *kernels] if pyx == DISPATCH else [pyx],  # the others call the kernels through it
+                depends=headers,
+                extra_compile_args=flags,
+            )
             for pyx in sorted(glob("cext/*.pyx"))
         ],
-        include_path=["cext"],
+        include_path=["cext", "src"],
         build_dir="build",
     )
     for module in modules:
         module.include_dirs += ["cext", "cext/kernels"]
-        module.optional = SWITCH != "1"  # cythonize() does not hand it on
+        module.optional = SWITCH != "1"  # cythonize() drops it
     return modules
 
 

@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The accept key of the opening handshake (RFC 6455 4.2.2)."""
 
@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
-from kernels cimport framewire_accept, framewire_best_accept
-
-cdef framewire_accept *accept = framewire_best_accept()
+from framewire._fast.dispatch cimport accept
 
 
 def accept_key(key: bytes) -> bytes:

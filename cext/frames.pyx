@@ -1,24 +1,36 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Stages 1 and 2 for parsers that keep their own rules and types: whole plain data frames, in one go."""
+"""Stages 1 and 2 of the data path in one step: frames read whole, and made whole (RFC 6455 5.2, 5.3)."""
 
 from __future__ import annotations
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
-from kernels cimport framewire_header, framewire_read_plain
-
-include "dispatch.pxi"
+from cpython_compat cimport (
+    PyUnicode_AsUTF8String,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_IS_COMPACT_ASCII,
+    check_range,
+    framewire_str_data,
+    steal_reference,
+)
+from frame_writer cimport build_frame, next_key
+from kernels cimport FRAME_WHOLE, framewire_check_frame, framewire_header, framewire_is_message
+from payload cimport make_bytes
 
 
 def take_frames(data: Buffer, masked: bool, limit: int, frames: list[tuple[int, bytes]]) -> int:
-    """Takes from the front of `data` all whole, plain data frames; returns the index behind the last of them.
+    """Take whole, plain data frames from the front of `data`, for parsers with rules and types of their own.
 
     Plain: FIN set, no RSV bit, text or binary, masked if and only if `masked`, of minimal length, up to `limit` bytes.
-    Appends (first byte, unmasked payload) for each: 0x81 is text, whose UTF-8 nobody has looked at, 0x82 binary. It
-    never rejects: it stops before whatever else there is. Accepts any contiguous buffer, of any item type.
+    Appends (first byte, unmasked payload) for each: 0x81 is text, whose UTF-8 is not validated, 0x82 binary. It never
+    rejects: it stops before anything else. Accepts any contiguous buffer, of any item type.
+
+    Returns:
+        The index after the last frame taken.
     """
     cdef Py_buffer view
     if type(frames) is not list:
@@ -33,20 +45,75 @@ def take_frames(data: Buffer, masked: bool, limit: int, frames: list[tuple[int, 
 cdef Py_ssize_t take(const uint8_t *data, Py_ssize_t size, bint masked, object limit, list frames) except -1:
     cdef framewire_header header
     cdef Py_ssize_t start = 0
-    cdef bytes payload
     if limit < 0:
         return 0
     cdef uint64_t most = min(limit, (1 << 63) - 1)
-    while framewire_read_plain(&header, data + start, size - start, masked):
-        if (header.first != 0x81 and header.first != 0x82) or header.length > most:
-            break
-        if header.length > <uint64_t> (size - start - header.size):
+    while start < size and framewire_is_message(data[start]):
+        if framewire_check_frame(&header, data + start, <size_t> (size - start), masked, most) != FRAME_WHOLE:
             break
         start += header.size
-        payload = PyBytes_FromStringAndSize(<const char *> data + start if not masked else NULL,
-                                            <Py_ssize_t> header.length)
-        if masked:
-            kernels.mask(<uint8_t *> PyBytes_AS_STRING(payload), data + start, <size_t> header.length, header.key)
+        payload = steal_reference(make_bytes(data + start, <Py_ssize_t> header.length, masked, header.key))
         frames.append((header.first, payload))
         start += <Py_ssize_t> header.length
     return start
+
+
+def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
+    """Return the payload, unmasked, of the frame that begins at data[start], and the index after the frame.
+
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
+    first byte may be anything.
+    """
+    cdef framewire_header header
+    cdef Py_ssize_t position = start
+    cdef bint is_masked = masked
+    cdef uint64_t most = limit
+    if type(data) is not bytes:
+        raise TypeError("take_payload() takes bytes")
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    check_range(position, size, size)
+    cdef const uint8_t *src = <const uint8_t *> PyBytes_AS_STRING(data) + position
+    if framewire_check_frame(&header, src, <size_t> (size - position), is_masked, most) != FRAME_WHOLE:
+        return None
+    payload = steal_reference(make_bytes(src + header.size, <Py_ssize_t> header.length, is_masked, header.key))
+    return payload, position + header.size + <Py_ssize_t> header.length
+
+
+def take_key(keys: Any) -> bytes:
+    """Return the next masking key from `keys`, see `masking_keys.py`; b"" from None, since a server does not mask."""
+    return next_key(keys)
+
+
+def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """Make a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
+
+    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
+    """
+    return make(first, payload, key, False)
+
+
+def make_parts(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> list[bytes]:
+    """Like `make_frame`, but return the header and the payload apart. An unmasked `bytes` is not copied."""
+    return make(first, payload, key, True)
+
+
+cdef object make(object number, object payload, object key, bint apart):
+    cdef Py_buffer view
+    cdef const uint8_t *src
+    cdef uint8_t first
+    if not 0 <= number <= 255:
+        raise ValueError("the first byte of a header is 0 to 255")
+    first = number
+    if isinstance(payload, str):
+        if PyUnicode_IS_COMPACT_ASCII(payload):
+            src = framewire_str_data(<PyObject *> payload)
+            return build_frame(first, payload, src, PyUnicode_GET_LENGTH(payload), key, apart)
+        payload = steal_reference(PyUnicode_AsUTF8String(payload))
+    if type(payload) is bytes:
+        src = <const uint8_t *> PyBytes_AS_STRING(payload)
+        return build_frame(first, payload, src, PyBytes_GET_SIZE(payload), key, apart)
+    PyObject_GetBuffer(memoryview(payload).cast("B"), &view, PyBUF_SIMPLE)
+    try:
+        return build_frame(first, payload, <const uint8_t *> view.buf, view.len, key, apart)
+    finally:
+        PyBuffer_Release(&view)

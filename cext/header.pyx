@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Stage 1 of the data path: the frame header (RFC 6455 5.2)."""
 
@@ -8,9 +8,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 
-from kernels cimport framewire_header, framewire_read_header, framewire_write_header
-
-include "ranges.pxi"
+from cpython_compat cimport check_range, clipped
+from kernels cimport MAX_HEADER, framewire_header, framewire_read_header, framewire_write_header
 
 
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
@@ -52,7 +51,7 @@ def write_header(first: int, length: int, key: bytes) -> bytes:
     Raises ValueError unless first is 0 to 255, length 0 to 2**63 - 1, and key 0 or 4 bytes; TypeError if it is not
     bytes.
     """
-    cdef uint8_t header[14]
+    cdef uint8_t header[MAX_HEADER]
     cdef const uint8_t *mask = NULL
     if not 0 <= first <= 255:
         raise ValueError("the first byte of a header is 0 to 255")

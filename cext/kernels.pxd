@@ -1,4 +1,5 @@
-# The C kernels as Cython sees them.
+# cython: language_level=3
+# The kernels, and the frame header, as Cython sees them.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -28,6 +29,17 @@ cdef extern from "kernels.h" nogil:
 
 
 cdef extern from "header.h" nogil:
+    cdef enum:
+        FIRST_TEXT "FRAMEWIRE_FIRST_TEXT"
+        FIRST_BINARY "FRAMEWIRE_FIRST_BINARY"
+        FIRST_CONTINUATION "FRAMEWIRE_FIRST_CONTINUATION"
+        OPCODE_BITS "FRAMEWIRE_OPCODE_BITS"
+        OPCODE_BINARY "FRAMEWIRE_OPCODE_BINARY"
+        MAX_HEADER "FRAMEWIRE_MAX_HEADER"
+        FRAME_REFUSED "FRAMEWIRE_FRAME_REFUSED"
+        FRAME_PARTIAL "FRAMEWIRE_FRAME_PARTIAL"
+        FRAME_WHOLE "FRAMEWIRE_FRAME_WHOLE"
+
     ctypedef struct framewire_header:
         uint64_t length
         uint32_t key
@@ -37,6 +49,8 @@ cdef extern from "header.h" nogil:
         uint8_t minimal
 
     int framewire_read_header(framewire_header *header, const uint8_t *src, size_t available)
-    int framewire_read_plain(framewire_header *header, const uint8_t *src, Py_ssize_t available, int masked)
+    bint framewire_is_message(uint8_t first)
+    int framewire_check_frame(
+        framewire_header *header, const uint8_t *src, size_t available, int masked, uint64_t limit)
     size_t framewire_write_header(uint8_t *dst, uint8_t first, uint64_t length, const uint8_t *key)
     uint32_t framewire_advance_key(uint32_t key, size_t count)

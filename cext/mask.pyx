@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Stage 2 of the data path: the payload XOR the masking key (RFC 6455 5.3)."""
 
@@ -10,13 +10,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
+from cpython_compat cimport FRAMEWIRE_GIL, framewire_get_octets
+from framewire._fast.dispatch cimport kernels
 from kernels cimport framewire_advance_key
-
-include "dispatch.pxi"
-
-cdef extern from "objects.h":
-    bint FRAMEWIRE_GIL
-    bint framewire_get_octets(object data, Py_buffer *view, int flags)
 
 
 cdef uint32_t turned_key(object key, object phase) except? 0:

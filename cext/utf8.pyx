@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Stage 3 of the data path: UTF-8 as it arrives (RFC 6455 8.1, RFC 3629)."""
 
@@ -8,9 +8,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 
-from kernels cimport framewire_utf8_feed, framewire_utf8_state
-
-include "dispatch.pxi"
+from framewire._fast.dispatch cimport kernels, utf8_feed
+from kernels cimport framewire_utf8_state
 
 
 cdef class Utf8Validator:
@@ -23,6 +22,9 @@ cdef class Utf8Validator:
 
     def __init__(self) -> None:
         self.reset()
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     @property
     def need(self) -> int:
@@ -51,4 +53,4 @@ cdef class Utf8Validator:
     cdef inline size_t scan(self, const uint8_t *src, size_t size) noexcept:
         if self.state.need == 0 and kernels.utf8_prefix(src, size) == size:
             return size
-        return framewire_utf8_feed(kernels, &self.state, src, size)
+        return utf8_feed(&self.state, src, size)

@@ -1,102 +1,127 @@
-# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The end of the way back: messages and frames to the socket of a connection."""
+"""The last stage of sending: messages and frames to the socket of a connection."""
 
 from __future__ import annotations
 
-include "dispatch.pxi"
-include "frame.pxi"
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
-cdef extern from "descriptor.h":
-    Py_ssize_t framewire_put(int fd, const uint8_t *data, size_t size) nogil
-    Py_ssize_t framewire_put_two(int fd, const uint8_t *head, size_t before, const uint8_t *data, size_t size) nogil
+from cpython_compat cimport (
+    PyUnicode_AsUTF8String,
+    PyUnicode_GET_LENGTH,
+    framewire_add_one,
+    framewire_load,
+    framewire_str_data,
+    steal_reference,
+)
+from frame_writer cimport build_frame, encode_text
+from framewire._fast.dispatch cimport kernels
+from framewire._fast.stream_core cimport StreamCore
+from kernels cimport FIRST_BINARY, FIRST_TEXT, MAX_HEADER, framewire_write_header
+
+cdef extern from "socket_io.h":
+    void framewire_ignore_sigpipe(int fd)
+    Py_ssize_t framewire_send(int fd, const uint8_t *data, size_t size)
+    Py_ssize_t framewire_send_two(
+        int fd, const uint8_t *head, size_t head_size, const uint8_t *data, size_t size) nogil
 
 cdef enum:
-    SMALL = 4096  # bytes: payloads up to here are copied behind their header, on the stack
+    MAX_STACK_FRAME = 4096  # bytes of payload: up to here a frame is made on the stack and sent with the GIL held
 
 
 cdef class SocketWriter:
     """Writes straight to the socket of a connection while nothing waits before it in the transport.
 
-    That spares what an event loop does around a system call. What the socket does not take at once goes to
-    `transport`, which also finds out what is wrong with the socket. So does everything if `sock` is None. The socket
-    is asked for its descriptor before each write, as a loop may close it at any time, and the number then be
-    another's.
+    That saves what an event loop does around a system call. What the socket does not take at once goes to `transport`,
+    which also finds out what is wrong with the socket. So does everything if `sock` is None, after `close()`, and
+    while the transport holds data or is closing. The socket is asked for its descriptor before each write, because a
+    loop may close it at any time and the number then belongs to another file.
 
-    `messages_sent` and `bytes_sent`, frames with their headers, count what was written.
+    `bytes_sent` counts what was written, frames with their headers.
     """
 
-    cdef object stream
+    cdef StreamCore stream
     cdef object transport
     cdef object sock
     cdef Py_ssize_t limit
-    cdef bint idle  # nothing waits in the transport
-    cdef public uint64_t messages_sent
     cdef public uint64_t bytes_sent
 
-    def __init__(self, stream: Any, transport: Any, sock: Any, limit: int) -> None:
+    def __init__(self, stream: StreamCore[Any], transport: Any, sock: Any, limit: int) -> None:
+        if not isinstance(stream, StreamCore):
+            raise TypeError("SocketWriter() takes a StreamCore")
         self.stream = stream
         self.transport = transport
         self.sock = sock
         self.limit = limit
+        if sock is not None:
+            fd = sock.fileno()
+            if fd >= 0:
+                framewire_ignore_sigpipe(fd)
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def send(self, message: object) -> bool:
-        """Writes a whole message, if `stream` may send it as it is and its payload has at most `limit` bytes.
+        """Write a whole message of at most `limit` bytes that `stream` may send as it is.
 
-        False, and nothing is done, for all else: what that is, and why it cannot be sent, `Stream.send` knows.
+        Return False, without side effects, if the message needs `Stream.send`: compression, fragments, or an error to
+        raise. Raises what the transport raises; then the connection is cut.
         """
         cdef uint8_t first
         cdef const uint8_t *src
         cdef Py_ssize_t size
-        if type(message) is not bytes and type(message) is not str:
+        if type(message) is bytes:
+            first, size, content = FIRST_BINARY, PyBytes_GET_SIZE(message), message
+        elif type(message) is str:
+            first, size, content = FIRST_TEXT, PyUnicode_GET_LENGTH(message), None
+        else:
             return False
-        first = 0x82 if type(message) is bytes else 0x81
-        if len(message) >= <Py_ssize_t> self.stream._plain:
+        if self.stream is None or size >= framewire_load(&self.stream.max_plain):
             return False
-        content = encoded(message, True)
         if content is None:
-            return False
+            content = encode_text(message)
+            if content is None:
+                return False
         if type(content) is bytes:
             src, size = <const uint8_t *> PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content)
         else:
-            src, size = framewire_str_data(<PyObject *> content), PyUnicode_GET_LENGTH(content)
+            src = framewire_str_data(<PyObject *> content)
         if size > self.limit:
             return False
-        key = key_from(self.stream._keys)
-        if size <= SMALL and type(key) is bytes and PyBytes_GET_SIZE(key) in (0, 4):
+        key = self.stream.take_key()
+        if size <= MAX_STACK_FRAME and type(key) is bytes and PyBytes_GET_SIZE(key) in (0, 4):
             self.write_small(first, src, size, <bytes> key)
         elif self.sock is not None and type(key) is bytes and PyBytes_GET_SIZE(key) == 0:
             self.write_large(first, content, src, size)
         else:
-            self.write(build(first, content, src, size, key, False))
-        self.messages_sent += 1
+            self.write(build_frame(first, content, src, size, key, False))
+        framewire_add_one(&self.stream.sent)
         return True
 
     def write(self, data: bytes) -> None:
-        """Writes frames. If what the socket did not take cannot be left to the transport, the connection is cut."""
-        cdef Py_ssize_t size, done
+        """Write frames. Raises what the transport raises; then the connection is cut."""
+        cdef Py_ssize_t size
+        cdef Py_ssize_t done = 0
         cdef int fd
         if type(data) is not bytes:
             raise TypeError("write() takes bytes")
-        size, done = PyBytes_GET_SIZE(data), 0
+        size = PyBytes_GET_SIZE(data)
         fd = self.descriptor()
         if fd >= 0:
-            done = framewire_put(fd, <const uint8_t *> PyBytes_AS_STRING(data), <size_t> size)
+            done = framewire_send(fd, <const uint8_t *> PyBytes_AS_STRING(data), <size_t> size)
         if done < size:
-            self.idle = False
-            try:
-                self.transport.write(memoryview(data)[done:] if done else data)
-            except BaseException:
-                self.give_up(done)
-                raise
+            self.hand_over(memoryview(data)[done:] if done else data)
         self.bytes_sent += <uint64_t> size
 
     def close(self) -> None:
-        """Leaves everything to the transport from now on."""
+        """Leave everything to the transport from now on."""
         self.sock = None
 
     cdef int write_small(self, uint8_t first, const uint8_t *src, Py_ssize_t length, bytes key) except -1:
-        cdef uint8_t frame[SMALL + 14]
+        cdef uint8_t frame[MAX_HEADER + MAX_STACK_FRAME]
         cdef const uint8_t *mask = <const uint8_t *> PyBytes_AS_STRING(key) if PyBytes_GET_SIZE(key) else NULL
         cdef Py_ssize_t start = <Py_ssize_t> framewire_write_header(frame, first, <uint64_t> length, mask)
         cdef Py_ssize_t size = start + length
@@ -110,51 +135,42 @@ cdef class SocketWriter:
             kernels.mask(frame + start, src, <size_t> length, word)
         fd = self.descriptor()
         if fd >= 0:
-            done = framewire_put(fd, frame, <size_t> size)
+            done = framewire_send(fd, frame, <size_t> size)
         if done < size:
-            self.idle = False
-            try:
-                self.transport.write(PyBytes_FromStringAndSize(<const char *> frame + done, size - done))
-            except BaseException:
-                self.give_up(done)
-                raise
+            self.hand_over(PyBytes_FromStringAndSize(<const char *> frame + done, size - done))
         self.bytes_sent += <uint64_t> size
         return 0
 
     cdef int write_large(self, uint8_t first, object content, const uint8_t *src, Py_ssize_t length) except -1:
-        """Writes a header and a payload that nothing masks, without joining them."""
-        cdef uint8_t header[14]
+        """Writes a header and an unmasked payload without joining them."""
+        cdef uint8_t header[MAX_HEADER]
         cdef Py_ssize_t start = <Py_ssize_t> framewire_write_header(header, first, <uint64_t> length, NULL)
         cdef Py_ssize_t done = 0
         cdef int fd = self.descriptor()
         if fd >= 0:
             with nogil:
-                done = framewire_put_two(fd, header, <size_t> start, src, <size_t> length)
+                done = framewire_send_two(fd, header, <size_t> start, src, <size_t> length)
         if done < start + length:
-            self.idle = False
-            try:
-                if done < start:
-                    self.transport.write(PyBytes_FromStringAndSize(<const char *> header + done, start - done))
-                    done = start
-                payload = content if type(content) is bytes else encoded(content, False)
-                self.transport.write(memoryview(payload)[done - start:] if done > start else payload)
-            except BaseException:
-                self.give_up(done)
-                raise
+            if done < start:
+                self.hand_over(PyBytes_FromStringAndSize(<const char *> header + done, start - done))
+                done = start
+            payload = content if type(content) is bytes else steal_reference(PyUnicode_AsUTF8String(content))
+            self.hand_over(memoryview(payload)[done - start:] if done > start else payload)
         self.bytes_sent += <uint64_t> (start + length)
         return 0
 
-    cdef int descriptor(self) except -2:
-        """Where to write at once; -1 if that cannot be."""
-        if self.sock is None:
+    cdef int descriptor(self) except? -2:
+        """The descriptor to write to at once; negative if the transport must write."""
+        if self.sock is None or self.transport.get_write_buffer_size() or self.transport.is_closing():
             return -1
-        if not self.idle:  # one that was cut has dropped what it held, and nothing may follow
-            self.idle = not (self.transport.get_write_buffer_size() or self.transport.is_closing())
-        return <int> self.sock.fileno() if self.idle else -1
+        return <int> self.sock.fileno()
 
-    cdef int give_up(self, Py_ssize_t done) except -1:
-        """Cuts the connection if a frame was left half done."""
-        if done:
+    cdef int hand_over(self, object data) except -1:
+        """Has the transport write. If it raises, part of a frame may be on the wire: the connection is cut."""
+        try:
+            self.transport.write(data)
+        except BaseException:
             self.sock = None
             self.transport.abort()
+            raise
         return 0

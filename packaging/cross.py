@@ -26,7 +26,7 @@ QUIET = ("-w",)  # what Cython writes is not ours to mend
 def write_extensions(folder):
     """Runs Cython on every twin; returns the paths of the C."""
     twins = [Extension(f"framewire._fast.{path.stem}", [str(path)]) for path in sorted((ROOT / "cext").glob("*.pyx"))]
-    made = cythonize(twins, include_path=[str(ROOT / "cext")], build_dir=folder, quiet=True)
+    made = cythonize(twins, include_path=[str(ROOT / "cext"), str(ROOT / "src")], build_dir=folder, quiet=True)
     return [Path(twin.sources[0]) for twin in made]
 
 

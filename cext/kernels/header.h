@@ -6,6 +6,18 @@
 #include <stdint.h>
 #include <string.h>
 
+enum {
+    FRAMEWIRE_OPCODE_BITS = 0x0F,
+    FRAMEWIRE_OPCODE_BINARY = 2,
+    FRAMEWIRE_FIRST_CONTINUATION = 0x00, /* of a message that goes on after the frame */
+    FRAMEWIRE_FIRST_TEXT = 0x81,         /* a whole text message */
+    FRAMEWIRE_FIRST_BINARY = 0x82,       /* a whole binary message */
+    FRAMEWIRE_MAX_HEADER = 14            /* bytes */
+};
+
+/* Results of framewire_check_frame. */
+enum { FRAMEWIRE_FRAME_REFUSED, FRAMEWIRE_FRAME_PARTIAL, FRAMEWIRE_FRAME_WHOLE };
+
 typedef struct {
     uint64_t length; /* the payload length as sent, all 64 bits */
     uint32_t key;    /* the masking key in memory order; 0 if not masked or incomplete */
@@ -51,29 +63,44 @@ static inline int framewire_read_header(framewire_header *header, const uint8_t 
     return 1;
 }
 
-/* Read the header of a frame that the fast path accepts: FIN set, RSV bits clear, text or
-   binary, mask bit as given, minimal length. Return 0, with undefined contents of *header, for
-   any other or an incomplete header, else 1. */
-static inline int framewire_read_plain(framewire_header *header, const uint8_t *src, ptrdiff_t available, int masked) {
+/* Return 1 if a first byte is that of a whole, plain data message: FIN set, RSV bits clear, text
+   or binary; else 0. */
+static inline int framewire_is_message(uint8_t first) {
+    return (uint8_t)(first - FRAMEWIRE_FIRST_TEXT) <= FRAMEWIRE_FIRST_BINARY - FRAMEWIRE_FIRST_TEXT;
+}
+
+/* The check of every fast path, whatever the first byte: does src begin with a frame whose mask
+   bit is as given, and whose length has its shortest form and is at most limit? Return
+   FRAMEWIRE_FRAME_WHOLE if all of it is available, FRAMEWIRE_FRAME_PARTIAL if the whole header
+   is but not the whole payload, FRAMEWIRE_FRAME_REFUSED otherwise, with undefined contents of
+   *header. */
+static inline int framewire_check_frame(framewire_header *header, const uint8_t *src, size_t available, int masked,
+                                        uint64_t limit) {
     uint8_t size = masked ? 6 : 2;
-    if (available < size || (uint8_t)(src[0] - 0x81) > 1)
-        return 0;
+    if (available < size)
+        return FRAMEWIRE_FRAME_REFUSED;
     uint8_t length = src[1] ^ (masked ? 0x80 : 0);
-    if (length > 125)
-        return framewire_read_header(header, src, (size_t)available) && header->masked == masked && header->minimal &&
-               header->size <= available;
-    header->first = src[0];
-    header->length = length;
-    header->size = size;
-    header->key = 0;
-    if (masked)
-        memcpy(&header->key, src + 2, 4);
-    return 1;
+    if (length <= 125) { /* inline: the commonest header */
+        header->first = src[0];
+        header->length = length;
+        header->size = size;
+        header->key = 0;
+        header->masked = (uint8_t)masked;
+        header->minimal = 1;
+        if (masked)
+            memcpy(&header->key, src + 2, 4);
+    } else if (!framewire_read_header(header, src, available) || header->masked != masked || !header->minimal ||
+               header->size > available) {
+        return FRAMEWIRE_FRAME_REFUSED;
+    }
+    if (header->length > limit)
+        return FRAMEWIRE_FRAME_REFUSED;
+    return header->length > available - header->size ? FRAMEWIRE_FRAME_PARTIAL : FRAMEWIRE_FRAME_WHOLE;
 }
 
 /* Write a header with the shortest form of the length. The frame is masked if key, 4 bytes, is
    not NULL. Return the size of the header, 2 to 14 bytes. */
-static inline size_t framewire_write_header(uint8_t dst[14], uint8_t first, uint64_t length, const uint8_t *key) {
+static inline size_t framewire_write_header(uint8_t dst[FRAMEWIRE_MAX_HEADER], uint8_t first, uint64_t length, const uint8_t *key) {
     size_t size = 2;
     uint8_t mask_bit = key != NULL ? 0x80 : 0;
     dst[0] = first;

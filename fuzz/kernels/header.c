@@ -11,17 +11,24 @@ static void require(int condition) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    framewire_header header, plain[2];
+    framewire_header header, checked;
     int read = framewire_read_header(&header, data, size);
     for (int masked = 0; masked < 2; masked++) {
-        int taken = framewire_read_plain(&plain[masked], data, (ptrdiff_t)size, masked);
-        int wanted = read && header.size <= size && header.minimal && header.masked == masked &&
-                     (header.first == 0x81 || header.first == 0x82);
-        require(taken == wanted);
-        if (taken)
-            require(plain[masked].length == header.length && plain[masked].key == header.key &&
-                    plain[masked].size == header.size && plain[masked].first == header.first);
+        for (int short_limit = 0; short_limit < 2; short_limit++) {
+            uint64_t limit = short_limit ? 200 : UINT64_MAX;
+            int found = framewire_check_frame(&checked, data, size, masked, limit);
+            int right = read && header.size <= size && header.minimal && header.masked == masked &&
+                        header.length <= limit;
+            require((found != FRAMEWIRE_FRAME_REFUSED) == right);
+            if (!right)
+                continue;
+            require((found == FRAMEWIRE_FRAME_WHOLE) == (header.length <= size - header.size));
+            require(checked.length == header.length && checked.key == header.key && checked.size == header.size &&
+                    checked.first == header.first && checked.masked == header.masked && checked.minimal);
+        }
     }
+    if (size > 0)
+        require(framewire_is_message(data[0]) == (data[0] == 0x81 || data[0] == 0x82));
     if (!read)
         return 0;
     require(header.size >= 2 && header.size <= 14 && header.first == data[0]);

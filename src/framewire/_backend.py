@@ -1,4 +1,4 @@
-"""The one choice between the twins: compiled (`_fast`) or plain Python (`_pure`).
+"""The choice between the twins, once for the process: compiled (`_fast`) or plain Python (`_pure`).
 
 FRAMEWIRE_BACKEND = unset (compiled if it is there), `fast` (compiled or an ImportError), `pure`.
 FRAMEWIRE_SIMD = unset (the best that the processor runs) or an instruction set that `framewire doctor` lists.
@@ -10,49 +10,51 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-#: Which module of `_pure` or `_fast` defines what.
+#: The names that each module of `_pure` and `_fast` defines.
 TWINS = {
     "header": ("read_header", "write_header"),
     "mask": ("apply_mask", "apply_mask_in_place"),
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
-    "frames": ("take_frames",),
+    "frames": ("take_frames", "take_payload", "take_key", "make_frame", "make_parts"),
     "deflate": ("Deflate",),
-    "messages": ("PartialMessage", "receive", "take_messages", "take_payload"),
-    "send": ("send", "send_parts", "take_key", "make_frame"),
+    "partial_message": ("PartialMessage",),
+    "stream_core": ("StreamCore",),
     "writer": ("SocketWriter",),
 }
 
 
 class Backend(NamedTuple):
-    """What is active: `name` is "fast" (compiled) or "pure"; `instruction_set` is None in plain Python."""
+    """The active backend: `name` is "fast" (compiled) or "pure"; `instruction_set` is None in plain Python."""
 
     name: str
     instruction_set: str | None
 
 
 def load(folder: str) -> dict[str, Any]:
-    """Imports the twins in `folder`, `_fast` or `_pure`; ImportError if one of them is missing."""
+    """Import the twins in `folder`, `_fast` or `_pure`; ImportError if one of them is missing."""
     modules = {stem: import_module(f"{__package__}.{folder}.{stem}") for stem in TWINS}
     return {name: getattr(modules[stem], name) for stem, names in TWINS.items() for name in names}
 
 
+def instruction_sets() -> list[str]:
+    """The instruction sets that the compiled twins can use on this processor, best first."""
+    names: list[str] = import_module(f"{__package__}._fast.dispatch").instruction_sets()
+    return names
+
+
 def use_instruction_set(name: str | None) -> str:
-    """Switches the compiled twins to the instruction set `name` (None: leave it); returns the one in use."""
-    for stem in TWINS:
-        module = import_module(f"{__package__}._fast.{stem}")
-        if hasattr(module, "use_instruction_set"):
-            available = module.instruction_sets()
-            if name is not None:
-                try:
-                    module.use_instruction_set(name)
-                except ValueError as error:
-                    raise ImportError(f"FRAMEWIRE_SIMD: {error}") from None
-    return name or available[0]
+    """Switch the compiled twins to the instruction set `name` (None: the best); return the one in use."""
+    name = name or instruction_sets()[0]
+    try:
+        import_module(f"{__package__}._fast.dispatch").use_instruction_set(name)
+    except ValueError as error:
+        raise ImportError(f"FRAMEWIRE_SIMD: {error}") from None
+    return name
 
 
 def choose() -> tuple[Backend, dict[str, Any]]:
-    """Reads the two environment variables and loads what they ask for."""
+    """Read the two environment variables and load the twins that they ask for."""
     wanted = os.environ.get("FRAMEWIRE_BACKEND", "")
     if wanted not in ("", "fast", "pure"):
         raise ImportError(f"FRAMEWIRE_BACKEND is {wanted!r}; it takes fast, pure, or nothing")
@@ -75,11 +77,11 @@ active, _twins = choose()
 if TYPE_CHECKING:
     from ._pure.accept import accept_key
     from ._pure.deflate import Deflate
-    from ._pure.frames import take_frames
+    from ._pure.frames import make_frame, make_parts, take_frames, take_key, take_payload
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
-    from ._pure.messages import PartialMessage, receive, take_messages, take_payload
-    from ._pure.send import make_frame, send, send_parts, take_key
+    from ._pure.partial_message import PartialMessage
+    from ._pure.stream_core import StreamCore
     from ._pure.utf8 import Utf8Validator
     from ._pure.writer import SocketWriter
 else:
@@ -89,24 +91,22 @@ __all__ = [
     "Deflate",
     "PartialMessage",
     "SocketWriter",
+    "StreamCore",
     "Utf8Validator",
     "accept_key",
     "apply_mask",
     "apply_mask_in_place",
     "backend",
     "make_frame",
+    "make_parts",
     "read_header",
-    "receive",
-    "send",
-    "send_parts",
     "take_frames",
     "take_key",
-    "take_messages",
     "take_payload",
     "write_header",
 ]
 
 
 def backend() -> Backend:
-    """What is active: (name, instruction set), as in ("fast", "avx2") or ("pure", None)."""
+    """Return the active backend: (name, instruction set), as in ("fast", "avx2") or ("pure", None)."""
     return active

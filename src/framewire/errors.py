@@ -158,14 +158,16 @@ class NegotiationError(HandshakeError):
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
     """The peer broke a rule. Internal: `Stream` turns it into a `Failure` event.
 
-    `offset` counts the bytes of the stream before the offending one.
+    `offset` counts the bytes of the stream before the offending one. `sent_reason` goes to the peer instead of a
+    `reason` that may quote the peer's bytes.
     """
 
-    def __init__(self, code: int, reason: str, offset: int) -> None:
+    def __init__(self, code: int, reason: str, offset: int, sent_reason: str | None = None) -> None:
         super().__init__(code, reason, offset)
         self.code = int(code)  # a plain number, also from CloseCode
         self.reason = reason
         self.offset = offset
+        self.sent_reason = reason if sent_reason is None else sent_reason
 
 
 class HttpResponse(Protocol):

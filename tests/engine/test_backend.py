@@ -30,8 +30,8 @@ def run(code, **variables):
 
 @pytest.fixture(scope="module")
 def instruction_sets():
-    mask = pytest.importorskip("framewire._fast.mask", reason="the compiled twins are not there")
-    return mask.instruction_sets()
+    dispatch = pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are not there")
+    return dispatch.instruction_sets()
 
 
 def test_nothing_asked_for(instruction_sets):

@@ -23,7 +23,7 @@ def test_kernels(name, compiler, tmp_path):
 
 
 def test_twins():
-    pytest.importorskip("framewire._fast.messages", reason="the compiled twins are not there")
+    pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are not there")
     done = subprocess.run(
         [sys.executable, str(ROOT / "fuzz/replay.py")],
         capture_output=True,

@@ -59,7 +59,7 @@ def test_stream_init_limit():
     assert Stream(SERVER, max_message_size=None).receive(to(SERVER, 0x82, bytes(1 << 20))) == [bytes(1 << 20)]
     assert Stream(SERVER, max_message_size=0).receive(to(SERVER, 0x82)) == [b""]
     assert failure(Stream(SERVER, max_message_size=0).receive(to(SERVER, 0x82, b"x")))[0] == 1009
-    with pytest.raises(ValueError, match="limit"):
+    with pytest.raises(ValueError, match="max_message_size"):
         Stream(SERVER, max_message_size=-1)
 
 

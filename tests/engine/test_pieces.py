@@ -71,5 +71,5 @@ def test_no_more_than_a_piece_is_held():
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_piece_has_a_size(size):
-    with pytest.raises(ValueError, match="at least 1 byte"):
+    with pytest.raises(ValueError, match="piece_size is 1 to"):
         Stream(SERVER, piece_size=size)

@@ -23,7 +23,7 @@ from frames import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Text
+from framewire import CLIENT, SERVER, Close, CloseCode, Failure, Fragment, Ping, Pong, State, Stream, Text
 from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
 
 pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
@@ -216,7 +216,7 @@ def test_lengths_in_their_shortest_form(role, first, size, form):
         (1 << 62, 1 << 62, None),
         ((1 << 20) + 1, 1 << 20, 1009),
         (1 << 20, 1 << 20, None),
-        (1 << 20, 1 << 200, None),
+        (1 << 20, (1 << 63) - 1, None),
     ],
 )
 def test_announced_lengths(role, first, length, limit, code):
@@ -263,17 +263,30 @@ def test_a_limit_counts_each_message_anew():
     assert receive(SERVER, *frames, max_message_size=5) == [b"abcde", Ping(b""), b"abcde", b"12345"]
 
 
-@pytest.mark.parametrize("name", ["max_message_size", "max_frame_size"])
-def test_a_limit_is_a_number(name):
-    with pytest.raises(ValueError, match="a limit is a number of bytes"):
-        new_stream(SERVER, **{name: -1})
-    with pytest.raises(TypeError):
-        new_stream(SERVER, **{name: 1.5})
+LIMITS = ["max_message_size", "max_frame_size", "max_send_size", "piece_size"]
 
 
-def test_limits_beyond_any_length():
-    stream = new_stream(SERVER, max_message_size=1 << 64, max_frame_size=1 << 64)
-    assert stream.receive(to(SERVER, TEXT, b"a")) == ["a"]
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", [-1, 1 << 63, 1 << 64, -(1 << 70), 1 << 90])
+def test_a_limit_outside_63_bits_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is [01] to 2\*\*63 - 1, or None$"):
+        Stream(SERVER, **{name: value})
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", [True, False, 1.5, 1.0, "1", (1, 2), float("inf"), b"1"])
+def test_a_limit_that_is_no_int_is_refused(name, value):
+    with pytest.raises(TypeError, match=rf"^{name} is a number of bytes or None, not {type(value).__name__}$"):
+        Stream(SERVER, **{name: value})
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_largest_limit_is_as_good_as_none(name):
+    index = type("Index", (), {"__index__": lambda self: (1 << 63) - 1})()
+    for value in (None, (1 << 63) - 1, index):
+        stream = new_stream(SERVER, fragments=True, **{name: value})
+        assert stream.receive(to(SERVER, TEXT, b"a")) == ["a"]
+        assert stream.send("b") == frame(TEXT, b"b")
 
 
 def test_a_role_by_its_value_is_that_role():

@@ -224,10 +224,68 @@ def test_replies_left_to_the_caller(role):
 @pytest.mark.parametrize(
     ("bad", "code"), [((0x83,), b"\x03\xea"), ((TEXT, b"\xff"), b"\x03\xef"), ((BINARY, b"12345"), b"\x03\xf1")]
 )
-def test_the_close_of_a_failure_carries_the_code_alone(role, bad, code):
-    stream = new_stream(role, max_message_size=4)
-    stream.receive(to(role, PING, b"p") + to(role, *bad))
-    assert stream.pending() == sent(role, PONG, b"p") + sent(role, CLOSE, code)
+def test_the_close_of_a_failure_says_what_was_wrong(role, bad, code):
+    for reasons in (True, False):
+        stream = new_stream(role, max_message_size=4, send_close_reasons=reasons)
+        failure = stream.receive(to(role, PING, b"p") + to(role, *bad))[-1]
+        close = sent(role, CLOSE, code + (failure.reason.encode() if reasons else b""))
+        assert stream.pending() == sent(role, PONG, b"p") + close
+
+
+def test_reasons_are_sent_by_default():
+    stream = Stream(SERVER)
+    stream.receive(to(SERVER, 0x83))
+    assert stream.pending() == sent(SERVER, CLOSE, b"\x03\xeaopcode 3 is reserved")
+
+
+def test_a_late_failure_says_what_was_wrong_too():
+    stream = Stream(SERVER, late_failure=True)
+    assert stream.receive(to(SERVER, TEXT, b"a") + to(SERVER, 0x83)) == ["a"]
+    assert stream.pending() == b""
+    stream.take_failure()
+    assert stream.pending() == sent(SERVER, CLOSE, b"\x03\xeaopcode 3 is reserved")
+    stream = Stream(SERVER, late_failure=True)
+    stream.receive(to(SERVER, TEXT, b"a") + to(SERVER, 0x83))
+    stream.receive_eof()
+    assert stream.pending() == sent(SERVER, CLOSE, b"\x03\xeaopcode 3 is reserved")
+
+
+class Quoting:
+    """A codec whose errors quote the payload."""
+
+    rsv, threshold, pending = 0x40, 0, False
+
+    def decode(self, payload, most, last):
+        raise ValueError(f"cannot decode {payload!r}")
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("first", [0xC2, 0x42])
+def test_the_error_of_a_codec_is_not_sent(first):
+    stream = Stream(SERVER, extensions=[Quoting()])
+    failure = stream.receive(to(SERVER, first, b"secret"))[-1]
+    assert failure.reason == "cannot decode b'secret'"
+    assert stream.pending() == sent(SERVER, CLOSE, b"\x03\xefa compressed message is corrupt")
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["", "bye", "é" * 61, "r" * 123])
+def test_the_answer_to_a_close_echoes_code_and_reason(role, reason):
+    stream = new_stream(role)
+    stream.receive(to(role, CLOSE, b"\x0f\xa1" + reason.encode()))
+    assert stream.pending() == sent(role, CLOSE, b"\x0f\xa1" + reason.encode())
+
+
+@pytest.mark.parametrize("text_errors", ["replace", "surrogateescape"])
+@pytest.mark.parametrize("reason", [b"\xff" * 123, b"\xff" * 42, b"ok\xff"])
+def test_a_reason_that_cannot_be_sent_is_not_echoed(text_errors, reason):
+    stream = new_stream(SERVER, text_errors=text_errors)
+    (close,) = stream.receive(to(SERVER, CLOSE, b"\x0f\xa1" + reason))
+    assert close.reason == reason.decode(errors=text_errors)
+    short = text_errors == "replace" and len(close.reason.encode()) <= 123
+    assert stream.pending() == sent(SERVER, CLOSE, b"\x0f\xa1" + (close.reason.encode() if short else b""))
 
 
 # Masking keys

@@ -48,7 +48,7 @@ def expectation(vector):
             written = payload
         if name == "CLOSE":
             if vector["opts"].get("autoclose"):
-                written = to(CLIENT if vector["role"] == "server" else SERVER, 0x88, payload[:2])
+                written = to(CLIENT if vector["role"] == "server" else SERVER, 0x88, payload)
             break
     return events, written
 

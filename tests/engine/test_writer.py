@@ -1,14 +1,15 @@
-"""What goes straight to a socket, on each twin, and what is left to the transport."""
+"""The last stage of sending: what goes straight to a socket, and what to the transport."""
 
 import socket
 import sys
 from types import SimpleNamespace
 
 import pytest
+from cores import make_core
 from frames import BINARY, KEY, TEXT, frame
 from samples import SAMPLES
 
-from framewire import CLIENT, SERVER, Stream
+from framewire import CLIENT, SERVER, State, Stream
 
 pytestmark = [
     pytest.mark.both_backends,
@@ -86,7 +87,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("direct", [True, False])
-def test_messages(backend, role, direct):
+def test_messages_arrive_as_frames(backend, role, direct):
     key = KEY if role is CLIENT else b""
     with Setting(backend, role, direct=direct) as at:
         sent = 0
@@ -96,11 +97,11 @@ def test_messages(backend, role, direct):
             expected = frame(TEXT if isinstance(message, str) else BINARY, payload, key)
             assert (at.arrived() if direct else at.taken()) == expected
             sent += len(expected)
-            assert (at.writer.messages_sent, at.writer.bytes_sent) == (number, sent)
+            assert (at.stream.messages_sent, at.writer.bytes_sent) == (number, sent)
         assert at.transport.writes == (0 if direct else len(MESSAGES))
 
 
-def test_what_is_left_to_the_stream(backend):
+def test_other_messages_are_left_to_the_stream(backend):
     with Setting(backend, limit=10) as at:
         for other in (
             bytearray(b"a"), memoryview(b"a"), None, 5, ["a"], type("Octets", (bytes,), {})(b"a"),
@@ -115,7 +116,7 @@ def test_what_is_left_to_the_stream(backend):
         at.stream.close()
         assert at.writer.send("a") is False
         assert at.arrived() == frame(TEXT, ("é" * 5).encode()) + frame(TEXT, b"a")
-        assert (at.writer.messages_sent, at.writer.bytes_sent, at.transport.writes) == (2, 15, 0)
+        assert (at.stream.messages_sent, at.writer.bytes_sent, at.transport.writes) == (3, 15, 0)
     with Setting(backend, max_send_size=40) as at:
         assert at.writer.send("x" * 10) is True
         assert at.writer.send("x" * 11) is False
@@ -124,7 +125,7 @@ def test_what_is_left_to_the_stream(backend):
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("size", [100, 4096, 5000, 1 << 20])
 @pytest.mark.parametrize("kind", ["text", "binary", "frames"])
-def test_a_socket_that_is_full(backend, role, size, kind):
+def test_a_full_socket_leaves_the_rest_to_the_transport(backend, role, size, kind):
     payload = bytes(32 + number % 90 for number in range(size))
     expected = frame(TEXT if kind == "text" else BINARY, payload, KEY if role is CLIENT else b"")
 
@@ -154,7 +155,7 @@ def test_a_socket_that_is_full(backend, role, size, kind):
         assert at.writer.bytes_sent == len(expected) * (count + 4)
 
 
-def test_a_socket_that_is_no_longer_ours(backend):
+def test_a_closed_socket_is_not_written_to(backend):
     with Setting(backend) as at:
         assert at.writer.send("a")
         at.sock.fileno = lambda: -1
@@ -170,7 +171,7 @@ def test_a_socket_that_is_no_longer_ours(backend):
         assert at.taken() == frame(TEXT, b"e")
 
 
-def test_nothing_follows_what_a_transport_has_dropped(backend):
+def test_nothing_follows_data_that_the_transport_dropped(backend):
     with Setting(backend) as at:
         while not at.transport.held:
             at.writer.send("x" * 1000)
@@ -181,7 +182,7 @@ def test_nothing_follows_what_a_transport_has_dropped(backend):
         assert at.arrived() == b""
 
 
-def test_a_socket_that_is_broken(backend):
+def test_a_broken_socket_is_left_to_the_transport(backend):
     with Setting(backend) as at:
         at.far.close()
         assert at.writer.send("a")
@@ -199,15 +200,45 @@ def test_a_socket_that_is_broken(backend):
     ("key", "error"), [("abcd", TypeError), (None, TypeError), (b"abc", ValueError), (bytearray(4), TypeError)]
 )
 @pytest.mark.parametrize("message", ["a", b"b" * 10_000])
-def test_a_key_that_is_none(backend, key, error, message):
+def test_a_key_of_another_size_or_type_is_refused(backend, key, error, message):
+    core = make_core(backend, keys=SimpleNamespace(pop=lambda: key), keys_guarded=True)
+    core._set_send_limit(1 << 20, None)
+    core._fast_send = True
+    transport = Transport()
+    writer = backend.SocketWriter(core, transport, None, 1 << 20)
+    with pytest.raises(error):
+        writer.send(message)
+    assert (transport.writes, core.messages_sent, writer.bytes_sent) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("stream", [None, object(), SimpleNamespace(_max_plain=100, _keys=None)])
+def test_a_writer_takes_a_stream(backend, stream):
+    with pytest.raises(TypeError, match=r"^SocketWriter\(\) takes a StreamCore$"):
+        backend.SocketWriter(stream, Transport(), None, 1 << 20)
+
+
+@pytest.mark.parametrize("message", ["a", b"b" * 10_000])
+def test_a_mask_source_that_closes_the_stream_is_refused(backend, message):
+    """No data may follow a close frame: the source cannot send one while `send` waits for its key."""
     with Setting(backend, CLIENT) as at:
-        at.stream._keys = SimpleNamespace(pop=lambda: key)
-        with pytest.raises(error):
-            at.writer.send(message)
-        assert (at.arrived(), at.taken(), at.writer.messages_sent, at.writer.bytes_sent) == (b"", b"", 0, 0)
+
+        def close(size):
+            with pytest.raises(RuntimeError, match="in use"):
+                at.stream.close()
+            with pytest.raises(RuntimeError, match="in use"):
+                at.stream.send("begin", last=False)
+            return KEY
+
+        stream = Stream(CLIENT, mask_source=close)
+        at.stream, writer = stream, backend.SocketWriter(stream, at.transport, at.sock, 1 << 20)
+        assert writer.send(message)
+        assert at.arrived() == frame(
+            TEXT if isinstance(message, str) else BINARY, message.encode() if message == "a" else message, KEY
+        )
+        assert stream.state is State.OPEN
 
 
-def test_only_bytes_are_written(backend):
+def test_write_takes_bytes_only(backend):
     with Setting(backend) as at:
         for other in (bytearray(b"a"), "a", None):
             with pytest.raises(TypeError, match=r"^write\(\) takes bytes$"):
@@ -216,7 +247,7 @@ def test_only_bytes_are_written(backend):
 
 @pytest.mark.parametrize("message", ["a" * 100, b"b" * 10_000, b"c" * (1 << 20), "d" * (1 << 20)])
 @pytest.mark.parametrize("kind", ["message", "frames"])
-def test_a_transport_that_takes_nothing(backend, kind, message):
+def test_an_error_of_the_transport_cuts_the_connection(backend, kind, message):
     def fail(data):
         raise RuntimeError("closed")
 
@@ -230,7 +261,7 @@ def test_a_transport_that_takes_nothing(backend, kind, message):
         at.transport.write = fail
         with pytest.raises(RuntimeError, match="closed"):
             write()
-        assert (at.writer.messages_sent, at.writer.bytes_sent, at.transport.aborted) == (0, 0, False)
+        assert (at.writer.bytes_sent, at.transport.aborted) == (0, True)
     with Setting(backend) as at:
         at.transport.write = fail
         sent = 0
@@ -238,13 +269,109 @@ def test_a_transport_that_takes_nothing(backend, kind, message):
             while True:
                 write()
                 sent += 1
+        assert at.transport.aborted
         length = len(at.stream.send(message))
         assert at.writer.bytes_sent == sent * length
-        # A frame that was left half done is the last.
         arrived = len(at.arrived())
-        assert at.transport.aborted == (arrived % length > 0)
-        assert at.transport.aborted or length < 1 << 20
-        if at.transport.aborted:
-            with pytest.raises(RuntimeError, match="closed"):
-                write()
-            assert at.arrived() == b""
+        assert sent * length <= arrived < (sent + 1) * length
+        with pytest.raises(RuntimeError, match="closed"):  # the socket may have half a frame: nothing may follow
+            write()
+        assert at.arrived() == b""
+
+
+# The state of the socket and of the transport is asked for before each write
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_data_that_others_gave_the_transport_is_not_overtaken(backend, size):
+    with Setting(backend) as at:
+        assert at.writer.send(b"a")
+        assert at.arrived() == frame(BINARY, b"a")
+        at.transport.write(b"from another writer")
+        assert at.writer.send(b"b" * size)
+        at.writer.write(frame(BINARY, b"c"))
+        assert at.arrived() == b""
+        assert at.taken() == b"from another writer" + frame(BINARY, b"b" * size) + frame(BINARY, b"c")
+        assert at.writer.send(b"d")
+        assert at.arrived() == frame(BINARY, b"d")
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_nothing_goes_to_the_socket_while_the_transport_is_closing(backend, size):
+    with Setting(backend) as at:
+        assert at.writer.send(b"a")
+        at.arrived()
+        at.transport.closing = True
+        at.writer.send(b"b" * size)
+        at.writer.write(frame(BINARY, b"c"))
+        assert at.arrived() == b""
+        assert at.taken() == frame(BINARY, b"b" * size) + frame(BINARY, b"c")
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_nothing_goes_to_the_socket_after_close(backend, size):
+    with Setting(backend) as at:
+        at.writer.close()
+        at.writer.send(b"b" * size)
+        assert at.arrived() == b""
+        assert at.taken() == frame(BINARY, b"b" * size)
+
+
+@pytest.mark.parametrize("size", [10, 10_000, 1 << 20])
+def test_close_inside_a_write_to_the_transport_holds_from_then_on(backend, size):
+    with Setting(backend) as at:
+        kept = at.transport.write
+
+        def write(data):
+            at.writer.close()
+            kept(data)
+
+        at.transport.write = write
+        while not at.transport.held:
+            assert at.writer.send(b"a" * size)
+        at.arrived()
+        at.taken()
+        assert at.writer.send(b"b" * size)
+        assert at.arrived() == b""
+        assert at.taken() == frame(BINARY, b"b" * size)
+
+
+@pytest.mark.parametrize("number", [-1, -2, -100])
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_a_negative_descriptor_is_none(backend, number, size):
+    with Setting(backend) as at:
+        at.sock.fileno = lambda: number
+        assert at.writer.send(b"a" * size)
+        at.writer.write(b"b")
+        assert (at.arrived(), at.taken()) == (b"", frame(BINARY, b"a" * size) + b"b")
+
+
+@pytest.mark.parametrize("ask", ["fileno", "get_write_buffer_size", "is_closing"])
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_an_error_before_the_write_sends_nothing(backend, ask, size):
+    def fail():
+        raise RuntimeError("gone")
+
+    with Setting(backend) as at:
+        setattr(at.sock if ask == "fileno" else at.transport, ask, fail)
+        with pytest.raises(RuntimeError, match="gone"):
+            at.writer.send(b"a" * size)
+        with pytest.raises(RuntimeError, match="gone"):
+            at.writer.write(b"b")
+        assert (at.arrived(), at.taken(), at.stream.messages_sent, at.writer.bytes_sent) == (b"", b"", 0, 0)
+
+
+@pytest.mark.parametrize("size", [1000, 10_000, 1 << 20])
+def test_a_descriptor_that_became_blocking_does_not_block(backend, size):
+    """O_NONBLOCK belongs to the open file description, which a child process may share and change."""
+    with Setting(backend) as at:
+        at.near.setblocking(True)
+        expected = frame(BINARY, b"a" * size)
+        count = 0
+        while not at.transport.held:
+            assert at.writer.send(b"a" * size)
+            count += 1
+        assert at.writer.send(b"a" * size)
+        at.writer.write(expected)
+        left = at.taken()
+        assert at.arrived() + left == expected * (count + 2)

@@ -15,6 +15,7 @@ from backends import LOADED
 from framewire._backend import TWINS
 
 ROOT = Path(__file__).parents[2]
+EXTENSIONS = {*TWINS, "dispatch"}
 SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples", "packaging"]
 
 
@@ -64,7 +65,8 @@ def wheel(tree, folder, **variables):
 def python_files():
     """What every installation holds."""
     package = ROOT / "src"
-    patterns = ("framewire/**/*.py", "framewire/py.typed", "framewire/cli/*.html")
+    interfaces = ("framewire/_fast/partial_message.pxd", "framewire/_fast/stream_core.pxd")
+    patterns = ("framewire/**/*.py", "framewire/py.typed", "framewire/cli/*.html", *interfaces)
     return {path.relative_to(package).as_posix() for each in patterns for path in package.glob(each)} - {
         "framewire/_fast/_build.py"
     }
@@ -102,9 +104,9 @@ def test_compiled_wheel_adds_one_extension_per_twin(tree, tmp_path):
     name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
     assert not name.endswith("-any.whl")
     compiled = files - python_files() - {"framewire/_fast/_build.py"}
-    assert {Path(path).name.partition(".")[0] for path in compiled} == set(TWINS)
+    assert {Path(path).name.partition(".")[0] for path in compiled} == EXTENSIONS
     assert {Path(path).parent.as_posix() for path in compiled} == {"framewire/_fast"}
-    assert len(compiled) == len(TWINS)
+    assert len(compiled) == len(EXTENSIONS)
     assert python_files() <= files
 
 
@@ -118,7 +120,7 @@ def test_install_without_compiler_falls_back_to_pure_python(tree, tmp_path):
         "print(framewire.__file__, *framewire.backend(), *build.FAILURES, Stream(CLIENT).receive(b'\\x81\\x02hi'))"
     )
     shown = run("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    names = " ".join(f"framewire._fast.{stem}" for stem in sorted(TWINS))
+    names = " ".join(f"framewire._fast.{stem}" for stem in sorted(EXTENSIONS))
     assert shown.stdout.strip() == f"{tmp_path / 'framewire' / '__init__.py'} pure None {names} ['hi']", shown.stderr
     doctor = run("-m", "framewire", "doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert doctor.returncode == 0

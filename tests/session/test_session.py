@@ -694,7 +694,7 @@ def test_messages_in_either_direction_postpone_idle_timeout():
     world.sent()
     world.advance(20)
     assert world.session.state is State.OPEN
-    world.session.written(0, 0, messages=1)
+    world.session.stream.send("straight to the socket")
     world.session.handle_timer(20)
     world.advance(30)
     assert world.session.state is State.CLOSING

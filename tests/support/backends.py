@@ -25,7 +25,7 @@ except ImportError as error:
 
         MISSING += "".join(f"; {name}: {reason}" for name, reason in FAILURES.items())
 else:
-    from framewire._fast.mask import instruction_sets
+    from framewire._fast.dispatch import instruction_sets
 
     INSTRUCTION_SETS = instruction_sets()
 

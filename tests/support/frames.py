@@ -177,8 +177,8 @@ def outcome(stream, events):
 
 
 def new_stream(role, **options):
-    """Create a stream whose masking keys are all KEY."""
-    return Stream(role, mask_source=(lambda size: KEY), **options)
+    """Create a stream whose masking keys are all KEY, and whose close frame after a failure has no reason."""
+    return Stream(role, mask_source=(lambda size: KEY), **{"send_close_reasons": False, **options})
 
 
 def feed(stream, data, cuts=()):

@@ -45,8 +45,8 @@ def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
         keys = int.from_bytes(key * (size >> 2) + key[: size & 3], "little")
         return (int.from_bytes(data, "little") ^ keys).to_bytes(size, "little")
     payload = bytearray(data)
-    for lane in range(4):
-        payload[lane::4] = payload[lane::4].translate(_table(key[lane]))
+    for phase in range(4):
+        payload[phase::4] = payload[phase::4].translate(_table(key[phase]))
     return bytes(payload)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from .header import Buffer
 
 #: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
@@ -28,6 +30,9 @@ class Utf8Validator:
 
     def __init__(self) -> None:
         self.reset()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def reset(self) -> None:
         """Begins a new text."""

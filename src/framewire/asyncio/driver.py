@@ -333,7 +333,7 @@ class Driver(asyncio.BufferedProtocol):
         session, now = self.session, self.now()
         when = session.next_timer()
         if when is not None and now >= when:
-            session.written(self.writer.bytes_sent, self.writer.waiting, self.writer.messages_beside)
+            session.written(self.writer.bytes_sent, self.writer.waiting)
             session.handle_timer(now)
             self.process([])
             self.update()
@@ -370,7 +370,7 @@ class Driver(asyncio.BufferedProtocol):
     @property
     def messages_sent(self) -> int:
         """Messages sent so far."""
-        return self.session.messages_sent + self.writer.messages_beside if self.opened else 0
+        return self.session.messages_sent if self.opened else 0
 
     @property
     def bytes_sent(self) -> int:

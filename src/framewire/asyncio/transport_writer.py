@@ -63,11 +63,6 @@ class TransportWriter:
         self.uncorked = True
 
     @property
-    def messages_beside(self) -> int:
-        """Messages that `send_whole` has sent past the session."""
-        return self._socket_writer.messages_sent
-
-    @property
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
         return self._socket_writer.bytes_sent

@@ -1,4 +1,4 @@
-"""The numbers of RFC 6455: opcodes (5.2), close codes (7.4), limits of control frames (5.5), roles."""
+"""The constants of RFC 6455: opcodes (5.2), close codes (7.4), limits of control frames (5.5), roles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_LENGTH: Final = (1 << 63) - 1
 
 
 class Role(Enum):
-    """Which end of the connection a stream speaks for: it decides who masks (5.1)."""
+    """The end of the connection that a stream is: clients mask their frames, servers do not (5.1)."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -41,7 +41,7 @@ CLIENT: Final = Role.CLIENT
 
 
 class State(Enum):
-    """The life cycle of a connection (4.1, 7.1), as its own end sees it. A `Stream` begins OPEN."""
+    """The life cycle of a connection (4.1, 7.1), as seen by its own end. A `Stream` begins OPEN."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -50,7 +50,7 @@ class State(Enum):
 
 
 class Opcode(IntEnum):
-    """What a frame carries (5.2). 3 to 7 and 11 to 15 are reserved."""
+    """The types of frames (5.2). 3 to 7 and 11 to 15 are reserved."""
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -80,15 +80,15 @@ class CloseCode(IntEnum):
     TLS_HANDSHAKE = 1015
 
 
-#: Codes that stand for what an endpoint saw and never travel (7.4.1).
+#: Codes for what an endpoint has seen, which no close frame may carry (7.4.1).
 _NEVER_SENT: Final = frozenset({CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 _REGISTERED: Final = frozenset(code.value for code in CloseCode if code not in _NEVER_SENT)
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether a close frame may carry `code`: the registered ones that travel, and 3000 to 4999 (7.4)."""
+    """Whether a close frame may carry `code`: a registered one that is not reserved, or 3000 to 4999 (7.4)."""
     return code in _REGISTERED or 3000 <= code <= 4999
 
 
-#: What may arrive is what may be sent: both ends live by the same registry.
+#: The same rule holds for both directions (7.4).
 may_be_received = may_be_sent

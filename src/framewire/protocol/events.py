@@ -1,4 +1,4 @@
-"""What comes out of a stream. A text message is a `str`, a binary message is `bytes`; the rest is here."""
+"""The events of a stream: a text message is a `str`, a binary message is `bytes`, the others are classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """A pong (5.5.3) of 0 to 125 bytes, asked for or not."""
+    """A pong (5.5.3) of 0 to 125 bytes, whether it answers a ping or not."""
 
     payload: bytes
 

@@ -1,6 +1,6 @@
 """Masking keys (RFC 6455 5.3, 10.3): unpredictable, fresh for each frame, and cheap.
 
-A stream takes them one by one with `pop`; when that raises IndexError, `refill` gives one, and more to `pop`.
+A stream takes them one by one with `pop`; when that raises IndexError, `refill` returns one and makes more for `pop`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import MaskSourceError
 
 __all__ = ["KeyPool", "SourcedKeys", "pool"]
 
-#: Keys read ahead: one call to the system costs as much as hundreds of keys.
+#: How many keys are read ahead: one system call costs as much as hundreds of keys.
 _KEYS: Final = Struct("4s" * 256)
 
 
@@ -25,7 +25,7 @@ class KeyPool(deque[bytes]):
     __slots__ = ()
 
     def refill(self) -> bytes:
-        """Reads keys ahead and returns one more."""
+        """Read keys ahead and return one more."""
         key, *rest = _KEYS.unpack(os.urandom(_KEYS.size))
         self.extend(rest)
         return cast(bytes, key)
@@ -40,7 +40,7 @@ class SourcedKeys:
         self._source = source
 
     def pop(self) -> bytes:
-        """Asks the source for the next key."""
+        """Ask the source for the next key."""
         key = self._source(4)
         if type(key) is not bytes or len(key) != 4:
             raise MaskSourceError("mask_source(4) returns 4 bytes")
@@ -49,9 +49,9 @@ class SourcedKeys:
     refill = pop
 
 
-#: What all streams share.
+#: The pool that all streams share.
 pool: Final = KeyPool()
 
-# A child process must not send with the keys that its parent sends with.
+# A child process must not send with the keys of its parent.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.clear)

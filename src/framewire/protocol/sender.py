@@ -1,4 +1,4 @@
-"""The way back, stage 4: what may be sent (RFC 6455 5.4 to 5.6, 7.4), and which codec encodes it."""
+"""The slow path of sending: every rule for what may be sent (RFC 6455 5.4 to 5.6, 7.4)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from .codecs import Codec
 from .constants import MAX_CONTROL_PAYLOAD, MAX_REASON, Opcode, may_be_sent
 from .masking_keys import KeyPool, SourcedKeys
 
-__all__ = ["Made", "Outgoing", "check_close", "check_control"]
+__all__ = ["Made", "Sender", "check_close", "check_control", "encode"]
 
 Made = TypeVar("Made")
 
-_TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)  # a look at a member of an enum takes longer than a call
+# Plain ints: an enum member takes longer to look up than a call.
+_FIN = 0x80
+_TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
 
 
-class Outgoing:
-    """The message that is being sent: of at most `max_size` bytes, fragments together, and encoded by one of `codecs`.
+class Sender:
+    """Checks messages to send, and holds the state of the one in fragments.
 
+    A message has at most `max_size` bytes, fragments together, and is encoded by the first of `codecs`, or by none.
     `opcode` is that of a message whose last fragment is still to come, else 0.
     """
 
@@ -33,7 +36,7 @@ class Outgoing:
         self.opcode = 0
         self._size = 0  # bytes of it so far, before they are encoded
         self._tail = b""  # its unfinished code point
-        self._encoder: Codec | None = None  # what encodes it
+        self._encoder: Codec | None = None  # the codec that encodes it
 
     def take(
         self,
@@ -41,23 +44,24 @@ class Outgoing:
         text: bool | None,
         last: bool,
         compress: bool | None,
-        stepping: bool,
+        encoding: bool,
         make: Callable[[int, bytes, bytes], Made],
     ) -> Made:
-        """Checks a message, or a fragment of one; returns what `make` makes of first byte, payload and key.
+        """Check a message, or a fragment of one; return what `make` makes of first byte, payload and key.
 
-        `stepping` tells that another message is being encoded. Raises as `Stream.send`; nothing has changed then.
+        `encoding` tells that `send_steps` is encoding another message. Raises as `Stream.send`; nothing has changed
+        then.
         """
         opcode, payload, tail = self.check(message, text, last)
-        codec = self._encoder if self.opcode else self.choose_codec(len(payload), last, compress, stepping)
-        if stepping and not last:
+        codec = self._encoder if self.opcode else self.choose_codec(len(payload), last, compress, encoding)
+        if encoding and not last:
             raise StateError("another message is still being encoded")
         key, size = take_key(self._keys), self._size + len(payload)
-        first = 0x80 if last else 0
+        first = _FIN if last else 0
         if not self.opcode:
             first |= opcode | (codec.rsv if codec is not None else 0)
         try:
-            made = make(first, payload if codec is None else codec.encode(payload, last), key)
+            made = make(first, payload if codec is None else encode(codec, payload, last), key)
         except BaseException:
             if codec is not None:
                 codec.abandon()
@@ -71,7 +75,7 @@ class Outgoing:
     def check(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
     ) -> tuple[int, bytes, bytes]:
-        """Returns the opcode of a message, its bytes, and those of a code point that it leaves open."""
+        """Return the opcode of a message, its bytes, and those of a code point that it leaves unfinished."""
         if text is None:
             text = isinstance(message, str)
         opcode = _TEXT if text else _BINARY
@@ -88,20 +92,28 @@ class Outgoing:
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
 
-    def choose_codec(self, size: int, last: bool, compress: bool | None, stepping: bool) -> Codec | None:
-        """What encodes a message that begins with `size` bytes: the first codec, or None. It does one at a time."""
+    def choose_codec(self, size: int, last: bool, compress: bool | None, encoding: bool) -> Codec | None:
+        """Return the codec for a message that begins with `size` bytes, or None; StateError if it is `encoding`."""
         if not self._codecs or compress is False:
             return None
         codec = self._codecs[0]
         if compress is None and last and size < codec.threshold:
             return None
-        if stepping:
+        if encoding:
             raise StateError("another message is still being encoded")
         return codec
 
 
+def encode(codec: Codec, content: bytes, last: bool) -> bytes:
+    """Have a codec encode a piece of a message; TypeError if it returns anything but bytes."""
+    payload = codec.encode(content, last)
+    if type(payload) is not bytes:
+        raise TypeError(f"encode() returns bytes, not {type(payload).__name__}")
+    return payload
+
+
 def check_control(payload: bytes | bytearray | memoryview) -> bytes:
-    """Returns the payload of a ping or pong (5.5); PayloadTooBigError if it has over 125 bytes."""
+    """Return the payload of a ping or pong (5.5); PayloadTooBigError if it has over 125 bytes."""
     if type(payload) is not bytes:
         payload = _copy(payload)
     if len(payload) > MAX_CONTROL_PAYLOAD:
@@ -110,7 +122,7 @@ def check_control(payload: bytes | bytearray | memoryview) -> bytes:
 
 
 def check_close(code: int | None, reason: str = "") -> bytes:
-    """Returns the payload of a close frame (5.5.1, 7.4), empty without a code. Raises as `Stream.close`."""
+    """Return the payload of a close frame (5.5.1, 7.4), empty without a code. Raises as `Stream.close`."""
     if not isinstance(reason, str):
         raise TypeError("a close reason is a str")
     payload = _encode(reason)
@@ -133,13 +145,13 @@ def _encode(text: str) -> bytes:
 
 
 def _copy(data: bytes | bytearray | memoryview) -> bytes:
-    """A private copy: the caller may change its own memory before the bytes are written."""
+    """Copy the message: the caller may change its memory before the bytes are written."""
     with memoryview(data) as view:
         return view.tobytes()
 
 
 def _unfinished(text: bytes, last: bool) -> bytes:
-    """Returns the 0 to 3 bytes of a code point that `text` leaves open; TextError if it is not UTF-8 so far."""
+    """Return the 0 to 3 bytes of a code point that `text` leaves unfinished; TextError if it is not UTF-8 so far."""
     validator = Utf8Validator()
     valid = validator.feed(text)
     if valid < len(text):

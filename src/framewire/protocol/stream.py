@@ -1,7 +1,7 @@
-"""The whole path: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8). No I/O.
+"""One end of an open connection without I/O: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8).
 
-A stream begins after the opening handshake. `receive` gives events, `send` and its kin give bytes to write, and
-`pending` gives what the stream itself has to say: pongs, the answer to a close, the close of a failed connection.
+A stream begins after the opening handshake. `receive` returns events, `send` and its kin return bytes to write, and
+`pending` returns what the stream itself has to send: pongs, the answer to a close, the close of a failed connection.
 """
 
 from __future__ import annotations
@@ -9,60 +9,78 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable
 from operator import index
-from typing import TYPE_CHECKING, Final, get_args
+from typing import Any, Final, get_args
 
-from .._backend import make_frame, send, send_parts, take_key, take_messages
-from ..errors import FragmentError, StateError, Violation
+from .._backend import StreamCore, make_frame, make_parts, take_key
+from ..errors import FragmentError, PayloadTooBigError, StateError, TextError, Violation
 from .codecs import Codec, check_codecs
-from .constants import MAX_REASON, CloseCode, Opcode, Role, State, may_be_sent
+from .constants import MAX_LENGTH, CloseCode, Opcode, Role, State, may_be_sent
 from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
-from .receiver import Assembly, TextErrors
-from .sender import Made, Outgoing, check_close, check_control
+from .receiver import Receiver, TextErrors
+from .sender import Sender, check_close, check_control, encode
 
 __all__ = ["Stream"]
 
-#: What `get_buffer` offers when the event loop has no wish: as much as one read commonly brings.
+#: The size of the buffer that `get_buffer` returns, in bytes: as much as one read commonly brings.
 _READ_SIZE: Final = 1 << 16
-_FIN: Final = 0x80
-_CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
-
-_TEXT_ERRORS: Final = get_args(TextErrors)
 
 #: How much `receive_one` looks at before it looks at more, in bytes: some small frames.
 _FIRST_LOOK: Final = 256
 
 #: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
-_STEP: Final = 1 << 16
+_ENCODE_STEP: Final = 1 << 16
+
+_TEXT_ERRORS: Final = get_args(TextErrors)
+
+# First bytes as plain ints: an enum member takes longer to look up than a call.
+_FIN: Final = 0x80
+_CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
+
+#: The failures whose close frame says what was wrong.
+_EXPLAINED: Final = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG)
 
 
-class Stream:
+class Stream(StreamCore[Event]):
     """One end of a WebSocket connection after the opening handshake.
 
-    `role` says which end: `SERVER` or `CLIENT`. What comes in is limited: `max_message_size` bytes for a message
-    (fragments together, delivered or joined; default 1 MiB), `max_frame_size` for the payload of one data frame;
-    None is unlimited. `fragments=True` delivers fragmented messages as `Fragment` events, one for each frame, and with
-    `piece_size` also longer frames in pieces of that many bytes at most (or one code point), while they arrive.
-    `text_as_bytes=True` delivers text as `Text(payload)`, validated but not decoded. Text that is not UTF-8 fails the
-    connection (8.1), unless `text_errors` is "replace" or "surrogateescape": then it is delivered, and so is a close
-    reason, decoded by `bytes.decode` with these errors, or just as it is with `text_as_bytes`. What is sent is always
-    UTF-8. A message to send has at most `max_send_size` bytes, fragments together (None: no limit).
+    It begins OPEN, and is CLOSED after a close frame went each way, a failure, `fail` or `receive_eof`. It serves one
+    task or thread at a time: a call that would change it while another one does, be it from another thread or from a
+    function that the stream has called, raises RuntimeError.
 
-    `auto_pong` and `auto_close` queue the answers that RFC 6455 demands in `pending()`. `mask_source(4)` returns the 4
-    bytes of a masking key (default: the system's random source; a client only). `extensions` are the codecs that the
-    opening handshake agreed on (see `extensions`); ValueError if two of them claim the same RSV bit.
+    Args:
+        role: `SERVER` or `CLIENT`.
+        max_message_size: The largest message to receive in bytes, fragments together; None is unlimited. A larger one
+            fails the connection with 1009, as soon as its length is known.
+        max_frame_size: The largest payload of one data frame to receive in bytes; None is unlimited.
+        fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
+        text_as_bytes: Deliver text as `Text(payload)`, validated but not decoded.
+        text_errors: "strict": text that is not UTF-8 fails the connection with 1007 (8.1). "replace" and
+            "surrogateescape" deliver it, and close reasons, decoded by `bytes.decode` with these errors, or as it is
+            with `text_as_bytes`. Text to send must be UTF-8 always.
+        piece_size: With `fragments`, deliver longer frames while they arrive, in pieces of at most that many bytes, or
+            one code point.
+        max_send_size: The largest message to send in bytes, fragments together; None is unlimited.
+        auto_pong: Queue the pong for each ping in `pending()`.
+        auto_close: Queue the answer to the peer's close, and the close frame of a failure, in `pending()`.
+        late_failure: Keep a failure back in `failing` where other events of the same call come before it, so that they
+            can be answered: until `take_failure` the stream can send, and ignores what arrives.
+        mask_source: `mask_source(4)` returns the 4 bytes of a masking key; None takes them from the system's random
+            source. Only a client uses it. It must not use the stream.
+        extensions: The codecs that the opening handshake agreed on, see `framewire.extensions`.
+        send_close_reasons: Say in the close frame of a failure with 1002, 1007 or 1009 what was wrong, in a few words.
+            False sends the code alone.
 
-    `late_failure=True` keeps a failure back in `failing` where other events of the same call come before it, so that
-    they can be answered: until `take_failure` the stream is open to be sent through, and hears nothing.
-
-    A stream serves one task or thread at a time: RuntimeError for whoever comes while another call is changing it, be
-    it from another thread or from a function that the stream has called.
+    Raises:
+        TypeError: A limit is no int, or one of `extensions` is no codec.
+        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: not 1 to 2**63 - 1), `text_errors` is unknown, or two
+            codecs claim the same RSV bit.
     """
 
     __slots__ = (
-        "_assembly", "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_deaf",
-        "_head", "_keys", "_late_failure", "_max_send", "_outgoing", "_partial", "_pending", "_plain",
-        "_role", "_state", "_stepping", "_threshold", "_whole", "failing",
+        "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_ended_receiving", "_head",
+        "_late_failure", "_pending", "_receiver", "_role", "_send_close_reasons", "_sender",
+        "_sent_reason", "_state", "failing",
     )  # fmt: skip
 
     def __init__(
@@ -81,47 +99,54 @@ class Stream:
         late_failure: bool = False,
         mask_source: Callable[[int], bytes] | None = None,
         extensions: Iterable[Codec] = (),
+        send_close_reasons: bool = True,
     ) -> None:
         self._role = Role(role)
-        for limit in (max_message_size, max_frame_size, max_send_size):
-            if limit is not None and index(limit) < 0:
-                raise ValueError("a limit is a number of bytes, 0 or more, or None")
-        if piece_size is not None and index(piece_size) < 1:
-            raise ValueError("a piece has at least 1 byte")
         if text_errors not in _TEXT_ERRORS:
             raise ValueError(f"text_errors is one of {', '.join(_TEXT_ERRORS)}")
         self._codecs = check_codecs(extensions)
-        self._assembly = Assembly(
-            self._role is Role.SERVER, max_message_size, max_frame_size, fragments, text_as_bytes, text_errors,
-            piece_size, self._codecs,
-        )  # fmt: skip
-        self._partial = self._assembly.partial
+        self._receiver = Receiver(
+            self._role is Role.SERVER,
+            _check_limit("max_message_size", max_message_size),
+            _check_limit("max_frame_size", max_frame_size),
+            fragments,
+            text_as_bytes,
+            text_errors,
+            _check_limit("piece_size", piece_size, 1),
+            self._codecs,
+        )
+        keys: KeyPool | SourcedKeys | None = None
+        if self._role is Role.CLIENT:
+            keys = pool if mask_source is None else SourcedKeys(mask_source)
+        super().__init__(self._receiver.partial, keys, isinstance(keys, SourcedKeys))
+        self._receiver.lend_codec(self)
         self._auto_pong = auto_pong
         self._auto_close = auto_close
         self._late_failure = late_failure
+        self._send_close_reasons = send_close_reasons
+        #: The failure that `late_failure` keeps back, or None.
         self.failing: Failure | None = None
-        self._keys: KeyPool | SourcedKeys | None = None
-        if self._role is Role.CLIENT:
-            self._keys = pool if mask_source is None else SourcedKeys(mask_source)
+        self._sent_reason = ""  # of its close frame
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
-        self._deaf = False  # after the peer's close, a failure or the end of file
-        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of what this end has to say
+        self._ended_receiving = False  # by the peer's close, a failure or the end of file
+        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of the frames to send for `pending`
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
-        self._max_send = sys.maxsize if max_send_size is None else max_send_size
-        # Of fewer bytes or characters, of up to 4 bytes each, a message is sent as it is.
-        self._threshold = min(self._codecs[0].threshold if self._codecs else sys.maxsize, self._max_send // 4 + 1)
-        self._allow_whole(True)
-        self._outgoing = Outgoing(self._codecs, self._max_send, self._keys)
-        self._stepping = False  # a message is being encoded by `send_steps`
+        max_send = _check_limit("max_send_size", max_send_size)
+        self._sender = Sender(self._codecs, MAX_LENGTH if max_send is None else max_send, self._keys)
+        # A message of fewer bytes, or of fewer characters of up to 4 bytes, is sent as it is; others go to the codec.
+        threshold = max(index(self._codecs[0].threshold), 0) if self._codecs else sys.maxsize
+        max_plain = min(threshold, sys.maxsize if max_send is None else max_send // 4 + 1, sys.maxsize)
+        self._set_send_limit(max_plain, self._codecs[0] if self._codecs and max_send is None else None)
+        self._fast_send = True
 
     # State
 
     @property
     def role(self) -> Role:
-        """Which end of the connection this is."""
+        """The end of the connection that this is."""
         return self._role
 
     @property
@@ -144,75 +169,68 @@ class Stream:
         return "" if self._state is State.CLOSED else None
 
     @property
+    def message_open(self) -> bool:
+        """Whether a fragmented message to send has begun and not ended."""
+        return self._sender.opcode != 0
+
+    @property
     def clean(self) -> bool:
         """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
         return self._close is not None and self._close_sent
 
-    @property
-    def bytes_received(self) -> int:
-        """How many bytes were taken: frames with their headers, as far as they are not ignored."""
-        return self._partial.offset
-
-    @property
-    def messages_received(self) -> int:
-        """How many messages have come whole, in fragments or not."""
-        return self._partial.messages
-
-    @property
-    def message_open(self) -> bool:
-        """Whether a fragmented message to send has begun and not ended."""
-        return self._outgoing.opcode != 0
-
     # Receiving
 
-    if TYPE_CHECKING:  # the twins lie below the events and cannot name them
-
-        def receive(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Event]: ...
-
-    else:
-        from .._backend import receive
-
     def deliver_fragments(self) -> None:
-        """From here on as with `fragments=True`; of a message that has begun, the next `Fragment` holds all so far."""
-        self._assembly.deliver_fragments()
+        """From here on deliver fragments, as with `fragments=True`.
 
-    def _take_frames(
-        self, data: bytes | bytearray | memoryview, untaken: int, events: list[Event], most: int = -1
-    ) -> int:
-        """Drives the general lane over the last `untaken` bytes of `data`, at most to the event number `most`.
-
-        Returns how many bytes are left then. What is too little to be taken waits in `_head` for more.
+        Of a message that has begun, the next `Fragment` holds all so far.
         """
-        if self._deaf:
+        self._receiver.deliver_fragments()
+
+    def _receive_slow(
+        self,
+        data: bytes,
+        start: int,
+        decoded: bytes | ValueError | None,
+        events: list[Event],
+        max_events: int = -1,
+    ) -> int:
+        """Receive data[start:] frame by frame, until there are `max_events` events.
+
+        An incomplete header or control frame is kept in `_head`. Returns how many bytes are left.
+        """
+        if self._ended_receiving:
             return 0
-        if type(data) is not bytes:
-            with memoryview(data) as whole, whole.cast("B") as octets:
-                data = bytes(octets[-untaken:])
-        position = len(data) - untaken
-        take_frame, partial = self._assembly.take_frame, self._partial
+        position = start
         if self._head:
-            data, self._head, partial.paused = self._head + data, b"", False
-        base, size = partial.offset - position, len(data)
+            assert decoded is None, "a frame was decoded before its header was whole"
+            data, position, self._head, self._paused = self._head + data[start:], 0, b"", False
+        base, size = self._offset - position, len(data)
+        take_frame, partial = self._receiver.take_frame, self._partial
         try:
-            while position < size and len(events) != most:
-                start, count = position, len(events)
-                position = take_frame(data, start, size, events)
-                if position == start:
-                    self._head, partial.paused = data[start:], True
-                    size = start
-                elif data[start] & 8 and len(events) > count and not self._answer(events[-1]):
+            # Literals for the bits of first bytes, because this loop looks up each global name once per frame.
+            while position < size and len(events) != max_events:
+                begin, count = position, len(events)
+                position = take_frame(data, begin, size, events, decoded)
+                decoded = None
+                if position == begin:
+                    self._head, self._paused = data[begin:], True
+                    size = begin
+                elif data[begin] & 8 and len(events) > count and not self._answer(events[-1]):
                     break
-                elif most < 0 and position < size and not partial.opcode and data[position] & 0x8F in (0x81, 0x82):
-                    partial.offset = base + position
-                    position = size - take_messages(partial, data, position, events)
+                elif (
+                    max_events < 0 and position < size and not partial.opcode and data[position] & 0x8F in (0x81, 0x82)
+                ):
+                    position, decoded = self._take_messages(data, position, events)
         except Violation as violation:
             position = violation.offset
-            self._end(events, violation.code, violation.reason, base + position)
-        partial.offset = base + position
-        return max(size - position, 0)  # a message over the limit fails behind its key, which may be still to come
+            failure = Failure(violation.code, violation.reason, base + position)
+            self._fail(events, failure, violation.sent_reason)
+        self._offset = base + position
+        return max(size - position, 0)  # a message over the limit fails after its key, which may not have arrived
 
     def _answer(self, event: Event) -> bool:
-        """Queues what a control frame obliges to; False if it ends the stream."""
+        """Queue the answer that a control frame demands; False if the frame ends the stream."""
         if type(event) is Ping:
             if self._auto_pong:
                 self._pending.append((_PONG, event.payload))
@@ -220,8 +238,7 @@ class Stream:
             self._close = event
             self._stop_receiving()
             if self._auto_close and not self._close_sent:
-                # 5.5.1: the answer typically echoes the code; browsers show the reason of the answer too.
-                self._queue_close(None if event.code == CloseCode.NO_STATUS_RCVD else event.code, _echoed(event.reason))
+                self._queue_close(_answer_close(event))
             if self._close_sent:
                 self._drop()
             else:
@@ -230,109 +247,133 @@ class Stream:
         return True
 
     def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
-        """Reads up to the end of the next event; returns it (None: more is needed) and how many bytes it took.
+        """Read up to the end of the next event.
 
-        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once the stream has ended
+        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once the stream has ended,
         all bytes are taken and ignored; a `Failure` takes the bytes before the offending one.
+
+        Returns:
+            The event, None if it needs more bytes; and how many bytes were taken.
+
+        Raises:
+            RuntimeError: Another call is using the stream.
         """
         events: list[Event] = []
-        with self._partial, memoryview(data) as whole, whole.cast("B") as octets:
+        with memoryview(data) as whole, whole.cast("B") as octets:
             start, stop = 0, min(_FIRST_LOOK, len(octets))
+            self._enter()
             try:
-                # Only what is looked at is copied, more and more while nothing ends there.
-                left = self._take_frames(bytes(octets[:stop]), stop, events, most=1)
+                # Only what is looked at is copied, more and more while no event ends there.
+                left = self._receive_slow(bytes(octets[:stop]), 0, None, events, 1)
                 while not events and stop < len(octets):
                     start, stop = stop, min(2 * stop, len(octets))
-                    left = self._take_frames(bytes(octets[start:stop]), stop - start, events, most=1)
-            except MemoryError:
-                self._drop()
+                    left = self._receive_slow(bytes(octets[start:stop]), 0, None, events, 1)
+            except BaseException:
+                self._end_after_error()
                 raise
+            finally:
+                self._leave()
         return (events[0] if events else None), max(stop - left, 0)
 
     def receive_eof(self) -> list[Event]:
-        """Says that the peer will send no more: a `Failure` with code 1006 unless its close frame came first."""
+        """Note that the peer will send no more.
+
+        Returns:
+            A `Failure` with code 1006, unless the peer's close frame came before.
+        """
         events: list[Event] = []
-        with self._partial:
+        self._enter()
+        try:
             if self._close is not None:
                 self._drop()
             elif self.failing is not None:
-                self._fail(events, self.failing)
+                self._end(events, self.failing, self._sent_reason)
             elif self._state is not State.CLOSED:
-                offset = self._partial.offset + len(self._head)
-                self._end(events, CloseCode.ABNORMAL_CLOSURE, "the connection ended without a close frame", offset)
+                code, offset = int(CloseCode.ABNORMAL_CLOSURE), self._offset + len(self._head)
+                self._fail(events, Failure(code, "the connection ended without a close frame", offset), "")
+        finally:
+            self._leave()
         return events
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Returns memory for the event loop to read into, as `asyncio.BufferedProtocol.get_buffer` does.
+        """Return memory for the event loop to read into, as `asyncio.BufferedProtocol.get_buffer` does.
 
-        `sizehint` is a wish in bytes, -1 for none; the buffer has at least 1 byte.
+        `sizehint`, the number of bytes that the loop would like, is ignored; the buffer has at least 1 byte.
         """
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_READ_SIZE))
         return self._buffer[:]
 
     def buffer_updated(self, nbytes: int) -> list[Event]:
-        """Reads the first `nbytes` bytes of the buffer that `get_buffer` returned; else as `receive`."""
+        """Read the first `nbytes` bytes of the buffer that `get_buffer` returned, like `receive`."""
         if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
             raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
         return self.receive(self._buffer, nbytes)
 
-    def _end(self, events: list[Event], code: int, reason: str, offset: int) -> None:
-        """Fails the connection (7.1.7): one last event, and a close frame that carries the code alone."""
-        failure = Failure(int(code), reason, offset)
-        if self._late_failure and events:
-            self.failing = failure
-            self._stop_receiving()
-        else:
-            self._fail(events, failure)
-
     def take_failure(self) -> list[Event]:
-        """Delivers what `late_failure` kept back in `failing`, and ends as a failure does otherwise; [] if nothing."""
+        """Deliver the failure that `late_failure` kept back in `failing`, and end; [] if there is none."""
         events: list[Event] = []
-        with self._partial:
+        self._enter()
+        try:
             if self.failing is not None:
-                self._fail(events, self.failing)
+                self._end(events, self.failing, self._sent_reason)
+        finally:
+            self._leave()
         return events
 
-    def _fail(self, events: list[Event], failure: Failure) -> None:
+    def _fail(self, events: list[Event], failure: Failure, sent_reason: str) -> None:
+        """Fail the connection (7.1.7): at once, or with `late_failure` after the events that came before."""
+        if self._late_failure and events:
+            self.failing, self._sent_reason = failure, sent_reason
+            self._stop_receiving()
+        else:
+            self._end(events, failure, sent_reason)
+
+    def _end(self, events: list[Event], failure: Failure, sent_reason: str) -> None:
+        """Deliver a failure as the last event, queue the close frame, and close the stream."""
         events.append(failure)
-        code = failure.code
-        if self._auto_close and not self._close_sent and may_be_sent(code):
-            self._queue_close(code)
+        if self._auto_close and not self._close_sent and may_be_sent(failure.code):
+            explained = self._send_close_reasons and failure.code in _EXPLAINED
+            self._queue_close(check_close(failure.code, sent_reason if explained else ""))
         self._drop()
 
     def _drop(self) -> None:
-        """Closes the stream for what comes in and lets go of what it held."""
+        """Close the stream and free what it holds."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
             self.failing = None
+            self._fast_send = False
             self._stop_receiving()
-            for codec in self._codecs:
-                codec.close()
+            codecs = [*self._codecs]
             self._codecs.clear()
-            self._allow_whole(False)
+            for codec in codecs:
+                codec.close()
+
+    def _end_after_error(self) -> None:
+        self._drop()
 
     def _stop_receiving(self) -> None:
-        """Ignores what still comes in, and holds nothing of it."""
-        self._deaf = self._partial.paused = True
+        """Ignore what still arrives, and hold nothing of it."""
+        self._ended_receiving = self._paused = True
         self._head = b""
-        self._assembly.clear()
+        self._receiver.clear()
 
     # Sending
 
     def pending(self) -> bytes:
-        """Returns, once, what the stream has to say by itself: to be written before any later bytes.
+        """Return, once, the frames that the stream itself has to send: write them before any later bytes.
 
-        If `mask_source` raises, that goes to the caller and nothing is lost: the next call begins again.
+        If `mask_source` raises, so does this, and the next call begins again: nothing is lost.
         """
         if not self._pending:
             return b""
-        with self._partial:
+        self._enter()
+        try:
             frames = b"".join([make_frame(first, payload, take_key(self._keys)) for first, payload in self._pending])
             self._pending.clear()
+        finally:
+            self._leave()
         return frames
-
-    send, send_parts = send, send_parts
 
     def send_steps(
         self,
@@ -341,132 +382,176 @@ class Stream:
         text: bool | None = None,
         compress: bool | None = None,
     ) -> Generator[None, None, bytes]:
-        """As `send`, in steps of 64 KiB to encode, for who has other things to do in between.
+        """Like `send`, as a generator that yields after each 64 KiB it compresses, so that an event loop can go on.
 
-        The frame is what the generator returns in the end. Until then control frames and messages that are not encoded
-        may be sent; a generator that is closed early has sent nothing. Raises as `send`.
+        The generator returns the frame. Until then control frames and messages that are not encoded may be sent; a
+        generator that is closed early has sent nothing. Raises as `send`.
         """
-        with self._partial:
-            if self._outgoing.opcode:
+        self._enter()
+        try:
+            if self._sender.opcode:
                 raise FragmentError("a message in fragments has not ended")
             self._check_open()
-            opcode, payload, _ = self._outgoing.check(message, text, True)
-            codec = self._outgoing.choose_codec(len(payload), True, compress, self._stepping)
+            opcode, payload, _ = self._sender.check(message, text, True)
+            codec = self._sender.choose_codec(len(payload), True, compress, self._encoding)
             if codec is None:
-                return make_frame(_FIN | opcode, payload, take_key(self._keys))
-            self._stepping = True
+                frame = make_frame(_FIN | opcode, payload, take_key(self._keys))
+                self._note_sent(True)
+                return frame
+            self._encoding = True
+        finally:
+            self._leave()
         try:
             encoded = []
-            for start in range(0, len(payload), _STEP):
+            for start in range(0, len(payload), _ENCODE_STEP):
                 if start:
                     yield
-                encoded.append(codec.encode(payload[start : start + _STEP], start + _STEP >= len(payload)))
+                last = start + _ENCODE_STEP >= len(payload)
+                encoded.append(encode(codec, payload[start : start + _ENCODE_STEP], last))
+            payload = b"".join(encoded) or encode(codec, b"", True)
+            key = self._next_key()
             self._check_open()
-            payload = b"".join(encoded) or codec.encode(b"", True)
-            return make_frame(_FIN | codec.rsv | opcode, payload, take_key(self._keys))
+            frame = make_frame(_FIN | codec.rsv | opcode, payload, key)
+            self._note_sent(True)
         except BaseException:
             codec.abandon()
             raise
         finally:
-            self._stepping = False
+            self._encoding = False
+        return frame
 
     def cut(
         self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
     ) -> tuple[list[memoryview], bool]:
-        """Returns the pieces of at most `size` bytes as which to send a whole message, and whether they are text.
+        """Cut a whole message into the pieces of at most `size` bytes in which to send it as fragments.
 
-        They may cut a code point. An empty message is one piece. Raises as `send`, so no piece need be sent in vain.
+        They may cut a code point. An empty message is one piece. Raises as `send`, so that no piece is sent in vain.
+
+        Returns:
+            The pieces, and whether they are text.
         """
         self._check_open()
-        opcode, payload, _ = self._outgoing.check(message, text, True)
+        opcode, payload, _ = self._sender.check(message, text, True)
         view = memoryview(payload)
         return [view[i : i + size] for i in range(0, max(len(payload), 1), size)], opcode == Opcode.TEXT
 
-    def _send_other(
+    def _send_slow(
         self,
         message: str | bytes | bytearray | memoryview,
         text: bool | None,
         last: bool,
         compress: bool | None,
-        make: Callable[[int, bytes, bytes], Made],
-    ) -> Made:
-        """Sends what needs more than a look; returns what `make` makes of first byte, payload and key."""
-        with self._partial:
+        apart: bool,
+    ) -> Any:
+        """Send a message, or a fragment, with all checks; return its frame, or [header, payload] if `apart`."""
+        make: Callable[[int, bytes, bytes], Any] = make_parts if apart else make_frame
+        self._enter()
+        try:
             self._check_open()
-            made = self._outgoing.take(message, text, last, compress, self._stepping, make)
-            if not (last and self._plain):  # the message begins, goes on or ends in fragments
-                self._allow_whole(last)
+            made = self._sender.take(message, text, last, compress, self._encoding, make)
+            self._note_sent(last)
+        finally:
+            self._leave()
         return made
-
-    def _allow_whole(self, allowed: bool) -> None:
-        """Says whether a whole message may be sent just so: below `_plain` bytes as it is, else encoded by `_whole`."""
-        self._plain = self._threshold if allowed else 0
-        self._whole = self._codecs[0] if allowed and self._codecs and self._max_send == sys.maxsize else None
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:
             raise StateError("no message can follow a close frame or a failure")
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
-        """Returns a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        """Return a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
         return self._send_control(_PING, payload)
 
     def pong(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
-        """Returns a pong frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        """Return a pong frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
         return self._send_control(_PONG, payload)
 
     def close(self, code: int | None = 1000, reason: str = "") -> bytes:
-        """Returns the one close frame of this end; `code=None` makes an empty one.
+        """Return the one close frame of this end.
 
-        Data still comes in until the peer's close frame does. After it, or after a failure, this is the answer that
-        `auto_close=False` left to the caller. Raises StateError if a close frame was sent, CloseCodeError for a
-        code that may not travel (7.4), PayloadTooBigError for a reason of over 123 bytes of UTF-8.
+        Data still arrives until the peer's close frame does. After it, or after a failure, this is the answer that
+        `auto_close=False` left to the caller.
+
+        Args:
+            code: The close code (7.4); None makes an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            StateError: A close frame was sent, or the connection is closed.
+            CloseCodeError: A close frame may not carry `code`, or there is a reason without a code.
+            PayloadTooBigError: The reason is too long.
+            TextError: The reason is not UTF-8.
         """
-        with self._partial:
+        self._enter()
+        try:
             if self._close_sent or (self._state is State.CLOSED and self._auto_close):
                 closed = self._state is State.CLOSED
                 raise StateError("the connection is closed" if closed else "a close frame was sent")
-            frame = self._close_frame(code, reason)
+            frame = self._make_close(code, reason)
             if self._state is State.OPEN:
                 self._state = State.CLOSING
             elif self._close is not None:
                 self._drop()
+        finally:
+            self._leave()
         return frame
 
     def fail(self, code: int, reason: str = "") -> bytes:
-        """Ends the connection from this side (7.1.7): returns a close frame, or b"" if one was sent.
+        """Fail the connection from this end (7.1.7); return a close frame, or b"" if one was sent.
 
-        The stream is CLOSED then and ignores what still comes in. Raises as `close`.
+        The stream is CLOSED then, and ignores what still arrives. Raises as `close`.
         """
-        with self._partial:
+        self._enter()
+        try:
             if self._state is State.CLOSED:
                 return b""
-            frame = b"" if self._close_sent else self._close_frame(code, reason)
+            frame = b"" if self._close_sent else self._make_close(code, reason)
             self._drop()
+        finally:
+            self._leave()
         return frame
 
     def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
         if self._state is State.CLOSED:
             raise StateError("the connection is closed")
-        return make_frame(first, check_control(payload), take_key(self._keys))
+        return make_frame(first, check_control(payload), self._next_key())
 
-    def _close_frame(self, code: int | None, reason: str) -> bytes:
-        """Makes the one close frame of this end and notes that it is sent."""
+    def _make_close(self, code: int | None, reason: str) -> bytes:
+        """Make the one close frame of this end, and note that it is sent."""
         frame = make_frame(_CLOSE, check_close(code, reason), take_key(self._keys))
-        self._close_sent = True
-        self._allow_whole(False)
+        self._note_close_sent()
         return frame
 
-    def _queue_close(self, code: int | None, reason: str = "") -> None:
-        """Has the one close frame of this end sent with what is pending."""
-        self._pending.append((_CLOSE, check_close(code, reason)))
+    def _queue_close(self, payload: bytes) -> None:
+        """Queue the one close frame of this end for `pending`."""
+        self._pending.append((_CLOSE, payload))
+        self._note_close_sent()
+
+    def _note_close_sent(self) -> None:
         self._close_sent = True
-        self._allow_whole(False)
+        self._fast_send = False
 
 
-def _echoed(reason: str) -> str:
-    """Return the reason for the answer to a close; "" if one that is not UTF-8 was let in and cannot be sent."""
+def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:
+    """Return a limit in bytes as a plain int, or None; TypeError or ValueError if it can be no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is a number of bytes or None, not {type(value).__name__}")
+    number = index(value)
+    if not minimum <= number <= MAX_LENGTH:
+        raise ValueError(f"{name} is {minimum} to 2**63 - 1, or None")
+    return number
+
+
+def _answer_close(close: Close) -> bytes:
+    """Return the payload that answers the peer's close: its code and reason (5.5.1).
+
+    Under `text_errors` the reason may be no UTF-8, or too long once it is decoded: then its code alone.
+    """
+    if close.code == CloseCode.NO_STATUS_RCVD:
+        return b""
     try:
-        return reason if len(reason.encode()) <= MAX_REASON else ""
-    except UnicodeEncodeError:
-        return ""
+        return check_close(close.code, close.reason)
+    except (TextError, PayloadTooBigError):
+        return check_close(close.code)

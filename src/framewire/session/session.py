@@ -76,8 +76,8 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_messages_beside", "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written",
-        "auto_close", "close_state", "keepalive", "messages_sent", "output", "output_size", "pings_received",
+        "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written",
+        "auto_close", "close_state", "keepalive", "output", "output_size", "pings_received",
         "pings_sent", "queue", "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
@@ -125,9 +125,6 @@ class Session:
         self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
-        #: Messages sent by `send`.
-        self.messages_sent = 0
-        self._messages_beside = 0
         self.pings_received = self.pings_sent = 0
         #: The most bytes that are received at a time.
         self.receive_step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
@@ -369,6 +366,11 @@ class Session:
 
     # Sending.
 
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far, those that a driver has sent straight to the socket included."""
+        return self.stream.messages_sent
+
     def send(self, message: Data, text: bool | None = None, *, last: bool = True, compress: bool | None = None) -> None:
         """Queue a message, or a fragment of one. Raises as `Stream.send`.
 
@@ -379,14 +381,12 @@ class Session:
             compress: Whether it is compressed; by default its size decides.
         """
         self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
-        self.messages_sent += last
 
     def send_whole(self, message: Data) -> None:
         """Like `send`, for a whole message that is sent as its type says."""
         frame = self.stream.send(message)
         self.output.append(frame)
         self.output_size += len(frame)
-        self.messages_sent += 1
 
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
@@ -394,7 +394,6 @@ class Session:
         """Like `send`, as a generator that yields after each 64 KiB it compresses, so that other tasks can run."""
         frame = yield from self.stream.send_steps(message, text=text, compress=compress)
         self._add_output(frame)
-        self.messages_sent += 1
 
     def is_fragmented(self, message: Data) -> bool:
         """Return whether a whole message may be longer than `fragment_size`, and goes through `fragments`."""
@@ -514,15 +513,14 @@ class Session:
         self._unread_replies = 0
         self._regulate()
 
-    def written(self, nbytes: int, waiting: int, messages: int = 0) -> None:
+    def written(self, nbytes: int, waiting: int) -> None:
         """Take note of the progress of writing; to be called before `handle_timer`.
 
         Args:
             nbytes: Bytes written so far, in all.
             waiting: How many of them still wait for the network.
-            messages: Messages that were sent past `send`, by a driver that makes frames of its own.
         """
-        self._written, self._waiting, self._messages_beside = nbytes - waiting, waiting, messages
+        self._written, self._waiting = nbytes - waiting, waiting
 
     def check_unsent(self, waiting: int) -> bool:
         """Return whether another message may be written behind `waiting` bytes that wait for the network.
@@ -585,7 +583,7 @@ class Session:
 
     def _is_idle(self, now: float) -> bool:
         """Return whether no message has passed for `idle_timeout`."""
-        messages = self.stream.messages_received + self.messages_sent + self._messages_beside
+        messages = self.stream.messages_received + self.stream.messages_sent
         if messages != self._messages:
             self._messages, self._idle_since = messages, now
         limit = self.settings.idle_timeout

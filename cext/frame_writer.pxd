@@ -1,25 +1,24 @@
-# One frame from one message, for the modules that send.
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# One frame from one message, inlined into the modules that send.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from kernels cimport framewire_write_header
-
-cdef extern from "Python.h":
-    PyObject *PyUnicode_AsUTF8String(object text)
-    PyObject *PyObject_CallMethodNoArgs(object self, object name)
-    bint PyErr_ExceptionMatches(object kind)
-    void PyErr_Clear()
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    Py_ssize_t PyUnicode_GET_LENGTH(object text)
-
-cdef extern from "objects.h":
-    uint8_t *framewire_str_data(PyObject *text)
-    object made "framewire_made" (PyObject *data)
+from cpython_compat cimport (
+    PyErr_Clear,
+    PyErr_ExceptionMatches,
+    PyObject_CallMethodNoArgs,
+    PyUnicode_AsUTF8String,
+    PyUnicode_IS_COMPACT_ASCII,
+    steal_reference,
+)
+from framewire._fast.dispatch cimport kernels
+from kernels cimport MAX_HEADER, framewire_write_header
 
 
-cdef inline object key_from(object keys):
+cdef inline object next_key(object keys):
+    """The next masking key from `keys`, see masking_keys.py; b"" from None. Python code may run in it."""
     cdef PyObject *key
     if keys is None:
         return b""
@@ -27,23 +26,30 @@ cdef inline object key_from(object keys):
     if key == NULL and PyErr_ExceptionMatches(IndexError):
         PyErr_Clear()
         return keys.refill()
-    return made(key)
+    return steal_reference(key)
 
 
-cdef inline object encoded(object message, bint ascii):
-    """A str as UTF-8, None if it has a surrogate; bytes as they are, and with `ascii` a str of that too."""
+cdef inline object encode_text(object text):
+    """An exact str as UTF-8: itself if it is ASCII, else a bytes; None if it has a surrogate."""
     cdef PyObject *data
-    if type(message) is bytes or ascii and PyUnicode_IS_COMPACT_ASCII(message):
-        return message
-    data = PyUnicode_AsUTF8String(message)
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        return text
+    data = PyUnicode_AsUTF8String(text)
     if data == NULL and PyErr_ExceptionMatches(UnicodeEncodeError):
         PyErr_Clear()
         return None
-    return made(data)
+    return steal_reference(data)
 
 
-cdef object build(uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart):
-    cdef uint8_t header[14]
+cdef inline object build_frame(
+    uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart
+):
+    """A whole frame as a bytes, or with `apart` the list [header, payload].
+
+    `src` points to the `length` bytes of `payload`, which is not copied if it is a bytes, nothing masks it, and the
+    header is apart from it.
+    """
+    cdef uint8_t header[MAX_HEADER]
     cdef const uint8_t *mask = NULL
     cdef uint32_t word
     if type(key) is not bytes:

@@ -1,0 +1,46 @@
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The kernels that all compiled twins call: linked into this module alone, the best for this processor by default."""
+
+from __future__ import annotations
+
+from libc.stdint cimport uint8_t
+
+from kernels cimport (
+    framewire_available,
+    framewire_best_accept,
+    framewire_kernels,
+    framewire_utf8_feed,
+    framewire_utf8_state,
+)
+
+accept = framewire_best_accept()
+
+
+def instruction_sets() -> list[str]:
+    """Return the names of the instruction sets that this processor can run, best first."""
+    cdef const framewire_kernels *const *tables
+    cdef size_t count = framewire_available(&tables)
+    return [tables[i].name.decode() for i in range(count)]
+
+
+def use_instruction_set(name: str) -> None:
+    """Switch all compiled twins to the kernels of `name`, one of `instruction_sets()`; ValueError for another name.
+
+    Call it while no other thread uses framewire.
+    """
+    global kernels
+    cdef const framewire_kernels *const *tables
+    cdef size_t count = framewire_available(&tables)
+    for i in range(count):
+        if tables[i].name.decode() == name:
+            kernels = tables[i]
+            return
+    raise ValueError(f"this processor has no {name!r}, but {', '.join(instruction_sets())}")
+
+
+cdef size_t utf8_feed(framewire_utf8_state *state, const uint8_t *src, size_t size) noexcept:
+    return framewire_utf8_feed(kernels, state, src, size)
+
+
+use_instruction_set(instruction_sets()[0])

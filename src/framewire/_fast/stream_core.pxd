@@ -1,0 +1,40 @@
+# cython: language_level=3
+# The compiled StreamCore, for extensions that receive and send without a call through Python:
+#
+#     from framewire._fast.stream_core cimport StreamCore
+#
+#     cdef StreamCore stream = framewire.Stream(framewire.SERVER)
+#     cdef list events = stream.receive_octets(data, size)
+#
+# Fields are private; compile against the version of framewire that runs.
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from framewire._fast.partial_message cimport PartialMessage
+
+
+cdef class StreamCore:
+    cdef uint8_t busy
+    cdef uint8_t receive_rsv
+    cdef readonly PartialMessage _partial
+    cdef readonly object _keys
+    cdef public uint64_t _offset
+    cdef public bint _paused
+    cdef public bint _encoding
+    cdef bint keys_guarded
+    cdef bint fast_send
+    cdef int64_t max_plain_configured
+    cdef int64_t max_plain
+    cdef int64_t sent
+    cdef object send_codec
+    cdef object receive_codec
+    cdef uint64_t max_encoded
+    cdef Py_ssize_t max_content
+
+    # As `Stream.receive`, from memory that is read during the call.
+    cdef list receive_octets(self, const uint8_t *data, Py_ssize_t size)
+
+    # As `Stream.send(message)`.
+    cdef bytes send_message(self, object message)
+
+    # The next masking key, b"" for a server.
+    cdef object take_key(self)

@@ -1,0 +1,364 @@
+"""Exceptions out of a stream: either nothing was taken, or the stream is closed; and reentrant calls are refused."""
+
+import copy
+import os
+import pickle
+import signal
+
+import pytest
+from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, new_stream, to
+
+from framewire import CLIENT, SERVER, Failure, MaskSourceError, State, StateError, Stream
+from framewire.extensions import Deflate, PerMessageDeflate
+
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
+
+ERRORS = [RuntimeError, KeyboardInterrupt, SystemError, MemoryError, SystemExit, TypeError, StopIteration]
+RECEIVES = {
+    "receive": lambda stream, data: stream.receive(data),
+    "receive a view": lambda stream, data: stream.receive(memoryview(bytearray(data)), len(data)),
+    "receive_one": lambda stream, data: stream.receive_one(data),
+    "buffer_updated": lambda stream, data: fill(stream, data),
+}
+
+
+def fill(stream, data):
+    stream.get_buffer(-1)[: len(data)] = data
+    return stream.buffer_updated(len(data))
+
+
+class Codec:
+    """Reverses; its methods can be replaced. It counts how often it is closed and told to abandon a message."""
+
+    rsv, threshold, pending = 0x40, 0, False
+
+    def __init__(self, **methods):
+        self.closed = self.abandoned = 0
+        for name, method in methods.items():
+            setattr(self, name, method)
+
+    def decode(self, payload, most, last):
+        return payload[::-1]
+
+    def encode(self, content, last):
+        return content[::-1]
+
+    def abandon(self):
+        self.abandoned += 1
+
+    def close(self):
+        self.closed += 1
+
+
+def raising(error):
+    def fail(*arguments):
+        raise error("out")
+
+    return fail
+
+
+def assert_ended(stream, codec=None):
+    assert stream.state is State.CLOSED
+    assert stream.close_code == 1006
+    assert stream.receive(to(SERVER, TEXT, b"later")) == []
+    assert stream.receive_one(to(SERVER, TEXT, b"later"))[0] is None
+    assert stream.receive_eof() == []
+    with pytest.raises(StateError):
+        stream.send("later")
+    if codec is not None:
+        assert codec.closed == 1
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
+@pytest.mark.parametrize("firsts", [(0xC1,), (0x41, 0x80)], ids=["whole", "fragments"])
+def test_an_error_of_a_codec_ends_the_stream(error, receive, firsts):
+    codec = Codec(decode=raising(error))
+    stream = Stream(SERVER, extensions=[codec])
+    with pytest.raises(error, match="out"):
+        receive(stream, b"".join(to(SERVER, first, b"x") for first in firsts))
+    assert_ended(stream, codec)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("data", [to(SERVER, 0x01, b"1") + to(SERVER, 0x00, b"2"), to(SERVER, PING, b"p")[:4]])
+def test_a_stream_with_an_open_message_or_half_a_frame_ends_too(error, data):
+    """A message with a hole must not be delivered: sent 1 2 3, got 13."""
+    stream = Stream(SERVER)
+    assert stream.receive(data) == []
+    receiver = stream._receiver
+
+    class Failing:
+        take_frame = staticmethod(raising(error))
+        clear = receiver.clear
+
+    stream._receiver = Failing()
+    with pytest.raises(error, match="out"):
+        stream.receive(to(SERVER, 0x00, b"2"))
+    stream._receiver = receiver
+    assert_ended(stream)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal can be raised there")
+@pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
+def test_a_signal_handler_that_raises_ends_the_stream(receive):
+    class Interrupt(BaseException):
+        pass
+
+    def decode(payload, most, last):
+        signal.raise_signal(signal.SIGUSR1)
+        return payload
+
+    before = signal.signal(signal.SIGUSR1, raising(Interrupt))
+    try:
+        codec = Codec(decode=decode)
+        stream = Stream(SERVER, extensions=[codec])
+        with pytest.raises(Interrupt):
+            receive(stream, to(SERVER, 0xC1, b"x"))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert_ended(stream, codec)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+def test_signals_at_any_time_never_lose_a_message_of_an_open_stream():
+    class Interrupt(BaseException):
+        pass
+
+    data = b"".join(to(SERVER, 0x01, b"%d" % i) + to(SERVER, PING) + to(SERVER, 0x80, b"!") for i in range(40))
+    expected = Stream(SERVER).receive(data)
+    interrupted = 0
+    before = signal.signal(signal.SIGALRM, raising(Interrupt))
+    try:
+        for number in range(300):
+            stream, events, error = Stream(SERVER), [], None
+            try:
+                signal.setitimer(signal.ITIMER_REAL, (number + 1) * 1e-6)
+                events = stream.receive(data)
+            except Interrupt as interrupt:
+                error = interrupt
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if error is not None and not events and stream.bytes_received:
+                interrupted += 1
+                assert stream.state is State.CLOSED
+            elif events:
+                assert events == expected
+    except Interrupt:  # after the call, in this loop
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_error_while_ending_is_raised_and_the_stream_is_closed_all_the_same():
+    codec = Codec(decode=raising(KeyError), close=raising(RuntimeError))
+    stream = Stream(SERVER, extensions=[codec])
+    with pytest.raises(RuntimeError, match="out"):
+        stream.receive(to(SERVER, 0xC1, b"x"))
+    assert_ended(stream)
+
+
+@pytest.mark.parametrize("made", [bytearray(b"x"), "x", None, memoryview(b"x")])
+@pytest.mark.parametrize("firsts", [(0xC1,), (0x41, 0x80)], ids=["whole", "fragments"])
+def test_decode_must_return_bytes(made, firsts):
+    codec = Codec(decode=lambda *arguments: made)
+    stream = Stream(SERVER, extensions=[codec])
+    with pytest.raises(TypeError, match=rf"^decode\(\) returns bytes, not {type(made).__name__}$"):
+        stream.receive(b"".join(to(SERVER, first, b"x") for first in firsts))
+    assert_ended(stream, codec)
+
+
+SENDS = {
+    "send": lambda stream: stream.send(b"abc"),
+    "send_parts": lambda stream: stream.send_parts(b"abc"),
+    "send a bytearray": lambda stream: stream.send(bytearray(b"abc")),
+    "send a fragment": lambda stream: stream.send(b"abc", last=False),
+    "send_steps": lambda stream: list(stream.send_steps(b"abc")),
+}
+
+
+@pytest.mark.parametrize("made", [bytearray(b"x"), "x", None])
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+def test_encode_must_return_bytes(made, send):
+    codec = Codec(encode=lambda content, last: made)
+    stream = Stream(SERVER, extensions=[codec])
+    with pytest.raises(TypeError, match=rf"^encode\(\) returns bytes, not {type(made).__name__}$"):
+        send(stream)
+    assert (codec.abandoned, stream.messages_sent, stream.message_open) == (1, 0, False)
+    del codec.encode
+    assert stream.send(b"abc") == frame(0xC2, b"cba")
+
+
+@pytest.mark.parametrize("error", ERRORS[:4])
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+def test_an_error_of_encode_changes_nothing(error, send):
+    codec = Codec(encode=raising(error))
+    stream = Stream(SERVER, extensions=[codec])
+    with pytest.raises(error, match="out"):
+        send(stream)
+    assert (codec.abandoned, stream.messages_sent, stream.message_open) == (1, 0, False)
+    del codec.encode
+    assert stream.send(b"abc") == frame(0xC2, b"cba")
+
+
+# A mask source that uses the stream
+
+INSIDE = {
+    "close": lambda stream: stream.close(),
+    "fail": lambda stream: stream.fail(1011),
+    "begin a fragment": lambda stream: stream.send("a", last=False),
+    "send": lambda stream: stream.send("a"),
+    "ping": lambda stream: stream.ping(),
+    "receive": lambda stream: stream.receive(to(CLIENT, CLOSE)),
+    "receive_one": lambda stream: stream.receive_one(to(CLIENT, CLOSE)),
+    "receive_eof": lambda stream: stream.receive_eof(),
+}
+OUTSIDE = {
+    "send": lambda stream: stream.send("out"),
+    "send_parts": lambda stream: b"".join(stream.send_parts("out")),
+    "send a bytearray": lambda stream: stream.send(bytearray(b"out"), text=True),
+    "send_steps": lambda stream: last_of(stream.send_steps("out")),
+    "ping": lambda stream: stream.ping(b"out"),
+    "pong": lambda stream: stream.pong(b"out"),
+}
+
+
+def last_of(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.mark.parametrize("inside", INSIDE.values(), ids=INSIDE)
+@pytest.mark.parametrize("outside", OUTSIDE.values(), ids=OUTSIDE)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_mask_source_that_uses_the_stream_is_refused(inside, outside, compressed):
+    refused = []
+
+    def source(size):
+        with pytest.raises(RuntimeError, match="in use"):
+            inside(stream)
+        refused.append(size)
+        return KEY
+
+    stream = Stream(CLIENT, mask_source=source, extensions=[Codec()] if compressed else [])
+    assert outside(stream).endswith(frame(TEXT, b"tuo" if compressed and outside not in CONTROLS else b"out", KEY)[2:])
+    assert refused == [4]
+    assert stream.state is State.OPEN
+    assert not stream.message_open
+
+
+CONTROLS = (OUTSIDE["ping"], OUTSIDE["pong"])
+
+
+def test_steps_that_outlive_the_connection_send_nothing():
+    stream = Stream(SERVER, extensions=[Codec()])
+    steps = stream.send_steps(bytes(100_000))
+    next(steps)
+    stream.close()
+    with pytest.raises(StateError):
+        next(steps)
+    assert stream.messages_sent == 0
+
+
+def test_a_key_that_cannot_be_made_sends_nothing():
+    stream = Stream(CLIENT, mask_source=lambda size: b"", extensions=[Deflate()])
+    for send in SENDS.values():
+        with pytest.raises(MaskSourceError):
+            send(stream)
+    assert stream.messages_sent == 0
+
+
+# Codecs that are none
+
+
+@pytest.mark.parametrize("other", [PerMessageDeflate(), object(), None, "deflate"])
+def test_a_stream_takes_codecs_only(other):
+    with pytest.raises(TypeError, match="a stream takes codecs") as caught:
+        Stream(SERVER, extensions=[other])
+    how = "get one for a connection from PerMessageDeflate.accept(offer) or agree(answer), or from the handshake"
+    assert (how in str(caught.value)) is isinstance(other, PerMessageDeflate)
+
+
+@pytest.mark.parametrize("threshold", [1 << 63, 1 << 64, 1 << 200])
+def test_a_threshold_beyond_every_message_compresses_none(threshold):
+    codec = Codec()
+    codec.threshold = threshold
+    stream = Stream(SERVER, extensions=[codec])
+    assert stream.send(b"abc") == frame(BINARY, b"abc")
+    assert stream.send(bytearray(b"abc")) == frame(BINARY, b"abc")
+    assert stream.send(b"abc", compress=True) == frame(0xC2, b"cba")
+
+
+def test_a_threshold_is_an_int():
+    codec = Codec()
+    codec.threshold = 5.5
+    with pytest.raises(TypeError):
+        Stream(SERVER, extensions=[codec])
+    codec.threshold = -5
+    assert Stream(SERVER, extensions=[codec]).send(b"") == frame(0xC2)
+
+
+# Counters and state
+
+
+def test_every_finished_message_is_counted_once():
+    stream = Stream(SERVER, extensions=[Deflate()])
+    for number, send in enumerate(
+        [
+            lambda: stream.send("a", compress=False), lambda: stream.send("a"), lambda: stream.send_parts(b"a"),
+            lambda: stream.send(bytearray(9)), lambda: stream.send("a", text=False),
+            lambda: list(stream.send_steps("a")), lambda: list(stream.send_steps("a", compress=False)),
+            lambda: list(stream.send_steps(bytes(200_000))),
+        ],
+        1,
+    ):  # fmt: skip
+        send()
+        assert stream.messages_sent == number
+    for last in (False, False, True):
+        assert stream.messages_sent == 8
+        stream.send("a", last=last)
+    assert stream.messages_sent == 9
+    stream.ping(), stream.pong(), stream.close()
+    assert stream.messages_sent == 9
+
+
+def test_message_open_is_true_between_fragments():
+    stream = new_stream(SERVER)
+    assert not stream.message_open
+    stream.send("a", last=False)
+    assert stream.message_open
+    stream.ping()
+    stream.send("b", last=False)
+    assert stream.message_open
+    stream.send("c")
+    assert not stream.message_open
+    stream.send("d")
+    assert not stream.message_open
+
+
+def test_a_stream_is_not_copied_or_pickled():
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="^cannot pickle 'Stream' object$"):
+            make(Stream(SERVER))
+
+
+def test_a_stream_is_initialized_once():
+    stream = Stream(SERVER)
+    with pytest.raises(RuntimeError, match="initialized once"):
+        stream.__init__(SERVER)
+
+
+def test_reasons_of_failures_fit_a_close_frame():
+    biggest = (1 << 63) - 1
+    for data, options in [
+        (b"\x82\xff" + biggest.to_bytes(8, "big"), {"max_message_size": biggest - 1}),
+        (b"\x82\xff" + biggest.to_bytes(8, "big"), {"max_frame_size": biggest - 1, "max_message_size": None}),
+    ]:
+        (failure,) = Stream(SERVER, **options).receive(data)
+        assert isinstance(failure, Failure)
+        assert failure.code == 1009
+        assert len(failure.reason) <= 123
