@@ -149,8 +149,8 @@ class StreamCore(Generic[E]):
         A server's payload is not copied if it is `bytes`.
         """
         parts: list[bytes] | None = None
-        plain = text is None and compress is None and last and (type(message) is str or type(message) is bytes)
-        if plain and self._fast_send:
+        whole = text is None and compress is None and last and self._fast_send
+        if whole and (type(message) is str or type(message) is bytes):
             first = FIRST_TEXT if isinstance(message, str) else FIRST_BINARY
             try:
                 payload = message.encode() if isinstance(message, str) else message
