@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from ends import CERTIFICATE, on_loop
 from frames import REQUEST as WHOLE_REQUEST
-from frames import TEXT, to
+from frames import TEXT, explained, to
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
@@ -263,7 +263,7 @@ async def test_violation_closes_with_the_matching_code(bytes_in, code):
     async with serving(app, ws_max_size=255, ws_per_message_deflate=False) as (_, port):
         client = await Raw.open(port)
         client.writer.write(bytes_in)
-        assert await client.next() == Close(code, "")
+        assert await client.next() == explained(code)
         assert await client.next() is None
         await app.done.wait()
         client.writer.close()

@@ -42,7 +42,7 @@ def test_inspect_explains_every_frame_and_fault_of_a_vector(vector, capsys):
 
 
 def reasons():
-    """Every text with a space in the code (not the docstrings) of the general lane, up to its first placeholder."""
+    """Every text with a space in the code (not the docstrings) of the receiver, up to its first placeholder."""
     for node in ast.walk(ast.parse(Path(receiver.__file__).read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             node.value.value = ""
@@ -51,7 +51,7 @@ def reasons():
 
 
 def test_every_failure_reason_maps_to_an_rfc_section():
-    """A reason that is new to the general lane must be given a section here too."""
+    """A reason that is new to the receiver must be given a section here too."""
     found = [reason for reason in reasons() if not reason.startswith(" ")]
     assert len(found) > 12
     assert [reason for reason in found if not find_rule(reason)] == []

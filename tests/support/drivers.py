@@ -4,7 +4,7 @@
     def test_text_that_is_not_utf8_ends_with_1007(driver):
         with driver.open(receive_all) as peer:
             peer.send(peer.frame(TEXT, b"\xff"))
-            assert peer.read_to_end() == [Close(1007, "")]
+            assert peer.read_to_end() == [explained(1007)]
             assert peer.record.code == 1007
 
 A script is what the application does with its connection: a generator function that yields operations (`recv()`,

@@ -176,6 +176,26 @@ def outcome(stream, events):
     )
 
 
+class Explained:
+    """Equal to a `Close` with this code and with a reason that fits a close frame."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def __eq__(self, other):
+        return isinstance(other, Close) and other.code == self.code and 0 < len(other.reason.encode()) <= 123
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"Close({self.code}, a reason)"
+
+
+def explained(code):
+    """Return what the close frame of a failure equals: with a reason if `code` is 1002, 1007 or 1009."""
+    return Explained(code) if code in (1002, 1007, 1009) else Close(code, "")
+
+
 def new_stream(role, **options):
     """Create a stream whose masking keys are all KEY, and whose close frame after a failure has no reason."""
     return Stream(role, mask_source=(lambda size: KEY), **{"send_close_reasons": False, **options})

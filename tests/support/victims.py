@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from frames import CLOSE, to
+from frames import CLOSE, explained, to
 from frames import REQUEST as WHOLE_REQUEST
 
 from framewire import CLIENT, SERVER, Close, State, Stream
@@ -232,7 +232,7 @@ async def refused(attack, code, make, delivered=(), **options):
     """Check that the victim delivers `delivered`, then fails the connection with `code`, for the bytes of `make`."""
     async with attack(**options) as victim:
         await victim.send(make(victim))
-        assert await victim.end() == [Close(code, "")]
+        assert await victim.end() == [explained(code)]
         assert victim.delivered == list(delivered)
 
 

@@ -117,7 +117,7 @@ class Receiver:
         """
         partial = self.partial
         if partial.in_frame:
-            assert decoded is None, "a frame in progress was handed over as decoded"
+            assert decoded is None  # for a whole frame only
             fill = self._fill if self._decompressor is None else self._fill_blocks
             return fill(data, start, stop, events)
         first = data[start]
@@ -156,7 +156,7 @@ class Receiver:
         self._continued = not begins
         opcode = first & 15 or partial.opcode
         if decompressor is None:
-            assert decoded is None, "a message that no codec decodes was handed over as decoded"
+            assert decoded is None  # for a message of the codec only
             partial.begin_frame(opcode, first > 127, length, key, opcode == self._validated)
             return self._fill(data, end, stop, events)
         if begins:
@@ -215,7 +215,7 @@ class Receiver:
         partial, decompressor = self.partial, self._decompressor
         assert decompressor is not None
         position = partial.fill(data, start, stop)
-        assert decoded is None or not (partial.remaining or self._left_of_frame), "a decoded message is not one block"
+        assert decoded is None or not (partial.remaining or self._left_of_frame)  # for one block only
         while not partial.remaining:
             payload: Any = partial.take_piece()
             decompressor.feed(payload, partial.final and not self._left_of_frame, decoded, position)

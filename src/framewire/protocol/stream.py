@@ -203,7 +203,7 @@ class Stream(StreamCore[Event]):
             return 0
         position = start
         if self._head:
-            assert decoded is None, "a frame was decoded before its header was whole"
+            assert decoded is None  # for a frame whose header arrived whole
             data, position, self._head, self._paused = self._head + data[start:], 0, b"", False
         base, size = self._offset - position, len(data)
         take_frame, partial = self._receiver.take_frame, self._partial
