@@ -1,4 +1,4 @@
-"""Builds the compiled twins: every cext/X.pyx becomes framewire._fast.X."""
+"""Build the compiled twins: every cext/X.pyx becomes the module framewire._fast.X."""
 
 import os
 import sys

@@ -23,20 +23,6 @@ def framed(data: bytes, opcode: int = BINARY) -> bytes:
     return frame(opcode, data, KEY)
 
 
-def take_messages(package: ModuleType, data: bytes) -> Call:
-    """Take one message into a new list."""
-    twins = package._backend
-    partial = twins.PartialMessage(True, 1 << 62, None)
-    read = framed(data)
-
-    def run() -> list[Any]:
-        events: list[Any] = []
-        twins.take_messages(partial, read, 0, events)
-        return events
-
-    return Call(run)
-
-
 def stream(package: ModuleType, role: str) -> Any:
     return package.Stream(package.Role[role], max_message_size=None, mask_source=lambda size: KEY)
 
@@ -55,7 +41,6 @@ def of_size(size: int) -> dict[str, Maker]:
         "apply_mask": lambda package, data: Call(package._backend.apply_mask, (data, KEY)),
         "apply_mask_in_place": lambda package, data: Call(package._backend.apply_mask_in_place, (bytearray(data), KEY)),
         "Utf8Validator.feed": lambda package, data: Call(package._backend.Utf8Validator().feed, (data,)),
-        "take_messages": take_messages,
         "make_frame": lambda package, data: Call(package._backend.make_frame, (0x82, data, KEY)),
         "Stream.receive, text": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data, TEXT),)),
         "Stream.receive, binary": lambda package, data: Call(stream(package, "SERVER").receive, (framed(data),)),

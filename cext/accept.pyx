@@ -10,10 +10,13 @@ from framewire._fast.dispatch cimport accept
 
 
 def accept_key(key: bytes) -> bytes:
-    """Returns the Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
+    """Return the Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
 
-    Raises ValueError unless the key is the base64 of 16 bytes. Its 4 unused bits may be set: the RFC's own example
-    sets them (4.1). Raises TypeError if it is not bytes.
+    The 4 unused bits of the key may be set, as in the RFC's own example (4.1).
+
+    Raises:
+        ValueError: The key is not the base64 of 16 bytes.
+        TypeError: The key is not bytes.
     """
     if type(key) is not bytes:
         raise TypeError("a key is bytes")

@@ -1,8 +1,9 @@
-/* The C API and the internals of CPython that the extensions rely on; docs/internals.md says for which versions each holds.
+/* The C API and the internals of CPython that the extensions rely on; docs/internals.md says for
+   which versions each holds.
 
-   Exceptions that are not passed on are caught here, or with PyErr_ExceptionMatches in Cython: an `except` or `with` block of
-   Cython makes a traceback first, and crashes if there is no memory for it. An `except` that ends in a bare `raise` does not,
-   nor does `finally`.
+   Exceptions that are not passed on are caught here, or with PyErr_ExceptionMatches in Cython: an
+   `except` or `with` block of Cython makes a traceback first, and crashes if there is no memory for
+   it. An `except` that ends in a bare `raise` does not, nor does `finally`.
 
    Every function needs the GIL (on free-threaded builds: an attached thread). */
 #ifndef FRAMEWIRE_CPYTHON_COMPAT_H
@@ -23,8 +24,8 @@
 #define FRAMEWIRE_GIL 1
 #endif
 
-/* Like PyNumber_AsSsize_t(number, NULL), which clips an int that does not fit, but inlined for small ints. Returns -1 with an
-   error set if `number` is no integer. */
+/* Like PyNumber_AsSsize_t(number, NULL), which clips an int that does not fit, but inlined for
+   small ints. Returns -1 with an error set if `number` is no integer. */
 static inline Py_ssize_t framewire_clip(PyObject *number)
 {
     if (PyLong_CheckExact(number)) {
@@ -41,8 +42,9 @@ static inline Py_ssize_t framewire_clip(PyObject *number)
     return PyNumber_AsSsize_t(number, NULL);
 }
 
-/* Fills `view` if the items of `data` are contiguous bytes; flags are PyBUF_CONTIG or PyBUF_CONTIG_RO. Returns 0 without an
-   error set otherwise: memoryview then decides whether `data` can be cast to bytes, and raises if not. */
+/* Fills `view` if the items of `data` are contiguous bytes; flags are PyBUF_CONTIG or
+   PyBUF_CONTIG_RO. Returns 0 without an error set otherwise: memoryview then decides whether `data`
+   can be cast to bytes, and raises if not. */
 static inline int framewire_get_octets(PyObject *data, Py_buffer *view, int flags)
 {
     if (PyObject_GetBuffer(data, view, flags | PyBUF_FORMAT) < 0) {
@@ -55,7 +57,8 @@ static inline int framewire_get_octets(PyObject *data, Py_buffer *view, int flag
     return 0;
 }
 
-/* The characters of a fresh PyUnicode_New(size, 127) or of any compact ASCII str; the content of a bytes. */
+/* The characters of a fresh PyUnicode_New(size, 127) or of any compact ASCII str; the content of a
+   bytes. */
 static inline uint8_t *framewire_str_data(PyObject *text)
 {
     return (uint8_t *)((PyASCIIObject *)text + 1);
@@ -72,8 +75,9 @@ static inline PyObject *framewire_steal_reference(PyObject *data)
     return data;
 }
 
-/* Calls codec.decode(payload, max_content, True). Returns a new reference: the result (*failed is 0), or the ValueError
-   that was raised (*failed is 1). NULL with an error set for other exceptions. */
+/* Calls codec.decode(payload, max_content, True). Returns a new reference: the result (*failed is
+   0), or the ValueError that was raised (*failed is 1). NULL with an error set for other
+   exceptions. */
 static inline PyObject *framewire_decode(PyObject *codec, PyObject *decode, PyObject *payload, PyObject *max_content,
                                          int *failed)
 {
@@ -120,7 +124,8 @@ static inline void framewire_leave(uint8_t *busy)
 #endif
 }
 
-/* Fields that are read or counted without the busy flag: atomic where the GIL does not make them so. */
+/* Fields that are read or counted without the busy flag: atomic where the GIL does not make them
+   so. */
 #if !defined(Py_GIL_DISABLED)
 #define FRAMEWIRE_LOAD(field) (*(field))
 #define FRAMEWIRE_STORE(field, value) (*(field) = (value))
@@ -153,7 +158,8 @@ static inline void framewire_add_one(int64_t *counter)
 #endif
 }
 
-/* Appends to a list that only the caller knows. Steals the reference to `item`, also on error (-1). */
+/* Appends to a list that only the caller knows. Steals the reference to `item`, also on error (-1).
+   */
 static inline int framewire_append(PyObject *list, PyObject *item)
 {
     Py_ssize_t size = PyList_GET_SIZE(list);
@@ -167,8 +173,8 @@ static inline int framewire_append(PyObject *list, PyObject *item)
     return result;
 }
 
-/* Unmasks a payload of up to 32 bytes inline: a kernel call would cost more than its work. The result has 0x80 set in some
-   byte unless all bytes written are ASCII. */
+/* Unmasks a payload of up to 32 bytes inline: a kernel call would cost more than its work. The
+   result has 0x80 set in some byte unless all bytes written are ASCII. */
 static inline uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
     uint64_t a, b, c, d, keys = (uint64_t)key << 32 | key, last_keys;

@@ -1,5 +1,6 @@
 # cython: language_level=3
-# cpython_compat.h, and functions of Python.h that Cython does not declare, or not with the ownership used here.
+# cpython_compat.h, and functions of Python.h that Cython does not declare, or not with the
+# ownership used here.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 

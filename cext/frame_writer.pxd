@@ -46,8 +46,8 @@ cdef inline object build_frame(
 ):
     """A whole frame as a bytes, or with `apart` the list [header, payload].
 
-    `src` points to the `length` bytes of `payload`, which is not copied if it is a bytes, nothing masks it, and the
-    header is apart from it.
+    `src` points to the `length` bytes of `payload`, which is not copied if it is a bytes, nothing
+    masks it, and the header is apart from it.
     """
     cdef uint8_t header[MAX_HEADER]
     cdef const uint8_t *mask = NULL

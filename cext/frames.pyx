@@ -25,9 +25,10 @@ from payload cimport make_bytes
 def take_frames(data: Buffer, masked: bool, limit: int, frames: list[tuple[int, bytes]]) -> int:
     """Take whole, plain data frames from the front of `data`, for parsers with rules and types of their own.
 
-    Plain: FIN set, no RSV bit, text or binary, masked if and only if `masked`, of minimal length, up to `limit` bytes.
-    Appends (first byte, unmasked payload) for each: 0x81 is text, whose UTF-8 is not validated, 0x82 binary. It never
-    rejects: it stops before anything else. Accepts any contiguous buffer, of any item type.
+    Plain: FIN set, no RSV bit, text or binary, masked if and only if `masked`, of minimal length,
+    up to `limit` bytes. Appends (first byte, unmasked payload) for each: 0x81 is text, whose UTF-8
+    is not validated, 0x82 binary. It never rejects: it stops before anything else. Accepts any
+    contiguous buffer, of any item type.
 
     Returns:
         The index after the last frame taken.
@@ -61,8 +62,8 @@ cdef Py_ssize_t take(const uint8_t *data, Py_ssize_t size, bint masked, object l
 def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
     """Return the payload, unmasked, of the frame that begins at data[start], and the index after the frame.
 
-    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to `limit` bytes. Its
-    first byte may be anything.
+    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to
+    `limit` bytes. Its first byte may be anything.
     """
     cdef framewire_header header
     cdef Py_ssize_t position = start
@@ -87,7 +88,8 @@ def take_key(keys: Any) -> bytes:
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Make a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
 
-    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as `write_header`.
+    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as
+    `write_header`.
     """
     return make(first, payload, key, False)
 

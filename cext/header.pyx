@@ -13,12 +13,16 @@ from kernels cimport MAX_HEADER, framewire_header, framewire_read_header, framew
 
 
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
-    """Reads the frame header that begins at data[start]; looks at no byte from `stop` on.
+    """Read the frame header that begins at data[start], without a look at bytes from `stop` on.
 
-    Returns (first byte, masked, payload length, end of the header, masking key), or None while the length is not
-    complete. The payload length is -1 if it is not in its shortest form or takes more than 63 bits. The key is b""
-    in an unmasked frame and None while its 4 bytes are not complete; the end counts them all the same. Raises
-    ValueError unless 0 <= start <= stop <= len(data).
+    Returns:
+        (first byte, masked, payload length, end of the header, masking key), or None while the length
+        is not complete. The payload length is -1 if it is not in its shortest form or takes more than
+        63 bits. The key is b"" in an unmasked frame and None while its 4 bytes are not complete; the
+        end counts them all the same.
+
+    Raises:
+        ValueError: Unless 0 <= start <= stop <= len(data).
     """
     cdef Py_buffer view
     cdef Py_ssize_t first = clipped(start)
@@ -46,10 +50,11 @@ cdef object read(const uint8_t *data, Py_ssize_t size, Py_ssize_t start, Py_ssiz
 
 
 def write_header(first: int, length: int, key: bytes) -> bytes:
-    """Makes the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
+    """Make the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
 
-    Raises ValueError unless first is 0 to 255, length 0 to 2**63 - 1, and key 0 or 4 bytes; TypeError if it is not
-    bytes.
+    Raises:
+        ValueError: Unless `first` is 0 to 255, `length` 0 to 2**63 - 1, and `key` 0 or 4 bytes.
+        TypeError: `key` is not bytes.
     """
     cdef uint8_t header[MAX_HEADER]
     cdef const uint8_t *mask = NULL

@@ -15,8 +15,8 @@ from framewire._fast.dispatch cimport kernels
 from kernels cimport framewire_advance_key
 
 
-cdef uint32_t turned_key(object key, object phase) except? 0:
-    """The key as the first byte of the payload meets it."""
+cdef uint32_t rotated_key(object key, object phase) except? 0:
+    """The key rotated so that it begins with the byte for the first byte of the payload."""
     cdef uint32_t word
     if type(key) is not bytes:
         raise TypeError("a masking key is bytes")
@@ -31,13 +31,19 @@ cdef uint32_t turned_key(object key, object phase) except? 0:
 
 
 def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
-    """Returns a copy of `data`, each byte XORed with its byte of `key`; the first one meets key[phase % 4].
+    """Return a copy of `data`, each byte XORed with its byte of `key`.
 
-    Accepts any contiguous buffer, of any item type. Raises ValueError unless key is 4 bytes and phase is 0 or
-    more, TypeError if the key is not bytes.
+    Args:
+        data: Any contiguous buffer, of any item type.
+        key: 4 bytes.
+        phase: The first byte of `data` is XORed with key[phase % 4].
+
+    Raises:
+        ValueError: `key` is not 4 bytes, or `phase` is negative.
+        TypeError: `key` is not bytes.
     """
     cdef Py_buffer view
-    cdef uint32_t word = turned_key(key, phase)
+    cdef uint32_t word = rotated_key(key, phase)
     if type(data) is bytes:
         return masked_copy(<const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), word)
     if framewire_get_octets(data, &view, PyBUF_CONTIG_RO):
@@ -57,14 +63,14 @@ cdef bytes masked_copy(const uint8_t *data, Py_ssize_t size, uint32_t key):
 
 
 def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0) -> None:
-    """XORs the bytes of `data` where they lie; the first one meets key[phase % 4].
+    """XOR the bytes of `data` in place, like `apply_mask`.
 
-    Accepts any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
+    `data` is any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
     """
     cdef Py_buffer view
-    cdef uint32_t word = turned_key(key, phase)
+    cdef uint32_t word = rotated_key(key, phase)
     cdef uint8_t *octets
-    if FRAMEWIRE_GIL and type(data) is bytearray:  # nobody can resize it meanwhile
+    if FRAMEWIRE_GIL and type(data) is bytearray:  # no other thread can resize it meanwhile
         octets = <uint8_t *> PyByteArray_AS_STRING(data)
         kernels.mask(octets, octets, <size_t> PyByteArray_GET_SIZE(data), word)
         return

@@ -44,13 +44,14 @@ cdef enum:
 cdef class PartialMessage:
     """The message that is being received: its state, and its payload so far in one buffer.
 
-    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast path takes,
-    `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
+    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast
+    path takes, `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
 
-    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells whether one of its
-    frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
-    still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
-    `messages` counts the messages received, those that `StreamCore` takes whole included.
+    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells
+    whether one of its frames has begun and not ended, `final` whether that frame is the last,
+    `remaining` how many of its bytes are still to come, `size` how many bytes of payload are held,
+    `need` how many bytes the last code point lacks. `messages` counts the messages received, those
+    that `StreamCore` takes whole included.
     """
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -71,8 +72,9 @@ cdef class PartialMessage:
     def begin_frame(self, opcode: int, final: bool, length: int, key: bytes, validated: bool) -> None:
         """Begin a data frame of `length` bytes of the message of type `opcode` (1 or 2, also in a continuation).
 
-        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload must be UTF-8.
-        Raises ValueError inside a frame, for another type than that of the open message, and for what no frame has.
+        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload
+        must be UTF-8. Raises ValueError inside a frame, for another type than that of the open
+        message, and for what no frame has.
         """
         cdef Py_ssize_t kind = clipped(opcode)
         cdef Py_ssize_t size = clipped(length)
@@ -204,9 +206,9 @@ cdef class PartialMessage:
     def fill_frames(self, data: bytes, start: int, stop: int) -> int:
         """Take whole frames that continue the message and do not end it; return the index after the last of them.
 
-        It takes frames that are masked as they must be, of minimal length, and keep the message within `limit`. In text
-        it stops inside a frame before the first byte that cannot be UTF-8. Raises ValueError inside a frame, and when
-        no message is open.
+        It takes frames that are masked as they must be, of minimal length, and keep the message
+        within `limit`. In text it stops inside a frame before the first byte that cannot be UTF-8.
+        Raises ValueError inside a frame, and when no message is open.
         """
         cdef framewire_header header
         cdef Py_ssize_t position = start
@@ -264,7 +266,7 @@ cdef class PartialMessage:
         return event
 
     def clear(self) -> None:
-        """Close the message and drop what is held of it."""
+        """Close the message and free its payload."""
         Py_CLEAR(self.buffer)
         self.opcode = self.size = self.capacity = self.not_ascii = self.remaining = 0
         self.in_frame = self.validated = False

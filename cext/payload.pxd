@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # The str or bytes that a payload becomes, inlined into its users.
 #
-# Until it is complete, a result is held as a pointer to the only reference: all functions return new references. NULL
-# means an error is set; where the return type says `except? NULL`, NULL without an error means invalid UTF-8.
+# Until it is complete, a result is held as a pointer to the only reference: all functions return
+# new references. NULL means an error is set; where the return type says `except? NULL`, NULL
+# without an error means invalid UTF-8.
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF

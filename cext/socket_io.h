@@ -1,8 +1,9 @@
 /* Sends to a stream socket by its file descriptor, without waiting.
 
-   MSG_DONTWAIT, because a descriptor is non-blocking only as long as no other process that shares the open file description
-   clears O_NONBLOCK. Small frames are sent with the GIL held: releasing and taking it costs more than the rest of the call.
-   None of these functions sets a Python error. */
+   MSG_DONTWAIT, because a descriptor is non-blocking only as long as no other process that shares
+   the open file description clears O_NONBLOCK. Small frames are sent with the GIL held: releasing
+   and taking it costs more than the rest of the call. None of these functions sets a Python error.
+   */
 #ifndef FRAMEWIRE_SOCKET_IO_H
 #define FRAMEWIRE_SOCKET_IO_H
 
@@ -36,7 +37,8 @@ static inline Py_ssize_t framewire_send_two(int fd, const uint8_t *head, size_t 
 #define FRAMEWIRE_SEND_FLAGS MSG_DONTWAIT
 #endif
 
-/* For systems without MSG_NOSIGNAL: a broken connection is an error of send, not the signal SIGPIPE. */
+/* For systems without MSG_NOSIGNAL: a broken connection is an error of send, not the signal
+   SIGPIPE. */
 static inline void framewire_ignore_sigpipe(int fd)
 {
 #ifdef SO_NOSIGPIPE

@@ -55,14 +55,14 @@ cdef inline int enter(StreamCore self) except -1:
 cdef class StreamCore:
     """The fast paths of `Stream`, and the state that they read.
 
-    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow` do what the fast paths
-    leave, `_end_after_error` closes the stream. The fast paths never reject: they leave whatever is not a whole, plain
-    message, and change nothing then.
+    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow` do
+    what the fast paths leave, `_end_after_error` closes the stream. The fast paths never reject:
+    they leave whatever is not a whole, plain message, and change nothing then.
 
-    `_offset` counts the bytes received. While `_paused`, all that
-    arrives is left to `_receive_slow`; unless `_fast_send`, all messages are left to `_send_slow`; while
-    `_encoding`, those for a codec are. One caller at a time may change a stream: whatever does is
-    between `_enter` and `_leave`, and so is every hook for receiving.
+    `_offset` counts the bytes received. While `_paused`, all that arrives is left to
+    `_receive_slow`; unless `_fast_send`, all messages are left to `_send_slow`; while `_encoding`,
+    those for a codec are. One caller at a time may change a stream: whatever does is between
+    `_enter` and `_leave`, and so is every hook for receiving.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -111,19 +111,21 @@ cdef class StreamCore:
 
         Args:
             data: Any bytes-like object, cut anywhere.
-            size: Read only the first `size` bytes, as a read leaves them in a buffer; None reads all.
+            size: Read only the first `size` bytes, as a read leaves them in a buffer; None reads
+                all.
 
         Returns:
-            The events in their order: `str` and `bytes` for messages, and the classes of `framewire.protocol.events`.
-            A violation by the peer does not raise: it is the last event, a `Failure`. After a `Close` or a `Failure`
-            all further bytes are ignored. Write `pending()` before anything else.
+            The events in their order: `str` and `bytes` for messages, and the classes of
+            `framewire.protocol.events`. A violation by the peer does not raise: it is the last
+            event, a `Failure`. After a `Close` or a `Failure` all further bytes are ignored. Write
+            `pending()` before anything else.
 
         Raises:
             ValueError: `data` has fewer than `size` bytes.
             RuntimeError: Another call is using the stream.
 
-        Any exception that is raised once bytes were taken, such as MemoryError, KeyboardInterrupt or an error of a
-        codec, closes the stream, because its position in the bytes is lost.
+        Any exception that is raised once bytes were taken, such as MemoryError, KeyboardInterrupt
+        or an error of a codec, closes the stream, because its position in the bytes is lost.
         """
         cdef list events = []
         enter(self)
@@ -153,11 +155,12 @@ cdef class StreamCore:
         """Return the frame that carries a message: text for a `str`, binary for a bytes-like object.
 
         Args:
-            message: The message, or a fragment of it.
-            text: True sends bytes as text, False a `str` as binary; None goes by the type of `message`.
-            last: False begins or continues a fragmented message, whose fragments may cut a code point (RFC 6455 5.4).
-            compress: Whether an extension such as permessage-deflate encodes the message; the first fragment decides
-                for all. None encodes fragments, and messages from the codec's threshold on.
+            message: The message, or a fragment of it. text: True sends bytes as text, False a `str`
+            as binary; None goes by the type of `message`. last: False begins or continues a
+            fragmented message, whose fragments may cut a code point (RFC 6455 5.4).
+            compress: Whether an extension such as permessage-deflate encodes the message; the first
+                fragment decides for all. None encodes fragments, and messages from the codec's
+                threshold on.
 
         Raises:
             StateError: After a close or a failure, and while `send_steps` encodes another message.
@@ -192,8 +195,8 @@ cdef class StreamCore:
     def _receive_slow(self, data: bytes, start: int, decoded: bytes | ValueError | None, events: list[Any]) -> int:
         """Hook: receive data[start:], which the fast path left, and append to `events`.
 
-        `decoded` is what the codec made of the frame at `start`, its content or its error, if the fast path has had it
-        decoded: it must not be decoded again.
+        `decoded` is what the codec made of the frame at `start`, its content or its error, if the
+        fast path has had it decoded: it must not be decoded again.
         """
         raise NotImplementedError
 
@@ -232,7 +235,8 @@ cdef class StreamCore:
     def _set_send_limit(self, max_plain: int, codec: Any) -> None:
         """Have the fast path send messages of less than `max_plain` bytes or characters as they are.
 
-        It has `codec`, unless None, encode all others. It sends nothing while `_fast_send` is False.
+        It has `codec`, unless None, encode all others. It sends nothing while `_fast_send` is
+        False.
         """
         self.max_plain_configured = max_plain
         self.send_codec = codec

@@ -15,7 +15,7 @@ from kernels cimport framewire_utf8_state
 cdef class Utf8Validator:
     """Validates UTF-8 in pieces, cut anywhere; it fails at the first byte that cannot be right.
 
-    `need` is the number of bytes, 0 to 3, that the last code point still lacks: 0 says that the text may end here.
+    `need` is the number of bytes, 0 to 3, that the last code point still lacks: at 0 the text may end.
     """
 
     cdef framewire_utf8_state state
@@ -31,13 +31,14 @@ cdef class Utf8Validator:
         return self.state.need
 
     def reset(self) -> None:
-        """Begins a new text."""
+        """Begin a new text."""
         self.state.need = self.state.low = self.state.high = 0
 
     def feed(self, data: Buffer) -> int:
-        """Reads on in `data`; returns how many bytes of it come before the first impossible one: all, if there is none.
+        """Validate the next piece; return the number of its bytes before the first invalid one.
 
-        After an impossible byte the validator stands before it. Accepts any contiguous buffer, of any item type.
+        That is the length of `data` if all of it is valid. After an invalid byte, the state is as before that
+        byte. Accepts any contiguous buffer, of any item type.
         """
         cdef Py_buffer view
         if type(data) is bytes:

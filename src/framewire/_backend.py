@@ -1,7 +1,8 @@
 """The choice between the twins, once for the process: compiled (`_fast`) or plain Python (`_pure`).
 
 FRAMEWIRE_BACKEND = unset (compiled if it is there), `fast` (compiled or an ImportError), `pure`.
-FRAMEWIRE_SIMD = unset (the best that the processor runs) or an instruction set that `framewire doctor` lists.
+FRAMEWIRE_SIMD = unset (the best that the processor runs) or an instruction set that `framewire
+doctor` lists.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ PROGRAMS = sorted((Path(__file__).parents[1] / "typing").glob("*.py"))
 #: Where a twin may differ: names that are its own affair, and how Cython shows a constructor.
 ALLOWED = r"""
 .*\._[a-z]\w*
-framewire\._fast\.header\.(Buffer|check_range)
+framewire\._fast\.(header\.(Buffer|check_range)|frames\.FIRST_\w+|stream_core\.E)
 framewire\._fast\.\w+\.\w+\.__init__
 """
 

@@ -1,1 +1,1 @@
-"""The compiled twins land here when a compiler was at hand; `_backend` chooses."""
+"""The compiled twins, if they were built; `_backend` chooses. The .pxd files are their interfaces in Cython."""

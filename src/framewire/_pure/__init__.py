@@ -1,1 +1,1 @@
-"""The twins in plain Python: the reference, and the fallback where nothing is compiled."""
+"""The twins in plain Python: the reference, and the fallback where no extensions are compiled."""

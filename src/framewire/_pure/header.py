@@ -8,8 +8,9 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
-    """Returns `data`, any contiguous buffer, as one whose items are bytes; ValueError if the range lies outside."""
-    # What is of bytes already needs no view more, which a debugger that keeps the frames of calls would keep open.
+    """Return `data` as a buffer of bytes; ValueError if the range lies outside of it."""
+    # No further view of a buffer of bytes: a debugger that keeps the frames of calls would keep it
+    # open.
     if type(data) is not bytes and not (
         type(data) is memoryview and data.format == "B" and data.ndim == 1 and data.c_contiguous
     ):
@@ -20,12 +21,16 @@ def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
 
 
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
-    """Reads the frame header that begins at data[start]; looks at no byte from `stop` on.
+    """Read the frame header that begins at data[start], without a look at bytes from `stop` on.
 
-    Returns (first byte, masked, payload length, end of the header, masking key), or None while the length is not
-    complete. The payload length is -1 if it is not in its shortest form or takes more than 63 bits. The key is b""
-    in an unmasked frame and None while its 4 bytes are not complete; the end counts them all the same. Raises
-    ValueError unless 0 <= start <= stop <= len(data).
+    Returns:
+        (first byte, masked, payload length, end of the header, masking key), or None while the length
+        is not complete. The payload length is -1 if it is not in its shortest form or takes more than
+        63 bits. The key is b"" in an unmasked frame and None while its 4 bytes are not complete; the
+        end counts them all the same.
+
+    Raises:
+        ValueError: Unless 0 <= start <= stop <= len(data).
     """
     data = check_range(data, start, stop)
     if stop - start < 2:
@@ -49,10 +54,11 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
 
 
 def write_header(first: int, length: int, key: bytes) -> bytes:
-    """Makes the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
+    """Make the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
 
-    Raises ValueError unless first is 0 to 255, length 0 to 2**63 - 1, and key 0 or 4 bytes; TypeError if it is not
-    bytes.
+    Raises:
+        ValueError: Unless `first` is 0 to 255, `length` 0 to 2**63 - 1, and `key` 0 or 4 bytes.
+        TypeError: `key` is not bytes.
     """
     if not 0 <= first <= 255:
         raise ValueError("the first byte of a header is 0 to 255")

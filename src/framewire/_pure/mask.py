@@ -17,8 +17,8 @@ def _table(byte: int) -> bytes:
     return (_EACH ^ int.from_bytes(bytes([byte]) * 256, "little")).to_bytes(256, "little")
 
 
-def _turned_key(key: bytes, phase: int) -> bytes:
-    """The key as the first byte of the payload meets it."""
+def _rotated_key(key: bytes, phase: int) -> bytes:
+    """Return the key rotated so that it begins with the byte for the first byte of the payload."""
     if type(key) is not bytes:
         raise TypeError("a masking key is bytes")
     if len(key) != 4:
@@ -30,13 +30,19 @@ def _turned_key(key: bytes, phase: int) -> bytes:
 
 
 def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
-    """Returns a copy of `data`, each byte XORed with its byte of `key`; the first one meets key[phase % 4].
+    """Return a copy of `data`, each byte XORed with its byte of `key`.
 
-    Accepts any contiguous buffer, of any item type. Raises ValueError unless key is 4 bytes and phase is 0 or
-    more, TypeError if the key is not bytes.
+    Args:
+        data: Any contiguous buffer, of any item type.
+        key: 4 bytes.
+        phase: The first byte of `data` is XORed with key[phase % 4].
+
+    Raises:
+        ValueError: `key` is not 4 bytes, or `phase` is negative.
+        TypeError: `key` is not bytes.
     """
     if type(key) is not bytes or len(key) != 4 or phase != 0:
-        key = _turned_key(key, phase)
+        key = _rotated_key(key, phase)
     if type(data) is not bytes:
         with memoryview(data) as view, view.cast("B") as source:
             data = bytes(source)
@@ -51,11 +57,11 @@ def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
 
 
 def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0) -> None:
-    """XORs the bytes of `data` where they lie; the first one meets key[phase % 4].
+    """XOR the bytes of `data` in place, like `apply_mask`.
 
-    Accepts any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
+    `data` is any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
     """
-    key = _turned_key(key, phase)
+    key = _rotated_key(key, phase)
     with memoryview(data) as view:
         if view.readonly:
             raise BufferError("Object is not writable.")

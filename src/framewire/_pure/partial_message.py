@@ -10,7 +10,8 @@ from .header import Buffer, check_range, read_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
 
-#: How much text is decoded at a time, in bytes: Python may allocate four bytes for each, and larger steps take longer.
+#: How much text is decoded at a time, in bytes: Python may allocate four bytes for each, and larger
+#: steps take longer.
 _DECODE_CHUNK = 1 << 14
 #: The size of a str in bytes. PyPy's has no `__sizeof__`: it is UTF-8 inside, never wide.
 _size_of: Callable[[str], int] = getattr(str, "__sizeof__", len)
@@ -19,13 +20,14 @@ _size_of: Callable[[str], int] = getattr(str, "__sizeof__", len)
 class PartialMessage:
     """The message that is being received: its state, and its payload so far in one buffer.
 
-    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast path takes,
-    `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
+    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast
+    path takes, `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
 
-    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells whether one of its
-    frames has begun and not ended, `final` whether that frame is the last, `remaining` how many of its bytes are
-    still to come, `size` how many bytes of payload are held, `need` how many bytes the last code point lacks.
-    `messages` counts the messages received, those that `StreamCore` takes whole included.
+    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells
+    whether one of its frames has begun and not ended, `final` whether that frame is the last,
+    `remaining` how many of its bytes are still to come, `size` how many bytes of payload are held,
+    `need` how many bytes the last code point lacks. `messages` counts the messages received, those
+    that `StreamCore` takes whole included.
     """
 
     __slots__ = (
@@ -55,8 +57,9 @@ class PartialMessage:
     def begin_frame(self, opcode: int, final: bool, length: int, key: bytes, validated: bool) -> None:
         """Begin a data frame of `length` bytes of the message of type `opcode` (1 or 2, also in a continuation).
 
-        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload must be UTF-8.
-        Raises ValueError inside a frame, for another type than that of the open message, and for what no frame has.
+        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload
+        must be UTF-8. Raises ValueError inside a frame, for another type than that of the open
+        message, and for what no frame has.
         """
         if type(key) is not bytes or len(key) not in (0, 4) or opcode not in (1, 2) or not 0 <= length < 1 << 63:
             raise ValueError("no frame has these values")
@@ -110,9 +113,9 @@ class PartialMessage:
     def fill_frames(self, data: bytes, start: int, stop: int) -> int:
         """Take whole frames that continue the message and do not end it; return the index after the last of them.
 
-        It takes frames that are masked as they must be, of minimal length, and keep the message within `limit`. In text
-        it stops inside a frame before the first byte that cannot be UTF-8. Raises ValueError inside a frame, and when
-        no message is open.
+        It takes frames that are masked as they must be, of minimal length, and keep the message
+        within `limit`. In text it stops inside a frame before the first byte that cannot be UTF-8.
+        Raises ValueError inside a frame, and when no message is open.
         """
         if type(data) is not bytes:
             raise TypeError("fill_frames() takes bytes")
@@ -160,7 +163,7 @@ class PartialMessage:
         return event
 
     def clear(self) -> None:
-        """Close the message and drop what is held of it."""
+        """Close the message and free its payload."""
         self._buffer = bytearray()
         self._texts.clear()
         self.opcode = self.size = self.remaining = 0

@@ -6,7 +6,8 @@ from typing import NoReturn
 
 from .header import Buffer
 
-#: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as 80 to BF.
+#: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as
+#: 80 to BF.
 _FOLLOW = {
     **dict.fromkeys(range(0xC2, 0xE0), (1, 0x80, 0xBF)),
     0xE0: (2, 0xA0, 0xBF),
@@ -21,7 +22,7 @@ _FOLLOW = {
 class Utf8Validator:
     """Validates UTF-8 in pieces, cut anywhere; it fails at the first byte that cannot be right.
 
-    `need` is the number of bytes, 0 to 3, that the last code point still lacks: 0 says that the text may end here.
+    `need` is the number of bytes, 0 to 3, that the last code point still lacks: at 0 the text may end.
     """
 
     __slots__ = ("_high", "_low", "need")
@@ -35,14 +36,15 @@ class Utf8Validator:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def reset(self) -> None:
-        """Begins a new text."""
+        """Begin a new text."""
         self.need = 0
         self._low, self._high = 0x80, 0xBF
 
     def feed(self, data: Buffer) -> int:
-        """Reads on in `data`; returns how many bytes of it come before the first impossible one: all, if there is none.
+        """Validate the next piece; return the number of its bytes before the first invalid one.
 
-        After an impossible byte the validator stands before it. Accepts any contiguous buffer, of any item type.
+        That is the length of `data` if all of it is valid. After an invalid byte, the state is as before that
+        byte. Accepts any contiguous buffer, of any item type.
         """
         if type(data) is not bytes:
             with memoryview(data) as whole, whole.cast("B") as octets:
@@ -57,12 +59,13 @@ class Utf8Validator:
         try:
             (data[start:] if start else data).decode()  # PyPy's str(data, "utf-8") lets surrogates through
         except UnicodeDecodeError as error:
-            # All before error.start is valid; which byte is at fault, or missing, takes a closer look.
+            # All before error.start is valid; which byte is at fault, or missing, takes a closer
+            # look.
             return self._step(data, start + error.start, 4)
         return size
 
     def _step(self, data: bytes, start: int, most: int) -> int:
-        """Reads at most `most` bytes one by one; stops where a code point ends or at the first impossible byte."""
+        """Read up to `most` bytes; stop at the end of a code point or before an invalid byte."""
         stop = min(start + most, len(data))
         for index in range(start, stop):
             byte = data[index]

@@ -13,10 +13,11 @@ from .stream_core import StreamCore
 class SocketWriter:
     """Writes straight to the socket of a connection while nothing waits before it in the transport.
 
-    That saves what an event loop does around a system call. What the socket does not take at once goes to `transport`,
-    which also finds out what is wrong with the socket. So does everything if `sock` is None, after `close()`, and
-    while the transport holds data or is closing. The socket is asked for its descriptor before each write, because a
-    loop may close it at any time and the number then belongs to another file.
+    That saves what an event loop does around a system call. What the socket does not take at once
+    goes to `transport`, which also reports errors of the socket. So does everything if
+    `sock` is None, after `close()`, and while the transport holds data or is closing. The socket is
+    asked for its descriptor before each write, because a loop may close it at any time and the
+    number then belongs to another file.
 
     `bytes_sent` counts what was written, frames with their headers.
     """
@@ -38,8 +39,9 @@ class SocketWriter:
     def send(self, message: object) -> bool:
         """Write a whole message of at most `limit` bytes that `stream` may send as it is.
 
-        Return False, without side effects, if the message needs `Stream.send`: compression, fragments, or an error to
-        raise. Raises what the transport raises; then the connection is cut.
+        Return False, without side effects, if the message needs `Stream.send`: compression,
+        fragments, or an error to raise. Raises what the transport raises; then the connection is
+        cut.
         """
         stream = self._stream
         if (type(message) is not bytes and type(message) is not str) or not stream._fast_send:
@@ -65,7 +67,8 @@ class SocketWriter:
         descriptor = self._descriptor()
         if descriptor >= 0:
             with suppress(OSError):  # full, or broken: the transport finds out which
-                # A descriptor that another process made blocking would block this one: there is no MSG_DONTWAIT here.
+                # A descriptor that another process made blocking would block this one: there is no
+                # MSG_DONTWAIT here.
                 if not os.get_blocking(descriptor):
                     done = os.write(descriptor, data)
         if done < len(data):

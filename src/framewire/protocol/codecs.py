@@ -3,8 +3,8 @@
     client: make_offers ─▶ request … response ─ agree_to_answers ─▶ codecs for the Stream
     server: request ─ accept_offers ─▶ response, codecs for the Stream
 
-`PerMessageDeflate` is an extension. One of another kind fits if it transforms the payload of whole data messages and
-marks those messages by RSV bits in their first frame.
+`PerMessageDeflate` is an extension. One of another kind fits if it transforms the payload of whole
+data messages and marks those messages by RSV bits in their first frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ __all__ = [
 #: The three reserved bits of a first byte, which only extensions may set (5.2).
 _RSV_BITS: Final = 0x70
 
-#: The parameters of an extension in their order: pairs of name and value, which is None without "=".
+#: The parameters of an extension in their order: pairs of name and value, which is None without
+#: "=".
 Parameters: TypeAlias = Sequence[tuple[str, str | None]]
 
 #: The name of an extension and its parameters, as offered or agreed (9.1).
@@ -36,8 +37,9 @@ Terms: TypeAlias = tuple[str, Parameters]
 class Codec(Protocol):
     """An extension as agreed for one connection: it transforms the payload of data messages in both directions.
 
-    A message passes through one codec at most: a received one through that whose RSV bits it has, a sent one through
-    the first that the stream was given. A codec is used by one stream, in one call at a time, until `close`.
+    A message passes through one codec at most: a received one through that whose RSV bits it has, a
+    sent one through the first that the stream was given. A codec is used by one stream, in one call
+    at a time, until `close`.
     """
 
     @property
@@ -64,7 +66,8 @@ class Codec(Protocol):
             Up to `most` bytes of content.
 
         Raises:
-            ValueError: The payload is corrupt: the stream fails with 1007. Any other exception closes the stream.
+            ValueError: The payload is corrupt: the stream fails with 1007. Any other exception
+                closes the stream.
         """
 
     def encode(self, content: bytes, last: bool) -> bytes:
@@ -102,8 +105,8 @@ def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
 def accept_offers(offers: Iterable[Terms], extensions: Iterable[Extension]) -> tuple[list[Terms], list[Codec]]:
     """Choose for a server: of each extension, in the server's order, the first offer that is acceptable.
 
-    Unknown and malformed offers are declined, which is no error (RFC 6455 9.1, RFC 7692 5.1), as are those whose RSV
-    bits another extension has taken.
+    Unknown and malformed offers are declined, which is no error (RFC 6455 9.1, RFC 7692 5.1), as
+    are those whose RSV bits another extension has taken.
 
     Returns:
         The answers and their codecs.
@@ -125,8 +128,9 @@ def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) 
     """Return the codecs for a server's answers to a client that knows these extensions.
 
     Raises:
-        ValueError: For an extension that the client does not know, one answered twice, parameters that do not fit the
-            offer, and RSV bits that two of them claim: the connection must fail (4.1).
+        ValueError: For an extension that the client does not know, one answered twice, parameters
+            that do not fit the offer, and RSV bits that two of them claim: the connection must fail
+            (4.1).
     """
     known = {extension.name: extension for extension in extensions}
     codecs: list[Codec] = []

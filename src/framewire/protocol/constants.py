@@ -22,10 +22,12 @@ __all__ = [
 #: The largest payload of a control frame, in bytes (5.5).
 MAX_CONTROL_PAYLOAD: Final = 125
 
-#: The largest close reason, in bytes of UTF-8: a control payload less the two bytes of the code (5.5.1).
+#: The largest close reason, in bytes of UTF-8: a control payload less the two bytes of the code
+#: (5.5.1).
 MAX_REASON: Final = 123
 
-#: The largest payload length that a frame header can state (5.2: the most significant bit must be 0).
+#: The largest payload length that a frame header can state (5.2: the most significant bit must be
+#: 0).
 MAX_LENGTH: Final = (1 << 63) - 1
 
 

@@ -20,13 +20,15 @@ _MAX_ENDS: Final = 16
 class Decompressor:
     """Decodes the messages of one codec, in steps, and holds the content of the one in progress.
 
-    `limit` is the largest content in bytes, `max_payload` the largest payload as sent: an eighth and 1 KiB more, which
-    no sender that compresses needs. `max_frame` is the largest frame. `wrap` is as for `PartialMessage`.
+    `limit` is the largest content in bytes, `max_payload` the largest payload as sent: an eighth
+    and 1 KiB more, which no sender that compresses needs. `max_frame` is the largest frame. `wrap`
+    is as for `PartialMessage`.
 
-    The codec gets the payload of each frame in blocks of `block` bytes, so that neither the content nor the error
-    depends on how the bytes arrived, and returns its content in steps. Both are small beside the limit, so that little
-    is held beyond it, and large enough to cost next to nothing. A message of one block and less than one step that
-    is within all limits is left to the fast path, see `lend_to`.
+    The codec gets the payload of each frame in blocks of `block` bytes, so that neither the content
+    nor the error depends on how the bytes arrived, and returns its content in steps. Both are small
+    beside the limit, so that little is held beyond it, and large enough to cost next to nothing. A
+    message of one block and less than one step that is within all limits is left to the fast path,
+    see `lend_to`.
     """
 
     __slots__ = ("_codec", "_content", "_limit", "_max_whole", "_step", "block", "max_payload")
@@ -58,7 +60,8 @@ class Decompressor:
             offset: The end of the block in the bytes of the stream.
 
         Raises:
-            Violation: At `offset`: 1007 if the payload is corrupt or the text is not UTF-8, 1009 above the limit.
+            Violation: At `offset`: 1007 if the payload is corrupt or the text is not UTF-8, 1009
+                above the limit.
         """
         content = self._decode(payload, last, decoded, offset)
         ends = 0
@@ -85,7 +88,8 @@ class Decompressor:
             elif isinstance(decoded, ValueError):
                 raise decoded
         except ValueError as error:
-            # The text of the error is the codec's, which may quote the peer's bytes: it is not sent.
+            # The text of the error is the codec's, which may quote the peer's bytes: it is not
+            # sent.
             raise Violation(CloseCode.INVALID_DATA, str(error), offset, "a compressed message is corrupt") from None
         if type(decoded) is not bytes:
             raise TypeError(f"decode() returns bytes, not {type(decoded).__name__}")

@@ -19,8 +19,8 @@ class Text:
 class Fragment:
     """The data of one frame of a fragmented message (with `fragments=True`; RFC 6455 5.4).
 
-    Text pieces hold whole code points only: 1 to 3 bytes of an unfinished one wait for the next fragment, so a
-    piece may be empty. `first` and `last` mark the ends of the message.
+    Text pieces hold whole code points only: 1 to 3 bytes of an unfinished one wait for the next
+    fragment, so a piece may be empty. `first` and `last` mark the ends of the message.
     """
 
     data: str | bytes | Text
@@ -54,7 +54,8 @@ class Close:
 class Failure:
     """The connection failed (7.1.7): the peer broke a rule, or went without a close (1006). The last event.
 
-    `code` is the close code that says why, `offset` the number of bytes of the stream before the offending one.
+    `code` is the close code that says why, `offset` the number of bytes of the stream before the
+    offending one.
     """
 
     code: int

@@ -1,6 +1,7 @@
 """Masking keys (RFC 6455 5.3, 10.3): unpredictable, fresh for each frame, and cheap.
 
-A stream takes them one by one with `pop`; when that raises IndexError, `refill` returns one and makes more for `pop`.
+A stream takes them one by one with `pop`; when that raises IndexError, `refill` returns one and
+makes more for `pop`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The slow path of receiving: one frame at a time, every receive rule of RFC 6455 sections 5, 7 and 8.
 
-Whatever the fast path of `StreamCore` leaves comes here: control frames, fragments, frames in pieces, messages that an
-extension has transformed, violations. A rule is stated once, here, and checked as soon as the byte that breaks it has
-arrived; inside a transformed message, with the end of each block of its payload.
+Whatever the fast path of `StreamCore` leaves comes here: control frames, fragments, frames in
+pieces, messages that an extension has transformed, violations. A rule is stated once, here, and
+checked as soon as the byte that breaks it has arrived; inside a transformed message, with the end
+of each block of its payload.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["Receiver", "TextErrors"]
 #: The result of `read_header`.
 _Header = tuple[int, bool, int, int, bytes | None]
 
-#: What is done with text that is not UTF-8: it fails the connection (8.1), or is decoded by this error handler.
+#: What is done with text that is not UTF-8: it fails the connection (8.1), or is decoded by this
+#: error handler.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
 # First bytes and opcodes as plain ints: an enum member takes longer to look up than a call.
@@ -40,8 +42,8 @@ _INSIDE_A_MESSAGE: Final = _CONTROL | {int(Opcode.CONTINUATION), _FIN | int(Opco
 class Receiver:
     """Turns frames into events.
 
-    `masked` tells whether frames must be masked; limits are in bytes, None is unlimited. `text_errors` and `piece_size`
-    are those of `Stream`, `codecs` the result of `check_codecs`.
+    `masked` tells whether frames must be masked; limits are in bytes, None is unlimited.
+    `text_errors` and `piece_size` are those of `Stream`, `codecs` the result of `check_codecs`.
     """
 
     __slots__ = (
@@ -74,7 +76,8 @@ class Receiver:
             self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
         self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
         self._piece = MAX_LENGTH if piece_size is None else piece_size
-        # The fast path validates all text and never cuts, so where that is wrong only empty messages are left to it.
+        # The fast path validates all text and never cuts, so where that is wrong only empty
+        # messages are left to it.
         limit = min(self._max_message, self._max_frame, self._piece) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
@@ -107,10 +110,12 @@ class Receiver:
     ) -> int:
         """Take one frame, or as much as has arrived of a data frame, from data[start:stop].
 
-        `decoded` is what the codec has made of the whole frame at `start` already, None if it has not been asked.
+        `decoded` is what the codec has made of the whole frame at `start` already, None if it has
+        not been asked.
 
         Returns:
-            The index after what was taken: `start` for less than a header, or less than a whole control frame.
+            The index after what was taken: `start` for less than a header, or less than a whole
+            control frame.
 
         Raises:
             Violation: The peer broke a rule; its offset counts from data[0].
@@ -176,7 +181,7 @@ class Receiver:
         return end + length
 
     def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
-        """Take payload of the frame in progress and deliver what it completes."""
+        """Take payload of the frame in progress and deliver the events that it completes."""
         partial = self.partial
         max_held = self._piece if self._fragments else MAX_LENGTH
         while True:
@@ -245,7 +250,7 @@ class Receiver:
         self._continued = False
 
     def _deliver_piece(self, content: PartialMessage | Decompressor, events: list[Event]) -> None:
-        """Deliver what is held of the message and keep it open."""
+        """Deliver the payload held of the message and keep it open."""
         decode = self._decode if self.partial.opcode == _TEXT else None
         piece = content.take_piece()
         events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))

@@ -23,8 +23,9 @@ _TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
 class Sender:
     """Checks messages to send, and holds the state of the one in fragments.
 
-    A message has at most `max_size` bytes, fragments together, and is encoded by the first of `codecs`, or by none.
-    `opcode` is that of a message whose last fragment is still to come, else 0.
+    A message has at most `max_size` bytes, fragments together, and is encoded by the first of
+    `codecs`, or by none. `opcode` is that of a message whose last fragment is still to come, else
+    0.
     """
 
     __slots__ = ("_codecs", "_encoder", "_keys", "_max_size", "_size", "_tail", "opcode")
@@ -49,8 +50,8 @@ class Sender:
     ) -> Made:
         """Check a message, or a fragment of one; return what `make` makes of first byte, payload and key.
 
-        `encoding` tells that `send_steps` is encoding another message. Raises as `Stream.send`; nothing has changed
-        then.
+        `encoding` tells that `send_steps` is encoding another message. Raises as `Stream.send`;
+        nothing has changed then.
         """
         opcode, payload, tail = self.check(message, text, last)
         codec = self._encoder if self.opcode else self.choose_codec(len(payload), last, compress, encoding)

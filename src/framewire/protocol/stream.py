@@ -1,7 +1,8 @@
 """One end of an open connection without I/O: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8).
 
-A stream begins after the opening handshake. `receive` returns events, `send` and its kin return bytes to write, and
-`pending` returns what the stream itself has to send: pongs, the answer to a close, the close of a failed connection.
+A stream begins after the opening handshake. `receive` returns events, `send` and its kin return
+bytes to write, and `pending` returns what the stream itself has to send: pongs, the answer to a
+close, the close of a failed connection.
 """
 
 from __future__ import annotations
@@ -44,37 +45,39 @@ _EXPLAINED: Final = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode
 class Stream(StreamCore[Event]):
     """One end of a WebSocket connection after the opening handshake.
 
-    It begins OPEN, and is CLOSED after a close frame went each way, a failure, `fail` or `receive_eof`. It serves one
-    task or thread at a time: a call that would change it while another one does, be it from another thread or from a
-    function that the stream has called, raises RuntimeError.
+    It begins OPEN, and is CLOSED after a close frame went each way, a failure, `fail` or
+    `receive_eof`. It serves one task or thread at a time: a call that would change it while another
+    one does, be it from another thread or from a function that the stream has called, raises
+    RuntimeError.
 
     Args:
         role: `SERVER` or `CLIENT`.
-        max_message_size: The largest message to receive in bytes, fragments together; None is unlimited. A larger one
-            fails the connection with 1009, as soon as its length is known.
-        max_frame_size: The largest payload of one data frame to receive in bytes; None is unlimited.
-        fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
+        max_message_size: The largest message to receive in bytes, fragments together; None is
+            unlimited. A larger one fails the connection with 1009, as soon as its length is known.
+        max_frame_size: The largest payload of one data frame to receive in bytes; None is
+        unlimited. fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
         text_as_bytes: Deliver text as `Text(payload)`, validated but not decoded.
-        text_errors: "strict": text that is not UTF-8 fails the connection with 1007 (8.1). "replace" and
-            "surrogateescape" deliver it, and close reasons, decoded by `bytes.decode` with these errors, or as it is
-            with `text_as_bytes`. Text to send must be UTF-8 always.
-        piece_size: With `fragments`, deliver longer frames while they arrive, in pieces of at most that many bytes, or
-            one code point.
+        text_errors: "strict": text that is not UTF-8 fails the connection with 1007 (8.1).
+            "replace" and "surrogateescape" deliver it, and close reasons, decoded by `bytes.decode`
+            with these errors, or as it is with `text_as_bytes`. Text to send must be UTF-8 always.
+        piece_size: With `fragments`, deliver longer frames while they arrive, in pieces of at most
+            that many bytes, or one code point.
         max_send_size: The largest message to send in bytes, fragments together; None is unlimited.
-        auto_pong: Queue the pong for each ping in `pending()`.
-        auto_close: Queue the answer to the peer's close, and the close frame of a failure, in `pending()`.
-        late_failure: Keep a failure back in `failing` where other events of the same call come before it, so that they
-            can be answered: until `take_failure` the stream can send, and ignores what arrives.
-        mask_source: `mask_source(4)` returns the 4 bytes of a masking key; None takes them from the system's random
-            source. Only a client uses it. It must not use the stream.
+        auto_pong: Queue the pong for each ping in `pending()`. auto_close: Queue the answer to the
+        peer's close, and the close frame of a failure, in `pending()`.
+        late_failure: Keep a failure back in `failing` where other events of the same call come
+            before it, so that they can be answered: until `take_failure` the stream can send, and
+            ignores what arrives.
+        mask_source: `mask_source(4)` returns the 4 bytes of a masking key; None takes them from the
+            system's random source. Only a client uses it. It must not use the stream.
         extensions: The codecs that the opening handshake agreed on, see `framewire.extensions`.
-        send_close_reasons: Say in the close frame of a failure with 1002, 1007 or 1009 what was wrong, in a few words.
-            False sends the code alone.
+        send_close_reasons: Say in the close frame of a failure with 1002, 1007 or 1009 what was
+            wrong, in a few words. False sends the code alone.
 
     Raises:
         TypeError: A limit is no int, or one of `extensions` is no codec.
-        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: not 1 to 2**63 - 1), `text_errors` is unknown, or two
-            codecs claim the same RSV bit.
+        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: not 1 to 2**63 - 1), `text_errors`
+            is unknown, or two codecs claim the same RSV bit.
     """
 
     __slots__ = (
@@ -136,7 +139,8 @@ class Stream(StreamCore[Event]):
         self._buffer: memoryview | None = None
         max_send = _check_limit("max_send_size", max_send_size)
         self._sender = Sender(self._codecs, MAX_LENGTH if max_send is None else max_send, self._keys)
-        # A message of fewer bytes, or of fewer characters of up to 4 bytes, is sent as it is; others go to the codec.
+        # A message of fewer bytes, or of fewer characters of up to 4 bytes, is sent as it is;
+        # others go to the codec.
         threshold = max(index(self._codecs[0].threshold), 0) if self._codecs else sys.maxsize
         max_plain = min(threshold, sys.maxsize if max_send is None else max_send // 4 + 1, sys.maxsize)
         self._set_send_limit(max_plain, self._codecs[0] if self._codecs and max_send is None else None)
@@ -208,7 +212,8 @@ class Stream(StreamCore[Event]):
         base, size = self._offset - position, len(data)
         take_frame, partial = self._receiver.take_frame, self._partial
         try:
-            # Literals for the bits of first bytes, because this loop looks up each global name once per frame.
+            # Literals for the bits of first bytes, because this loop looks up each global name once
+            # per frame.
             while position < size and len(events) != max_events:
                 begin, count = position, len(events)
                 position = take_frame(data, begin, size, events, decoded)
@@ -249,8 +254,9 @@ class Stream(StreamCore[Event]):
     def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
         """Read up to the end of the next event.
 
-        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once the stream has ended,
-        all bytes are taken and ignored; a `Failure` takes the bytes before the offending one.
+        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once
+        the stream has ended, all bytes are taken and ignored; a `Failure` takes the bytes before
+        the offending one.
 
         Returns:
             The event, None if it needs more bytes; and how many bytes were taken.
@@ -263,7 +269,7 @@ class Stream(StreamCore[Event]):
             start, stop = 0, min(_FIRST_LOOK, len(octets))
             self._enter()
             try:
-                # Only what is looked at is copied, more and more while no event ends there.
+                # Copy only the part to look at, and more of it while no event ends there.
                 left = self._receive_slow(bytes(octets[:stop]), 0, None, events, 1)
                 while not events and stop < len(octets):
                     start, stop = stop, min(2 * stop, len(octets))
@@ -298,7 +304,8 @@ class Stream(StreamCore[Event]):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return memory for the event loop to read into, as `asyncio.BufferedProtocol.get_buffer` does.
 
-        `sizehint`, the number of bytes that the loop would like, is ignored; the buffer has at least 1 byte.
+        `sizehint`, the number of bytes that the loop would like, is ignored; the buffer has at
+        least 1 byte.
         """
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_READ_SIZE))
@@ -338,7 +345,7 @@ class Stream(StreamCore[Event]):
         self._drop()
 
     def _drop(self) -> None:
-        """Close the stream and free what it holds."""
+        """Close the stream and free its memory."""
         if self._state is not State.CLOSED:
             self._state = State.CLOSED
             self.failing = None
@@ -384,8 +391,8 @@ class Stream(StreamCore[Event]):
     ) -> Generator[None, None, bytes]:
         """Like `send`, as a generator that yields after each 64 KiB it compresses, so that an event loop can go on.
 
-        The generator returns the frame. Until then control frames and messages that are not encoded may be sent; a
-        generator that is closed early has sent nothing. Raises as `send`.
+        The generator returns the frame. Until then control frames and messages that are not encoded
+        may be sent; a generator that is closed early has sent nothing. Raises as `send`.
         """
         self._enter()
         try:
@@ -425,7 +432,8 @@ class Stream(StreamCore[Event]):
     ) -> tuple[list[memoryview], bool]:
         """Cut a whole message into the pieces of at most `size` bytes in which to send it as fragments.
 
-        They may cut a code point. An empty message is one piece. Raises as `send`, so that no piece is sent in vain.
+        They may cut a code point. An empty message is one piece. Raises as `send`, so that no piece
+        is sent in vain.
 
         Returns:
             The pieces, and whether they are text.
@@ -469,8 +477,8 @@ class Stream(StreamCore[Event]):
     def close(self, code: int | None = 1000, reason: str = "") -> bytes:
         """Return the one close frame of this end.
 
-        Data still arrives until the peer's close frame does. After it, or after a failure, this is the answer that
-        `auto_close=False` left to the caller.
+        Data still arrives until the peer's close frame does. After it, or after a failure, this is
+        the answer that `auto_close=False` left to the caller.
 
         Args:
             code: The close code (7.4); None makes an empty close frame.
@@ -547,7 +555,8 @@ def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:
 def _answer_close(close: Close) -> bytes:
     """Return the payload that answers the peer's close: its code and reason (5.5.1).
 
-    Under `text_errors` the reason may be no UTF-8, or too long once it is decoded: then its code alone.
+    Under `text_errors` the reason may be no UTF-8, or too long once it is decoded: then its code
+    alone.
     """
     if close.code == CloseCode.NO_STATUS_RCVD:
         return b""
