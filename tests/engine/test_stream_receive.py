@@ -297,6 +297,21 @@ def test_a_role_by_its_value_is_that_role():
         new_stream("proxy")
 
 
+# Fragments
+
+
+@BOTH
+@pytest.mark.parametrize("compressed", [False, True])
+def test_fragments_are_delivered_from_the_call_on(role, compressed):
+    """The first one delivered holds all of the message so far."""
+    stream = new_stream(role, extensions=[CLIENT_DEFAULT.agree([])] if compressed else [])
+    assert stream.receive(to(role, 0x01, b"a") + to(role, 0x00, b"b")) == []
+    stream.deliver_fragments()
+    assert stream.receive(to(role, 0x00, b"c")) == [Fragment("abc", False, False)]
+    assert stream.receive(to(role, 0x80, b"d")) == [Fragment("d", False, True)]
+    assert stream.receive(to(role, 0x81, b"e")) == ["e"]
+
+
 # Close frames
 
 

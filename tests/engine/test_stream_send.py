@@ -355,12 +355,14 @@ MISUSE = [
     (lambda s: s.close(1000, "r" * 124), PayloadTooBigError),
     (lambda s: s.close(None, "r"), CloseCodeError),
     (lambda s: s.close(1000, "\ud800"), TextError),
+    (lambda s: s.close(1000, b"bytes"), TypeError),
     (lambda s: s.fail(999), CloseCodeError),
 ]
 INSIDE_TEXT = [
     *MISUSE,
     (lambda s: s.send(b"binary"), FragmentError),
     (lambda s: s.send(b"binary", last=False), FragmentError),
+    (lambda s: list(s.send_steps("text")), FragmentError),
     (lambda s: s.send("text", text=False), FragmentError),
     (lambda s: s.send_parts(b"binary"), FragmentError),
     (lambda s: s.send(b"", text=True), TextError),

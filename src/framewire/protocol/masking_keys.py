@@ -54,5 +54,5 @@ class SourcedKeys:
 pool: Final = KeyPool()
 
 # A child process must not send with the keys of its parent.
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows
     os.register_at_fork(after_in_child=pool.clear)

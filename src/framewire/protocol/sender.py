@@ -61,12 +61,14 @@ class Sender:
         first = _FIN if last else 0
         if not self.opcode:
             first |= opcode | (codec.rsv if codec is not None else 0)
-        try:
-            made = make(first, payload if codec is None else encode(codec, payload, last), key)
-        except BaseException:
-            if codec is not None:
+        if codec is None:
+            made = make(first, payload, key)
+        else:
+            try:
+                made = make(first, encode(codec, payload, last), key)
+            except BaseException:
                 codec.abandon()
-            raise
+                raise
         self.opcode = 0 if last else opcode
         self._encoder = None if last else codec
         self._size = 0 if last else size
