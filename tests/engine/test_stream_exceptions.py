@@ -4,10 +4,12 @@ import copy
 import os
 import pickle
 import signal
+import sys
 
 import pytest
 from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, new_stream, to
 
+import framewire
 from framewire import CLIENT, SERVER, Failure, MaskSourceError, State, StateError, Stream
 from framewire.extensions import Deflate, PerMessageDeflate
 
@@ -102,9 +104,6 @@ def test_a_stream_with_an_open_message_or_half_a_frame_ends_too(error, data):
 @pytest.mark.skipif(os.name == "nt", reason="no signal can be raised there")
 @pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
 def test_a_signal_handler_that_raises_ends_the_stream(receive):
-    class Interrupt(BaseException):
-        pass
-
     def decode(payload, most, last):
         signal.raise_signal(signal.SIGUSR1)
         return payload
@@ -120,35 +119,60 @@ def test_a_signal_handler_that_raises_ends_the_stream(receive):
     assert_ended(stream, codec)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
-def test_signals_at_any_time_never_lose_a_message_of_an_open_stream():
-    class Interrupt(BaseException):
-        pass
+class Interrupt(BaseException):
+    """Raised as a signal handler raises: between any two lines."""
 
-    data = b"".join(to(SERVER, 0x01, b"%d" % i) + to(SERVER, PING) + to(SERVER, 0x80, b"!") for i in range(40))
-    expected = Stream(SERVER).receive(data)
-    interrupted = 0
-    before = signal.signal(signal.SIGALRM, raising(Interrupt))
+
+PACKAGE = os.path.dirname(framewire.__file__)
+
+
+def interrupted_at(number, call):
+    """Run `call`, and raise Interrupt before line `number` of framewire's Python code; False if it ends before."""
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number:
+                sys.settrace(None)
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
-        for number in range(300):
-            stream, events, error = Stream(SERVER), [], None
-            try:
-                signal.setitimer(signal.ITIMER_REAL, (number + 1) * 1e-6)
-                events = stream.receive(data)
-            except Interrupt as interrupt:
-                error = interrupt
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            if error is not None and not events and stream.bytes_received:
-                interrupted += 1
-                assert stream.state is State.CLOSED
-            elif events:
-                assert events == expected
-    except Interrupt:  # after the call, in this loop
-        pass
+        call()
+    except Interrupt:
+        return True
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("receive", ["receive", "receive_one"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_interrupt_between_any_two_lines_loses_no_message_of_an_open_stream(receive, compressed):
+    def new():
+        return Stream(SERVER, extensions=[Deflate()] if compressed else [])
+
+    frames = [(0x01, b"1"), (PING,), (0x00, b"2"), (0x80, b"3"), (TEXT,)]
+    if compressed:
+        frames = [(0xC1, bytes.fromhex("f248cdc9c90700")), (0x41, b"\0"), (0x80,), *frames]
+    data = b"".join(to(SERVER, *each) for each in frames)
+    expected = new().receive(data)
+    for number in range(1, 2000):
+        stream = new()
+        if not interrupted_at(number, lambda: getattr(stream, receive)(data)):  # noqa: B023 - called at once
+            break
+        try:
+            # Nothing had been taken, or the stream is closed.
+            assert stream.receive(data) == ([] if stream.state is State.CLOSED else expected)
+        except RuntimeError as error:  # interrupted where it takes or releases its lock
+            assert "in use" in str(error)  # noqa: PT017
+    assert number > 20
 
 
 def test_an_error_while_ending_is_raised_and_the_stream_is_closed_all_the_same():

@@ -76,7 +76,7 @@ def test_names_signatures_and_docstrings(backend, name):
 def test_hooks_and_protected_methods(backend, name):
     """What a subclass overrides or calls is the same in both twins too."""
     pure, fast = PURE[name], getattr(backend, name)
-    hooks = [each for each in vars(pure) if each.startswith("_") and inspect.getdoc(getattr(fast, each, None))]
+    hooks = [each for each in vars(pure) if each.startswith("_") and hasattr(fast, each)]
     hooks = [each for each in hooks if not each.startswith("__") and callable(getattr(pure, each))]
     assert {"_receive_slow", "_send_slow", "_end_after_error", "_enter", "_leave", "_take_messages"} <= set(hooks)
     for each in hooks:

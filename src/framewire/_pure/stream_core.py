@@ -104,11 +104,11 @@ class StreamCore(Generic[E]):
                         self._receive(octets, stop, events)
             finally:
                 self._busy.release()
+            return events
         except BaseException:
             if begun:
                 self._end_after_error()
             raise
-        return events
 
     def send(
         self,

@@ -265,21 +265,24 @@ class Stream(StreamCore[Event]):
             RuntimeError: Another call is using the stream.
         """
         events: list[Event] = []
-        with memoryview(data) as whole, whole.cast("B") as octets:
-            start, stop = 0, min(_FIRST_LOOK, len(octets))
-            self._enter()
-            try:
+        begun = False
+        self._enter()
+        try:
+            with memoryview(data) as whole, whole.cast("B") as octets:
+                begun = True
+                start, stop = 0, min(_FIRST_LOOK, len(octets))
                 # Copy only the part to look at, and more of it while no event ends there.
                 left = self._receive_slow(bytes(octets[:stop]), 0, None, events, 1)
                 while not events and stop < len(octets):
                     start, stop = stop, min(2 * stop, len(octets))
                     left = self._receive_slow(bytes(octets[start:stop]), 0, None, events, 1)
-            except BaseException:
+                return (events[0] if events else None), max(stop - left, 0)
+        except BaseException:
+            if begun:
                 self._end_after_error()
-                raise
-            finally:
-                self._leave()
-        return (events[0] if events else None), max(stop - left, 0)
+            raise
+        finally:
+            self._leave()
 
     def receive_eof(self) -> list[Event]:
         """Note that the peer will send no more.
