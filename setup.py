@@ -37,6 +37,14 @@ class BuildExtensions(build_ext):
         record.write_text(f"FAILURES: dict[str, str] = {self.failures!r}\n")
 
 
+def interface_changed():
+    """Whether a .pxd is newer than the C of its module: cythonize() knows of one beside the source only."""
+    pairs = [
+        (c, pxd) for pxd in Path("src/framewire/_fast").glob("*.pxd") for c in Path("build").rglob(f"{pxd.stem}.c")
+    ]
+    return any(c.stat().st_mtime < pxd.stat().st_mtime for c, pxd in pairs)
+
+
 def extensions():
     if SWITCH == "0" or (SWITCH == "" and sys.implementation.name != "cpython"):
         return []
@@ -56,6 +64,7 @@ def extensions():
             for pyx in sorted(glob("cext/*.pyx"))
         ],
         include_path=["cext", "src"],
+        force=interface_changed() or None,
         build_dir="build",
     )
     for module in modules:
