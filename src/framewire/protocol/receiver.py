@@ -110,15 +110,9 @@ class Receiver:
     ) -> int:
         """Take one frame, or as much as has arrived of a data frame, from data[start:stop].
 
-        `decoded` is what the codec has made of the whole frame at `start` already, None if it has
-        not been asked.
-
-        Returns:
-            The index after what was taken: `start` for less than a header, or less than a whole
-            control frame.
-
-        Raises:
-            Violation: The peer broke a rule; its offset counts from data[0].
+        `decoded` is what the codec has made of the frame at `start` already, None if it was not asked.
+        Returns the index after the bytes taken: `start` for less than a header, or less than a whole
+        control frame. Raises Violation, whose offset counts from data[0].
         """
         partial = self.partial
         if partial.in_frame:
