@@ -1,9 +1,9 @@
-"""The opening handshake, both sides, without I/O (RFC 6455 3 and 4).
+"""The opening handshake of both sides without I/O (RFC 6455 3 and 4).
 
-    server: bytes ─ receive ─▶ Request ─ check ─▶ Offer ─ accept | reject ─▶ bytes
+    server: bytes ─ receive ─▶ Request ─ check ─▶ Offer ─ accept or reject ─▶ bytes
     client: Uri ─ request ─▶ bytes … bytes ─ receive ─▶ Response
 
-Bytes after the head are `trailing`: the first bytes for the `Stream`.
+The bytes that arrive after the head are in `trailing`: pass them to the `Stream` first.
 """
 
 from ._backend import accept_key

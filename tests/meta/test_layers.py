@@ -41,9 +41,7 @@ LAYERS = {
 
 #: What may be imported from outside the standard library, and where.
 FOREIGN = {
-    "http.client_handshake": {"h11"},
-    "http.fields": {"h11"},
-    "http.server_handshake": {"h11"},
+    "http.message_parser": {"h11"},
     "http.proxy": {"python_socks"},
     "asyncio.proxy": {"python_socks"},
     "sync.proxy": {"python_socks"},

@@ -143,8 +143,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             try:
                 return await self._attempt(target, headers)
             except StatusError as error:
-                response = cast("Response | None", error.response)
-                if response is None or not is_redirect(response):
+                response = cast("Response", error.response)
+                if not is_redirect(response):
                     raise
                 old, target = target, self._redirect(target, response.headers["Location"])
             if not target.has_origin_of(old):

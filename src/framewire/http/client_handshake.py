@@ -6,25 +6,25 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NoReturn
-
-import h11
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from .._backend import accept_key
 from ..errors import HandshakeError, ResponseError, StateError, StatusError
 from ..protocol.codecs import Terms
-from .fields import check_added, decode_fields, explain
-from .headers import Headers, check_field, format_extensions, is_token, parse_extensions, split_list
-from .http11 import MAX_HEAD, HeadScanner, Request, Response
+from .headers import Headers, check_additional, check_field, format_extensions, is_token, parse_extensions, split_list
+from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, check_connection_header, check_http_version
 from .uri import Uri
 
+if TYPE_CHECKING:
+    from .message_parser import ResponseParser
+
 __all__ = ["MAX_BODY", "MAX_INTERIM", "ClientHandshake", "request_headers"]
 
-#: How much of the body of an answer that refuses the client keeps, in bytes.
+#: How much of the body of a refusal the client keeps, in bytes.
 MAX_BODY: Final = 1 << 20
 
-#: The most 1xx responses that may precede the answer.
+#: The maximum number of 1xx responses before the final response.
 MAX_INTERIM: Final = 16
 
 
@@ -34,17 +34,18 @@ def request_headers(
     """Return the header lines that a client adds to its request.
 
     Args:
-        additional: The caller's, as a mapping or as pairs; they replace the following ones.
-        origin: The Origin header, None for none.
-        user_agent: The User-Agent header, None for none.
+        additional: The headers of the caller, as a mapping or as pairs of name and value. They
+            replace those of the same name that follow.
+        origin: The value of Origin, None for no such header.
+        user_agent: The value of User-Agent, None for no such header.
 
     Raises:
-        TypeError: `additional` is neither.
+        TypeError: `additional` is neither a mapping nor pairs of text.
     """
     pairs = additional.items() if isinstance(additional, Mapping) else additional
     lines = []
     for pair in pairs or ():
-        if isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TypeError("additional_headers is a mapping, or pairs of name and value")
         lines.append((pair[0], pair[1]))
     given = {name.lower() for name, _ in lines}
@@ -55,15 +56,22 @@ def request_headers(
 
 
 class ClientHandshake:
-    """The client's side of one handshake: `request` once, then `receive` until there is a response.
+    """The client's side of one opening handshake.
 
-    `subprotocols` and `extensions` are what it offers, best first; `headers` are added to the
-    request. `key` is the nonce, 16 bytes, by default random (4.1). The user and password of the URI
-    become basic authentication, unless `headers` has an Authorization.
+    Call `request` once and send what it returns, then pass the bytes that arrive to `receive` until
+    it returns the response that opens the connection, or raises.
 
-    Raises ValueError for subprotocols that are not tokens or not unique, malformed extensions, a
-    key of another length, or a header that the handshake itself writes or that `head.check_field`
-    refuses.
+    Args:
+        uri: The URI to connect to. Its user name and password become basic authentication, unless
+            `headers` has an Authorization.
+        subprotocols: The subprotocols to offer, best first.
+        extensions: The extensions to offer, best first.
+        headers: Header lines to add to the request: pairs of name and value.
+        key: The nonce of the request (4.1), 16 bytes; random by default.
+
+    Raises:
+        ValueError: A subprotocol is not a token or occurs twice, an extension is malformed, the key
+            has another length, or a header is malformed or written by the handshake itself.
     """
 
     def __init__(
@@ -90,52 +98,64 @@ class ClientHandshake:
             lines.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
         if extensions:
             lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-        added = check_added(headers, "host")
+        added = check_additional(headers, "host")
         if uri.username is not None and "Authorization" not in Headers(added):
             credentials = b64encode(f"{uri.username}:{uri.password}".encode()).decode("ascii")
             lines.append(("Authorization", f"Basic {credentials}"))
         if not re.fullmatch(r"[\x21-\x7e]+", uri.target):
             raise ValueError("a control character, a space or non-ASCII in the target")
         lines += added
-        self._encoded = [check_field(*line) for line in lines]
+        fields = b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines])
+        self._head = b"GET %b HTTP/1.1\r\n%b\r\n" % (uri.target.encode("ascii"), fields)
         self._offer = Offer(list(subprotocols), list(extensions))
         self._scanner = HeadScanner()
+        self._parser: ResponseParser | None = None
         self._interim = 0
         self._refusal: Response | None = None
         self._body = bytearray()
-        self._over = False
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        #: The request that `request` writes.
+        self._requested = False
+        self._ended = False
+        #: The request that `request` encodes.
         self.sent = Request("GET", uri.target, Headers(lines))
-        #: The server's answer once it has accepted, None before.
+        #: The response of the server once it has accepted, None before.
         self.response: Response | None = None
-        #: What the server chose, None for none; valid once there is a response.
+        #: The subprotocol that the server chose, None for none; valid once there is a response.
         self.subprotocol: str | None = None
-        #: The extensions that the server agreed to, all of them offered; their parameters are
-        #: unchecked.
+        #: The extensions that the server agreed to, all of them offered. Their parameters are not
+        #: validated.
         self.extensions: list[Terms] = []
-        #: What has arrived after the head: frames.
+        #: The bytes that have arrived after the head: frames.
         self.trailing = b""
 
     def request(self) -> bytes:
-        """The bytes of the request. StateError the second time."""
-        if self._http.our_state is not h11.IDLE:
+        """Return the bytes of the request.
+
+        Raises:
+            StateError: The request has been returned before.
+        """
+        if self._requested:
             raise StateError("the handshake is past the state in which this may be sent")
-        request = h11.Request(method="GET", target=self.sent.target, headers=self._encoded)
-        return b"".join([self._http.send(event) or b"" for event in (request, h11.EndOfMessage())])
+        self._requested = True
+        return self._head
 
     def receive(self, data: bytes) -> Response | None:
-        """Takes the next bytes; returns the 101 that opens the connection, None until it is whole.
+        """Receive the next bytes.
 
-        Raises ResponseError for any other answer, with up to 1 MiB of its body, and for a 101 that
-        does not satisfy 4.1 or names what was not offered; StateError before `request` and after
-        either end.
+        Returns:
+            The 101 response that opens the connection, None until it is complete.
+
+        Raises:
+            StatusError: The server answers with another status; the error has up to 1 MiB of the
+                body.
+            ResponseError: The response is not HTTP, or a 101 that does not satisfy 4.1 or names
+                something that was not offered.
+            StateError: `request` has not been called, or the handshake has ended.
         """
-        if self._over or self._http.our_state is h11.IDLE:
-            raise StateError("no answer is expected")
-        self._over = True
+        if self._ended or not self._requested:
+            raise StateError("no response is expected")
+        self._ended = True
         response = self._read(data)
-        self._over = response is not None
+        self._ended = response is not None
         return response
 
     def _read(self, data: bytes) -> Response | None:
@@ -159,37 +179,31 @@ class ClientHandshake:
                 if self._interim > MAX_INTERIM:
                     raise ResponseError(f"more than {MAX_INTERIM} interim responses", response)
                 self._scanner = HeadScanner()
-        if data:
-            self._http.receive_data(data)
-        self._read_body()
+        self._read_body(self._refusal, data)
         return None
 
     def receive_eof(self) -> NoReturn:
-        """The server closed the connection: raises ResponseError, with what came of an answer."""
-        if self._refusal is not None and not self._over:
-            self._http.receive_data(b"")
-            self._read_body()
+        """Receive the end of input.
+
+        Raises:
+            ResponseError: Always, with the part of the response that has arrived.
+        """
+        if self._refusal is not None and not self._ended:
+            self._read_body(self._refusal, None)
         raise ResponseError("the connection was closed before a whole answer") from EOFError()
 
     def _parse(self, head: bytes) -> Response:
-        self._http.receive_data(head)
-        try:
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as error:
-            raise ResponseError(explain(error)) from error
-        assert isinstance(event, (h11.InformationalResponse, h11.Response))
-        return Response(
-            event.status_code,
-            event.reason.decode("latin-1"),
-            decode_fields(event.headers.raw_items()),
-            version="HTTP/" + event.http_version.decode("ascii"),
-        )
+        if self._parser is None:
+            from .message_parser import ResponseParser
+
+            self._parser = ResponseParser()
+        return self._parser.parse_head(head)
 
     def _check(self, response: Response) -> None:
         headers = response.headers
         if not check_http_version(response.version):
             raise ResponseError("the HTTP version is not 1.1 or higher", response)
-        # Here Upgrade is one value, where a request may list several (4.1).
+        # In a response Upgrade has one value, where a request may list several (4.1).
         if list(map(str.lower, split_list(headers.get_all("Upgrade")))) != ["websocket"]:
             raise ResponseError("the Upgrade header is not websocket", response)
         if not check_connection_header(headers.get_all("Connection")):
@@ -208,20 +222,11 @@ class ClientHandshake:
         self.extensions = extensions
         self.subprotocol = chosen[0] if chosen else None
 
-    def _read_body(self) -> None:
-        """Collects the body of a refusal; raises ResponseError at its end or at the limit."""
-        refusal = self._refusal
-        assert refusal is not None
-        try:
-            while len(self._body) <= MAX_BODY:
-                event = self._http.next_event()
-                if event is h11.NEED_DATA:
-                    return
-                if not isinstance(event, h11.Data):
-                    break
-                self._body += event.data
-        except h11.RemoteProtocolError:
-            pass  # a body that breaks off: the status is what counts
-        body = bytes(self._body[:MAX_BODY])
-        response = Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version)
-        raise StatusError(response)
+    def _read_body(self, refusal: Response, data: bytes | None) -> None:
+        """Collect the body of a refusal; raise StatusError at its end or at the limit."""
+        assert self._parser is not None
+        content, complete = self._parser.parse_body(data)
+        self._body += content
+        if complete or len(self._body) > MAX_BODY:
+            body = bytes(self._body[:MAX_BODY])
+            raise StatusError(Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version))

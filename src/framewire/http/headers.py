@@ -1,4 +1,4 @@
-"""Header fields: the `Headers` mapping, lists of tokens and extensions (RFC 9110 5, RFC 6455 9.1)."""
+"""Header fields: the `Headers` mapping, validation, lists of tokens and extensions (RFC 9110 5, RFC 6455 9.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Final
 from ..protocol.codecs import Terms
 
 __all__ = [
+    "FRAMING",
     "Headers",
+    "check_additional",
     "check_field",
     "format_extensions",
     "is_token",
@@ -24,11 +26,15 @@ _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN: Final = re.compile(_TOKEN)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
-#: Header lines that are the same on all connections, so that they need not be checked on each.
+#: Headers that frame a message: only the handshake itself may write them.
+FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
+
+#: Names of headers whose values repeat from connection to connection: the results of their checks
+#: are cached.
 _REPEATED: Final = frozenset({"Connection", "Date", "Server", "Upgrade", "reason"})
 
-# These patterns decide by the next character alone, so they never backtrack into quadratic time. An
-# unfinished quoted-string reaches to the end of its line.
+# These patterns decide by the next character alone, so they never backtrack into quadratic time. A
+# quoted-string without its end reaches to the end of the line.
 _ELEMENT: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)
 _PARAMETER: Final = re.compile(
     rf'[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?', re.DOTALL
@@ -37,11 +43,14 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Headers(MutableMapping[str, str]):
-    """The header lines of a message in their order; names match in any case.
+    """The header lines of a message in their order, as a mapping whose names match in any case.
 
-    A name on several lines has all their values, joined by ", " (RFC 9110 5.3); `get_all` gives
-    them one by one, and to assign a value adds a line. Values are the bytes of the line in latin-1:
-    what is not ASCII passes unchanged.
+    The value of a name that several lines have is that of all of them, joined by ", " (RFC 9110
+    5.3); `get_all` returns them one by one. Assigning a value adds a line. Values are decoded as
+    latin-1, so that bytes beyond ASCII pass unchanged.
+
+    Args:
+        lines: Pairs of name and value. They are not validated.
     """
 
     __slots__ = ("_found", "_packed", "_pairs")
@@ -53,11 +62,11 @@ class Headers(MutableMapping[str, str]):
 
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
-        """The lines as they came: pairs of name and value."""
+        """The lines in their order: pairs of name and value."""
         return tuple(self._lines())
 
     def pack(self) -> None:
-        """Keep the lines as one text until they are asked for: an eighth of the memory."""
+        """Store the lines as one string until they are needed again: an eighth of the memory."""
         if self._pairs:
             self._packed = "\r\n".join([f"{name}:{value}" for name, value in self._pairs])
             self._pairs = self._found = None
@@ -76,7 +85,7 @@ class Headers(MutableMapping[str, str]):
         return self._found
 
     def get_all(self, name: str) -> list[str]:
-        """The value of each line called `name`; an empty list if there is none."""
+        """Return the value of each line with this name; an empty list if there is none."""
         found = self._found
         if found is None:
             found = self._values()
@@ -110,7 +119,7 @@ class Headers(MutableMapping[str, str]):
 
 
 def split_fields(text: str) -> list[tuple[str, str]]:
-    """The pairs of name and value in header lines that are known to be sound."""
+    """Split header lines that are known to be well-formed into pairs of name and value."""
     fields = []
     for line in text.split("\r\n"):
         name, _, value = line.partition(":")
@@ -119,10 +128,15 @@ def split_fields(text: str) -> list[tuple[str, str]]:
 
 
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:
-    """Returns a header line to send as bytes.
+    """Validate and encode a header line to send.
 
-    Raises ValueError if it could be read as anything but one header: a name that is not a token; in
-    the value a control character (HTAB too), a space at an end, or what latin-1 cannot express.
+    Returns:
+        The name and the value as bytes.
+
+    Raises:
+        ValueError: The line could be read as anything but one header: the name is not a token, or
+            the value has a control character (HTAB too), a space at an end, or a character beyond
+            latin-1.
     """
     return (_check_again if name in _REPEATED else _check_field)(name, value)
 
@@ -138,16 +152,41 @@ def _check_field(name: str, value: str) -> tuple[bytes, bytes]:
 _check_again = lru_cache(32)(_check_field)
 
 
+def check_additional(headers: Iterable[tuple[str, str]], *own: str) -> list[tuple[str, str]]:
+    """Validate the header lines that a caller adds to a handshake.
+
+    Args:
+        headers: Pairs of name and value.
+        own: Names in lower case that the handshake writes itself, besides those of the upgrade.
+
+    Returns:
+        The lines.
+
+    Raises:
+        ValueError: One of them is malformed, or written by the handshake itself.
+    """
+    lines = list(headers)
+    for name, value in lines:
+        check_field(name, value)
+        lower = name.lower()
+        if lower in FRAMING or lower in ("upgrade", *own) or lower.startswith("sec-websocket-"):
+            raise ValueError(f"{name} is written by the handshake itself")
+    return lines
+
+
 def is_token(text: str) -> bool:
-    """Whether `text` is a token (RFC 9110 5.6.2)."""
+    """Return whether `text` is a token (RFC 9110 5.6.2)."""
     return _IS_TOKEN.fullmatch(text) is not None
 
 
 def split_list(values: Iterable[str]) -> list[str]:
-    """The elements of a comma-separated header (RFC 9110 5.6.1) over all its lines.
+    """Split a comma-separated header into its elements (RFC 9110 5.6.1).
 
-    Spaces and tabs around them and empty elements are dropped; a comma in a quoted-string does not
-    separate. What an element may be is for the caller to check.
+    Spaces and tabs around elements and empty elements are dropped; a comma in a quoted-string does
+    not separate. The elements themselves are not validated.
+
+    Args:
+        values: The values of all lines of the header.
     """
     elements = []
     for value in values:
@@ -159,7 +198,14 @@ def split_list(values: Iterable[str]) -> list[str]:
 
 
 def parse_tokens(values: Iterable[str]) -> list[str]:
-    """The elements of a list of tokens, as in Sec-WebSocket-Protocol; ValueError if one is none."""
+    """Parse a list of tokens, as in Sec-WebSocket-Protocol.
+
+    Args:
+        values: The values of all lines of the header.
+
+    Raises:
+        ValueError: An element is not a token.
+    """
     tokens = split_list(values)
     if not all(map(is_token, tokens)):
         raise ValueError("not a list of tokens")
@@ -167,10 +213,17 @@ def parse_tokens(values: Iterable[str]) -> list[str]:
 
 
 def parse_extensions(values: Iterable[str]) -> list[Terms]:
-    """The extensions in the lines of Sec-WebSocket-Extensions (9.1), in their order.
+    """Parse the lines of Sec-WebSocket-Extensions (RFC 6455 9.1).
 
-    The value of a parameter is None without "="; quoted or not, it must be a token. Raises
-    ValueError for what does not follow the grammar: the connection must then fail.
+    Args:
+        values: The values of all lines of the header.
+
+    Returns:
+        The extensions in their order. The value of a parameter is None without "="; quoted or not,
+        it is a token.
+
+    Raises:
+        ValueError: The value does not follow the grammar: the connection must then fail.
     """
     return [_parse_extension(element) for element in split_list(values)]
 
@@ -196,7 +249,11 @@ def _parse_extension(element: str) -> Terms:
 
 
 def format_extensions(extensions: Iterable[Terms]) -> str:
-    """The value of Sec-WebSocket-Extensions (9.1); ValueError if a name or value is not a token."""
+    """Format the value of Sec-WebSocket-Extensions (RFC 6455 9.1).
+
+    Raises:
+        ValueError: A name or a value is not a token.
+    """
     return ", ".join("; ".join(_format_extension(*extension)) for extension in extensions)
 
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 messages of the opening handshake (RFC 9112): requests, responses, and the scan of their heads.
 
-h11 parses heads, but accepts what has been used to smuggle requests past proxies: bare LF, folded lines, control
-characters. So each head passes `HeadScanner` first, once, as it arrives.
+h11 parses heads, but accepts bytes that have been used to smuggle requests past proxies: bare LF, folded lines,
+control characters. Therefore each head passes `HeadScanner` first, once, as it arrives.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Res
 #: The longest line of a head, in bytes, its CRLF included.
 MAX_LINE: Final = 8192
 
-#: The most header lines of a head; the first line and the empty one do not count.
+#: The maximum number of header lines of a head, without the first line and the empty one.
 MAX_HEADERS: Final = 128
 
 #: The longest head, in bytes, its empty line included.
 MAX_HEAD: Final = 32768
 
-#: All that may stand in a line: no control character but HTAB (RFC 9110 5.5). 80 to ff are
+#: The bytes allowed in a line: no control characters except HTAB (RFC 9110 5.5). 80 to ff are
 #: obs-text.
 _TEXT: Final = bytes(byte for byte in range(256) if byte == 0x09 or 0x20 <= byte != 0x7F)
 
-#: A whole head as `HeadScanner` lets it pass, but for its length.
+#: A complete head that `HeadScanner` accepts if it is not longer than MAX_HEAD.
 _SOUND: Final = re.compile(
     rb"[\t -~\x80-\xff]{1,%d}\r\n(?:[!-~\x80-\xff][\t -~\x80-\xff]{0,%d}\r\n){0,%d}\r\n"
     % (MAX_LINE - 2, MAX_LINE - 3, MAX_HEADERS)
@@ -37,7 +37,14 @@ _SOUND: Final = re.compile(
 
 @dataclass(frozen=True)
 class Request:
-    """The head of a request. `target` is as sent: a path with its query, or an absolute URI."""
+    """The head of a request.
+
+    Args:
+        method: The method.
+        target: The request target as sent: a path with its query, or an absolute URI.
+        headers: The header lines.
+        version: The HTTP version.
+    """
 
     method: str
     target: str
@@ -52,7 +59,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """A response. Of a body that arrives, `body` holds the first MiB."""
+    """A response.
+
+    Args:
+        status: The status code.
+        reason: The reason phrase.
+        headers: The header lines.
+        body: The body; of a body that is received, the first MiB.
+        version: The HTTP version.
+    """
 
     status: int
     reason: str
@@ -72,25 +87,30 @@ class Response:
 
 
 class HeadScanner:
-    """Finds the end of a head, and refuses the head at the first byte that has no place in it.
+    """Finds the end of a head, and rejects the head at the first byte that is not allowed in it.
 
-    Each byte is looked at once, however the head is cut; the answer does not depend on the cuts.
+    Each byte is scanned once, and the result does not depend on how the head is cut into chunks.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._line = 0  # where the current line begins
-        self._scanned = 0  # what lies before is known to be good
+        self._line = 0  # start of the current line
+        self._scanned = 0  # end of the bytes that are known to be valid
         self._lines = 0
 
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Takes the next bytes; returns the head and what follows it, None while it is not whole.
+        """Receive the next bytes.
 
-        Raises HandshakeError: 400 for a bare CR or LF, another control character or a folded line,
-        414 for too long a first line, 431 for any other, too many of them, or too long a head.
+        Returns:
+            The head and the bytes after it; None while the head is incomplete.
+
+        Raises:
+            HandshakeError: 400 for a bare CR or LF, another control character or a folded line; 414
+                for a first line of more than MAX_LINE bytes; 431 for another line of that length,
+                more than MAX_HEADERS lines, or a head of more than MAX_HEAD bytes.
         """
         buffer = self._buffer
-        if not buffer:  # nearly all heads arrive whole and are sound; the rest is for the loop
+        if not buffer:  # nearly all heads arrive in one chunk and are valid: one match, no loop
             sound = _SOUND.match(data)
             if sound and sound.end() <= MAX_HEAD:
                 return bytes(data[: sound.end()]), bytes(data[sound.end() :])
@@ -100,7 +120,7 @@ class HeadScanner:
             newline = buffer.find(b"\n", self._scanned, limit)
             end = newline if newline >= 0 else min(len(buffer), limit)
             if buffer.endswith(b"\r", self._line, end):
-                end -= 1  # half of a line's end, unless the next byte says otherwise
+                end -= 1  # the CR of the CRLF, if the next byte is LF
             self._check_text(end)
             if newline < 0:
                 if len(buffer) >= limit:
@@ -116,7 +136,7 @@ class HeadScanner:
                 raise HandshakeError(431, f"more than {MAX_HEADERS} header lines")
 
     def _check_text(self, end: int) -> None:
-        """Checks the bytes of the current line that are new, up to `end`."""
+        """Check the bytes of the current line that have not been scanned, up to `end`."""
         text = self._buffer[self._scanned : end]
         if self._scanned == self._line > 0 and text.startswith((b" ", b"\t")):
             raise HandshakeError(400, "a folded header line")

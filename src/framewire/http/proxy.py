@@ -1,6 +1,6 @@
-"""Proxies between a client and its server, whatever opens the sockets: which one, and HTTP's CONNECT. No I/O.
+"""Proxies between a client and its server, without I/O: the choice of a proxy, and HTTP CONNECT (RFC 9110 9.3.6).
 
-RFC 9110 9.3.6 has CONNECT; python-socks does SOCKS.
+SOCKS is left to python-socks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from ..errors import HandshakeError, ProxyError
 from .headers import check_field
@@ -24,7 +23,15 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "soc
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where a proxy is, what it speaks and who asks it."""
+    """A proxy.
+
+    Args:
+        scheme: The protocol: http, https (HTTP in TLS), socks5h, socks5, socks4a or socks4.
+        host: The host.
+        port: The port.
+        username: The user name for the proxy, None for none.
+        password: The password for the proxy, None for none.
+    """
 
     scheme: str
     host: str
@@ -34,27 +41,34 @@ class Proxy:
 
     @property
     def socks(self) -> bool:
-        """Whether it speaks SOCKS; else HTTP."""
+        """Whether the protocol is a version of SOCKS, not HTTP."""
         return self.scheme.startswith("socks")
 
     def socks_arguments(self) -> tuple[Any, ...]:
-        """What the `Proxy` classes of python-socks are made of."""
+        """Return the arguments of the `Proxy` classes of python-socks.
+
+        Raises:
+            ImportError: python-socks is not installed.
+        """
         try:
             from python_socks import ProxyType
         except ImportError as error:
             raise ImportError("a SOCKS proxy needs python-socks: pip install framewire[socks]") from error
         kind = ProxyType.SOCKS5 if self.scheme.startswith("socks5") else ProxyType.SOCKS4
-        # With the last letter of socks5h and socks4a the proxy resolves the name.
+        # The last letter of socks5h and socks4a asks the proxy to resolve the name.
         return kind, self.host, self.port, self.username, self.password, self.scheme in ("socks5h", "socks4a")
 
 
 def find_proxy(target: Uri) -> str | None:
-    """The URL of the proxy that the environment names for `target`, None for none.
+    """Find the proxy that the environment names for a URI.
 
-    `wss_proxy`, `socks_proxy` and `https_proxy` are looked for in this order, for ws `ws_proxy` first and `http_proxy`
-    last; `no_proxy` names the hosts that need none.
+    For wss the variables `wss_proxy`, `socks_proxy` and `https_proxy` are read in this order; for ws
+    `ws_proxy`, `socks_proxy`, `https_proxy` and `http_proxy`. Hosts in `no_proxy` need no proxy.
+
+    Returns:
+        The URL of the proxy, None for none.
     """
-    # It takes longer to import than the rest of the package, and servers need it never.
+    # Imported here because it takes longer to import than framewire, and servers never need it.
     from urllib.request import getproxies, proxy_bypass
 
     if proxy_bypass(f"{target.host}:{target.port}"):
@@ -65,7 +79,13 @@ def find_proxy(target: Uri) -> str | None:
 
 
 def parse_proxy(url: str) -> Proxy:
-    """Reads the URL of a proxy, http if it has no scheme. Raises ValueError if it is none."""
+    """Parse the URL of a proxy; the default scheme is http.
+
+    Raises:
+        ValueError: It is not the URL of a proxy, or its scheme is unknown.
+    """
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("not the URL of a proxy")
@@ -76,9 +96,18 @@ def parse_proxy(url: str) -> Proxy:
 
 
 class Tunnel:
-    """Asks an HTTP proxy for a tunnel to `target`: send it `request`, and give what comes to `receive`.
+    """Asks an HTTP proxy for a tunnel (RFC 9110 9.3.6).
 
-    ValueError if `user_agent` cannot be a header.
+    Send `request` to the proxy, then pass the bytes that arrive to `receive` until the tunnel is
+    open.
+
+    Args:
+        proxy: The proxy.
+        target: The URI whose host and port the tunnel leads to.
+        user_agent: The value of User-Agent, None for no such header.
+
+    Raises:
+        ValueError: A header is malformed.
     """
 
     def __init__(self, proxy: Proxy, target: Uri, user_agent: str | None) -> None:
@@ -94,9 +123,17 @@ class Tunnel:
         self._scanner = HeadScanner()
 
     def receive(self, data: bytes) -> bool:
-        """Takes bytes of the proxy's answer, none if it has closed; returns whether the tunnel is open.
+        """Receive the next bytes of the proxy.
 
-        Raises ProxyError if it will not be. The server speaks second in it, so nothing follows the proxy's head.
+        Args:
+            data: The bytes; empty at the end of input.
+
+        Returns:
+            Whether the tunnel is open.
+
+        Raises:
+            ProxyError: The proxy refuses, its response is not HTTP, or bytes follow the head, where
+                the server cannot have sent any yet.
         """
         if not data:
             raise ProxyError("the proxy closed the connection")

@@ -1,10 +1,9 @@
-"""Where a redirect of the opening handshake may lead, and what is sent there (RFC 6455 4.1, RFC 9110 15.4)."""
+"""Redirects of the opening handshake: where they may lead, and which credentials go there (RFC 9110 15.4)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urljoin
 
 from ..errors import SecurityError
 from .http11 import Response
@@ -12,33 +11,36 @@ from .uri import Uri, parse_uri
 
 __all__ = ["MAX_REDIRECTS", "follow_redirect", "is_redirect", "without_credentials"]
 
-#: The most redirects that are followed.
+#: The maximum number of redirects that a client follows.
 MAX_REDIRECTS: Final = 10
 
 _STATUSES: Final = frozenset({300, 301, 302, 303, 307, 308})
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
-def is_redirect(response: Response | None) -> bool:
+def is_redirect(response: Response) -> bool:
     """Return whether a response is a redirect."""
-    return response is not None and response.status in _STATUSES and "Location" in response.headers
+    return response.status in _STATUSES and "Location" in response.headers
 
 
 def follow_redirect(old: Uri, location: str) -> Uri:
     """Return the URI that a redirect leads to.
 
-    Within the same origin (scheme, host and port) the user and the password of the old URI stay, unless the new one
-    has its own.
+    Within the same origin (scheme, host and port) the new URI keeps the user name and password of
+    the old one, unless it has its own.
 
     Args:
-        old: The URI that was asked for.
-        location: The Location header of the answer.
+        old: The URI of the request.
+        location: The Location header of the response: a ws, wss, http or https URI, or a relative
+            reference.
 
     Raises:
-        UriError: `location` is no WebSocket URI.
-        SecurityError: It leads from wss to ws.
+        UriError: `location` is not the URI of a WebSocket.
+        SecurityError: The redirect leads from wss to ws.
     """
-    # urljoin resolves relative references for the schemes that it knows: http in the place of ws.
+    from urllib.parse import urljoin
+
+    # urljoin resolves relative references only for schemes that it knows: http instead of ws.
     new = urljoin(f"http{'s' * old.secure}://{old.authority}{old.target}", location)
     if new.startswith("http"):
         new = "ws" + new[4:]
@@ -51,5 +53,5 @@ def follow_redirect(old: Uri, location: str) -> Uri:
 
 
 def without_credentials(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the header lines that may go to another origin."""
+    """Return the header lines that may be sent to another origin: all without credentials."""
     return [line for line in headers if line[0].lower() not in _CREDENTIALS]

@@ -1,4 +1,4 @@
-"""What a server demands of a request (RFC 6455 4.2.1), and what it takes of what the request offers (4.2.2)."""
+"""The requirements of a server on a request (RFC 6455 4.2.1), and its choice of a subprotocol (4.2.2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ __all__ = [
     "choose_subprotocol",
 ]
 
-#: An origin that may connect: text, a pattern for all of it, or None for a request without one.
+#: An origin that may connect: text, a pattern that matches all of it, or None for requests without
+#: Origin.
 Origin = str | re.Pattern[str] | None
 
 _VERSION: Final = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
@@ -34,7 +35,7 @@ _WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
 
 
 def check_http_version(version: str | None) -> bool:
-    """Whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1)."""
+    """Return whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1)."""
     match = _VERSION.fullmatch(version or "")
     if not match:
         return False
@@ -44,41 +45,52 @@ def check_http_version(version: str | None) -> bool:
 
 
 def check_connection_header(values: Iterable[str]) -> bool:
-    """Whether the lines of Connection name the token "upgrade", in any case (4.2.1)."""
+    """Return whether the lines of Connection name the token "upgrade", in any case (4.2.1)."""
     return "upgrade" in map(str.lower, split_list(values))
 
 
 def check_upgrade_header(values: Iterable[str]) -> bool:
-    """Whether the lines of Upgrade name the protocol "websocket", in any case (4.2.1)."""
+    """Return whether the lines of Upgrade name the protocol "websocket", in any case (4.2.1)."""
     return "websocket" in map(str.lower, split_list(values))
 
 
 def check_version_header(value: str | None) -> bool:
-    """Whether Sec-WebSocket-Version is exactly "13" (4.2.1)."""
+    """Return whether Sec-WebSocket-Version is exactly "13" (4.2.1)."""
     return value == "13"
 
 
 class Offer(NamedTuple):
-    """What a client's request offers, each in the client's order of preference."""
+    """The offers in a client's request."""
 
+    #: Subprotocols in the client's order of preference.
     subprotocols: list[str]
+    #: Extensions in the client's order of preference.
     extensions: list[Terms]
 
 
-def check_request(request: Request, *, origins: Sequence[Origin] | None = None) -> Offer:
-    """Checks all that 4.2.1 demands of a client's request; returns what it offers.
+def check_request(request: Request, *, origins: Sequence[Origin] | None = None, version: str | None = None) -> Offer:
+    """Check the request of a client against 4.2.1.
 
-    `origins` lists who may connect: only they may. Without it a request from a page must come from
-    the host that it asks for, and one without Origin, so not from a page, passes (10.2).
+    Args:
+        request: The request.
+        origins: The only origins that may connect, with None for requests without Origin. By default
+            a request with Origin must come from the host that it names, and one without, which
+            browsers never send, passes (10.2).
+        version: The HTTP version, as in "HTTP/1.0", if another parser read the request and passed
+            it on under a version of its own; by default that of `request`.
 
-    Raises HandshakeError: 405 for another method than GET, 426 for a request without upgrade or of
-    another version, 403 for an origin, 400 for all else; also for a body, which could pass for
-    frames.
+    Returns:
+        What the client offers.
+
+    Raises:
+        HandshakeError: 405 for a method other than GET; 426 for a request without upgrade, or for
+            another version of WebSocket; 403 for an origin that may not connect; 400 for the rest,
+            also for a body, which could pass for frames.
     """
     headers = request.headers
     if request.method != "GET":
         raise HandshakeError(405, "the method is not GET", [("Allow", "GET")])
-    if not check_http_version(request.version):
+    if not check_http_version(request.version if version is None else version):
         raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
     if not _TARGET.match(request.target):
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
@@ -131,8 +143,8 @@ def _check_origin(values: list[str], host: str, origins: Sequence[Origin] | None
 
 
 def _is_same_host(origin: str, host: str) -> bool:
-    # Host does not tell the scheme, and a proxy may have changed it: the origin's decides the
-    # default port.
+    # Host does not tell the scheme, and a proxy may have changed the scheme: that of the origin
+    # decides the default port.
     scheme, _, authority = origin.lower().partition("://")
     port = _DEFAULT_PORTS.get(scheme)
     return port is not None and authority.removesuffix(port) == host.lower().removesuffix(port)
@@ -147,9 +159,15 @@ def _matches(origin: str | None, wanted: Origin) -> bool:
 
 
 def choose_subprotocol(offered: Iterable[str], supported: Iterable[str]) -> str | None:
-    """The first of `supported`, in the server's order, that the client offers (4.2.2). Case counts.
+    """Choose a subprotocol (4.2.2).
 
-    None if there is none: the connection then has no subprotocol, and browsers close it.
+    Args:
+        offered: The subprotocols that the client offers.
+        supported: Those of the server, best first.
+
+    Returns:
+        The first of `supported` that is offered, in the same case. None if there is none: the
+        connection then has no subprotocol, and browsers that asked for one close it.
     """
     names = set(offered)
     return next((name for name in supported if name in names), None)

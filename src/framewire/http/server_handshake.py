@@ -6,38 +6,39 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Final
 
-import h11
-
 from .._backend import accept_key
 from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
-from .fields import FRAMING, check_added, decode_fields, explain
-from .headers import Headers, check_field, format_extensions
-from .http11 import MAX_HEAD, HeadScanner, Request, Response
+from .headers import FRAMING, Headers, check_additional, check_field, format_extensions
+from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
 
 __all__ = ["BUSY", "MAX_TRAILING", "ServerHandshake", "refusal"]
 
-#: The whole answer to whoever is one too many, for which no request need be read.
+#: 503 response for connections above `max_connections`; sent without reading the request.
 BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 )
 
-#: The most bytes that a client may send after its request before it has the answer: 4.1 allows
-#: none.
+#: The maximum number of bytes that a client may send after its request before it has the response;
+#: 4.1 allows none.
 MAX_TRAILING: Final = 65536
 
 
 class ServerHandshake:
-    """The server's side of one handshake: `receive` until there is a request, then one answer."""
+    """The server's side of one opening handshake.
+
+    Pass the bytes that arrive to `receive` until it returns the request; then answer once, with
+    `accept`, `reject` or `respond`. `check` tells which.
+    """
 
     __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
 
     def __init__(self) -> None:
-        #: The client's request, None until it has arrived whole.
+        #: The request of the client, None until it is complete.
         self.request: Request | None = None
-        #: What was sent, None before.
+        #: The response that was sent, None before.
         self.response: Response | None = None
         self._trailing = b""
         self._offer: Offer | None = None
@@ -45,14 +46,18 @@ class ServerHandshake:
 
     @property
     def trailing(self) -> bytes:
-        """What has arrived after the head: frames, once the client is accepted."""
+        """The bytes that have arrived after the head: frames, if the client is accepted."""
         return self._trailing
 
     def receive(self, data: bytes) -> Request | None:
-        """Takes the next bytes; returns the request when its head is whole, before and after None.
+        """Receive the next bytes.
 
-        Raises HandshakeError if this is not HTTP as of RFC 9112, exceeds a limit of `head`, or
-        comes with more than 64 KiB behind the head.
+        Returns:
+            The request once, when its head is complete; None before and after.
+
+        Raises:
+            HandshakeError: The bytes are not HTTP as of RFC 9112 or exceed a limit of `HeadScanner`,
+                or more than 64 KiB follow the head.
         """
         request = None
         if self.request is None:
@@ -60,18 +65,29 @@ class ServerHandshake:
             if found is None:
                 return None
             head, data = found
-            request = self.request = _parse_request(head)
+            # Imported here because h11 takes long to import.
+            from .message_parser import parse_request
+
+            request = self.request = parse_request(head)
         self._trailing += data
         if len(self._trailing) > MAX_TRAILING:
             raise HandshakeError(400, "the client sends frames before the handshake is over")
         return request
 
-    def check(self, *, origins: Sequence[Origin] | None = None) -> Offer:
-        """`check_request` of the request. StateError before there is one."""
+    def check(self, *, origins: Sequence[Origin] | None = None, version: str | None = None) -> Offer:
+        """Check the request with `check_request`, whose arguments these are.
+
+        Returns:
+            What the client offers.
+
+        Raises:
+            HandshakeError: The server cannot accept the request.
+            StateError: There is no request yet.
+        """
         if self.request is None:
             raise StateError("there is no request to answer")
         self._offer = None  # a check that fails undoes one that passed
-        self._offer = check_request(self.request, origins=origins)
+        self._offer = check_request(self.request, origins=origins, version=version)
         return self._offer
 
     def accept(
@@ -81,12 +97,21 @@ class ServerHandshake:
         extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
     ) -> bytes:
-        """The bytes of the 101 that opens the connection (4.2.2). `headers` are added to it.
+        """Accept the client.
 
-        Runs `check` with the default origins if it has not passed yet, so it may raise
-        HandshakeError. Raises ValueError, before anything has changed, for a subprotocol or an
-        extension that was not offered, or a header that the handshake itself writes or that
-        `head.check_field` refuses; StateError without a request or after an answer.
+        Args:
+            subprotocol: The subprotocol of the connection, one that the client offers.
+            extensions: The answers to the client's offers of extensions.
+            headers: Header lines to add to the response: pairs of name and value.
+
+        Returns:
+            The bytes of the 101 response that opens the connection (4.2.2).
+
+        Raises:
+            HandshakeError: `check` has not been called, and its default origins refuse the request.
+            ValueError: The client did not offer the subprotocol or an extension, or a header is
+                malformed or written by the handshake itself. Nothing has changed.
+            StateError: There is no request yet, or it has been answered.
         """
         return self.answer(self.agree(subprotocol=subprotocol, extensions=extensions, headers=headers))
 
@@ -97,7 +122,10 @@ class ServerHandshake:
         extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
-        """The 101 that `accept` writes, to be given to `answer`. Raises as `accept` does."""
+        """Return the 101 response that `accept` encodes, to be passed to `answer`.
+
+        The arguments and exceptions are those of `accept`.
+        """
         offer = self._offer or self.check()
         assert self.request is not None
         key = self.request.headers["Sec-WebSocket-Key"].encode("latin-1")
@@ -114,22 +142,33 @@ class ServerHandshake:
             if not {name for name, _ in extensions} <= {name for name, _ in offer.extensions}:
                 raise ValueError("the client did not offer all of these extensions")
             lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-        lines += check_added(headers)
+        lines += check_additional(headers)
         return Response(101, "Switching Protocols", Headers(lines))
 
     def reject(self, status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-        """The bytes of a refusal with `reason` as its body; then close. Raises as `respond` does.
+        """Return the bytes of a refusal; send them, then close the connection.
 
-        `status`, `reason` and `headers` are what a HandshakeError holds.
+        Args:
+            status: The status code, as of a HandshakeError.
+            reason: The body of the response, as of a HandshakeError.
+            headers: Header lines to add, as of a HandshakeError.
+
+        Raises:
+            ValueError: As `respond`.
+            StateError: The request has been answered.
         """
         return self.respond(refusal(status, reason, headers))
 
     def respond(self, response: Response) -> bytes:
-        """The bytes of any response but a 101, with "Connection: close"; then close.
+        """Return the bytes of a response other than 101; send them, then close the connection.
 
-        It may answer a request that is no handshake, or one that `receive` refused; to HEAD goes no
-        body. Raises ValueError for a status outside 200 to 599, a body with 204 or 304, or a header
-        that frames the message or that `head.check_field` refuses; StateError after an answer.
+        The request may be one that is no handshake, or one that `receive` refused. The response to
+        HEAD has no body. Content-Length and "Connection: close" are added.
+
+        Raises:
+            ValueError: The status is outside 200 to 599, or 204 or 304 with a body, or a header is
+                malformed or frames the message.
+            StateError: The request has been answered.
         """
         status = response.status
         if not 200 <= status <= 599 or (response.body and status in (204, 304)):
@@ -145,9 +184,13 @@ class ServerHandshake:
         return data if to_head else data + response.body
 
     def answer(self, response: Response) -> bytes:
-        """The bytes of a response that `agree` has made, or else of any that `respond` takes.
+        """Return the bytes of a response that `agree` has made, or of another one, as `respond`.
 
-        Between the two, headers may be added to the 101.
+        Headers may have been added to the 101 since.
+
+        Raises:
+            ValueError: A header is malformed, or `respond` refuses the response.
+            StateError: `check` has not accepted the request, or it has been answered.
         """
         if response.status != 101:
             return self.respond(response)
@@ -168,24 +211,14 @@ class ServerHandshake:
         )
 
 
-def _parse_request(head: bytes) -> Request:
-    http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-    http.receive_data(head)
-    try:
-        event = http.next_event()
-    except h11.RemoteProtocolError as error:
-        raise HandshakeError(400, explain(error)) from error
-    assert isinstance(event, h11.Request)
-    return Request(
-        event.method.decode("ascii"),
-        event.target.decode("ascii"),
-        decode_fields(event.headers.raw_items()),
-        "HTTP/" + event.http_version.decode("ascii"),
-    )
-
-
 def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
-    """The response that says what a HandshakeError holds, with `reason` as its body."""
+    """Return the response for the status, reason and headers of a HandshakeError.
+
+    Args:
+        status: The status code.
+        reason: The body, without its newline.
+        headers: Header lines to add.
+    """
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

@@ -1,50 +1,64 @@
-"""`ServerPolicy`: who may connect to a server, and what it answers, for every server (RFC 6455 4.2, 10.2)."""
+"""`ServerPolicy`: the decision of every server about an opening handshake (RFC 6455 4.2, 10.2).
+
+    policy.check(handshake) ─▶ Offer ─ policy.choose ─▶ handshake.agree ─▶ 101
+    exception ─ policy.explain ─▶ refusal
+
+Origins, subprotocols, extensions and the default headers are decided here; nothing is sent.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from time import time
+from time import gmtime, time
 from typing import Any, Final, TypeAlias
 
-from ..errors import HandshakeError, NegotiationError
+from ..errors import HandshakeError
 from ..protocol.codecs import Codec, Extension, Terms, accept_offers
-from .headers import Headers
+from .headers import Headers, check_field, is_token
 from .http11 import Response
 from .request_checks import Offer, Origin, choose_subprotocol
 from .server_handshake import ServerHandshake, refusal
 
-__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "make_response"]
+__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "check_subprotocols", "make_response"]
 
-#: Only pages of the server's own host may connect, and clients that are no pages.
+#: The `origins` of a server that accepts pages of its own host, and requests without Origin.
 SAME_ORIGIN: Final = "same-origin"
 
-#: The Server header.
+#: The default value of the Server header.
 SERVER_HEADER: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire"
 
 _ANY_ORIGIN: Final[Sequence[Origin]] = (re.compile(".*", re.DOTALL), None)
 
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+#: Chooses a subprotocol, given the connection and those that the client offers.
 SelectSubprotocol: TypeAlias = Callable[[Any, Sequence[str]], "str | None"]
 
 
 @dataclass(frozen=True)
 class ServerPolicy:
-    """The choices of a server for the opening handshakes of all its connections.
+    """The settings of a server for the opening handshakes of all its connections.
 
     Args:
-        origins: Who may connect: a list of origins, as text or patterns (None in it: requests without one),
-            `SAME_ORIGIN`, or None for everyone.
+        origins: The origins that may connect, as text or patterns that match a whole origin, with
+            None for requests without Origin; or `SAME_ORIGIN`, or None for everyone.
         subprotocols: The subprotocols that the server speaks, best first.
-        select_subprotocol: Called with the connection and the subprotocols that the client offers; chooses instead.
-        extensions: The extensions that clients may use.
-        server_header: The Server header of each answer; None: none.
+        select_subprotocol: Chooses the subprotocol instead: called with the connection and the
+            subprotocols that the client offers, it returns one of these, or None for none, or
+            raises NegotiationError to refuse the connection with status 400.
+        extensions: The extensions that clients may use, best first.
+        server_header: The value of the Server header, None for no such header.
 
     Raises:
-        TypeError: `origins` or `subprotocols` is text where a list is wanted.
+        TypeError: `origins` or `subprotocols` is text or something else that is not a list of what
+            it should hold, or `select_subprotocol` cannot be called.
+        ValueError: A subprotocol is not a token, or `server_header` cannot be sent.
     """
 
     origins: Sequence[Origin] | str | None = SAME_ORIGIN
@@ -54,16 +68,32 @@ class ServerPolicy:
     server_header: str | None = SERVER_HEADER
 
     def __post_init__(self) -> None:
-        if isinstance(self.origins, str) and self.origins != SAME_ORIGIN:
-            raise TypeError("origins is a list, SAME_ORIGIN or None, not text")
-        if isinstance(self.subprotocols, str):
-            raise TypeError("subprotocols is a list, not text")
+        # Tuples, so that the first connection does not exhaust an iterator.
+        object.__setattr__(self, "origins", _check_origins(self.origins))
+        object.__setattr__(self, "subprotocols", check_subprotocols(self.subprotocols))
+        object.__setattr__(self, "extensions", tuple(self.extensions))
+        if self.select_subprotocol is not None and not callable(self.select_subprotocol):
+            raise TypeError("select_subprotocol is a function")
+        if self.server_header is not None:
+            check_field("Server", self.server_header)
 
-    def check(self, handshake: ServerHandshake) -> Offer:
-        """Return what the client offers. Raises HandshakeError if it may not connect."""
+    def check(self, handshake: ServerHandshake, *, version: str | None = None) -> Offer:
+        """Check the request of a handshake.
+
+        Args:
+            handshake: The handshake; its request has arrived.
+            version: The HTTP version, as in "HTTP/1.0", if another parser read the request and
+                passed it on under a version of its own.
+
+        Returns:
+            What the client offers.
+
+        Raises:
+            HandshakeError: The client may not connect.
+        """
         if self.origins is None:
-            return handshake.check(origins=_ANY_ORIGIN)
-        return handshake.check(origins=None if isinstance(self.origins, str) else self.origins)
+            return handshake.check(origins=_ANY_ORIGIN, version=version)
+        return handshake.check(origins=None if isinstance(self.origins, str) else self.origins, version=version)
 
     def choose(
         self, offer: Offer, connection: Any, subprotocols: Sequence[str]
@@ -73,13 +103,14 @@ class ServerPolicy:
         Args:
             offer: The offer.
             connection: The connection, for `select_subprotocol`.
-            subprotocols: Those to choose from.
+            subprotocols: The subprotocols to choose from: those of the policy, or of one connection.
 
         Returns:
             The subprotocol, the answers to the offers of extensions, and the codecs of these.
 
         Raises:
-            NegotiationError: By `select_subprotocol`, if there is no subprotocol that both speak.
+            NegotiationError: `select_subprotocol` refuses the connection. Its other exceptions pass
+                too.
         """
         if self.select_subprotocol is not None:
             subprotocol = self.select_subprotocol(connection, offer.subprotocols)
@@ -89,21 +120,23 @@ class ServerPolicy:
         return subprotocol, answers, codecs
 
     def explain(self, error: Exception) -> Response:
-        """Return the response to a request that led to an error: 500 unless the error has a status itself."""
-        if isinstance(error, NegotiationError):
-            return refusal(400, error.reason)
+        """Return the response to a request whose handshake ended with an exception.
+
+        Args:
+            error: A HandshakeError gives its status, reason and headers. The response to any other
+                exception is 500 without details; the caller logs it.
+        """
         if isinstance(error, HandshakeError):
             return refusal(error.status, error.reason, error.headers)
         return refusal(500, "the server met an unexpected error")
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return the header lines that every answer carries."""
-        if self.server_header is None:
-            return [("Date", _format_date(int(time())))]
-        return [("Date", _format_date(int(time()))), ("Server", self.server_header)]
+        """Return the header lines of every response: Date and Server."""
+        date = ("Date", _format_date(int(time())))
+        return [date] if self.server_header is None else [date, ("Server", self.server_header)]
 
     def complete(self, response: Response) -> Response:
-        """Add the header lines that every answer carries, unless the response has them."""
+        """Add the header lines of every response, unless the response has them; return the response."""
         for name, value in self.headers():
             if name not in response.headers:
                 response.headers[name] = value
@@ -111,13 +144,49 @@ class ServerPolicy:
 
 
 def make_response(status: int, text: str) -> Response:
-    """Return a response in plain text, for `process_request` to return."""
+    """Return a response in plain text, for `process_request` to return.
+
+    Raises:
+        ValueError: The status code is unknown.
+    """
     lines = [("Content-Type", "text/plain; charset=utf-8")]
     return Response(int(status), HTTPStatus(status).phrase, Headers(lines), text.encode())
 
 
+def check_subprotocols(subprotocols: Any) -> tuple[str, ...]:
+    """Validate the subprotocols that a client offers or a server speaks; return them as a tuple.
+
+    Raises:
+        TypeError: Not a list of text, or text itself.
+        ValueError: One of them is not a token (RFC 9110 5.6.2).
+    """
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError("subprotocols is a list, not text")
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError("subprotocols is a list of text")
+        if not is_token(name):
+            raise ValueError(f"a subprotocol is a token, not {name!r}")
+    return names
+
+
+def _check_origins(origins: Any) -> tuple[Origin, ...] | str | None:
+    if origins is None or (isinstance(origins, str) and origins == SAME_ORIGIN):
+        return origins
+    if isinstance(origins, (str, bytes)) or not isinstance(origins, Iterable):
+        raise TypeError("origins is a list, SAME_ORIGIN or None, not text")
+    checked = tuple(origins)
+    for origin in checked:
+        text = origin.pattern if isinstance(origin, re.Pattern) else origin
+        if text is not None and not isinstance(text, str):
+            raise TypeError("origins is a list of text, patterns for text, and None")
+    return checked
+
+
 @lru_cache(1)
 def _format_date(seconds: int) -> str:
-    from email.utils import formatdate  # slow to import, and clients need it never
-
-    return formatdate(seconds, usegmt=True)
+    """Format a time, in seconds since 1970, for the Date header (RFC 9110 5.6.7)."""
+    # `strftime` follows the locale; `email.utils` takes longer to import than all of this package.
+    year, month, day, hour, minute, second, weekday, *_ = gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"

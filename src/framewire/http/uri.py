@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import Final
-from urllib.parse import quote, unquote
 
 from ..errors import UriError
 
 __all__ = ["Uri", "parse_uri"]
 
-#: What follows the scheme: user, host, port, path, query.
+#: The part of a URI after the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
     r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
@@ -20,7 +18,16 @@ _URI: Final = re.compile(
 
 @dataclass(frozen=True)
 class Uri:
-    """A ws or wss URI (3): `host` in lower case, without brackets; `target` is path and query."""
+    """A ws or wss URI (3).
+
+    Args:
+        secure: Whether the scheme is wss.
+        host: The host in lower case, without the brackets of an IPv6 address.
+        port: The port.
+        target: The path and the query, percent-encoded.
+        username: The user name, decoded; None for none.
+        password: The password, decoded.
+    """
 
     secure: bool
     host: str
@@ -31,22 +38,27 @@ class Uri:
 
     @property
     def authority(self) -> str:
-        """The value of Host: without the port where it is the default."""
+        """The value of the Host header: without the port if that is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     def has_origin_of(self, other: Uri) -> bool:
-        """Return whether scheme, host and port are those of another URI."""
+        """Return whether the scheme, host and port are those of another URI."""
         return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
 
 
 def parse_uri(text: str) -> Uri:
-    """Parses a ws or wss URI (3).
+    """Parse a ws or wss URI (3).
 
-    What is not ASCII becomes IDNA in the host and percent-encoded UTF-8 in the path and query.
-    Raises UriError for another scheme, a fragment, a control character or space, or a host, port or
-    user that cannot be.
+    Characters beyond ASCII become IDNA in the host, percent-encoded UTF-8 in the path and query.
+
+    Raises:
+        UriError: Another scheme, a fragment, a control character or a space, or a malformed host,
+            port, user name or password.
     """
+    # Imported here because only clients need it.
+    from urllib.parse import quote, unquote
+
     scheme, separator, rest = text.partition("://")
     secure = scheme.lower() == "wss"
     if not separator or scheme.lower() not in ("ws", "wss"):
@@ -62,7 +74,7 @@ def parse_uri(text: str) -> Uri:
     try:
         host = _parse_host(host)
         number = int(port[:6]) if port else 443 if secure else 80
-        # "%" passes, as it is taken to introduce an escape already made.
+        # "%" is not encoded: it introduces an escape that the caller has made.
         target = quote(path or "/", safe="%:/[]@!$&'()*+,;=")
         if query:
             target += "?" + quote(query, safe="%:/?[]@!$&'()*+,;=")
@@ -79,6 +91,8 @@ def parse_uri(text: str) -> Uri:
 
 def _parse_host(text: str) -> str:
     if text.startswith("["):
+        from ipaddress import IPv6Address
+
         return str(IPv6Address(text[1:-1]))
     host = text.encode("idna").decode("ascii").lower()
     if not re.fullmatch(r"[a-z0-9._\-]+", host):

@@ -29,7 +29,7 @@ from ...asyncio.driver import Driver, Opening
 from ...errors import HandshakeError
 from ...http.headers import check_field, format_extensions
 from ...http.http11 import Request
-from ...http.request_checks import Offer, check_http_version
+from ...http.request_checks import Offer
 from ...http.server_handshake import MAX_TRAILING, ServerHandshake
 from ...http.server_policy import ServerPolicy
 from ...protocol.codecs import Codec, accept_offers
@@ -108,8 +108,7 @@ class AsgiOpening(Opening):
             request = handshake.receive(data)
             if request is None:
                 return
-            _check_version(transport)
-            self._offer = _POLICY.check(handshake)
+            self._offer = _POLICY.check(handshake, version=_version_read_by_http(transport))
         except HandshakeError as error:
             headers = [(name.encode(), value.encode()) for name, value in error.headers]
             self._respond(error.status, headers, error.reason.encode())
@@ -208,16 +207,11 @@ def _read_by_http(transport: asyncio.Transport) -> bytes:
     return b""
 
 
-def _check_version(transport: asyncio.Transport) -> None:
-    """Check the version of the request (4.2.1): uvicorn hands every request over as one of HTTP/1.1.
-
-    Raises:
-        HandshakeError: The version that uvicorn's HTTP protocol has read is lower than 1.1.
-    """
+def _version_read_by_http(transport: asyncio.Transport) -> str | None:
+    """Return the HTTP version of the request: uvicorn hands every request over as one of HTTP/1.1."""
     http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
     version = (getattr(http, "scope", None) or {}).get("http_version")
-    if version is not None and not check_http_version(f"HTTP/{version}"):
-        raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
+    return None if version is None else f"HTTP/{version}"
 
 
 def _make_scope(
