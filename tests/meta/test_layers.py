@@ -18,6 +18,7 @@ LAYERS = {
     "_fast": 1,
     "protocol.constants": 1,
     "protocol.events": 1,
+    "protocol.record": 1,
     "errors": 2,
     "_backend": 2,
     "protocol": 3,
@@ -42,6 +43,7 @@ LAYERS = {
 #: What may be imported from outside the standard library, and where.
 FOREIGN = {
     "http.message_parser": {"h11"},
+    "protocol.record": {"typing_extensions"},  # for type checkers, which have it
     "http.proxy": {"python_socks"},
     "asyncio.proxy": {"python_socks"},
     "sync.proxy": {"python_socks"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl as tls
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
@@ -48,7 +47,9 @@ def process_exception(error: Exception) -> Exception | None:
 
 def backoff() -> Generator[float, None, None]:
     """Delays in seconds between attempts: up to 5 at random first (7.2.3), then from 3 on by the golden ratio to 60."""
-    yield random.random() * 5
+    from random import random  # slow to import, and only clients that reconnect need it
+
+    yield random() * 5
     delay = 3.0
     while True:
         yield delay

@@ -7,10 +7,10 @@ control characters. Therefore each head passes `HeadScanner` first, once, as it 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import HandshakeError
+from ..protocol.record import Record, assign
 from .headers import Headers
 
 __all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Response"]
@@ -35,8 +35,7 @@ _SOUND: Final = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Record):
     """The head of a request.
 
     Args:
@@ -46,10 +45,18 @@ class Request:
         version: The HTTP version.
     """
 
+    __slots__ = __match_args__ = ("method", "target", "headers", "version")
+
     method: str
     target: str
     headers: Headers
-    version: str = "HTTP/1.1"
+    version: str
+
+    def __init__(self, method: str, target: str, headers: Headers, version: str = "HTTP/1.1") -> None:
+        assign(self, "method", method)
+        assign(self, "target", target)
+        assign(self, "headers", headers)
+        assign(self, "version", version)
 
     @property
     def path(self) -> str:
@@ -57,23 +64,33 @@ class Request:
         return self.target
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(Record):
     """A response.
 
     Args:
         status: The status code.
         reason: The reason phrase.
-        headers: The header lines.
+        headers: The header lines; by default there are none.
         body: The body; of a body that is received, the first MiB.
         version: The HTTP version.
     """
 
+    __slots__ = __match_args__ = ("status", "reason", "headers", "body", "version")
+
     status: int
     reason: str
-    headers: Headers = field(default_factory=Headers)
-    body: bytes = b""
-    version: str = "HTTP/1.1"
+    headers: Headers
+    body: bytes
+    version: str
+
+    def __init__(
+        self, status: int, reason: str, headers: Headers | None = None, body: bytes = b"", version: str = "HTTP/1.1"
+    ) -> None:
+        assign(self, "status", status)
+        assign(self, "reason", reason)
+        assign(self, "headers", Headers() if headers is None else headers)
+        assign(self, "body", body)
+        assign(self, "version", version)
 
     @property
     def status_code(self) -> int:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import HandshakeError, ProxyError
+from ..protocol.record import Record, assign
 from .headers import check_field
 from .http11 import HeadScanner
 from .uri import Uri
@@ -21,8 +21,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "socks4a": 1080, "socks4": 1080}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Record):
     """A proxy.
 
     Args:
@@ -33,11 +32,21 @@ class Proxy:
         password: The password for the proxy, None for none.
     """
 
+    __slots__ = __match_args__ = ("scheme", "host", "port", "username", "password")
+    _secrets = ("password",)
+
     scheme: str
     host: str
     port: int
-    username: str | None = None
-    password: str | None = None
+    username: str | None
+    password: str | None
+
+    def __init__(self, scheme: str, host: str, port: int, username: str | None, password: str | None) -> None:
+        assign(self, "scheme", scheme)
+        assign(self, "host", host)
+        assign(self, "port", port)
+        assign(self, "username", username)
+        assign(self, "password", password)
 
     @property
     def socks(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ..errors import SecurityError
@@ -48,7 +47,7 @@ def follow_redirect(old: Uri, location: str) -> Uri:
     if old.secure and not target.secure:
         raise SecurityError("a redirect from wss to ws")
     if target.username is None and target.has_origin_of(old):
-        target = replace(target, username=old.username, password=old.password)
+        target = Uri(target.secure, target.host, target.port, target.target, old.username, old.password)
     return target
 
 

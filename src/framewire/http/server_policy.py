@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import gmtime, time
@@ -19,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from ..errors import HandshakeError
 from ..protocol.codecs import Codec, Extension, Terms, accept_offers
+from ..protocol.record import Record, assign
 from .headers import Headers, check_field, is_token
 from .http11 import Response
 from .request_checks import Offer, Origin, choose_subprotocol
@@ -41,8 +41,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 SelectSubprotocol: TypeAlias = Callable[[Any, Sequence[str]], "str | None"]
 
 
-@dataclass(frozen=True)
-class ServerPolicy:
+class ServerPolicy(Record):
     """The settings of a server for the opening handshakes of all its connections.
 
     Args:
@@ -61,21 +60,32 @@ class ServerPolicy:
         ValueError: A subprotocol is not a token, or `server_header` cannot be sent.
     """
 
-    origins: Sequence[Origin] | str | None = SAME_ORIGIN
-    subprotocols: Sequence[str] = ()
-    select_subprotocol: SelectSubprotocol | None = None
-    extensions: Sequence[Extension] = ()
-    server_header: str | None = SERVER_HEADER
+    __slots__ = __match_args__ = ("origins", "subprotocols", "select_subprotocol", "extensions", "server_header")
 
-    def __post_init__(self) -> None:
-        # Tuples, so that the first connection does not exhaust an iterator.
-        object.__setattr__(self, "origins", _check_origins(self.origins))
-        object.__setattr__(self, "subprotocols", check_subprotocols(self.subprotocols))
-        object.__setattr__(self, "extensions", tuple(self.extensions))
-        if self.select_subprotocol is not None and not callable(self.select_subprotocol):
+    origins: Sequence[Origin] | str | None
+    subprotocols: Sequence[str]
+    select_subprotocol: SelectSubprotocol | None
+    extensions: Sequence[Extension]
+    server_header: str | None
+
+    def __init__(
+        self,
+        origins: Sequence[Origin] | str | None = SAME_ORIGIN,
+        subprotocols: Sequence[str] = (),
+        select_subprotocol: SelectSubprotocol | None = None,
+        extensions: Sequence[Extension] = (),
+        server_header: str | None = SERVER_HEADER,
+    ) -> None:
+        if select_subprotocol is not None and not callable(select_subprotocol):
             raise TypeError("select_subprotocol is a function")
-        if self.server_header is not None:
-            check_field("Server", self.server_header)
+        if server_header is not None:
+            check_field("Server", server_header)
+        # Tuples, so that the first connection does not exhaust an iterator.
+        assign(self, "origins", _check_origins(origins))
+        assign(self, "subprotocols", check_subprotocols(subprotocols))
+        assign(self, "select_subprotocol", select_subprotocol)
+        assign(self, "extensions", tuple(extensions))
+        assign(self, "server_header", server_header)
 
     def check(self, handshake: ServerHandshake, *, version: str | None = None) -> Offer:
         """Check the request of a handshake.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import UriError
+from ..protocol.record import Record, assign
 
 __all__ = ["Uri", "parse_uri"]
 
@@ -16,8 +16,7 @@ _URI: Final = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Uri:
+class Uri(Record):
     """A ws or wss URI (3).
 
     Args:
@@ -29,12 +28,25 @@ class Uri:
         password: The password, decoded.
     """
 
+    __slots__ = __match_args__ = ("secure", "host", "port", "target", "username", "password")
+    _secrets = ("password",)
+
     secure: bool
     host: str
     port: int
     target: str
-    username: str | None = None
-    password: str = field(default="", repr=False)
+    username: str | None
+    password: str
+
+    def __init__(
+        self, secure: bool, host: str, port: int, target: str, username: str | None = None, password: str = ""
+    ) -> None:
+        assign(self, "secure", secure)
+        assign(self, "host", host)
+        assign(self, "port", port)
+        assign(self, "target", target)
+        assign(self, "username", username)
+        assign(self, "password", password)
 
     @property
     def authority(self) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Any, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..http.http11 import Request, Response
 from ..protocol.constants import State
 from .session import Session
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = ["BaseConnection", "ConnectionDriver", "as_payload"]
 
@@ -61,6 +63,8 @@ class BaseConnection:
     @cached_property
     def id(self) -> UUID:
         """A random name for logs."""
+        from uuid import UUID  # slow to import, and only logs need it
+
         return UUID(bytes=os.urandom(16), version=4)
 
     @property
