@@ -14,7 +14,20 @@ from .tables import Table
 from .timing import FULL, QUICK, Effort
 
 #: The areas, from `Stream` to its parts; the module of each is bench_AREA.py.
-AREAS = ("twins", "decode", "large", "fragments", "send", "mask", "utf8", "accept", "deflate", "kernels", "adapters")
+AREAS = (
+    "twins",
+    "decode",
+    "large",
+    "fragments",
+    "send",
+    "mask",
+    "utf8",
+    "accept",
+    "deflate",
+    "kernels",
+    "imports",
+    "adapters",
+)
 
 
 def run(areas: list[str], effort: Effort) -> list[Table]:
