@@ -1,4 +1,4 @@
-"""The opening handshake: RFC 6455 3, 4 and 9.1, and what a hostile peer makes of it."""
+"""The opening handshake (RFC 6455 3, 4 and 9.1), also with hostile peers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NONCE = b"the sample nonce"
 FRAME = bytes.fromhex("818537fa213d7f9f4d5158")
 CONTROLS = [chr(byte) for byte in (*range(0x20), 0x7F)]
 
-#: The request of RFC 6455 1.2, less its Origin.
+#: The request of RFC 6455 1.2, without its Origin.
 LINES = {
     "Host": "server.example.com",
     "Upgrade": "websocket",
@@ -52,7 +52,7 @@ LINES = {
 
 
 def make_head(*added: tuple[str, str], first: str = "GET /chat HTTP/1.1", **changes: str | None) -> bytes:
-    """The request above; `Sec_WebSocket_Key="x"` replaces a line, None removes it."""
+    """Return the request above; `Sec_WebSocket_Key="x"` replaces a line, None removes it."""
     lines = LINES | {name.replace("_", "-"): value for name, value in changes.items()}
     pairs = [pair for pair in lines.items() if pair[1] is not None] + list(added)
     text = "\r\n".join([first, *(f"{name}: {value}" for name, value in pairs), "", ""])
@@ -72,7 +72,7 @@ def make_answer(
 
 
 def feed(receive: Callable[[bytes], object], data: bytes, size: int) -> None:
-    """Gives `data` to a `receive` that is not content before the end, `size` bytes at a time."""
+    """Pass `data` to `receive`, `size` bytes at a time; it must return None before the end."""
     for position in range(0, len(data), size):
         assert receive(data[position : position + size]) is None
 
@@ -84,7 +84,7 @@ def receive(data: bytes) -> ServerHandshake:
 
 
 def refuse(data: bytes, **options: object) -> HandshakeError:
-    """What a server has against `data`; the answer built from it must be sound HTTP."""
+    """Return the error with which a server refuses `data`, once its response is found to be valid HTTP."""
     server = ServerHandshake()
     try:
         server.receive(data)
@@ -367,7 +367,7 @@ def test_headers_ignore_case_and_join_repeated_lines() -> None:
 
 
 def scan(data: bytes, size: int) -> tuple[object, ...]:
-    """How a scan ends, and after how many bytes, fed `size` bytes at a time."""
+    """Return the result of a scan, or the status and reason of its error, with chunks of `size` bytes."""
     scanner = HeadScanner()
     for start in range(0, len(data), size):
         try:
@@ -382,8 +382,8 @@ def scan(data: bytes, size: int) -> tuple[object, ...]:
 LONG = b"GET / HTTP/1.1\r\n"
 SCANS = {
     "plain": (make_head(), make_head()),
-    "frame behind": (make_head() + FRAME, make_head()),
-    "CR LF behind": (make_head() + b"\r\n\n\r", make_head()),
+    "frame after the head": (make_head() + FRAME, make_head()),
+    "CR LF after the head": (make_head() + b"\r\n\n\r", make_head()),
     "unfinished": (make_head()[:-1], None),
     "bare LF": (LONG + b"Host: a\n\r\n", 400),
     "bare LF in the first line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
@@ -814,6 +814,29 @@ def test_reject_accepts_unregistered_status() -> None:
     assert receive(make_head()).reject(499, "no").startswith(b"HTTP/1.1 499 \r\n")
 
 
+def test_answer_encodes_agreed_response_with_headers_added_since() -> None:
+    server = receive(make_head())
+    response = server.agree(headers=[("X", "1")])
+    assert server.response is None
+    response.headers["Y"] = "2"
+    assert server.answer(response).endswith(b"\r\nX: 1\r\nY: 2\r\n\r\n")
+    assert server.response is response
+
+
+def test_answer_encodes_other_responses_as_respond() -> None:
+    head = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    assert receive(make_head()).answer(Response(404, "Not Found")) == head
+
+
+def test_answer_rejects_101_before_check_has_passed() -> None:
+    server = receive(make_head(Origin="http://evil"))
+    with pytest.raises(HandshakeError):
+        server.check()
+    with pytest.raises(ValueError, match="agree"):
+        server.answer(Response(101, "Switching Protocols"))
+    assert server.response is None
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -1217,7 +1240,7 @@ def test_failed_client_handshake_cannot_continue(data: bytes) -> None:
     assert client.response is None
 
 
-# Both sides, and other people's
+# Both sides, and other implementations
 
 
 def test_client_and_server_complete_the_handshake() -> None:
@@ -1270,12 +1293,12 @@ def test_server_handshake_with_websockets_client_succeeds() -> None:
 
 # Time
 
-#: CPU time, which others on the machine do not disturb; where that is too coarse, the clock on the wall.
+#: Processor time, which other processes do not disturb; wall-clock time where that is too coarse.
 now = time.process_time if time.get_clock_info("process_time").resolution < 1e-6 else time.perf_counter
 
 
 def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
-    """Inputs of a given size, each of which must take time in proportion to it."""
+    """Yield functions that parse an input of a given size: their time must be proportional to it."""
     for text in (" ", ",", ", ", '"', '"\\', '\\"', '","', ";", "a;", "; a", "a=", "a ", "a\t"):
         for template in ("{}", "b{}x", 'b; a="{}', "b; a={}x", '"{}\\'):
 

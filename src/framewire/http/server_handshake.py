@@ -189,13 +189,14 @@ class ServerHandshake:
         Headers may have been added to the 101 since.
 
         Raises:
-            ValueError: A header is malformed, or `respond` refuses the response.
-            StateError: `check` has not accepted the request, or it has been answered.
+            ValueError: A header is malformed, the response is a 101 although `check` has not
+                accepted the request, or `respond` refuses the response.
+            StateError: The request has been answered.
         """
         if response.status != 101:
             return self.respond(response)
         if self._offer is None:
-            raise StateError("there is no offer to accept")
+            raise ValueError("a 101 response comes from `agree`")
         data = self._encode(response, response.headers.lines)
         self.response = response
         return data

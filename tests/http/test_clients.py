@@ -1,0 +1,131 @@
+"""The requests that the clients of every API send, as a server that reads bytes sees them."""
+
+import asyncio
+import socket
+from base64 import b64encode
+from contextlib import contextmanager, suppress
+from threading import Thread
+
+import pytest
+
+import framewire.asyncio
+import framewire.sync
+from framewire.handshake import Headers, ServerHandshake
+
+FOUND = "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextmanager
+def recording(*locations):
+    """Run a server that answers requests with redirects to `locations`, then with 101.
+
+    Give its port and the list of all requests. In the locations `{port}` stands for the port.
+    """
+    requests = []
+
+    def answer(listening_socket):
+        port = listening_socket.getsockname()[1]
+        for location in (*locations, None):
+            connection, _ = listening_socket.accept()
+            with connection:
+                connection.settimeout(10)
+                handshake = ServerHandshake()
+                while handshake.request is None:
+                    handshake.receive(connection.recv(4096))
+                requests.append(handshake.request)
+                if location is None:
+                    handshake.check()
+                    connection.sendall(handshake.accept() + b"\x88\x00")
+                    connection.recv(4096)  # the answer to the close
+                    connection.shutdown(socket.SHUT_WR)
+                else:
+                    connection.sendall(FOUND.format(location.format(port=port)).encode())
+                with suppress(ConnectionError):  # the client aborts after a redirect
+                    while connection.recv(4096):
+                        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+        listening_socket.settimeout(10)
+        thread = Thread(target=answer, args=(listening_socket,))
+        thread.start()
+        try:
+            yield listening_socket.getsockname()[1], requests
+        finally:
+            thread.join()
+
+
+def connect_asyncio(uri, **options):
+    async def connect():
+        async with framewire.asyncio.connect(uri, proxy=None, **options):
+            pass
+
+    asyncio.run(connect())
+
+
+def connect_sync(uri, **options):
+    with framewire.sync.connect(uri, proxy=None, **options):
+        pass
+
+
+every_client = pytest.mark.parametrize("connect", [connect_asyncio, connect_sync])
+
+
+@every_client
+@pytest.mark.parametrize("kind", [dict, list, Headers])
+def test_additional_headers_replace_user_agent_and_origin(connect, kind):
+    with recording() as (port, requests):
+        ours = f"http://127.0.0.1:{port}"
+        added = kind([("user-agent", "mine/1"), ("ORIGIN", ours), ("X", "1")])
+        connect(f"ws://127.0.0.1:{port}/", additional_headers=added, origin="http://replaced.example")
+    (request,) = requests
+    assert request.headers.get_all("User-Agent") == ["mine/1"]
+    assert request.headers.get_all("Origin") == [ours]
+    assert request.headers.get_all("X") == ["1"]
+
+
+@every_client
+def test_repeated_additional_headers_are_all_sent(connect):
+    with recording() as (port, requests):
+        connect(f"ws://127.0.0.1:{port}/", additional_headers=[("Cookie", "a=1"), ("Cookie", "b=2")])
+    assert requests[0].headers.get_all("Cookie") == ["a=1", "b=2"]
+    assert len(requests[0].headers.get_all("User-Agent")) == 1
+
+
+@every_client
+@pytest.mark.parametrize("headers", ["X: 1", ["X: 1"], [("X", 1)], {"X": None}])
+def test_additional_headers_of_another_shape_raise_type_error(connect, headers):
+    with pytest.raises(TypeError, match="additional_headers"):
+        connect("ws://127.0.0.1:9/", additional_headers=headers)
+
+
+@every_client
+def test_credentials_of_the_uri_are_sent(connect):
+    with recording() as (port, requests):
+        connect(f"ws://bob:pw@127.0.0.1:{port}/")
+    assert requests[0].headers["Authorization"] == "Basic " + b64encode(b"bob:pw").decode()
+
+
+@pytest.mark.parametrize("location", ["/new/", "new/", "ws://127.0.0.1:{port}/new/", "http://127.0.0.1:{port}/new/"])
+def test_credentials_of_the_uri_are_kept_by_redirects_within_the_origin(location):
+    with recording(location) as (port, requests):
+        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/old")
+    first, second = requests
+    assert (first.target, second.target) == ("/old", "/new/")
+    assert first.headers["Authorization"] == second.headers["Authorization"]
+
+
+def test_credentials_are_not_sent_to_another_origin():
+    with recording("ws://localhost:{port}/new") as (port, requests):
+        added = {"Cookie": "a=1", "X": "1"}
+        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/old", additional_headers=added)
+    first, second = requests
+    assert {"authorization", "cookie", "x"} <= set(first.headers)
+    assert {"authorization", "cookie"}.isdisjoint(second.headers)
+    assert second.headers["X"] == "1"
+
+
+def test_credentials_do_not_return_with_a_redirect_back_to_the_origin():
+    with recording("ws://localhost:{port}/other", "ws://127.0.0.1:{port}/back") as (port, requests):
+        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"Cookie": "a=1"})
+    assert ["authorization" in request.headers for request in requests] == [True, False, False]
+    assert ["cookie" in request.headers for request in requests] == [True, False, False]
