@@ -1,4 +1,8 @@
-"""WebSocket (RFC 6455) at C speed: a sans-I/O stream whose hot paths are compiled, with an identical pure twin."""
+"""WebSocket (RFC 6455) at C speed: a stream without I/O whose hot paths are compiled, and its pure Python twin.
+
+Servers and clients are in `framewire.asyncio` and `framewire.sync`, the opening handshake without I/O in
+`framewire.handshake`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +18,14 @@ from .errors import (
     HandshakeError,
     LocalError,
     MaskSourceError,
+    NegotiationError,
+    OpeningError,
     PayloadTooBigError,
+    ProxyError,
     ResponseError,
+    SecurityError,
     StateError,
+    StatusError,
     TextError,
     UriError,
 )
@@ -50,15 +59,20 @@ __all__ = [
     "HandshakeError",
     "LocalError",
     "MaskSourceError",
+    "NegotiationError",
     "Opcode",
+    "OpeningError",
     "PayloadTooBigError",
     "PerMessageDeflate",
     "Ping",
     "Pong",
+    "ProxyError",
     "ResponseError",
     "Role",
+    "SecurityError",
     "State",
     "StateError",
+    "StatusError",
     "Stream",
     "Text",
     "TextError",
@@ -70,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Few need it, and what it imports takes longer to load than all the rest.
+    # Few programs need it, and its imports take longer than all others.
     if name in ("Acceleration", "accelerate"):
         from .adapters import accelerate as module
 

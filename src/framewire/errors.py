@@ -1,7 +1,15 @@
-"""What goes wrong, and whose fault it is.
+"""All exceptions.
 
-A violation by the peer never raises out of `Stream.receive`: it is the last event, a `Failure`. What raises is
-misuse by the caller (`LocalError`), always before anything has changed, and a handshake that cannot succeed.
+    FramewireError
+    ├─ LocalError           misuse by the caller; nothing was sent and nothing has changed
+    ├─ ConnectionClosed     the connection has ended
+    └─ OpeningError         the opening handshake does not open a WebSocket
+       ├─ HandshakeError    a server refuses the request of a client
+       ├─ ResponseError     a server does not accept; StatusError if it says so by another status
+       ├─ ProxyError        a proxy does not connect to the server
+       └─ SecurityError     going on would be unsafe
+
+A violation by the peer is not an exception of `Stream.receive`: the last event is a `Failure`.
 """
 
 from __future__ import annotations
@@ -37,46 +45,50 @@ __all__ = [
 
 
 class FramewireError(Exception):
-    """The root of all errors that framewire raises."""
+    """The base class of all exceptions of framewire."""
 
 
 class LocalError(FramewireError):
-    """The caller asked for what RFC 6455 forbids; nothing was sent and nothing changed."""
+    """The caller asked for something that RFC 6455 forbids; nothing was sent and nothing has changed."""
 
 
 class StateError(LocalError):
-    """The connection is past the state in which this may be sent: after a close, or after a failure."""
+    """The call is not allowed in the present state, such as a send after a close or a failure."""
 
 
 class FragmentError(LocalError):
-    """The fragments of one message must be of one type, and a message must end before the next begins (5.4)."""
+    """A fragment is of another type than its message, or a message begins before the last one has ended (5.4)."""
 
 
 class TextError(LocalError):
-    """Text to send is not valid UTF-8 (8.1): a lone surrogate, bad bytes, or an end inside a code point."""
+    """Text to send is not valid UTF-8 (8.1): a lone surrogate, invalid bytes, or an incomplete code point."""
 
 
 class PayloadTooBigError(LocalError):
-    """A control payload of over 125 bytes or a close reason of over 123 (5.5), or a message over `max_send_size`."""
+    """A control payload has more than 125 bytes, a close reason more than 123 (5.5), or a message more than
+    `max_send_size`.
+    """
 
 
 class CloseCodeError(LocalError):
-    """A close code that may not travel (7.4), or a reason without a code."""
+    """A close code may not be sent (7.4), or a close reason has no code."""
 
 
 class MaskSourceError(LocalError):
-    """The caller's `mask_source` did not return 4 bytes."""
+    """The `mask_source` of the caller did not return 4 bytes."""
 
 
 class ConcurrencyError(LocalError):
-    """Two tasks receive from one connection, or two pings with one payload are on their way."""
+    """Two tasks receive from one connection, or two unanswered pings have the same payload."""
 
 
 class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of websockets know
-    """The connection has ended; nothing more can be sent, and all that arrived has been received.
+    """The connection has ended: nothing can be sent, and all messages that arrived have been received.
 
-    `rcvd` and `sent` are the close frames of both directions, None where there was none, and
-    `rcvd_then_sent` tells their order (None unless there were both).
+    Args:
+        rcvd: The close frame of the peer, None if there was none.
+        sent: The close frame that was sent, None if there was none.
+        rcvd_then_sent: Whether the peer's came first; None unless there were both.
     """
 
     def __init__(self, rcvd: Close | None, sent: Close | None, rcvd_then_sent: bool | None = None) -> None:
@@ -87,12 +99,12 @@ class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of w
 
     @property
     def code(self) -> int:
-        """The peer's close code: 1005 if its close was empty, 1006 if there was none (7.1.5)."""
+        """The close code of the peer: 1005 if its close frame was empty, 1006 if there was none (7.1.5)."""
         return 1006 if self.rcvd is None else self.rcvd.code
 
     @property
     def reason(self) -> str:
-        """The peer's close reason, empty if it gave none (7.1.6)."""
+        """The close reason of the peer, empty if there was none (7.1.6)."""
         return "" if self.rcvd is None else self.rcvd.reason
 
     def __str__(self) -> str:
@@ -102,11 +114,11 @@ class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of w
 
 
 class ConnectionClosedOK(ConnectionClosed):
-    """Both ends said goodbye, with code 1000 or 1001 or with none."""
+    """Both ends have sent a close frame, with code 1000 or 1001 or without a code."""
 
 
 class ConnectionClosedError(ConnectionClosed):
-    """The connection broke, or one end closed it because of an error."""
+    """The connection was lost, or one end has closed it because of an error."""
 
 
 def _describe(close: Close | None) -> str:
@@ -116,26 +128,30 @@ def _describe(close: Close | None) -> str:
 
 
 class UriError(LocalError, ValueError):
-    """The text is not a ws or wss URI (3), or holds what may not stand in a request."""
+    """A text is not a ws or wss URI (3), or has characters that cannot be sent in a request."""
 
 
 class OpeningError(FramewireError):
-    """The opening handshake does not open a WebSocket, whoever is to blame."""
+    """The opening handshake does not open a WebSocket."""
 
 
 class SecurityError(OpeningError):
-    """To go on would be unsafe: redirects without end, or one that leaves TLS."""
+    """There are too many redirects, or one leads from wss to ws."""
 
 
 class ProxyError(OpeningError):
-    """The proxy does not give a way to the server."""
+    """The proxy does not connect to the server."""
 
 
 class HandshakeError(OpeningError):
-    """The server cannot accept the client's request (4.2).
+    """A server cannot accept the request of a client (4.2).
 
-    Answer with `status`, `headers` (pairs of name and value) and `reason` as the body, then close the
-    connection.
+    Answer with `ServerHandshake.reject` and these attributes, then close the connection.
+
+    Args:
+        status: The status code of the response.
+        reason: The body of the response, without a newline at its end.
+        headers: The header lines of the response: pairs of name and value.
     """
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -149,7 +165,11 @@ class HandshakeError(OpeningError):
 
 
 class NegotiationError(HandshakeError):
-    """There is no subprotocol that both speak: raised by `select_subprotocol`, answered with status 400."""
+    """There is no subprotocol that both sides speak: `select_subprotocol` raises it to answer with status 400.
+
+    Args:
+        reason: The body of the response.
+    """
 
     def __init__(self, reason: str = "no subprotocol that both sides speak") -> None:
         super().__init__(400, reason)
@@ -171,7 +191,7 @@ class Violation(Exception):  # noqa: N818 - never raised to the caller: the stre
 
 
 class HttpResponse(Protocol):
-    """The part of an HTTP response that errors refer to; `handshake.Response` has it."""
+    """An HTTP response as far as exceptions refer to it; `handshake.Response` is one."""
 
     @property
     def status(self) -> int:
@@ -183,17 +203,19 @@ class HttpResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The header fields; names match in any case."""
+        """The header lines; names match in any case."""
 
     @property
     def body(self) -> bytes:
-        """The body, up to 1 MiB of it."""
+        """The first MiB of the body."""
 
 
 class ResponseError(OpeningError):
-    """The server's answer does not open a WebSocket connection (4.1): close it.
+    """The response of a server does not open a WebSocket (4.1). Close the connection.
 
-    `reason` says why; `response` is the answer, or None if there was not a whole HTTP head.
+    Args:
+        reason: What is wrong.
+        response: The response, None if no complete HTTP head has arrived.
     """
 
     def __init__(self, reason: str, response: HttpResponse | None = None) -> None:
@@ -203,7 +225,11 @@ class ResponseError(OpeningError):
 
 
 class StatusError(ResponseError):
-    """The server answered another status than 101."""
+    """The server has answered with a status other than 101.
+
+    Args:
+        response: The response.
+    """
 
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(f"the server answered {response.status}", response)

@@ -1,4 +1,4 @@
-"""The errors under the names of the `websockets` package: where its code is brought along, only the import changes."""
+"""Aliases of `framewire.errors` with the names of `websockets.exceptions`, for code that was written for websockets."""
 
 from .errors import (
     ConcurrencyError,
