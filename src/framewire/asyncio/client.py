@@ -17,6 +17,7 @@ from ..http.client_handshake import ClientHandshake, request_headers
 from ..http.http11 import Response
 from ..http.proxy import find_proxy
 from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
+from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
@@ -33,20 +34,22 @@ _USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framew
 
 
 def process_exception(error: Exception) -> Exception | None:
-    """Whether another attempt may do better: None for what may pass, else the error.
+    """Decide whether another attempt to connect may succeed.
 
-    May pass: errors of the network, time that ran out, an answer that broke off, and status 500, 502, 503 and 504.
+    Returns:
+        None if it may: after an error of the network, a timeout, an incomplete response, and status
+        500, 502, 503 or 504. Otherwise the error.
     """
-    passing = (
+    temporary = (
         isinstance(error, OSError)
         or (isinstance(error, ResponseError) and isinstance(error.__cause__, EOFError))
         or (isinstance(error, StatusError) and error.status in (500, 502, 503, 504))
     )
-    return None if passing else error
+    return None if temporary else error
 
 
 def backoff() -> Generator[float, None, None]:
-    """Delays in seconds between attempts: up to 5 at random first (7.2.3), then from 3 on by the golden ratio to 60."""
+    """Yield the delays between attempts, in seconds: a random one of up to 5 (7.2.3), then 3, increasing to 60."""
     from random import random  # slow to import, and only clients that reconnect need it
 
     yield random() * 5
@@ -57,24 +60,49 @@ def backoff() -> Generator[float, None, None]:
 
 
 class connect:  # noqa: N801 - called like the function that it is to its users
-    """Open a WebSocket to a ws or wss `uri`; `await` it, or enter it with `async with` to have it closed again.
+    """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the connection.
 
-    `async for connection in connect(...)` opens one after the other: a new one each time the body ends, and after
-    `reconnect_delays()` seconds if one could not be opened and `process_exception(error)` returns None.
+    `async for connection in connect(...)` opens one connection after another: the next one when the
+    body ends, and again after a delay if it could not be opened.
 
-    `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None; one
-    among them with other settings replaces it. `proxy` is the URL of an HTTP or SOCKS proxy (the latter needs the extra
-    `socks`), None for none; by default what the environment says. Up to 10 redirects are followed; another origin gets
-    no credentials, and there is none from wss to ws. `listener` gets the events as callbacks.
+    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port) gets
+    no credentials: no Authorization or Cookie, and no user name and password of `uri`.
 
-    The limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS and the redirects. `ssl` is
-    the context for wss, by default one that verifies the server; further arguments are those of
-    `loop.create_connection`, such as `sock` or `server_hostname`; those for the connection to an HTTP proxy begin with
-    `proxy_`.
+    Args:
+        uri: The ws or wss URI. Its user name and password become basic authentication.
+        origin: The value of the Origin header.
+        extensions: Extensions to offer before permessage-deflate, best first.
+        subprotocols: Subprotocols to offer, best first.
+        compression: "deflate" to offer permessage-deflate with default settings, unless `extensions`
+            has it with others; None not to.
+        additional_headers: Headers to add to the request, as a mapping or as pairs of name and
+            value. They replace Origin and User-Agent.
+        user_agent_header: The value of the User-Agent header, None for no such header.
+        proxy: The URL of an HTTP or SOCKS proxy (SOCKS needs the extra `socks`), None for no proxy,
+            True to read the environment: `wss_proxy`, `socks_proxy`, `https_proxy`, `no_proxy`; for
+            ws `ws_proxy` first and `http_proxy` last.
+        process_exception: Decides in `async for` whether an exception of an attempt is temporary:
+            it returns None to try again, or the exception to raise.
+        open_timeout: Time for the connection, TLS, the redirects and the opening handshake together,
+            in seconds; None for no limit.
+        ping_interval: As for `serve`, like the arguments after it.
+        reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
+        logger: The logger, by default `framewire.client`.
+        listener: Receives the events of the connection as callbacks.
+        create_connection: Makes the connection in place of `ClientConnection`.
+        ssl: The TLS context for wss, by default one that verifies the server.
+        **kwargs: Arguments of `loop.create_connection`, such as `sock` or `server_hostname`; those
+            for the connection to an HTTP proxy begin with `proxy_`.
 
-    Raises UriError and ValueError for arguments that cannot be, at once; when awaited OSError if there is no
-    connection, ResponseError if the server does not accept, ProxyError, SecurityError, TimeoutError.
+    Raises:
+        UriError: `uri` is not a ws or wss URI. This, TypeError and ValueError for other arguments
+            are raised at once, the following when the connection is opened.
+        OSError: There is no connection.
+        TimeoutError: `open_timeout` has passed.
+        ResponseError: The server does not accept.
+        ProxyError: The proxy does not connect to the server.
+        SecurityError: There are too many redirects, or one leads from wss to ws.
+        ValueError: A redirect cannot be followed with a `sock`, `host` or `port` of the caller.
     """
 
     def __init__(
@@ -117,8 +145,6 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._target = parse_uri(uri)
         if ssl is not None and not self._target.secure:
             raise ValueError("ssl goes with a wss URI")
-        if isinstance(subprotocols, str):
-            raise TypeError("subprotocols is a list")
         self._settings = ConnectionSettings(
             open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
@@ -126,7 +152,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         )  # fmt: skip
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
-        self._subprotocols = tuple(subprotocols or ())
+        self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
         self._headers = request_headers(additional_headers, origin, user_agent_header)
         self._user_agent = user_agent_header
         self._proxy = proxy
@@ -245,7 +271,13 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
 
 def unix_connect(path: str | PathLike[str] | None = None, uri: str | None = None, **kwargs: Any) -> connect:
-    """Open a WebSocket on the Unix socket at `path`; else as `connect`. `uri` is for the request alone."""
+    """Open a WebSocket on a Unix socket; otherwise as `connect`.
+
+    Args:
+        path: The path of the socket.
+        uri: The URI for the request, by default that of localhost.
+        **kwargs: Arguments of `connect`.
+    """
     if uri is None:
         uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
     return connect(uri, unix=True, path=path, **kwargs)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from .._backend import accept_key
 from ..errors import HandshakeError, ResponseError, StateError, StatusError
 from ..protocol.codecs import Terms
-from .headers import Headers, check_additional, check_field, format_extensions, is_token, parse_extensions, split_list
+from .headers import Headers, check_additional, check_field, format_extensions, parse_extensions, split_list
 from .http11 import HeadScanner, Request, Response
-from .request_checks import Offer, check_connection_header, check_http_version
+from .request_checks import Offer, check_connection_header, check_http_version, check_subprotocols
 from .uri import Uri
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class ClientHandshake:
         key: The nonce of the request (4.1), 16 bytes; random by default.
 
     Raises:
+        TypeError: `subprotocols` is not a list of text.
         ValueError: A subprotocol is not a token or occurs twice, an extension is malformed, the key
             has another length, or a header is malformed or written by the handshake itself.
     """
@@ -83,7 +84,8 @@ class ClientHandshake:
         headers: Iterable[tuple[str, str]] = (),
         key: bytes | None = None,
     ) -> None:
-        if not all(map(is_token, subprotocols)) or len(set(subprotocols)) != len(subprotocols):
+        subprotocols = check_subprotocols(subprotocols)
+        if len(set(subprotocols)) != len(subprotocols):
             raise ValueError("subprotocols are tokens, each once")
         nonce = b64encode(os.urandom(16) if key is None else key)
         self._accept = accept_key(nonce).decode("ascii")

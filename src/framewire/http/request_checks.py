@@ -1,15 +1,15 @@
-"""The requirements of a server on a request (RFC 6455 4.2.1), and its choice of a subprotocol (4.2.2)."""
+"""The requirements of a server on a request (RFC 6455 4.2.1), and the choice of a subprotocol (4.2.2)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._backend import accept_key
 from ..errors import HandshakeError
 from ..protocol.codecs import Terms
-from .headers import Headers, parse_extensions, parse_tokens, split_list
+from .headers import Headers, is_token, parse_extensions, parse_tokens, split_list
 from .http11 import Request
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_connection_header",
     "check_http_version",
     "check_request",
+    "check_subprotocols",
     "check_upgrade_header",
     "check_version_header",
     "choose_subprotocol",
@@ -156,6 +157,27 @@ def _matches(origin: str | None, wanted: Origin) -> bool:
     if isinstance(wanted, re.Pattern):
         return wanted.fullmatch(origin) is not None
     return origin.lower() == wanted.lower()
+
+
+def check_subprotocols(subprotocols: Any) -> tuple[str, ...]:
+    """Validate the subprotocols that a client offers or a server speaks.
+
+    Returns:
+        The subprotocols.
+
+    Raises:
+        TypeError: Not a list of text; text itself is none.
+        ValueError: One of them is not a token (RFC 9110 5.6.2).
+    """
+    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
+        raise TypeError(f"subprotocols is a list of text, not {type(subprotocols).__name__}")
+    names = tuple(subprotocols)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"subprotocols is a list of text, not of {type(name).__name__}")
+        if not is_token(name):
+            raise ValueError(f"a subprotocol is a token, not {name!r}")
+    return names
 
 
 def choose_subprotocol(offered: Iterable[str], supported: Iterable[str]) -> str | None:

@@ -19,12 +19,12 @@ from typing import Any, Final, TypeAlias
 from ..errors import HandshakeError
 from ..protocol.codecs import Codec, Extension, Terms, accept_offers
 from ..protocol.record import Record, assign
-from .headers import Headers, check_field, is_token
+from .headers import Headers, check_field
 from .http11 import Response
-from .request_checks import Offer, Origin, choose_subprotocol
+from .request_checks import Offer, Origin, check_subprotocols, choose_subprotocol
 from .server_handshake import ServerHandshake, refusal
 
-__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "check_subprotocols", "make_response"]
+__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "make_response"]
 
 #: The `origins` of a server that accepts pages of its own host, and requests without Origin.
 SAME_ORIGIN: Final = "same-origin"
@@ -163,29 +163,11 @@ def make_response(status: int, text: str) -> Response:
     return Response(int(status), HTTPStatus(status).phrase, Headers(lines), text.encode())
 
 
-def check_subprotocols(subprotocols: Any) -> tuple[str, ...]:
-    """Validate the subprotocols that a client offers or a server speaks; return them as a tuple.
-
-    Raises:
-        TypeError: Not a list of text, or text itself.
-        ValueError: One of them is not a token (RFC 9110 5.6.2).
-    """
-    if isinstance(subprotocols, (str, bytes)) or not isinstance(subprotocols, Iterable):
-        raise TypeError("subprotocols is a list, not text")
-    names = tuple(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError("subprotocols is a list of text")
-        if not is_token(name):
-            raise ValueError(f"a subprotocol is a token, not {name!r}")
-    return names
-
-
 def _check_origins(origins: Any) -> tuple[Origin, ...] | str | None:
     if origins is None or (isinstance(origins, str) and origins == SAME_ORIGIN):
         return origins
     if isinstance(origins, (str, bytes)) or not isinstance(origins, Iterable):
-        raise TypeError("origins is a list, SAME_ORIGIN or None, not text")
+        raise TypeError(f"origins is a list, SAME_ORIGIN or None, not {type(origins).__name__}")
     checked = tuple(origins)
     for origin in checked:
         text = origin.pattern if isinstance(origin, re.Pattern) else origin

@@ -12,7 +12,7 @@ from .. import __version__
 from ..errors import ResponseError
 from ..http.client_handshake import ClientHandshake, request_headers
 from ..http.proxy import find_proxy
-from ..http.uri import parse_uri
+from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
 from ..protocol.constants import CLIENT
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
@@ -78,24 +78,45 @@ def connect(
     text_errors: TextErrors = "strict",
     create_connection: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
-    """Open a WebSocket to a ws or wss `uri` and return it; `with connect(...) as ws` closes it in the end.
+    """Open a WebSocket; `with connect(...) as connection` closes it at the end.
 
-    `origin`, `additional_headers` and `user_agent_header` (None: none) go into the request, `subprotocols` are
-    offered, best first, and `extensions` before permessage-deflate, which is offered unless `compression` is None. The
-    limits are those of `serve`; `open_timeout` includes the connection by TCP and TLS.
-    `sock` is a connected socket to use. `ssl` is the context for wss, by default one that verifies the server;
-    `server_hostname` the name to verify, if it is not that of the URI. `proxy` is the URL of an HTTP or SOCKS proxy
-    (the latter needs the extra `socks`), None for none; by default what the environment says. With `sock` there is
-    none. `proxy_ssl` is the context for one of the scheme https, which leads to servers of ws only.
+    Redirects are not followed.
 
-    Raises UriError and ValueError for arguments that cannot be, OSError if there is no connection, ResponseError if
-    the server does not accept, ProxyError, TimeoutError.
+    Args:
+        uri: The ws or wss URI. Its user name and password become basic authentication.
+        sock: A connected socket to use; there is no proxy then.
+        ssl: The TLS context for wss, by default one that verifies the server.
+        server_hostname: The name of the server to verify, by default that of the URI.
+        origin: The value of the Origin header.
+        subprotocols: Subprotocols to offer, best first.
+        extensions: Extensions to offer before permessage-deflate, best first.
+        compression: "deflate" to offer permessage-deflate with default settings, unless `extensions`
+            has it with others; None not to.
+        additional_headers: Headers to add to the request, as a mapping or as pairs of name and
+            value. They replace Origin and User-Agent.
+        user_agent_header: The value of the User-Agent header, None for no such header.
+        proxy: The URL of an HTTP or SOCKS proxy (SOCKS needs the extra `socks`), None for no proxy,
+            True to read the environment: `wss_proxy`, `socks_proxy`, `https_proxy`, `no_proxy`; for
+            ws `ws_proxy` first and `http_proxy` last.
+        proxy_ssl: The TLS context for a proxy of the scheme https, through which only servers of ws
+            can be reached.
+        open_timeout: Time for the connection, TLS and the opening handshake together, in seconds;
+            None for no limit.
+        ping_interval: As for `serve`, like the arguments after it.
+        create_connection: Makes the connection in place of `ClientConnection`.
+
+    Raises:
+        UriError: `uri` is not a ws or wss URI.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value.
+        OSError: There is no connection.
+        TimeoutError: `open_timeout` has passed.
+        ResponseError: The server does not accept.
+        ProxyError: The proxy does not connect to the server.
     """
     target = parse_uri(uri)
     if ssl is not None and not target.secure:
         raise ValueError("ssl goes with a wss URI")
-    if isinstance(subprotocols, str):
-        raise TypeError("subprotocols is a list, not text")
     headers = request_headers(additional_headers, origin, user_agent_header)
     known = add_compression(extensions, compression, CLIENT_DEFAULT)
     handshake = ClientHandshake(target, subprotocols=subprotocols, extensions=make_offers(known), headers=headers)
@@ -105,14 +126,10 @@ def connect(
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
     )  # fmt: skip
     deadline = None if open_timeout is None else monotonic() + open_timeout
-    if proxy is True:
-        proxy = find_proxy(target)
-    if sock is None and proxy is not None:
-        transport = open_through_proxy(proxy, target, user_agent_header, proxy_ssl, open_timeout)
-    else:
-        transport = Transport(sock or socket.create_connection((target.host, target.port), open_timeout))
     if sock is None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport = _open_transport(target, proxy, user_agent_header, proxy_ssl, open_timeout)
+    else:
+        transport = Transport(sock)
     transport.deadline = deadline
     try:
         if target.secure:
@@ -123,3 +140,21 @@ def connect(
         transport.close()
         raise
     return connection
+
+
+def _open_transport(
+    target: Uri,
+    proxy: str | Literal[True] | None,
+    user_agent: str | None,
+    proxy_ssl: tls.SSLContext | None,
+    timeout: float | None,
+) -> Transport:
+    """Connect to the server of a URI by TCP, if need be through a proxy."""
+    if proxy is True:
+        proxy = find_proxy(target)
+    if proxy is None:
+        transport = Transport(socket.create_connection((target.host, target.port), timeout))
+    else:
+        transport = open_through_proxy(proxy, target, user_agent, proxy_ssl, timeout)
+    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return transport
