@@ -1,8 +1,8 @@
-"""Checks what wheels hold: python packaging/check_wheel.py [--count N] dist/*.whl
+"""Check the contents of wheels: python packaging/check_wheel.py [--count N] dist/*.whl
 
-A wheel for a platform has every compiled twin, one for each cext/*.pyx; the pure wheel has none. None has sources in C
-or Cython, tests, or files outside of its package. With --count there must be N wheels. Exits with 1 and says what is
-wrong.
+A wheel for a platform must have every compiled twin, one for each cext/*.pyx; the pure wheel must
+have none. No wheel may have C or Cython sources, tests, or files outside the package. With --count
+there must be N wheels. Prints what is wrong and exits with status 1.
 """
 
 import argparse
@@ -18,15 +18,15 @@ CONTENT = re.compile(r"framewire/[\w/]+\.(?:py|html|pxd)|framewire/py\.typed|fra
 
 
 def faults(wheel):
-    """What is wrong with the wheel at this path, in lines."""
+    """Yield a line for each problem of the wheel at this path."""
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     matches = {name: match[1] for name in names if (match := EXTENSION.fullmatch(name))}
-    wanted = set() if wheel.name.endswith("-none-any.whl") else TWINS
+    expected = set() if wheel.name.endswith("-none-any.whl") else TWINS
     compiled = set(matches.values())
-    for twin in sorted(wanted - compiled):
+    for twin in sorted(expected - compiled):
         yield f"the compiled twin {twin} is missing"
-    for twin in sorted(compiled - wanted):
+    for twin in sorted(compiled - expected):
         yield f"the compiled twin {twin} does not belong here"
     for name in sorted(DATA - names):
         yield f"{name} is missing"

@@ -1,9 +1,9 @@
-"""Compiles all C of the package with Zig for systems that are not here: python packaging/cross.py [CPYTHON]
+"""Compile all C of the package for other systems with Zig: python packaging/cross.py [CPYTHON]
 
-The kernels are compiled for each target, with every warning as an error. The C of the extensions needs the headers of
-Python: for macOS those of this interpreter serve, since the types have the same sizes; for Windows the folder CPYTHON
-must be given, an unpacked source of CPython up to 3.12 (`PC/pyconfig.h` is a template later). Needs the packages
-`Cython`, `setuptools` and `ziglang`.
+The kernels are compiled for each target, with every warning as an error. The C of the extensions
+needs the headers of Python. For macOS, those of this interpreter are used, because the types have
+the same sizes. For Windows, CPYTHON must be a folder with the source of CPython 3.12 or earlier
+(later, `PC/pyconfig.h` is a template). Needs the packages `Cython`, `setuptools` and `ziglang`.
 """
 
 import subprocess
@@ -20,30 +20,30 @@ WINDOWS = ("x86_64-windows-gnu", "x86-windows-gnu", "aarch64-windows-gnu")
 MACOS = ("x86_64-macos", "aarch64-macos")
 OTHER_LINUX = ("x86_64-linux-musl", "aarch64-linux-musl", "arm-linux-musleabihf", "s390x-linux-musl")
 STRICT = ("-Wall", "-Wextra", "-Werror")
-QUIET = ("-w",)  # what Cython writes is not ours to mend
+QUIET = ("-w",)  # for the C that Cython generates
 
 
 def write_extensions(folder):
-    """Runs Cython on every twin; returns the paths of the C."""
+    """Run Cython on every twin; return the paths of the C files."""
     twins = [Extension(f"framewire._fast.{path.stem}", [str(path)]) for path in sorted((ROOT / "cext").glob("*.pyx"))]
     made = cythonize(twins, include_path=[str(ROOT / "cext"), str(ROOT / "src")], build_dir=folder, quiet=True)
     return [Path(twin.sources[0]) for twin in made]
 
 
 def compiles(source, target, folder, *flags):
-    """Whether Zig takes `source` for `target`; it says itself what it does not take."""
+    """Return whether `source` compiles for `target`; Zig prints the errors."""
     includes = [f"-I{ROOT / 'cext'}", f"-I{ROOT / 'cext/kernels'}"]
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-O2", "-c", "-o", f"{folder}/object"]
     return subprocess.run([*command, *includes, *flags, str(source)], check=False).returncode == 0
 
 
 def headers(target, cpython):
-    """The flags that find Python.h for `target`; None if they are not here."""
+    """Return the compiler flags for Python.h of `target`; None if there are no headers."""
     if target in MACOS:
         return [*QUIET, f"-I{sysconfig.get_path('include')}"]
     if target in WINDOWS and cpython is not None:
-        wide = [] if target.startswith("x86-") else ["-DMS_WIN64"]  # pyconfig.h finds that out for MSVC alone
-        return [*QUIET, *wide, f"-I{cpython / 'PC'}", f"-I{cpython / 'Include'}"]
+        win64 = [] if target.startswith("x86-") else ["-DMS_WIN64"]  # pyconfig.h sets it for MSVC only
+        return [*QUIET, *win64, f"-I{cpython / 'PC'}", f"-I{cpython / 'Include'}"]
     return None
 
 
@@ -58,10 +58,10 @@ def main():
             flags = headers(target, cpython)
             if flags is not None:
                 jobs += [(extension, flags) for extension in extensions]
-            bad = [source.name for source, extra in jobs if not compiles(source, target, folder, *extra)]
-            what = "kernels" if flags is None else "kernels and extensions"
-            print(f"{target:<24}{what:<26}{'FAILED: ' + ' '.join(bad) if bad else 'ok'}", flush=True)
-            failed += len(bad)
+            failures = [source.name for source, extra in jobs if not compiles(source, target, folder, *extra)]
+            compiled = "kernels" if flags is None else "kernels and extensions"
+            print(f"{target:<24}{compiled:<26}{'FAILED: ' + ' '.join(failures) if failures else 'ok'}", flush=True)
+            failed += len(failures)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""What the documentation shows from elsewhere in the tree, so that nothing stands twice: texts and charts."""
+"""mkdocs hooks: pages and charts from elsewhere in the repository."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ PAGES = {
 
 
 def on_files(files, config):
-    """Adds the files; links between them follow."""
+    """Add the pages and charts, and adapt the links between the pages."""
     for source, page in PAGES.items():
         text = re.sub(r"\]\(([\w/.]+\.md)\)", lambda m: f"]({PAGES.get(m[1], m[1])})", (ROOT / source).read_text())
         files.append(File.generated(config, page, content=text))

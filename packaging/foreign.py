@@ -1,10 +1,10 @@
-"""Runs the tests of the twins on other processors, emulated.
+"""Run the tests of the twins on other processors, in emulation.
 
     python packaging/foreign.py [MACHINE... [-- PYTEST-ARGUMENT...]]
 
-For each machine Debian's Python is unpacked, not installed; the extensions are compiled for it here, and qemu runs
-pytest on both twins. All that is made stays in build/foreign; what is unpacked is not fetched again. Needs `Cython`,
-and the Debian packages mmdebstrap, qemu-user-static and the gcc of each machine.
+For each machine, Debian's Python is unpacked, the extensions are cross-compiled, and qemu runs
+pytest on both backends. All files are in build/foreign, and unpacked systems are used again. Needs
+`Cython`, and the Debian packages mmdebstrap, qemu-user-static and the cross gcc of each machine.
 """
 
 import subprocess
@@ -15,8 +15,9 @@ from shutil import copytree, ignore_patterns, rmtree
 from cross import ROOT, write_extensions
 
 WORK = ROOT / "build/foreign"
-MIRROR = "http://deb.debian.org/debian"  # without those of updates, each of which can fail
-#: As qemu calls it: Debian's name, the compiler's, and the release whose Python is taken.
+MIRROR = "http://deb.debian.org/debian"
+#: By the name in qemu: the name in Debian, that of the compiler, and the Debian release of the
+#: Python.
 MACHINES = {
     "aarch64": ("arm64", "aarch64-linux-gnu", "bookworm"),  # NEON
     "s390x": ("s390x", "s390x-linux-gnu", "bookworm"),  # big endian
@@ -24,7 +25,7 @@ MACHINES = {
     "i386": ("i386", "i686-linux-gnu", "bookworm"),
     "riscv64": ("riscv64", "riscv64-linux-gnu", "trixie"),  # CPython 3.13
 }
-#: The runs of pytest: backend, and which tests.
+#: The runs of pytest: the backend and the marks of its tests.
 RUNS = {"fast": "engine", "pure": "engine and both_backends"}
 
 
@@ -33,29 +34,29 @@ def run(*command, **options):
 
 
 def unpack(machine):
-    """Debian's Python of `machine`, as a folder with nothing configured; no program of it is run."""
+    """Unpack Debian's Python for `machine` without running its programs; return the folder."""
     debian, _, release = MACHINES[machine]
     root = WORK / machine / "root"
     if not root.exists():
-        begun = root.with_name("unpacking")
-        rmtree(begun, ignore_errors=True)
-        begun.mkdir(parents=True)
-        wanted = [f"--architectures={debian}", "--include=python3,libpython3-dev", release]
-        run("mmdebstrap", "--quiet", "--variant=extract", *wanted, begun, MIRROR)
-        if not (begun / "lib").exists():  # trixie has it in base-files
-            (begun / "lib").symlink_to("usr/lib")
-        begun.rename(root)
+        incomplete = root.with_name("unpacking")
+        rmtree(incomplete, ignore_errors=True)
+        incomplete.mkdir(parents=True)
+        options = [f"--architectures={debian}", "--include=python3,libpython3-dev", release]
+        run("mmdebstrap", "--quiet", "--variant=extract", *options, incomplete, MIRROR)
+        if not (incomplete / "lib").exists():  # in trixie, the link is part of base-files
+            (incomplete / "lib").symlink_to("usr/lib")
+        incomplete.rename(root)
     return root
 
 
 def compile_extensions(machine, root, sources):
-    """Makes the package as it would be installed on `machine`; returns the folder that it is in."""
+    """Create the package as installed on `machine`; return the folder that contains it."""
     library = WORK / machine / "lib"
     package = library / "framewire"
     copytree(ROOT / "src/framewire", package, ignore=ignore_patterns("*.so", "__pycache__"), dirs_exist_ok=True)
     (headers,) = root.glob("usr/include/python3.*")
     flags = ["-O3", "-w", "-shared", "-fPIC", f"-I{ROOT}/cext", f"-I{ROOT}/cext/kernels", f"-I{headers}"]
-    flags += ["-idirafter", root / "usr/include"]  # pyconfig.h; all else is the cross compiler's own
+    flags += ["-idirafter", root / "usr/include"]  # for pyconfig.h; other headers are those of the cross compiler
     kernels = sorted((ROOT / "cext/kernels").glob("*.c"))
     for source in sources:
         target = package / f"_fast/{source.stem}.so"
@@ -63,37 +64,48 @@ def compile_extensions(machine, root, sources):
     return library
 
 
-def main():
-    words = sys.argv[1:]
-    cut = words.index("--") if "--" in words else len(words)
-    machines, arguments = words[:cut] or list(MACHINES), words[cut + 1 :]
-    arguments = arguments or ["tests/engine"]
+def install_test_packages():
+    """Install the pure-Python packages that the tests need; return the folder."""
     site = WORK / "site"
     if not site.exists():
-        only = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--python-version=3.11"]
-        run(sys.executable, "-m", "pip", "install", "--quiet", *only, "--target", site, "h11", "hypothesis", "pytest")
+        pure = ["--only-binary=:all:", "--platform=any", "--implementation=py", "--python-version=3.11"]
+        run(sys.executable, "-m", "pip", "install", "--quiet", *pure, "--target", site, "h11", "hypothesis", "pytest")
+    return site
+
+
+def run_tests(machine, root, python_path, arguments):
+    """Run pytest on both backends in emulation; raises CalledProcessError if it fails."""
+    variables = {
+        "PYTHONHOME": root / "usr",
+        "PYTHONPATH": python_path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "FRAMEWIRE_EXTENSIONS": "1",  # a missing extension is a failure
+    }
+    for backend, marks in RUNS.items():
+        settings = {**variables, "FRAMEWIRE_BACKEND": backend}
+        options = [word for name, value in settings.items() for word in ("-E", f"{name}={value}")]
+        python = [f"qemu-{machine}-static", "-L", root, *options, root / "usr/bin/python3"]
+        run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments)
+
+
+def main():
+    words = sys.argv[1:]
+    separator = words.index("--") if "--" in words else len(words)
+    machines = words[:separator] or list(MACHINES)
+    arguments = words[separator + 1 :] or ["tests/engine"]
+    site = install_test_packages()
     sources = write_extensions(WORK / "c")
     failed = []
     for machine in machines:
         root = unpack(machine)
         library = compile_extensions(machine, root, sources)
-        variables = {
-            "PYTHONHOME": root / "usr",
-            "PYTHONPATH": f"{library}:{site}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "FRAMEWIRE_EXTENSIONS": "1",  # a missing extension is a failure
-        }
         print(f"{machine}:", flush=True)
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            for backend, marks in RUNS.items():
-                settings = {**variables, "FRAMEWIRE_BACKEND": backend}
-                words = [word for name, value in settings.items() for word in ("-E", f"{name}={value}")]
-                python = [f"qemu-{machine}-static", "-L", root, *words, root / "usr/bin/python3"]
-                run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments)
+            run_tests(machine, root, f"{library}:{site}", arguments)
         except subprocess.CalledProcessError:
             failed.append(machine)
-        print(f"{machine}: {time.monotonic() - begun:.0f} s", flush=True)
+        print(f"{machine}: {time.monotonic() - start:.0f} s", flush=True)
     return f"failed: {' '.join(failed)}" if failed else None
 
 

@@ -1,15 +1,15 @@
-// Runs pytest in Pyodide: CPython 3.14 as 32-bit WebAssembly, where framewire is plain Python.
+// Run pytest in Pyodide, CPython 3.14 as 32-bit WebAssembly, on the pure backend.
 //
-//     node packaging/wasm.mjs NODE_MODULES SITE_PACKAGES [argument of pytest ...]
+//     node packaging/wasm.mjs NODE_MODULES SITE_PACKAGES [PYTEST-ARGUMENT ...]
 import { pathToFileURL } from "node:url";
 import { resolve } from "node:path";
 
 const [modules, site, ...words] = process.argv.slice(2);
 const { loadPyodide } = await import(pathToFileURL(resolve(modules, "pyodide/pyodide.mjs")));
 const python = await loadPyodide();
-for (const [root, at] of [[process.cwd(), "/framewire"], [resolve(site), "/site"]]) {
-  python.FS.mkdirTree(at);
-  python.FS.mount(python.FS.filesystems.NODEFS, { root }, at);
+for (const [root, mountPoint] of [[process.cwd(), "/framewire"], [resolve(site), "/site"]]) {
+  python.FS.mkdirTree(mountPoint);
+  python.FS.mount(python.FS.filesystems.NODEFS, { root }, mountPoint);
 }
 python.globals.set("words", python.toPy(words));
 process.exitCode = await python.runPythonAsync(`

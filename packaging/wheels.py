@@ -1,11 +1,12 @@
-"""Builds manylinux wheels without a container, one for each Python here, and runs the suite on what was installed.
+"""Build manylinux wheels without a container, one for each PYTHON, and test them as installed.
 
     python packaging/wheels.py [--output DIR] [--no-test] PYTHON...
 
-The steps: the source distribution from what git has; from it one wheel for each PYTHON, compiled by Zig for glibc 2.17;
-`auditwheel repair`; a bare virtual environment of the same PYTHON with nothing but that wheel, where `framewire doctor`
-must say that it is compiled; then what the tests need, and the suite, which finds the package there and nowhere else.
-Needs git, and the dependency group `release` in the Python that runs this script.
+The steps: build the source distribution from the files in git; from it, build a wheel for each
+PYTHON, compiled with Zig for glibc 2.17; run `auditwheel repair`; install only the wheel in a new
+virtual environment, where `framewire doctor` must report the compiled backend; install the test
+dependencies and run the test suite on the installed package. Needs git, and the dependency group
+`release` in the Python that runs this script.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def run(*command, **options):
 
 
 def build_sdist(work):
-    """Makes the source distribution of HEAD; returns where it is unpacked, and its path."""
+    """Build the source distribution of HEAD; return the folder with its contents, and its path."""
     clean = work / "clean"
     clean.mkdir()
     archive = run("git", "-C", ROOT, "archive", "HEAD", stdout=subprocess.PIPE).stdout
@@ -45,7 +46,7 @@ def build_sdist(work):
 
 
 def build_wheel(python, tree, work):
-    """Compiles `tree` for the interpreter `python`; returns the path of the repaired wheel."""
+    """Compile `tree` for the interpreter `python`; return the path of the repaired wheel."""
     compiler = work / "cc"
     compiler.write_text(COMPILER)
     compiler.chmod(0o755)
@@ -62,27 +63,26 @@ def build_wheel(python, tree, work):
     (wheel,) = raw.glob("*.whl")
     run(sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", repaired, wheel, env=tools)
     (wheel,) = repaired.glob("*.whl")
-    if found := list(faults(wheel)):
-        sys.exit("\n".join(found))
+    if problems := list(faults(wheel)):
+        sys.exit("\n".join(problems))
     return wheel
 
 
 def test_wheel(python, wheel, tree, work):
-    """Installs `wheel` alone and looks; then runs the suite of `tree`, which is on nobody's path."""
-    inside = work / "venv/bin/python"
+    """Install `wheel`, check its backend, and run the test suite of `tree` on it."""
+    venv_python = work / "venv/bin/python"
     run(python, "-m", "venv", work / "venv")
-    run(inside, "-m", "pip", "install", "--quiet", wheel)
-    said = run(inside, "-m", "framewire", "doctor", cwd=work, stdout=subprocess.PIPE, text=True).stdout
-    print(said, end="")
-    if "fast (compiled)" not in said:
+    run(venv_python, "-m", "pip", "install", "--quiet", wheel)
+    report = run(venv_python, "-m", "framewire", "doctor", cwd=work, stdout=subprocess.PIPE, text=True).stdout
+    print(report, end="")
+    if "fast (compiled)" not in report:
         sys.exit("the wheel is not compiled")
-    run(inside, "-m", "pip", "install", "--quiet", f"{wheel}[test,adapters-test]")
-    where = run(
-        inside, "-c", "import framewire; print(framewire.__file__)", cwd=tree, stdout=subprocess.PIPE, text=True
-    )
-    if not where.stdout.startswith(f"{work}/venv/"):
-        sys.exit(f"the tests would run on {where.stdout}")
-    suite = (inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ignore=tests/meta")  # as in `make test`
+    run(venv_python, "-m", "pip", "install", "--quiet", f"{wheel}[test,adapters-test]")
+    code = "import framewire; print(framewire.__file__)"
+    location = run(venv_python, "-c", code, cwd=tree, stdout=subprocess.PIPE, text=True).stdout
+    if not location.startswith(f"{work}/venv/"):
+        sys.exit(f"the tests would run on {location}")
+    suite = (venv_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ignore=tests/meta")  # as in `make test`
     parallel = (*suite, "-n", "2", "--dist", "worksteal", "-m")
     run(*parallel, "not alone", cwd=tree)
     run(*parallel, "both_backends", cwd=tree, env={**os.environ, "FRAMEWIRE_BACKEND": "pure"})
@@ -92,8 +92,8 @@ def test_wheel(python, wheel, tree, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs="+", metavar="PYTHON")
-    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="where the distributions go (%(default)s)")
-    parser.add_argument("--no-test", action="store_true", help="only build")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder for the distributions (%(default)s)")
+    parser.add_argument("--no-test", action="store_true", help="build only")
     arguments = parser.parse_args()
     arguments.output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
