@@ -1,8 +1,9 @@
-"""A full-duplex chat: every client has a thread that receives, and whoever has something to say sends to all.
+"""A full-duplex chat: one thread receives from each client, and any thread sends to all clients.
 
-A message is "command|id|text". From a client: `||text` says something to all, `private|id|text` to one, `name||new`
-takes a name, `ping|id|` measures how far away somebody is. From the server: `userinit` (this is you), `useradd`,
-`userdel`, `username`, `regular`, `private`, `ping` (in ms), `moderator`, `error`. The page is at /, the WebSocket at
+A message has the form "command|id|text". Clients send `||text` to all, `private|id|text` to one
+user, `name||new` to change their name, and `ping|id|` to measure the latency of a user. The server
+sends `userinit` (the id and name of the client), `useradd`, `userdel`, `username`, `regular`,
+`private`, `ping` (in milliseconds), `moderator` and `error`. The page is at /, the WebSocket at
 /ChatServerWebSocket.
 """
 
@@ -21,7 +22,7 @@ PAGE = Path(__file__).with_name("chat_server.html")
 
 
 class Chat:
-    """Everyone who is connected, by number."""
+    """The connected users, by number."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -29,7 +30,7 @@ class Chat:
         self._users = {}  # number: [name, connection]
 
     def talk(self, connection):
-        """Serves one client."""
+        """Serve one client."""
         number = next(self._numbers)
         name = f"User{number}"
         with self._lock:
@@ -37,62 +38,63 @@ class Chat:
             for other, (other_name, _) in self._users.items():
                 connection.send(f"useradd|{other}|{other_name}")
             self._users[number] = [name, connection]
-        self._tell_all(f"useradd|{number}|{name}", number)
+        self._send_to_all(f"useradd|{number}|{name}", number)
         connection.send("moderator||Welcome! Change your name, or just talk.")
         try:
             for message in connection:
-                self._hear(number, connection, message)
+                self._handle_message(number, connection, message)
         finally:
             with self._lock:
                 del self._users[number]
-            self._tell_all(f"userdel|{number}|")
+            self._send_to_all(f"userdel|{number}|")
 
-    def _hear(self, number, connection, message):
+    def _handle_message(self, number, connection, message):
         parts = message.split("|", 2) if isinstance(message, str) else []
         command, target, text = parts if len(parts) == 3 else (None, "", "")
         if command == "" and text:
-            self._tell_all(f"regular|{number}|{text}")
+            self._send_to_all(f"regular|{number}|{text}")
         elif command == "name":
             self._rename(number, connection, text)
         elif command in ("private", "ping"):
             with self._lock:
                 user = self._users.get(int(target)) if target.isdigit() else None
             if user is None:
-                connection.send("error||There is nobody with this number.")
+                connection.send("error||There is no user with this number.")
             elif command == "private":
-                for one in {user[1], connection}:
-                    self._tell(one, f"private|{number}|{text}")
+                for receiver in {user[1], connection}:
+                    self._send(receiver, f"private|{number}|{text}")
             else:
-                begin = time.monotonic()
+                start = time.monotonic()
                 if user[1].ping().wait(10):
-                    connection.send(f"ping|{target}|{(time.monotonic() - begin) * 1000:.0f}")
+                    connection.send(f"ping|{target}|{(time.monotonic() - start) * 1000:.0f}")
         else:
-            connection.send("error||This is no message of the chat.")
+            connection.send("error||This is not a message of the chat.")
 
     def _rename(self, number, connection, name):
         with self._lock:
             taken = {user[0].lower() for other, user in self._users.items() if other != number}
-            good = 0 < len(name) <= 32 and all(33 <= ord(c) <= 126 and c != "|" for c in name)
-            if good and name.lower() not in taken:
+            valid = 0 < len(name) <= 32 and all(33 <= ord(c) <= 126 and c != "|" for c in name)
+            accepted = valid and name.lower() not in taken
+            if accepted:
                 self._users[number][0] = name
-        if good and name.lower() not in taken:
-            self._tell_all(f"username|{number}|{name}")
+        if accepted:
+            self._send_to_all(f"username|{number}|{name}")
         else:
-            connection.send("error||This name is taken, or not a name.")
+            connection.send("error||This name is taken or not valid.")
 
-    def _tell_all(self, text, but=None):
+    def _send_to_all(self, text, excluded=None):
         with self._lock:
-            connections = [user[1] for number, user in self._users.items() if number != but]
+            connections = [user[1] for number, user in self._users.items() if number != excluded]
         for connection in connections:
-            self._tell(connection, text)
+            self._send(connection, text)
 
-    def _tell(self, connection, text):
-        with suppress(ConnectionClosed):  # its own thread takes it off the list
+    def _send(self, connection, text):
+        with suppress(ConnectionClosed):  # the thread of that connection removes it from the list
             connection.send(text)
 
 
-def answer(connection, request):
-    """Gives the page; None where a WebSocket is wanted."""
+def respond(connection, request):
+    """Return the page; None for a request for the WebSocket."""
     if request.target == "/ChatServerWebSocket":
         return None
     if request.target != "/":
@@ -101,8 +103,8 @@ def answer(connection, request):
 
 
 def start(port):
-    """The server, listening."""
-    return serve(Chat().talk, "127.0.0.1", port, process_request=answer)
+    """Return the server, which is listening."""
+    return serve(Chat().talk, "127.0.0.1", port, process_request=respond)
 
 
 if __name__ == "__main__":

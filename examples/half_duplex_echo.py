@@ -1,7 +1,7 @@
-"""The smallest server: a blocking socket, one loop, one client at a time, no threads.
+"""The smallest server: a blocking socket, one client at a time, no threads.
 
-It reads up to 256 bytes, handles what events are in them, and answers: a text with "Hello", a ping with a pong, a close
-with an empty close.
+It reads up to 256 bytes, handles the events in them, and replies: to a text with "Hello", to a ping
+with a pong, to a close frame with an empty close frame.
 """
 
 import socket
@@ -12,7 +12,7 @@ from framewire.handshake import ServerHandshake
 
 
 def serve_client(sock):
-    """Serves one client to its end."""
+    """Serve one client until its connection ends."""
     handshake = ServerHandshake()
     try:
         while handshake.request is None:
@@ -25,7 +25,7 @@ def serve_client(sock):
         sock.sendall(handshake.reject(error.status, error.reason, error.headers))
         return
     stream = Stream(SERVER, auto_pong=False, auto_close=False)
-    data = handshake.trailing  # frames may have come with the request
+    data = handshake.trailing  # frames that arrived with the request
     while stream.state is State.OPEN:
         for event in stream.receive(data):
             match event:
@@ -42,7 +42,7 @@ def serve_client(sock):
 
 
 def serve(listener):
-    """Serves one client after the other."""
+    """Serve one client after another."""
     while True:
         sock, _ = listener.accept()
         with sock:

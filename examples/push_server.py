@@ -1,7 +1,7 @@
-"""Push notifications: clients connect and are silent, the server speaks when something happens.
+"""Push notifications: the server sends a message to all clients when something happens.
 
-Whoever connects first gets what there is, then each change. `broadcast` waits for nobody: a client that does not read
-is closed with 1013, so that it costs neither memory nor the others' time.
+A new client gets the last notification first. `broadcast` does not wait: a client that does not
+read is closed with code 1013, so that it neither uses memory nor delays other clients.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from framewire.asyncio import broadcast, serve
 
 
 class Feed:
-    """The last notification and those who want the next ones."""
+    """The last notification and the subscribed clients."""
 
     def __init__(self):
         self._clients = set()
         self._last = None
 
     async def subscribe(self, ws):
-        """Serves one client; what it sends is ignored."""
+        """Serve one client; its messages are ignored."""
         if self._last is not None:
             await ws.send(self._last)
         self._clients.add(ws)
@@ -31,13 +31,13 @@ class Feed:
             self._clients.discard(ws)
 
     def publish(self, **notification):
-        """Tells everybody."""
+        """Send a notification to all clients."""
         self._last = json.dumps(notification)
         broadcast(self._clients, self._last)
 
 
 async def main(port):
-    """Serves a feed that tells the time every second."""
+    """Serve a feed with the time, every second."""
     feed = Feed()
     async with serve(feed.subscribe, "127.0.0.1", port) as server:
         print("ws://{}:{}/".format(*server.sockets[0].getsockname()), flush=True)

@@ -1,7 +1,7 @@
-"""A client that stays connected: when the connection breaks it comes back, each time after a longer pause.
+"""A client that reconnects with exponential backoff when its connection fails.
 
-The pause doubles from a quarter of a second to half a minute and has a random part, so that a thousand clients do not
-come back in the same moment. It begins anew once a connection has opened.
+The delay doubles from 0.25 to 30 seconds and is randomized, so that many clients do not reconnect
+at the same moment. It is reset when a connection has opened.
 """
 
 import asyncio
@@ -11,28 +11,29 @@ import sys
 from framewire import ConnectionClosed, ConnectionClosedOK, ResponseError
 from framewire.asyncio import connect
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30
+#: In seconds.
+MIN_DELAY, MAX_DELAY = 0.25, 30
 
 
-async def messages(uri, first_pause=FIRST_PAUSE):
-    """Yields the messages of all connections, until the server closes in an orderly way."""
-    pause = first_pause
+async def messages(uri, min_delay=MIN_DELAY):
+    """Yield the messages of all connections, until the server closes with code 1000 or 1001."""
+    delay = min_delay
     while True:
         try:
             async with connect(uri) as ws:
-                pause = first_pause
+                delay = min_delay
                 while True:
                     yield await ws.recv()
         except ConnectionClosedOK:
             return
         except (ConnectionClosed, ResponseError, OSError, TimeoutError) as error:
-            print(f"{error}; again in {pause:.2f} s", file=sys.stderr)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))
-        pause = min(pause * 2, LONGEST_PAUSE)
+            print(f"{error}; reconnecting in {delay:.2f} s", file=sys.stderr)
+        await asyncio.sleep(delay * random.uniform(0.5, 1))
+        delay = min(delay * 2, MAX_DELAY)
 
 
 async def main(uri):
-    """Prints the messages."""
+    """Print the messages."""
     async for message in messages(uri):
         print(message)
 

@@ -1,7 +1,7 @@
-"""Streams what has no known length, such as a camera: one message, sent in fragments as the producer makes them.
+"""Stream data of unknown length, such as video, as one fragmented message.
 
-`send` takes an iterable and sends each piece at once; the client sees them as they come with `recv_streaming`. Neither
-end ever holds the whole.
+`send` accepts an iterable and sends each item as a fragment at once; `recv_streaming` yields each
+fragment as it arrives. Neither end holds the whole message in memory.
 """
 
 import sys
@@ -12,23 +12,23 @@ from framewire.sync import connect, serve
 
 
 def camera(pictures, seconds_between=0.0):
-    """Makes pictures; nobody but it knows how many will come."""
+    """Yield pictures."""
     for number in range(pictures):
         yield number.to_bytes(4, "big") + bytes(20_000)
         time.sleep(seconds_between)
 
 
 def stream_camera(ws):
-    """Sends what the camera makes, then closes."""
+    """Send the pictures of the camera, then close."""
     ws.send(camera(50, 0.01))
 
 
 def watch(uri):
-    """Yields the pictures as they arrive."""
+    """Yield the pictures as they arrive."""
     with connect(uri, max_size=None) as ws:
-        for piece in ws.recv_streaming():
-            if piece:  # the end of the message is an empty piece
-                yield piece
+        for fragment in ws.recv_streaming():
+            if fragment:  # the last fragment is empty
+                yield fragment
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Cuts the connection without a close: the client sees 1006."""
+"""Close TCP without a close frame: the client reports code 1006."""
 
 from mod_pywebsocket import handshake
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):
-    raise handshake.AbortedByUserException("enough")
+    raise handshake.AbortedByUserException("aborted on purpose")

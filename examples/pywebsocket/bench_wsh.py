@@ -1,10 +1,10 @@
-"""Sends the message of "<seconds> <count> <message>" <count> times, with so many seconds in between."""
+"""Receive "<seconds> <count> <message>"; send the message count times, at intervals of seconds."""
 
 import time
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

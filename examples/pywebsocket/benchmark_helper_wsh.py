@@ -1,8 +1,8 @@
-"""The other end of a benchmark: "receive N" brings N bytes; "send 1" and then a message bring back its length."""
+"""Reply to "receive N" with N bytes, and to a message after "send 1" with its length."""
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):
@@ -14,4 +14,4 @@ def web_socket_transfer_data(request):
             message = request.ws_stream.receive_message()
             request.ws_stream.send_message(str(len(message)))
         else:
-            raise ValueError(f"not a command: {command}")
+            raise ValueError(f"unknown command: {command}")

@@ -1,10 +1,10 @@
-"""Closes as it is told ("4000 bye"), and answers the client's close with the client's own code."""
+"""Close with the code and reason in a message ("4000 bye"); echo the client's close code."""
 
 from mod_pywebsocket import common
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

@@ -1,4 +1,4 @@
-"""Sets and clears cookies in the handshake (?set, ?set_httponly, ?clear), and sends the client those it brought."""
+"""Set or clear cookies (?set, ?set_httponly, ?clear); send the cookies of the request."""
 
 from urllib.parse import urlsplit
 

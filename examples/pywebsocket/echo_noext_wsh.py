@@ -1,4 +1,4 @@
-"""An echo that declines every extension which the client offers."""
+"""An echo that declines all extensions."""
 
 
 def web_socket_do_extra_handshake(request):

@@ -1,8 +1,8 @@
-"""Echoes every message; after "Goodbye" the handler returns, which closes with 1000."""
+"""Echo messages; return after "Goodbye", which closes with code 1000."""
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

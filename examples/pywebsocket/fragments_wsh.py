@@ -1,10 +1,10 @@
-"""Sends every message back in fragments of 16,000 characters or bytes."""
+"""Echo messages in fragments of 16,000 characters or bytes."""
 
 SIZE = 16_000
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

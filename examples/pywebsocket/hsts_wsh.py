@@ -1,4 +1,4 @@
-"""Adds a header to the answer of the handshake."""
+"""Add a header to the response of the handshake."""
 
 
 def web_socket_do_extra_handshake(request):

@@ -1,10 +1,10 @@
-"""A handler that asks for what cannot be: the client sees 1011."""
+"""A handler that fails: the client receives close code 1011."""
 
 from mod_pywebsocket import msgutil
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

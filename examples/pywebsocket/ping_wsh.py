@@ -1,10 +1,10 @@
-"""Pings a client that says nothing, and tells how many pongs have come once it speaks."""
+"""Send pings; after a message of the client, send the payloads of the pongs received."""
 
 import time
 
 
 def web_socket_do_extra_handshake(request):
-    """Everybody may connect."""
+    """Accept every client."""
 
 
 def web_socket_transfer_data(request):

@@ -1,4 +1,4 @@
-"""Chooses the last subprotocol that the client asks for, and tells what there was to choose from."""
+"""Select the last subprotocol that the client offers; send all that it offers."""
 
 
 def web_socket_do_extra_handshake(request):

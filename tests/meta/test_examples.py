@@ -127,7 +127,7 @@ def test_reconnecting_client_example_recovers_from_connection_loss(capsys):
             return [message async for message in module.messages(f"ws://127.0.0.1:{port}/", 0.01)]
 
     assert asyncio.run(asyncio.wait_for(main(), 20))[-1] == "visit 3"
-    assert capsys.readouterr().err.count("again in") == 2
+    assert capsys.readouterr().err.count("reconnecting in") == 2
 
 
 def test_push_server_example_sends_the_time_to_all_clients():
