@@ -1,7 +1,7 @@
-"""Real applications of the accelerated libraries: `python applications.py NAME before|after`.
+"""Applications of the accelerated libraries: `python applications.py NAME before|after`.
 
-Each exchanges `MESSAGES` over a real socket. `before` and `after` say whether `accelerate` is called before or after
-the import of the library. The last line of the output is how often framewire's code was at work.
+Each exchanges `MESSAGES` over a socket. `accelerate` is called before or after the import of the
+library. The last line of the output is the number of calls of framewire's functions.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ MESSAGES = ["hello", "é" * 200, b"\x00\xff" * 300, "", "x" * 70_000, b"", b"y" 
 
 
 class Counter:
-    """Counts the calls of framewire's functions in the adapter of one library."""
+    """Counts the calls of functions in the adapter of one library."""
 
     def __init__(self, adapter, *names):
         self.count = 0
@@ -34,7 +34,7 @@ class Counter:
 
 
 async def talk(port, messages=MESSAGES):
-    """A client of websockets exchanges the messages, then a burst."""
+    """Exchange the messages and then a burst with a client of websockets."""
     from websockets.asyncio.client import connect
 
     async with connect(f"ws://127.0.0.1:{port}/echo", compression=None, proxy=None) as client:
@@ -53,7 +53,7 @@ def free_port():
 
 
 def wait_for(port):
-    """Waits up to 20 seconds until somebody listens."""
+    """Wait up to 20 seconds until a server listens on the port."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -64,7 +64,7 @@ def wait_for(port):
 
 
 def quart():
-    """Quart under hypercorn."""
+    """Quart in hypercorn."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from quart import Quart, websocket
@@ -82,7 +82,7 @@ def quart():
         config.bind = [f"127.0.0.1:{port}"]
         server = asyncio.create_task(serve(app, config, shutdown_trigger=done.wait))
         await asyncio.to_thread(wait_for, port)
-        await talk(port, [message for message in MESSAGES if message != b""])  # hypercorn cannot send that
+        await talk(port, [message for message in MESSAGES if message != b""])  # hypercorn cannot send empty bytes
         done.set()
         await server
 
@@ -90,7 +90,7 @@ def quart():
 
 
 def flask_sock():
-    """Flask-Sock, on simple-websocket, under werkzeug's server."""
+    """Flask-Sock, which uses simple-websocket, in the server of werkzeug."""
     from flask import Flask
     from flask_sock import Sock
     from werkzeug.serving import make_server
@@ -109,7 +109,7 @@ def flask_sock():
 
 
 def trio_websocket():
-    """Server and client of trio-websocket."""
+    """A server and a client of trio-websocket."""
     import trio
     from trio_websocket import ConnectionClosed, open_websocket_url, serve_websocket
 
@@ -134,7 +134,7 @@ def trio_websocket():
 
 
 def websocket_client():
-    """A script with websocket-client."""
+    """A client of websocket-client."""
     from websocket import ABNF, create_connection
 
     async def main():
@@ -159,7 +159,7 @@ def websocket_client():
 
 
 def websockets():
-    """Server and client of websockets."""
+    """A server and a client of websockets."""
     from websockets.asyncio.server import serve
 
     async def echo(connection):
@@ -174,7 +174,7 @@ def websockets():
 
 
 def autobahn():
-    """A server of autobahn on asyncio."""
+    """A server of autobahn."""
     from autobahn.asyncio.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
     class Echo(WebSocketServerProtocol):
@@ -209,7 +209,7 @@ def gevent_websocket():
     server.stop()
 
 
-#: The library on the package index, what it is imported as, its adapter, and the functions to count.
+#: The distribution, the module to import, the adapter, and the functions whose calls are counted.
 UNDER_TEST = {
     quart: ("wsproto", "wsproto", "wsproto", "take_frames"),
     flask_sock: ("wsproto", "simple_websocket", "wsproto", "take_frames"),

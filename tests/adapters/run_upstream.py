@@ -1,10 +1,11 @@
-"""Runs the test suites of accelerated libraries with and without framewire.
+"""Run the test suites of accelerated libraries with and without framewire.
 
     python run_upstream.py [NAME | NAME=FOLDER ...]
 
-They come from the source distributions of the installed versions, into a temporary folder, or from FOLDER, a checkout
-of the library's repository, where a source distribution has none: `websockets=FOLDER`. A test whose outcome differs is
-printed, and makes the exit status 1. Not a part of the suite: it takes minutes and an index.
+The suites are taken from the source distributions of the installed versions, which are unpacked
+into a temporary folder. A library whose source distribution has no tests needs a checkout of its
+repository: `websockets=FOLDER`. Tests with different outcomes are printed, and the exit status is
+then 1. This script is not part of the test suite, because it takes minutes and a package index.
 """
 
 import os
@@ -21,7 +22,7 @@ from framewire.cli.run import environment
 
 
 class Suite(NamedTuple):
-    """Where the tests are in the source distribution, what they need, and how pytest is to run them."""
+    """A test suite: its path in the source distribution, required packages, pytest options."""
 
     tests: str
     needs: tuple[str, ...] = ()
@@ -40,20 +41,21 @@ SUITES = {
         "tests/protocols/test_websocket.py", ("anyio", "httpx2", "a2wsgi", "trustme"), ("-p", "no:asyncio")
     ),
 }
-#: Without tests in their source distributions.
+#: Suites that are not part of the source distribution.
 CHECKED_OUT = {"websockets": Suite("tests", ("trio", "python-socks"))}
 
-#: They simulate a fault in a function that only the original calls.
+#: Tests whose outcome differs, because they inject a fault into a function that only the original
+#: calls.
 EXPECTED = {
     f"tests.test_protocol.ErrorTests::test_{side}_hits_internal_error_reading_frame" for side in ("client", "server")
 }
 
-#: What uvicorn's suite tests in place of uvicorn's default class.
+#: The class that uvicorn's suite tests in place of uvicorn's own.
 CLASS = "uvicorn_observed:ObservedProtocol"
 
 
 def unpack(name: str, folder: Path) -> Path:
-    """Fetches and unpacks the source distribution of the installed version."""
+    """Download and unpack the source distribution of the installed version; return its folder."""
     pin = f"{name}=={version(name)}"
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", folder, pin]
     subprocess.run(command, check=True)
@@ -63,7 +65,7 @@ def unpack(name: str, folder: Path) -> Path:
 
 
 def run(suite: Suite, root: Path, variables: dict[str, str]) -> dict[str, str]:
-    """The outcome of each test: passed, failed or skipped."""
+    """Run a suite; return the outcome of each test: passed, failure, error or skipped."""
     report = root / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-W", "default", "-o", "addopts="]
     command += [f"--junitxml={report}", *suite.options, suite.tests]
@@ -76,7 +78,7 @@ def run(suite: Suite, root: Path, variables: dict[str, str]) -> dict[str, str]:
 
 
 def compare(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
-    """Prints the numbers and the differences; returns whether there are none."""
+    """Print the numbers of tests and the differences; return whether all outcomes are the same."""
     passed = sum(outcome == "passed" for outcome in before.values())
     different = [test for test in (before.keys() | after.keys()) - EXPECTED if before.get(test) != after.get(test)]
     print(f"{name} {version(name.split(',')[0])}: {len(before)} tests, {passed} pass without framewire, ", end="")
@@ -86,8 +88,8 @@ def compare(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
     return passed > 0 and not different
 
 
-def put_our_class(root: Path) -> None:
-    """Lets uvicorn's suite, parametrized by its own two classes, test ours instead of the second."""
+def replace_class(root: Path) -> None:
+    """Replace the second of the classes that uvicorn's suite is parametrized with by ours."""
     shutil.copy(Path(__file__).with_name("uvicorn_observed.py"), root)
     conftest, tests = root / "tests/conftest.py", root / "tests/protocols/test_websocket.py"
     theirs = "uvicorn.protocols.websockets.websockets_sansio_impl"
@@ -116,7 +118,7 @@ def main(names: list[str]) -> int:
             before = run(suite, root, dict(os.environ))
             same &= compare(name, before, run(suite, root, environment()))
             if name == "uvicorn":
-                put_our_class(root)
+                replace_class(root)
                 same &= compare("uvicorn, our class", before, run(suite, root, dict(os.environ)))
     return 0 if same else 1
 

@@ -1,4 +1,4 @@
-"""`accelerate`: replacements are made only in tested libraries that pass the self-test, and are undone."""
+"""`accelerate`: only tested libraries that pass the self-test are changed, and can be restored."""
 
 import importlib.metadata
 import json
@@ -230,7 +230,7 @@ def server_with_deflate(kind):
 
 
 def test_wsproto_inflates_in_steps():
-    """A compression bomb is delivered in parts, so that a message size limit applies before it is in memory."""
+    """A compression bomb is delivered in parts, so that a size limit applies in time."""
     from framewire.adapters.wsproto import INFLATE_STEP, AcceleratedFrameProtocol
 
     protocol = server_with_deflate(AcceleratedFrameProtocol)
@@ -243,7 +243,7 @@ def test_wsproto_inflates_in_steps():
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
 def test_wsproto_compressed_messages_match_the_original(size):
-    """Alternating compressed, uncompressed and fragmented messages are delivered as by the original."""
+    """Compressed, uncompressed and fragmented messages are delivered as by the original."""
     from framewire.adapters.wsproto import AcceleratedFrameProtocol, FrameProtocol
 
     text = ("é" * size).encode()

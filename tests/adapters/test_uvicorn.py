@@ -1,4 +1,4 @@
-"""uvicorn with framewire's class, over real sockets; the other end is raw bytes or the `websockets` package.
+"""uvicorn with framewire's class, over sockets; the client is raw bytes or `websockets`.
 
 Each test runs on asyncio's own loop and on uvloop.
 """
@@ -51,13 +51,13 @@ class Application:
             assert len(kinds) == 1  # text or bytes, never both
             await send({"type": "websocket.send", **{kind: event[kind] for kind in kinds}})
         self.end = event
-        assert await receive() == event  # the end stays the end
+        assert await receive() == event  # repeated at each call
         self.done.set()
 
 
 @asynccontextmanager
 async def serving(app, **options):
-    """Run a uvicorn server on a free port; give it and its port."""
+    """Run a uvicorn server on a free port; yield it and its port."""
     options = {"ws": OURS, "lifespan": "off", "log_level": "warning", "port": 0, **options}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     task = asyncio.create_task(server._serve())
@@ -72,7 +72,7 @@ async def serving(app, **options):
 
 
 class Raw:
-    """A client of bytes."""
+    """A client on a raw socket."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
@@ -193,7 +193,7 @@ async def test_burst_is_read_without_pausing_until_ws_max_queue():
             await client.send("x" * 1000)
         await client.close()
     assert seen[0] == (20, False)
-    assert seen[1][1] is True  # the queue is full now
+    assert seen[1][1] is True  # the queue is full
     assert seen[1][0] < 500
     assert len(count) == 2020
 

@@ -1,4 +1,4 @@
-"""The chat page in a real browser: Chromium, driven by Playwright."""
+"""The chat page in Chromium, driven by Playwright."""
 
 import re
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 
 class ChatServer:
-    """`framewire serve` in a process of its own."""
+    """`framewire serve`, running in a new process."""
 
     def __init__(self, port=0):
         self.process = subprocess.Popen(
@@ -35,7 +35,7 @@ def server():
 
 @pytest.fixture
 def open_tab(browser, server):
-    """Opens the page as someone new; every error in the page's script fails the test."""
+    """Open the page as a new user; every error in its script fails the test."""
     contexts, errors = [], []
 
     def open_tab(**options):

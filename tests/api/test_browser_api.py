@@ -1,4 +1,4 @@
-"""The browser's own WebSocket, every attribute of it, against `framewire serve` in Chromium."""
+"""The WebSocket API of Chromium, with all its attributes, against `framewire serve`."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from backends import LOADED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-#: Opens a socket, does what `act` says with it, and gives all its events at the end.
+#: Open a socket, apply the actions of `act` to it, and return all its events at the end.
 DRIVE = """
 async ([url, protocols, binaryType, act]) => {
     const seen = [], socket = new WebSocket(url, protocols);
@@ -39,7 +39,7 @@ async ([url, protocols, binaryType, act]) => {
 
 
 class HandlerServer:
-    """`framewire serve` of the example handlers, in a process of its own."""
+    """`framewire serve` with the example handlers, running in a new process."""
 
     def __init__(self, backend):
         command = [sys.executable, "-m", "framewire", "serve", "-p", "0", "-d", str(EXAMPLES), "-w", "pywebsocket"]
@@ -130,7 +130,7 @@ def test_browser_negotiates_a_subprotocol(drive, page, server):
     seen = drive("subprotocol", act, ["chat", "better-chat"])
     assert seen[1] == ["text", "chat better-chat"]
     assert seen[2][0] == "better-chat"
-    # Asked for one, and the server chooses none: the browser fails the connection.
+    # The client offers a subprotocol and the server selects none: the browser fails the connection.
     with_none = drive("echo", "{}", ["chat"])
     assert with_none == [["error", 3], ["close", 3, 1006, "", False]]
 
@@ -252,7 +252,7 @@ def test_browser_reports_1006_when_the_server_is_killed(browser, backend):
 
 
 def test_browser_event_listeners_run_in_order(page, server):
-    """addEventListener beside the handlers: the order, `once`, removal, and what an event tells."""
+    """Listeners and handlers: their order, `once`, removal, and the attributes of an event."""
     seen = page.evaluate(
         """url => new Promise(resolve => {
             const socket = new WebSocket(url), seen = [], removed = () => seen.push("removed");

@@ -248,7 +248,7 @@ def test_chat_connections_survive_a_broker_restart(broker):
         people(bob, {"Ada", "Bob"})
         broker.stop()
         ada.say(say="is anybody here?")
-        assert ada.next("said")["text"] == "is anybody here?"  # her own room goes on
+        assert ada.next("said")["text"] == "is anybody here?"  # the room of her process still works
         bob.say(say="I am")
         assert bob.next("said")["text"] == "I am"
         broker.start()
@@ -298,7 +298,7 @@ def test_documented_relay_sample_connects_two_processes(broker, tmp_path):
             await connect_in_time(f"ws://127.0.0.1:{ports[1]}/") as two,
         ):
             hearing = asyncio.ensure_future(two.recv())
-            while not hearing.done():  # until both have joined
+            while not hearing.done():  # until both relays are connected
                 await one.send("here")
                 assert await one.recv() == "here"
                 await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The browser's API: names, errors and the order of events, against our server and raw sockets."""
+"""The WebSocket API of browsers: names, errors and the order of events."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ async def serving(handler=echo, **options):
 
 @asynccontextmanager
 async def raw_serving(handler):
-    """A server of bytes behind a good handshake: `handler(stream, reader, writer)`."""
+    """A raw server that accepts the handshake and then calls `handler(stream, reader, writer)`."""
 
     async def serve_one(reader, writer):
         handshake = ServerHandshake()
@@ -43,7 +43,7 @@ async def raw_serving(handler):
 
 
 class Log:
-    """Notes every event of a socket, with the state in which it came."""
+    """Records every event of a WebSocket, with the `readyState` at that time."""
 
     def __init__(self, socket):
         self.events, self.done = [], asyncio.Event()
@@ -67,7 +67,7 @@ class Log:
         return self.events
 
 
-# Construction.
+# Construction
 
 
 @on_loop
@@ -125,7 +125,7 @@ async def test_attributes_have_initial_values_while_connecting():
         await Log(socket).end()
 
 
-# The order of events.
+# The order of events
 
 
 @on_loop
@@ -213,9 +213,9 @@ async def test_failed_opening_gives_error_event_then_close_1006():
     answer = Response(403, "Forbidden", Headers())
     async with serving(process_request=lambda connection, request: answer) as uri:
         assert await Log(WebSocket(uri)).end() == failed
-    assert await Log(WebSocket(uri)).end() == failed  # nobody listens there now
+    assert await Log(WebSocket(uri)).end() == failed  # no server listens on that port now
     async with serving() as uri:
-        assert await Log(WebSocket(uri, ["asked"])).end() == failed  # a protocol was asked for, and none chosen
+        assert await Log(WebSocket(uri, ["asked"])).end() == failed  # no subprotocol was selected
 
 
 @on_loop
@@ -267,7 +267,7 @@ async def test_async_event_handlers_never_overlap():
         assert most == [1] * 6
 
 
-# send, close, bufferedAmount, binaryType.
+# send, close, bufferedAmount, binaryType
 
 
 @on_loop
@@ -366,7 +366,7 @@ async def test_buffered_amount_counts_unsent_bytes():
         held = socket.bufferedAmount
         go_on.set()
         assert seen == [True] * 3
-        assert 1 << 20 < held < 1 << 24  # the peer does not read, the network takes a part
+        assert 1 << 20 < held < 1 << 24  # the peer does not read; a part is in socket buffers
         while socket.bufferedAmount:
             await asyncio.sleep(0.001)
         await log.end()
@@ -405,7 +405,7 @@ async def test_message_event_origin_is_the_server_origin():
         assert origins == [uri]
 
 
-# Listeners.
+# Listeners
 
 
 @on_loop

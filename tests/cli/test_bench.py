@@ -1,4 +1,4 @@
-"""`framewire bench`: the load is what was asked for, and the figures are those of the server."""
+"""`framewire bench`: the load is as requested, and the figures are those of the server."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from framewire.cli.serve import address
 
 @asynccontextmanager
 async def server(delay=0.0, change=None):
-    """An echo that answers after `delay` seconds, and what `change` makes of the message."""
+    """An echo server with a delay in seconds, whose messages pass through `change`."""
     seen = []
 
     async def handler(ws):
@@ -30,7 +30,7 @@ async def server(delay=0.0, change=None):
 
 
 def run(load, **kwargs):
-    """Measures a server of this process; returns the result and what the server saw."""
+    """Measure a server in this process; return the result and the received messages."""
 
     async def body():
         async with server(**kwargs) as (uri, seen):
@@ -61,9 +61,9 @@ def test_latency_includes_the_servers_delay():
 
 
 def test_latency_of_a_slow_server_includes_queueing():
-    """Each answer takes ten times as long as the pause between messages: they queue, and that is measured."""
+    """An echo takes ten times as long as the interval of messages; queueing is measured."""
     result, _ = run(Load(connections=1, rate=100, seconds=0.4, warmup=0), delay=0.1)
-    assert result.sent > 20  # though only four can be answered in time
+    assert result.sent > 20  # only four can be answered in time
     assert max(result.latencies) > 0.25
     assert result.unanswered > 0
 
@@ -122,7 +122,7 @@ def test_connection_closed_by_the_server_raises_wrong_answer():
 
 @pytest.fixture
 def in_process_server(monkeypatch):
-    """Lets the command measure a server that lives as long as its own event loop."""
+    """Make the command measure a server that runs in the event loop of the command."""
     real = bench.measure
 
     async def measured(uri, load, result=None):

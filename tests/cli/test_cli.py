@@ -1,4 +1,4 @@
-"""The command line, run as its users run it: in a process of its own."""
+"""The command line, mostly in a process of its own."""
 
 import json
 import os
@@ -122,7 +122,7 @@ def test_connect_shows_binary_messages_and_fails_on_server_close():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         host, port = server.socket.getsockname()
-        # Input that does not end: it is the server who does.
+        # Input that does not end: the server ends the connection.
         reader, writer = os.pipe()
         done = run("connect", f"ws://{host}:{port}/", stdin=reader)
         os.close(reader)

@@ -1,4 +1,4 @@
-"""`framewire inspect`: every vector is explained, every fault is named with its rule."""
+"""`framewire inspect`: every test vector is explained, every fault is reported with its rule."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ HELLO = "81 85 37 fa 21 3d 7f 9f 4d 51 58"
 
 
 def explain(capsys, *arguments):
-    """Runs the command with --json; returns its status and the frames of the first direction."""
+    """Run the command with --json; return its status and its output."""
     status = main(["inspect", "--json", *arguments])
     return status, json.loads(capsys.readouterr().out)
 
@@ -31,7 +31,7 @@ def test_inspect_explains_every_frame_and_fault_of_a_vector(vector, capsys):
     status, (direction,) = explain(capsys, "--from", sender, vector["input_hex"])
     faults = [frame["fault"] for frame in direction["frames"] if frame["fault"]]
     names = [name for name, _ in vector["expect"]]
-    if "CLOSE" in names:  # what comes after it is ignored, and said to be
+    if "CLOSE" in names:  # later frames are ignored and marked as unread
         assert all("5.5.1" in frame["unread"] for frame in direction["frames"][names.index("CLOSE") + 1 :])
         names = names[: names.index("CLOSE")]
     assert [fault["code"] for fault in faults] == [CODES[name] for name in names if name in CODES]
@@ -42,7 +42,7 @@ def test_inspect_explains_every_frame_and_fault_of_a_vector(vector, capsys):
 
 
 def reasons():
-    """Every text with a space in the code (not the docstrings) of the receiver, up to its first placeholder."""
+    """Yield every string with a space in the code of the receiver, up to its first placeholder."""
     for node in ast.walk(ast.parse(Path(receiver.__file__).read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             node.value.value = ""
@@ -51,7 +51,7 @@ def reasons():
 
 
 def test_every_failure_reason_maps_to_an_rfc_section():
-    """A reason that is new to the receiver must be given a section here too."""
+    """Every reason of the receiver must have a section of the RFC in `RULES`."""
     found = [reason for reason in reasons() if not reason.startswith(" ")]
     assert len(found) > 12
     assert [reason for reason in found if not find_rule(reason)] == []
@@ -177,7 +177,7 @@ def test_inspect_without_cli_extra_supports_only_json(capsys, monkeypatch):
 
 
 def tcp(source, destination, number, payload, flags=0x18):
-    """An Ethernet packet with IPv4 and TCP, padded to 60 bytes as a network card does."""
+    """Return an Ethernet packet with IPv4 and TCP, padded to 60 bytes as by a network card."""
     segment = struct.pack("!HHIIBBHHH", source, destination, number % 2**32, 0, 5 << 4, flags, 4096, 0, 0) + payload
     packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 0, 0, 64, 6, 0, b"\x7f\0\0\1", b"\x7f\0\0\1")
     return (bytes(12) + b"\x08\x00" + packet + segment).ljust(60, b"\0")
@@ -194,7 +194,7 @@ RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
 def test_capture_is_reassembled_in_both_directions(capsys, tmp_path):
     client, server = Stream(CLIENT).send("from the client"), Stream(SERVER).send("from the server")
-    start = 2**32 - 10  # the numbers wrap
+    start = 2**32 - 10  # the sequence numbers wrap around
     path = tmp_path / "talk.pcap"
     path.write_bytes(
         pcap(
@@ -203,7 +203,7 @@ def test_capture_is_reassembled_in_both_directions(capsys, tmp_path):
             tcp(80, 5000, 7, RESPONSE + server[:4]),
             tcp(5000, 80, start + len(REQUEST) + 8, client[8:]),  # out of order
             tcp(5000, 80, start + len(REQUEST), client[:8]),
-            tcp(5000, 80, start + len(REQUEST), client[:8]),  # and once more
+            tcp(5000, 80, start + len(REQUEST), client[:8]),  # retransmitted
             tcp(80, 5000, 7 + len(RESPONSE) + 4, server[4:]),
             tcp(9, 10, 1, b"something else"),
         )
@@ -229,7 +229,7 @@ DEFLATED = (
 
 @pytest.mark.parametrize("parameters", DEFLATED)
 def test_capture_is_inflated_with_negotiated_parameters(parameters, capsys, tmp_path):
-    """Both directions are inflated as the server's answer says."""
+    """Both directions are inflated with the parameters in the server's response."""
     answer = [part.strip().partition("=") for part in parameters.split(";") if part]
     terms = [(name, value or None) for name, _, value in answer]
     client = Stream(CLIENT, extensions=[CLIENT_DEFAULT.agree(terms)])

@@ -1,4 +1,4 @@
-"""`framewire serve --workers`: real processes, sockets and signals."""
+"""`framewire serve --workers`, with processes, sockets and signals."""
 
 import os
 import re
@@ -21,28 +21,28 @@ pytestmark = [
 
 
 def workers_of(process):
-    """The process ids of the workers."""
+    """Return the process ids of the workers."""
     return set(map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()))
 
 
 def open_and_received(where):
-    """What /metrics says of open connections and received messages."""
+    """Return the numbers of open connections and received messages in /metrics."""
     body = get(f"http://{where}/metrics")[2].decode()
     names = ("connections_open", "messages_received_total")
     return tuple(int(re.search(rf"^framewire_{name} (\d+)$", body, re.MULTILINE)[1]) for name in names)
 
 
 def wait_until(condition):
-    """Waits at most 20 seconds; returns what came true."""
+    """Wait up to 20 seconds until the condition is true; return its value."""
     for _ in range(400):
         if result := condition():
             return result
         time.sleep(0.05)
-    raise AssertionError("it did not come true")
+    raise AssertionError("the condition did not become true")
 
 
 def serving_worker(connection):
-    """The worker that has accepted a connection: the owner of the other end of its TCP connection."""
+    """Return the process id of the worker that accepted a connection: the owner of its socket."""
     here, there = connection.local_address[1], connection.remote_address[1]
     pattern = re.compile(rf" \w+:{there:04X} \w+:{here:04X} 01 (?:\S+ +){{5}}(\d+)")
     inode = pattern.search(Path("/proc/net/tcp").read_text())[1]
@@ -50,13 +50,13 @@ def serving_worker(connection):
         try:
             if os.readlink(link) == f"socket:[{inode}]":
                 return int(link.parts[2])
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             pass
-    raise AssertionError("nobody has it")
+    raise AssertionError("no process owns the socket")
 
 
 def connect_to_each(where, count, stack):
-    """One connection to each of `count` workers, by process id."""
+    """Open a connection to each of `count` workers; return the connections by process id."""
     found = {}
     while len(found) < count:
         connection = stack.enter_context(connect(f"ws://{where}/echo"))
@@ -73,7 +73,7 @@ def close_code(connection):
 
 
 def send_ctrl_c(process):
-    """What a terminal does: SIGINT to all processes of its foreground group."""
+    """Send SIGINT to all processes, as a terminal does for its foreground process group."""
     for pid in (process.pid, *workers_of(process)):
         os.kill(pid, signal.SIGINT)
 
@@ -96,11 +96,12 @@ def test_metrics_sum_all_workers_and_totals_survive_a_worker_death():
             for _ in range(3):
                 connection.send("counted")
                 connection.recv(timeout=10)
-        # One message on each connection, and six more: then both workers have shown all that they counted.
+        # One message on each connection and six more: then both workers have published all
+        # counters.
         count, total = wait_until(lambda: (seen := open_and_received(where))[1] == seen[0] + 6 and seen)
         (dead, _), (_, alive) = by_worker.items()
         os.kill(dead, signal.SIGKILL)
-        wait_until(lambda: dead not in workers_of(process))  # until then it may be the one that is asked
+        wait_until(lambda: dead not in workers_of(process))  # until then it may serve the request
         wait_until(lambda: open_and_received(where)[0] < count)
         alive.send("more")
         alive.recv(timeout=10)
@@ -135,7 +136,7 @@ def test_worker_restart_delay_doubles_with_each_death():
 
 
 def upgraded(where):
-    """A WebSocket whose client never reads."""
+    """Open a WebSocket whose client never reads."""
     host, port = where.split(":")
     client = socket.create_connection((host, int(port)), 10)
     client.sendall(
@@ -150,7 +151,7 @@ def upgraded(where):
 def test_client_not_answering_the_close_is_cut_after_the_grace_period(workers):
     with serving("--workers", workers, "--grace", "0.2") as (process, where), upgraded(where):
         process.terminate()
-        process.communicate(timeout=8)  # the close itself would be waited for 10 seconds long
+        process.communicate(timeout=8)  # less than the close timeout of 10 seconds
         assert process.returncode == 0
 
 
@@ -222,7 +223,7 @@ def test_no_connection_is_refused_while_a_worker_is_replaced():
         guest.start()
         for _ in range(3):
             with ExitStack() as stack:
-                victim = min(connect_to_each(where, 2, stack))  # so both listen
+                victim = min(connect_to_each(where, 2, stack))  # both listen now
                 os.kill(victim, signal.SIGKILL)
             wait_until(lambda victim=victim: len(workers_of(process) - {victim}) == 2)
         stop.set()
