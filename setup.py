@@ -1,4 +1,4 @@
-"""Build the compiled twins: every cext/X.pyx becomes the module framewire._fast.X."""
+"""Build the compiled twins: cext/X.pyx becomes framewire._fast.X, and _pure/deflate.py framewire._fast.deflate."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "packaging"))
 from reproducible import ReproducibleSdist
 
 DISPATCH = os.path.join("cext", "dispatch.pyx")
+DEFLATE = os.path.join("src", "framewire", "_pure", "deflate.py")  # one source for both twins
 SWITCH = os.environ.get("FRAMEWIRE_EXTENSIONS", "")
 if SWITCH not in ("", "0", "1"):
     sys.exit(f"FRAMEWIRE_EXTENSIONS is {SWITCH!r}; it takes 1 (must compile), 0 (do not), or nothing (try)")
@@ -61,7 +62,7 @@ def extensions():
                 depends=headers,
                 extra_compile_args=flags,
             )
-            for pyx in sorted(glob("cext/*.pyx"))
+            for pyx in [*sorted(glob("cext/*.pyx")), DEFLATE]
         ],
         include_path=["cext", "src"],
         force=interface_changed() or None,

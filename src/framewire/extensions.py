@@ -13,7 +13,7 @@ from .protocol.codecs import (
     agree_to_answers,
     make_offers,
 )
-from .protocol.permessage_deflate import Deflate, PerMessageDeflate, use_zlib
+from .protocol.permessage_deflate import Deflate, PerMessageDeflate
 
 __all__ = [
     "Codec",
@@ -25,5 +25,4 @@ __all__ = [
     "accept_offers",
     "agree_to_answers",
     "make_offers",
-    "use_zlib",
 ]

@@ -1,25 +1,56 @@
-"""permessage-deflate on one connection (RFC 7692 7.2): content to payload and back, a piece at a time."""
+# cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
+"""The permessage-deflate codec of one connection (RFC 7692 7.2).
+
+This file is both twins: Cython compiles it to `_fast/deflate`, with the types in `_fast/deflate.pxd`.
+"""
 
 from __future__ import annotations
 
-import zlib as standard
-from typing import Any, Final
+import sys
+import zlib as standard_zlib
+from importlib import import_module
+from operator import index
+from typing import Any, Final, NoReturn
 
-#: What a sender cuts off the end of a message and the receiver puts back (7.2.1, 7.2.2).
+#: The end of an empty stored block: a sender removes it from the end of a message and the receiver
+#: appends it again (7.2.1, 7.2.2).
 _TAIL: Final = b"\x00\x00\xff\xff"
 
-#: The shortest payload of an empty message: the header of an empty block without compression (7.2.3.6).
+#: The shortest payload of an empty message: the header of an empty stored block (7.2.3.6).
 _EMPTY: Final = b"\x00"
+
+_SYNC_FLUSH: Final = standard_zlib.Z_SYNC_FLUSH
+
+#: The values of `zlib`: the module to import, and the extra of framewire that installs it.
+_ZLIB_MODULES: Final = {
+    "zlib": ("zlib", ""),
+    "zlib_ng": ("zlib_ng.zlib_ng", "zlib-ng"),
+    "isal": ("isal.isal_zlib", "isal"),
+}
 
 
 class Deflate:
-    """permessage-deflate on one connection: a `Codec` (RFC 7692 7.2).
+    """The permessage-deflate codec of one connection: a `Codec` (RFC 7692 7.2).
 
-    The window bits are 9 to 15 for what it sends and 8 to 15 for what it receives; `*_resets` say that there is no
-    context takeover in that direction. The rest is as in `PerMessageDeflate`; `zlib` is the module that does the work.
+    The contexts, `deflater` and `inflater`, are created on first use and freed by `close`. They are
+    None between messages in a direction without context takeover.
 
-    `deflater` and `inflater` are the contexts, made on first use; `decode_bits` is at least 9, for those who ask for 8
-    bits and have zlib compress with 9.
+    Args:
+        encode_bits: Window bits for sending, 9 to 15.
+        decode_bits: Window bits for receiving, 8 to 15. The attribute is at least 9: zlib cannot
+            compress with 8 bits, and senders that were asked to use 9.
+        encode_resets: No context takeover for sent messages: each begins with an empty window.
+        decode_resets: No context takeover for received messages.
+        level: Compression level of the chosen zlib: -1 to 9, with "isal" 0 to 3; None is its
+            default.
+        memory_level: Memory for the state of the compressor, 1 to 9.
+        threshold: Size in bytes from which messages are compressed unless `send` is told otherwise.
+        zlib: "zlib" (the standard library's), "zlib_ng" or "isal".
+
+    Raises:
+        TypeError: A number is no integer, or `zlib` is no str.
+        ValueError: A number is out of range, or `zlib` is none of these names.
+        ImportError: The chosen zlib is not installed.
     """
 
     rsv = 0x40
@@ -31,6 +62,7 @@ class Deflate:
 
     def __init__(
         self,
+        *,
         encode_bits: int = 15,
         decode_bits: int = 15,
         encode_resets: bool = False,
@@ -38,42 +70,52 @@ class Deflate:
         level: int | None = None,
         memory_level: int = 8,
         threshold: int = 0,
-        zlib: Any = standard,
+        zlib: str = "zlib",
     ) -> None:
-        self.encode_bits = encode_bits
-        self.decode_bits = max(decode_bits, 9)
-        self.encode_resets = encode_resets
-        self.decode_resets = decode_resets
-        self.level = zlib.Z_DEFAULT_COMPRESSION if level is None else level
-        self.memory_level = memory_level
-        self.threshold = threshold
+        module = _load_zlib(zlib)
+        default = module.Z_DEFAULT_COMPRESSION  # -1 (zlib, zlib_ng) is valid too, 2 (isal) is one of 0 to 3
+        self.encode_bits = _check_integer("encode_bits", encode_bits, 9, 15)
+        self.decode_bits = max(_check_integer("decode_bits", decode_bits, 8, 15), 9)
+        self.encode_resets = bool(encode_resets)
+        self.decode_resets = bool(decode_resets)
+        self.level = (
+            default if level is None else _check_integer("level", level, min(default, 0), module.Z_BEST_COMPRESSION)
+        )
+        self.memory_level = _check_integer("memory_level", memory_level, 1, 9)
+        self.threshold = _check_integer("threshold", threshold, 0, sys.maxsize)
         self.pending = False
         self.deflater: Any = None
         self.inflater: Any = None
-        self._zlib = zlib
-        self._begun = False  # the inflater has got something of this message
-        self._rest = b""  # what it has not taken yet
+        self._zlib = module
+        self._begun = False  # the inflater holds part of the current message
+        self._rest = b""  # input that the inflater has not consumed
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle 'Deflate' object")
 
     def decode(self, payload: bytes, most: int, last: bool) -> bytes:
-        """Inflates a piece of a message; see `Codec.decode`."""
+        """Inflate a piece of a message; see `Codec.decode`."""
+        if type(payload) is not bytes:
+            raise TypeError(f"decode() takes bytes, not {type(payload).__name__}")
+        piece, limit = payload, most  # C variables in the compiled twin
         if self.pending:
-            payload = self._rest
-        elif last and (payload or self._begun):
-            payload += _TAIL
-        elif not payload:
+            piece = self._rest
+        elif last and (piece or self._begun):
+            piece += _TAIL
+        elif not piece:
             return b""
         if self.inflater is None:
             self.inflater = self._zlib.decompressobj(-self.decode_bits)
         try:
-            content: bytes = self.inflater.decompress(payload, most)
+            content: bytes = self.inflater.decompress(piece, most)
         except self._zlib.error as error:
-            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR: the window is allocated late
+            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR: the window is allocated by the first call
                 raise MemoryError from None
             raise ValueError("a compressed message is corrupt") from None
         if self.inflater.eof:
-            # A block with BFINAL: the next one, if any, begins with a byte and an empty window (7.2.3.4).
-            rest = self.inflater.unused_data
-            if rest == _TAIL and last:
+            # After a block with BFINAL a new one, if any, begins at a byte, with an empty window (7.2.3.4).
+            rest: bytes = self.inflater.unused_data
+            if last and rest == _TAIL:
                 rest = b""
             self.inflater = None
             self._begun = False
@@ -81,21 +123,23 @@ class Deflate:
         else:
             rest = self.inflater.unconsumed_tail
             self._begun = not last
-            self.pending = rest != b"" or len(content) >= most
+            self.pending = rest != b"" or len(content) >= limit
             if self.decode_resets and last and not self.pending:
                 self.inflater = None
         self._rest = rest
         return content
 
     def encode(self, content: bytes, last: bool) -> bytes:
-        """Deflates a piece of a message; see `Codec.encode`."""
+        """Deflate a piece of a message; see `Codec.encode`."""
+        if type(content) is not bytes:
+            raise TypeError(f"encode() takes bytes, not {type(content).__name__}")
         payload = b""
         if content:
             if self.deflater is None:
                 self.deflater = self._zlib.compressobj(
                     self.level, self._zlib.DEFLATED, -self.encode_bits, self.memory_level
                 )
-            payload = self.deflater.compress(content) + self.deflater.flush(standard.Z_SYNC_FLUSH)
+            payload = self.deflater.compress(content) + self.deflater.flush(_SYNC_FLUSH)
         if not last:
             return payload
         if self.encode_resets:
@@ -103,10 +147,36 @@ class Deflate:
         return payload[:-4] or _EMPTY
 
     def abandon(self) -> None:
-        """The next message begins with an empty window, to which the peer's fits whatever it holds."""
+        """Begin the next message with an empty window, which is valid whatever the peer's window holds."""
         self.deflater = None
 
     def close(self) -> None:
-        """Frees both contexts."""
+        """Free both contexts and the unconsumed input."""
         self.deflater = self.inflater = None
         self._rest = b""
+
+
+def _check_integer(name: str, value: int, minimum: int, maximum: int) -> int:
+    """Return `value` as a plain int; TypeError or ValueError unless it is an integer in the range."""
+    if type(value) is not int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} is an integer, not {type(value).__name__}")
+        value = index(value)
+    if not minimum <= value <= maximum:
+        raise ValueError(f"{name} is {minimum} to {maximum}")
+    return value
+
+
+def _load_zlib(name: str) -> Any:
+    """Return the module that `zlib=name` stands for."""
+    if name == "zlib":
+        return standard_zlib
+    if not isinstance(name, str):
+        raise TypeError(f"zlib is a str, not {type(name).__name__}")
+    if name not in _ZLIB_MODULES:
+        raise ValueError(f"zlib is one of {', '.join(_ZLIB_MODULES)}, not {name!r}")
+    module, extra = _ZLIB_MODULES[name]
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{name} is not installed: install framewire[{extra}] for zlib={name!r}") from error

@@ -18,7 +18,7 @@ from typing import Any, Final
 from .._backend import Deflate
 from .codecs import Extension, Parameters
 
-__all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression", "use_zlib"]
+__all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression"]
 
 _BACKENDS: Final = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
 _zlib: Any = zlib
@@ -144,7 +144,7 @@ class PerMessageDeflate:
             self._level,
             self._memory_level,
             self._threshold,
-            _zlib,
+            "zlib",
         )
 
 
