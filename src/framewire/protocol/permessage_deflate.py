@@ -1,53 +1,55 @@
-"""permessage-deflate (RFC 7692): its settings and its negotiation; the codec of a connection is a twin, `Deflate`.
+"""permessage-deflate (RFC 7692): its settings and its negotiation. The codec of a connection is a twin, `Deflate`.
 
-Compression costs memory as long as a connection lives: both contexts are made when the first message needs them and
-freed with the connection. In bytes: `2 ** (bits + 2) + 2 ** (memory level + 9)` for what is sent and `2 ** bits` for
-what is received, and some 16 KiB of state. The README has measured sizes.
+Both contexts of a connection are created when the first message needs them and freed with the connection. They take
+`2 ** (bits + 2) + 2 ** (memory_level + 9)` bytes for sending, `2 ** bits` for receiving, and some 16 KiB of state. The
+README has measured sizes.
 
-A compressed message tells by its length how much of it was in the messages before: secrets and what an attacker may
-choose do not belong on one compressed connection (RFC 7692 8). `send(..., compress=False)` keeps a message out.
+The length of a compressed message reveals how much of it occurred in earlier messages: secrets and text that an
+attacker may choose do not belong on one compressed connection (RFC 7692 8). `send(..., compress=False)` sends a message
+without compression.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, Final
+from operator import index
+from typing import Final, Literal
 
 from .._backend import Deflate
 from .codecs import Extension, Parameters
 
 __all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression"]
 
-_BACKENDS: Final = {"zlib": "zlib", "zlib_ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
-_zlib: Any = zlib
-
-
-def use_zlib(name: str) -> None:
-    """Chooses who compresses for the connections to come: "zlib" (the standard library's), "zlib_ng" or "isal".
-
-    The latter two are faster and come with the extras of their names, as in `framewire[zlib-ng]`. ImportError if the
-    one asked for is not installed, ValueError for another name.
-    """
-    global _zlib
-    if name not in _BACKENDS:
-        raise ValueError(f"{name!r} is none of {', '.join(_BACKENDS)}")
-    _zlib = import_module(_BACKENDS[name])
+_SERVER_BITS: Final = "server_max_window_bits"
+_CLIENT_BITS: Final = "client_max_window_bits"
+_SERVER_RESETS: Final = "server_no_context_takeover"
+_CLIENT_RESETS: Final = "client_no_context_takeover"
 
 
 class PerMessageDeflate:
-    """The settings of permessage-deflate for any number of connections (RFC 7692 7.1).
+    """The settings of permessage-deflate for any number of connections: an `Extension` (RFC 7692 7.1).
 
-    `server_max_window_bits` and `client_max_window_bits`, 9 to 15, are the windows that the server and the client
-    compress with; None leaves 15 or what the peer wishes. A server can set the client's only if the client offers
-    that. `server_no_context_takeover` and `client_no_context_takeover` make the respective side begin each message
-    with an empty window: smaller memory while idle, larger messages.
+    An extension is passed to `serve` and `connect`. A `Stream` takes the codec of one connection, which `accept` or
+    `agree` returns.
 
-    Of one's own sending: `level` is that of the zlib in use, None its default; `memory_level` is 1 to 9; messages from
-    `threshold` bytes on are compressed unless `send` is told otherwise.
+    Args:
+        server_max_window_bits: Window bits with which the server compresses, 9 to 15. None: 15, or fewer if the peer
+            asks for fewer.
+        client_max_window_bits: Window bits with which the client compresses, likewise. A server can limit them only if
+            the client offers this parameter.
+        server_no_context_takeover: The server begins each message with an empty window: less memory while idle, larger
+            messages.
+        client_no_context_takeover: The client does.
+        level: Compression level for sending, -1 to 9, or 0 to 3 with "isal"; None is the default of `zlib`.
+        memory_level: Memory for the state of the compressor, 1 to 9.
+        threshold: Size in bytes from which messages are compressed unless `send` is told otherwise.
+        zlib: The module that compresses: "zlib" (the standard library's), or the faster "zlib_ng" and "isal", which the
+            extras `framewire[zlib-ng]` and `framewire[isal]` install.
 
-    Raises ValueError for window bits or a memory level outside these ranges.
+    Raises:
+        TypeError: A number is no integer, or `zlib` is no str.
+        ValueError: A number is out of range, or `zlib` is none of these names.
+        ImportError: The chosen zlib is not installed.
     """
 
     name: Final = "permessage-deflate"
@@ -62,93 +64,96 @@ class PerMessageDeflate:
         level: int | None = None,
         memory_level: int = 5,
         threshold: int = 64,
+        zlib: Literal["zlib", "zlib_ng", "isal"] = "zlib",
     ) -> None:
-        for bits in (server_max_window_bits, client_max_window_bits):
-            if bits is not None and not 9 <= bits <= 15:
-                raise ValueError("window bits are 9 to 15: zlib can read but not write a window of 8")
-        if not 1 <= memory_level <= 9:
-            raise ValueError("a memory level is 1 to 9")
-        self._server_bits = server_max_window_bits
-        self._client_bits = client_max_window_bits
+        self._server_bits = _check_window_bits(_SERVER_BITS, server_max_window_bits)
+        self._client_bits = _check_window_bits(_CLIENT_BITS, client_max_window_bits)
         self._server_resets = server_no_context_takeover
         self._client_resets = client_no_context_takeover
         self._level = level
         self._memory_level = memory_level
         self._threshold = threshold
+        self._zlib = zlib
+        self._make_codec(15, 15, False, False)  # so that its settings raise here and not during a handshake
 
     def offers(self) -> list[Parameters]:
-        """One offer. It always lets the server choose the client's window, up to the setting (7.1.2.2)."""
+        """Return the one offer of a client. The server may always choose the client's window, up to the setting.
+
+        A client that does not offer `client_max_window_bits` cannot be asked for a smaller window (7.1.2.2).
+        """
         offer: list[tuple[str, str | None]] = []
         if self._server_resets:
-            offer.append(("server_no_context_takeover", None))
+            offer.append((_SERVER_RESETS, None))
         if self._client_resets:
-            offer.append(("client_no_context_takeover", None))
+            offer.append((_CLIENT_RESETS, None))
         if self._server_bits is not None:
-            offer.append(("server_max_window_bits", str(self._server_bits)))
-        offer.append(("client_max_window_bits", None if self._client_bits is None else str(self._client_bits)))
+            offer.append((_SERVER_BITS, str(self._server_bits)))
+        offer.append((_CLIENT_BITS, None if self._client_bits is None else str(self._client_bits)))
         return [offer]
 
     def accept(self, offer: Parameters) -> tuple[Parameters, Deflate] | None:
-        """The answer of a server and its codec; None for an offer that is malformed or asks for a window of 8 bits."""
+        """Return a server's answer to an offer, and its codec.
+
+        Returns:
+            None to decline an offer that is malformed, or that asks the server to compress with a window of 8 bits,
+            which zlib cannot.
+        """
         try:
-            wished = _read(offer, "client_max_window_bits")
+            offered = _parse(offer, optional_value=_CLIENT_BITS)
         except ValueError:
             return None
-        server_bits = min(self._server_bits or 15, wished.get("server_max_window_bits") or 15)
+        server_bits = min(self._server_bits or 15, offered.get(_SERVER_BITS) or 15)
         if server_bits == 8:
             return None
-        server_resets = self._server_resets or "server_no_context_takeover" in wished
-        client_resets = self._client_resets or "client_no_context_takeover" in wished
+        server_resets = self._server_resets or _SERVER_RESETS in offered
+        client_resets = self._client_resets or _CLIENT_RESETS in offered
         client_bits = 15
         answer: list[tuple[str, str | None]] = []
         if server_resets:
-            answer.append(("server_no_context_takeover", None))
+            answer.append((_SERVER_RESETS, None))
         if client_resets:
-            answer.append(("client_no_context_takeover", None))
-        if server_bits < 15 or "server_max_window_bits" in wished:
-            answer.append(("server_max_window_bits", str(server_bits)))
-        if "client_max_window_bits" in wished:
-            client_bits = min(self._client_bits or 15, wished["client_max_window_bits"] or 15)
-            answer.append(("client_max_window_bits", str(client_bits)))
-        return answer, self._codec(server_bits, client_bits, server_resets, client_resets)
+            answer.append((_CLIENT_RESETS, None))
+        if server_bits < 15 or _SERVER_BITS in offered:
+            answer.append((_SERVER_BITS, str(server_bits)))
+        if _CLIENT_BITS in offered:
+            client_bits = min(self._client_bits or 15, offered[_CLIENT_BITS] or 15)
+            answer.append((_CLIENT_BITS, str(client_bits)))
+        return answer, self._make_codec(server_bits, client_bits, server_resets, client_resets)
 
     def agree(self, answer: Parameters) -> Deflate:
-        """The codec of a client for the server's answer to `offers`.
+        """Return a client's codec for the server's answer to `offers`.
 
-        Raises ValueError if the answer is malformed, grants less than the offer asked for, or wants the client to
-        compress with a window of 8 bits.
+        Raises:
+            ValueError: The answer is malformed, grants less than the offer asked for, or asks the client to compress
+                with a window of 8 bits, which zlib cannot.
         """
-        agreed = _read(answer)
-        if self._server_resets and "server_no_context_takeover" not in agreed:
-            raise ValueError("the server does not agree to server_no_context_takeover")
-        server_bits = agreed.get("server_max_window_bits")
+        agreed = _parse(answer)
+        if self._server_resets and _SERVER_RESETS not in agreed:
+            raise ValueError(f"the server does not agree to {_SERVER_RESETS}")
+        server_bits = agreed.get(_SERVER_BITS)
         if self._server_bits is not None and (server_bits is None or server_bits > self._server_bits):
-            raise ValueError("the server does not agree to server_max_window_bits")
+            raise ValueError(f"the server does not agree to {_SERVER_BITS}")
         limit = self._client_bits or 15
-        client_bits = agreed.get("client_max_window_bits") or limit
+        client_bits = agreed.get(_CLIENT_BITS) or limit
         if not 9 <= client_bits <= limit:
-            raise ValueError(f"the client cannot compress with client_max_window_bits={client_bits}")
-        return self._codec(
-            client_bits,
-            server_bits or 15,
-            self._client_resets or "client_no_context_takeover" in agreed,
-            "server_no_context_takeover" in agreed,
-        )
+            raise ValueError(f"the client cannot compress with {_CLIENT_BITS}={client_bits}")
+        client_resets = self._client_resets or _CLIENT_RESETS in agreed
+        return self._make_codec(client_bits, server_bits or 15, client_resets, _SERVER_RESETS in agreed)
 
-    def _codec(self, encode_bits: int, decode_bits: int, encode_resets: bool, decode_resets: bool) -> Deflate:
+    def _make_codec(self, encode_bits: int, decode_bits: int, encode_resets: bool, decode_resets: bool) -> Deflate:
         return Deflate(
-            encode_bits,
-            decode_bits,
-            encode_resets,
-            decode_resets,
-            self._level,
-            self._memory_level,
-            self._threshold,
-            "zlib",
+            encode_bits=encode_bits,
+            decode_bits=decode_bits,
+            encode_resets=encode_resets,
+            decode_resets=decode_resets,
+            level=self._level,
+            memory_level=self._memory_level,
+            threshold=self._threshold,
+            zlib=self._zlib,
         )
 
 
-#: What a server and a client use unless told otherwise. The client offers what browsers do, which every server knows.
+#: The defaults of a server and of a client. The client's offer is that of browsers, which every server knows.
 SERVER_DEFAULT: Final = PerMessageDeflate()
 CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)
 
@@ -156,9 +161,10 @@ CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_ma
 def add_compression(
     extensions: Sequence[Extension], compression: str | None, default: PerMessageDeflate
 ) -> Sequence[Extension]:
-    """`extensions`, and `default` behind them if `compression` is "deflate", unless they have it already.
+    """Return `extensions`, followed by `default` if `compression` is "deflate" and they do not include it already.
 
-    Raises ValueError for a `compression` but "deflate" or None.
+    Raises:
+        ValueError: `compression` is neither "deflate" nor None.
     """
     if compression not in ("deflate", None):
         raise ValueError(f'compression is "deflate" or None, not {compression!r}')
@@ -167,23 +173,40 @@ def add_compression(
     return [*extensions, default]
 
 
-_FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
+def _check_window_bits(name: str, bits: int | None) -> int | None:
+    """Return window bits for compressing as a plain int, or None."""
+    if bits is None:
+        return None
+    if isinstance(bits, bool) or not hasattr(bits, "__index__"):
+        raise TypeError(f"{name} is an integer or None, not {type(bits).__name__}")
+    number = index(bits)
+    if not 9 <= number <= 15:
+        raise ValueError(f"{name} is 9 to 15, or None: zlib can decompress a window of 8 bits, not compress with it")
+    return number
+
+
+#: The valid values of window bits on the wire: no leading zero, no sign (7.1.2).
 _BITS: Final = {str(bits): bits for bits in range(8, 16)}
 
 
-def _read(parameters: Parameters, bare: str = "") -> dict[str, int | None]:
-    """The parameters by name, window bits as numbers; that called `bare` may stand without a value (7.1).
+def _parse(parameters: Parameters, optional_value: str = "") -> dict[str, int | None]:
+    """Return the parameters by name, window bits as numbers (7.1).
 
-    Raises ValueError for one that is unknown, repeated, or has a value that it cannot have.
+    Args:
+        parameters: Names and values.
+        optional_value: The name of window bits that may come without a value.
+
+    Raises:
+        ValueError: A parameter is unknown or repeated, or its value is not valid.
     """
     values: dict[str, int | None] = {}
     for name, value in parameters:
         if name in values:
             raise ValueError(f"the parameter {name} is repeated")
-        if name in _FLAGS and value is None:
+        if name in (_SERVER_RESETS, _CLIENT_RESETS) and value is None:
             values[name] = None
-        elif name in ("server_max_window_bits", "client_max_window_bits"):
-            if value not in _BITS and not (name == bare and value is None):
+        elif name in (_SERVER_BITS, _CLIENT_BITS):
+            if value not in _BITS and not (name == optional_value and value is None):
                 raise ValueError(f"{name} is 8 to 15")
             values[name] = _BITS.get(value or "")
         else:
