@@ -7,7 +7,6 @@ import random
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from . import receivers
@@ -24,8 +23,8 @@ TAIL = b"\x00\x00\xff\xff"
 #: The level of aiohttp, which it does not let anyone choose; it is compared with a column of the same level.
 LOW = 1
 FAST_LOW = f"framewire, level {LOW}"
-#: The other modules that can do the work, each at its default level, by column.
-OTHERS = {"with zlib-ng": "zlib_ng.zlib_ng", "with isal": "isal.isal_zlib"}
+#: The values of `zlib` apart from the default, each at its default level, by column.
+OTHERS = {"with zlib-ng": "zlib_ng", "with isal": "isal"}
 NOTES = [
     f"text that looks like JSON; {BITS} bits of window, context takeover, memory level {MEMORY}, level 6, no limits",
     f"{FLOOR}: encode() and the calls of zlib alone, with the same settings; the calls of zlib and decode()",
@@ -82,9 +81,11 @@ def run(function: Callable[[Any], Any], arguments: list[Any]) -> None:
         function(argument)
 
 
-def make_stream(package: Any, role: str, level: int | None = 6, module: Any = zlib) -> Any:
+def make_stream(package: Any, role: str, level: int | None = 6, zlib: str = "zlib") -> Any:
     """An end of a connection with these settings."""
-    codec = package._backend.Deflate(BITS, BITS, level=level, memory_level=MEMORY, zlib=module)
+    codec = package.extensions.Deflate(
+        encode_bits=BITS, decode_bits=BITS, level=level, memory_level=MEMORY, zlib=zlib
+    )
     return package.Stream(package.Role(role), max_message_size=None, extensions=[codec])
 
 
@@ -93,9 +94,8 @@ def framewire_ends(role: str) -> dict[str, Any]:
     packages = backends()
     ends = {name: make_stream(package, role) for name, package in packages.items()}
     if FAST in packages:
-        makers = {name: partial(import_module, module) for name, module in OTHERS.items()}
-        for name, module in available(makers).items():
-            ends[name] = make_stream(packages[FAST], role, None, module)
+        makers = {name: partial(make_stream, packages[FAST], role, None, zlib) for name, zlib in OTHERS.items()}
+        ends |= available(makers)
     return ends
 
 

@@ -1,10 +1,12 @@
 """permessage-deflate in the stream (RFC 7692 7.2 and hostile inputs), on every zlib that is installed."""
 
+import copy
 import gc
 import importlib
 import importlib.util
 import itertools
 import os
+import pickle
 import random
 import sys
 import zlib
@@ -29,7 +31,7 @@ from framewire import (
     Text,
     TextError,
 )
-from framewire.protocol.permessage_deflate import PerMessageDeflate, use_zlib
+from framewire.protocol.permessage_deflate import PerMessageDeflate
 
 pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
@@ -38,8 +40,8 @@ RSV1 = 0x40
 TAIL = b"\x00\x00\xff\xff"
 
 
-#: What the codecs under test are made with.
-CHOSEN = {"zlib": zlib}
+#: The setting of the codecs under test.
+CHOSEN = {"zlib": "zlib"}
 
 
 @pytest.fixture(params=MODULES)
@@ -47,9 +49,9 @@ def each_zlib(request):
     if importlib.util.find_spec(request.param) is None:
         assert os.environ.get("CI") != "true", f"{request.param} is missing, CI tests it"
         pytest.skip(f"{request.param} is not installed")
-    CHOSEN["zlib"] = importlib.import_module(MODULES[request.param])
+    CHOSEN["zlib"] = request.param
     yield request.param
-    CHOSEN["zlib"] = zlib
+    CHOSEN["zlib"] = "zlib"
 
 
 def deflate(content, deflater=None, final=False):
@@ -592,27 +594,88 @@ def test_without_context_takeover_nothing_is_kept_between_messages():
     assert (codec.deflater, codec.inflater) == (None, None)
 
 
-def test_the_choice_of_zlib(each_zlib):
-    use_zlib(each_zlib)
-    _, codec = PerMessageDeflate().accept([])
-    use_zlib("zlib")
+def test_extension_compresses_with_the_chosen_zlib(each_zlib):
+    _, codec = PerMessageDeflate(zlib=each_zlib).accept([])
     codec.encode(b"Hello", True)
     codec.decode(bytes.fromhex(HELLO)[2:], 100, True)
-    made = CHOSEN["zlib"].compressobj(), CHOSEN["zlib"].decompressobj()
-    assert (type(codec.deflater), type(codec.inflater)) == tuple(map(type, made))
+    module = importlib.import_module(MODULES[each_zlib])
+    expected = module.compressobj(), module.decompressobj()
+    assert (type(codec.deflater), type(codec.inflater)) == tuple(map(type, expected))
 
 
-def test_a_choice_that_there_is_not():
-    with pytest.raises(ValueError, match="zlib_ng"):
-        use_zlib("gzip")
+def test_two_extensions_use_different_zlibs_in_one_process():
+    pytest.importorskip("isal", exc_type=ImportError)
+    codecs = [PerMessageDeflate(zlib=name).accept([])[1] for name in ("isal", "zlib")]
+    for codec in codecs:
+        codec.encode(b"Hello", True)
+    assert type(codecs[0].deflater) is not type(codecs[1].deflater)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_zlib_that_is_not_installed(name, monkeypatch):
+@pytest.mark.parametrize(("zlib", "error"), [("gzip", ValueError), ("", ValueError), (None, TypeError), (1, TypeError)])
+def test_unknown_zlib_is_refused_when_given(zlib, error):
+    for make in (PerMessageDeflate, framewire.protocol.permessage_deflate.Deflate):
+        with pytest.raises(error, match="zlib is"):
+            make(zlib=zlib)
+
+
+@pytest.mark.parametrize("name", ["zlib_ng", "isal"])
+def test_zlib_that_is_not_installed_names_the_extra(name, monkeypatch):
     for module in (name, MODULES[name]):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError):
-        use_zlib(name)
-    monkeypatch.undo()
-    _, codec = PerMessageDeflate().accept([])
-    assert codec.encode(b"Hello", True).hex() == HELLO[4:]
+    with pytest.raises(ImportError, match=rf"framewire\[{name.replace('_', '-')}\]"):
+        PerMessageDeflate(zlib=name)
+
+
+INVALID_SETTINGS = [
+    ("encode_bits", 8, ValueError),
+    ("encode_bits", 16, ValueError),
+    ("decode_bits", 7, ValueError),
+    ("decode_bits", 16, ValueError),
+    ("level", -2, ValueError),
+    ("level", 10, ValueError),
+    ("memory_level", 0, ValueError),
+    ("memory_level", 10, ValueError),
+    ("threshold", -1, ValueError),
+    ("level", True, TypeError),
+    ("level", 1.0, TypeError),
+    ("encode_bits", "12", TypeError),
+    ("memory_level", None, TypeError),
+    ("threshold", None, TypeError),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "error"), INVALID_SETTINGS)
+def test_codec_refuses_invalid_settings(name, value, error):
+    with pytest.raises(error, match=f"^{name} is "):
+        codec_of(**{name: value})
+
+
+def test_codec_accepts_integers_of_other_types():
+    class Twelve:
+        def __index__(self):
+            return 12
+
+    codec = codec_of(encode_bits=Twelve(), decode_bits=8)
+    assert (codec.encode_bits, codec.decode_bits, type(codec.encode_bits)) == (12, 9, int)
+
+
+def test_isal_levels_are_0_to_3():
+    pytest.importorskip("isal", exc_type=ImportError)
+    assert codec_of(level=None).level == -1
+    for level in range(4):
+        PerMessageDeflate(level=level, zlib="isal")
+    for level in (-1, 4):
+        with pytest.raises(ValueError, match="level is 0 to 3"):
+            PerMessageDeflate(level=level, zlib="isal")
+
+
+def test_codec_takes_bytes_only():
+    for method in (lambda codec: codec.encode("text", True), lambda codec: codec.decode(bytearray(b"\0"), 9, True)):
+        with pytest.raises(TypeError, match="takes bytes, not"):
+            method(codec_of())
+
+
+def test_codec_cannot_be_pickled_or_copied():
+    for method in (pickle.dumps, copy.copy):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            method(codec_of())

@@ -292,7 +292,7 @@ def test_another_extension_beside_this_one():
     assert [name for name, _ in answers] == ["x-bzip2", NAME]
     server = Stream(SERVER, extensions=codecs)
     client = Stream(CLIENT, extensions=agree_to_answers(answers, extensions))
-    deflating = Stream(CLIENT, extensions=[Deflate(12)])
+    deflating = Stream(CLIENT, extensions=[Deflate(encode_bits=12)])
     long = "Hello, " * 20_000
     frame = client.send(long)
     assert frame[0] == 0xA1
