@@ -56,7 +56,7 @@ class Deflate:
     rsv = 0x40
 
     __slots__ = (
-        "_begun", "_rest", "_zlib", "decode_bits", "decode_resets", "deflater", "encode_bits", "encode_resets",
+        "_begun", "_limit", "_rest", "_zlib", "decode_bits", "decode_resets", "deflater", "encode_bits", "encode_resets",
         "inflater", "level", "memory_level", "pending", "threshold",
     )  # fmt: skip
 
@@ -88,6 +88,7 @@ class Deflate:
         self.inflater: Any = None
         self._zlib = module
         self._begun = False  # the inflater holds part of the current message
+        self._limit = 0  # that of the last call of `decode`; a C integer in the compiled twin
         self._rest = b""  # input that the inflater has not consumed
 
     def __reduce__(self) -> NoReturn:
@@ -97,36 +98,35 @@ class Deflate:
         """Inflate a piece of a message; see `Codec.decode`."""
         if type(payload) is not bytes:
             raise TypeError(f"decode() takes bytes, not {type(payload).__name__}")
-        piece, limit = payload, most  # C variables in the compiled twin
         if self.pending:
-            piece = self._rest
-        elif last and (piece or self._begun):
-            piece += _TAIL
-        elif not piece:
+            payload = self._rest
+        elif last and (payload or self._begun):
+            payload += _TAIL
+        elif not payload:
             return b""
+        self._limit = most
         if self.inflater is None:
             self.inflater = self._zlib.decompressobj(-self.decode_bits)
         try:
-            content: bytes = self.inflater.decompress(piece, most)
+            content: bytes = self.inflater.decompress(payload, most)
         except self._zlib.error as error:
             if str(error).startswith("Error -4 "):  # Z_MEM_ERROR: the window is allocated by the first call
                 raise MemoryError from None
             raise ValueError("a compressed message is corrupt") from None
         if self.inflater.eof:
             # After a block with BFINAL a new one, if any, begins at a byte, with an empty window (7.2.3.4).
-            rest: bytes = self.inflater.unused_data
-            if last and rest == _TAIL:
-                rest = b""
+            self._rest = self.inflater.unused_data
+            if last and self._rest == _TAIL:
+                self._rest = b""
             self.inflater = None
             self._begun = False
-            self.pending = rest != b""
+            self.pending = self._rest != b""
         else:
-            rest = self.inflater.unconsumed_tail
+            self._rest = self.inflater.unconsumed_tail
             self._begun = not last
-            self.pending = rest != b"" or len(content) >= limit
+            self.pending = self._rest != b"" or len(content) >= self._limit
             if self.decode_resets and last and not self.pending:
                 self.inflater = None
-        self._rest = rest
         return content
 
     def encode(self, content: bytes, last: bool) -> bytes:

@@ -153,11 +153,6 @@ class PerMessageDeflate:
         )
 
 
-#: The defaults of a server and of a client. The client's offer is that of browsers, which every server knows.
-SERVER_DEFAULT: Final = PerMessageDeflate()
-CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)
-
-
 def add_compression(
     extensions: Sequence[Extension], compression: str | None, default: PerMessageDeflate
 ) -> Sequence[Extension]:
@@ -212,3 +207,8 @@ def _parse(parameters: Parameters, optional_value: str = "") -> dict[str, int | 
         else:
             raise ValueError(f"the parameter {name} is unknown, or has a value where it takes none")
     return values
+
+
+#: The defaults of a server and of a client. The client's offer is that of browsers, which every server knows.
+SERVER_DEFAULT: Final = PerMessageDeflate()
+CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)
