@@ -56,8 +56,8 @@ class Deflate:
     rsv = 0x40
 
     __slots__ = (
-        "_begun", "_limit", "_rest", "_zlib", "decode_bits", "decode_resets", "deflater", "encode_bits", "encode_resets",
-        "inflater", "level", "memory_level", "pending", "threshold",
+        "_begun", "_limit", "_rest", "_zlib", "decode_bits", "decode_resets", "deflater", "encode_bits",
+        "encode_resets", "inflater", "level", "memory_level", "pending", "threshold",
     )  # fmt: skip
 
     def __init__(
