@@ -525,6 +525,24 @@ async def test_ping_interval_of_zero_or_less_disables_keepalive(interval):
         await client.close()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"ws_ping_timeout": 0}, {"ws_ping_timeout": -1}, {"ws_max_size": -1}, {"ws_max_queue": -1}],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("ws", [OURS, WebSocketProtocol, type("Derived", (WebSocketProtocol,), {})])
+def test_server_does_not_start_with_settings_out_of_range(options, ws):
+    with pytest.raises(ValueError, match=next(iter(options)).removeprefix("ws_")):
+        uvicorn.run(Application(), ws=ws, port=0, lifespan="off", log_config=None, **options)
+
+
+@on_loop
+async def test_settings_of_another_class_are_left_to_it():
+    async with serving(Application(), ws="websockets-sansio", ws_max_queue=-1) as (_, port):
+        client = await Raw.open(port)
+        await client.close()
+
+
 @on_loop
 async def test_close_timeout_of_a_subclass_limits_the_closing_handshake():
     class Impatient(WebSocketProtocol):

@@ -50,6 +50,7 @@ FOREIGN = {
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
+    "adapters.uvicorn.configuration": {"uvicorn"},
     "adapters.uvicorn.opening": {"uvicorn"},
     "adapters.uvicorn.protocol": {"uvicorn"},
     "adapters.websocket_client": {"websocket"},

@@ -496,6 +496,15 @@ def test_no_close_timeout_means_no_deadline():
 # Failures.
 
 
+@pytest.mark.parametrize("reasons", [True, False])
+def test_reason_of_a_failure_is_sent_unless_disabled(reasons):
+    world = World(send_close_reasons=reasons)
+    world.receive((TEXT, b"\xff"))
+    (close_frame,) = world.sent()
+    assert close_frame.code == 1007
+    assert bool(close_frame.reason) == reasons
+
+
 def test_failure_waits_until_everything_before_it_was_taken():
     world = World(close_timeout=5)
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))

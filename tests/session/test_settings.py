@@ -61,6 +61,7 @@ def test_sizes_that_are_none_are_refused(name, value, error):
         ({"write_limit": None}, TypeError),
         ({"write_limit": (10,)}, ValueError),
         ({"text_errors": "ignore"}, ValueError),
+        ({"send_close_reasons": None}, TypeError),
     ],
 )
 def test_values_that_do_not_fit_are_refused(options, error):

@@ -452,6 +452,9 @@ UVICORN_SETTINGS = {
     "ping_timeout": "ws_ping_timeout",
 }
 
+#: Settings that are attributes of the protocol class.
+UVICORN_ATTRIBUTES = {"close_timeout", "send_close_reasons"}
+
 
 @contextlib.asynccontextmanager
 async def uvicorn_server(application, settings):
@@ -461,12 +464,12 @@ async def uvicorn_server(application, settings):
 
     from framewire.adapters.uvicorn import WebSocketProtocol
 
-    attributes = {"close_timeout": settings.pop("close_timeout", WebSocketProtocol.close_timeout)}
+    attributes = {name: value for name, value in settings.items() if name in UVICORN_ATTRIBUTES}
     options = {UVICORN_SETTINGS[name]: value for name, value in settings.items() if name in UVICORN_SETTINGS}
     options["ws_per_message_deflate"] = settings.get("compression", "deflate") is not None
     if "ssl" in settings:
         options["ssl_certfile"] = CERTIFICATE
-    unknown = settings.keys() - UVICORN_SETTINGS - {"compression", "ssl"}
+    unknown = settings.keys() - UVICORN_SETTINGS - UVICORN_ATTRIBUTES - {"compression", "ssl"}
     assert not unknown, f"uvicorn has no setting for {unknown}"
     protocol = type("Protocol", (WebSocketProtocol,), attributes)
     config = uvicorn.Config(

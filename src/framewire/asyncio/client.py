@@ -132,6 +132,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         piece_size: int | None = None,
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
+        send_close_reasons: bool = True,
         logger: logging.Logger | None = None,
         listener: Listener | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
@@ -150,6 +151,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
+            send_close_reasons=send_close_reasons,
         )  # fmt: skip
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)

@@ -234,7 +234,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     can be a pair of marks, (high, low); low is a quarter of high otherwise. `max_unsent` bytes cut the connection,
     whoever sent without waiting. Longer messages than `fragment_size` bytes are sent in fragments; `piece_size` is the
     most that `recv_streaming` gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets
-    text in that is not UTF-8, as `Stream` says. `max_connections` are served at a time; others are answered 503.
+    text in that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007 and 1009
+    without a reason. `max_connections` are served at a time; others are answered 503.
 
     `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all further arguments
     are those of `loop.create_server`, whose errors are raised.
@@ -269,6 +270,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         piece_size: int | None = None,
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
+        send_close_reasons: bool = True,
         logger: logging.Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
@@ -279,6 +281,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
+            send_close_reasons=send_close_reasons,
         )  # fmt: skip
         policy = ServerPolicy(
             origins,

@@ -109,6 +109,7 @@ class Session:
             fragments=fragments,
             late_failure=auto_close,
             extensions=codecs,
+            send_close_reasons=settings.send_close_reasons,
         )
         self._receive = self.stream.receive
         self.close_state = CloseState(auto_close)

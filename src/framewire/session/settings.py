@@ -54,6 +54,8 @@ class ConnectionSettings:
         piece_size: Largest piece of a message that streaming reception delivers.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        send_close_reasons: Whether the close frame after a violation by the peer (1002, 1007, 1009)
+            says what was wrong; False sends the code alone.
     """
 
     open_timeout: float | None = 10
@@ -70,6 +72,7 @@ class ConnectionSettings:
     piece_size: int | None = None
     max_send_size: int | None = None
     text_errors: TextErrors = "strict"
+    send_close_reasons: bool = True
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -85,6 +88,8 @@ class ConnectionSettings:
         _check_size("max_send_size", self.max_send_size, 0)
         if self.text_errors not in get_args(TextErrors):
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
+        if not isinstance(self.send_close_reasons, bool):
+            raise TypeError(f"send_close_reasons is True or False, not {type(self.send_close_reasons).__name__}")
 
     @property
     def sizes(self) -> tuple[int | None, int | None]:

@@ -76,6 +76,7 @@ def connect(
     piece_size: int | None = None,
     max_send_size: int | None = None,
     text_errors: TextErrors = "strict",
+    send_close_reasons: bool = True,
     create_connection: type[ClientConnection] = ClientConnection,
 ) -> ClientConnection:
     """Open a WebSocket; `with connect(...) as connection` closes it at the end.
@@ -124,6 +125,7 @@ def connect(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
+        send_close_reasons=send_close_reasons,
     )  # fmt: skip
     deadline = None if open_timeout is None else monotonic() + open_timeout
     if sock is None:

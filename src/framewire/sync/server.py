@@ -321,6 +321,7 @@ def serve(
     piece_size: int | None = None,
     max_send_size: int | None = None,
     text_errors: TextErrors = "strict",
+    send_close_reasons: bool = True,
     max_connections: int | None = None,
     backlog: int | None = None,
     create_connection: CreateConnection = ServerConnection,
@@ -343,8 +344,9 @@ def serve(
     `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv` before reading stops.
     Longer messages than `fragment_size` bytes are sent in fragments; `send` refuses those over `max_send_size`.
     `piece_size` is the most that `recv_streaming` gives at once. `text_errors` lets text in that is not UTF-8, as
-    `Stream` says. `max_connections` are served at a time; others are answered 503. `backlog` is how many connections
-    the system may hold until they are accepted.
+    `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007 and 1009 without a reason.
+    `max_connections` are served at a time; others are answered 503. `backlog` is how many connections the system may
+    hold until they are accepted.
 
     Raises OSError if it cannot listen there.
     """
@@ -357,6 +359,7 @@ def serve(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
+        send_close_reasons=send_close_reasons,
     )  # fmt: skip
     if sock is None:
         address = ("" if host is None else host, port)

@@ -26,6 +26,7 @@ from ...protocol.constants import SERVER, CloseCode, State
 from ...protocol.events import Event
 from ...session.message_queue import Message, MessageQueue
 from ...session.settings import ConnectionSettings
+from .configuration import read_settings
 from .opening import AsgiOpening
 
 __all__ = ["WebSocketProtocol"]
@@ -49,13 +50,17 @@ class WebSocketProtocol(_Driver):
     """One WebSocket connection of uvicorn, from the request that its HTTP protocol hands over to the end of TCP.
 
     Pass it as `ws`. It follows `ws_max_size` (bytes of one message), `ws_max_queue` (messages that may wait for the
-    application before reading stops), `ws_ping_interval`, `ws_ping_timeout` (seconds, None: never) and
-    `ws_per_message_deflate`.
+    application before reading stops), `ws_ping_interval` (seconds, 0 or None: no pings), `ws_ping_timeout` (seconds,
+    None: never) and `ws_per_message_deflate`. A server whose settings are out of range does not start.
     """
 
-    #: Seconds that the peer has for the closing handshake and the end of TCP; then the connection is aborted. A class
-    #: attribute, because uvicorn has no setting for it.
+    # Class attributes, because uvicorn has no settings for them.
+
+    #: Seconds that the peer has for the closing handshake and the end of TCP; then the connection is aborted.
     close_timeout: float | None = 10.0
+    #: Whether the close frame after a violation by the peer (1002, 1007, 1009) says what was wrong; False sends the
+    #: code alone.
+    send_close_reasons: bool = True
 
     opening: AsgiOpening
 
@@ -68,7 +73,7 @@ class WebSocketProtocol(_Driver):
     ) -> None:
         if not config.loaded:
             config.load()
-        super().__init__(SERVER, *_share(config, server_state, self.close_timeout), True, self)
+        super().__init__(SERVER, *self._share(config, server_state), True, self)
         self.opening = AsgiOpening(self, config, server_state, app_state, self._start)
         self.logger = logging.getLogger("uvicorn.error")
         self._app = config.loaded_app
@@ -80,6 +85,25 @@ class WebSocketProtocol(_Driver):
         self._connected = False  # the application has received `websocket.connect`
         self._taken = 0  # messages received without waiting
         self._disconnect: dict[str, Any] | None = None  # the event that tells the application of the end
+
+    @classmethod
+    def read_settings(cls, config: Config) -> ConnectionSettings:
+        """Return the settings of all connections of a server.
+
+        Raises:
+            TypeError: A setting has the wrong type.
+            ValueError: A setting is out of range. `ws_ping_timeout` has to be more than 0 seconds.
+        """
+        return read_settings(config, cls.close_timeout, cls.send_close_reasons)
+
+    @classmethod
+    def _share(cls, config: Config, server_state: ServerState) -> tuple[ConnectionSettings, SharedTimer]:
+        """Return the settings of the connections of one server, and their timer."""
+        shared = _shared.get(server_state)
+        if shared is None:
+            settings = cls.read_settings(config)
+            shared = _shared[server_state] = settings, SharedTimer(settings)
+        return shared
 
     # What uvicorn calls.
 
@@ -283,22 +307,3 @@ class WebSocketProtocol(_Driver):
                 self._disconnect["reason"] = reason
             if self.receiver is not None and not self.receiver.done():
                 self.receiver.set_result(None)
-
-
-def _share(
-    config: Config, server_state: ServerState, close_timeout: float | None
-) -> tuple[ConnectionSettings, SharedTimer]:
-    """Return the settings of the connections of one server, and their timer."""
-    shared = _shared.get(server_state)
-    if shared is None:
-        interval = config.ws_ping_interval
-        settings = ConnectionSettings(
-            max_size=config.ws_max_size,
-            max_queue=config.ws_max_queue,
-            ping_interval=interval if interval is not None and interval > 0 else None,
-            ping_timeout=config.ws_ping_timeout,
-            close_timeout=close_timeout,
-            max_unsent=None,  # `send` waits for room
-        )
-        shared = _shared[server_state] = settings, SharedTimer(settings)
-    return shared
