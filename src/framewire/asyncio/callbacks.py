@@ -124,8 +124,7 @@ class ListenerConnection(BaseConnection):
         ):
             writer.uncorked = False
             return True
-        session = self._session
-        if writer is None or session is None:
+        if writer is None:
             raise StateError("the opening handshake is not done")
         whole = text is None and compress is None and last
         if (
@@ -134,6 +133,7 @@ class ListenerConnection(BaseConnection):
             and len(message) <= self._max_corked
             and (type(message) is str or type(message) is bytes)
         ):
+            session = cast(Session, self._session)
             try:
                 session.send_whole(message)
             except StateError:
@@ -141,10 +141,14 @@ class ListenerConnection(BaseConnection):
             if not writer.handling or session.output_size > MAX_CORKED:
                 writer.cork()
             return True
-        if session.state is not State.OPEN:
+        return self._send(message, text, last, compress)
+
+    def _send(self, message: Data, text: bool | None, last: bool, compress: bool | None) -> bool:
+        """Send a message that is large or needs compression, fragments or a choice of its type."""
+        session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
+        if session.state is not State.OPEN or not writer.may_write():
             return False
-        if not writer.may_write():
-            return False
+        whole = text is None and compress is None and last
         if whole and len(message) >= MIN_UNCORKED and writer.send_large(message):
             return True
         if last and not session.stream.message_open and session.is_fragmented(message):

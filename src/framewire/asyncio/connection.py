@@ -179,9 +179,9 @@ class Connection(BaseConnection):
                     driver.receiver = None
                     self._taken = 0
             items = queue.items
-            if items and self._taken < MESSAGES_PER_TURN and session.reading and not queue.joining:
+            if items and self._taken < MESSAGES_PER_TURN and session.reading:
                 item = items[-1]
-                if type(item) is bytes or type(item) is str:
+                if type(item) is bytes or type(item) is str:  # no part of a message is missing
                     self._taken += 1
                     queue.size -= len(item)
                     del items[-1]

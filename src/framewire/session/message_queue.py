@@ -50,11 +50,6 @@ class MessageQueue:
         #: Pieces of an item that was longer than `piece_size`, and whether its end ends the message.
         self._rest: tuple[Message, bool] | None = None
 
-    @property
-    def joining(self) -> bool:
-        """Whether fragments, or the rest of an item, wait that are not in `items`."""
-        return self._joined is not None or self._rest is not None
-
     # Putting.
 
     def put(self, items: list[Item], size: int) -> None:
