@@ -83,7 +83,7 @@ def run(function: Callable[[Any], Any], arguments: list[Any]) -> None:
 
 def make_stream(package: Any, role: str, level: int | None = 6, zlib: str = "zlib") -> Any:
     """An end of a connection with these settings."""
-    codec = package.extensions.Deflate(encode_bits=BITS, decode_bits=BITS, level=level, memory_level=MEMORY, zlib=zlib)
+    codec = package._backend.Deflate(encode_bits=BITS, decode_bits=BITS, level=level, memory_level=MEMORY, zlib=zlib)
     return package.Stream(package.Role(role), max_message_size=None, extensions=[codec])
 
 
