@@ -204,15 +204,19 @@ class ListenerConnection(BaseConnection):
         writer.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
-        for event in events:
-            try:
-                if type(event) is bytes or type(event) is str:
-                    self.listener.on_message(self, event)
-                elif isinstance(event, Ping):
-                    self.listener.on_ping(self, event.payload)
-            except Exception:
-                self.fail()
-                break  # the rest is ignored
+        listener = self.listener
+        try:
+            if session.only_messages:
+                for event in events:
+                    listener.on_message(self, event)  # type: ignore[arg-type]
+            else:
+                for event in events:
+                    if type(event) is bytes or type(event) is str:
+                        listener.on_message(self, event)
+                    elif isinstance(event, Ping):
+                        listener.on_ping(self, event.payload)
+        except Exception:
+            self.fail()  # the rest is ignored
         writer.handling = nested
         if not nested:
             writer.flush()

@@ -139,7 +139,7 @@ class Connection(BaseConnection):
 
     def _make_room(self) -> None:
         """Go on reading if what was taken has made room."""
-        if not self._session.reading:  # type: ignore[union-attr]
+        if not (self._session.reading or self._queue.is_above(low=True)):  # type: ignore[union-attr]
             self._driver.make_room()
 
     async def _wait_for_items(self) -> None:
@@ -179,12 +179,14 @@ class Connection(BaseConnection):
                     driver.receiver = None
                     self._taken = 0
             items = queue.items
-            if items and self._taken < MESSAGES_PER_TURN and session.reading:
+            if items and self._taken < MESSAGES_PER_TURN:
                 item = items[-1]
                 if type(item) is bytes or type(item) is str:  # no part of a message is missing
                     self._taken += 1
                     queue.size -= len(item)
                     del items[-1]
+                    if not session.reading:
+                        self._make_room()
                     return item
         try:
             return await self.recv()

@@ -76,9 +76,9 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written",
-        "auto_close", "close_state", "keepalive", "output", "output_size", "pings_received",
-        "pings_sent", "queue", "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
+        "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
+        "close_state", "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue",
+        "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +126,8 @@ class Session:
         self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
+        #: Whether the events that `process` returned last are known to be whole messages only.
+        self.only_messages = True
         self.pings_received = self.pings_sent = 0
         #: The most bytes that are received at a time.
         self.receive_step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
@@ -231,7 +233,10 @@ class Session:
     def process(self, events: list[Event], now: float) -> list[Event]:
         """Process the events of a read and what was held back; the second half of `receive`."""
         remaining = self._note(events, now)
-        return remaining + self._process_held_back(now) if self._held_back else remaining
+        if self._held_back:
+            remaining = remaining + self._process_held_back(now)
+            self.only_messages = False  # only the last step is known
+        return remaining
 
     def _process_held_back(self, now: float) -> list[Event]:
         """Receive what was held back, step by step, as long as there is room."""
@@ -245,7 +250,8 @@ class Session:
         """Queue messages, process control frames and the end, and decide whether to go on reading."""
         items = events
         remaining = events if self.queue is None else []
-        if not _MESSAGES.issuperset(map(type, events)):
+        self.only_messages = _MESSAGES.issuperset(map(type, events))
+        if not self.only_messages:
             items = [event for event in events if isinstance(event, (str, bytes, Fragment))]
             controls: list[Event] = [event for event in events if not isinstance(event, (str, bytes, Fragment))]
             for event in controls:
@@ -318,7 +324,11 @@ class Session:
         return remaining
 
     def taken(self, now: float) -> None:
-        """Go on reading if there is room again; to be called after taking from `queue` while not `reading`."""
+        """Go on reading if there is room again.
+
+        To be called after taking from `queue` while not `reading`; before `queue.is_above(low=True)` is False it
+        changes nothing.
+        """
         self._regulate()
         if self._held_back and self.reading:
             self._process_held_back(now)
