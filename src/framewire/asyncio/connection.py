@@ -139,7 +139,7 @@ class Connection(BaseConnection):
 
     def _make_room(self) -> None:
         """Go on reading if what was taken has made room."""
-        if not (self._session.reading or self._queue.is_above(low=True)):  # type: ignore[union-attr]
+        if self._session.has_room_again:  # type: ignore[union-attr]
             self._driver.make_room()
 
     async def _wait_for_items(self) -> None:

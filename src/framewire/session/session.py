@@ -326,12 +326,16 @@ class Session:
     def taken(self, now: float) -> None:
         """Go on reading if there is room again.
 
-        To be called after taking from `queue` while not `reading`; before `queue.is_above(low=True)` is False it
-        changes nothing.
+        To be called after taking from `queue` if `has_room_again`.
         """
         self._regulate()
         if self._held_back and self.reading:
             self._process_held_back(now)
+
+    @property
+    def has_room_again(self) -> bool:
+        """Whether reading was paused, and enough has been taken from `queue` to go on."""
+        return not (self.reading or cast(MessageQueue, self.queue).is_above(low=True))
 
     def stop_queueing(self) -> None:
         """Drop the messages that arrive from now on, for a caller that takes none after its own close."""

@@ -144,10 +144,9 @@ class Driver:
 
     def make_room(self, session: Session) -> None:
         """After taking from the queue: let the reader go on if there is room. Called with `changed` held."""
-        if not session.reading:
+        if session.has_room_again:
             session.taken(monotonic())
-            if session.reading:
-                self.changed.notify_all()
+            self.changed.notify_all()
 
     def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
         """Begin to close, without waiting for the end.

@@ -190,7 +190,7 @@ class WebSocketProtocol(_Driver):
         if message is None and session.stream.failing is not None:
             session.settle(self.now())
             self.update()
-        elif not session.reading:
+        elif session.has_room_again:
             self.make_room()
         return message
 
@@ -253,7 +253,7 @@ class WebSocketProtocol(_Driver):
         if writer.uncorked and writer.send_whole(data):
             writer.uncorked = False
         elif len(data) < MIN_UNCORKED or not writer.send_large(data):
-            self.session.send(data)
+            self.session.send_whole(data)
             writer.cork()
 
     def _close(self, code: int | None, reason: str, app_view: State) -> None:
