@@ -201,6 +201,10 @@ class ListenerConnection(BaseConnection):
         """Give the messages and pings of a read to the listener; called by the driver."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
         nested = writer.handling  # a callback has closed, which let input in that was held back
+        if not events:
+            if not nested:
+                self.settle(session)
+            return
         writer.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
@@ -224,7 +228,8 @@ class ListenerConnection(BaseConnection):
 
     def settle(self, session: Session) -> None:
         """After the messages of one read: fail if that was held back, and follow the session."""
-        session.settle(self._driver.now())
+        if session.stream.failing is not None:
+            session.settle(self._driver.now())
         self._driver.update()
 
     def _call(self, callback: object, *arguments: object) -> None:

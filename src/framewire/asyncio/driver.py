@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from ..protocol.codecs import Codec
@@ -72,7 +71,7 @@ class Driver(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "__weakref__", "_buffer", "_deadline", "_deliver", "_end_timer", "_ending", "_max_direct_read", "_owner",
+        "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner",
         "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "now", "opening",
         "receiver", "session", "transport", "transport_lost", "writer",
     )  # fmt: skip
@@ -94,10 +93,9 @@ class Driver(asyncio.BufferedProtocol):
         self._timer = timer
         self._queue = queue
         self._owner = owner
-        self._deliver = owner.deliver
         self.loop = asyncio.get_running_loop()
         #: The clock: uvloop's own has whole milliseconds.
-        self.now: Callable[[], float] = self.loop.time if isinstance(self.loop, asyncio.BaseEventLoop) else monotonic
+        self.now = timer.clock(self.loop)
         self.transport = cast(asyncio.Transport, None)
         #: Whether the transport is gone.
         self.transport_lost = False
@@ -198,7 +196,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         if self.opened:
-            self._deliver(self.session.receive_eof(self.now()))
+            self._owner.deliver(self.session.receive_eof(self.now()))
             self.update()
         else:
             self.opening.receive_eof()
@@ -212,7 +210,7 @@ class Driver(asyncio.BufferedProtocol):
         self._timer.discard(self)
         if self.opened:
             self.writer.close()
-            self._deliver(self.session.receive_eof(self.now()))
+            self._owner.deliver(self.session.receive_eof(self.now()))
             self.writer.resume_writing()
         else:
             self.opening.lost(exc)
@@ -223,8 +221,8 @@ class Driver(asyncio.BufferedProtocol):
         self._owner.lost()
         self.opening.ended()
         # So that nothing refers to the connection in a circle.
-        self._deliver = _ignore
-        del self._owner, self.opening
+        self._owner = _NOBODY
+        del self.opening
 
     def pause_writing(self) -> None:
         if self.opened:
@@ -264,7 +262,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def process(self, events: list[Event]) -> None:
         """Have the session process events that a read has brought, and what it has held back."""
-        self._deliver(self.session.process(events, self.now()))
+        self._owner.deliver(self.session.process(events, self.now()))
 
     def wake_receiver(self) -> None:
         """After a read: let the task go on that waits for a message."""
@@ -292,8 +290,9 @@ class Driver(asyncio.BufferedProtocol):
                 (self.transport.resume_reading if session.reading else self.transport.pause_reading)()
         if session.ending is not self._ending:
             self._end(session.ending)
-        if session.deadline is not None or self._end_timer is not None:
-            self._set_end_timer()
+        deadline = session.deadline
+        if deadline is not None or self._end_timer is not None:
+            self._set_end_timer(deadline)
 
     def _end(self, ending: Ending) -> None:
         """End TCP as far as the session asks for."""
@@ -313,9 +312,8 @@ class Driver(asyncio.BufferedProtocol):
         """End our direction of TCP once everything is written."""
         end_output(self.transport)
 
-    def _set_end_timer(self) -> None:
+    def _set_end_timer(self, deadline: float | None) -> None:
         """Wait for the session's deadline, as exactly as the event loop can."""
-        deadline = self.session.deadline
         if self._end_timer is None or deadline != self._deadline:
             self._cancel_end_timer()
             self._deadline = deadline
@@ -378,5 +376,14 @@ class Driver(asyncio.BufferedProtocol):
         return self.writer.bytes_sent if self.opened else 0
 
 
-def _ignore(events: list[Event]) -> None:
-    """Deliver nothing: the transport is gone, and all events were delivered."""
+class _Nobody:
+    """The owner of a driver whose transport is gone: all events were delivered."""
+
+    def deliver(self, events: list[Event]) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()

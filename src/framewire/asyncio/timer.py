@@ -6,6 +6,8 @@ A timer or a task for each connection would cost more memory than everything els
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol
 
 from ..session.settings import ConnectionSettings
@@ -37,6 +39,13 @@ class SharedTimer:
         self._interval = min(1.0, max(0.01, min(seconds) / 8)) if seconds else None
         self._members: set[Timed] = set()
         self._handle: asyncio.Handle | None = None
+        self._clock: Callable[[], float] | None = None
+
+    def clock(self, loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+        """Return the clock of the members, in seconds; uvloop's own has whole milliseconds."""
+        if self._clock is None:
+            self._clock = loop.time if isinstance(loop, asyncio.BaseEventLoop) else monotonic
+        return self._clock
 
     def add(self, member: Timed) -> None:
         """Begin to call a member."""

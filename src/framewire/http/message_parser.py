@@ -6,6 +6,7 @@ of `import framewire`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -35,7 +36,7 @@ def parse_request(head: bytes) -> Request:
         raise HandshakeError(400, _explain(error)) from error
     assert isinstance(event, h11.Request)
     return Request(
-        event.method.decode("ascii"),
+        sys.intern(event.method.decode("ascii")),  # not a copy for each connection
         event.target.decode("ascii"),
         _decode_fields(event.headers.raw_items()),
         "HTTP/" + event.http_version.decode("ascii"),

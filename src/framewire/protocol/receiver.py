@@ -39,6 +39,10 @@ _BETWEEN_MESSAGES: Final = _CONTROL | {_TEXT, _BINARY, _FIN | _TEXT, _FIN | _BIN
 _INSIDE_A_MESSAGE: Final = _CONTROL | {int(Opcode.CONTINUATION), _FIN | int(Opcode.CONTINUATION)}
 
 
+#: The decompressors of a receiver without extensions; shared to save memory.
+_NO_DECOMPRESSORS: Final[dict[int, Decompressor]] = {}
+
+
 class Receiver:
     """Turns frames into events.
 
@@ -82,7 +86,7 @@ class Receiver:
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: The decompressors by the RSV bits and opcode of first frames.
-        self._decompressors: dict[int, Decompressor] = {}
+        self._decompressors = {} if codecs else _NO_DECOMPRESSORS
         for codec in codecs:
             decompressor = Decompressor(codec, wrap, self._max_message, self._max_frame)
             self._decompressors[codec.rsv | _TEXT] = self._decompressors[codec.rsv | _BINARY] = decompressor

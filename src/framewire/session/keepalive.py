@@ -26,6 +26,9 @@ MIN_LOOK: Final = 0.01
 #: Called with the round trip in seconds when the pong has arrived, with None if it never will.
 PongCallback = Callable[["float | None"], object]
 
+#: The pings of a connection that has not sent any yet; shared to save memory.
+_NO_PINGS: Final[dict[bytes, tuple[float, PongCallback | None]]] = {}
+
 
 class Keepalive:
     """The pings of one connection.
@@ -49,7 +52,7 @@ class Keepalive:
         #: Seconds between the last answered ping and its pong; 0 before the first.
         self.latency = 0.0
         #: Pings without a pong, oldest first: payload to (time, callback).
-        self._pings: dict[bytes, tuple[float, PongCallback | None]] = {}
+        self._pings = _NO_PINGS
         self._probe = b""  # the payload of the last keepalive ping
         self._probe_waits = False  # it may still be in our write buffer
         self._heard = 0.0  # when it was sent, or the peer was heard or could not be heard since
@@ -58,6 +61,8 @@ class Keepalive:
 
     def sent(self, payload: bytes, now: float, callback: PongCallback | None) -> None:
         """Record a ping; `payload` must not be that of a ping that still waits."""
+        if self._pings is _NO_PINGS:
+            self._pings = {}
         self._pings[payload] = now, callback
 
     def waits_for(self, payload: bytes) -> bool:
@@ -78,7 +83,7 @@ class Keepalive:
 
     def stop(self) -> None:
         """Give up all pings that wait: the connection is over."""
-        pings, self._pings = self._pings, {}
+        pings, self._pings = self._pings, _NO_PINGS
         self._due = None
         for _, callback in pings.values():
             if callback is not None:
@@ -111,7 +116,7 @@ class Keepalive:
         self._probe_waits = True
         self._heard = now
         self._bytes_received, self._bytes_written = bytes_received, bytes_written
-        self._pings[payload] = now, None
+        self.sent(payload, now, None)
         if self._interval is not None:
             self._due = now + self._interval
         if self._timeout is not None:

@@ -76,7 +76,7 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_opened_at", "_receive", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
+        "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
         "close_state", "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue",
         "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
@@ -111,7 +111,6 @@ class Session:
             extensions=codecs,
             send_close_reasons=settings.send_close_reasons,
         )
-        self._receive = self.stream.receive
         self.close_state = CloseState(auto_close)
         self.keepalive = Keepalive(settings.ping_interval, settings.ping_timeout, now)
         #: Messages that wait for a receiver; None if `receive` returns them.
@@ -203,7 +202,7 @@ class Session:
             with memoryview(data) as view:
                 self._held_back += bytes(view if size is None else view[:size])
             return []
-        events = self._receive(data, size)
+        events = self.stream.receive(data, size)
         queue = self.queue
         if queue is None or queue.dropping or self.stream.failing is not None:
             return events
