@@ -199,7 +199,8 @@ class ListenerConnection(BaseConnection):
 
     def deliver(self, events: list[Event]) -> None:
         """Give the messages and pings of a read to the listener; called by the driver."""
-        session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
+        driver = self._driver
+        session, writer = driver.session, driver.writer
         nested = writer.handling  # a callback has closed, which let input in that was held back
         if not events:
             if not nested:

@@ -71,9 +71,9 @@ class Driver(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner",
-        "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "now", "opening",
-        "receiver", "session", "transport", "transport_lost", "writer",
+        "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner", "_queue",
+        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "now", "opening", "receiver",
+        "session", "transport", "transport_lost", "writer",
     )  # fmt: skip
 
     session: Session

@@ -104,7 +104,7 @@ class Stream(StreamCore[Event]):
         extensions: Iterable[Codec] = (),
         send_close_reasons: bool = True,
     ) -> None:
-        self._role = Role(role)
+        self._role = role if type(role) is Role else Role(role)
         if text_errors not in _TEXT_ERRORS:
             raise ValueError(f"text_errors is one of {', '.join(_TEXT_ERRORS)}")
         self._codecs = check_codecs(extensions)

@@ -75,10 +75,10 @@ class Session:
     """
 
     __slots__ = (
-        "_bytes_taken", "_end_at", "_ending", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_opened_at", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close",
-        "close_state", "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue",
-        "quiet", "reading", "receive_step", "role", "settings", "stream", "write_paused",
+        "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_opened_at",
+        "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "keepalive",
+        "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet", "reading",
+        "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -138,7 +138,8 @@ class Session:
         self._messages = 0  # received and sent until `_idle_since`
         #: When to look for messages again.
         self._idle_look = None if settings.idle_timeout is None else now
-        self._ending = Ending.NONE
+        #: What the driver has to do about the end of TCP, once `data_to_send` is written.
+        self.ending = Ending.NONE
         self._fail_at: float | None = None  # when a failure is no longer held back
         self._end_at: float | None = None  # when TCP is aborted
 
@@ -153,11 +154,6 @@ class Session:
     def over(self) -> bool:
         """Whether nothing more will be received."""
         return self.close_state.rcvd is not None or self.stream.state is State.CLOSED
-
-    @property
-    def ending(self) -> Ending:
-        """What the driver has to do about the end of TCP, once `data_to_send` is written."""
-        return self._ending
 
     def error(self) -> ConnectionClosed:
         """Return the exception that `recv` and `send` raise after the end."""
@@ -291,11 +287,11 @@ class Session:
 
     def _note_end(self, now: float) -> None:
         """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
-        if self.stream.state is not State.CLOSED or self._ending is not Ending.NONE:
+        if self.stream.state is not State.CLOSED or self.ending is not Ending.NONE:
             return
         if not self.auto_close and self.close_state.sent is None and self._may_answer():
             return  # the answer is left to the caller
-        self._ending = Ending.OUTPUT if self.role is Role.SERVER else Ending.WAIT
+        self.ending = Ending.OUTPUT if self.role is Role.SERVER else Ending.WAIT
         self._fail_at = None
         self.keepalive.stop()
         self._limit_end(now)
@@ -316,8 +312,8 @@ class Session:
             rest, self._held_back = self._held_back, b""
             events = self.stream.receive(rest) if rest else []
             remaining = self._note(events + self.stream.receive_eof(), now)
-        if self._ending is not Ending.ABORT:
-            self._ending = Ending.CLOSE
+        if self.ending is not Ending.ABORT:
+            self.ending = Ending.CLOSE
             self._limit_end(now)
         self.keepalive.stop()
         return remaining
@@ -546,7 +542,7 @@ class Session:
         if limit is None or waiting <= limit:
             return True
         self.close_state.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
-        self._ending = Ending.ABORT
+        self.ending = Ending.ABORT
         return False
 
     # Time.
@@ -554,7 +550,7 @@ class Session:
     @property
     def deadline(self) -> float | None:
         """When something is forced that was waited for: the end of TCP, or a failure that is held back."""
-        if self._ending is Ending.ABORT:
+        if self.ending is Ending.ABORT:
             return None
         if self._end_at is None or self._fail_at is None:
             return self._fail_at if self._end_at is None else self._end_at
@@ -574,7 +570,7 @@ class Session:
     def handle_timer(self, now: float) -> None:
         """Do what is due: pings, the ends of timeouts. Too early a call does nothing."""
         if self._end_at is not None and now >= self._end_at:
-            self._ending = Ending.ABORT
+            self.ending = Ending.ABORT
         elif self._fail_at is not None and now >= self._fail_at:
             self.settle(now)
         elif self.stream.state is State.OPEN and self.stream.failing is None:
