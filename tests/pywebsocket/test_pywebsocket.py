@@ -479,6 +479,19 @@ def test_ping_and_pong_handlers_receive_payloads(handle):
         assert raw.read_event() == "[b'2', b'unasked', b'ping']"
 
 
+def test_ping_after_more_messages_than_the_queue_holds_is_answered(handle):
+    uri = handle(
+        "while request.ws_stream.receive_message() != 'last': pass\n"
+        "request.ws_stream.send_message('received')\n"
+        "request.ws_stream.receive_message()\n"
+    )
+    with upgraded(uri) as raw:
+        raw.write(
+            *[raw.stream.send("in one read") for _ in range(3000)], raw.stream.ping(b"p"), raw.stream.send("last")
+        )
+        assert {raw.read_event(), raw.read_event()} == {framewire.Pong(b"p"), "received"}
+
+
 def test_client_close_ends_a_handler_that_only_sends(handle):
     uri = handle("import time\nwhile True:\n    request.ws_stream.send_message('tick')\n    time.sleep(0.01)")
     with connect(uri) as ws:

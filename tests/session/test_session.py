@@ -64,7 +64,9 @@ class World:
         """Take the next message as `recv` does; None if none has arrived."""
         message = self.session.queue.take_message()
         if not self.session.reading:
-            self.session.taken(self.now)
+            self.session.taken()
+            if self.session.has_held_back:
+                self.session.process([], self.now)
         return message
 
     def advance(self, until, waiting=0, step=None):

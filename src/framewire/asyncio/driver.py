@@ -276,7 +276,10 @@ class Driver(asyncio.BufferedProtocol):
 
     def make_room(self) -> None:
         """After taking from a queue that had no room: go on reading if it has."""
-        self.session.taken(self.now())
+        session = self.session
+        session.taken()
+        if session.has_held_back:
+            session.process([], self.now())
         self.update()
 
     def update(self) -> None:

@@ -318,14 +318,13 @@ class Session:
         self.keepalive.stop()
         return remaining
 
-    def taken(self, now: float) -> None:
+    def taken(self) -> None:
         """Go on reading if there is room again.
 
-        To be called after taking from `queue` if `has_room_again`.
+        To be called after taking from `queue` if `has_room_again`. If the session `has_held_back` input, the driver
+        then calls `process`.
         """
         self._regulate()
-        if self._held_back and self.reading:
-            self._process_held_back(now)
 
     @property
     def has_room_again(self) -> bool:

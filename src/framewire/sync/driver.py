@@ -145,7 +145,7 @@ class Driver:
     def make_room(self, session: Session) -> None:
         """After taking from the queue: let the reader go on if there is room. Called with `changed` held."""
         if session.has_room_again:
-            session.taken(monotonic())
+            session.taken()
             self.changed.notify_all()
 
     def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
@@ -272,6 +272,9 @@ class Driver:
                     if not session.reading:
                         self.changed.wait(seconds)  # for room, for a deadline, or for the end
                         continue
+                if session.has_held_back:
+                    self._receive(session, b"", 0)  # there is room again
+                    continue
                 try:
                     size = self.transport.recv_into(buffer, seconds)
                 except TimeoutError:
