@@ -156,3 +156,33 @@ def test_end_of_tcp_without_close_frame_is_1006(driver, way):
         peer.record.end()
         assert peer.record.messages == ["before"]
         assert peer.record.code == 1006
+
+
+@every_driver(clients=True)
+@pytest.mark.parametrize("way", ["close", "violation", "end", "reset"])
+def test_events_at_the_end_of_a_connection_are_processed_once(driver, way):
+    def script():
+        try:
+            yield from receive_all()
+        except Exception as error:
+            ends.append(error)
+        yield recv()
+
+    ends = []
+    last = {"close": [(CLOSE, b"\x03\xe8")], "violation": [(0x83, b"")]}.get(way, [])
+    with driver.open(script) as peer:
+        peer.send(*(peer.frame(*each) for each in [(TEXT, b"a"), (PING, b"1"), (PING, b"2"), *last]))
+        if way == "end":
+            peer.end_output()
+        events = [peer.read_event(), peer.read_event()]
+        if way == "reset":
+            peer.reset()
+        else:
+            events += peer.read_to_end()
+        assert events[:2] == [Pong(b"1"), Pong(b"2")]
+        assert [event.code for event in events[2:]] == {"close": [1000], "violation": [1002]}.get(way, [])
+        error = peer.record.end()
+        assert peer.record.messages == ["a"]
+        assert peer.record.counts == (1, 2)
+        assert [type(each) for each in ends] == [type(error)]
+        assert str(ends[0]) == str(error)

@@ -302,6 +302,23 @@ def test_replies_that_a_peer_does_not_read_stop_reading():
     assert world.session.reading
 
 
+@pytest.mark.parametrize("queue", [True, False])
+def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queue):
+    from framewire.extensions import Deflate
+
+    world = World(codecs=[Deflate()], queue=queue)
+    world.session.pause_writing()
+    world.receive(*[(PING, bytes(125))] * 1000, (TEXT, b"last"))
+    assert not world.session.reading
+    assert world.session.has_held_back
+    assert "last" not in world.session.process([], 0)
+    world.session.resume_writing()
+    events = world.session.process([], 0)
+    assert (world.take() if queue else events[-1]) == "last"
+    assert world.session.pings_received == 1000
+    assert not world.session.has_held_back
+
+
 def test_session_without_queue_does_not_read_while_writing_is_paused():
     world = World(queue=False)
     world.session.pause_writing()

@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
 import tracemalloc
 
 import ends
 import pytest
 from drivers import close, echo, every_driver, receive_all, recv, recv_pieces, send, send_bytes
-from frames import BINARY, CLOSE, TEXT
+from frames import BINARY, CLOSE, PING, TEXT
 from sync_ends import Raw, serving, until
 
 import framewire
-from framewire import Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment
+from framewire import Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Pong
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
@@ -107,6 +109,21 @@ def test_orderly_close_by_the_peer_then_close_of_our_own_is_silent(driver, caplo
         peer.end_output()
         peer.record.end()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@every_driver(without=("sync",))  # whose `send` waits until the peer reads
+def test_message_after_pings_whose_answers_were_not_read_arrives(driver):
+    def script():
+        yield send(large)
+        yield from echo()
+
+    large = os.urandom(8 * MIB)  # more than the network takes
+    with driver.serve(script) as server, server.connection(compression=True) as peer:
+        peer.socket.recv(1, socket.MSG_PEEK)  # the message is under way
+        peer.send(*[peer.frame(PING, bytes(125))] * 1000, peer.frame(TEXT, b"last"))
+        assert peer.read_event() == large
+        assert [peer.read_event() for _ in range(1000)] == [Pong(bytes(125))] * 1000
+        assert peer.read_event() == "last"
 
 
 # Close in mid-message.

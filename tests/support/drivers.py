@@ -33,6 +33,7 @@ from sync_ends import on_loop_of_thread, until
 import framewire.asyncio
 import framewire.sync
 from framewire import CLIENT, SERVER, State, Stream
+from framewire.extensions import Deflate
 from framewire.handshake import accept_key
 
 #: Seconds after which a test fails instead of waiting on.
@@ -138,6 +139,11 @@ class Record:
         assert self.code is not None
         return self._connection.close_reason
 
+    @property
+    def counts(self):
+        """The numbers of messages and pings that the connection has received."""
+        return self._connection.messages_received, self._connection.pings_received
+
     def begin(self, connection):
         self._connection = connection
 
@@ -227,9 +233,18 @@ class AsgiDisconnectedError(Exception):
 class AsgiConnection:
     """The connection of an ASGI application, with the methods of framewire's own connections."""
 
-    def __init__(self, receive, send):
+    def __init__(self, receive, send, protocol):
         self._receive, self._send = receive, send
+        self._protocol = protocol
         self.close_code = self.close_reason = None
+
+    @property
+    def messages_received(self):
+        return self._protocol.session.stream.messages_received
+
+    @property
+    def pings_received(self):
+        return self._protocol.session.pings_received
 
     async def recv(self):
         event = await self._receive()
@@ -248,11 +263,12 @@ class AsgiConnection:
 class Peer:
     """The other end of a connection, as bytes; `role` is the role of the driver that is tested."""
 
-    def __init__(self, sock, role, unread=b""):
+    def __init__(self, sock, role, unread=b"", codecs=()):
         self.socket = sock
         self.role = role
         self.record = None
-        self._stream = Stream(CLIENT if role is SERVER else SERVER, max_message_size=None, auto_close=False)
+        side = CLIENT if role is SERVER else SERVER
+        self._stream = Stream(side, max_message_size=None, auto_close=False, extensions=codecs)
         self._events = self._stream.receive(unread)
 
     def frame(self, first_byte, payload=b"", form=None):
@@ -302,8 +318,13 @@ class Served:
         self.port, self.tls, self.records = port, tls, records
 
     @contextmanager
-    def connection(self, headers=b""):
-        """A connection of bytes after its opening handshake; its `record` is set."""
+    def connection(self, headers=b"", compression=False):
+        """A connection of bytes after its opening handshake; its `record` is set.
+
+        With `compression` it receives compressed messages.
+        """
+        if compression:
+            headers += b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
         count = len(self.records)
         sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         try:
@@ -312,7 +333,7 @@ class Served:
             sock.sendall(REQUEST.removesuffix(b"\r\n") + headers + b"\r\n")
             head, unread = read_head(sock)
             assert head.startswith(b"HTTP/1.1 101 "), head
-            peer = Peer(sock, SERVER, unread)
+            peer = Peer(sock, SERVER, unread, [Deflate()] if compression else ())
             until(lambda: len(self.records) > count)
             peer.record = self.records[count]
             yield peer
@@ -457,8 +478,8 @@ UVICORN_ATTRIBUTES = {"close_timeout", "send_close_reasons"}
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_server(application, settings):
-    """A uvicorn server with framewire's protocol class; gives its port."""
+async def uvicorn_server(application, made, settings):
+    """A uvicorn server with framewire's protocol class; gives its port. The protocols are appended to `made`."""
     import uvicorn
     from ends import CERTIFICATE
 
@@ -471,9 +492,16 @@ async def uvicorn_server(application, settings):
         options["ssl_certfile"] = CERTIFICATE
     unknown = settings.keys() - UVICORN_SETTINGS - UVICORN_ATTRIBUTES - {"compression", "ssl"}
     assert not unknown, f"uvicorn has no setting for {unknown}"
-    protocol = type("Protocol", (WebSocketProtocol,), attributes)
+
+    class Protocol(WebSocketProtocol):
+        def connection_made(self, transport):
+            made.append(self)
+            super().connection_made(transport)
+
+    for name, value in attributes.items():
+        setattr(Protocol, name, value)
     config = uvicorn.Config(
-        application, port=0, ws=protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1, **options
+        application, port=0, ws=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1, **options
     )
     config.load()
     server = uvicorn.Server(config)
@@ -490,12 +518,14 @@ def serving_uvicorn(script, new_record, settings):
     needed("uvicorn")
 
     async def application(scope, receive, send):
+        connection = AsgiConnection(receive, send, made.pop(0))  # the application starts in the order of the requests
         await receive()
         await send({"type": "websocket.accept"})
         record = new_record()
-        await run_script(script, AsyncioOperations(AsgiConnection(receive, send), record), record)
+        await run_script(script, AsyncioOperations(connection, record), record)
 
-    with on_loop_of_thread(lambda: uvicorn_server(application, settings), new_asyncio_loop) as port:
+    made = []
+    with on_loop_of_thread(lambda: uvicorn_server(application, made, settings), new_asyncio_loop) as port:
         yield port
 
 

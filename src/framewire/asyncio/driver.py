@@ -232,6 +232,8 @@ class Driver(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self.opened:
             self.writer.resume_writing()
+            if self.session.has_held_back:  # since too many answers to pings were unread
+                self.process([])
             self.update()
 
     def ping(self, payload: bytes | None) -> asyncio.Future[float]:
