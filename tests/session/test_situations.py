@@ -10,11 +10,11 @@ import tracemalloc
 import ends
 import pytest
 from drivers import close, echo, every_driver, receive_all, recv, recv_pieces, send, send_bytes
-from frames import BINARY, CLOSE, PING, TEXT
+from frames import BINARY, CLOSE, PING, TEXT, to
 from sync_ends import Raw, serving, until
 
 import framewire
-from framewire import Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Pong
+from framewire import SERVER, Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Pong
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
@@ -350,6 +350,43 @@ async def test_listener_that_answers_while_the_server_closes_is_silent(caplog):
     await asyncio.gather(*(ws.wait_closed() for ws in clients), server.wait_closed())
     assert set(answers) <= {True, False}
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("way", "code"), [("close", 4000), ("violation", 1006), ("end", 1006), ("abort", 1006)])
+def test_listener_and_counters_learn_of_the_end_once(network, way, code, monkeypatch):
+    class Recording(Listener):
+        def on_message(self, connection, message):
+            seen.append(message)
+
+        def on_ping(self, connection, payload):
+            seen.append(payload)
+
+        def on_close(self, connection, code, reason):
+            seen.append(code)
+
+    seen = []
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async with ends.serving(Recording()) as (server, port, _), ends.raw(port) as peer:
+            await peer.upgrade()
+            last = {"close": [to(SERVER, CLOSE, b"\x0f\xa0")], "violation": [to(SERVER, 0x83, b"")]}.get(way, [])
+            peer.write(to(SERVER, TEXT, b"a"), to(SERVER, PING, b"1"), to(SERVER, PING, b"2"), *last)
+            assert [await peer.read_event() for _ in range(2)] == [Pong(b"1"), Pong(b"2")]
+            if way == "abort":
+                peer.writer.transport.abort()
+            else:
+                peer.writer.write_eof()
+            await ends.until(lambda: server.counters().closes)
+            counters = server.counters().as_dict()
+        assert counters == server.counters().as_dict()
+        assert counters["closes"] == {code: 1}
+        assert [counters[name] for name in ("connections_open", "messages_received", "pings_received")] == [0, 1, 2]
+
+    situation()
+    assert seen == ["a", b"1", b"2", code]
 
 
 # Fragments stay what they were: the type of the exception and the frames.
