@@ -226,6 +226,13 @@ def test_settings_that_cannot_be(options):
         PerMessageDeflate(**options)
 
 
+@pytest.mark.parametrize("name", ["server_max_window_bits", "client_max_window_bits"])
+@pytest.mark.parametrize("bits", [12.5, "12", True, b"12"], ids=repr)
+def test_window_bits_that_are_no_integers_raise_type_error(name, bits):
+    with pytest.raises(TypeError, match=f"{name} is an integer or None, not {type(bits).__name__}"):
+        PerMessageDeflate(**{name: bits})
+
+
 def test_adding_compression():
     own = PerMessageDeflate(threshold=1)
     assert add_compression([], "deflate", SERVER_DEFAULT) == [SERVER_DEFAULT]

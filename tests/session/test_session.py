@@ -267,6 +267,24 @@ def test_queued_message_is_cut_into_pieces_of_piece_size(payload, pieces):
     assert all(len(piece.encode() if isinstance(piece, str) else piece) <= 8 for piece in taken)
 
 
+def test_queue_tells_whether_it_holds_a_part_of_a_message_outside_of_its_items():
+    world = World(fragments=True, piece_size=8)
+    queue = world.session.queue
+    assert not queue.joining
+    world.receive((0x01, b"a"))
+    assert world.take() is None
+    assert queue.joining
+    world.receive((0x80, b"b"), (TEXT, b"123456789"))
+    assert world.take() == "ab"
+    assert not queue.joining
+    queue.put(["123456789"], 9)
+    while queue.items:
+        assert queue.take_piece()[0]
+    assert queue.joining
+    assert queue.take_piece() == ("9", True)
+    assert not queue.joining
+
+
 def test_next_size_is_in_bytes():
     world = World(fragments=True)
     assert world.session.queue.next_size is None
@@ -366,6 +384,14 @@ def test_long_messages_are_cut_into_fragments():
     assert not World().session.is_fragmented(bytes(1000))
 
 
+@pytest.mark.parametrize("message", ["text", b"binary"])
+def test_whole_message_is_sent_as_its_type_says(message):
+    world = World()
+    world.session.send_whole(message)
+    assert world.session.bytes_queued == world.session.output_size == len(message) + 2
+    assert world.sent() == [message]
+
+
 def test_long_message_is_sent_in_steps():
     world = World()
     assert list(world.session.send_steps("x" * 100_000)) == []
@@ -380,6 +406,7 @@ def test_unread_bytes_before_a_message_abort_the_connection():
     assert world.session.ending is Ending.NONE
     assert not world.session.check_unsent(101)
     assert world.session.ending is Ending.ABORT
+    assert world.session.deadline is None
     assert world.session.next_timer() is None
     assert str(world.session.error()) == "received no close, sent close 1008 (too much is unread)"
     assert World(max_unsent=None).session.check_unsent(1 << 40)
@@ -562,6 +589,23 @@ def test_failure_without_messages_before_it_comes_at_once():
     assert world.sent()[0].code == 1007
 
 
+def test_failure_after_nothing_but_a_ping_comes_at_once_after_the_pong():
+    world = World()
+    world.receive((PING, b"p"), (0x83, b""))
+    assert world.session.over
+    assert [type(event) for event in world.sent()] == [Pong, Close]
+
+
+def test_answer_to_a_failure_may_be_left_to_the_caller():
+    world = World(auto_close=False)
+    world.receive((0x83, b""))
+    assert world.sent() == []
+    assert world.session.ending is Ending.NONE
+    world.session.close(1002, "why", 0)
+    assert world.sent() == [Close(1002, "why")]
+    assert world.session.ending is Ending.OUTPUT
+
+
 def test_close_while_a_failure_is_held_back_fails():
     world = World()
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))
@@ -569,7 +613,18 @@ def test_close_while_a_failure_is_held_back_fails():
     assert world.sent()[0].code == 1007
 
 
-def test_both_deadlines_count():
+def test_earlier_of_two_deadlines_counts():
+    world = World(close_timeout=5)
+    world.session.close(1000, "", 0)
+    world.now = 3
+    world.receive((TEXT, b"before"), (TEXT, b"\xff"))
+    assert world.session.deadline == 5
+    world.advance(5)
+    assert world.session.ending is Ending.ABORT
+    assert world.take() == "before"
+
+
+def test_end_of_tcp_is_awaited_for_close_timeout_after_another_failure():
     world = World(close_timeout=5)
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))
     world.session.fail(1011, "first", 3)

@@ -73,13 +73,12 @@ class Keepalive:
         """Record a pong: it answers the ping with its payload and all before that one (5.5.3)."""
         if payload not in self._pings:
             return  # unsolicited
-        for each in list(self._pings):
+        waiting = list(self._pings)
+        for each in waiting[: waiting.index(payload) + 1]:
             since, callback = self._pings.pop(each)
             self.latency = now - since
             if callback is not None:
                 callback(self.latency)
-            if each == payload:
-                break
 
     def stop(self) -> None:
         """Give up all pings that wait: the connection is over."""
@@ -117,8 +116,8 @@ class Keepalive:
         self._heard = now
         self._bytes_received, self._bytes_written = bytes_received, bytes_written
         self.sent(payload, now, None)
-        if self._interval is not None:
-            self._due = now + self._interval
+        assert self._interval is not None
+        self._due = now + self._interval
         if self._timeout is not None:
             self._look = now + max(MIN_LOOK, self._timeout / LOOKS)
 

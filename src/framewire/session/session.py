@@ -271,8 +271,8 @@ class Session:
             self.pings_received += 1
         elif isinstance(event, Pong):
             self.keepalive.answered(event.payload, now)
-        elif isinstance(event, (Close, Failure)):
-            self.close_state.note_received(event)
+        else:
+            self.close_state.note_received(cast("Close | Failure", event))
 
     def _queue_replies(self) -> None:
         """Queue what the stream has to say by itself."""
