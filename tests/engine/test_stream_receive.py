@@ -315,6 +315,7 @@ def test_fragments_are_delivered_from_the_call_on(role, compressed):
 # Close frames
 
 
+@pytest.mark.exhaustive
 def test_all_close_codes():
     allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
     wrong = []
@@ -373,6 +374,7 @@ UTF8_CASES = [
 ]
 
 
+@pytest.mark.exhaustive
 @BOTH
 @pytest.mark.parametrize("bad", UTF8_CASES, ids=bytes.hex)
 @pytest.mark.parametrize("before", [b"", b"ok", "ö€🎉".encode(), b"x" * 200], ids=len)
@@ -429,6 +431,7 @@ ALPHABET = [(first, payload) for first in (0x00, 0x80, 0x01, 0x81, 0x02, 0x82) f
 ALPHABET += [(PING, b"p"), (PONG, b""), (CLOSE, b"\x03\xe8")]
 
 
+@pytest.mark.exhaustive
 @BOTH
 @pytest.mark.parametrize("fragments", [False, True])
 def test_all_sequences_of_two_and_three_frames(role, fragments):
@@ -510,6 +513,7 @@ def fill(stream, data, size):
     return events
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=500)
 @given(streams(), st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 50))
 def test_all_ways_of_feeding_agree_with_the_model(case, cuts, size):

@@ -162,6 +162,7 @@ def test_control_frames(role):
             method(bytes(126))
 
 
+@pytest.mark.exhaustive
 def test_all_close_codes():
     allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
     for code in (-1, *range(1 << 16), 1 << 16, 1 << 70):
