@@ -9,27 +9,45 @@ import tracemalloc
 
 import ends
 import pytest
-from drivers import close, echo, every_driver, receive_all, recv, recv_pieces, send, send_bytes
-from frames import BINARY, CLOSE, PING, TEXT, to
+from drivers import close, echo, every_driver, hold, receive_all, recv, recv_pieces, send, send_bytes
+from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 from sync_ends import Raw, serving, until
 
 import framewire
-from framewire import SERVER, Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Pong
+from framewire import SERVER, Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Ping, Pong
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
 MIB = 1 << 20
 
 
-@every_driver(tls=True)
-def test_message_larger_than_every_buffer_arrives_at_a_peer_that_reads(driver):
-    with driver.open(send_bytes(50_000_000), max_size=None) as peer:
-        assert len(peer.read_event(60)) == 50_000_000
+@every_driver(clients=True, tls=True)
+@pytest.mark.parametrize("message", [bytes(50_000_000), "\xe9" * 10_000_000], ids=["binary", "text"])
+def test_message_larger_than_every_buffer_arrives_at_a_peer_that_reads(driver, message):
+    def script():
+        yield send(message)
+        yield from receive_all()
+
+    with driver.open(script) as peer:
+        assert peer.read_event(60) == message
         peer.send(peer.frame(CLOSE, b"\x03\xe8"))
         assert peer.read_to_end()[-1].code == 1000
 
 
-@every_driver(clients=True, tls=True)
+@every_driver()
+def test_compressed_message_larger_than_every_buffer_arrives_at_a_peer_that_reads(driver):
+    def script():
+        yield send(message)
+        yield from receive_all()
+
+    message = os.urandom(1 << 16) * 320  # 20 MiB, which the window of 32 KiB does not shrink
+    with driver.serve(script) as server, server.connection(compression=True) as peer:
+        assert peer.read_event(60) == message
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_to_end()[-1].code == 1000
+
+
+@every_driver(clients=True)
 def test_large_frame_that_arrives_slowly_keeps_the_connection(driver):
     with driver.open(receive_all, ping_interval=0.3, ping_timeout=0.5) as peer:
         data = peer.frame(BINARY, bytes(20_000))
@@ -47,6 +65,51 @@ def test_peer_that_answers_no_ping_fails_with_1011(driver):
         assert 0.3 < time.monotonic() - start < 5
         events = peer.read_to_end()
         assert events[-1] == Close(1011, "keepalive ping timeout")
+
+
+@every_driver(clients=True)
+def test_ping_in_the_write_buffer_does_not_fail_a_peer_that_reads_slowly(driver):
+    with driver.open(send_bytes(40 * MIB), ping_interval=0.2, ping_timeout=0.5) as peer:
+        peer.read_some(1)
+        peer.send(peer.frame(PING, b"p"))
+        for _ in range(300):
+            peer.read_some(1 << 16)
+            time.sleep(0.005)  # in all this takes three times as long as the peer may be silent
+        assert peer.read_event() == bytes(40 * MIB)
+        assert {type(peer.read_event()), type(peer.read_event())} == {Ping, Pong}
+
+
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+def test_pong_after_a_message_of_a_listener_that_a_slow_peer_reads_arrives(network, monkeypatch):
+    class Sending(Listener):
+        def on_open(self, connection):
+            connection.send(bytes(40 * MIB))
+
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async with ends.serving(Sending()) as (_, port, _), ends.raw(port) as peer:
+            await peer.upgrade(to(SERVER, PING, b"p"))
+            assert await peer.read_event() == bytes(40 * MIB)
+            assert await peer.read_event() == Pong(b"p")
+
+    situation()
+
+
+@every_driver(clients=True)
+def test_pong_that_waits_while_reading_is_paused_does_not_fail_the_connection(driver):
+    def script():
+        yield hold()
+        yield from receive_all()
+
+    with driver.open(script, max_queue=1, ping_interval=0.2, ping_timeout=0.4) as peer:
+        peer.send(*[peer.frame(BINARY, bytes(1000))] * 1000)
+        ping = peer.read_event()
+        peer.send(peer.frame(PONG, ping.payload))
+        time.sleep(1.2)  # three times as long as the peer may be silent
+        peer.record.release()
+        until(lambda: len(peer.record.messages) == 1000)
 
 
 @every_driver(clients=True)
@@ -139,14 +202,16 @@ def test_close_while_fragments_are_sent_is_an_error_at_both_ends_on_asyncio(netw
             async def fragments():
                 yield "begun"
                 begun.set()
-                await asyncio.sleep(10)
+                await closed.wait()
+                yield "more"
 
             sending = asyncio.ensure_future(ws.send(fragments()))
             await begun.wait()
             await ws.close()
+            closed.set()
             outcomes.append((await asyncio.gather(sending, return_exceptions=True))[0])
 
-        begun, outcomes = asyncio.Event(), []
+        begun, closed, outcomes = asyncio.Event(), asyncio.Event(), []
         async with ends.serving(handler, close_timeout=1) as (_, _, uri), ends.connect(uri) as ws:
             with pytest.raises(ConnectionClosedError) as caught:
                 await ws.recv()

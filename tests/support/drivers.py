@@ -288,6 +288,11 @@ class Peer:
             self._events += self._stream.receive(data)
         return self._events.pop(0)
 
+    def read_some(self, size):
+        """Read at most `size` bytes, whether they complete an event or not."""
+        self.socket.settimeout(PATIENCE)
+        self._events += self._stream.receive(self.socket.recv(size))
+
     def read_to_end(self, timeout=PATIENCE):
         """All events up to the end of TCP, which a peer in the role of the server ends (RFC 6455 7.1.1)."""
         events = []

@@ -98,11 +98,15 @@ class TransportWriter:
 
     def _push(self) -> None:
         data = self._session.data_to_send()  # cleared first: the transport may call back
-        if self.may_write():
+        if self._session.ending is not Ending.ABORT:
             self._socket_writer.write(data)
 
     def may_write(self) -> bool:
-        """Return whether more may be written; aborts the connection if the peer does not read."""
+        """Return whether a further message may be written; aborts the connection if the peer does not read.
+
+        Not asked for control frames: pings and pongs are due while one long message is written, and are limited by
+        other rules.
+        """
         session = self._session
         if session.write_paused and not session.check_unsent(self.waiting):
             self.abort()
