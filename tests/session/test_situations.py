@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import time
 import tracemalloc
 
@@ -14,7 +13,7 @@ from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 from sync_ends import Raw, serving, until
 
 import framewire
-from framewire import SERVER, Close, ConcurrencyError, ConnectionClosed, ConnectionClosedError, Fragment, Ping, Pong
+from framewire import SERVER, Close, ConcurrencyError, ConnectionClosedError, Fragment, Ping, Pong
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
@@ -182,7 +181,7 @@ def test_message_after_pings_whose_answers_were_not_read_arrives(driver):
 
     large = os.urandom(8 * MIB)  # more than the network takes
     with driver.serve(script) as server, server.connection(compression=True) as peer:
-        peer.socket.recv(1, socket.MSG_PEEK)  # the message is under way
+        peer.wait_for_input()  # the message is under way
         peer.send(*[peer.frame(PING, bytes(125))] * 1000, peer.frame(TEXT, b"last"))
         assert peer.read_event() == large
         assert [peer.read_event() for _ in range(1000)] == [Pong(bytes(125))] * 1000
@@ -241,70 +240,48 @@ def test_close_while_fragments_are_sent_is_an_error_at_both_ends_with_threads():
     assert len(outcomes) == 1
 
 
-# Deadlines of blocked threads.
+# Deadlines of senders that a peer blocks, and of the end of a server.
 
 
-def silent_client(port, *frames):
-    """A client that does not read after its opening handshake."""
-    raw = Raw(port)
-    raw.write(*frames)
-    return raw
+def send_without_end():
+    """Send more than the network takes of a peer that does not read."""
+    while True:
+        yield send(bytes(MIB))
 
 
-def send_much(ended):
-    def handler(ws):
-        start = time.monotonic()
-        try:
-            ws.send(bytes(20 * MIB))
-        except ConnectionClosed as error:
-            ended.append((time.monotonic() - start, error))
-            raise
-
-    return handler
-
-
-def test_shutdown_is_done_after_close_timeout_though_a_handler_is_in_send():
-    ended = []
-    with serving(send_much(ended), close_timeout=0.5, ping_interval=None) as (server, port, _):
-        raw = silent_client(port)
-        until(lambda: server.connections)
-        time.sleep(0.1)  # the handler fills the socket
-        start = time.monotonic()
-        server.shutdown()
-        assert time.monotonic() - start < 3
-        raw.socket.close()
-    assert len(ended) == 1
+@every_driver(tls=True)
+@pytest.mark.parametrize("script", [send_without_end, receive_all], ids=["sending", "receiving"])
+def test_end_of_a_server_is_done_after_close_timeout_though_a_client_is_silent(driver, script):
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(driver.serve(script, close_timeout=0.5, ping_interval=None))
+        with server.connection() as peer:
+            if script is send_without_end:
+                peer.wait_for_input()
+            start = time.monotonic()
+            stack.close()
+            assert time.monotonic() - start < 4
+            assert isinstance(peer.record.end(), Exception)
 
 
-def test_shutdown_is_done_after_close_timeout_though_a_client_is_gone():
-    with serving(close_timeout=0.5, ping_interval=None) as (server, port, _):
-        raw = silent_client(port)
-        until(lambda: server.connections)
-        start = time.monotonic()
-        server.shutdown()
-        assert time.monotonic() - start < 3
-        raw.socket.close()
-
-
-def test_blocked_send_raises_after_keepalive_has_failed_the_connection():
-    ended = []
+@every_driver(clients=True, tls=True)
+def test_blocked_send_raises_after_keepalive_has_failed_the_connection(driver):
     settings = {"ping_interval": 0.2, "ping_timeout": 0.3, "close_timeout": 0.5}
-    with serving(send_much(ended), **settings) as (_, port, _):
-        raw = silent_client(port)
-        until(lambda: ended)
-        assert ended[0][0] < 5
-        assert ended[0][1].sent == Close(1011, "keepalive ping timeout")
-        raw.socket.close()
+    with driver.open(send_without_end, **settings) as peer:
+        start = time.monotonic()
+        error = peer.record.end()
+        assert time.monotonic() - start < 5
+        assert isinstance(error, driver.closed)
 
 
-def test_blocked_send_raises_within_close_timeout_of_the_peers_close():
-    ended = []
-    with serving(send_much(ended), close_timeout=0.5, ping_interval=None) as (_, port, _):
-        raw = Raw(port)
-        raw.write(raw.stream.close(1000))
-        until(lambda: ended)
-        assert ended[0][0] < 3
-        raw.socket.close()
+@every_driver(clients=True, tls=True)
+def test_blocked_send_raises_within_close_timeout_of_the_peers_close(driver):
+    with driver.open(send_without_end, ping_interval=None, close_timeout=0.5) as peer:
+        peer.wait_for_input()
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        start = time.monotonic()
+        error = peer.record.end()
+        assert time.monotonic() - start < 3
+        assert isinstance(error, driver.closed)
 
 
 def test_close_begun_while_the_reader_waits_is_limited_by_close_timeout():
@@ -315,7 +292,7 @@ def test_close_begun_while_the_reader_waits_is_limited_by_close_timeout():
         ws._driver.reader.join()
 
     with serving(handler, close_timeout=0.5, ping_interval=None) as (server, port, _):
-        raw = silent_client(port)
+        raw = Raw(port)
         until(lambda: server._everyone)
         start = time.monotonic()
         until(lambda: not server._everyone)
@@ -323,25 +300,25 @@ def test_close_begun_while_the_reader_waits_is_limited_by_close_timeout():
         raw.socket.close()
 
 
-def test_memory_of_one_byte_fragments_follows_the_payload():
-    received = []
-
-    def handler(ws):
-        received.append(ws.recv())
-
-    with serving(handler, max_size=None) as (_, port, _), Raw(port) as raw:
-        raw.write(raw.stream.send(b"x", last=False))
-        one = raw.stream.send(b"x", last=False)
+@every_driver(clients=True)
+@pytest.mark.parametrize(("payload", "most"), [(b"x", 2 * MIB), (b"", MIB)], ids=["of one byte", "empty"])
+def test_memory_of_tiny_fragments_follows_the_payload(driver, payload, most):
+    with driver.open(receive_all, max_size=None) as peer:
+        peer.send(peer.frame(0x01, b"begun"))
+        some = peer.frame(0x00, payload) * 5000
+        peer.send(some)
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        for _ in range(100):
-            raw.write(one * 5000)
+        for _ in range(20):
+            peer.send(some)
+        peer.send(peer.frame(PING, b"all of it"))
+        assert peer.read_event() == Pong(b"all of it")
         peak = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.stop()
-        raw.write(raw.stream.send(b""))
-        until(lambda: received)
-    assert len(received[0]) >= 500_000
-    assert peak < 8 * MIB
+        peer.send(peer.frame(0x80, b"end"))
+        until(lambda: peer.record.messages)
+    assert peer.record.messages == ["begun" + payload.decode() * 105_000 + "end"]
+    assert peak < most
 
 
 # Messages that are none.

@@ -18,6 +18,7 @@ To add a driver: a class of operations for its connections (`AsyncioOperations` 
 import asyncio
 import contextlib
 import functools
+import select
 import socket
 import ssl
 import struct
@@ -288,6 +289,10 @@ class Peer:
             self._events += self._stream.receive(data)
         return self._events.pop(0)
 
+    def wait_for_input(self):
+        """Wait until something has arrived, without reading it."""
+        assert select.select([self.socket], [], [], PATIENCE)[0]
+
     def read_some(self, size):
         """Read at most `size` bytes, whether they complete an event or not."""
         self.socket.settimeout(PATIENCE)
@@ -372,6 +377,8 @@ class Driver:
         self.name = name
         self._serving = serving
         self.tls = tls
+        #: What operations of a script raise after the end of the connection.
+        self.closed = OSError if name == "uvicorn" else framewire.ConnectionClosed
 
     def __str__(self):
         return f"{self.name} tls" if self.tls else self.name

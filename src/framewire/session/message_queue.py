@@ -5,8 +5,8 @@ Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | 
 
 from __future__ import annotations
 
-from io import BytesIO, StringIO
-from typing import Any, TypeAlias, cast
+from io import BytesIO
+from typing import TypeAlias, cast
 
 from ..errors import ConcurrencyError
 from ..protocol.events import Fragment
@@ -30,7 +30,8 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_joined", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items", "size", "streaming",
+        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items", "size",
+        "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -46,7 +47,9 @@ class MessageQueue:
         self.high, self._low = settings.queue_marks
         self._piece_size = settings.piece_size
         self._text_errors = settings.text_errors
-        self._joined: StringIO | BytesIO | None = None
+        #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short strings apart.)
+        self._joined: BytesIO | None = None
+        self._joined_text = False
         #: Pieces of an item that was longer than `piece_size`, and whether its end ends the message.
         self._rest: tuple[Message, bool] | None = None
 
@@ -92,20 +95,22 @@ class MessageQueue:
             if not isinstance(item, Fragment):
                 return item
             if self._joined is None:
-                self._joined = StringIO(newline="") if isinstance(item.data, str) else BytesIO()
-            self._joined.write(cast(Any, item.data))
+                self._joined, self._joined_text = BytesIO(), isinstance(item.data, str)
+            self._joined.write(self.encode(cast(Message, item.data)))
             if item.last:
-                message, self._joined = self._joined.getvalue(), None
-                return message
+                return self._take_joined()
         return None
+
+    def _take_joined(self) -> Message:
+        data, self._joined = cast(BytesIO, self._joined).getvalue(), None
+        return encode_or_decode(data, self._joined_text, self._text_errors)
 
     def take_piece(self) -> tuple[Message, bool] | None:
         """Return the next piece of the next message, and whether it is the last; None if none has arrived."""
         if self._rest is not None:
             data, last = self._rest
         elif self._joined is not None:  # collected by a receiver that gave up
-            data, last = self._joined.getvalue(), False
-            self._joined = None
+            data, last = self._take_joined(), False
         elif self.items:
             item = self._pop()
             data, last = (cast(Message, item.data), item.last) if isinstance(item, Fragment) else (item, True)
