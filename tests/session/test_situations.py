@@ -291,13 +291,12 @@ def test_close_begun_while_the_reader_waits_is_limited_by_close_timeout():
         ws.start_closing()
         ws._driver.reader.join()
 
-    with serving(handler, close_timeout=0.5, ping_interval=None) as (server, port, _):
-        raw = Raw(port)
-        until(lambda: server._everyone)
+    with serving(handler, close_timeout=0.5, ping_interval=None) as (_, port, _), Raw(port, auto_close=False) as raw:
+        assert raw.read_event() == Close(1000, "")
         start = time.monotonic()
-        until(lambda: not server._everyone)
-        assert time.monotonic() - start < 3
-        raw.socket.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.socket.recv(1) == b""
+        assert 0.3 < time.monotonic() - start < 3
 
 
 @every_driver(clients=True)
@@ -373,25 +372,52 @@ def test_pairs_are_accepted_with_threads_as_on_asyncio():
 # Callbacks.
 
 
-@ends.on_loop
-async def test_listener_that_answers_while_the_server_closes_is_silent(caplog):
+@pytest.mark.parametrize("network", ["asyncio", "asyncio tls", "uvloop", "uvloop tls"])
+def test_listener_that_answers_while_the_server_closes_is_silent(network, monkeypatch, caplog):
     class Echo(Listener):
         def on_message(self, connection, message):
             answers.append(connection.send(message))
 
     answers = []
-    server = await framewire.asyncio.serve(Echo(), "127.0.0.1", 0)
-    uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    clients = [await ends.connect(uri) for _ in range(5)]
-    for ws in clients:
-        await ws.send("x")
-        assert await ws.recv() == "x"
-        for _ in range(10):
-            await ws.send("under way")
-    server.close()
-    await asyncio.gather(*(ws.wait_closed() for ws in clients), server.wait_closed())
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async with ends.serving(Echo()) as (server, _, uri):
+            clients = [await ends.connect(uri) for _ in range(5)]
+            for ws in clients:
+                await ws.send("x")
+                assert await ws.recv() == "x"
+                for _ in range(10):
+                    await ws.send("under way")
+            server.close()
+            await asyncio.gather(*(ws.wait_closed() for ws in clients), server.wait_closed())
+
+    situation()
     assert set(answers) <= {True, False}
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+def test_send_of_a_listener_returns_false_once_the_connection_is_closing(network, monkeypatch):
+    class Closing(Listener):
+        def on_open(self, connection):
+            sent.append(connection.send("before"))
+            connection.close(4000)
+            sent.append(connection.send("after"))
+            sent.append(connection.send(bytes(1 << 20)))
+
+    sent = []
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async with ends.serving(Closing()) as (_, port, _), ends.raw(port) as peer:
+            await peer.upgrade()
+            assert [await peer.read_event(), await peer.read_event()] == ["before", Close(4000, "")]
+
+    situation()
+    assert sent == [True, False, False]
 
 
 @pytest.mark.parametrize("network", ["asyncio", "uvloop"])
