@@ -4,8 +4,6 @@ import re
 from email.utils import formatdate
 
 import pytest
-from ends import on_loop, raw, serving
-from frames import REQUEST
 
 from framewire import HandshakeError, PerMessageDeflate
 from framewire.errors import NegotiationError
@@ -209,26 +207,3 @@ def test_make_response_is_plain_text():
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
     with pytest.raises(ValueError, match="499"):
         make_response(499, "")
-
-
-def raise_class(connection, offered):
-    raise NegotiationError
-
-
-def raise_instance(connection, offered):
-    raise NegotiationError()
-
-
-def raise_text(connection, offered):
-    raise NegotiationError("no subprotocol that both sides speak")
-
-
-@pytest.mark.parametrize("select", [raise_class, raise_instance, raise_text])
-@on_loop
-async def test_negotiation_error_is_answered_with_400(select, caplog):
-    async with serving(select_subprotocol=select) as (_, port, _), raw(port) as peer:
-        peer.write(REQUEST)
-        answer = await peer.reader.read()
-    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert answer.endswith(b"\r\n\r\nno subprotocol that both sides speak\n")
-    assert not caplog.records

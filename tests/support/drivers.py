@@ -327,20 +327,33 @@ class Served:
     def __init__(self, port, tls, records):
         self.port, self.tls, self.records = port, tls, records
 
+    def _open_socket(self):
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        return client_side().wrap_socket(sock, server_hostname="127.0.0.1") if self.tls else sock
+
+    def answer(self, request):
+        """The whole answer to a request that opens no WebSocket."""
+        with self._open_socket() as sock:
+            sock.sendall(request)
+            answer = b""
+            while chunk := sock.recv(1 << 16):
+                answer += chunk
+            return answer
+
     @contextmanager
-    def connection(self, headers=b"", compression=False):
+    def connection(self, *early, compression=False):
         """A connection of bytes after its opening handshake; its `record` is set.
 
-        With `compression` it receives compressed messages.
+        Args:
+            early: Frames, as first byte and payload, to send in one segment with the request.
+            compression: Whether to receive compressed messages.
         """
-        if compression:
-            headers += b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+        offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if compression else b""
         count = len(self.records)
-        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        sock = self._open_socket()
         try:
-            if self.tls:
-                sock = client_side().wrap_socket(sock, server_hostname="127.0.0.1")
-            sock.sendall(REQUEST.removesuffix(b"\r\n") + headers + b"\r\n")
+            frames = b"".join([to(SERVER, *each) for each in early])
+            sock.sendall(REQUEST.removesuffix(b"\r\n") + offer + b"\r\n" + frames)
             head, unread = read_head(sock)
             assert head.startswith(b"HTTP/1.1 101 "), head
             peer = Peer(sock, SERVER, unread, [Deflate()] if compression else ())

@@ -1,0 +1,84 @@
+"""The opening handshake of every server, as a client that writes bytes sees it."""
+
+import pytest
+from drivers import every_driver, receive_all
+from frames import REQUEST
+
+from framewire import Close
+from framewire.errors import HandshakeError, NegotiationError
+
+BAD_REQUESTS = {
+    "HTTP/1.0": (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
+    "another version of WebSocket": (REQUEST.replace(b"Version: 13", b"Version: 12"), 426),
+    "no key": (REQUEST.replace(b"Sec-WebSocket-Key", b"X-Key"), 400),
+    "a body": (REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 4\r\n\r\nbody"), 400),
+}
+
+
+@every_driver(tls=True)
+@pytest.mark.parametrize(("request_bytes", "status"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_request_that_opens_no_websocket_is_refused(driver, request_bytes, status):
+    with driver.serve(receive_all) as server:
+        assert server.answer(request_bytes).startswith(b"HTTP/1.1 %d " % status)
+        assert server.records == []
+
+
+@every_driver(tls=True)
+def test_frames_in_one_segment_with_the_request_are_received(driver):
+    with driver.serve(receive_all) as server, server.connection((0x81, b"early")) as peer:
+        peer.send(peer.frame(0x81, b"late"), peer.frame(0x88, b"\x03\xe8"))
+        assert peer.read_to_end() == [Close(1000, "")]
+        peer.record.end()
+        assert peer.record.messages == ["early", "late"]
+
+
+# Refusals of the application.
+
+
+def raise_class(*arguments):
+    raise NegotiationError
+
+
+def raise_instance(*arguments):
+    raise NegotiationError()
+
+
+def raise_text(*arguments):
+    raise NegotiationError("no subprotocol that both sides speak")
+
+
+every_way = pytest.mark.parametrize("refuse", [raise_class, raise_instance, raise_text])
+
+
+def is_refusal(answer):
+    """Whether an answer says that the subprotocols do not fit."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and body == b"no subprotocol that both sides speak\n"
+
+
+@every_driver(without=("sync", "uvicorn"))  # which have no `select_subprotocol`
+@every_way
+def test_negotiation_error_of_select_subprotocol_is_answered_with_400(driver, refuse, caplog):
+    with driver.serve(receive_all, select_subprotocol=refuse) as server:
+        assert is_refusal(server.answer(REQUEST))
+    assert not caplog.records
+
+
+@every_driver(without=("uvicorn",))
+@every_way
+def test_negotiation_error_of_process_request_is_answered_with_400(driver, refuse, caplog):
+    with driver.serve(receive_all, process_request=refuse) as server:
+        assert is_refusal(server.answer(REQUEST))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@every_driver(without=("uvicorn",))
+def test_handshake_error_of_process_request_is_answered_with_its_status(driver):
+    def refuse(connection, request):
+        raise HandshakeError(401, "who are you", [("WWW-Authenticate", "Basic")])
+
+    with driver.serve(receive_all, process_request=refuse) as server:
+        head, _, body = server.answer(REQUEST).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert b"\r\nWWW-Authenticate: Basic" in head
+        assert body == b"who are you\n"
