@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 
 import pytest
+from backends import needed
 
 import framewire.asyncio
 import framewire.sync
@@ -54,12 +55,24 @@ def recording(*locations):
             thread.join()
 
 
-def connect_asyncio(uri, **options):
+def connect_on(new_loop, uri, **options):
     async def connect():
         async with framewire.asyncio.connect(uri, proxy=None, **options):
             pass
 
-    asyncio.run(connect())
+    loop = new_loop()
+    try:
+        loop.run_until_complete(connect())
+    finally:
+        loop.close()
+
+
+def connect_asyncio(uri, **options):
+    connect_on(asyncio.new_event_loop, uri, **options)
+
+
+def connect_uvloop(uri, **options):
+    connect_on(needed("uvloop").new_event_loop, uri, **options)
 
 
 def connect_sync(uri, **options):
@@ -67,7 +80,8 @@ def connect_sync(uri, **options):
         pass
 
 
-every_client = pytest.mark.parametrize("connect", [connect_asyncio, connect_sync])
+every_client = pytest.mark.parametrize("connect", [connect_asyncio, connect_uvloop, connect_sync])
+every_client_that_follows_redirects = pytest.mark.parametrize("connect", [connect_asyncio, connect_uvloop])
 
 
 @every_client
@@ -99,33 +113,51 @@ def test_additional_headers_of_another_shape_raise_type_error(connect, headers):
 
 
 @every_client
+def test_authorization_of_additional_headers_replaces_credentials_of_the_uri(connect):
+    with recording() as (port, requests):
+        connect(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"authorization": "Bearer x"})
+    assert requests[0].headers.get_all("Authorization") == ["Bearer x"]
+
+
+@every_client
+def test_origin_and_user_agent_may_be_left_out(connect):
+    with recording() as (port, requests):
+        connect(f"ws://127.0.0.1:{port}/", user_agent_header=None)
+    assert {"user-agent", "origin"}.isdisjoint(requests[0].headers)
+
+
+@every_client
 def test_credentials_of_the_uri_are_sent(connect):
     with recording() as (port, requests):
         connect(f"ws://bob:pw@127.0.0.1:{port}/")
     assert requests[0].headers["Authorization"] == "Basic " + b64encode(b"bob:pw").decode()
 
 
+@every_client_that_follows_redirects
 @pytest.mark.parametrize("location", ["/new/", "new/", "ws://127.0.0.1:{port}/new/", "http://127.0.0.1:{port}/new/"])
-def test_credentials_of_the_uri_are_kept_by_redirects_within_the_origin(location):
+def test_credentials_are_kept_by_redirects_within_the_origin(connect, location):
     with recording(location) as (port, requests):
-        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/old")
+        connect(f"ws://bob:pw@127.0.0.1:{port}/old", additional_headers={"Cookie": "a=1"})
     first, second = requests
     assert (first.target, second.target) == ("/old", "/new/")
     assert first.headers["Authorization"] == second.headers["Authorization"]
+    assert second.headers["Cookie"] == "a=1"
 
 
-def test_credentials_are_not_sent_to_another_origin():
+@every_client_that_follows_redirects
+def test_credentials_are_not_sent_to_another_origin(connect):
     with recording("ws://localhost:{port}/new") as (port, requests):
         added = {"Cookie": "a=1", "X": "1"}
-        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/old", additional_headers=added)
+        connect(f"ws://bob:pw@127.0.0.1:{port}/old", additional_headers=added)
     first, second = requests
     assert {"authorization", "cookie", "x"} <= set(first.headers)
     assert {"authorization", "cookie"}.isdisjoint(second.headers)
     assert second.headers["X"] == "1"
 
 
-def test_credentials_do_not_return_with_a_redirect_back_to_the_origin():
+@every_client_that_follows_redirects
+def test_credentials_do_not_return_with_a_redirect_back_to_the_origin(connect):
     with recording("ws://localhost:{port}/other", "ws://127.0.0.1:{port}/back") as (port, requests):
-        connect_asyncio(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"Cookie": "a=1"})
+        connect(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"Cookie": "a=1"})
     assert ["authorization" in request.headers for request in requests] == [True, False, False]
     assert ["cookie" in request.headers for request in requests] == [True, False, False]
