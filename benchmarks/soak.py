@@ -115,6 +115,7 @@ async def run(arguments):
     descriptors_before, tasks_before = descriptors(), len(asyncio.all_tasks())
     async with serve(soak.echo, "127.0.0.1", 0, max_size=1 << 21, close_timeout=2) as server:
         soak.port = server.sockets[0].getsockname()[1]
+        listening = descriptors()
         start = time.monotonic()
         clients = [asyncio.ensure_future(soak.client(start + arguments.seconds)) for _ in range(arguments.clients)]
         await asyncio.sleep(arguments.seconds / 3)
@@ -122,10 +123,11 @@ async def run(arguments):
         rss_before = rss()
         await asyncio.gather(*clients)
         for _ in range(100):
-            if not server._everyone:
+            left = descriptors() - listening  # of connections in any state, at both ends
+            if not left:
                 break
             await asyncio.sleep(0.1)
-        counters, left = server.counters().as_dict(), len(server._everyone)
+        counters = server.counters().as_dict()
     await asyncio.sleep(0.1)
     gc.collect()
     growth = rss() - rss_before
@@ -137,7 +139,8 @@ async def run(arguments):
     return [
         f"{name}: {number}"
         for name, number, maximum in (
-            ("connections left", left, 0),
+            ("connections left open", counters["connections_open"], 0),
+            ("descriptors of connections left", left, 0),
             ("tasks left", len(asyncio.all_tasks()) - tasks_before, 0),
             ("descriptors left", descriptors() - descriptors_before, 0),
             ("memory growth in KiB", growth, MAX_GROWTH),
