@@ -9,7 +9,8 @@ SOURCES := pyproject.toml setup.py $(wildcard cext/*.* cext/kernels/*)
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
 
-# A process has one backend: the suite runs on the default one, then the tests marked both_backends on the pure one.
+# A process has one backend, so the suite runs on the default backend first, and then its tests
+# marked both_backends run on the pure one.
 JOBS ?= 2
 SUITE = $(RUN) -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.built-for-test
@@ -17,12 +18,13 @@ test: $(VENV)/.built-for-test
 	FRAMEWIRE_BACKEND=pure $(SUITE) --ignore=tests/meta -m both_backends --junit-xml=build/tests/pure.xml $(PYTEST)
 	$(RUN) -m pytest tests/hostile -m alone --junit-xml=build/tests/alone.xml
 
-# The documentation, its examples, the distributions, types; then that each test named in docs/ has passed.
+# Documentation, examples, distributions and types; then check that every test named in docs/ passed.
 meta: $(VENV)/.built-for-test
 	$(SUITE) tests/meta --ignore=tests/meta/test_features.py --junit-xml=build/tests/meta.xml
 	$(RUN) -m pytest tests/meta/test_features.py
 
-# Every line and branch of the code without I/O, on the pure backend; without the tests that measure.
+# Coverage of every line and branch of the code without I/O, on the pure backend. Tests that measure
+# time and memory are excluded, because tracing would distort them.
 COVERED := protocol http session
 coverage: $(VENV)/.built-for-test
 	FRAMEWIRE_BACKEND=pure $(SUITE) -m "(engine or both_backends) and not exhaustive" tests/engine tests/http \
@@ -32,11 +34,11 @@ lint: $(VENV)/.built-for-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cext src/framewire/_fast/*.pxd
 	$(RUN) -m pytest -q tests/meta/test_layers.py
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-# pyright comes from npm at its first run; mypy and stubtest are in the suite.
+# pyright downloads itself from npm at its first run; mypy and stubtest are part of the suite.
 typing: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check pyright
 	$(VENV)/bin/pyright --pythonpath $(RUN) tests/typing
@@ -53,14 +55,15 @@ docs: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(VENV)/bin/mkdocs build --strict
 
-# One wheel for each of PYTHONS, compiled for manylinux2014, installed and tested; needs git.
+# Build, install and test one manylinux2014 wheel for each interpreter in PYTHONS; needs git.
 PYTHONS ?= $(PYTHON)
 wheels: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(RUN) -m pip install --quiet --group release
 	$(RUN) packaging/wheels.py $(PYTHONS)
 
-# The C for Windows, macOS and more; with CPYTHON=(unpacked source) the extensions for Windows too.
+# Cross-compile the C for Windows, macOS and other processors; with CPYTHON=(unpacked source of
+# CPython) also the extensions for Windows.
 cross: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(RUN) -m pip install --quiet --group release 'Cython>=3.3,<3.4' setuptools

@@ -1,6 +1,7 @@
-# The campaigns that prove the promises of docs/security.md; each prints what it ran. Debian packages that they need:
-# clang-14 libclang-rt-14-dev (fuzz), gcc (asan, tsan), valgrind, qemu-user-static and gcc-*-linux-gnu* (qemu), mmdebstrap
-# (qemu-twins), Python 2.7 (autobahn).
+# Fuzzing, sanitizers, conformance and emulation: the evidence for docs/security.md. Each target
+# prints its counts. Debian packages that they need: clang-14 and libclang-rt-14-dev (fuzz), gcc
+# (asan, tsan), valgrind, qemu-user-static and gcc-*-linux-gnu* (qemu), mmdebstrap (qemu-twins),
+# Python 2.7 (autobahn).
 PYTHON27 ?= $(lastword python2.7 $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7))
 CLANG ?= clang-14
 TIME ?= 10
@@ -10,7 +11,7 @@ KERNELS := $(wildcard cext/kernels/*.c)
 
 .PHONY: wasm autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
 
-# The fuzzing server listens on all interfaces, so the run has a network of its own.
+# The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
 	unshare --net sh -c 'ip link set lo up && exec $(RUN) tests/autobahn/run.py build/autobahn/bin/wstest \
 		--groups $(GROUPS) --backends $(BACKENDS)'
@@ -21,13 +22,14 @@ build/autobahn/bin/wstest:
 	build/autobahn-tools/bin/virtualenv --quiet --python $(PYTHON27) build/autobahn
 	build/autobahn/bin/pip install --quiet autobahntestsuite==25.10.1
 
-# The suites of the accelerated libraries, with and without acceleration; SUITES="websockets=FOLDER" for one checked out.
+# Run the test suites of the accelerated libraries with and without acceleration. Set
+# SUITES="websockets=FOLDER" to run a checked-out suite.
 upstream: $(VENV)/.built-for-test
 	$(RUN) tests/adapters/run_upstream.py $(SUITES)
 
 fuzz: fuzz-kernels fuzz-twins
 
-# libFuzzer on the C kernels, TIME seconds each.
+# Run libFuzzer on each C kernel for TIME seconds.
 fuzz-kernels: $(patsubst fuzz/kernels/%.c,build/fuzz/%,$(wildcard fuzz/kernels/*.c))
 	for target in $(notdir $^); do mkdir -p build/fuzz/corpus/$$target; echo "$$target:"; \
 		build/fuzz/$$target -max_total_time=$(TIME) -max_len=4096 -verbosity=0 -print_final_stats=1 \
@@ -37,7 +39,7 @@ build/fuzz/%: fuzz/kernels/%.c $(KERNELS) $(wildcard cext/kernels/*.h)
 	mkdir -p build/fuzz
 	$(CLANG) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Icext/kernels $< $(KERNELS) -o $@
 
-# atheris on both backends, TIME seconds each, with an extension that is instrumented for it.
+# Run each atheris fuzzer for TIME seconds; each compares both backends, with instrumented extensions.
 TWINS := stream deflate functions utf8 handshake
 SANITIZED := PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:malloc_context_size=1:quarantine_size_mb=4
 
@@ -58,7 +60,8 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
 
-# Everything that runs compiled code directly, with AddressSanitizer and UndefinedBehaviorSanitizer.
+# Run the tests that call compiled code directly under AddressSanitizer and
+# UndefinedBehaviorSanitizer.
 ASAN_TESTS ?= tests/engine tests/hostile
 
 asan: build/asan/.built
@@ -73,20 +76,23 @@ build/asan/.built: $(VENV)/.built-for-test $(SOURCES) $(shell find src -name '*.
 		$(RUN) setup.py --quiet build --build-base build/asan/temp --build-lib build/asan/lib --force
 	touch $@
 
-# memcheck on both twins; an error counts if it is in an extension, not in the interpreter that it calls.
+# Run memcheck on both twins. Fail only for an error whose top frame is in one of our extensions:
+# errors inside the interpreter are not ours.
 valgrind: $(VENV)/.built-for-test
 	PYTHONPATH=src PYTHONMALLOC=malloc valgrind -q --leak-check=no --xml=yes --xml-file=build/valgrind.xml \
 		$(RUN) fuzz/replay.py
 	$(RUN) -c 'import sys; from xml.etree.ElementTree import parse; tops = [each.findtext("stack/frame/obj", "") \
 		for each in parse("build/valgrind.xml").iter("error")]; sys.exit(any("/_fast/" in top for top in tops))'
 
-# What is left of connections that end well, badly, and not at all.
+# Count the objects and bytes that are left after connections that closed in order, failed, or were
+# dropped.
 CONNECTIONS ?= 100000
 
 leaks: $(VENV)/.built-for-test
 	PYTHONPATH=src:tests/support $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
 
-# A CPython that was configured with --disable-gil, and what runs on it: the engine, and both kinds of connections.
+# Test the engine, asyncio connections and threaded connections on FREE_THREADED, a CPython that was
+# configured with --disable-gil.
 FREE_THREADED ?= python3.13t
 FREE := build/free-threaded
 FREE_TESTS ?= tests/engine tests/http tests/session tests/sync tests/asyncio/test_asyncio.py tests/hostile/test_g_native.py
@@ -94,8 +100,8 @@ FREE_TESTS ?= tests/engine tests/http tests/session tests/sync tests/asyncio/tes
 free-threaded: $(FREE)/.built
 	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)
 
-# Threads in one stream under ThreadSanitizer. It cannot see how the interpreter keeps order, so what counts is a report
-# that names an extension.
+# Run threads on one stream under ThreadSanitizer. Fail only for reports that name an extension: it
+# does not know how the interpreter synchronises its own data.
 tsan: $(FREE)/.built
 	rm -f $(FREE)/tsan.log*
 	PYTHONPATH=$(FREE)/tsan TSAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(FREE)/tsan.log \
@@ -106,15 +112,16 @@ tsan: $(FREE)/.built
 $(FREE)/.built: $(SOURCES) $(shell find src -name '*.py')
 	test -x $(FREE)/bin/python || $(FREE_THREADED) -m venv $(FREE)
 	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.3,<3.4' 'setuptools>=77' h11 pytest \
-		'hypothesis<6.156' uvicorn websockets # the hypothesis that was plain Python
+		'hypothesis<6.156' uvicorn websockets # later versions of hypothesis are not plain Python
 	FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python setup.py --quiet build --build-base $(FREE)/temp \
 		--build-lib $(FREE)/plain --force
 	CFLAGS='-g -O1 -fsanitize=thread' LDFLAGS='-fsanitize=thread' FRAMEWIRE_EXTENSIONS=1 \
 		$(FREE)/bin/python setup.py --quiet build --build-base $(FREE)/temp --build-lib $(FREE)/tsan --force
 	touch $@
 
-# The kernels on other processors: 64-bit with NEON, big endian, 32-bit, RISC-V. Minutes: every place of every length,
-# emulated. Then an instruction set that an older x86 lacks, which is refused and never tried.
+# Test the kernels on emulated processors: 64-bit with NEON, big endian, 32-bit and RISC-V. It takes
+# minutes, since every offset of every length is tested. Then check that an instruction set which the
+# processor lacks is refused and never executed.
 QEMU := aarch64:aarch64-linux-gnu s390x:s390x-linux-gnu i386:i686-linux-gnu arm:arm-linux-gnueabihf \
 	riscv64:riscv64-linux-gnu
 
@@ -127,13 +134,13 @@ qemu:
 	FRAMEWIRE_SIMD=avx2 qemu-x86_64-static -cpu Nehalem $(RUN) -c 'import framewire' 2>&1 | \
 		grep "ImportError: FRAMEWIRE_SIMD: this processor has no 'avx2'"
 
-# Both twins on whole Pythons of other processors, some of MACHINES or all. Ten minutes each, emulated.
+# Test both twins on an emulated CPython for each of MACHINES, or for all; ten minutes each.
 MACHINES ?=
 
 qemu-twins: $(VENV)/.built-for-test
 	$(RUN) packaging/foreign.py $(MACHINES)
 
-# The engine in plain Python on CPython 3.14, as WebAssembly in node: 32 bits, no threads, no processes.
+# Test the pure engine on CPython 3.14 as WebAssembly in node: 32 bits, no threads, no processes.
 WASM_TESTS := tests/engine tests/http
 
 wasm: $(VENV)/.built-for-test
@@ -141,5 +148,5 @@ wasm: $(VENV)/.built-for-test
 	rm -rf build/wasm/site
 	$(RUN) -m pip install --quiet --disable-pip-version-check --target build/wasm/site --no-deps --only-binary :all: \
 		--platform any --python-version 3.14 pytest pluggy iniconfig packaging pygments h11 attrs sortedcontainers \
-		'hypothesis<6.156' websockets # the hypothesis that was plain Python
+		'hypothesis<6.156' websockets # later versions of hypothesis are not plain Python
 	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m engine $(WASM_TESTS)
