@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The accept key of the opening handshake (RFC 6455 4.2.2)."""
+"""Sec-WebSocket-Accept of the opening handshake (RFC 6455 4.2.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from framewire._fast.dispatch cimport accept
 
 
 def accept_key(key: bytes) -> bytes:
-    """Return the Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
+    """Return the value of Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
 
     The 4 unused bits of the key may be set, as in the RFC's own example (4.1).
 

@@ -1,9 +1,9 @@
-/* The C API and the internals of CPython that the extensions rely on; docs/internals.md says for
-   which versions each holds.
+/* The C API and the internals of CPython that the extensions rely on; docs/internals.md lists the
+   versions for which each assumption holds.
 
-   Exceptions that are not passed on are caught here, or with PyErr_ExceptionMatches in Cython: an
-   `except` or `with` block of Cython makes a traceback first, and crashes if there is no memory for
-   it. An `except` that ends in a bare `raise` does not, nor does `finally`.
+   Exceptions that are not propagated are caught here, or with PyErr_ExceptionMatches in Cython: an
+   `except` or `with` block of Cython creates a traceback first, and crashes if there is no memory
+   for it. An `except` that ends in a bare `raise` is safe, and so is `finally`.
 
    Every function needs the GIL (on free-threaded builds: an attached thread). */
 #ifndef FRAMEWIRE_CPYTHON_COMPAT_H
@@ -25,7 +25,7 @@
 #endif
 
 /* Like PyNumber_AsSsize_t(number, NULL), which clips an int that does not fit, but inlined for
-   small ints. Returns -1 with an error set if `number` is no integer. */
+   small ints. Return -1 with an error set if `number` is no integer. */
 static inline Py_ssize_t framewire_clip(PyObject *number)
 {
     if (PyLong_CheckExact(number)) {
@@ -42,8 +42,8 @@ static inline Py_ssize_t framewire_clip(PyObject *number)
     return PyNumber_AsSsize_t(number, NULL);
 }
 
-/* Fills `view` if the items of `data` are contiguous bytes; flags are PyBUF_CONTIG or
-   PyBUF_CONTIG_RO. Returns 0 without an error set otherwise: memoryview then decides whether `data`
+/* Fill `view` and return 1 if the items of `data` are contiguous bytes; flags are PyBUF_CONTIG or
+   PyBUF_CONTIG_RO. Otherwise return 0 without an error set: memoryview then decides whether `data`
    can be cast to bytes, and raises if not. */
 static inline int framewire_get_octets(PyObject *data, Py_buffer *view, int flags)
 {
@@ -57,27 +57,27 @@ static inline int framewire_get_octets(PyObject *data, Py_buffer *view, int flag
     return 0;
 }
 
-/* The characters of a fresh PyUnicode_New(size, 127) or of any compact ASCII str; the content of a
-   bytes. */
+/* Return the characters of a fresh PyUnicode_New(size, 127), or of any compact ASCII str. */
 static inline uint8_t *framewire_str_data(PyObject *text)
 {
     return (uint8_t *)((PyASCIIObject *)text + 1);
 }
 
+/* Return the content of a bytes. */
 static inline uint8_t *framewire_bytes_data(PyObject *bytes)
 {
     return (uint8_t *)PyBytes_AS_STRING(bytes);
 }
 
-/* Hands a new reference, or NULL with an error set, over to Cython. */
+/* Pass the ownership of a new reference, or NULL with an error set, to Cython. */
 static inline PyObject *framewire_steal_reference(PyObject *data)
 {
     return data;
 }
 
-/* Calls codec.decode(payload, max_content, True). Returns a new reference: the result (*failed is
-   0), or the ValueError that was raised (*failed is 1). NULL with an error set for other
-   exceptions. */
+/* Call codec.decode(payload, max_content, True). Return a new reference: the result (*failed is 0),
+   or the ValueError that was raised (*failed is 1). Return NULL with an error set for any other
+   exception. */
 static inline PyObject *framewire_decode(PyObject *codec, PyObject *decode, PyObject *payload, PyObject *max_content,
                                          int *failed)
 {
@@ -99,7 +99,7 @@ static inline PyObject *framewire_decode(PyObject *codec, PyObject *decode, PyOb
 #endif
 }
 
-/* Sets the flag of an object that admits one caller at a time. Returns 0 if it was set already. */
+/* Set the flag of an object that admits one caller at a time. Return 0 if it was already set. */
 static inline int framewire_enter(uint8_t *busy)
 {
 #ifndef Py_GIL_DISABLED
@@ -124,8 +124,7 @@ static inline void framewire_leave(uint8_t *busy)
 #endif
 }
 
-/* Fields that are read or counted without the busy flag: atomic where the GIL does not make them
-   so. */
+/* Access to fields without the busy flag: atomic on free-threaded builds. */
 #if !defined(Py_GIL_DISABLED)
 #define FRAMEWIRE_LOAD(field) (*(field))
 #define FRAMEWIRE_STORE(field, value) (*(field) = (value))
@@ -158,8 +157,8 @@ static inline void framewire_add_one(int64_t *counter)
 #endif
 }
 
-/* Appends to a list that only the caller knows. Steals the reference to `item`, also on error (-1).
-   */
+/* Append to a list that no other code has seen. Steal the reference to `item`, also on error, which
+   is -1. */
 static inline int framewire_append(PyObject *list, PyObject *item)
 {
     Py_ssize_t size = PyList_GET_SIZE(list);
@@ -173,15 +172,15 @@ static inline int framewire_append(PyObject *list, PyObject *item)
     return result;
 }
 
-/* Unmasks a payload of up to 32 bytes inline: a kernel call would cost more than its work. The
-   result has 0x80 set in some byte unless all bytes written are ASCII. */
+/* Unmask a payload of up to 32 bytes inline, where a kernel call would cost more than its work. The
+   result has bit 7 of some byte set unless all bytes written are ASCII. */
 static inline uint64_t framewire_mask_short(uint8_t *dst, const uint8_t *src, size_t size, uint32_t key)
 {
     uint64_t a, b, c, d, keys = (uint64_t)key << 32 | key, last_keys;
     uint8_t repeated[12];
     memcpy(repeated, &keys, 8);
     memcpy(repeated + 8, &keys, 4);
-    memcpy(&last_keys, repeated + size % 4, 8); /* the key as it lies over the last 8 bytes */
+    memcpy(&last_keys, repeated + size % 4, 8); /* the key, rotated for the last 8 bytes */
     if (size >= 8) {
         memcpy(&a, src, 8);
         memcpy(&d, src + size - 8, 8);

@@ -1,6 +1,6 @@
 # cython: language_level=3
-# cpython_compat.h, and functions of Python.h that Cython does not declare, or not with the
-# ownership used here.
+# Declarations of cpython_compat.h, and of functions of Python.h that Cython does not declare, or
+# declares with another ownership of references.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -12,7 +12,7 @@ cdef extern from "Python.h":
     PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t size) except NULL
     PyObject *PyUnicode_AsUTF8String(object text)  # NULL with an error set
     PyObject *PyObject_CallMethodNoArgs(object self, object name)  # NULL with an error set
-    # These replace the one reference to an object; _PyBytes_Resize sets it to NULL on error.
+    # These replace the only reference to an object; _PyBytes_Resize sets it to NULL on error.
     int PyUnicode_Resize(PyObject **text, Py_ssize_t size) except -1
     int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
     void *PyUnicode_DATA(PyObject *text)

@@ -1,6 +1,10 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The kernels that all compiled twins call: linked into this module alone, the best for this processor by default."""
+"""The kernels that all compiled twins call.
+
+They are linked into this module only. By default, the best instruction set of the processor is
+selected.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,22 @@ accept = framewire_best_accept()
 
 
 def instruction_sets() -> list[str]:
-    """Return the names of the instruction sets that this processor can run, best first."""
+    """Return the names of the instruction sets that this processor supports, best first."""
     cdef const framewire_kernels *const *tables
     cdef size_t count = framewire_available(&tables)
     return [tables[i].name.decode() for i in range(count)]
 
 
 def use_instruction_set(name: str) -> None:
-    """Switch all compiled twins to the kernels of `name`, one of `instruction_sets()`; ValueError for another name.
+    """Switch all compiled twins to the kernels of an instruction set.
 
-    Call it while no other thread uses framewire.
+    No other thread may use framewire during the call.
+
+    Args:
+        name: One of `instruction_sets()`.
+
+    Raises:
+        ValueError: The processor does not support it.
     """
     global kernels
     cdef const framewire_kernels *const *tables

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# One frame from one message, inlined into the modules that send.
+# Building of a frame from a message, inlined into the modules that send.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -18,7 +18,7 @@ from kernels cimport MAX_HEADER, framewire_write_header
 
 
 cdef inline object next_key(object keys):
-    """The next masking key from `keys`, see masking_keys.py; b"" from None. Python code may run in it."""
+    """Return the next masking key from `keys`, or b"" if that is None. It may run Python code."""
     cdef PyObject *key
     if keys is None:
         return b""
@@ -30,7 +30,7 @@ cdef inline object next_key(object keys):
 
 
 cdef inline object encode_text(object text):
-    """An exact str as UTF-8: itself if it is ASCII, else a bytes; None if it has a surrogate."""
+    """Return an exact str as UTF-8: itself if it is ASCII, else a bytes; None for a surrogate."""
     cdef PyObject *data
     if PyUnicode_IS_COMPACT_ASCII(text):
         return text
@@ -44,10 +44,9 @@ cdef inline object encode_text(object text):
 cdef inline object build_frame(
     uint8_t first, object payload, const uint8_t *src, Py_ssize_t length, object key, bint apart
 ):
-    """A whole frame as a bytes, or with `apart` the list [header, payload].
+    """Return a whole frame as a bytes, or the list [header, payload] if `apart`.
 
-    `src` points to the `length` bytes of `payload`, which is not copied if it is a bytes, nothing
-    masks it, and the header is apart from it.
+    `src` points to the `length` bytes of `payload`. With `apart`, an unmasked bytes is not copied.
     """
     cdef uint8_t header[MAX_HEADER]
     cdef const uint8_t *mask = NULL

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The kernels, and the frame header, as Cython sees them.
+# Declarations of the kernels and of the frame header.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 

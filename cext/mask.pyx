@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Stage 2 of the data path: the payload XOR the masking key (RFC 6455 5.3)."""
+"""Stage 2 of the data path: XOR the payload with the masking key (RFC 6455 5.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kernels cimport framewire_advance_key
 
 
 cdef uint32_t rotated_key(object key, object phase) except? 0:
-    """The key rotated so that it begins with the byte for the first byte of the payload."""
+    """Return the key rotated so that it begins with the byte for the first byte of the payload."""
     cdef uint32_t word
     if type(key) is not bytes:
         raise TypeError("a masking key is bytes")
@@ -31,7 +31,7 @@ cdef uint32_t rotated_key(object key, object phase) except? 0:
 
 
 def apply_mask(data: Buffer, key: bytes, phase: int = 0) -> bytes:
-    """Return a copy of `data`, each byte XORed with its byte of `key`.
+    """Return a masked, or unmasked, copy of `data`: each byte XORed with its byte of `key`.
 
     Args:
         data: Any contiguous buffer, of any item type.
@@ -63,9 +63,17 @@ cdef bytes masked_copy(const uint8_t *data, Py_ssize_t size, uint32_t key):
 
 
 def apply_mask_in_place(data: bytearray | memoryview, key: bytes, phase: int = 0) -> None:
-    """XOR the bytes of `data` in place, like `apply_mask`.
+    """Mask, or unmask, `data` in place, like `apply_mask`.
 
-    `data` is any contiguous writable buffer. Raises BufferError if it is read-only, else as `apply_mask`.
+    Args:
+        data: Any contiguous writable buffer.
+        key: 4 bytes.
+        phase: The first byte of `data` is XORed with key[phase % 4].
+
+    Raises:
+        BufferError: `data` is read-only.
+        ValueError: `key` is not 4 bytes, or `phase` is negative.
+        TypeError: `key` is not bytes.
     """
     cdef Py_buffer view
     cdef uint32_t word = rotated_key(key, phase)

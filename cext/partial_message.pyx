@@ -1,8 +1,9 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Stage 4 of the data path: the message in progress, whose payload is written where it stays (RFC 6455 5.4 to 5.6).
+"""Stage 4 of the data path: a message that arrives in parts (RFC 6455 5.4 to 5.6).
 
-docs/internals.md has its states, and the ownership of its buffer.
+The payload is written directly into the memory of the final object; docs/internals.md describes the
+ownership of that buffer.
 """
 
 from __future__ import annotations
@@ -37,21 +38,24 @@ from kernels cimport (
 from payload cimport NOT_ASCII, decode_utf8
 
 cdef enum:
-    UNMASK_CHUNK = 16384  # bytes, a multiple of the key: text is unmasked and validated while it is in the L1 cache
-    MIN_CAPACITY = 1024  # bytes: the first buffer of a message that arrives in pieces
+    # Bytes of text that are unmasked and then validated while in the L1 cache; a multiple of 4.
+    UNMASK_CHUNK = 16384
+    MIN_CAPACITY = 1024  # smallest buffer of a message that arrives in parts, in bytes
 
 
 cdef class PartialMessage:
     """The message that is being received: its state, and its payload so far in one buffer.
 
-    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast
-    path takes, `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
+    docs/internals.md has the states. `opcode` is that of the open message (1 text, 2 binary, 0 if
+    none is open), `in_frame` is true inside one of its frames, `final` if that frame is the last.
+    `remaining` is the number of bytes of the frame that have not arrived, `size` the number of
+    payload bytes held, `need` the number of bytes that the last code point lacks. `messages` counts
+    all messages received, including those that the fast path takes whole.
 
-    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells
-    whether one of its frames has begun and not ended, `final` whether that frame is the last,
-    `remaining` how many of its bytes are still to come, `size` how many bytes of payload are held,
-    `need` how many bytes the last code point lacks. `messages` counts the messages received, those
-    that `StreamCore` takes whole included.
+    Args:
+        masked: Whether frames must be masked.
+        limit: Largest payload for a fast path, in bytes.
+        wrap: Makes the event of a text message from valid UTF-8; None decodes it to a `str`.
     """
 
     def __init__(self, masked: bool, limit: int, wrap: Callable[[bytes], Any] | None) -> None:
@@ -70,11 +74,18 @@ cdef class PartialMessage:
         return self.utf8.need
 
     def begin_frame(self, opcode: int, final: bool, length: int, key: bytes, validated: bool) -> None:
-        """Begin a data frame of `length` bytes of the message of type `opcode` (1 or 2, also in a continuation).
+        """Begin a data frame of the open message, or of a new one.
 
-        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload
-        must be UTF-8. Raises ValueError inside a frame, for another type than that of the open
-        message, and for what no frame has.
+        Args:
+            opcode: Type of the message, 1 or 2, also in a continuation.
+            final: Whether the frame is the last of the message.
+            length: Length of the payload in bytes.
+            key: Masking key of 4 bytes, or empty if the frame is not masked.
+            validated: Whether the payload must be UTF-8.
+
+        Raises:
+            ValueError: A frame is open, a message of another type is open, or a value is out of
+                range.
         """
         cdef Py_ssize_t kind = clipped(opcode)
         cdef Py_ssize_t size = clipped(length)
@@ -98,9 +109,11 @@ cdef class PartialMessage:
         self.in_frame = True
 
     def fill(self, data: Buffer, start: int, stop: int) -> int:
-        """Move payload of the frame from data[start:stop] to the buffer; return the index after the last byte taken.
+        """Move payload of the frame from data[start:stop] to the buffer.
 
-        It stops at the end of the frame, or before the first byte that cannot be UTF-8.
+        Returns:
+            The index of the first byte that was not taken: at the end of the frame, or at the first
+            invalid byte of UTF-8.
         """
         cdef Py_buffer view
         cdef Py_ssize_t first = clipped(start)
@@ -114,7 +127,7 @@ cdef class PartialMessage:
             PyBuffer_Release(&view)
 
     cdef Py_ssize_t take_payload(self, const uint8_t *src, Py_ssize_t available) except -1:
-        """Takes up to `available` bytes of the frame; returns how many."""
+        """Take up to `available` bytes of the frame; return how many."""
         cdef Py_ssize_t size = available
         if <uint64_t> size > self.remaining:
             size = <Py_ssize_t> self.remaining
@@ -134,7 +147,7 @@ cdef class PartialMessage:
         return size
 
     cdef Py_ssize_t take_text(self, uint8_t *dst, const uint8_t *src, Py_ssize_t size) noexcept:
-        """Unmasks and validates; returns how many bytes come before the first that cannot be UTF-8."""
+        """Unmask and validate; return the number of bytes before the first invalid one."""
         cdef Py_ssize_t done = 0
         cdef size_t chunk, valid
         cdef uint8_t not_ascii
@@ -142,7 +155,7 @@ cdef class PartialMessage:
             chunk = <size_t> min(size - done, UNMASK_CHUNK)
             if self.frame_masked:
                 not_ascii = kernels.mask_or(dst + done, src + done, chunk, self.key)
-            else:  # the copy is validated, not the source, which another thread may change meanwhile
+            else:  # validate the copy, not the source, which another thread may change meanwhile
                 memcpy(dst + done, src + done, chunk)
                 not_ascii = kernels.or_all(dst + done, chunk)
             if not_ascii & NOT_ASCII or self.utf8.need:
@@ -154,7 +167,7 @@ cdef class PartialMessage:
         return done
 
     cdef void unread_last_byte(self) noexcept:
-        """Undoes the taking of the last byte, which ended a frame inside a code point: the slow path rejects it."""
+        """Unread the last byte of a frame that ends inside a code point, for the slow path."""
         self.size -= 1
         self.remaining = 1
         self.key = framewire_advance_key(self.key, 3)
@@ -168,7 +181,10 @@ cdef class PartialMessage:
         return framewire_str_data(self.buffer) if self.is_str else framewire_bytes_data(self.buffer)
 
     cdef int reserve(self, Py_ssize_t arriving) except -1:
-        """Makes room for `arriving` bytes: never for more than twice what has arrived, whatever length is announced."""
+        """Make room for `arriving` bytes.
+
+        The capacity is at most twice the received size, whatever length the header announces.
+        """
         if arriving > PY_SSIZE_T_MAX // 2 - self.size:
             raise MemoryError
         cdef Py_ssize_t needed = self.size + arriving
@@ -193,7 +209,7 @@ cdef class PartialMessage:
                 PyUnicode_Resize(&self.buffer, capacity)
             else:
                 _PyBytes_Resize(&self.buffer, capacity)
-        except MemoryError:  # a bytes that could not grow is gone
+        except MemoryError:  # _PyBytes_Resize has freed the object
             self.clear()
             raise
         self.capacity = capacity
@@ -204,11 +220,17 @@ cdef class PartialMessage:
         self.in_frame = False
 
     def fill_frames(self, data: bytes, start: int, stop: int) -> int:
-        """Take whole frames that continue the message and do not end it; return the index after the last of them.
+        """Take whole continuation frames that do not end the message, as a fast path.
 
-        It takes frames that are masked as they must be, of minimal length, and keep the message
-        within `limit`. In text it stops inside a frame before the first byte that cannot be UTF-8.
-        Raises ValueError inside a frame, and when no message is open.
+        It stops before a frame with the wrong mask bit, a length that is not minimal, or a payload
+        that exceeds `limit` together with the message so far. In text, it stops inside a frame at
+        the first invalid byte of UTF-8.
+
+        Returns:
+            The index of the first byte that was not taken.
+
+        Raises:
+            ValueError: A frame is open, or no message is.
         """
         cdef framewire_header header
         cdef Py_ssize_t position = start
@@ -233,7 +255,7 @@ cdef class PartialMessage:
         return position
 
     def take_piece(self) -> str | bytes | Any:
-        """Return the payload held and keep the message open; 1 to 3 bytes of an unfinished code point stay."""
+        """Return the payload held, without an incomplete code point; keep the message open."""
         cdef uint8_t tail[3]
         cdef Py_ssize_t kept = 0
         if self.utf8.need:
@@ -254,7 +276,7 @@ cdef class PartialMessage:
         return piece
 
     def finish(self) -> str | bytes | Any:
-        """Return the payload held, end the message and count it. Raises ValueError inside a code point."""
+        """End the message, count it and return its payload. ValueError inside a code point."""
         if self.utf8.need:
             raise ValueError("the text ends inside a code point")
         return self.end_message()
@@ -266,14 +288,14 @@ cdef class PartialMessage:
         return event
 
     def clear(self) -> None:
-        """Close the message and free its payload."""
+        """Drop the open message and free its payload."""
         Py_CLEAR(self.buffer)
         self.opcode = self.size = self.capacity = self.not_ascii = self.remaining = 0
         self.in_frame = self.validated = False
         self.utf8.need = 0
 
     cdef object steal_content(self):
-        """Turns the payload held into the user's object; the buffer is empty then. `wrap` may run Python code."""
+        """Return the payload as the user's object and empty the buffer. `wrap` may run Python code."""
         cdef object event
         if self.size == 0:
             event = "" if self.validated and self.wrap is None else b""

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# The str or bytes that a payload becomes, inlined into its users.
+# Conversion of a payload to a str or bytes, inlined into the modules that receive.
 #
-# Until it is complete, a result is held as a pointer to the only reference: all functions return
-# new references. NULL means an error is set; where the return type says `except? NULL`, NULL
-# without an error means invalid UTF-8.
+# All functions return a new reference as a pointer, which is the only reference to the object. NULL
+# means that an error is set; where the return type is `except? NULL`, NULL without an error means
+# invalid UTF-8.
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -23,12 +23,12 @@ from cpython_compat cimport (
 from framewire._fast.dispatch cimport kernels
 
 cdef enum:
-    MAX_INLINE_UNMASK = 32  # bytes: larger payloads are worth the call of a kernel
+    MAX_INLINE_UNMASK = 32  # bytes: up to here, the call of a kernel would cost more than its work
     NOT_ASCII = 0x80  # the bit that no ASCII byte has set
 
 
 cdef inline PyObject *decode_utf8(const uint8_t *src, Py_ssize_t size) except NULL:
-    """A str from valid UTF-8, widened straight into the memory of the result."""
+    """Return a str from valid UTF-8, widened directly into the memory of the result."""
     cdef uint8_t largest = 0
     cdef Py_ssize_t count = <Py_ssize_t> kernels.utf8_count(src, <size_t> size, &largest)
     cdef PyObject *text
@@ -45,7 +45,7 @@ cdef inline PyObject *decode_utf8(const uint8_t *src, Py_ssize_t size) except NU
 
 
 cdef inline PyObject *widen_text(PyObject *text, Py_ssize_t size) except? NULL:
-    """The str of the UTF-8 that was written into the ASCII str `text`, whose reference it steals."""
+    """Return the str for UTF-8 that was written into the ASCII str `text`; steal its reference."""
     cdef uint8_t *src = framewire_str_data(text)
     cdef PyObject *wide = NULL
     try:
@@ -57,7 +57,7 @@ cdef inline PyObject *widen_text(PyObject *text, Py_ssize_t size) except? NULL:
 
 
 cdef inline PyObject *copy_text(const uint8_t *src, Py_ssize_t size) except? NULL:
-    """A str from bytes that are not masked."""
+    """Return a str from bytes that are not masked."""
     cdef PyObject *text = PyUnicode_New(size, 0x7F)
     memcpy(framewire_str_data(text), src, <size_t> size)
     if not kernels.or_all(framewire_str_data(text), <size_t> size) & NOT_ASCII:
@@ -66,7 +66,7 @@ cdef inline PyObject *copy_text(const uint8_t *src, Py_ssize_t size) except? NUL
 
 
 cdef inline PyObject *make_text(const uint8_t *src, Py_ssize_t size, bint masked, uint32_t key) except? NULL:
-    """A str from a payload. ASCII is unmasked straight into the str."""
+    """Return a str from a payload. ASCII is unmasked directly into the str."""
     cdef PyObject *text
     cdef uint8_t *dst
     if not masked:
@@ -84,7 +84,7 @@ cdef inline PyObject *make_text(const uint8_t *src, Py_ssize_t size, bint masked
 
 
 cdef inline PyObject *make_bytes(const uint8_t *src, Py_ssize_t size, bint masked, uint32_t key) except NULL:
-    """A bytes from a payload."""
+    """Return a bytes from a payload."""
     cdef PyObject *payload
     if not masked:
         return PyBytes_FromStringAndSize(<const char *> src, size)
@@ -99,7 +99,7 @@ cdef inline PyObject *make_bytes(const uint8_t *src, Py_ssize_t size, bint maske
 cdef inline PyObject *make_wrapped(
     object wrap, const uint8_t *src, Py_ssize_t size, bint masked, uint32_t key
 ) except? NULL:
-    """wrap(payload), called only if the payload is UTF-8. Python code runs in it."""
+    """Return wrap(payload) if the payload is UTF-8. `wrap` may run Python code."""
     cdef bytes payload = <bytes> steal_reference(make_bytes(src, size, masked, key))
     if kernels.utf8_prefix(<const uint8_t *> PyBytes_AS_STRING(payload), <size_t> size) != <size_t> size:
         return NULL

@@ -1,9 +1,8 @@
-/* Sends to a stream socket by its file descriptor, without waiting.
+/* Sending to a stream socket by its file descriptor, without waiting.
 
-   MSG_DONTWAIT, because a descriptor is non-blocking only as long as no other process that shares
-   the open file description clears O_NONBLOCK. Small frames are sent with the GIL held: releasing
-   and taking it costs more than the rest of the call. None of these functions sets a Python error.
-   */
+   MSG_DONTWAIT is necessary because another process that shares the open file description may clear
+   O_NONBLOCK. Small frames are sent with the GIL held: releasing and taking it costs more than the
+   rest of the call. No function sets a Python error. */
 #ifndef FRAMEWIRE_SOCKET_IO_H
 #define FRAMEWIRE_SOCKET_IO_H
 
@@ -11,7 +10,7 @@
 
 #include <stdint.h>
 #ifdef _WIN32
-/* A Windows socket is no file descriptor: asyncio's transport writes there. */
+/* A Windows socket is not a file descriptor: asyncio's transport writes there. */
 static inline void framewire_ignore_sigpipe(int fd)
 {
     (void)fd;
@@ -37,8 +36,7 @@ static inline Py_ssize_t framewire_send_two(int fd, const uint8_t *head, size_t 
 #define FRAMEWIRE_SEND_FLAGS MSG_DONTWAIT
 #endif
 
-/* For systems without MSG_NOSIGNAL: a broken connection is an error of send, not the signal
-   SIGPIPE. */
+/* On systems without MSG_NOSIGNAL, make a broken connection an error of send, not a SIGPIPE. */
 static inline void framewire_ignore_sigpipe(int fd)
 {
 #ifdef SO_NOSIGPIPE
@@ -49,14 +47,14 @@ static inline void framewire_ignore_sigpipe(int fd)
 #endif
 }
 
-/* Returns how many bytes the socket took: 0 if it is full, and on any error. */
+/* Return the number of bytes that the socket accepted: 0 if it is full, and on any error. */
 static inline Py_ssize_t framewire_send(int fd, const uint8_t *data, size_t size)
 {
     ssize_t done = send(fd, data, size, FRAMEWIRE_SEND_FLAGS);
     return done < 0 ? 0 : done;
 }
 
-/* Like framewire_send, for two pieces of memory in one call. */
+/* Like framewire_send, for two blocks of memory in one system call. */
 static inline Py_ssize_t framewire_send_two(int fd, const uint8_t *head, size_t head_size, const uint8_t *data, size_t size)
 {
     struct iovec parts[2] = {{(void *)head, head_size}, {(void *)data, size}};

@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The fast paths of a stream: whole, plain messages between bytes and Python objects (RFC 6455 5.2 to 5.6)."""
+"""`StreamCore`: the fast paths for whole, plain messages (RFC 6455 5.2 to 5.6)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from payload cimport copy_text, make_bytes, make_text, make_wrapped
 
 
 cdef inline int enter(StreamCore self) except -1:
-    """Begins a change of the stream: framewire_leave(&self.busy) ends it."""
+    """Begin a change of the stream, which framewire_leave(&self.busy) ends."""
     if not framewire_enter(&self.busy):
         raise RuntimeError("the stream is in use: it serves one task or thread at a time")
     return 0
@@ -55,14 +55,14 @@ cdef inline int enter(StreamCore self) except -1:
 cdef class StreamCore:
     """The fast paths of `Stream`, and the state that they read.
 
-    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow` do
-    what the fast paths leave, `_end_after_error` closes the stream. The fast paths never reject:
-    they leave whatever is not a whole, plain message, and change nothing then.
+    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow`
+    process everything that is not a whole, plain message, and `_end_after_error` closes the stream.
+    The fast paths never reject: they stop before such input without changing any state.
 
-    `_offset` counts the bytes received. While `_paused`, all that arrives is left to
-    `_receive_slow`; unless `_fast_send`, all messages are left to `_send_slow`; while `_encoding`,
-    those for a codec are. One caller at a time may change a stream: whatever does is between
-    `_enter` and `_leave`, and so is every hook for receiving.
+    `_offset` is the number of bytes received. While `_paused` is true, all input goes to
+    `_receive_slow`; while `_fast_send` is false, all messages go to `_send_slow`; while `_encoding`
+    is true, messages for a codec do. One caller at a time may change a stream: code that does runs
+    between `_enter` and `_leave`, and so does every hook for receiving.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -85,17 +85,17 @@ cdef class StreamCore:
 
     @property
     def bytes_received(self) -> int:
-        """The number of bytes received: frames with their headers, without bytes that were ignored."""
+        """The number of bytes received, including headers, excluding bytes that were ignored."""
         return self._offset
 
     @property
     def messages_received(self) -> int:
-        """The number of messages received whole, fragmented or not."""
+        """The number of complete messages received, fragmented or not."""
         return 0 if self._partial is None else self._partial.messages
 
     @property
     def messages_sent(self) -> int:
-        """The number of messages made to be sent, fragmented ones with their last fragment."""
+        """The number of messages sent; a fragmented one counts with its last fragment."""
         return framewire_load(&self.sent)
 
     @property
@@ -107,25 +107,25 @@ cdef class StreamCore:
         allow_fast_send(self, allowed)
 
     def receive(self, data: Buffer, size: int | None = None) -> list[E]:
-        """Read bytes that have arrived and return the events that they complete.
+        """Process received bytes and return the events that they complete.
+
+        Write the result of `pending()` afterwards, before any other bytes. An exception that is
+        raised after bytes were taken, such as MemoryError, KeyboardInterrupt or an error of a
+        codec, closes the stream, because its position in the input is lost.
 
         Args:
-            data: Any bytes-like object, cut anywhere.
-            size: Read only the first `size` bytes, as a read leaves them in a buffer; None reads
-                all.
+            data: Any bytes-like object; chunk boundaries do not matter.
+            size: Number of bytes to process, for a buffer that a read has filled in part; None
+                processes all bytes.
 
         Returns:
-            The events in their order: `str` and `bytes` for messages, and the classes of
-            `framewire.protocol.events`. A violation by the peer does not raise: it is the last
-            event, a `Failure`. After a `Close` or a `Failure` all further bytes are ignored. Write
-            `pending()` before anything else.
+            The events in order: `str` and `bytes` for messages, and the event classes. A violation
+            by the peer does not raise: a `Failure` is the last event. Bytes after a `Close` or a
+            `Failure` are ignored.
 
         Raises:
             ValueError: `data` has fewer than `size` bytes.
             RuntimeError: Another call is using the stream.
-
-        Any exception that is raised once bytes were taken, such as MemoryError, KeyboardInterrupt
-        or an error of a codec, closes the stream, because its position in the bytes is lost.
         """
         cdef list events = []
         enter(self)
@@ -152,24 +152,29 @@ cdef class StreamCore:
         last: bool = True,
         compress: bool | None = None,
     ) -> bytes:
-        """Return the frame that carries a message: text for a `str`, binary for a bytes-like object.
+        """Return the frame of a message: text for a `str`, binary for a bytes-like object.
+
+        If it raises, the state of the stream has not changed.
 
         Args:
-            message: The message, or a fragment of it. text: True sends bytes as text, False a `str`
-            as binary; None goes by the type of `message`. last: False begins or continues a
-            fragmented message, whose fragments may cut a code point (RFC 6455 5.4).
+            message: The message, or a fragment of it.
+            text: True sends bytes as text, False sends a `str` as binary; None (default) decides by
+                the type of `message`.
+            last: False begins or continues a fragmented message, whose fragments may split a code
+                point (RFC 6455 5.4).
             compress: Whether an extension such as permessage-deflate encodes the message; the first
-                fragment decides for all. None encodes fragments, and messages from the codec's
-                threshold on.
+                fragment decides for all. None (default) encodes fragments, and messages of at least
+                the codec's threshold.
+
+        Returns:
+            The frame.
 
         Raises:
             StateError: After a close or a failure, and while `send_steps` encodes another message.
             FragmentError: The type changes inside a message.
             TextError: The text is not UTF-8.
-            PayloadTooBigError: The message is over `max_send_size`.
+            PayloadTooBigError: The message exceeds `max_send_size`.
             RuntimeError: Another call is using the stream.
-
-        Nothing has changed when it raises.
         """
         return send_any(self, message, text, last, compress, False)
 
@@ -181,9 +186,18 @@ cdef class StreamCore:
         last: bool = True,
         compress: bool | None = None,
     ) -> list[bytes]:
-        """Like `send`, but return the header (2 to 14 bytes) and the payload apart, for `writelines`.
+        """Like `send`, but return header and payload separately, for `writelines`.
 
-        A server's payload is not copied if it is `bytes`.
+        A server does not copy a payload that is `bytes`.
+
+        Args:
+            message: See `send`.
+            text: See `send`.
+            last: See `send`.
+            compress: See `send`.
+
+        Returns:
+            The header of 2 to 14 bytes, and the payload.
         """
         return send_any(self, message, text, last, compress, True)
 
@@ -193,10 +207,10 @@ cdef class StreamCore:
     # For subclasses
 
     def _receive_slow(self, data: bytes, start: int, decoded: bytes | ValueError | None, events: list[Any]) -> int:
-        """Hook: receive data[start:], which the fast path left, and append to `events`.
+        """Hook: process data[start:], where the fast path stopped, and append to `events`.
 
-        `decoded` is what the codec made of the frame at `start`, its content or its error, if the
-        fast path has had it decoded: it must not be decoded again.
+        If the fast path has passed the frame at `start` to the codec, `decoded` is the content or
+        the error: the frame must not be decoded again.
         """
         raise NotImplementedError
 
@@ -208,15 +222,15 @@ cdef class StreamCore:
         compress: bool | None,
         apart: bool,
     ) -> Any:
-        """Hook: send a message that the fast path left; return its frame, or [header, payload] if `apart`."""
+        """Hook: send any other message; return its frame, or [header, payload] if `apart`."""
         raise NotImplementedError
 
     def _end_after_error(self) -> None:
-        """Hook: close the stream, after an exception has lost its position in the bytes."""
+        """Hook: close the stream after an exception, because its position in the input is lost."""
         raise NotImplementedError
 
     def _enter(self) -> None:
-        """Begin a change of the stream; RuntimeError if another call is inside."""
+        """Begin a change of the stream. RuntimeError if another call is using it."""
         enter(self)
 
     def _leave(self) -> None:
@@ -224,18 +238,21 @@ cdef class StreamCore:
         framewire_leave(&self.busy)
 
     def _next_key(self) -> bytes:
-        """Return the next masking key; a function of the user's that makes it must not use the stream meanwhile."""
+        """Return the next masking key; a `mask_source` that uses the stream gets a RuntimeError."""
         return self.take_key()
 
     def _lend_codec(self, codec: Any, max_encoded: int, max_content: int) -> None:
-        """Have the fast path decode whole messages of up to `max_encoded` bytes to less than `max_content` bytes."""
+        """Let the fast path decode messages of at most `max_encoded` bytes of payload.
+
+        The content must have less than `max_content` bytes.
+        """
         self.receive_codec, self.receive_rsv = codec, codec.rsv
         self.max_encoded, self.max_content = max_encoded, max_content
 
     def _set_send_limit(self, max_plain: int, codec: Any) -> None:
-        """Have the fast path send messages of less than `max_plain` bytes or characters as they are.
+        """Let the fast path send messages of less than `max_plain` bytes or characters unencoded.
 
-        It has `codec`, unless None, encode all others. It sends nothing while `_fast_send` is
+        `codec`, unless None, encodes longer ones. The fast path is disabled while `_fast_send` is
         False.
         """
         self.max_plain_configured = max_plain
@@ -243,22 +260,25 @@ cdef class StreamCore:
         allow_fast_send(self, self.fast_send)
 
     def _note_sent(self, last: bool) -> None:
-        """Note that `_send_slow` has sent a fragment, or with `last` the end of a message.
+        """Record that `_send_slow` has sent a fragment, or the end of a message if `last`.
 
-        It counts the messages, and lets `_fast_send` be False inside one. It allocates nothing: an
-        error after the state of the sender has changed would say that nothing was sent.
+        Count the message, and disable the fast path inside a fragmented message. It allocates
+        nothing, because the state of the sender has already changed and an error would tell the
+        caller that nothing was sent.
         """
         allow_fast_send(self, last)
         if self.fast_send:
             framewire_add_one(&self.sent)
 
     def _take_messages(self, data: bytes, start: int, events: list[Any]) -> tuple[int, bytes | ValueError | None]:
-        """Take whole, plain messages from data[start:], as `receive` does, and the beginning of the next one.
+        """Take plain messages from data[start:], and the beginning of one that is incomplete.
 
-        Plain: FIN set, no RSV bit, text or binary, masked as it must be, of minimal length, not
-        over the limit, valid UTF-8; or with the RSV bits of the codec, and decoded at once. Returns
-        the index of the first byte not taken, and what the codec made of the frame there if it was
-        asked to, see `_receive_slow`.
+        A plain message is a single text or binary frame (FIN set, no RSV bits) with the correct
+        mask bit, a minimal length within the limit, and valid UTF-8 if it is text; or the same with
+        the RSV bits of the codec, which decodes it at once.
+
+        Returns:
+            The index of the first byte that was not taken, and `decoded` for `_receive_slow`.
         """
         cdef PyObject *decoded = NULL
         cdef Py_ssize_t position = clipped(start)
@@ -318,7 +338,7 @@ cdef inline int receive_part(
 
 
 cdef int receive_memory(StreamCore self, object owner, const uint8_t *data, Py_ssize_t size, list events) except -1:
-    """Receives the `size` bytes at `data`: all of the bytes object `owner`, unless that is None."""
+    """Process the `size` bytes at `data`: the content of the bytes object `owner`, unless None."""
     cdef PyObject *decoded = NULL
     cdef Py_ssize_t taken = 0
     try:
@@ -344,9 +364,9 @@ cdef int receive_memory(StreamCore self, object owner, const uint8_t *data, Py_s
 cdef Py_ssize_t take_messages(
     StreamCore self, const uint8_t *data, Py_ssize_t size, list events, PyObject **decoded
 ) except -1:
-    """Takes plain messages and the beginning of the next one, see `_take_messages`; returns how many bytes it took.
+    """Implement `_take_messages`; return the number of bytes taken.
 
-    Sets `decoded` to a new reference where the frame after these bytes has been decoded.
+    `*decoded` is set to a new reference if the next frame was passed to the codec.
     """
     cdef PartialMessage partial = self._partial
     cdef Py_ssize_t start = 0
@@ -402,7 +422,11 @@ cdef Py_ssize_t take_messages(
 cdef Py_ssize_t take_encoded(
     StreamCore self, const uint8_t *data, Py_ssize_t available, list events, PyObject **decoded
 ) except -1:
-    """Takes one whole message that the codec decodes at once; returns the size of its frame, or 0 if it does not."""
+    """Take one whole message that the codec decodes at once.
+
+    Return the size of its frame, or 0 if it was not taken; then `*decoded` is set to a new
+    reference if the frame was passed to the codec.
+    """
     cdef PartialMessage partial = self._partial
     cdef framewire_header header
     cdef PyObject *message = NULL
@@ -458,7 +482,7 @@ cdef object send_any(StreamCore self, object message, object text, object last, 
             return self._send_slow(message, text, last, compress, apart)
         if size < framewire_load(&self.max_plain):
             content = message if first == FIRST_BINARY else encode_text(message)
-            if content is not None:  # else _send_slow raises
+            if content is not None:  # otherwise _send_slow raises a TextError
                 frame = frame_of(first, content, self.take_key(), apart)
                 framewire_add_one(&self.sent)
                 return frame
@@ -470,7 +494,7 @@ cdef object send_any(StreamCore self, object message, object text, object last, 
 
 
 cdef object send_encoded(StreamCore self, uint8_t first, object message, bint apart):
-    """Has the codec encode a whole message; None if `_send_slow` must send it."""
+    """Encode and frame a whole message; return None if `_send_slow` must send it."""
     enter(self)
     try:
         codec = self.send_codec
@@ -498,7 +522,7 @@ cdef object send_encoded(StreamCore self, uint8_t first, object message, bint ap
 
 
 cdef inline object frame_of(uint8_t first, object content, object key, bint apart):
-    """The frame of a bytes, or of a str that is ASCII."""
+    """Return the frame of a bytes, or of an ASCII str."""
     if type(content) is bytes:
         return build_frame(
             first, content, <const uint8_t *> PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content), key, apart)

@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Stage 3 of the data path: UTF-8 as it arrives (RFC 6455 8.1, RFC 3629)."""
+"""Stage 3 of the data path: incremental validation of UTF-8 (RFC 6455 8.1, RFC 3629)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kernels cimport framewire_utf8_state
 
 
 cdef class Utf8Validator:
-    """Validates UTF-8 in pieces, cut anywhere; it fails at the first byte that cannot be right.
+    """Incremental UTF-8 validator, for any split of the text into chunks.
 
-    `need` is the number of bytes, 0 to 3, that the last code point still lacks: at 0 the text may end.
+    `need` is the number of bytes, 0 to 3, that the last code point lacks; text may end if it is 0.
     """
 
     cdef framewire_utf8_state state
@@ -31,14 +31,14 @@ cdef class Utf8Validator:
         return self.state.need
 
     def reset(self) -> None:
-        """Begin a new text."""
+        """Reset the state, to begin a new text."""
         self.state.need = self.state.low = self.state.high = 0
 
     def feed(self, data: Buffer) -> int:
-        """Validate the next piece; return the number of its bytes before the first invalid one.
+        """Validate the next chunk; return the number of bytes before the first invalid one.
 
-        That is the length of `data` if all of it is valid. After an invalid byte, the state is as before that
-        byte. Accepts any contiguous buffer, of any item type.
+        That is the length of `data` if all of it is valid so far. After an invalid byte, the state
+        is as before that byte. Accepts any contiguous buffer, of any item type.
         """
         cdef Py_buffer view
         if type(data) is bytes:
@@ -50,7 +50,7 @@ cdef class Utf8Validator:
         finally:
             PyBuffer_Release(&view)
 
-    # C alone: nothing in it can raise.
+    # Calls only C: it cannot raise.
     cdef inline size_t scan(self, const uint8_t *src, size_t size) noexcept:
         if self.state.need == 0 and kernels.utf8_prefix(src, size) == size:
             return size

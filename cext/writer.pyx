@@ -1,6 +1,6 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The last stage of sending: messages and frames to the socket of a connection."""
+"""`SocketWriter`: write frames to the socket of a connection."""
 
 from __future__ import annotations
 
@@ -29,19 +29,26 @@ cdef extern from "socket_io.h":
         int fd, const uint8_t *head, size_t head_size, const uint8_t *data, size_t size) nogil
 
 cdef enum:
-    MAX_STACK_FRAME = 4096  # bytes of payload: up to here a frame is made on the stack and sent with the GIL held
+    # Bytes of payload up to which a frame is built on the stack and sent with the GIL held.
+    MAX_STACK_FRAME = 4096
 
 
 cdef class SocketWriter:
-    """Writes straight to the socket of a connection while nothing waits before it in the transport.
+    """Writes frames directly to the socket while the transport of the connection holds no data.
 
-    That saves what an event loop does around a system call. What the socket does not take at once
-    goes to `transport`, which also reports errors of the socket. So does everything if
-    `sock` is None, after `close()`, and while the transport holds data or is closing. The socket is
-    asked for its descriptor before each write, because a loop may close it at any time and the
-    number then belongs to another file.
+    This avoids the overhead of the event loop around a system call. Bytes that the socket does not
+    accept at once go to `transport`, which also reports errors of the socket. Everything goes to
+    the transport if `sock` is None, after `close()`, and while the transport holds data or is
+    closing. Each write asks the socket for its descriptor, because the event loop may close it at
+    any time, and the number may then belong to another file.
 
-    `bytes_sent` counts what was written, frames with their headers.
+    `bytes_sent` is the number of bytes written, including headers.
+
+    Args:
+        stream: The stream that takes masking keys and counts messages.
+        transport: The asyncio transport of the connection.
+        sock: The socket of the transport; None writes to the transport only.
+        limit: Largest payload that `send` accepts, in bytes.
     """
 
     cdef StreamCore stream
@@ -66,11 +73,13 @@ cdef class SocketWriter:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def send(self, message: object) -> bool:
-        """Write a whole message of at most `limit` bytes that `stream` may send as it is.
+        """Write a whole, unencoded message of at most `limit` bytes.
 
-        Return False, without side effects, if the message needs `Stream.send`: compression,
-        fragments, or an error to raise. Raises what the transport raises; then the connection is
-        cut.
+        If the transport raises, the connection is aborted and the exception is passed on.
+
+        Returns:
+            False, without side effects, if the message needs `Stream.send`: compression, fragments,
+            or an error to raise.
         """
         cdef uint8_t first
         cdef const uint8_t *src
@@ -104,7 +113,7 @@ cdef class SocketWriter:
         return True
 
     def write(self, data: bytes) -> None:
-        """Write frames. Raises what the transport raises; then the connection is cut."""
+        """Write frames. If the transport raises, abort the connection and pass the exception on."""
         cdef Py_ssize_t size
         cdef Py_ssize_t done = 0
         cdef int fd
@@ -119,7 +128,7 @@ cdef class SocketWriter:
         self.bytes_sent += <uint64_t> size
 
     def close(self) -> None:
-        """Leave everything to the transport from now on."""
+        """Write to the transport only from now on."""
         self.sock = None
 
     cdef int write_small(self, uint8_t first, const uint8_t *src, Py_ssize_t length, bytes key) except -1:
@@ -144,7 +153,7 @@ cdef class SocketWriter:
         return 0
 
     cdef int write_large(self, uint8_t first, object content, const uint8_t *src, Py_ssize_t length) except -1:
-        """Writes a header and an unmasked payload without joining them."""
+        """Write a header and an unmasked payload without joining them."""
         cdef uint8_t header[MAX_HEADER]
         cdef Py_ssize_t start = <Py_ssize_t> framewire_write_header(header, first, <uint64_t> length, NULL)
         cdef Py_ssize_t done = 0
@@ -162,13 +171,13 @@ cdef class SocketWriter:
         return 0
 
     cdef int descriptor(self) except? -2:
-        """The descriptor to write to at once; negative if the transport must write."""
+        """Return the descriptor to write to; a negative number if the transport must write."""
         if self.sock is None or self.transport.get_write_buffer_size() or self.transport.is_closing():
             return -1
         return <int> self.sock.fileno()
 
     cdef int hand_over(self, object data) except -1:
-        """Has the transport write. If it raises, part of a frame may be on the wire: the connection is cut."""
+        """Let the transport write; abort if it raises, because part of a frame may be on the wire."""
         try:
             self.transport.write(data)
         except BaseException:

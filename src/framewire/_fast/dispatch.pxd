@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The kernels that all compiled twins call, see dispatch.pyx.
+# Interface of dispatch.pyx: the kernels that all compiled twins call.
 from libc.stdint cimport uint8_t
 
 from kernels cimport framewire_accept, framewire_kernels, framewire_utf8_state

@@ -1,6 +1,6 @@
 # cython: language_level=3
-# The compiled PartialMessage, for stream_core.pxd. It is private: other extensions use StreamCore
-# alone.
+# The compiled PartialMessage, which stream_core.pxd needs. It is private: other extensions use only
+# StreamCore.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

@@ -1,12 +1,12 @@
 # cython: language_level=3
-# The compiled StreamCore, for extensions that receive and send without a call through Python:
+# The compiled StreamCore, for extensions that receive and send without Python calls:
 #
 #     from framewire._fast.stream_core cimport StreamCore
 #
 #     cdef StreamCore stream = framewire.Stream(framewire.SERVER)
 #     cdef list events = stream.receive_octets(data, size)
 #
-# Fields are private; compile against the version of framewire that runs.
+# The fields are private, and may change: compile against the installed version of framewire.
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from framewire._fast.partial_message cimport PartialMessage
@@ -30,11 +30,11 @@ cdef class StreamCore:
     cdef uint64_t max_encoded
     cdef Py_ssize_t max_content
 
-    # As `Stream.receive`, from memory that is read during the call.
+    # Like `Stream.receive`; the memory is read during the call only.
     cdef list receive_octets(self, const uint8_t *data, Py_ssize_t size)
 
-    # As `Stream.send(message)`.
+    # Like `Stream.send(message)`.
     cdef bytes send_message(self, object message)
 
-    # The next masking key, b"" for a server.
+    # Return the next masking key, b"" for a server.
     cdef object take_key(self)

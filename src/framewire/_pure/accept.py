@@ -1,4 +1,4 @@
-"""The accept key of the opening handshake (RFC 6455 4.2.2)."""
+"""Sec-WebSocket-Accept of the opening handshake (RFC 6455 4.2.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
 def accept_key(key: bytes) -> bytes:
-    """Return the Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
+    """Return the value of Sec-WebSocket-Accept, 28 bytes, for a Sec-WebSocket-Key.
 
     The 4 unused bits of the key may be set, as in the RFC's own example (4.1).
 

@@ -1,7 +1,8 @@
 # cython: language_level=3, binding=True, annotation_typing=False, freethreading_compatible=True, auto_pickle=False
 """The permessage-deflate codec of one connection (RFC 7692 7.2).
 
-This file is both twins: Cython compiles it to `_fast/deflate`, with the types in `_fast/deflate.pxd`.
+This file is the source of both twins: Cython compiles it to `_fast/deflate`, with the types in
+`_fast/deflate.pxd`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ class Deflate:
 
     Args:
         encode_bits: Window bits for sending, 9 to 15.
-        decode_bits: Window bits for receiving, 8 to 15. The attribute is at least 9: zlib cannot
-            compress with 8 bits, and senders that were asked to use 9.
+        decode_bits: Window bits for receiving, 8 to 15. The attribute is at least 9, because zlib
+            cannot compress with 8 bits, and senders that were asked to do so use 9.
         encode_resets: No context takeover for sent messages: each begins with an empty window.
         decode_resets: No context takeover for received messages.
         level: Compression level of the chosen zlib: -1 to 9, with "isal" 0 to 3; None is its
             default.
         memory_level: Memory for the state of the compressor, 1 to 9.
-        threshold: Size in bytes from which messages are compressed unless `send` is told otherwise.
+        threshold: Smallest message to compress, in bytes, unless `compress` of `send` is given.
         zlib: "zlib" (the standard library's), "zlib_ng" or "isal".
 
     Raises:
@@ -88,7 +89,7 @@ class Deflate:
         self.inflater: Any = None
         self._zlib = module
         self._begun = False  # the inflater holds part of the current message
-        self._limit = 0  # that of the last call of `decode`; a C integer in the compiled twin
+        self._limit = 0  # limit of the last call of `decode`; a C integer in the compiled twin
         self._rest = b""  # input that the inflater has not consumed
 
     def __reduce__(self) -> NoReturn:
@@ -114,7 +115,8 @@ class Deflate:
                 raise MemoryError from None
             raise ValueError("a compressed message is corrupt") from None
         if self.inflater.eof:
-            # After a block with BFINAL a new one, if any, begins at a byte, with an empty window (7.2.3.4).
+            # After a block with BFINAL, the next one begins at a byte boundary and with an empty
+            # window (7.2.3.4).
             self._rest = self.inflater.unused_data
             if last and self._rest == _TAIL:
                 self._rest = b""
@@ -147,7 +149,7 @@ class Deflate:
         return payload[:-4] or _EMPTY
 
     def abandon(self) -> None:
-        """Begin the next message with an empty window, which is valid whatever the peer's window holds."""
+        """Begin the next message with an empty window, which is valid for any state of the peer."""
         self.deflater = None
 
     def close(self) -> None:
@@ -157,7 +159,7 @@ class Deflate:
 
 
 def _check_integer(name: str, value: int, minimum: int, maximum: int) -> int:
-    """Return `value` as a plain int; TypeError or ValueError unless it is an integer in the range."""
+    """Return `value` as a plain int. TypeError or ValueError unless it is an int in the range."""
     if type(value) is not int:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise TypeError(f"{name} is an integer, not {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Stages 1 and 2 of the data path in one step: frames read whole, and made whole (RFC 6455 5.2, 5.3)."""
+"""Stages 1 and 2 of the data path in one call: parse and build whole frames (RFC 6455 5.2, 5.3)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ FIRST_BINARY: Final = 0x82
 
 
 def take_frames(data: Buffer, masked: bool, limit: int, frames: list[tuple[int, bytes]]) -> int:
-    """Take whole, plain data frames from the front of `data`, for parsers with rules and types of their own.
+    """Take whole, plain data frames from the front of `data`, for parsers of other libraries.
 
-    Plain: FIN set, no RSV bit, text or binary, masked if and only if `masked`, of minimal length,
-    up to `limit` bytes. Appends (first byte, unmasked payload) for each: 0x81 is text, whose UTF-8
-    is not validated, 0x82 binary. It never rejects: it stops before anything else. Accepts any
-    contiguous buffer, of any item type.
+    A plain frame is text or binary with FIN set and no RSV bits, with the given mask bit, and with
+    a minimal length within the limit. The function never rejects a frame: it stops before the first
+    one that is not plain or not whole. It does not validate UTF-8.
+
+    Args:
+        data: Any contiguous buffer, of any item type.
+        masked: Whether frames must be masked.
+        limit: Largest payload, in bytes.
+        frames: The list to which (first byte, unmasked payload) is appended for each frame; the
+            first byte is 0x81 for text and 0x82 for binary.
 
     Returns:
         The index after the last frame taken.
@@ -40,10 +46,11 @@ def take_frames(data: Buffer, masked: bool, limit: int, frames: list[tuple[int, 
 
 
 def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[bytes, int] | None:
-    """Return the payload, unmasked, of the frame that begins at data[start], and the index after the frame.
+    """Return the unmasked payload of the frame at data[start], and the index after the frame.
 
-    None unless the frame is whole, masked if and only if `masked`, of minimal length and has up to
-    `limit` bytes. Its first byte may be anything.
+    Returns:
+        None unless the frame is whole, is masked if and only if `masked`, and has a minimal length
+        of at most `limit` bytes. Its first byte is not checked.
     """
     if type(data) is not bytes:
         raise TypeError("take_payload() takes bytes")
@@ -58,7 +65,7 @@ def take_payload(data: bytes, start: int, masked: bool, limit: int) -> tuple[byt
 
 
 def take_key(keys: Any) -> bytes:
-    """Return the next masking key from `keys`, see `masking_keys.py`; b"" from None, since a server does not mask."""
+    """Return the next masking key from `keys` (see `masking_keys.py`), or b"" if that is None."""
     if keys is None:
         return b""
     try:
@@ -68,16 +75,23 @@ def take_key(keys: Any) -> bytes:
 
 
 def make_frame(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> bytes:
-    """Make a whole frame: the header with the first byte `first`, then the payload, masked unless `key` is empty.
+    """Return a whole frame.
 
-    A `str` is encoded as UTF-8. Raises UnicodeEncodeError for a lone surrogate, else as
-    `write_header`.
+    Args:
+        first: The first byte of the header: FIN, RSV bits, opcode.
+        payload: The payload; a `str` is encoded as UTF-8.
+        key: The masking key of 4 bytes, or b"" for an unmasked frame.
+
+    Raises:
+        UnicodeEncodeError: The text has a lone surrogate.
+        ValueError: `first` or the length of `key` is out of range.
+        TypeError: `key` is not bytes.
     """
     return b"".join(make_parts(first, payload, key))
 
 
 def make_parts(first: int, payload: str | bytes | bytearray | memoryview, key: bytes) -> list[bytes]:
-    """Like `make_frame`, but return the header and the payload apart. An unmasked `bytes` is not copied."""
+    """Like `make_frame`, but return [header, payload]; an unmasked `bytes` is not copied."""
     if not 0 <= first <= 255:
         raise ValueError("the first byte of a header is 0 to 255")
     if isinstance(payload, str):

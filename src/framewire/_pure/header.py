@@ -8,9 +8,9 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
-    """Return `data` as a buffer of bytes; ValueError if the range lies outside of it."""
-    # No further view of a buffer of bytes: a debugger that keeps the frames of calls would keep it
-    # open.
+    """Return `data` as a buffer of bytes. ValueError if the range lies outside of it."""
+    # Do not create a view if `data` is a view of bytes already: a debugger that keeps stack frames
+    # would keep it open.
     if type(data) is not bytes and not (
         type(data) is memoryview and data.format == "B" and data.ndim == 1 and data.c_contiguous
     ):
@@ -21,13 +21,13 @@ def check_range(data: Buffer, start: int, stop: int) -> bytes | memoryview:
 
 
 def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, int, bytes | None] | None:
-    """Read the frame header that begins at data[start], without a look at bytes from `stop` on.
+    """Read the frame header in data[start:stop].
 
     Returns:
-        (first byte, masked, payload length, end of the header, masking key), or None while the length
-        is not complete. The payload length is -1 if it is not in its shortest form or takes more than
-        63 bits. The key is b"" in an unmasked frame and None while its 4 bytes are not complete; the
-        end counts them all the same.
+        (first byte, masked, payload length, end of the header, masking key), or None while the
+        length is incomplete. The payload length is -1 if it is not minimal or has more than 63
+        bits. The key is b"" in an unmasked frame, and None while its 4 bytes are incomplete; the
+        end of the header includes them.
 
     Raises:
         ValueError: Unless 0 <= start <= stop <= len(data).
@@ -54,7 +54,12 @@ def read_header(data: Buffer, start: int, stop: int) -> tuple[int, bool, int, in
 
 
 def write_header(first: int, length: int, key: bytes) -> bytes:
-    """Make the header of 2 to 14 bytes for a payload of `length` bytes, masked unless `key` is empty.
+    """Return a frame header of 2 to 14 bytes.
+
+    Args:
+        first: The first byte: FIN, RSV bits, opcode.
+        length: Length of the payload in bytes.
+        key: The masking key of 4 bytes, or b"" for an unmasked frame.
 
     Raises:
         ValueError: Unless `first` is 0 to 255, `length` 0 to 2**63 - 1, and `key` 0 or 4 bytes.

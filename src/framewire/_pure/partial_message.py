@@ -1,4 +1,4 @@
-"""Stage 4 of the data path: the message in progress (RFC 6455 5.4 to 5.6)."""
+"""Stage 4 of the data path: a message that arrives in parts (RFC 6455 5.4 to 5.6)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from .header import Buffer, check_range, read_header
 from .mask import apply_mask
 from .utf8 import Utf8Validator
 
-#: How much text is decoded at a time, in bytes: Python may allocate four bytes for each, and larger
-#: steps take longer.
+#: Bytes of text that are decoded at a time: Python may allocate four bytes for each of them, and
+#: larger steps are slower.
 _DECODE_CHUNK = 1 << 14
-#: The size of a str in bytes. PyPy's has no `__sizeof__`: it is UTF-8 inside, never wide.
+#: The size of a str in bytes. PyPy's str has no `__sizeof__`: it stores UTF-8, so it is never wide.
 _size_of: Callable[[str], int] = getattr(str, "__sizeof__", len)
 
 
 class PartialMessage:
     """The message that is being received: its state, and its payload so far in one buffer.
 
-    `masked` says whether frames must be masked, `limit` is the largest payload in bytes that a fast
-    path takes, `wrap` makes the text event from valid UTF-8 (None: it is decoded to a str).
+    docs/internals.md has the states. `opcode` is that of the open message (1 text, 2 binary, 0 if
+    none is open), `in_frame` is true inside one of its frames, `final` if that frame is the last.
+    `remaining` is the number of bytes of the frame that have not arrived, `size` the number of
+    payload bytes held, `need` the number of bytes that the last code point lacks. `messages` counts
+    all messages received, including those that the fast path takes whole.
 
-    `opcode` is that of the open message (1 text, 2 binary, 0 when none is open), `in_frame` tells
-    whether one of its frames has begun and not ended, `final` whether that frame is the last,
-    `remaining` how many of its bytes are still to come, `size` how many bytes of payload are held,
-    `need` how many bytes the last code point lacks. `messages` counts the messages received, those
-    that `StreamCore` takes whole included.
+    Args:
+        masked: Whether frames must be masked.
+        limit: Largest payload for a fast path, in bytes.
+        wrap: Makes the event of a text message from valid UTF-8; None decodes it to a `str`.
     """
 
     __slots__ = (
@@ -55,11 +57,18 @@ class PartialMessage:
         return self._utf8.need
 
     def begin_frame(self, opcode: int, final: bool, length: int, key: bytes, validated: bool) -> None:
-        """Begin a data frame of `length` bytes of the message of type `opcode` (1 or 2, also in a continuation).
+        """Begin a data frame of the open message, or of a new one.
 
-        `key` is 4 bytes, or empty if the frame is not masked; `validated` says that the payload
-        must be UTF-8. Raises ValueError inside a frame, for another type than that of the open
-        message, and for what no frame has.
+        Args:
+            opcode: Type of the message, 1 or 2, also in a continuation.
+            final: Whether the frame is the last of the message.
+            length: Length of the payload in bytes.
+            key: Masking key of 4 bytes, or empty if the frame is not masked.
+            validated: Whether the payload must be UTF-8.
+
+        Raises:
+            ValueError: A frame is open, a message of another type is open, or a value is out of
+                range.
         """
         if type(key) is not bytes or len(key) not in (0, 4) or opcode not in (1, 2) or not 0 <= length < 1 << 63:
             raise ValueError("no frame has these values")
@@ -74,9 +83,11 @@ class PartialMessage:
         self.in_frame = True
 
     def fill(self, data: Buffer, start: int, stop: int) -> int:
-        """Move payload of the frame from data[start:stop] to the buffer; return the index after the last byte taken.
+        """Move payload of the frame from data[start:stop] to the buffer.
 
-        It stops at the end of the frame, or before the first byte that cannot be UTF-8.
+        Returns:
+            The index of the first byte that was not taken: at the end of the frame, or at the first
+            invalid byte of UTF-8.
         """
         data = check_range(data, start, stop)
         stop = min(stop, start + self.remaining)
@@ -98,7 +109,7 @@ class PartialMessage:
         return start + size
 
     def _unread_last_byte(self) -> None:
-        """Undo the taking of the last byte, which ended a frame inside a code point: the slow path rejects it."""
+        """Unread the last byte of a frame that ends inside a code point, for the slow path."""
         self.size -= 1
         self.remaining = 1
         self._key = self._key[3:] + self._key[:3]
@@ -111,11 +122,17 @@ class PartialMessage:
         self.in_frame = False
 
     def fill_frames(self, data: bytes, start: int, stop: int) -> int:
-        """Take whole frames that continue the message and do not end it; return the index after the last of them.
+        """Take whole continuation frames that do not end the message, as a fast path.
 
-        It takes frames that are masked as they must be, of minimal length, and keep the message
-        within `limit`. In text it stops inside a frame before the first byte that cannot be UTF-8.
-        Raises ValueError inside a frame, and when no message is open.
+        It stops before a frame with the wrong mask bit, a length that is not minimal, or a payload
+        that exceeds `limit` together with the message so far. In text, it stops inside a frame at
+        the first invalid byte of UTF-8.
+
+        Returns:
+            The index of the first byte that was not taken.
+
+        Raises:
+            ValueError: A frame is open, or no message is.
         """
         if type(data) is not bytes:
             raise TypeError("fill_frames() takes bytes")
@@ -138,7 +155,7 @@ class PartialMessage:
         return start
 
     def take_piece(self) -> str | bytes | Any:
-        """Return the payload held and keep the message open; 1 to 3 bytes of an unfinished code point stay."""
+        """Return the payload held, without an incomplete code point; keep the message open."""
         if self._validated and self.wrap is None:
             piece: Any = self._take_text()
         else:
@@ -154,7 +171,7 @@ class PartialMessage:
         return piece
 
     def finish(self) -> str | bytes | Any:
-        """Return the payload held, end the message and count it. Raises ValueError inside a code point."""
+        """End the message, count it and return its payload. ValueError inside a code point."""
         if self.need:
             raise ValueError("the text ends inside a code point")
         event = self.take_piece()
@@ -163,7 +180,7 @@ class PartialMessage:
         return event
 
     def clear(self) -> None:
-        """Close the message and free its payload."""
+        """Drop the open message and free its payload."""
         self._buffer = bytearray()
         self._texts.clear()
         self.opcode = self.size = self.remaining = 0
@@ -171,9 +188,9 @@ class PartialMessage:
         self._utf8.reset()
 
     def _decode(self, piece: bytes) -> int:
-        """Decode the buffer and a piece; return how many bytes of the piece come before one that cannot be UTF-8.
+        """Decode the buffer and a piece; return the number of bytes of the piece that are valid.
 
-        An unfinished code point stays in the buffer. Decoding is the only validation of most text.
+        An incomplete code point stays in the buffer. Most text is validated by decoding only.
         """
         data = bytes(self._buffer) + piece if self._buffer else piece
         texts: list[str | bytes] = []
@@ -186,7 +203,7 @@ class PartialMessage:
                 texts.append(text if _size_of(text) <= 2 * size else data[start : start + size])
                 start += size
         except UnicodeDecodeError:
-            pass  # the validator below finds the byte
+            pass  # the validator below locates the invalid byte
         self._utf8.reset()
         valid = start + self._utf8.feed(data[start:])
         if valid < len(data):

@@ -1,4 +1,4 @@
-"""The fast paths of a stream: whole, plain messages between bytes and Python objects (RFC 6455 5.2 to 5.6)."""
+"""`StreamCore`: the fast paths for whole, plain messages (RFC 6455 5.2 to 5.6)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FIRST_BYTES = (FIRST_TEXT, FIRST_BINARY)
 class StreamCore(Generic[E]):
     """The fast paths of `Stream`, and the state that they read.
 
-    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow` do
-    what the fast paths leave, `_end_after_error` closes the stream. The fast paths never reject:
-    they leave whatever is not a whole, plain message, and change nothing then.
+    A subclass calls `__init__` once and overrides the hooks: `_receive_slow` and `_send_slow`
+    process everything that is not a whole, plain message, and `_end_after_error` closes the stream.
+    The fast paths never reject: they stop before such input without changing any state.
 
-    `_offset` counts the bytes received. While `_paused`, all that arrives is left to
-    `_receive_slow`; unless `_fast_send`, all messages are left to `_send_slow`; while `_encoding`,
-    those for a codec are. One caller at a time may change a stream: whatever does is between
-    `_enter` and `_leave`, and so is every hook for receiving.
+    `_offset` is the number of bytes received. While `_paused` is true, all input goes to
+    `_receive_slow`; while `_fast_send` is false, all messages go to `_send_slow`; while `_encoding`
+    is true, messages for a codec do. One caller at a time may change a stream: code that does runs
+    between `_enter` and `_leave`, and so does every hook for receiving.
     """
 
     __slots__ = (
@@ -54,39 +54,39 @@ class StreamCore(Generic[E]):
 
     @property
     def bytes_received(self) -> int:
-        """The number of bytes received: frames with their headers, without bytes that were ignored."""
+        """The number of bytes received, including headers, excluding bytes that were ignored."""
         return self._offset
 
     @property
     def messages_received(self) -> int:
-        """The number of messages received whole, fragmented or not."""
+        """The number of complete messages received, fragmented or not."""
         return self._partial.messages
 
     @property
     def messages_sent(self) -> int:
-        """The number of messages made to be sent, fragmented ones with their last fragment."""
+        """The number of messages sent; a fragmented one counts with its last fragment."""
         return self._sent
 
     def receive(self, data: Buffer, size: int | None = None) -> list[E]:
-        """Read bytes that have arrived and return the events that they complete.
+        """Process received bytes and return the events that they complete.
+
+        Write the result of `pending()` afterwards, before any other bytes. An exception that is
+        raised after bytes were taken, such as MemoryError, KeyboardInterrupt or an error of a
+        codec, closes the stream, because its position in the input is lost.
 
         Args:
-            data: Any bytes-like object, cut anywhere.
-            size: Read only the first `size` bytes, as a read leaves them in a buffer; None reads
-                all.
+            data: Any bytes-like object; chunk boundaries do not matter.
+            size: Number of bytes to process, for a buffer that a read has filled in part; None
+                processes all bytes.
 
         Returns:
-            The events in their order: `str` and `bytes` for messages, and the classes of
-            `framewire.protocol.events`. A violation by the peer does not raise: it is the last
-            event, a `Failure`. After a `Close` or a `Failure` all further bytes are ignored. Write
-            `pending()` before anything else.
+            The events in order: `str` and `bytes` for messages, and the event classes. A violation
+            by the peer does not raise: a `Failure` is the last event. Bytes after a `Close` or a
+            `Failure` are ignored.
 
         Raises:
             ValueError: `data` has fewer than `size` bytes.
             RuntimeError: Another call is using the stream.
-
-        Any exception that is raised once bytes were taken, such as MemoryError, KeyboardInterrupt
-        or an error of a codec, closes the stream, because its position in the bytes is lost.
         """
         events: list[Any] = []
         begun = False
@@ -118,24 +118,29 @@ class StreamCore(Generic[E]):
         last: bool = True,
         compress: bool | None = None,
     ) -> bytes:
-        """Return the frame that carries a message: text for a `str`, binary for a bytes-like object.
+        """Return the frame of a message: text for a `str`, binary for a bytes-like object.
+
+        If it raises, the state of the stream has not changed.
 
         Args:
-            message: The message, or a fragment of it. text: True sends bytes as text, False a `str`
-            as binary; None goes by the type of `message`. last: False begins or continues a
-            fragmented message, whose fragments may cut a code point (RFC 6455 5.4).
+            message: The message, or a fragment of it.
+            text: True sends bytes as text, False sends a `str` as binary; None (default) decides by
+                the type of `message`.
+            last: False begins or continues a fragmented message, whose fragments may split a code
+                point (RFC 6455 5.4).
             compress: Whether an extension such as permessage-deflate encodes the message; the first
-                fragment decides for all. None encodes fragments, and messages from the codec's
-                threshold on.
+                fragment decides for all. None (default) encodes fragments, and messages of at least
+                the codec's threshold.
+
+        Returns:
+            The frame.
 
         Raises:
             StateError: After a close or a failure, and while `send_steps` encodes another message.
             FragmentError: The type changes inside a message.
             TextError: The text is not UTF-8.
-            PayloadTooBigError: The message is over `max_send_size`.
+            PayloadTooBigError: The message exceeds `max_send_size`.
             RuntimeError: Another call is using the stream.
-
-        Nothing has changed when it raises.
         """
         return b"".join(self.send_parts(message, text=text, last=last, compress=compress))
 
@@ -147,9 +152,18 @@ class StreamCore(Generic[E]):
         last: bool = True,
         compress: bool | None = None,
     ) -> list[bytes]:
-        """Like `send`, but return the header (2 to 14 bytes) and the payload apart, for `writelines`.
+        """Like `send`, but return header and payload separately, for `writelines`.
 
-        A server's payload is not copied if it is `bytes`.
+        A server does not copy a payload that is `bytes`.
+
+        Args:
+            message: See `send`.
+            text: See `send`.
+            last: See `send`.
+            compress: See `send`.
+
+        Returns:
+            The header of 2 to 14 bytes, and the payload.
         """
         parts: list[bytes] | None = None
         whole = text is None and compress is None and last and self._fast_send
@@ -158,7 +172,7 @@ class StreamCore(Generic[E]):
             try:
                 payload = message.encode() if isinstance(message, str) else message
             except UnicodeEncodeError:
-                pass  # _send_slow raises an error of framewire's
+                pass  # _send_slow raises a TextError
             else:
                 if len(message) < self._max_plain:
                     parts = make_parts(first, payload, self._next_key())
@@ -172,10 +186,10 @@ class StreamCore(Generic[E]):
     # For subclasses
 
     def _receive_slow(self, data: bytes, start: int, decoded: bytes | ValueError | None, events: list[Any]) -> int:
-        """Hook: receive data[start:], which the fast path left, and append to `events`.
+        """Hook: process data[start:], where the fast path stopped, and append to `events`.
 
-        `decoded` is what the codec made of the frame at `start`, its content or its error, if the
-        fast path has had it decoded: it must not be decoded again.
+        If the fast path has passed the frame at `start` to the codec, `decoded` is the content or
+        the error: the frame must not be decoded again.
         """
         raise NotImplementedError
 
@@ -187,15 +201,15 @@ class StreamCore(Generic[E]):
         compress: bool | None,
         apart: bool,
     ) -> Any:
-        """Hook: send a message that the fast path left; return its frame, or [header, payload] if `apart`."""
+        """Hook: send any other message; return its frame, or [header, payload] if `apart`."""
         raise NotImplementedError
 
     def _end_after_error(self) -> None:
-        """Hook: close the stream, after an exception has lost its position in the bytes."""
+        """Hook: close the stream after an exception, because its position in the input is lost."""
         raise NotImplementedError
 
     def _enter(self) -> None:
-        """Begin a change of the stream; RuntimeError if another call is inside."""
+        """Begin a change of the stream. RuntimeError if another call is using it."""
         if not self._busy.acquire(False):
             raise RuntimeError("the stream is in use: it serves one task or thread at a time")
 
@@ -204,7 +218,7 @@ class StreamCore(Generic[E]):
         self._busy.release()
 
     def _next_key(self) -> bytes:
-        """Return the next masking key; a function of the user's that makes it must not use the stream meanwhile."""
+        """Return the next masking key; a `mask_source` that uses the stream gets a RuntimeError."""
         if not self._keys_guarded:
             return take_key(self._keys)
         self._enter()
@@ -214,35 +228,41 @@ class StreamCore(Generic[E]):
             self._leave()
 
     def _lend_codec(self, codec: Any, max_encoded: int, max_content: int) -> None:
-        """Have the fast path decode whole messages of up to `max_encoded` bytes to less than `max_content` bytes."""
+        """Let the fast path decode messages of at most `max_encoded` bytes of payload.
+
+        The content must have less than `max_content` bytes.
+        """
         self._receive_codec, self._receive_rsv = codec, codec.rsv
         self._max_encoded, self._max_content = max_encoded, max_content
 
     def _set_send_limit(self, max_plain: int, codec: Any) -> None:
-        """Have the fast path send messages of less than `max_plain` bytes or characters as they are.
+        """Let the fast path send messages of less than `max_plain` bytes or characters unencoded.
 
-        It has `codec`, unless None, encode all others. It sends nothing while `_fast_send` is
+        `codec`, unless None, encodes longer ones. The fast path is disabled while `_fast_send` is
         False.
         """
         self._max_plain, self._send_codec = max_plain, codec
 
     def _note_sent(self, last: bool) -> None:
-        """Note that `_send_slow` has sent a fragment, or with `last` the end of a message.
+        """Record that `_send_slow` has sent a fragment, or the end of a message if `last`.
 
-        It counts the messages, and lets `_fast_send` be False inside one. It allocates nothing: an
-        error after the state of the sender has changed would say that nothing was sent.
+        Count the message, and disable the fast path inside a fragmented message. It allocates
+        nothing, because the state of the sender has already changed and an error would tell the
+        caller that nothing was sent.
         """
         self._fast_send = bool(last)
         if last:
             self._sent += 1
 
     def _take_messages(self, data: bytes, start: int, events: list[Any]) -> tuple[int, bytes | ValueError | None]:
-        """Take whole, plain messages from data[start:], as `receive` does, and the beginning of the next one.
+        """Take plain messages from data[start:], and the beginning of one that is incomplete.
 
-        Plain: FIN set, no RSV bit, text or binary, masked as it must be, of minimal length, not
-        over the limit, valid UTF-8; or with the RSV bits of the codec, and decoded at once. Returns
-        the index of the first byte not taken, and what the codec made of the frame there if it was
-        asked to, see `_receive_slow`.
+        A plain message is a single text or binary frame (FIN set, no RSV bits) with the correct
+        mask bit, a minimal length within the limit, and valid UTF-8 if it is text; or the same with
+        the RSV bits of the codec, which decodes it at once.
+
+        Returns:
+            The index of the first byte that was not taken, and `decoded` for `_receive_slow`.
         """
         if type(data) is not bytes or type(events) is not list:
             raise TypeError("_take_messages() takes bytes and a list")
@@ -264,7 +284,7 @@ class StreamCore(Generic[E]):
     def _take(
         self, data: bytes | memoryview, start: int, stop: int, events: list[Any]
     ) -> tuple[int, bytes | ValueError | None]:
-        """Take plain messages and the beginning of the next one, see `_take_messages`."""
+        """Implement `_take_messages`, without its checks."""
         partial = self._partial
         if partial.in_frame:
             if not partial._fast:
@@ -309,8 +329,9 @@ class StreamCore(Generic[E]):
     ) -> tuple[bool, bytes | ValueError | None]:
         """Take one whole message that the codec decodes at once.
 
-        Returns whether it was taken, and what the codec made of it if it was asked to and the
-        message was not taken.
+        Returns:
+            Whether it was taken. If not, also the result of the codec, or None if the frame was not
+            passed to it.
         """
         first, _, length, end, key = header
         codec = self._receive_codec
@@ -330,7 +351,7 @@ class StreamCore(Generic[E]):
         return False, content
 
     def _append(self, first: int, content: bytes, events: list[Any]) -> bool:
-        """Append the event of a whole message; False if it is text and not UTF-8."""
+        """Append the event of a whole message; return False if it is text and not UTF-8."""
         partial = self._partial
         if first & _OPCODE_BITS == _OPCODE_BINARY:
             events.append(content)
@@ -344,7 +365,7 @@ class StreamCore(Generic[E]):
         return True
 
     def _send_encoded(self, first: int, content: bytes) -> list[bytes] | None:
-        """Have the codec encode a whole message; None if `_send_slow` must send it."""
+        """Encode and frame a whole message; return None if `_send_slow` must send it."""
         self._enter()
         try:
             codec = self._send_codec
@@ -366,7 +387,7 @@ class StreamCore(Generic[E]):
 
 
 def _stop_of(data: bytes | memoryview, size: int | None) -> int:
-    """Where the bytes to receive end; ValueError if `data` has fewer than `size`."""
+    """Return the end of the bytes to process. ValueError if `data` has fewer than `size`."""
     if size is None:
         return len(data)
     check_range(data, 0, size)

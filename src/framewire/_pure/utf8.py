@@ -1,4 +1,4 @@
-"""Stage 3 of the data path: UTF-8 as it arrives (RFC 6455 8.1, RFC 3629)."""
+"""Stage 3 of the data path: incremental validation of UTF-8 (RFC 6455 8.1, RFC 3629)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from .header import Buffer
 
-#: What may follow a lead byte: (continuation bytes, lowest and highest first one). Others follow as
-#: 80 to BF.
+#: For each lead byte: (number of continuation bytes, lowest and highest value of the first one).
+#: Further continuation bytes are 80 to BF.
 _FOLLOW = {
     **dict.fromkeys(range(0xC2, 0xE0), (1, 0x80, 0xBF)),
     0xE0: (2, 0xA0, 0xBF),
@@ -20,9 +20,9 @@ _FOLLOW = {
 
 
 class Utf8Validator:
-    """Validates UTF-8 in pieces, cut anywhere; it fails at the first byte that cannot be right.
+    """Incremental UTF-8 validator, for any split of the text into chunks.
 
-    `need` is the number of bytes, 0 to 3, that the last code point still lacks: at 0 the text may end.
+    `need` is the number of bytes, 0 to 3, that the last code point lacks; text may end if it is 0.
     """
 
     __slots__ = ("_high", "_low", "need")
@@ -36,15 +36,15 @@ class Utf8Validator:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def reset(self) -> None:
-        """Begin a new text."""
+        """Reset the state, to begin a new text."""
         self.need = 0
         self._low, self._high = 0x80, 0xBF
 
     def feed(self, data: Buffer) -> int:
-        """Validate the next piece; return the number of its bytes before the first invalid one.
+        """Validate the next chunk; return the number of bytes before the first invalid one.
 
-        That is the length of `data` if all of it is valid. After an invalid byte, the state is as before that
-        byte. Accepts any contiguous buffer, of any item type.
+        That is the length of `data` if all of it is valid so far. After an invalid byte, the state
+        is as before that byte. Accepts any contiguous buffer, of any item type.
         """
         if type(data) is not bytes:
             with memoryview(data) as whole, whole.cast("B") as octets:
@@ -59,8 +59,8 @@ class Utf8Validator:
         try:
             (data[start:] if start else data).decode()  # PyPy's str(data, "utf-8") lets surrogates through
         except UnicodeDecodeError as error:
-            # All before error.start is valid; which byte is at fault, or missing, takes a closer
-            # look.
+            # All bytes before error.start are valid; _step locates the byte that is invalid or
+            # missing.
             return self._step(data, start + error.start, 4)
         return size
 

@@ -1,4 +1,4 @@
-"""The last stage of sending: messages and frames to the socket of a connection."""
+"""`SocketWriter`: write frames to the socket of a connection."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from .stream_core import StreamCore
 
 
 class SocketWriter:
-    """Writes straight to the socket of a connection while nothing waits before it in the transport.
+    """Writes frames directly to the socket while the transport of the connection holds no data.
 
-    That saves what an event loop does around a system call. What the socket does not take at once
-    goes to `transport`, which also reports errors of the socket. So does everything if
-    `sock` is None, after `close()`, and while the transport holds data or is closing. The socket is
-    asked for its descriptor before each write, because a loop may close it at any time and the
-    number then belongs to another file.
+    This avoids the overhead of the event loop around a system call. Bytes that the socket does not
+    accept at once go to `transport`, which also reports errors of the socket. Everything goes to
+    the transport if `sock` is None, after `close()`, and while the transport holds data or is
+    closing. Each write asks the socket for its descriptor, because the event loop may close it at
+    any time, and the number may then belong to another file.
 
-    `bytes_sent` counts what was written, frames with their headers.
+    `bytes_sent` is the number of bytes written, including headers.
+
+    Args:
+        stream: The stream that takes masking keys and counts messages.
+        transport: The asyncio transport of the connection.
+        sock: The socket of the transport; None writes to the transport only.
+        limit: Largest payload that `send` accepts, in bytes.
     """
 
     __slots__ = ("_limit", "_sock", "_stream", "_transport", "bytes_sent")
@@ -37,11 +43,13 @@ class SocketWriter:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def send(self, message: object) -> bool:
-        """Write a whole message of at most `limit` bytes that `stream` may send as it is.
+        """Write a whole, unencoded message of at most `limit` bytes.
 
-        Return False, without side effects, if the message needs `Stream.send`: compression,
-        fragments, or an error to raise. Raises what the transport raises; then the connection is
-        cut.
+        If the transport raises, the connection is aborted and the exception is passed on.
+
+        Returns:
+            False, without side effects, if the message needs `Stream.send`: compression, fragments,
+            or an error to raise.
         """
         stream = self._stream
         if (type(message) is not bytes and type(message) is not str) or not stream._fast_send:
@@ -60,15 +68,15 @@ class SocketWriter:
         return True
 
     def write(self, data: bytes) -> None:
-        """Write frames. Raises what the transport raises; then the connection is cut."""
+        """Write frames. If the transport raises, abort the connection and pass the exception on."""
         if type(data) is not bytes:
             raise TypeError("write() takes bytes")
         done = 0
         descriptor = self._descriptor()
         if descriptor >= 0:
-            with suppress(OSError):  # full, or broken: the transport finds out which
-                # A descriptor that another process made blocking would block this one: there is no
-                # MSG_DONTWAIT here.
+            with suppress(OSError):  # full or broken: the transport writes, and reports errors
+                # os.write has no MSG_DONTWAIT: if another process has made the descriptor blocking,
+                # it would block this one.
                 if not os.get_blocking(descriptor):
                     done = os.write(descriptor, data)
         if done < len(data):
@@ -81,11 +89,11 @@ class SocketWriter:
         self.bytes_sent += len(data)
 
     def close(self) -> None:
-        """Leave everything to the transport from now on."""
+        """Write to the transport only from now on."""
         self._sock = None
 
     def _descriptor(self) -> int:
-        """The descriptor to write to at once; negative if the transport must write."""
+        """Return the descriptor to write to; a negative number if the transport must write."""
         if self._sock is None or self._transport.get_write_buffer_size() or self._transport.is_closing():
             return -1
         return int(self._sock.fileno())
