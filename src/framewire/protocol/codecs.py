@@ -3,8 +3,8 @@
     client: make_offers ─▶ request … response ─ agree_to_answers ─▶ codecs for the Stream
     server: request ─ accept_offers ─▶ response, codecs for the Stream
 
-`PerMessageDeflate` is an extension. One of another kind fits if it transforms the payload of whole
-data messages and marks those messages by RSV bits in their first frame.
+`PerMessageDeflate` is an extension. Others are possible if they transform the payload of data
+messages, and mark these messages by RSV bits in their first frame.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ __all__ = [
 #: The three reserved bits of a first byte, which only extensions may set (5.2).
 _RSV_BITS: Final = 0x70
 
-#: The parameters of an extension in their order: pairs of name and value, which is None without
-#: "=".
+#: The parameters of an extension, in order: pairs of name and value, which is None without "=".
 Parameters: TypeAlias = Sequence[tuple[str, str | None]]
 
 #: The name of an extension and its parameters, as offered or agreed (9.1).
@@ -35,20 +34,20 @@ Terms: TypeAlias = tuple[str, Parameters]
 
 
 class Codec(Protocol):
-    """An extension as agreed for one connection: it transforms the payload of data messages in both directions.
+    """An extension of one connection, which transforms the payload of data messages.
 
-    A message passes through one codec at most: a received one through that whose RSV bits it has, a
-    sent one through the first that the stream was given. A codec is used by one stream, in one call
-    at a time, until `close`.
+    A message passes through at most one codec: a received one through the codec with its RSV bits,
+    a sent one through the first codec of the stream. One stream uses a codec, in one call at a
+    time, until it calls `close`.
     """
 
     @property
     def rsv(self) -> int:
-        """The RSV bits, of 0x70, that mark the first frame of a transformed message; 0 if it transforms none."""
+        """The RSV bits (of 0x70) in the first frame of transformed messages, or 0."""
 
     @property
     def threshold(self) -> int:
-        """The size in bytes from which messages are encoded unless the caller of `send` decides."""
+        """Smallest message to encode, in bytes, unless `compress` of `send` is given."""
 
     @property
     def pending(self) -> bool:
@@ -71,13 +70,24 @@ class Codec(Protocol):
         """
 
     def encode(self, content: bytes, last: bool) -> bytes:
-        """Encode a piece of the content of a message, `last` with its end; return all of the payload for it."""
+        """Encode a piece of a message.
+
+        Args:
+            content: The next piece of the message.
+            last: Whether the message ends with it.
+
+        Returns:
+            The whole payload for this piece.
+        """
 
     def abandon(self) -> None:
-        """Forget what was encoded: the last of it will not be sent, and later payloads must not build on it."""
+        """Reset the encoder, because its last payload will not be sent.
+
+        Later payloads must not depend on it.
+        """
 
     def close(self) -> None:
-        """Free all memory; the connection is over."""
+        """Free all memory at the end of the connection."""
 
 
 class Extension(Protocol):
@@ -91,22 +101,44 @@ class Extension(Protocol):
         """Return the offers of a client, best first."""
 
     def accept(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
-        """Return a server's answer to one offer, and its codec; None if it is declined or malformed."""
+        """Accept an offer as a server.
+
+        Args:
+            offer: The parameters that the client offers.
+
+        Returns:
+            The parameters of the answer, and the codec of the connection; None to decline the
+            offer, or if it is malformed.
+        """
 
     def agree(self, answer: Parameters) -> Codec:
-        """Return the client's codec for the server's answer; ValueError if the offer does not allow that answer."""
+        """Accept an answer as a client.
+
+        Args:
+            answer: The parameters of the server's answer.
+
+        Returns:
+            The codec of the connection.
+
+        Raises:
+            ValueError: The offer does not permit this answer.
+        """
 
 
 def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
-    """Return the offers of a client that knows these extensions, in their order."""
+    """Return the offers of a client with these extensions, in order."""
     return [(extension.name, parameters) for extension in extensions for parameters in extension.offers()]
 
 
 def accept_offers(offers: Iterable[Terms], extensions: Iterable[Extension]) -> tuple[list[Terms], list[Codec]]:
-    """Choose for a server: of each extension, in the server's order, the first offer that is acceptable.
+    """Accept the first acceptable offer of each extension, in the server's order.
 
-    Unknown and malformed offers are declined, which is no error (RFC 6455 9.1, RFC 7692 5.1), as
-    are those whose RSV bits another extension has taken.
+    Offers that are unknown or malformed, or whose RSV bits another extension uses, are declined,
+    which is not an error (RFC 6455 9.1, RFC 7692 5.1).
+
+    Args:
+        offers: The offers of the client.
+        extensions: The extensions of the server.
 
     Returns:
         The answers and their codecs.
@@ -125,12 +157,15 @@ def accept_offers(offers: Iterable[Terms], extensions: Iterable[Extension]) -> t
 
 
 def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) -> list[Codec]:
-    """Return the codecs for a server's answers to a client that knows these extensions.
+    """Return the codecs of a client for a server's answers.
+
+    Args:
+        answers: The answers of the server.
+        extensions: The extensions that the client has offered.
 
     Raises:
-        ValueError: For an extension that the client does not know, one answered twice, parameters
-            that do not fit the offer, and RSV bits that two of them claim: the connection must fail
-            (4.1).
+        ValueError: An extension was not offered or is answered twice, its parameters do not match
+            the offer, or two extensions use the same RSV bit. The connection must fail (4.1).
     """
     known = {extension.name: extension for extension in extensions}
     codecs: list[Codec] = []
@@ -143,11 +178,14 @@ def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) 
 
 
 def check_codecs(codecs: Iterable[Codec]) -> list[Codec]:
-    """Return those codecs that transform messages.
+    """Return the codecs that transform messages.
+
+    Args:
+        codecs: The codecs of a connection.
 
     Raises:
-        TypeError: One of them is an extension, or anything else that is no codec.
-        ValueError: One claims a bit that is no RSV bit, or that another one claims.
+        TypeError: One of them is not a codec, for example an extension.
+        ValueError: A codec uses a bit that is not an RSV bit, or that another codec uses.
     """
     active: list[Codec] = []
     for codec in codecs:

@@ -1,4 +1,4 @@
-"""The constants of RFC 6455: opcodes (5.2), close codes (7.4), limits of control frames (5.5), roles."""
+"""The constants of RFC 6455: opcodes (5.2), close codes (7.4), limits (5.2, 5.5), roles."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ __all__ = [
 #: The largest payload of a control frame, in bytes (5.5).
 MAX_CONTROL_PAYLOAD: Final = 125
 
-#: The largest close reason, in bytes of UTF-8: a control payload less the two bytes of the code
-#: (5.5.1).
+#: The largest close reason, in bytes of UTF-8: a control payload without the code (5.5.1).
 MAX_REASON: Final = 123
 
-#: The largest payload length that a frame header can state (5.2: the most significant bit must be
-#: 0).
+#: The largest payload length of a frame: the most significant of 64 bits must be 0 (5.2).
 MAX_LENGTH: Final = (1 << 63) - 1
 
 
 class Role(Enum):
-    """The end of the connection that a stream is: clients mask their frames, servers do not (5.1)."""
+    """The role of one end of a connection: clients mask their frames, servers do not (5.1)."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -43,7 +41,7 @@ CLIENT: Final = Role.CLIENT
 
 
 class State(Enum):
-    """The life cycle of a connection (4.1, 7.1), as seen by its own end. A `Stream` begins OPEN."""
+    """The state of a connection (4.1, 7.1). A `Stream` begins OPEN."""
 
     CONNECTING = "connecting"
     OPEN = "open"
@@ -63,7 +61,7 @@ class Opcode(IntEnum):
 
 
 class CloseCode(IntEnum):
-    """Why a connection ends (7.4.1 and IANA's registry). 3000 to 4999 are for libraries and applications."""
+    """Close codes (7.4.1 and IANA's registry). 3000 to 4999 are for libraries and applications."""
 
     NORMAL_CLOSURE = 1000
     GOING_AWAY = 1001
@@ -82,15 +80,15 @@ class CloseCode(IntEnum):
     TLS_HANDSHAKE = 1015
 
 
-#: Codes for what an endpoint has seen, which no close frame may carry (7.4.1).
+#: Codes that an endpoint reports locally, and that no close frame may contain (7.4.1).
 _NEVER_SENT: Final = frozenset({CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 _REGISTERED: Final = frozenset(code.value for code in CloseCode if code not in _NEVER_SENT)
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether a close frame may carry `code`: a registered one that is not reserved, or 3000 to 4999 (7.4)."""
+    """Return whether a close frame may contain `code` (7.4): registered, or 3000 to 4999."""
     return code in _REGISTERED or 3000 <= code <= 4999
 
 
-#: The same rule holds for both directions (7.4).
+#: The same rule applies to both directions (7.4).
 may_be_received = may_be_sent

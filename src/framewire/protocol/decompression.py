@@ -1,4 +1,4 @@
-"""The content of one received message while a codec decodes it, and the limit on it, which holds while it grows."""
+"""`Decompressor`: decode received messages with a codec, with a limit that holds meanwhile."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from .constants import MAX_LENGTH, CloseCode
 
 __all__ = ["Decompressor"]
 
-#: How often a codec may begin anew inside one block, as after a block with BFINAL (RFC 7692
-#: 7.2.3.4): each time costs as much as hundreds of bytes, and takes as few as two.
+#: How often a codec may restart inside one block, as after BFINAL (RFC 7692 7.2.3.4): a restart
+#: takes as few as two bytes, and costs as much as hundreds of bytes.
 _MAX_ENDS: Final = 16
 
 
 class Decompressor:
-    """Decodes the messages of one codec, in steps, and holds the content of the one in progress.
-
-    `limit` is the largest content in bytes, `max_payload` the largest payload as sent: an eighth
-    and 1 KiB more, which no sender that compresses needs. `max_frame` is the largest frame. `wrap`
-    is as for `PartialMessage`.
+    """Decodes the messages of one codec in steps, and holds the content of the open message.
 
     The codec gets the payload of each frame in blocks of `block` bytes, so that neither the content
-    nor the error depends on how the bytes arrived, and returns its content in steps. Both are small
-    beside the limit, so that little is held beyond it, and large enough to cost next to nothing. A
-    message of one block and less than one step that is within all limits is left to the fast path,
-    see `lend_to`.
+    nor the error depends on how the bytes arrived, and returns the content in steps. Blocks and
+    steps are small compared to the limit, which bounds the memory, and large enough to cost little.
+    The fast path decodes messages of one block and less than one step; see `lend_to`.
+
+    `max_payload` is the largest payload of a message before decoding: an eighth and 1 KiB above the
+    limit, which no sender that compresses needs.
+
+    Args:
+        codec: The codec.
+        wrap: See `PartialMessage`.
+        limit: Largest content of a message, in bytes.
+        max_frame: Largest frame, in bytes.
     """
 
     __slots__ = ("_codec", "_content", "_limit", "_max_whole", "_step", "block", "max_payload")
@@ -43,25 +47,31 @@ class Decompressor:
         self._max_whole = min(self.block, self.max_payload, max_frame)
 
     def lend_to(self, core: StreamCore[Any]) -> None:
-        """Have the fast path decode the messages for which one block and one step are enough."""
+        """Let the fast path decode messages of one block and less than one step."""
         core._lend_codec(self._codec, self._max_whole, self._step)
 
     def begin(self, opcode: int, validated: bool) -> None:
-        """Begin a message of the type `opcode`, 1 or 2; `validated` says that its content must be UTF-8."""
+        """Begin a message.
+
+        Args:
+            opcode: Its type, 1 or 2.
+            validated: Whether its content must be UTF-8.
+        """
         self._content.begin_frame(opcode, True, self._limit, b"", validated)
 
     def feed(self, payload: bytes, last: bool, decoded: bytes | ValueError | None, offset: int) -> None:
-        """Decode up to a block of the payload.
+        """Decode at most one block of payload.
 
         Args:
             payload: The next bytes of the payload.
-            last: Whether the message ends with them.
-            decoded: What the codec has made of `payload` already, None if it has not been asked.
-            offset: The end of the block in the bytes of the stream.
+            last: Whether they end the message.
+            decoded: The result of the codec, if the fast path has passed `payload` to it; otherwise
+                None.
+            offset: The offset of the end of the block in the stream.
 
         Raises:
-            Violation: At `offset`: 1007 if the payload is corrupt or the text is not UTF-8, 1009
-                above the limit.
+            Violation: At `offset`, with 1007 if the payload is corrupt or the text is not UTF-8,
+                1008 if the codec restarts too often, 1009 above the limit.
         """
         content = self._decode(payload, last, decoded, offset)
         ends = 0
@@ -88,8 +98,7 @@ class Decompressor:
             elif isinstance(decoded, ValueError):
                 raise decoded
         except ValueError as error:
-            # The text of the error is the codec's, which may quote the peer's bytes: it is not
-            # sent.
+            # The error text comes from the codec and may quote the peer's bytes: it is not sent.
             raise Violation(CloseCode.INVALID_DATA, str(error), offset, "a compressed message is corrupt") from None
         if type(decoded) is not bytes:
             raise TypeError(f"decode() returns bytes, not {type(decoded).__name__}")
@@ -101,7 +110,7 @@ class Decompressor:
         return self._content.size
 
     def take_piece(self) -> Any:
-        """Return the content held and keep the message open; an unfinished code point stays."""
+        """Return the content held, without an incomplete code point; keep the message open."""
         return self._content.take_piece()
 
     def finish(self) -> Any:

@@ -1,4 +1,4 @@
-"""The events of a stream: a text message is a `str`, a binary message is `bytes`, the others are classes."""
+"""The events of a stream, except messages, which are `str` (text) or `bytes` (binary)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ __all__ = ["Close", "Event", "Failure", "Fragment", "Ping", "Pong", "Text"]
 
 
 class Text(Record):
-    """A whole text message as the bytes of its UTF-8, already validated (with `text_as_bytes=True`)."""
+    """A whole text message as valid UTF-8 (with `text_as_bytes=True`).
+
+    Attributes:
+        payload: The UTF-8.
+    """
 
     __slots__ = __match_args__ = ("payload",)
 
@@ -23,8 +27,13 @@ class Text(Record):
 class Fragment(Record):
     """The data of one frame of a fragmented message (with `fragments=True`; RFC 6455 5.4).
 
-    Text pieces hold whole code points only: 1 to 3 bytes of an unfinished one wait for the next
-    fragment, so a piece may be empty. `first` and `last` mark the ends of the message.
+    Text fragments contain whole code points: 1 to 3 bytes of an incomplete one are delivered with
+    the next fragment, so that `data` may be empty.
+
+    Attributes:
+        data: The data.
+        first: Whether the message begins with this fragment.
+        last: Whether the message ends with this fragment.
     """
 
     __slots__ = __match_args__ = ("data", "first", "last")
@@ -40,7 +49,11 @@ class Fragment(Record):
 
 
 class Ping(Record):
-    """A ping (5.5.2) of 0 to 125 bytes; delivered also when it is answered automatically."""
+    """A ping (5.5.2). It is delivered even if it is answered automatically.
+
+    Attributes:
+        payload: 0 to 125 bytes.
+    """
 
     __slots__ = __match_args__ = ("payload",)
 
@@ -51,7 +64,11 @@ class Ping(Record):
 
 
 class Pong(Record):
-    """A pong (5.5.3) of 0 to 125 bytes, whether it answers a ping or not."""
+    """A pong (5.5.3), whether or not it answers a ping.
+
+    Attributes:
+        payload: 0 to 125 bytes.
+    """
 
     __slots__ = __match_args__ = ("payload",)
 
@@ -62,7 +79,12 @@ class Pong(Record):
 
 
 class Close(Record):
-    """The peer's close frame (5.5.1). An empty one has code 1005 and no reason. Nothing follows it."""
+    """The peer's close frame (5.5.1); the last event.
+
+    Attributes:
+        code: The close code; 1005 for an empty close frame.
+        reason: The close reason.
+    """
 
     __slots__ = __match_args__ = ("code", "reason")
 
@@ -75,10 +97,13 @@ class Close(Record):
 
 
 class Failure(Record):
-    """The connection failed (7.1.7): the peer broke a rule, or went without a close (1006). The last event.
+    """The connection failed (7.1.7); the last event.
 
-    `code` is the close code that says why, `offset` the number of bytes of the stream before the
-    offending one.
+    Attributes:
+        code: The close code for the violation, or 1006 if the connection ended without a close
+            frame.
+        reason: A description of the violation.
+        offset: The number of bytes of the stream before the offending one.
     """
 
     __slots__ = __match_args__ = ("code", "reason", "offset")

@@ -1,7 +1,7 @@
-"""Masking keys (RFC 6455 5.3, 10.3): unpredictable, fresh for each frame, and cheap.
+"""Masking keys (RFC 6455 5.3, 10.3): unpredictable, and different for each frame.
 
-A stream takes them one by one with `pop`; when that raises IndexError, `refill` returns one and
-makes more for `pop`.
+A stream takes keys with `pop`. If that raises IndexError, `refill` returns a key and makes further
+keys available to `pop`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..errors import MaskSourceError
 
 __all__ = ["KeyPool", "SourcedKeys", "pool"]
 
-#: How many keys are read ahead: one system call costs as much as hundreds of keys.
+#: Keys are read 256 at a time, because a system call costs as much as hundreds of keys.
 _KEYS: Final = Struct("4s" * 256)
 
 
 class KeyPool(deque[bytes]):
-    """Keys from the system's random source. Several threads may take from it."""
+    """Keys from the system's random source. It is safe for several threads."""
 
     __slots__ = ()
 
@@ -33,7 +33,7 @@ class KeyPool(deque[bytes]):
 
 
 class SourcedKeys:
-    """Keys from a caller's function. Raises MaskSourceError if it does not return 4 bytes."""
+    """Keys from a function of the caller. MaskSourceError if it does not return 4 bytes."""
 
     __slots__ = ("_source",)
 
@@ -41,7 +41,7 @@ class SourcedKeys:
         self._source = source
 
     def pop(self) -> bytes:
-        """Ask the source for the next key."""
+        """Return the next key of the source."""
         key = self._source(4)
         if type(key) is not bytes or len(key) != 4:
             raise MaskSourceError("mask_source(4) returns 4 bytes")
@@ -53,6 +53,6 @@ class SourcedKeys:
 #: The pool that all streams share.
 pool: Final = KeyPool()
 
-# A child process must not send with the keys of its parent.
+# A child process must not use the keys of its parent.
 if hasattr(os, "register_at_fork"):  # pragma: no branch - all but Windows
     os.register_at_fork(after_in_child=pool.clear)

@@ -1,12 +1,13 @@
-"""permessage-deflate (RFC 7692): its settings and its negotiation. The codec of a connection is a twin, `Deflate`.
+"""`PerMessageDeflate`: settings and negotiation of permessage-deflate (RFC 7692).
 
-Both contexts of a connection are created when the first message needs them and freed with the connection. They take
-`2 ** (bits + 2) + 2 ** (memory_level + 9)` bytes for sending, `2 ** bits` for receiving, and some 16 KiB of state. The
-README has measured sizes.
+The codec of a connection is `Deflate`, a twin. Its two contexts are created for the first message
+that needs them, and freed with the connection. They take `2 ** (bits + 2) + 2 ** (memory_level +
+9)` bytes for sending, `2 ** bits` bytes for receiving, and some 16 KiB of state. The README has
+measured sizes.
 
-The length of a compressed message reveals how much of it occurred in earlier messages: secrets and text that an
-attacker may choose do not belong on one compressed connection (RFC 7692 8). `send(..., compress=False)` sends a message
-without compression.
+The length of a compressed message reveals how much of it occurred in earlier messages. Secrets and
+text that an attacker may choose must not share a compressed connection (RFC 7692 8);
+`send(..., compress=False)` sends a message without compression.
 """
 
 from __future__ import annotations
@@ -27,28 +28,29 @@ _CLIENT_RESETS: Final = "client_no_context_takeover"
 
 
 class PerMessageDeflate:
-    """The settings of permessage-deflate for any number of connections: an `Extension` (RFC 7692 7.1).
+    """The `Extension` permessage-deflate for any number of connections (RFC 7692 7.1).
 
-    An extension is passed to `serve` and `connect`. A `Stream` takes the codec of one connection, which `accept` or
-    `agree` returns.
+    Pass it to `serve` and `connect`. A `Stream` takes the codec of one connection, which `accept`
+    or `agree` returns.
 
     Args:
-        server_max_window_bits: Window bits with which the server compresses, 9 to 15. None: 15, or fewer if the peer
-            asks for fewer.
-        client_max_window_bits: Window bits with which the client compresses, likewise. A server can limit them only if
-            the client offers this parameter.
-        server_no_context_takeover: The server begins each message with an empty window: less memory while idle, larger
-            messages.
-        client_no_context_takeover: The client does.
-        level: Compression level for sending, -1 to 9, or 0 to 3 with "isal"; None is the default of `zlib`.
+        server_max_window_bits: Window bits of the server's compressor, 9 to 15. None: 15, or fewer
+            if the peer requests it.
+        client_max_window_bits: Window bits of the client's compressor, likewise. A server can limit
+            them only if the client offers this parameter.
+        server_no_context_takeover: Whether the server begins each message with an empty window:
+            less memory while idle, but larger messages.
+        client_no_context_takeover: The same for the client.
+        level: Compression level for sending, -1 to 9, or 0 to 3 with "isal"; None: the default of
+            `zlib`.
         memory_level: Memory for the state of the compressor, 1 to 9.
-        threshold: Size in bytes from which messages are compressed unless `send` is told otherwise.
-        zlib: The module that compresses: "zlib" (the standard library's), or the faster "zlib_ng" and "isal", which the
-            extras `framewire[zlib-ng]` and `framewire[isal]` install.
+        threshold: Smallest message to compress, in bytes, unless `compress` of `send` is given.
+        zlib: The module that compresses: "zlib" (the standard library's), or the faster "zlib_ng"
+            and "isal", which the extras `framewire[zlib-ng]` and `framewire[isal]` install.
 
     Raises:
-        TypeError: A number is no integer, or `zlib` is no str.
-        ValueError: A number is out of range, or `zlib` is none of these names.
+        TypeError: A number is not an integer, or `zlib` is not a str.
+        ValueError: A number is out of range, or `zlib` is unknown.
         ImportError: The chosen zlib is not installed.
     """
 
@@ -74,12 +76,13 @@ class PerMessageDeflate:
         self._memory_level = memory_level
         self._threshold = threshold
         self._zlib = zlib
-        self._make_codec(15, 15, False, False)  # so that its settings raise here and not during a handshake
+        self._make_codec(15, 15, False, False)  # so that invalid settings raise here, not in a handshake
 
     def offers(self) -> list[Parameters]:
-        """Return the one offer of a client. The server may always choose the client's window, up to the setting.
+        """Return the only offer of a client.
 
-        A client that does not offer `client_max_window_bits` cannot be asked for a smaller window (7.1.2.2).
+        It always includes `client_max_window_bits`, because otherwise the server could not request
+        a smaller window (7.1.2.2).
         """
         offer: list[tuple[str, str | None]] = []
         if self._server_resets:
@@ -92,11 +95,15 @@ class PerMessageDeflate:
         return [offer]
 
     def accept(self, offer: Parameters) -> tuple[Parameters, Deflate] | None:
-        """Return a server's answer to an offer, and its codec.
+        """Accept an offer as a server.
+
+        Args:
+            offer: The parameters that the client offers.
 
         Returns:
-            None to decline an offer that is malformed, or that asks the server to compress with a window of 8 bits,
-            which zlib cannot.
+            The parameters of the answer, and the codec of the connection; None to decline an offer
+            that is malformed, or that requests a server window of 8 bits, which zlib does not
+            support.
         """
         try:
             offered = _parse(offer, optional_value=_CLIENT_BITS)
@@ -121,11 +128,17 @@ class PerMessageDeflate:
         return answer, self._make_codec(server_bits, client_bits, server_resets, client_resets)
 
     def agree(self, answer: Parameters) -> Deflate:
-        """Return a client's codec for the server's answer to `offers`.
+        """Accept an answer to `offers` as a client.
+
+        Args:
+            answer: The parameters of the server's answer.
+
+        Returns:
+            The codec of the connection.
 
         Raises:
-            ValueError: The answer is malformed, grants less than the offer asked for, or asks the client to compress
-                with a window of 8 bits, which zlib cannot.
+            ValueError: The answer is malformed, does not fulfil the offer, or requests a client
+                window of 8 bits, which zlib does not support.
         """
         agreed = _parse(answer)
         if self._server_resets and _SERVER_RESETS not in agreed:
@@ -156,7 +169,12 @@ class PerMessageDeflate:
 def add_compression(
     extensions: Sequence[Extension], compression: str | None, default: PerMessageDeflate
 ) -> Sequence[Extension]:
-    """Return `extensions`, followed by `default` if `compression` is "deflate" and they do not include it already.
+    """Return the extensions of a connection.
+
+    Args:
+        extensions: The extensions that the caller has given.
+        compression: "deflate" adds `default`, unless `extensions` include permessage-deflate.
+        default: The extension to add.
 
     Raises:
         ValueError: `compression` is neither "deflate" nor None.
@@ -209,6 +227,7 @@ def _parse(parameters: Parameters, optional_value: str = "") -> dict[str, int | 
     return values
 
 
-#: The defaults of a server and of a client. The client's offer is that of browsers, which every server knows.
+#: The defaults of servers and clients. The client sends the same offer as browsers, which every
+#: server supports.
 SERVER_DEFAULT: Final = PerMessageDeflate()
 CLIENT_DEFAULT: Final = PerMessageDeflate(server_max_window_bits=None, client_max_window_bits=None)

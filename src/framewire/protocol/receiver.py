@@ -1,8 +1,8 @@
-"""The slow path of receiving: one frame at a time, every receive rule of RFC 6455 sections 5, 7 and 8.
+"""The slow path of receiving: every rule of RFC 6455 sections 5, 7 and 8, one frame at a time.
 
-Whatever the fast path of `StreamCore` leaves comes here: control frames, fragments, frames in
-pieces, messages that an extension has transformed, violations. A rule is stated once, here, and
-checked as soon as the byte that breaks it has arrived; inside a transformed message, with the end
+It processes everything at which the fast path of `StreamCore` stops: control frames, fragments,
+partial frames, messages that an extension has transformed, violations. Each rule exists once, here,
+and is checked as soon as the byte that breaks it has arrived; in a transformed message, at the end
 of each block of its payload.
 """
 
@@ -24,11 +24,11 @@ __all__ = ["Receiver", "TextErrors"]
 #: The result of `read_header`.
 _Header = tuple[int, bool, int, int, bytes | None]
 
-#: What is done with text that is not UTF-8: it fails the connection (8.1), or is decoded by this
-#: error handler.
+#: The treatment of text that is not UTF-8: "strict" fails the connection (8.1), the others are
+#: error handlers of `bytes.decode`.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
-# First bytes and opcodes as plain ints: an enum member takes longer to look up than a call.
+# Plain ints: the lookup of an enum member is slower than a function call.
 _FIN: Final = 0x80
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
@@ -44,10 +44,17 @@ _NO_DECOMPRESSORS: Final[dict[int, Decompressor]] = {}
 
 
 class Receiver:
-    """Turns frames into events.
+    """Converts frames to events.
 
-    `masked` tells whether frames must be masked; limits are in bytes, None is unlimited.
-    `text_errors` and `piece_size` are those of `Stream`, `codecs` the result of `check_codecs`.
+    Args:
+        masked: Whether frames must be masked.
+        max_message_size: See `Stream`.
+        max_frame_size: See `Stream`.
+        fragments: See `Stream`.
+        text_as_bytes: See `Stream`.
+        text_errors: See `Stream`.
+        piece_size: See `Stream`.
+        codecs: The result of `check_codecs`.
     """
 
     __slots__ = (
@@ -73,50 +80,60 @@ class Receiver:
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation, or a piece of it was delivered
         self._text_errors = text_errors
-        #: Makes an event of text that need not be UTF-8, piece by piece; None where it must be.
+        #: Decodes text that may be invalid UTF-8, piece by piece; None if it must be valid.
         self._decode: Callable[[Any, bool], Any] | None = None
         if text_errors != "strict":
             decoder = getincrementaldecoder("utf-8")(text_errors)
             self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
         self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
         self._piece = MAX_LENGTH if piece_size is None else piece_size
-        # The fast path validates all text and never cuts, so where that is wrong only empty
-        # messages are left to it.
+        # The fast path validates all text and never splits a message. With `text_errors` it may
+        # therefore take empty messages only.
         limit = min(self._max_message, self._max_frame, self._piece) if self._validated else 0
         wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
-        #: The decompressors by the RSV bits and opcode of first frames.
+        #: The decompressors, by RSV bits and opcode of the first frame.
         self._decompressors = {} if codecs else _NO_DECOMPRESSORS
         for codec in codecs:
             decompressor = Decompressor(codec, wrap, self._max_message, self._max_frame)
             self._decompressors[codec.rsv | _TEXT] = self._decompressors[codec.rsv | _BINARY] = decompressor
-        self._decompressor: Decompressor | None = None  # that of the open message, if it is transformed
+        self._decompressor: Decompressor | None = None  # of the open message, if it is transformed
         self._left_of_frame = 0  # bytes of the frame in progress after the block in progress
         self._block_key = b""  # the masking key of the frame in progress
 
     def lend_codec(self, core: StreamCore[Any]) -> None:
-        """Have the fast path decode short messages of the first codec, unless text need not be UTF-8."""
+        """Let the fast path decode short messages of the first codec if text must be UTF-8."""
         if self._decompressors and self._validated:
             next(iter(self._decompressors.values())).lend_to(core)
 
     def clear(self) -> None:
-        """Free all that was held of a message that will not end."""
+        """Free the open message and the codecs, at the end of the stream."""
         self.partial.clear()
         self._decompressors.clear()
         self._decompressor = None
 
     def deliver_fragments(self) -> None:
-        """From here on deliver fragments; of a message that has begun, the next one holds all so far."""
+        """Deliver fragments from now on; the next one has the data so far of an open message."""
         self._fragments = True
 
     def take_frame(
         self, data: bytes, start: int, stop: int, events: list[Event], decoded: bytes | ValueError | None
     ) -> int:
-        """Take one frame, or as much as has arrived of a data frame, from data[start:stop].
+        """Take one frame, or the available part of a data frame, from data[start:stop].
 
-        `decoded` is what the codec has made of the frame at `start` already, None if it was not asked.
-        Returns the index after the bytes taken: `start` for less than a header, or less than a whole
-        control frame. Raises Violation, whose offset counts from data[0].
+        Args:
+            data: The input.
+            start: The index of the first byte to take.
+            stop: The end of the input.
+            events: The list to which events are appended.
+            decoded: The result of the codec for the frame at `start`, if the fast path has passed
+                it to the codec; otherwise None.
+
+        Returns:
+            The index after the bytes taken: `start` if a header or control frame is incomplete.
+
+        Raises:
+            Violation: The peer broke a rule; the offset counts from data[0].
         """
         partial = self.partial
         if partial.in_frame:
@@ -130,7 +147,7 @@ class Receiver:
                 payload, stop = taken
                 events.append(_PINGS[first](payload))
                 return stop
-            # Less than a frame, or a violation: see below.
+            # An incomplete frame, or a violation: see below.
         begins = not partial.opcode
         if not first and not begins and not self._fragments and self._decompressor is None:
             position = partial.fill_frames(data, start, stop)
@@ -170,7 +187,7 @@ class Receiver:
         return self._fill_blocks(data, end, stop, events, decoded)
 
     def _take_close(self, data: bytes, start: int, stop: int, header: _Header, events: list[Event]) -> int:
-        """Take a close frame; return `start` for a control frame that is not whole."""
+        """Take a close frame; return `start` if the control frame is incomplete."""
         _, _, length, end, key = header
         if end + length > stop:
             return start
@@ -179,7 +196,7 @@ class Receiver:
         return end + length
 
     def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
-        """Take payload of the frame in progress and deliver the events that it completes."""
+        """Take payload of the current frame and deliver the events that it completes."""
         partial = self.partial
         max_held = self._piece if self._fragments else MAX_LENGTH
         while True:
@@ -202,7 +219,10 @@ class Receiver:
         return position
 
     def _begin_block(self, opcode: int, final: bool, block: int) -> None:
-        """Begin the next block of a frame for a codec; a block has whole masking keys, so the key fits each of them."""
+        """Begin the next block of a frame for a codec.
+
+        The size of a block is a multiple of 4, so that each block begins with the same key byte.
+        """
         size = min(self._left_of_frame, block)
         self._left_of_frame -= size
         self.partial.begin_frame(opcode, final, size, self._block_key, False)
@@ -232,7 +252,7 @@ class Receiver:
         return position
 
     def _end_frame(self, content: PartialMessage | Decompressor, events: list[Event]) -> None:
-        """End the frame in progress, and its message if it is the last one."""
+        """End the current frame, and its message if it is the last one."""
         partial = self.partial
         decode = self._decode if partial.opcode == _TEXT else None
         if not partial.final:
@@ -279,7 +299,7 @@ class Receiver:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "a close frame has half a code", offset)
 
     def _too_long(self, length: int, total: int, limit: int, end: int, length_end: int) -> Violation:
-        """Return the violation of a data frame's length (5.2, 10.4), before a byte of its payload is taken."""
+        """Return the violation for an invalid length of a data frame (5.2, 10.4)."""
         if length < 0:
             reason = "a length is not in its shortest form, or over 63 bits"
             return Violation(CloseCode.PROTOCOL_ERROR, reason, length_end)

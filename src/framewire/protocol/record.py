@@ -1,7 +1,7 @@
-"""`Record`: the base of classes whose instances are immutable values.
+"""`Record`: the base class of immutable values.
 
-It takes the place of frozen dataclasses in modules that every program imports: `dataclasses` imports
-`inspect`, and generates the methods of each class anew in each process, which together would take a
+It replaces frozen dataclasses in modules that every program imports: `dataclasses` imports
+`inspect`, and generates the methods of each class in each process, which together would take a
 third of the time of `import framewire`.
 """
 
@@ -20,20 +20,20 @@ else:
 
 __all__ = ["Record", "assign"]
 
-#: Set an attribute of a record; for its `__init__` alone.
+#: Set an attribute of a record; only for its `__init__`.
 assign: Final = object.__setattr__
 
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """An immutable value, equal to others of its class with the same values.
+    """An immutable value, which equals others of its class with the same attributes.
 
     A subclass lists its attributes in `__slots__ = __match_args__ = (...)`, in the order of the
-    arguments of its `__init__`, which assigns each once with `assign`.
+    parameters of `__init__`, which sets each of them once with `assign`.
     """
 
     __slots__: tuple[str, ...] = ()
-    #: Attributes that `repr` leaves out.
+    #: Attributes that `repr` omits.
     _secrets: ClassVar[tuple[str, ...]] = ()
 
     def _values(self) -> tuple[Any, ...]:

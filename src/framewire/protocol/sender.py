@@ -15,17 +15,20 @@ __all__ = ["Made", "Sender", "check_close", "check_control", "encode"]
 
 Made = TypeVar("Made")
 
-# Plain ints: an enum member takes longer to look up than a call.
+# Plain ints: the lookup of an enum member is slower than a function call.
 _FIN = 0x80
 _TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
 
 
 class Sender:
-    """Checks messages to send, and holds the state of the one in fragments.
+    """Checks messages to send, and holds the state of an open fragmented message.
 
-    A message has at most `max_size` bytes, fragments together, and is encoded by the first of
-    `codecs`, or by none. `opcode` is that of a message whose last fragment is still to come, else
-    0.
+    `opcode` is that of the open message, or 0.
+
+    Args:
+        codecs: The codecs of the stream; the first one encodes messages.
+        max_size: Largest message, in bytes, all fragments together.
+        keys: The source of masking keys; None for a server.
     """
 
     __slots__ = ("_codecs", "_encoder", "_keys", "_max_size", "_size", "_tail", "opcode")
@@ -35,9 +38,10 @@ class Sender:
         self._max_size = max_size
         self._keys = keys
         self.opcode = 0
-        self._size = 0  # bytes of it so far, before they are encoded
-        self._tail = b""  # its unfinished code point
-        self._encoder: Codec | None = None  # the codec that encodes it
+        # Of the open message:
+        self._size = 0  # bytes so far, before encoding
+        self._tail = b""  # the incomplete code point at the end
+        self._encoder: Codec | None = None
 
     def take(
         self,
@@ -48,10 +52,17 @@ class Sender:
         encoding: bool,
         make: Callable[[int, bytes, bytes], Made],
     ) -> Made:
-        """Check a message, or a fragment of one; return what `make` makes of first byte, payload and key.
+        """Check and frame a message, or a fragment of one.
 
-        `encoding` tells that `send_steps` is encoding another message. Raises as `Stream.send`;
-        nothing has changed then.
+        Exceptions are those of `Stream.send`; the state has not changed then.
+
+        Args:
+            message: See `Stream.send`.
+            text: See `Stream.send`.
+            last: See `Stream.send`.
+            compress: See `Stream.send`.
+            encoding: Whether `send_steps` is encoding another message.
+            make: Makes the result from first byte, payload and masking key.
         """
         opcode, payload, tail = self.check(message, text, last)
         codec = self._encoder if self.opcode else self.choose_codec(len(payload), last, compress, encoding)
@@ -78,7 +89,7 @@ class Sender:
     def check(
         self, message: str | bytes | bytearray | memoryview, text: bool | None, last: bool
     ) -> tuple[int, bytes, bytes]:
-        """Return the opcode of a message, its bytes, and those of a code point that it leaves unfinished."""
+        """Return the opcode of a message, its bytes, and the incomplete code point at its end."""
         if text is None:
             text = isinstance(message, str)
         opcode = _TEXT if text else _BINARY
@@ -96,7 +107,17 @@ class Sender:
         return opcode, payload, b""
 
     def choose_codec(self, size: int, last: bool, compress: bool | None, encoding: bool) -> Codec | None:
-        """Return the codec for a message that begins with `size` bytes, or None; StateError if it is `encoding`."""
+        """Return the codec for a message, or None.
+
+        Args:
+            size: Size of the message, or of its first fragment, in bytes.
+            last: Whether the message is not fragmented.
+            compress: See `Stream.send`.
+            encoding: Whether the codec is encoding another message.
+
+        Raises:
+            StateError: The codec is needed and in use.
+        """
         if not self._codecs or compress is False:
             return None
         codec = self._codecs[0]
@@ -108,7 +129,7 @@ class Sender:
 
 
 def encode(codec: Codec, content: bytes, last: bool) -> bytes:
-    """Have a codec encode a piece of a message; TypeError if it returns anything but bytes."""
+    """Encode a piece of a message. TypeError if the codec does not return bytes."""
     payload = codec.encode(content, last)
     if type(payload) is not bytes:
         raise TypeError(f"encode() returns bytes, not {type(payload).__name__}")
@@ -116,7 +137,7 @@ def encode(codec: Codec, content: bytes, last: bool) -> bytes:
 
 
 def check_control(payload: bytes | bytearray | memoryview) -> bytes:
-    """Return the payload of a ping or pong (5.5); PayloadTooBigError if it has over 125 bytes."""
+    """Return the payload of a ping or pong (5.5). PayloadTooBigError above 125 bytes."""
     if type(payload) is not bytes:
         payload = _copy(payload)
     if len(payload) > MAX_CONTROL_PAYLOAD:
@@ -125,7 +146,7 @@ def check_control(payload: bytes | bytearray | memoryview) -> bytes:
 
 
 def check_close(code: int | None, reason: str = "") -> bytes:
-    """Return the payload of a close frame (5.5.1, 7.4), empty without a code. Raises as `Stream.close`."""
+    """Return the payload of a close frame (5.5.1, 7.4). Exceptions are those of `Stream.close`."""
     if not isinstance(reason, str):
         raise TypeError("a close reason is a str")
     payload = _encode(reason)
@@ -148,13 +169,13 @@ def _encode(text: str) -> bytes:
 
 
 def _copy(data: bytes | bytearray | memoryview) -> bytes:
-    """Copy the message: the caller may change its memory before the bytes are written."""
+    """Copy a message, because the caller may change its memory before the bytes are written."""
     with memoryview(data) as view:
         return view.tobytes()
 
 
 def _unfinished(text: bytes, last: bool) -> bytes:
-    """Return the 0 to 3 bytes of a code point that `text` leaves unfinished; TextError if it is not UTF-8 so far."""
+    """Return the incomplete code point at the end of `text`, 0 to 3 bytes. TextError if invalid."""
     validator = Utf8Validator()
     valid = validator.feed(text)
     if valid < len(text):

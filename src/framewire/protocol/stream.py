@@ -1,8 +1,8 @@
-"""One end of an open connection without I/O: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8).
+"""`Stream`: one end of an open connection without I/O (RFC 6455 sections 5 to 8).
 
-A stream begins after the opening handshake. `receive` returns events, `send` and its kin return
-bytes to write, and `pending` returns what the stream itself has to send: pongs, the answer to a
-close, the close of a failed connection.
+A stream begins after the opening handshake. `receive` turns bytes into events, `send` and similar
+methods return bytes to write, and `pending` returns the frames that the stream itself has to send:
+pongs, the answer to a close frame, the close frame of a failed connection.
 """
 
 from __future__ import annotations
@@ -23,61 +23,61 @@ from .sender import Sender, check_close, check_control, encode
 
 __all__ = ["Stream"]
 
-#: The size of the buffer that `get_buffer` returns, in bytes: as much as one read commonly brings.
+#: The size of the buffer that `get_buffer` returns, in bytes: a common limit of one read.
 _READ_SIZE: Final = 1 << 16
 
-#: How much `receive_one` looks at before it looks at more, in bytes: some small frames.
+#: Bytes that `receive_one` processes first; it doubles them while no event is complete.
 _FIRST_LOOK: Final = 256
 
-#: How much of a message `send_steps` encodes at a time, in bytes: a few milliseconds.
+#: Bytes of a message that `send_steps` encodes at a time: a few milliseconds of work.
 _ENCODE_STEP: Final = 1 << 16
 
 _TEXT_ERRORS: Final = get_args(TextErrors)
 
-# First bytes as plain ints: an enum member takes longer to look up than a call.
+# First bytes as plain ints: the lookup of an enum member is slower than a function call.
 _FIN: Final = 0x80
 _CLOSE, _PING, _PONG = (_FIN | int(opcode) for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG))
 
-#: The failures whose close frame says what was wrong.
+#: The failures whose close frame has a reason text.
 _EXPLAINED: Final = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG)
 
 
 class Stream(StreamCore[Event]):
     """One end of a WebSocket connection after the opening handshake.
 
-    It begins OPEN, and is CLOSED after a close frame went each way, a failure, `fail` or
-    `receive_eof`. It serves one task or thread at a time: a call that would change it while another
-    one does, be it from another thread or from a function that the stream has called, raises
-    RuntimeError.
+    The state is OPEN at first, and CLOSED after close frames in both directions, a failure, `fail`
+    or `receive_eof`. A stream serves one task or thread at a time: if another thread, or a function
+    that the stream has called, uses it during a call that changes it, RuntimeError is raised.
 
     Args:
         role: `SERVER` or `CLIENT`.
-        max_message_size: The largest message to receive in bytes, fragments together; None is
-            unlimited. A larger one fails the connection with 1009, as soon as its length is known.
-        max_frame_size: The largest payload of one data frame to receive in bytes; None is
-        unlimited. fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
+        max_message_size: Largest message to receive, in bytes, all fragments together; None:
+            unlimited. A larger one fails the connection with 1009 as soon as its length is known.
+        max_frame_size: Largest payload of a data frame to receive, in bytes; None: unlimited.
+        fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
         text_as_bytes: Deliver text as `Text(payload)`, validated but not decoded.
-        text_errors: "strict": text that is not UTF-8 fails the connection with 1007 (8.1).
-            "replace" and "surrogateescape" deliver it, and close reasons, decoded by `bytes.decode`
-            with these errors, or as it is with `text_as_bytes`. Text to send must be UTF-8 always.
+        text_errors: "strict" fails the connection with 1007 for text that is not UTF-8 (8.1).
+            "replace" and "surrogateescape" decode such text and close reasons with this error
+            handler of `bytes.decode`; with `text_as_bytes`, text is delivered unchanged. Text to
+            send must always be UTF-8.
         piece_size: With `fragments`, deliver longer frames while they arrive, in pieces of at most
-            that many bytes, or one code point.
-        max_send_size: The largest message to send in bytes, fragments together; None is unlimited.
-        auto_pong: Queue the pong for each ping in `pending()`. auto_close: Queue the answer to the
-        peer's close, and the close frame of a failure, in `pending()`.
-        late_failure: Keep a failure back in `failing` where other events of the same call come
-            before it, so that they can be answered: until `take_failure` the stream can send, and
-            ignores what arrives.
-        mask_source: `mask_source(4)` returns the 4 bytes of a masking key; None takes them from the
-            system's random source. Only a client uses it. It must not use the stream.
-        extensions: The codecs that the opening handshake agreed on, see `framewire.extensions`.
-        send_close_reasons: Say in the close frame of a failure with 1002, 1007 or 1009 what was
-            wrong, in a few words. False sends the code alone.
+            this size in bytes, but at least one code point.
+        max_send_size: Largest message to send, in bytes, all fragments together; None: unlimited.
+        auto_pong: Queue a pong for each ping in `pending()`.
+        auto_close: Queue the answer to the peer's close frame, and the close frame of a failure, in
+            `pending()`.
+        late_failure: If other events of the same call precede a failure, hold it in `failing`, so
+            that they can be answered. Until `take_failure`, the stream can send, and ignores input.
+        mask_source: `mask_source(4)` returns the 4 bytes of a masking key; None uses the system's
+            random source. Only a client uses it. It must not use the stream.
+        extensions: The codecs that the opening handshake agreed on; see `framewire.extensions`.
+        send_close_reasons: Include a short reason in the close frame of a failure with 1002, 1007
+            or 1009. False sends the code alone.
 
     Raises:
-        TypeError: A limit is no int, or one of `extensions` is no codec.
-        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: not 1 to 2**63 - 1), `text_errors`
-            is unknown, or two codecs claim the same RSV bit.
+        TypeError: A limit is not an int, or one of `extensions` is not a codec.
+        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: 1 to 2**63 - 1), `text_errors` is
+            unknown, or two codecs use the same RSV bit.
     """
 
     __slots__ = (
@@ -127,20 +127,20 @@ class Stream(StreamCore[Event]):
         self._auto_close = auto_close
         self._late_failure = late_failure
         self._send_close_reasons = send_close_reasons
-        #: The failure that `late_failure` keeps back, or None.
+        #: The failure that `late_failure` holds back, or None.
         self.failing: Failure | None = None
         self._sent_reason = ""  # of its close frame
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
         self._ended_receiving = False  # by the peer's close, a failure or the end of file
-        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of the frames to send for `pending`
+        self._pending: list[tuple[int, bytes]] = []  # first bytes and payloads of the frames for `pending`
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
         max_send = _check_limit("max_send_size", max_send_size)
         self._sender = Sender(self._codecs, MAX_LENGTH if max_send is None else max_send, self._keys)
-        # A message of fewer bytes, or of fewer characters of up to 4 bytes, is sent as it is;
-        # others go to the codec.
+        # Messages of fewer bytes, or fewer characters of up to 4 bytes each, are sent unencoded;
+        # longer ones go to the codec.
         threshold = max(index(self._codecs[0].threshold), 0) if self._codecs else sys.maxsize
         max_plain = min(threshold, sys.maxsize if max_send is None else max_send // 4 + 1, sys.maxsize)
         self._set_send_limit(max_plain, self._codecs[0] if self._codecs and max_send is None else None)
@@ -150,44 +150,44 @@ class Stream(StreamCore[Event]):
 
     @property
     def role(self) -> Role:
-        """The end of the connection that this is."""
+        """The role of this end of the connection."""
         return self._role
 
     @property
     def state(self) -> State:
-        """OPEN; CLOSING once a close frame went either way; CLOSED after both, a failure, or the end of file."""
+        """OPEN; CLOSING after one close frame; CLOSED after both, a failure or end of input."""
         return self._state
 
     @property
     def close_code(self) -> int | None:
-        """The peer's close code: 1005 if its close frame was empty, 1006 if the connection ended without one."""
+        """The peer's close code, or None; 1005 for an empty close frame, 1006 without one."""
         if self._close is not None:
             return self._close.code
         return int(CloseCode.ABNORMAL_CLOSURE) if self._state is State.CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
-        """The peer's close reason, None until `close_code` is known."""
+        """The peer's close reason; None until `close_code` is known."""
         if self._close is not None:
             return self._close.reason
         return "" if self._state is State.CLOSED else None
 
     @property
     def message_open(self) -> bool:
-        """Whether a fragmented message to send has begun and not ended."""
+        """Whether a fragmented message is being sent."""
         return self._sender.opcode != 0
 
     @property
     def clean(self) -> bool:
-        """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
+        """Whether the closing handshake is complete: a close frame in each direction (7.1.4)."""
         return self._close is not None and self._close_sent
 
     # Receiving
 
     def deliver_fragments(self) -> None:
-        """From here on deliver fragments, as with `fragments=True`.
+        """Deliver fragments from now on, as with `fragments=True`.
 
-        Of a message that has begun, the next `Fragment` holds all so far.
+        If a message is incomplete, the next `Fragment` contains its data so far.
         """
         self._receiver.deliver_fragments()
 
@@ -199,9 +199,12 @@ class Stream(StreamCore[Event]):
         events: list[Event],
         max_events: int = -1,
     ) -> int:
-        """Receive data[start:] frame by frame, until there are `max_events` events.
+        """Process data[start:] frame by frame, until there are `max_events` events.
 
-        An incomplete header or control frame is kept in `_head`. Returns how many bytes are left.
+        An incomplete header or control frame is kept in `_head`.
+
+        Returns:
+            The number of unprocessed bytes.
         """
         if self._ended_receiving:
             return 0
@@ -212,8 +215,8 @@ class Stream(StreamCore[Event]):
         base, size = self._offset - position, len(data)
         take_frame, partial = self._receiver.take_frame, self._partial
         try:
-            # Literals for the bits of first bytes, because this loop looks up each global name once
-            # per frame.
+            # Literals for the bits of first bytes, because this loop would look up each global name
+            # once per frame.
             while position < size and len(events) != max_events:
                 begin, count = position, len(events)
                 position = take_frame(data, begin, size, events, decoded)
@@ -235,7 +238,7 @@ class Stream(StreamCore[Event]):
         return max(size - position, 0)  # a message over the limit fails after its key, which may not have arrived
 
     def _answer(self, event: Event) -> bool:
-        """Queue the answer that a control frame demands; False if the frame ends the stream."""
+        """Queue the answer that a control frame requires; return False if it ends the stream."""
         if type(event) is Ping:
             if self._auto_pong:
                 self._pending.append((_PONG, event.payload))
@@ -252,14 +255,17 @@ class Stream(StreamCore[Event]):
         return True
 
     def receive_one(self, data: bytes | bytearray | memoryview) -> tuple[Event | None, int]:
-        """Read up to the end of the next event.
+        """Process bytes up to the end of the next event.
 
-        Call it again with the rest: a slice of a `memoryview`, where there are many events. Once
-        the stream has ended, all bytes are taken and ignored; a `Failure` takes the bytes before
-        the offending one.
+        Call it again with the remaining bytes; slices of a `memoryview` avoid copies. After the end
+        of the stream, all bytes are taken and ignored. A `Failure` takes the bytes before the
+        offending one.
+
+        Args:
+            data: Any bytes-like object.
 
         Returns:
-            The event, None if it needs more bytes; and how many bytes were taken.
+            The event, or None if it is incomplete; and the number of bytes taken.
 
         Raises:
             RuntimeError: Another call is using the stream.
@@ -271,7 +277,7 @@ class Stream(StreamCore[Event]):
             with memoryview(data) as whole, whole.cast("B") as octets:
                 begun = True
                 start, stop = 0, min(_FIRST_LOOK, len(octets))
-                # Copy only the part to look at, and more of it while no event ends there.
+                # Copy only the part to process, and more of it while no event is complete.
                 left = self._receive_slow(bytes(octets[:stop]), 0, None, events, 1)
                 while not events and stop < len(octets):
                     start, stop = stop, min(2 * stop, len(octets))
@@ -285,10 +291,10 @@ class Stream(StreamCore[Event]):
             self._leave()
 
     def receive_eof(self) -> list[Event]:
-        """Note that the peer will send no more.
+        """Process the end of input.
 
         Returns:
-            A `Failure` with code 1006, unless the peer's close frame came before.
+            A `Failure` with code 1006, unless a close frame was received before.
         """
         events: list[Event] = []
         self._enter()
@@ -305,23 +311,40 @@ class Stream(StreamCore[Event]):
         return events
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return memory for the event loop to read into, as `asyncio.BufferedProtocol.get_buffer` does.
+        """Return a buffer to read into, like `asyncio.BufferedProtocol.get_buffer`.
 
-        `sizehint`, the number of bytes that the loop would like, is ignored; the buffer has at
-        least 1 byte.
+        Args:
+            sizehint: The size that the caller recommends, in bytes; it is ignored.
+
+        Returns:
+            A buffer of at least 1 byte.
         """
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_READ_SIZE))
         return self._buffer[:]
 
     def buffer_updated(self, nbytes: int) -> list[Event]:
-        """Read the first `nbytes` bytes of the buffer that `get_buffer` returned, like `receive`."""
+        """Process the first `nbytes` bytes of the buffer of `get_buffer`, like `receive`.
+
+        Args:
+            nbytes: The number of bytes that were read into the buffer.
+
+        Returns:
+            The events; see `receive`.
+
+        Raises:
+            ValueError: There is no buffer, or it is smaller.
+        """
         if self._buffer is None or not 0 <= nbytes <= len(self._buffer):
             raise ValueError("buffer_updated() tells how much of get_buffer() was filled")
         return self.receive(self._buffer, nbytes)
 
     def take_failure(self) -> list[Event]:
-        """Deliver the failure that `late_failure` kept back in `failing`, and end; [] if there is none."""
+        """End the stream with the failure that `late_failure` holds back in `failing`.
+
+        Returns:
+            The failure as the only event; an empty list if there is none.
+        """
         events: list[Event] = []
         self._enter()
         try:
@@ -332,7 +355,7 @@ class Stream(StreamCore[Event]):
         return events
 
     def _fail(self, events: list[Event], failure: Failure, sent_reason: str) -> None:
-        """Fail the connection (7.1.7): at once, or with `late_failure` after the events that came before."""
+        """Fail the connection (7.1.7): at once, or with `late_failure` after the earlier events."""
         if self._late_failure and events:
             self.failing, self._sent_reason = failure, sent_reason
             self._stop_receiving()
@@ -363,7 +386,7 @@ class Stream(StreamCore[Event]):
         self._drop()
 
     def _stop_receiving(self) -> None:
-        """Ignore what still arrives, and hold nothing of it."""
+        """Ignore further input, and free the input held."""
         self._ended_receiving = self._paused = True
         self._head = b""
         self._receiver.clear()
@@ -371,9 +394,13 @@ class Stream(StreamCore[Event]):
     # Sending
 
     def pending(self) -> bytes:
-        """Return, once, the frames that the stream itself has to send: write them before any later bytes.
+        """Return the frames that the stream itself has to send, once.
 
-        If `mask_source` raises, so does this, and the next call begins again: nothing is lost.
+        Write them before any later bytes. An exception of `mask_source` is passed on; no frame is
+        lost, because the next call returns all of them.
+
+        Returns:
+            The frames: pongs and a close frame; b"" if there are none.
         """
         if not self._pending:
             return b""
@@ -392,10 +419,16 @@ class Stream(StreamCore[Event]):
         text: bool | None = None,
         compress: bool | None = None,
     ) -> Generator[None, None, bytes]:
-        """Like `send`, as a generator that yields after each 64 KiB it compresses, so that an event loop can go on.
+        """Like `send`, as a generator that yields after each 64 KiB that it compresses.
 
-        The generator returns the frame. Until then control frames and messages that are not encoded
-        may be sent; a generator that is closed early has sent nothing. Raises as `send`.
+        An event loop can run other tasks in between. The generator returns the frame. Before that,
+        control frames and messages that are not encoded may be sent. A generator that is closed
+        early has sent nothing. Exceptions are those of `send`.
+
+        Args:
+            message: See `send`.
+            text: See `send`.
+            compress: See `send`.
         """
         self._enter()
         try:
@@ -433,10 +466,15 @@ class Stream(StreamCore[Event]):
     def cut(
         self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
     ) -> tuple[list[memoryview], bool]:
-        """Cut a whole message into the pieces of at most `size` bytes in which to send it as fragments.
+        """Split a whole message into pieces, to send them as fragments.
 
-        They may cut a code point. An empty message is one piece. Raises as `send`, so that no piece
-        is sent in vain.
+        Pieces may split a code point. An empty message is one piece. Exceptions are those of
+        `send`, so that an invalid message is refused before its first piece is sent.
+
+        Args:
+            message: See `send`.
+            size: Largest piece, in bytes.
+            text: See `send`.
 
         Returns:
             The pieces, and whether they are text.
@@ -454,7 +492,7 @@ class Stream(StreamCore[Event]):
         compress: bool | None,
         apart: bool,
     ) -> Any:
-        """Send a message, or a fragment, with all checks; return its frame, or [header, payload] if `apart`."""
+        """Send a message or fragment; return its frame, or [header, payload] if `apart`."""
         make: Callable[[int, bytes, bytes], Any] = make_parts if apart else make_frame
         self._enter()
         try:
@@ -470,26 +508,39 @@ class Stream(StreamCore[Event]):
             raise StateError("no message can follow a close frame or a failure")
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
-        """Return a ping frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        """Return a ping frame (5.5.2).
+
+        Args:
+            payload: 0 to 125 bytes.
+
+        Raises:
+            StateError: The state is CLOSED.
+            PayloadTooBigError: The payload is too long.
+        """
         return self._send_control(_PING, payload)
 
     def pong(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
-        """Return a pong frame of 0 to 125 bytes. Raises StateError when CLOSED, PayloadTooBigError."""
+        """Return a pong frame (5.5.3), like `ping`.
+
+        Args:
+            payload: 0 to 125 bytes.
+        """
         return self._send_control(_PONG, payload)
 
     def close(self, code: int | None = 1000, reason: str = "") -> bytes:
-        """Return the one close frame of this end.
+        """Return the only close frame of this end.
 
-        Data still arrives until the peer's close frame does. After it, or after a failure, this is
-        the answer that `auto_close=False` left to the caller.
+        Messages are still received until the peer's close frame. With `auto_close=False`, the
+        caller also answers the peer's close frame, or a failure, with this method.
 
         Args:
-            code: The close code (7.4); None makes an empty close frame.
+            code: The close code (7.4); None returns an empty close frame.
             reason: At most 123 bytes of UTF-8.
 
         Raises:
             StateError: A close frame was sent, or the connection is closed.
-            CloseCodeError: A close frame may not carry `code`, or there is a reason without a code.
+            CloseCodeError: `code` is not allowed in a close frame, or there is a reason without a
+                code.
             PayloadTooBigError: The reason is too long.
             TextError: The reason is not UTF-8.
         """
@@ -508,9 +559,16 @@ class Stream(StreamCore[Event]):
         return frame
 
     def fail(self, code: int, reason: str = "") -> bytes:
-        """Fail the connection from this end (7.1.7); return a close frame, or b"" if one was sent.
+        """Fail the connection from this end (7.1.7): close the stream, and ignore further input.
 
-        The stream is CLOSED then, and ignores what still arrives. Raises as `close`.
+        Exceptions are those of `close`.
+
+        Args:
+            code: The close code (7.4).
+            reason: At most 123 bytes of UTF-8.
+
+        Returns:
+            The close frame; b"" if one was sent or the stream is CLOSED.
         """
         self._enter()
         try:
@@ -528,13 +586,13 @@ class Stream(StreamCore[Event]):
         return make_frame(first, check_control(payload), self._next_key())
 
     def _make_close(self, code: int | None, reason: str) -> bytes:
-        """Make the one close frame of this end, and note that it is sent."""
+        """Return the only close frame of this end, and record that it is sent."""
         frame = make_frame(_CLOSE, check_close(code, reason), take_key(self._keys))
         self._note_close_sent()
         return frame
 
     def _queue_close(self, payload: bytes) -> None:
-        """Queue the one close frame of this end for `pending`."""
+        """Queue the only close frame of this end for `pending`."""
         self._pending.append((_CLOSE, payload))
         self._note_close_sent()
 
@@ -544,7 +602,7 @@ class Stream(StreamCore[Event]):
 
 
 def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:
-    """Return a limit in bytes as a plain int, or None; TypeError or ValueError if it can be no limit."""
+    """Return a limit in bytes as a plain int, or None. TypeError or ValueError if it is invalid."""
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -556,10 +614,10 @@ def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:
 
 
 def _answer_close(close: Close) -> bytes:
-    """Return the payload that answers the peer's close: its code and reason (5.5.1).
+    """Return the payload that answers the peer's close frame: the same code and reason (5.5.1).
 
-    Under `text_errors` the reason may be no UTF-8, or too long once it is decoded: then its code
-    alone.
+    With `text_errors`, the reason may be invalid UTF-8, or too long after decoding: then only the
+    code is sent.
     """
     if close.code == CloseCode.NO_STATUS_RCVD:
         return b""
