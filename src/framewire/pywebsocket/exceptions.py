@@ -1,4 +1,4 @@
-"""The exceptions of pywebsocket, by the names that handlers raise and catch."""
+"""The exceptions of pywebsocket, under the names that handlers use."""
 
 # ruff: noqa: N818 - the names are those of pywebsocket
 
@@ -22,27 +22,32 @@ class ConnectionTerminatedException(Exception):
 
 
 class InvalidFrameException(ConnectionTerminatedException):
-    """The client broke the protocol; closed with 1002."""
+    """The client violated the protocol; the close code is 1002."""
 
 
 class BadOperationException(Exception):
-    """The handler asked for what cannot be; closed with 1011."""
+    """The handler made an invalid call; the close code is 1011."""
 
 
 class UnsupportedFrameException(Exception):
-    """The client sent what the handler does not support; closed with 1003."""
+    """The handler does not support a received message; the close code is 1003."""
 
 
 class InvalidUTF8Exception(Exception):
-    """The client sent text that is not UTF-8; closed with 1007."""
+    """The client sent text that is not UTF-8; the close code is 1007."""
 
 
 class AbortedByUserException(Exception):
-    """The handler wants the connection cut, without a word."""
+    """The handler aborts the connection, without a response or a close frame."""
 
 
 class HandshakeException(Exception):
-    """The handler refuses the handshake, with the HTTP status `status` (None: 400)."""
+    """The handler refuses the handshake.
+
+    Args:
+        name: The message.
+        status: The HTTP status of the response; None: 400.
+    """
 
     def __init__(self, name: object, status: int | None = None) -> None:
         super().__init__(name)
@@ -50,7 +55,7 @@ class HandshakeException(Exception):
 
 
 class VersionException(Exception):
-    """The client speaks another version of the protocol."""
+    """The client uses an unsupported version of the protocol."""
 
     def __init__(self, name: object, supported_versions: str = "") -> None:
         super().__init__(name)
@@ -58,7 +63,12 @@ class VersionException(Exception):
 
 
 class DispatchException(Exception):
-    """A handler cannot be found or loaded; `status` is that of the answer."""
+    """A handler cannot be found or loaded.
+
+    Args:
+        name: The message.
+        status: The HTTP status of the response.
+    """
 
     def __init__(self, name: object, status: int = 404) -> None:
         super().__init__(name)

@@ -1,4 +1,4 @@
-"""Plain HTTP for what no handler serves: the files below the document root."""
+"""HTTP responses for resources without a handler: the files below the document root."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from ..http.http11 import Request, Response
 
 __all__ = ["read_path", "serve_file"]
 
-#: The largest file that is served, in bytes: it is read whole.
+#: The largest file to serve, in bytes: it is read into memory.
 MAX_FILE: Final = 1 << 26
 
 
 def serve_file(root: Path, request: Request) -> Response:
-    """Answers GET and HEAD with a file below `root`, or for a directory with its index.html or a list.
+    """Answer GET and HEAD with a file, or with the index.html or a listing of a directory.
 
-    Nothing outside of `root` is served, also not through a symbolic link, and nothing whose name begins with a dot.
+    Files outside of `root`, also through symbolic links, and hidden files are not served.
+
+    Args:
+        root: The document root.
+        request: The request.
+
+    Returns:
+        The response: 200, 301, 404, 405 or 413.
     """
     if request.method not in ("GET", "HEAD"):
         return _refuse(405, ("Allow", "GET, HEAD"))
@@ -52,7 +59,7 @@ def serve_file(root: Path, request: Request) -> Response:
 
 
 def read_path(request: Request) -> str | None:
-    """The path that a request names, decoded; None for one that names nothing, or what begins with a dot."""
+    """Return the decoded path of a request; None if it is invalid or has a hidden component."""
     path = unquote(request.target.partition("?")[0].partition("#")[0])
     hidden = any(part.startswith(".") or "\\" in part for part in path.split("/"))
     return path if path.startswith("/") and "\0" not in path and not hidden else None

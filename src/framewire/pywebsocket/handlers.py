@@ -1,4 +1,4 @@
-"""A directory of handlers: which file serves which resource."""
+"""`Handlers`: the handler files of a directory, by resource."""
 
 from __future__ import annotations
 
@@ -35,9 +35,16 @@ class Suite:
 class Handlers:
     """The handlers below a directory: `DIR/a/b_wsh.py` serves the resource `/a/b`.
 
-    Only those below `scan_dir`, itself in `root`, are loaded, and those whose real path lies outside only if
-    `outside` is set. A file that cannot be loaded, or lacks a function, is left out with a warning. `encoding` is
-    that of the files (default: that of the locale).
+    A file that cannot be loaded, or lacks a required function, is skipped with a warning.
+
+    Args:
+        root: The directory of the handlers.
+        scan_dir: A directory in `root`; only handlers below it are loaded.
+        outside: Whether to load files whose real path is outside of `root`.
+        encoding: The encoding of the files; None: that of the locale.
+
+    Raises:
+        DispatchException: `scan_dir` is not in `root`.
     """
 
     def __init__(
@@ -60,13 +67,17 @@ class Handlers:
                 self._suites["/" + path.relative_to(root).as_posix().removesuffix(_SUFFIX)] = suite
 
     def add_alias(self, alias: str, resource: str) -> None:
-        """Serves `alias` with the handler of `resource`; DispatchException if it has none."""
+        """Serve `alias` with the handler of `resource`. DispatchException if that has none."""
         if resource not in self._suites:
             raise DispatchException(f"there is no handler for {resource}")
         self._suites[alias] = self._suites[resource]
 
     def add_aliases(self, path: Path) -> None:
-        """Reads aliases from a file: on each line an alias and a resource, or a comment that begins with #."""
+        """Read aliases from a file.
+
+        Args:
+            path: A file whose lines are an alias and a resource, or a comment that begins with "#".
+        """
         for number, line in enumerate(path.read_text().splitlines(), 1):
             words = line.split()
             if not words or words[0].startswith("#"):
@@ -81,11 +92,15 @@ class Handlers:
 
     @property
     def resources(self) -> list[str]:
-        """All that is served."""
+        """The resources that have a handler, sorted."""
         return sorted(self._suites)
 
     def find(self, target: str) -> Suite | None:
-        """The handler of a request target, its query apart; DispatchException with status 400 for a fragment."""
+        """Return the handler of a request target, or None; its query is ignored.
+
+        Raises:
+            DispatchException: With status 400, if the target has a fragment.
+        """
         resource, _, fragment = target.partition("#")
         suite = self._suites.get(resource.partition("?")[0])
         if suite is not None and fragment:

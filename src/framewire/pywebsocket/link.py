@@ -1,4 +1,4 @@
-"""What a handler's request and its stream need of the connection below them."""
+"""`Link`: the interface of a connection that the request and the stream of a handler use."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Link"]
 
 
 class Link(Protocol):
-    """A connection that leaves the answer to a close to the handler."""
+    """A connection whose handler answers the client's close frame."""
 
     response: Response | None
 
     @property
     def secure(self) -> bool:
-        """Whether it is encrypted."""
+        """Whether the connection uses TLS."""
 
     @property
     def local_address(self) -> Any:
@@ -29,33 +29,33 @@ class Link(Protocol):
 
     @property
     def close_timeout(self) -> float | None:
-        """How long the client has to answer a close, in seconds."""
+        """The time that the client has to answer a close frame, in seconds."""
 
     @property
     def failure(self) -> Failure | None:
-        """What the client did wrong."""
+        """The client's violation of the protocol, or None."""
 
     @property
     def client_close(self) -> Close | None:
-        """The client's close frame."""
+        """The client's close frame, or None."""
 
     def recv(self, timeout: float | None) -> str | bytes:
-        """Receives a message."""
+        """Receive a message; `timeout` is in seconds."""
 
     def send_piece(self, piece: str | bytes, text: bool | None, last: bool) -> None:
-        """Sends a message, or a piece of one."""
+        """Send a message, or a piece of one."""
 
     def send_ping(self, payload: bytes) -> None:
-        """Sends a ping."""
+        """Send a ping."""
 
     def start_closing(self, code: int | None, reason: str) -> None:
-        """Sends a close."""
+        """Send a close frame."""
 
     def choose_answer(self) -> tuple[int | None, str | None]:
-        """What the handler answers the client's close with."""
+        """Return the code and reason with which the handler answers the client's close frame."""
 
     def read_raw(self, length: int) -> bytes:
-        """Receives bytes that are no frames."""
+        """Receive `length` bytes that are not frames; fewer at the end of input."""
 
     def write_raw(self, data: bytes) -> None:
-        """Sends bytes as they are."""
+        """Send bytes that are not frames."""

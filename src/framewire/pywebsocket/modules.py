@@ -1,4 +1,4 @@
-"""What handlers import: `mod_pywebsocket`, or by its newer name `pywebsocket3`, made of what is here."""
+"""The modules that handlers import: `mod_pywebsocket`, and its newer name `pywebsocket3`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STATUSES: Final = {
 
 
 def _constants() -> dict[str, Any]:
-    """The names of the module `common`."""
+    """Return the names of the module `common`."""
     return {
         **{f"STATUS_{name}": int(code) for name, code in _STATUSES.items()},
         **{f"OPCODE_{opcode.name}": int(opcode) for opcode in Opcode},
@@ -81,7 +81,7 @@ def _named(module: ModuleType) -> dict[str, Any]:
 
 
 def _make() -> dict[str, dict[str, Any]]:
-    """The names of each module of the package."""
+    """Return the names of each module of the package."""
     errors = _named(exceptions)
     return {
         "common": _constants(),
@@ -100,7 +100,7 @@ def _make() -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Makes the imports of handlers find these modules, as long as the context lasts, even if others are installed."""
+    """Make these modules importable while the context lasts, even if pywebsocket is installed."""
     modules = {}
     for package in _PACKAGES:
         modules[package] = ModuleType(package)

@@ -1,4 +1,4 @@
-"""`msgutil`: functions in place of the methods of `request.ws_stream`, and threads that receive and send."""
+"""`msgutil`: functions for the methods of `request.ws_stream`, and threads to receive and send."""
 
 from __future__ import annotations
 
@@ -30,30 +30,35 @@ __all__ = [
 
 
 def close_connection(request: HandlerRequest) -> None:
-    """`request.ws_stream.close_connection`."""
+    """Call `request.ws_stream.close_connection`."""
     request.ws_stream.close_connection()
 
 
 def send_message(request: HandlerRequest, payload_data: str | bytes, end: bool = True, binary: bool = False) -> None:
-    """`request.ws_stream.send_message`."""
+    """Call `request.ws_stream.send_message`."""
     request.ws_stream.send_message(payload_data, end, binary)
 
 
 def receive_message(request: HandlerRequest) -> str | bytes | None:
-    """`request.ws_stream.receive_message`."""
+    """Call `request.ws_stream.receive_message`."""
     message: str | bytes | None = request.ws_stream.receive_message()
     return message
 
 
 def send_ping(request: HandlerRequest, body: str | bytes) -> None:
-    """`request.ws_stream.send_ping`."""
+    """Call `request.ws_stream.send_ping`."""
     request.ws_stream.send_ping(body)
 
 
 class MessageReceiver(threading.Thread):
-    """A thread that receives until the connection ends, and closes it then.
+    """A thread that receives messages until the connection ends, and then closes it.
 
-    Each message goes to `onmessage`, in this thread, or else into a queue for `receive`; None follows the last one.
+    After the last message, None is delivered.
+
+    Args:
+        request: The request of the connection.
+        onmessage: Called with each message in this thread; None puts messages into a queue for
+            `receive`.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class MessageReceiver(threading.Thread):
         self._messages.put(message)
 
     def run(self) -> None:
-        """Receives; started by the constructor."""
+        """Receive messages; the constructor starts the thread."""
         message: str | bytes | None = ""
         try:
             while message is not None and not self._stop_requested:
@@ -80,15 +85,15 @@ class MessageReceiver(threading.Thread):
         except (ConnectionTerminatedException, BadOperationException):
             self._deliver(None)
         finally:
-            with suppress(ConnectionTerminatedException):  # it may have ended already
+            with suppress(ConnectionTerminatedException):  # the connection may have ended already
                 close_connection(self._request)
 
     def receive(self) -> str | bytes | None:
-        """Wait for the next message; None when the connection has ended."""
+        """Wait for the next message; return None after the end of the connection."""
         return self._messages.get()
 
     def receive_nowait(self) -> str | bytes | None:
-        """The next message if there is one, otherwise None."""
+        """Return the next message, or None if there is none yet."""
         try:
             return self._messages.get_nowait()
         except queue.Empty:
@@ -100,7 +105,11 @@ class MessageReceiver(threading.Thread):
 
 
 class MessageSender(threading.Thread):
-    """A thread that sends what is given to it, in order, until the connection ends."""
+    """A thread that sends queued messages in order until the connection ends.
+
+    Args:
+        request: The request of the connection.
+    """
 
     def __init__(self, request: HandlerRequest) -> None:
         super().__init__(name="framewire message sender", daemon=True)
@@ -109,22 +118,22 @@ class MessageSender(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Sends; started by the constructor."""
+        """Send messages; the constructor starts the thread."""
         while True:
             message, sent = self._messages.get()
             try:
                 send_message(self._request, message, binary=isinstance(message, bytes))
             except (ConnectionTerminatedException, BadOperationException):
-                pass  # the handler learns it when it receives
+                pass  # the handler gets the exception when it receives
             finally:
                 sent.set()
 
     def send(self, message: str | bytes) -> None:
-        """Send a message and wait until that is done."""
+        """Send a message, and wait until it is sent."""
         sent = threading.Event()
         self._messages.put((message, sent))
         sent.wait()
 
     def send_nowait(self, message: str | bytes) -> None:
-        """Have a message sent, without waiting."""
+        """Queue a message without waiting."""
         self._messages.put((message, threading.Event()))

@@ -1,4 +1,4 @@
-"""The flags of pywebsocket's standalone server, under their names, and the server that they describe."""
+"""The command-line flags of pywebsocket's standalone server, and the server that they configure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _LEVELS: Final = ("fine", "debug", "info", "warning", "warn", "error", "critical
 
 @dataclass(frozen=True)
 class Settings:
-    """Every flag with its default; paths are relative to `document_root`, which becomes the current directory."""
+    """All flags with their defaults.
+
+    Paths are relative to `document_root`, which becomes the current directory.
+    """
 
     host: str = "127.0.0.1"
     port: int = 9998
@@ -66,7 +69,7 @@ class Settings:
 
 
 class OptionError(FramewireError):
-    """Flags that do not go together."""
+    """Flags that cannot be combined."""
 
 
 #: Short name, long name, help. Type and default are those of the field of `Settings`.
@@ -84,26 +87,26 @@ _FLAGS: Final = (
     ("-k", "--private-key", "private key file"),
     ("-c", "--certificate", "certificate file"),
     ("", "--tls-client-auth", "ask clients for a certificate"),
-    ("", "--tls-client-cert-optional", "but do without, if they have none"),
+    ("", "--tls-client-cert-optional", "accept clients without a certificate too"),
     ("", "--tls-client-ca", "file of the certificate authorities for clients"),
     ("", "--basic-auth", "ask for user and password"),
-    ("", "--basic-auth-credential", "them, as user:password"),
+    ("", "--basic-auth-credential", "the user and password, as user:password"),
     ("-l", "--log-file", "file for the log"),
-    ("", "--log-level", "log from this level on"),
-    ("", "--deflate-log-level", "the same, for compression"),
-    ("", "--thread-monitor-interval-in-sec", "log what threads there are, this often"),
-    ("", "--log-max", "bytes in a log file before the next is begun"),
-    ("", "--log-count", "log files to keep"),
-    ("-q", "--queue", "connections that the system holds until they are accepted"),
+    ("", "--log-level", "lowest level to log"),
+    ("", "--deflate-log-level", "lowest level to log for compression"),
+    ("", "--thread-monitor-interval-in-sec", "seconds between log records of the running threads"),
+    ("", "--log-max", "largest log file in bytes"),
+    ("", "--log-count", "number of log files to keep"),
+    ("-q", "--queue", "connections that may wait to be accepted"),
     ("", "--max-message-size", "the largest message, in bytes"),
 )
 
-#: Flags of old versions, for the sake of old commands: what they asked for is always so, or gone. Name, action.
+#: Flags of old versions, which are accepted and have no effect: name and `argparse` action.
 _OLD_FLAGS: Final = {"strict": "store_true", "allow_draft75": "store_true", "tls_module": "store"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags. What is not given on the command line is not in the result, so that a file may give it."""
+    """Add the flags. One that is not given is absent from the result, so that a file may set it."""
     group = parser.add_argument_group("pywebsocket", "With -w, handlers are served in place of the chat and the echo.")
     group.add_argument("--config", "--config_file", dest="config_file", help="file with a section [pywebsocket]")
     types: dict[str, str] = {field.name: str(field.type) for field in fields(Settings)}
@@ -123,7 +126,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(given: Mapping[str, Any]) -> Settings | None:
-    """What the command line, and behind it the file that it names, ask for; None without handlers to serve."""
+    """Return the settings, or None if there are no handlers to serve.
+
+    Args:
+        given: The flags of the command line, which override those of its configuration file.
+
+    Raises:
+        OptionError: A flag requires --websock-handlers, or the configuration file is invalid.
+    """
     known = {field.name: str(field.type) for field in fields(Settings)}
     values: dict[str, Any] = {}
     if given.get("config_file"):
@@ -159,7 +169,7 @@ def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def run(settings: Settings) -> int:
-    """Serves until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C or SIGTERM; return the exit status."""
     os.chdir(settings.document_root)
     _start_logging(settings)
     with modules.installed():
@@ -193,7 +203,7 @@ def _serve(settings: Settings) -> int:
 
 
 def load(settings: Settings) -> Handlers:
-    """The handlers. `modules.installed` must be in force, as long as they are called too."""
+    """Load the handlers. `modules.installed` must be active now, and while handlers are called."""
     handlers = Handlers(
         Path(settings.websock_handlers),
         Path(settings.scan_dir) if settings.scan_dir else None,
@@ -206,7 +216,7 @@ def load(settings: Settings) -> Handlers:
 
 
 def start(settings: Settings, handlers: Handlers) -> Server:
-    """The server, listening; its files are those of the current directory."""
+    """Return a listening server, which serves the files of the current directory."""
     site = Site(
         handlers,
         Path.cwd(),

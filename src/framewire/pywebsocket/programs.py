@@ -1,4 +1,4 @@
-"""Plain HTTP for what no handler serves: programs below some directories of the document root (CGI, RFC 3875)."""
+"""HTTP responses for resources without a handler: CGI programs (RFC 3875)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,30 @@ __all__ = ["MAX_BODY", "Program", "find_program", "run_program"]
 
 logger = logging.getLogger("framewire.pywebsocket")
 
-#: The largest body of a request, in bytes: it is received whole before the program is started.
+#: The largest body of a request, in bytes: it is received before the program starts.
 MAX_BODY: Final = 1 << 20
 
-#: How long a program may take, in seconds, before it is killed and answered for with 504.
+#: Seconds after which a program is killed; the response is 504.
 TIMEOUT: Final = 30.0
 
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
-#: Headers of requests that programs do not get: credentials, and those that RFC 3875 4.1 has other names for.
+#: Request headers that programs do not get: credentials, and those with a variable of their own
+#: (RFC 3875 4.1).
 _WITHHELD: Final = frozenset({"authorization", "proxy-authorization", "proxy", "content-length", "content-type"})
-#: What the server writes by itself, whatever a program says.
+#: Response headers of a program that the server replaces or interprets.
 _OURS: Final = frozenset({"status", "connection", "content-length", "transfer-encoding"})
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program below the document root `root`: its file, its path in the URI, and what follows that there."""
+    """A program below the document root.
+
+    Attributes:
+        root: The document root.
+        file: The file of the program.
+        name: The path of the program in the URI.
+        rest: The path after it.
+    """
 
     root: Path
     file: Path
@@ -45,10 +53,16 @@ class Program:
 
 
 def find_program(root: Path, directories: Sequence[str], request: Request) -> Program | None:
-    """The program that a request is for; None if its path is not below one of `directories`.
+    """Return the program for a request; None if its path is not below one of `directories`.
 
-    Below them nothing is served as a file: HandshakeError 404 if there is no such file or it lies outside of `root`
-    really, 403 if it is not executable.
+    Args:
+        root: The document root.
+        directories: The directories of programs, whose files are never served.
+        request: The request.
+
+    Raises:
+        HandshakeError: With 404 if there is no such file, or its real path is outside of `root`;
+            with 403 if it is not executable.
     """
     path = read_path(request)
     if path is None:
@@ -73,10 +87,18 @@ def find_program(root: Path, directories: Sequence[str], request: Request) -> Pr
 def run_program(
     program: Program, request: Request, body: bytes, server: tuple[Any, ...], client: tuple[Any, ...]
 ) -> Response:
-    """Runs a program in its directory, gives it the request, and returns what it answers.
+    """Run a program in its directory and return its response; log its standard error.
 
-    `server` and `client` are (host, port, ...). Raises HandshakeError: 504 if it takes over `TIMEOUT`, 502 if it cannot
-    be run or what it writes is no answer. What it writes to standard error goes to the log.
+    Args:
+        program: The program.
+        request: The request.
+        body: The body of the request.
+        server: The address of the server: (host, port, ...).
+        client: The address of the client: (host, port, ...).
+
+    Raises:
+        HandshakeError: With 504 after `TIMEOUT`; with 502 if the program cannot be run, or its
+            output is invalid.
     """
     try:
         done = subprocess.run(
@@ -100,11 +122,11 @@ def run_program(
 def _environment(
     program: Program, request: Request, body: bytes, server: tuple[Any, ...], client: tuple[Any, ...]
 ) -> dict[str, str]:
-    """The server's own variables and those of RFC 3875 4.1."""
+    """Return the environment of the server with the variables of RFC 3875 4.1."""
     headers = {
         f"HTTP_{name.upper().replace('-', '_')}": value
         for name, value in request.headers.items()
-        if name.lower() not in _WITHHELD and "_" not in name  # which could pass for a hyphen
+        if name.lower() not in _WITHHELD and "_" not in name  # "_" could impersonate a hyphen
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("HTTP_")}
     path = {"PATH_INFO": program.rest, "PATH_TRANSLATED": f"{program.root}{program.rest}"} if program.rest else {}
@@ -127,7 +149,7 @@ def _environment(
 
 
 def _read_answer(output: bytes) -> Response:
-    """What a program has written (RFC 3875 6); ValueError if it is no answer."""
+    """Parse the output of a program (RFC 3875 6). ValueError if it is invalid."""
     head, *rest = _END_OF_HEAD.split(output, maxsplit=1)
     if not rest:
         raise ValueError("its output has no empty line behind its headers")

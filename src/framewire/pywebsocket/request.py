@@ -1,4 +1,4 @@
-"""The request object that handlers get, in the shape that mod_python once gave it."""
+"""`HandlerRequest`: the request object of handlers, with the attributes of mod_python."""
 
 from __future__ import annotations
 
@@ -16,51 +16,55 @@ __all__ = ["ExtensionParameter", "HandlerRequest", "RequestConnection", "wrap_te
 
 
 class ExtensionParameter:
-    """An extension as offered or agreed, with its parameters."""
+    """An offered or agreed extension, with its parameters."""
 
     def __init__(self, name: str, parameters: Sequence[tuple[str, str | None]] = ()) -> None:
         self._name = name
         self._parameters = list(parameters)
 
     def name(self) -> str:
-        """The registered name."""
+        """Return the registered name of the extension."""
         return self._name
 
     def add_parameter(self, name: str, value: str | None) -> None:
-        """Adds a parameter at the end."""
+        """Append a parameter."""
         self._parameters.append((name, value))
 
     def get_parameters(self) -> list[tuple[str, str | None]]:
-        """All parameters, pairs of name and value."""
+        """Return all parameters, as pairs of name and value."""
         return self._parameters
 
     def get_parameter_names(self) -> list[str]:
-        """Their names."""
+        """Return the names of the parameters."""
         return [name for name, _ in self._parameters]
 
     def has_parameter(self, name: str) -> bool:
-        """Whether there is a parameter of this name."""
+        """Return whether there is a parameter with this name."""
         return name in self.get_parameter_names()
 
     def get_parameter_value(self, name: str) -> str | None:
-        """The value of the first parameter of this name; None without one."""
+        """Return the value of the first parameter with this name, or None."""
         return dict(reversed(self._parameters)).get(name)
 
 
 class RequestConnection:
-    """`request.connection`: the bytes below the WebSocket, and the addresses of both ends."""
+    """`request.connection`: raw bytes of the connection, and the addresses of both ends."""
 
     def __init__(self, connection: Link) -> None:
         self._connection = connection
 
     def write(self, data: bytes) -> None:
-        """Send bytes as they are: instead of an answer to the handshake, or between frames."""
+        """Send raw bytes: instead of a response to the handshake, or between frames."""
         self._connection.write_raw(data)
 
     def read(self, length: int) -> bytes:
-        """Receive `length` bytes that are no frames, before the handshake is answered; fewer at the end of input.
+        """Receive raw bytes before the response to the handshake.
 
-        Afterwards all that arrives is frames, for `ws_stream`: BadOperationException.
+        Args:
+            length: Number of bytes; fewer are returned at the end of input only.
+
+        Raises:
+            BadOperationException: After the response, when all input consists of frames.
         """
         if self._connection.response is not None:
             raise BadOperationException("what comes after the handshake is for ws_stream to receive")
@@ -78,12 +82,12 @@ class RequestConnection:
 
 
 class HandlerRequest:
-    """One client's request, and the WebSocket that comes of it.
+    """The request of a client, and the WebSocket that it opens.
 
-    Until `web_socket_do_extra_handshake` returns, the handler may choose `ws_protocol`, add pairs to `extra_headers`
-    and take from `ws_extension_processors` what it does not want. `on_ping_handler(request, payload)` replaces the
-    pong, if it is set; `on_pong_handler(request, payload)` is told of pongs. Both are called in the thread that
-    receives.
+    Until `web_socket_do_extra_handshake` returns, the handler may set `ws_protocol`, add pairs to
+    `extra_headers`, and remove unwanted extensions from `ws_extension_processors`. If it is set,
+    `on_ping_handler(request, payload)` is called instead of sending a pong, and
+    `on_pong_handler(request, payload)` is called for each pong, both in the thread that receives.
     """
 
     def __init__(self, connection: Link, request: Request, offer: Offer) -> None:
@@ -112,10 +116,10 @@ class HandlerRequest:
         self._secure = connection.secure
 
     def is_https(self) -> bool:
-        """Whether the connection is encrypted."""
+        """Return whether the connection uses TLS."""
         return self._secure
 
 
 def wrap_terms(extensions: Sequence[Terms]) -> list[ExtensionParameter] | None:
-    """Extensions as handlers see them; None without any."""
+    """Return extensions as `ExtensionParameter` objects; None if there are none."""
     return [ExtensionParameter(*extension) for extension in extensions] or None

@@ -1,4 +1,4 @@
-"""One client of a handler: handshake, handler, close, on a threaded connection."""
+"""`HandlerConnection`: handshake, handler and close of one client, on a threaded connection."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ __all__ = ["HandlerConnection", "Site", "credential"]
 
 logger = logging.getLogger("framewire.pywebsocket")
 
-#: Every client may connect: handlers look at `request.ws_origin` themselves.
+#: Every origin may connect: handlers check `request.ws_origin` themselves.
 _POLICY: Final = ServerPolicy(origins=None)
 
-#: What an exception that a handler lets pass is answered with.
+#: The close codes for exceptions that handlers do not catch.
 _CLOSE_CODES: Final[tuple[tuple[type[Exception], CloseCode], ...]] = (
     (BadOperationException, CloseCode.INTERNAL_ERROR),
     (InvalidFrameException, CloseCode.PROTOCOL_ERROR),
@@ -58,15 +58,21 @@ _CLOSE_CODES: Final[tuple[tuple[type[Exception], CloseCode], ...]] = (
 
 
 def credential(user_and_password: str) -> str:
-    """The Authorization header of basic authentication (RFC 7617) for "user:password"."""
+    """Return the Authorization header of basic authentication (RFC 7617) for "user:password"."""
     return "Basic " + b64encode(user_and_password.encode()).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Site:
-    """What is served: handlers, files, programs, and to whom; `authorization` is a header that every request must have.
+    """The handlers, files and programs that are served.
 
-    A request for an absolute URI that names another host or port than the `validation` ones gets files only.
+    Attributes:
+        handlers: The handlers.
+        document_root: The directory of the files.
+        authorization: The value that the Authorization header of every request must have.
+        validation_host: If an absolute request URI has another host, only files are served.
+        validation_port: The same for the port.
+        cgi_paths: The directories of programs.
     """
 
     handlers: Handlers
@@ -77,7 +83,7 @@ class Site:
     cgi_paths: Sequence[str] = ()
 
     def find(self, request: Request) -> Suite | None:
-        """The handler for a request; DispatchException for a resource with a fragment."""
+        """Return the handler of a request, or None. DispatchException if its URI has a fragment."""
         target = request.target
         if not target.startswith("/"):
             uri = urlsplit(target)
@@ -89,42 +95,42 @@ class Site:
 
 
 class HandlerConnection(ServerConnection):
-    """A connection that a handler serves. The handler answers the client's close, and may answer its pings."""
+    """A connection with a handler, which answers the client's close and may answer its pings."""
 
     def __init__(self, site: Site, transport: Transport, settings: ConnectionSettings, server: Server) -> None:
         super().__init__(transport, settings, server)
         self._site = site
         self._pings_sent: deque[bytes] = deque()
-        self._ahead = b""  # what has arrived behind the head
+        self._ahead = b""  # received after the request head, and not yet read
 
     @property
     def secure(self) -> bool:
-        """Whether it is encrypted."""
+        """Whether the connection uses TLS."""
         return self.server.ssl is not None
 
     def choose_answer(self) -> tuple[int | None, str | None]:
-        """What the handler answers the client's close with: code (None: an empty close) and reason."""
+        """Return the answer of the handler to the client's close: code (None: empty) and reason."""
         return self._suite.passive_closing_handshake(self._handler_request)
 
     @property
     def close_timeout(self) -> float | None:
-        """How long the client has to answer a close, in seconds."""
+        """The time that the client has to answer a close frame, in seconds."""
         return self._driver.settings.close_timeout
 
     @property
     def failure(self) -> Failure | None:
-        """What the client did wrong."""
+        """The client's violation of the protocol, or None."""
         return self._driver.opened_session().close_state.failure
 
     @property
     def client_close(self) -> Close | None:
-        """The client's close frame."""
+        """The client's close frame, or None."""
         return self._driver.opened_session().close_state.rcvd
 
-    # The handshake.
+    # Handshake
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
-        """Has the handler decide on the handshake; answers with a file or a program's output where there is none."""
+        """Let the handler decide on the handshake; without a handler, return an HTTP response."""
         request = self._receive_request(handshake)
         self._ahead = handshake.trailing
         wanted = self._site.authorization
@@ -149,7 +155,7 @@ class HandlerConnection(ServerConnection):
         return None
 
     def _serve_plain(self, request: Request) -> Response:
-        """Answers with the output of a program, or with a file."""
+        """Return the response of a program, or a file."""
         root = self._site.document_root
         program = find_program(root, self._site.cgi_paths, request)
         if program is None:
@@ -165,11 +171,11 @@ class HandlerConnection(ServerConnection):
         try:
             return run_program(program, request, body, self.local_address, self.remote_address or ("",))
         finally:
-            self._driver.transport.deadline = None  # the program has taken its own time
+            self._driver.transport.deadline = None  # the program has a time limit of its own
             self._driver.transport.limit(self._driver.settings.open_timeout)
 
     def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        super()._begin(self._ahead, codecs)  # less than `rest`, if the handler has read some of it
+        super()._begin(self._ahead, codecs)  # `rest` without the bytes that the handler has read
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
         wanted = {processor.name() for processor in request.ws_extension_processors}
@@ -195,14 +201,14 @@ class HandlerConnection(ServerConnection):
             raise HandshakeError(400, "the handler chose no subprotocol of yours")
 
     def read_raw(self, length: int) -> bytes:
-        """Receives `length` bytes, fewer at the end of input."""
+        """Receive `length` bytes; fewer at the end of input."""
         data, self._ahead = self._ahead[:length], self._ahead[length:]
         while len(data) < length and (more := self._driver.transport.recv(length - len(data))):
             data += more
         return data
 
     def write_raw(self, data: bytes) -> None:
-        """Sends bytes that are no frame, in their turn."""
+        """Send bytes that are not frames, after the frames sent before."""
         if self._session is None:
             self._driver.transport.sendall(data)
             return
@@ -210,10 +216,10 @@ class HandlerConnection(ServerConnection):
             self._session.send_raw(bytes(data))
         self._driver.flush(wait=True)
 
-    # The handler.
+    # Handler
 
     def transfer_data(self) -> None:
-        """Runs the handler, and ends the connection as what comes out of it demands."""
+        """Run the handler, and end the connection according to its exception."""
         request = self._handler_request
         try:
             self._suite.transfer_data(request)
@@ -240,14 +246,14 @@ class HandlerConnection(ServerConnection):
                 return
         self._driver.transport.abort()
 
-    # Pings.
+    # Pings
 
     def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
         """Return a driver that leaves pings and the answer to a close to the handler."""
         return Driver(transport, SERVER, settings, auto_close=False, auto_pong=False, observe=self._observe)
 
     def send_ping(self, payload: bytes) -> None:
-        """Sends a ping and remembers it."""
+        """Send a ping and record it."""
         with self._driver.changed:
             self._driver.sendable().send_ping(payload)
             self._pings_sent.append(payload)
@@ -261,7 +267,7 @@ class HandlerConnection(ServerConnection):
                 self.pong_received(event.payload)
 
     def ping_received(self, payload: bytes) -> None:
-        """Calls the handler's `on_ping_handler`, or answers with a pong."""
+        """Call `on_ping_handler`, or answer with a pong."""
         request = self._handler_request
         if request.on_ping_handler is not None:
             request.on_ping_handler(request, payload)
@@ -270,7 +276,7 @@ class HandlerConnection(ServerConnection):
             self._driver.opened_session().reply_pong(payload)
 
     def pong_received(self, payload: bytes) -> None:
-        """Forgets the ping that is answered and those before it, and tells the handler."""
+        """Remove the answered ping and those before it, and call `on_pong_handler`."""
         if payload in self._pings_sent:
             while self._pings_sent.popleft() != payload:
                 pass

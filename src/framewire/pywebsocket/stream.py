@@ -1,4 +1,4 @@
-"""`request.ws_stream`: how a handler receives, sends and closes."""
+"""`MessageStream`: the object `request.ws_stream` with which handlers receive, send and close."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from .request import HandlerRequest
 
 __all__ = ["MessageStream"]
 
-#: After these codes nobody waits for the client's close: the server leaves, or the client cannot be understood.
+#: After these codes, the server does not wait for the client's close frame: it goes away, or the
+#: client has violated the protocol.
 _WITHOUT_ANSWER = frozenset({CloseCode.GOING_AWAY, CloseCode.PROTOCOL_ERROR})
 
 
 class MessageStream:
-    """Messages to and from the client of `request`."""
+    """The messages from and to the client of a request.
+
+    Args:
+        request: The request.
+        connection: Its connection.
+    """
 
     def __init__(self, request: HandlerRequest, connection: Link) -> None:
         self._request = request
@@ -28,11 +34,20 @@ class MessageStream:
         self._opcode: Opcode | None = None
 
     def receive_message(self) -> str | bytes | None:
-        """Wait for the next message: a `str` for text, `bytes` for binary, None once the client has closed.
+        """Wait for the next message.
 
-        The close is answered before None is returned, as `web_socket_passive_closing_handshake` says; its code and
-        reason are in `request.ws_close_code` and `ws_close_reason`. Raises BadOperationException after it,
-        ConnectionTerminatedException if the connection ended without, and its kin if the client broke a rule.
+        When the client closes, the close frame is answered with the result of
+        `web_socket_passive_closing_handshake`. `request.ws_close_code` and `ws_close_reason` have
+        its code and reason.
+
+        Returns:
+            A `str` for text, `bytes` for binary; None after the client's close frame.
+
+        Raises:
+            BadOperationException: The client has closed, and None was returned before.
+            ConnectionTerminatedException: The connection ended without a close frame.
+            InvalidFrameException: The client violated the protocol.
+            InvalidUTF8Exception: The client sent text that is not UTF-8.
         """
         return self._receive(None)
 
@@ -48,11 +63,11 @@ class MessageStream:
         return message
 
     def get_last_received_opcode(self) -> int | None:
-        """The opcode of the last message, 8 after the client's close."""
+        """Return the opcode of the last message; 8 after the client's close frame."""
         return self._opcode
 
     def _end(self) -> None:
-        """Takes note of the client's close, and answers it; raises what stands for any other end."""
+        """Record and answer the client's close frame; raise an exception for any other end."""
         request, failure = self._request, self._connection.failure
         close = self._connection.client_close
         if close is None:
@@ -71,10 +86,17 @@ class MessageStream:
             self._close(code, "" if code is None else reason or "")
 
     def send_message(self, message: str | bytes, end: bool = True, binary: bool = False) -> None:
-        """Send a message, or with `end=False` a fragment of it: a `str` as text, or bytes with `binary=True`.
+        """Send a message, or a fragment of one.
 
-        Raises BadOperationException after our close, for a `str` as binary, or if the type changes inside a message;
-        ConnectionTerminatedException once the client has closed.
+        Args:
+            message: A `str`, or bytes with `binary=True`.
+            end: False sends a fragment that is not the last.
+            binary: Whether to send a binary message.
+
+        Raises:
+            BadOperationException: This side has closed, `message` is a `str` and `binary` is True,
+                or the type changes inside a message.
+            ConnectionTerminatedException: The client has closed.
         """
         if self._request.server_terminated:
             raise BadOperationException("no message can follow the close of this side")
@@ -89,7 +111,7 @@ class MessageStream:
             raise ConnectionTerminatedException("the client has closed") from error
 
     def send_ping(self, body: str | bytes, binary: bool = False) -> None:
-        """Send a ping of at most 125 bytes; `binary` is there for the sake of old callers."""
+        """Send a ping of at most 125 bytes; `binary` has no effect, and exists for old handlers."""
         try:
             self._connection.send_ping(body.encode() if isinstance(body, str) else body)
         except LocalError as error:
@@ -98,11 +120,16 @@ class MessageStream:
             raise ConnectionTerminatedException("the connection has ended") from error
 
     def close_connection(self, code: int | None = 1000, reason: str = "", wait_response: bool = True) -> None:
-        """Close with `code` (None: an empty close), and wait for the client's close.
+        """Send a close frame, and wait for the client's; a second call has no effect.
 
-        It does not wait after 1001 and 1002 or with `wait_response=False`. Closing again does nothing. Raises
-        BadOperationException for a code that may not travel or a reason that does not fit,
-        ConnectionTerminatedException if anything but a close comes.
+        Args:
+            code: The close code; None sends an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+            wait_response: False does not wait; nor do the codes 1001 and 1002.
+
+        Raises:
+            BadOperationException: The code is not allowed, or the reason is too long.
+            ConnectionTerminatedException: The client sent a message, or no close frame in time.
         """
         if self._request.server_terminated:
             return
