@@ -58,7 +58,7 @@ def write_header(first: int, length: int, key: bytes) -> bytes:
         key: The masking key of 4 bytes, or b"" for an unmasked frame.
 
     Raises:
-        ValueError: Unless `first` is 0 to 255, `length` 0 to 2**63 - 1, and `key` 0 or 4 bytes.
+        ValueError: Unless `first` is 0 to 255, `length` 0 to `2**63 - 1`, and `key` 0 or 4 bytes.
         TypeError: `key` is not bytes.
     """
     cdef uint8_t header[MAX_HEADER]

@@ -8,7 +8,7 @@
 
 /* Whether the key consists of 22 base64 characters and "==". */
 static int is_key(const char key[24]) {
-    /* One bit for each byte: digits, "+" and "/" in the second word, A-Z and a-z in the next two. */
+    /* One bit for each byte value: "+", "/" and digits in the second word, then the letters. */
     static const uint32_t base64[8] = {0, 0x03FF8800, 0x07FFFFFE, 0x07FFFFFE};
     uint32_t valid = 1;
     for (int i = 0; i < 22; i++) {

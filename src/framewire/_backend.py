@@ -1,8 +1,8 @@
-"""The choice between the twins, once for the process: compiled (`_fast`) or plain Python (`_pure`).
+"""Selection of the backend, once per process: compiled (`_fast`) or pure Python (`_pure`).
 
-FRAMEWIRE_BACKEND = unset (compiled if it is there), `fast` (compiled or an ImportError), `pure`.
-FRAMEWIRE_SIMD = unset (the best that the processor runs) or an instruction set that `framewire
-doctor` lists.
+FRAMEWIRE_BACKEND: unset (compiled if installed), `fast` (compiled, or an ImportError), or `pure`.
+FRAMEWIRE_SIMD: unset (the best instruction set of the processor), or one that `framewire doctor`
+lists.
 """
 
 from __future__ import annotations
@@ -26,26 +26,42 @@ TWINS = {
 
 
 class Backend(NamedTuple):
-    """The active backend: `name` is "fast" (compiled) or "pure"; `instruction_set` is None in plain Python."""
+    """The active backend.
+
+    Attributes:
+        name: "fast" (compiled) or "pure".
+        instruction_set: The instruction set of the kernels, such as "avx2"; None if `name` is
+            "pure".
+    """
 
     name: str
     instruction_set: str | None
 
 
 def load(folder: str) -> dict[str, Any]:
-    """Import the twins in `folder`, `_fast` or `_pure`; ImportError if one of them is missing."""
+    """Import the twins in a folder, `_fast` or `_pure`. ImportError if one of them is missing."""
     modules = {stem: import_module(f"{__package__}.{folder}.{stem}") for stem in TWINS}
     return {name: getattr(modules[stem], name) for stem, names in TWINS.items() for name in names}
 
 
 def instruction_sets() -> list[str]:
-    """The instruction sets that the compiled twins can use on this processor, best first."""
+    """Return the instruction sets that this processor supports, best first."""
     names: list[str] = import_module(f"{__package__}._fast.dispatch").instruction_sets()
     return names
 
 
 def use_instruction_set(name: str | None) -> str:
-    """Switch the compiled twins to the instruction set `name` (None: the best); return the one in use."""
+    """Switch the compiled twins to an instruction set.
+
+    Args:
+        name: The instruction set; None selects the best one.
+
+    Returns:
+        The selected instruction set.
+
+    Raises:
+        ImportError: The processor does not support it.
+    """
     name = name or instruction_sets()[0]
     try:
         import_module(f"{__package__}._fast.dispatch").use_instruction_set(name)
@@ -55,7 +71,7 @@ def use_instruction_set(name: str | None) -> str:
 
 
 def choose() -> tuple[Backend, dict[str, Any]]:
-    """Read the two environment variables and load the twins that they ask for."""
+    """Read the two environment variables and load the twins that they select."""
     wanted = os.environ.get("FRAMEWIRE_BACKEND", "")
     if wanted not in ("", "fast", "pure"):
         raise ImportError(f"FRAMEWIRE_BACKEND is {wanted!r}; it takes fast, pure, or nothing")
@@ -109,5 +125,5 @@ __all__ = [
 
 
 def backend() -> Backend:
-    """Return the active backend: (name, instruction set), as in ("fast", "avx2") or ("pure", None)."""
+    """Return the active backend, for example ("fast", "avx2") or ("pure", None)."""
     return active

@@ -76,8 +76,8 @@ class Stream(StreamCore[Event]):
 
     Raises:
         TypeError: A limit is not an int, or one of `extensions` is not a codec.
-        ValueError: A limit is not 0 to 2**63 - 1 (`piece_size`: 1 to 2**63 - 1), `text_errors` is
-            unknown, or two codecs use the same RSV bit.
+        ValueError: A limit is not 0 to `2**63 - 1` (`piece_size`: 1 to `2**63 - 1`), `text_errors`
+            is unknown, or two codecs use the same RSV bit.
     """
 
     __slots__ = (
