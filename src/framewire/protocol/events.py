@@ -49,7 +49,7 @@ class Fragment(Record):
 
 
 class Ping(Record):
-    """A ping (5.5.2). It is delivered even if it is answered automatically.
+    """A ping (RFC 6455 5.5.2). It is delivered even if it is answered automatically.
 
     Attributes:
         payload: 0 to 125 bytes.
@@ -64,7 +64,7 @@ class Ping(Record):
 
 
 class Pong(Record):
-    """A pong (5.5.3), whether or not it answers a ping.
+    """A pong (RFC 6455 5.5.3), whether or not it answers a ping.
 
     Attributes:
         payload: 0 to 125 bytes.
@@ -79,7 +79,7 @@ class Pong(Record):
 
 
 class Close(Record):
-    """The peer's close frame (5.5.1); the last event.
+    """The peer's close frame (RFC 6455 5.5.1); the last event.
 
     Attributes:
         code: The close code; 1005 for an empty close frame.
@@ -97,7 +97,7 @@ class Close(Record):
 
 
 class Failure(Record):
-    """The connection failed (7.1.7); the last event.
+    """The connection failed (RFC 6455 7.1.7); the last event.
 
     Attributes:
         code: The close code for the violation, or 1006 if the connection ended without a close

@@ -45,6 +45,8 @@ _EXPLAINED: Final = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode
 class Stream(StreamCore[Event]):
     """One end of a WebSocket connection after the opening handshake.
 
+    Section numbers below are those of RFC 6455.
+
     The state is OPEN at first, and CLOSED after close frames in both directions, a failure, `fail`
     or `receive_eof`. A stream serves one task or thread at a time: if another thread, or a function
     that the stream has called, uses it during a call that changes it, RuntimeError is raised.
