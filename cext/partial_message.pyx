@@ -295,7 +295,7 @@ cdef class PartialMessage:
         self.utf8.need = 0
 
     cdef object steal_content(self):
-        """Return the payload as the user's object and empty the buffer. `wrap` may run Python code."""
+        """Return the payload as the final object; empty the buffer. `wrap` may run Python code."""
         cdef object event
         if self.size == 0:
             event = "" if self.validated and self.wrap is None else b""

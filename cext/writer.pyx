@@ -177,7 +177,7 @@ cdef class SocketWriter:
         return <int> self.sock.fileno()
 
     cdef int hand_over(self, object data) except -1:
-        """Let the transport write; abort if it raises, because part of a frame may be on the wire."""
+        """Let the transport write. Abort if it raises: part of a frame may be on the wire."""
         try:
             self.transport.write(data)
         except BaseException:
