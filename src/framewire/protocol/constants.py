@@ -41,7 +41,7 @@ CLIENT: Final = Role.CLIENT
 
 
 class State(Enum):
-    """The state of a connection (4.1, 7.1). A `Stream` begins OPEN."""
+    """The life cycle of a connection (4.1, 7.1), as seen by its own end. A `Stream` begins OPEN."""
 
     CONNECTING = "connecting"
     OPEN = "open"
