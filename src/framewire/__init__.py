@@ -36,6 +36,40 @@ from .protocol.stream import Stream
 
 if TYPE_CHECKING:
     from .adapters.accelerate import Acceleration, accelerate
+    from .asyncio.client import ClientConnection, connect, unix_connect
+    from .asyncio.server import Server, ServerConnection, basic_auth, broadcast, serve, unix_serve
+    from .datastructures import Headers, HeadersLike, MultipleValuesError
+    from .exceptions import (
+        DuplicateParameter,
+        HeaderLineTooLong,
+        InvalidHandshake,
+        InvalidHeader,
+        InvalidHeaderFormat,
+        InvalidHeaderValue,
+        InvalidMessage,
+        InvalidMethod,
+        InvalidOrigin,
+        InvalidParameterName,
+        InvalidParameterValue,
+        InvalidProtocol,
+        InvalidProxy,
+        InvalidProxyMessage,
+        InvalidProxyStatus,
+        InvalidState,
+        InvalidStatus,
+        InvalidUpgrade,
+        InvalidURI,
+        PayloadTooBig,
+        ProtocolError,
+        RequestLineTooLong,
+        StatusLineTooLong,
+        TooManyFragments,
+        TooManyHeaders,
+        WebSocketException,
+    )
+    from .http11 import Request, Response
+    from .protocol import Side
+    from .typing import Data, ExtensionName, ExtensionParameter, LoggerLike, Origin, StatusLike, Subprotocol
 
 __version__ = "0.1.0"
 
@@ -44,6 +78,7 @@ __all__ = [
     "SERVER",
     "Acceleration",
     "Backend",
+    "ClientConnection",
     "Close",
     "CloseCode",
     "CloseCodeError",
@@ -51,42 +86,107 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "Data",
+    "DuplicateParameter",
     "Event",
+    "ExtensionName",
+    "ExtensionParameter",
     "Failure",
     "Fragment",
     "FragmentError",
     "FramewireError",
     "HandshakeError",
+    "HeaderLineTooLong",
+    "Headers",
+    "HeadersLike",
+    "InvalidHandshake",
+    "InvalidHeader",
+    "InvalidHeaderFormat",
+    "InvalidHeaderValue",
+    "InvalidMessage",
+    "InvalidMethod",
+    "InvalidOrigin",
+    "InvalidParameterName",
+    "InvalidParameterValue",
+    "InvalidProtocol",
+    "InvalidProxy",
+    "InvalidProxyMessage",
+    "InvalidProxyStatus",
+    "InvalidState",
+    "InvalidStatus",
+    "InvalidURI",
+    "InvalidUpgrade",
     "LocalError",
+    "LoggerLike",
     "MaskSourceError",
+    "MultipleValuesError",
     "NegotiationError",
     "Opcode",
     "OpeningError",
+    "Origin",
+    "PayloadTooBig",
     "PayloadTooBigError",
     "PerMessageDeflate",
     "Ping",
     "Pong",
+    "ProtocolError",
     "ProxyError",
+    "Request",
+    "RequestLineTooLong",
+    "Response",
     "ResponseError",
     "Role",
     "SecurityError",
+    "Server",
+    "ServerConnection",
+    "Side",
     "State",
     "StateError",
     "StatusError",
+    "StatusLike",
+    "StatusLineTooLong",
     "Stream",
+    "Subprotocol",
     "Text",
     "TextError",
+    "TooManyFragments",
+    "TooManyHeaders",
     "UriError",
+    "WebSocketException",
     "__version__",
     "accelerate",
     "backend",
+    "basic_auth",
+    "broadcast",
+    "connect",
+    "serve",
+    "unix_connect",
+    "unix_serve",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Few programs need it, and its imports take longer than all others.
-    if name in ("Acceleration", "accelerate"):
-        from .adapters import accelerate as module
+#: The modules of names that are imported when they are used: of what takes long to import, and of names that are here
+#: because `websockets` has them.
+_LATE = {
+    "adapters.accelerate": "Acceleration accelerate",
+    "asyncio.client": "ClientConnection connect unix_connect",
+    "asyncio.server": "Server ServerConnection basic_auth broadcast serve unix_serve",
+    "datastructures": "Headers HeadersLike MultipleValuesError",
+    "exceptions": "DuplicateParameter HeaderLineTooLong InvalidHandshake InvalidHeader InvalidHeaderFormat "
+    "InvalidHeaderValue InvalidMessage InvalidMethod InvalidOrigin InvalidParameterName InvalidParameterValue "
+    "InvalidProtocol InvalidProxy InvalidProxyMessage InvalidProxyStatus InvalidState InvalidStatus InvalidURI "
+    "InvalidUpgrade PayloadTooBig ProtocolError RequestLineTooLong StatusLineTooLong TooManyFragments TooManyHeaders "
+    "WebSocketException",
+    "http11": "Request Response",
+    "protocol": "Side",
+    "typing": "Data ExtensionName ExtensionParameter LoggerLike Origin StatusLike Subprotocol",
+}
 
-        return getattr(module, name)
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATE.items():
+        if name in names.split():
+            from importlib import import_module
+
+            return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

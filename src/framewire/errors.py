@@ -15,8 +15,9 @@ A violation by the peer is not an exception of `Stream.receive`: the last event 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+from .protocol.constants import CloseCode
 from .protocol.events import Close
 
 __all__ = [
@@ -78,7 +79,7 @@ class MaskSourceError(LocalError):
     """The `mask_source` of the caller did not return 4 bytes."""
 
 
-class ConcurrencyError(LocalError):
+class ConcurrencyError(LocalError, RuntimeError):
     """Two tasks receive from one connection, or two unanswered pings have the same payload."""
 
 
@@ -108,9 +109,13 @@ class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of w
         return "" if self.rcvd is None else self.rcvd.reason
 
     def __str__(self) -> str:
-        received = "received " + _describe(self.rcvd)
-        sent = "sent " + _describe(self.sent)
-        return f"{sent}, {received}" if self.rcvd_then_sent is False else f"{received}, {sent}"
+        received = None if self.rcvd is None else f"received {_describe(self.rcvd)}"
+        sent = None if self.sent is None else f"sent {_describe(self.sent)}"
+        if received and sent:
+            return f"{sent}; then {received}" if self.rcvd_then_sent is False else f"{received}; then {sent}"
+        if received:
+            return f"{received}; no close frame sent"
+        return f"{sent}; no close frame received" if sent else "no close frame received or sent"
 
 
 class ConnectionClosedOK(ConnectionClosed):
@@ -121,14 +126,43 @@ class ConnectionClosedError(ConnectionClosed):
     """The connection was lost, or one end has closed it because of an error."""
 
 
-def _describe(close: Close | None) -> str:
-    if close is None:
-        return "no close"
-    return f"close {close.code} ({close.reason})" if close.reason else f"close {close.code}"
+#: The names of close codes in messages (7.4.1 and IANA's registry).
+_CODE_NAMES: Final = {
+    **{int(code): code.name.lower().replace("_", " ") for code in CloseCode},
+    1000: "OK",
+    1005: "no status received [internal]",
+    1006: "abnormal closure [internal]",
+    1007: "invalid frame payload data",
+    1015: "TLS handshake failure [internal]",
+}
+
+
+def _describe(close: Close) -> str:
+    code = int(close.code)
+    if 3000 <= code <= 4999:
+        name = "registered" if code < 4000 else "private use"
+    else:
+        name = _CODE_NAMES.get(code, "unknown")
+    return f"{code} ({name}) {close.reason}".rstrip()
 
 
 class UriError(LocalError, ValueError):
-    """A text is not a ws or wss URI (3), or has characters that cannot be sent in a request."""
+    """A text is not a ws or wss URI (3), or has characters that cannot be sent in a request.
+
+    The message does not repeat the URI, which may hold a password.
+
+    Args:
+        uri: The text.
+        msg: What is wrong with it.
+    """
+
+    def __init__(self, uri: str, msg: str) -> None:
+        super().__init__(msg)
+        self.uri = uri
+        self.msg = msg
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.uri, self.msg)
 
 
 class OpeningError(FramewireError):

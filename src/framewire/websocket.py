@@ -321,7 +321,7 @@ class WebSocket:
         self._state = self.OPEN
         self._protocol = connection.subprotocol or ""
         assert connection.response is not None
-        self._extensions = connection.response.headers.get("Sec-WebSocket-Extensions", "")
+        self._extensions = connection.response.headers.get_joined("Sec-WebSocket-Extensions")
         sender = asyncio.ensure_future(self._send_all(connection))
         try:
             await self._dispatch(Event("open", self))

@@ -102,7 +102,7 @@ def test_connect_sends_lines_of_stdin_and_prints_replies():
     with serving() as (_, where):
         done = run("connect", f"ws://{where}/echo", "--linger", "0.3", input="one\nGrüße\r\n\nlast without end")
     assert done.stdout == "one\nGrüße\n\nlast without end\n"
-    assert done.stderr == "Closed: sent close 1000, received close 1000\n"
+    assert done.stderr == "Closed: sent 1000 (OK); then received 1000 (OK)\n"
     assert done.returncode == 0
 
 
@@ -130,7 +130,7 @@ def test_connect_shows_binary_messages_and_fails_on_server_close():
         server.shutdown()
         thread.join()
     assert done.stdout == "[2 bytes] 00 ff\n"
-    assert done.stderr == "Closed: received close 4000 (go away), sent close 4000 (go away)\n"
+    assert done.stderr == "Closed: received 4000 (private use) go away; then sent 4000 (private use) go away\n"
     assert done.returncode == 1
 
 
@@ -159,7 +159,7 @@ def test_connect_at_a_terminal_closes_on_ctrl_d_and_escapes_controls():
         os.write(controller, b"red \x16\x1b[31m\n")
         read_until(b"< red ?[31m")
         os.write(controller, b"\x04")
-        read_until(b"Closed: sent close 1000, received close 1000")
+        read_until(b"Closed: sent 1000 (OK); then received 1000 (OK)")
         assert process.wait(timeout=10) == 0
         os.close(controller)
 

@@ -45,7 +45,7 @@ def test_redirect_leads_to_location(old, location, new):
         ("ws://bob:pw@h/old", "ws://h/new", ("bob", "pw")),
         ("ws://bob:pw@h/old", "ws://h:80/new", ("bob", "pw")),
         ("ws://bob:pw@h/old", "http://H/new", ("bob", "pw")),
-        ("ws://bob@h/old", "/new", ("bob", "")),
+        ("ws://bob:@h/old", "/new", ("bob", "")),
         ("wss://bob:pw@h/old", "wss://h:443/new", ("bob", "pw")),
         ("ws://bob:pw@h/old", "ws://eve:other@h/new", ("eve", "other")),
         ("ws://bob:pw@h/old", "ws://other/new", (None, "")),

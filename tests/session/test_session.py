@@ -390,7 +390,7 @@ def test_unread_bytes_before_a_message_abort_the_connection():
     assert world.session.ending is Ending.ABORT
     assert world.session.deadline is None
     assert world.session.next_timer() is None
-    assert str(world.session.error()) == "received no close, sent close 1008 (too much is unread)"
+    assert str(world.session.error()) == "sent 1008 (policy violation) too much is unread; no close frame received"
     assert World(max_unsent=None).session.check_unsent(1 << 40)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from ..errors import ResponseError
+from ..exceptions import InvalidMessage
 from ..http.client_handshake import ClientHandshake
 from ..http.http11 import Response
 from ..protocol.codecs import Extension, agree_to_answers
@@ -87,7 +88,7 @@ class ClientOpening(Opening):
 
     def lost(self, error: Exception | None) -> None:
         if error is None:
-            error = ResponseError("the connection was lost before a whole answer")
+            error = InvalidMessage("the connection was lost before a whole answer")
             error.__cause__ = EOFError()
         self._fail(error)
 

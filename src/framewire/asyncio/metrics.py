@@ -58,7 +58,7 @@ class Counters:
         total.closes.update(self.closes)
         for connection in connections:
             total._count(connection)
-            total.open += connection.state.value == "open"
+            total.open += connection.state.name == "OPEN"
         return total
 
     def merge(self, numbers: Mapping[str, Any]) -> None:

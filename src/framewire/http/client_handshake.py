@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from .._backend import accept_key
 from ..errors import HandshakeError, ResponseError, StateError, StatusError
+from ..exceptions import (
+    InvalidHeader,
+    InvalidHeaderFormat,
+    InvalidHeaderValue,
+    InvalidMessage,
+    InvalidUpgrade,
+    RequestLineTooLong,
+    StatusLineTooLong,
+)
 from ..protocol.codecs import Terms
+from .basic_auth import build_authorization_basic
 from .headers import Headers, check_additional, check_field, format_extensions, parse_extensions, split_list
 from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, check_connection_header, check_http_version, check_subprotocols
@@ -102,8 +112,7 @@ class ClientHandshake:
             lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
         added = check_additional(headers, "host")
         if uri.username is not None and "Authorization" not in Headers(added):
-            credentials = b64encode(f"{uri.username}:{uri.password}".encode()).decode("ascii")
-            lines.append(("Authorization", f"Basic {credentials}"))
+            lines.append(("Authorization", build_authorization_basic(uri.username, uri.password)))
         if not re.fullmatch(r"[\x21-\x7e]+", uri.target):
             raise ValueError("a control character, a space or non-ASCII in the target")
         lines += added
@@ -164,8 +173,10 @@ class ClientHandshake:
         while self._refusal is None:
             try:
                 found = self._scanner.receive(data)
+            except RequestLineTooLong as error:
+                raise StatusLineTooLong(error.reason) from None
             except HandshakeError as error:
-                raise ResponseError(error.reason) from None
+                raise InvalidMessage(error.reason) from error
             if found is None:
                 return None
             head, data = found
@@ -179,7 +190,7 @@ class ClientHandshake:
             else:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
-                    raise ResponseError(f"more than {MAX_INTERIM} interim responses", response)
+                    raise InvalidMessage(f"more than {MAX_INTERIM} interim responses", response)
                 self._scanner = HeadScanner()
         self._read_body(self._refusal, data)
         return None
@@ -192,7 +203,7 @@ class ClientHandshake:
         """
         if self._refusal is not None and not self._ended:
             self._read_body(self._refusal, None)
-        raise ResponseError("the connection was closed before a whole answer") from EOFError()
+        raise InvalidMessage("the connection was closed before a whole answer") from EOFError()
 
     def _parse(self, head: bytes) -> Response:
         if self._parser is None:
@@ -204,18 +215,22 @@ class ClientHandshake:
     def _check(self, response: Response) -> None:
         headers = response.headers
         if not check_http_version(response.version):
-            raise ResponseError("the HTTP version is not 1.1 or higher", response)
+            raise InvalidMessage("the HTTP version is not 1.1 or higher", response)
         # In a response Upgrade has one value, where a request may list several (4.1).
         if list(map(str.lower, split_list(headers.get_all("Upgrade")))) != ["websocket"]:
-            raise ResponseError("the Upgrade header is not websocket", response)
+            raise _refuse(InvalidUpgrade, "Upgrade", "the Upgrade header is not websocket", response)
         if not check_connection_header(headers.get_all("Connection")):
-            raise ResponseError("the Connection header does not name Upgrade", response)
-        if headers.get_all("Sec-WebSocket-Accept") != [self._accept]:
-            raise ResponseError("the Sec-WebSocket-Accept header does not fit the key", response)
+            raise _refuse(InvalidUpgrade, "Connection", "the Connection header does not name Upgrade", response)
+        accept = headers.get_all("Sec-WebSocket-Accept")
+        if accept != [self._accept]:
+            kind = InvalidHeaderValue if len(accept) == 1 else InvalidHeader
+            reason = "the Sec-WebSocket-Accept header does not fit the key"
+            raise _refuse(kind, "Sec-WebSocket-Accept", reason, response)
         try:
             extensions = parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
         except ValueError as error:
-            raise ResponseError(f"malformed extensions: {error}", response) from None
+            value = headers.get_joined("Sec-WebSocket-Extensions")
+            raise InvalidHeaderFormat("Sec-WebSocket-Extensions", str(error), value, response=response) from None
         if not {name for name, _ in extensions} <= {name for name, _ in self._offer.extensions}:
             raise ResponseError("the server chose an extension that was not offered", response)
         chosen = headers.get_all("Sec-WebSocket-Protocol")
@@ -232,3 +247,8 @@ class ClientHandshake:
         if complete or len(self._body) > MAX_BODY:
             body = bytes(self._body[:MAX_BODY])
             raise StatusError(Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version))
+
+
+def _refuse(kind: type[InvalidHeader], name: str, reason: str, response: Response) -> InvalidHeader:
+    headers = response.headers
+    return kind(name, headers.get_joined(name) if name in headers else None, reason=reason, response=response)

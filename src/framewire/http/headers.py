@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
+from ..exceptions import InvalidHeaderValue
 from ..protocol.codecs import Terms
 
 __all__ = [
     "FRAMING",
     "Headers",
+    "HeadersLike",
+    "MultipleValuesError",
     "check_additional",
     "check_field",
     "format_extensions",
@@ -24,7 +27,7 @@ __all__ = [
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN: Final = re.compile(_TOKEN)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE: Final = re.compile(r"[^\x20-\x7e\x80-\xff]")
 
 #: Headers that frame a message: only the handshake itself may write them.
 FRAMING: Final = frozenset({"connection", "content-length", "transfer-encoding"})
@@ -42,28 +45,64 @@ _PARAMETER: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
+class MultipleValuesError(LookupError):
+    """Several lines of `Headers` have the name that was looked up; `Headers.get_all` returns the value of each."""
+
+    def __str__(self) -> str:
+        # Quoted like the name in a KeyError.
+        return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class HasKeys(Protocol):
+    """A mapping as far as `Headers` reads one; dict, and what has its `keys` and `[]`."""
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+
+    def __getitem__(self, name: str, /) -> str:
+        """Return the value of a name."""
+
+
 class Headers(MutableMapping[str, str]):
     """The header lines of a message in their order, as a mapping whose names match in any case.
 
-    The value of a name that several lines have is that of all of them, joined by ", " (RFC 9110
-    5.3); `get_all` returns them one by one. Assigning a value adds a line. Values are decoded as
-    latin-1, so that bytes beyond ASCII pass unchanged.
+    A name may occur in several lines: `get_all` returns the value of each, and looking it up by
+    `headers[name]`, `get`, `items` or `values` raises MultipleValuesError. Assigning a value adds a
+    line; deleting a name removes all of its lines. Values are decoded as latin-1, so that bytes
+    beyond ASCII pass unchanged.
 
     Args:
-        lines: Pairs of name and value. They are not validated.
+        lines: Other `Headers`, a mapping, or pairs of name and value. They are validated when they
+            are sent.
+        more: Further lines, by keyword.
     """
 
     __slots__ = ("_found", "_packed", "_pairs")
+    __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
-    def __init__(self, lines: Iterable[tuple[str, str]] = ()) -> None:
-        self._pairs: list[tuple[str, str]] | None = list(lines)
+    def __init__(self, lines: HeadersLike = (), /, **more: str) -> None:
+        self._pairs: list[tuple[str, str]] | None = _list_lines(lines)
         self._found: dict[str, list[str]] | None = None
         self._packed = ""
+        if more:
+            self._pairs += more.items()
 
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
         """The lines in their order: pairs of name and value."""
         return tuple(self._lines())
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        """Return an iterator over `lines`."""
+        return iter(self.lines)
+
+    def copy(self) -> Headers:
+        """Return new headers with the same lines."""
+        return self.__class__(self)
+
+    def serialize(self) -> bytes:
+        """Return the lines and the empty line after them as they are sent, without validating them."""
+        return str(self).encode("latin-1")
 
     def pack(self) -> None:
         """Store the lines as one string until they are needed again: an eighth of the memory."""
@@ -91,13 +130,37 @@ class Headers(MutableMapping[str, str]):
             found = self._values()
         return list(found.get(name.lower(), ()))
 
+    def get_joined(self, name: str) -> str:
+        """Return the values of all lines with this name, joined by ", " (RFC 9110 5.3); "" if there is none."""
+        return ", ".join(self._values().get(name.lower(), ()))
+
+    def set_insecure(self, name: str, value: str) -> None:
+        """Add a line without validating it now; it is validated when it is sent."""
+        self._lines().append((name, value))
+        self._found = None
+
+    def update(self, lines: HeadersLike = (), /, **more: str) -> None:
+        """Add lines, given as for the constructor.
+
+        Raises:
+            ValueError: One of them is malformed.
+        """
+        for name, value in (*_list_lines(lines), *more.items()):
+            self[name] = value
+
+    def clear(self) -> None:
+        """Remove all lines."""
+        self._pairs, self._found, self._packed = [], None, ""
+
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self._values()[name.lower()])
+        values = self._values()[name.lower()]
+        if len(values) > 1:
+            raise MultipleValuesError(name)
+        return values[0]
 
     def __setitem__(self, name: str, value: str) -> None:
         check_field(name, value)
-        self._lines().append((name, value))
-        self._found = None
+        self.set_insecure(name, value)
 
     def __delitem__(self, name: str) -> None:
         if name not in self:
@@ -114,8 +177,24 @@ class Headers(MutableMapping[str, str]):
     def __len__(self) -> int:
         return len(self._values())
 
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, Headers) else NotImplemented
+
+    def __str__(self) -> str:
+        return "".join([f"{name}: {value}\r\n" for name, value in self._lines()]) + "\r\n"
+
     def __repr__(self) -> str:
-        return f"Headers({self._lines()!r})"
+        return f"{type(self).__name__}({self._lines()!r})"
+
+
+#: Header lines as the API takes them.
+HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | HasKeys
+
+
+def _list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
+    if isinstance(lines, Headers):
+        return list(lines._lines())
+    return list(dict(lines).items()) if hasattr(lines, "keys") else list(lines)
 
 
 def split_fields(text: str) -> list[tuple[str, str]]:
@@ -135,8 +214,8 @@ def check_field(name: str, value: str) -> tuple[bytes, bytes]:
 
     Raises:
         ValueError: The line could be read as anything but one header: the name is not a token, or
-            the value has a control character (HTAB too), a space at an end, or a character beyond
-            latin-1.
+            (InvalidHeaderValue) the value has a control character (HTAB too), a space at an end, or
+            a character beyond latin-1.
     """
     return (_check_again if name in _REPEATED else _check_field)(name, value)
 
@@ -144,8 +223,9 @@ def check_field(name: str, value: str) -> tuple[bytes, bytes]:
 def _check_field(name: str, value: str) -> tuple[bytes, bytes]:
     if not is_token(name):
         raise ValueError(f"a header name is a token, not {name!r}")
-    if _CONTROL.search(value) or value != value.strip(" "):
-        raise ValueError(f"the value of {name} has a control character, or a space at an end")
+    if _UNSAFE.search(value) or value != value.strip(" "):
+        problem = f"the value of {name} has a control character, one beyond latin-1, or a space at an end"
+        raise InvalidHeaderValue(name, value, reason=problem)
     return name.encode("ascii"), value.encode("latin-1")
 
 

@@ -7,11 +7,12 @@ control characters. Therefore each head passes `HeadScanner` first, once, as it 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, overload
 
 from ..errors import HandshakeError
+from ..exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
 from ..protocol.record import Record, assign
-from .headers import Headers
+from .headers import Headers, HeadersLike
 
 __all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Response"]
 
@@ -63,6 +64,11 @@ class Request(Record):
         """The same as `target`."""
         return self.target
 
+    @property
+    def protocol(self) -> str:
+        """The same as `version`."""
+        return self.version
+
 
 class Response(Record):
     """A response.
@@ -70,9 +76,11 @@ class Response(Record):
     Args:
         status: The status code.
         reason: The reason phrase.
-        headers: The header lines; by default there are none.
+        headers: The header lines, in any form that `Headers` takes; by default there are none.
         body: The body; of a body that is received, the first MiB.
         version: The HTTP version.
+        status_code: Another name of `status`, the one in websockets.
+        reason_phrase: Another name of `reason`, the one in websockets.
     """
 
     __slots__ = __match_args__ = ("status", "reason", "headers", "body", "version")
@@ -83,12 +91,36 @@ class Response(Record):
     body: bytes
     version: str
 
+    @overload
     def __init__(
-        self, status: int, reason: str, headers: Headers | None = None, body: bytes = b"", version: str = "HTTP/1.1"
+        self, status: int, reason: str, headers: HeadersLike | None = None, body: bytes = b"", version: str = "HTTP/1.1"
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        *,
+        status_code: int,
+        reason_phrase: str,
+        headers: HeadersLike | None = None,
+        body: bytes = b"",
+        version: str = "HTTP/1.1",
+    ) -> None: ...
+    def __init__(
+        self,
+        status: int | None = None,
+        reason: str | None = None,
+        headers: HeadersLike | None = None,
+        body: bytes = b"",
+        version: str = "HTTP/1.1",
+        *,
+        status_code: int | None = None,
+        reason_phrase: str | None = None,
     ) -> None:
-        assign(self, "status", status)
-        assign(self, "reason", reason)
-        assign(self, "headers", Headers() if headers is None else headers)
+        if (status is None) == (status_code is None) or (reason is None) == (reason_phrase is None):
+            raise TypeError("a response has one status and one reason phrase")
+        assign(self, "status", status_code if status is None else status)
+        assign(self, "reason", reason_phrase if reason is None else reason)
+        assign(self, "headers", headers if isinstance(headers, Headers) else Headers(headers or ()))
         assign(self, "body", body)
         assign(self, "version", version)
 
@@ -123,8 +155,9 @@ class HeadScanner:
 
         Raises:
             HandshakeError: 400 for a bare CR or LF, another control character or a folded line; 414
-                for a first line of more than MAX_LINE bytes; 431 for another line of that length,
-                more than MAX_HEADERS lines, or a head of more than MAX_HEAD bytes.
+                (RequestLineTooLong) for a first line of more than MAX_LINE bytes; 431 for another
+                line of that length or a head of more than MAX_HEAD bytes (HeaderLineTooLong), or
+                more than MAX_HEADERS lines (TooManyHeaders).
         """
         buffer = self._buffer
         if not buffer:  # nearly all heads arrive in one chunk and are valid: one match, no loop
@@ -150,7 +183,7 @@ class HeadScanner:
             self._line = self._scanned = newline + 1
             self._lines += 1
             if self._lines > 1 + MAX_HEADERS:
-                raise HandshakeError(431, f"more than {MAX_HEADERS} header lines")
+                raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
 
     def _check_text(self, end: int) -> None:
         """Check the bytes of the current line that have not been scanned, up to `end`."""
@@ -163,7 +196,7 @@ class HeadScanner:
 
     def _too_long(self, limit: int) -> HandshakeError:
         if limit == MAX_HEAD:
-            return HandshakeError(431, f"a head of over {MAX_HEAD} bytes")
+            return HeaderLineTooLong(f"a head of over {MAX_HEAD} bytes")
         if self._lines == 0:
-            return HandshakeError(414, f"a first line of over {MAX_LINE} bytes")
-        return HandshakeError(431, f"a header line of over {MAX_LINE} bytes")
+            return RequestLineTooLong(f"a first line of over {MAX_LINE} bytes")
+        return HeaderLineTooLong(f"a header line of over {MAX_LINE} bytes")

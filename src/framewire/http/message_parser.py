@@ -12,7 +12,8 @@ from typing import Final
 
 import h11
 
-from ..errors import HandshakeError, ResponseError
+from ..errors import HandshakeError
+from ..exceptions import InvalidMessage
 from .headers import Headers
 from .http11 import MAX_HEAD, Request, Response
 
@@ -57,13 +58,13 @@ class ResponseParser:
         """Parse the next head.
 
         Raises:
-            ResponseError: It is not the head of an HTTP response.
+            InvalidMessage: It is not the head of an HTTP response.
         """
         self._http.receive_data(head)
         try:
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise ResponseError(_explain(error)) from error
+            raise InvalidMessage(_explain(error)) from error
         assert isinstance(event, (h11.InformationalResponse, h11.Response))
         return Response(
             event.status_code,

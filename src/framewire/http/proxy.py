@@ -6,14 +6,15 @@ SOCKS is left to python-socks.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from typing import Any, Final
 
 from ..errors import HandshakeError, ProxyError
+from ..exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from ..protocol.record import Record, assign
-from .headers import check_field
-from .http11 import HeadScanner
-from .uri import Uri
+from .basic_auth import build_authorization_basic
+from .headers import Headers, check_field, split_fields
+from .http11 import HeadScanner, Response
+from .uri import Uri, format_authority
 
 __all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy"]
 
@@ -91,15 +92,15 @@ def parse_proxy(url: str) -> Proxy:
     """Parse the URL of a proxy; the default scheme is http.
 
     Raises:
-        ValueError: It is not the URL of a proxy, or its scheme is unknown.
+        InvalidProxy: It is not the URL of a proxy, or its scheme is unknown.
     """
     from urllib.parse import unquote, urlsplit
 
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("not the URL of a proxy")
+        raise InvalidProxy(url, "not the URL of a proxy")
     if parts.scheme not in _PORTS:
-        raise ValueError(f"proxies of the scheme {parts.scheme!r} are not known")
+        raise InvalidProxy(url, f"proxies of the scheme {parts.scheme!r} are not known")
     username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return Proxy(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], username, password)
 
@@ -120,13 +121,12 @@ class Tunnel:
     """
 
     def __init__(self, proxy: Proxy, target: Uri, user_agent: str | None) -> None:
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        lines = [("Host", f"{host}:{target.port}")]
+        lines = [("Host", format_authority(target.host, target.port, None))]
         if user_agent is not None:
             lines.append(("User-Agent", user_agent))
         if proxy.username is not None:
-            pair = f"{proxy.username}:{proxy.password or ''}"
-            lines.append(("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode('ascii')}"))
+            value = build_authorization_basic(proxy.username, proxy.password or "")
+            lines.append(("Proxy-Authorization", value))
         fields = b"".join([b"%b: %b\r\n" % check_field(name, value) for name, value in lines])
         self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (lines[0][1].encode("ascii"), fields)
         self._scanner = HeadScanner()
@@ -141,23 +141,26 @@ class Tunnel:
             Whether the tunnel is open.
 
         Raises:
-            ProxyError: The proxy refuses, its response is not HTTP, or bytes follow the head, where
-                the server cannot have sent any yet.
+            InvalidProxyStatus: The proxy refuses.
+            InvalidProxyMessage: Its response is not HTTP, or incomplete.
+            ProxyError: Bytes follow the head, where the server cannot have sent any yet.
         """
         if not data:
-            raise ProxyError("the proxy closed the connection")
+            raise InvalidProxyMessage("the proxy closed the connection")
         try:
             found = self._scanner.receive(data)
         except HandshakeError as error:
-            raise ProxyError(f"the proxy's answer is not HTTP: {error.reason}") from error
+            raise InvalidProxyMessage(f"the proxy's answer is not HTTP: {error.reason}") from error
         if found is None:
             return False
         head, rest = found
         status = _STATUS.match(head)
         if status is None:
-            raise ProxyError("the proxy's answer is not HTTP")
+            raise InvalidProxyMessage("the proxy's answer is not HTTP")
         if not status[1].startswith(b"2"):
-            raise ProxyError(f"the proxy answered {status[1].decode()}")
+            lines = head.decode("latin-1").split("\r\n")
+            fields = split_fields("\r\n".join(lines[1:-2])) if len(lines) > 3 else []
+            raise InvalidProxyStatus(Response(int(status[1]), lines[0][13:], Headers(fields)))
         if rest:
             raise ProxyError("the proxy sends bytes of its own into the tunnel")
         return True

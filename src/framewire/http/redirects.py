@@ -18,8 +18,8 @@ _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization
 
 
 def is_redirect(response: Response) -> bool:
-    """Return whether a response is a redirect."""
-    return response.status in _STATUSES and "Location" in response.headers
+    """Return whether a response is a redirect: it has such a status, and one Location."""
+    return response.status in _STATUSES and len(response.headers.get_all("Location")) == 1
 
 
 def follow_redirect(old: Uri, location: str) -> Uri:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from .._backend import accept_key
 from ..errors import HandshakeError
+from ..exceptions import InvalidMethod, InvalidOrigin, InvalidProtocol
 from ..protocol.codecs import Terms
 from .headers import Headers, is_token, parse_extensions, parse_tokens, split_list
 from .http11 import Request
@@ -84,15 +85,17 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
         What the client offers.
 
     Raises:
-        HandshakeError: 405 for a method other than GET; 426 for a request without upgrade, or for
-            another version of WebSocket; 403 for an origin that may not connect; 400 for the rest,
-            also for a body, which could pass for frames.
+        HandshakeError: 405 for a method other than GET (InvalidMethod); 426 for a request without
+            upgrade, or for another version of WebSocket; 403 for an origin that may not connect
+            (InvalidOrigin); 400 for the rest, such as another HTTP version (InvalidProtocol) or a
+            body, which could pass for frames.
     """
     headers = request.headers
     if request.method != "GET":
-        raise HandshakeError(405, "the method is not GET", [("Allow", "GET")])
-    if not check_http_version(request.version if version is None else version):
-        raise HandshakeError(400, "the HTTP version is not 1.1 or higher")
+        raise InvalidMethod(request.method)
+    http_version = request.version if version is None else version
+    if not check_http_version(http_version):
+        raise InvalidProtocol(http_version)
     if not _TARGET.match(request.target):
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
     host = _only(headers, "Host")
@@ -104,9 +107,9 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
     if not check_connection_header(headers.get_all("Connection")):
         raise HandshakeError(426, "the Connection header does not name Upgrade", _WANTED)
-    version = _only(headers, "Sec-WebSocket-Version")
-    if not check_version_header(version):
-        status = 426 if re.fullmatch("[0-9]{1,3}", version) else 400
+    wanted = _only(headers, "Sec-WebSocket-Version")
+    if not check_version_header(wanted):
+        status = 426 if re.fullmatch("[0-9]{1,3}", wanted) else 400
         raise HandshakeError(status, "the Sec-WebSocket-Version header is not 13", _WANTED)
     try:
         accept_key(_only(headers, "Sec-WebSocket-Key").encode("latin-1"))
@@ -140,7 +143,7 @@ def _check_origin(values: list[str], host: str, origins: Sequence[Origin] | None
     else:
         allowed = any(_matches(origin, wanted) for wanted in origins)
     if not allowed:
-        raise HandshakeError(403, "the origin may not connect")
+        raise InvalidOrigin(origin)
 
 
 def _is_same_host(origin: str, host: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from ..errors import UriError
 from ..protocol.record import Record, assign
 
-__all__ = ["Uri", "parse_uri"]
+__all__ = ["Uri", "format_authority", "parse_uri"]
 
 #: The part of a URI after the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
@@ -51,12 +51,24 @@ class Uri(Record):
     @property
     def authority(self) -> str:
         """The value of the Host header: without the port if that is the default."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+        return format_authority(self.host, self.port, self.secure)
 
     def has_origin_of(self, other: Uri) -> bool:
         """Return whether the scheme, host and port are those of another URI."""
         return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
+
+
+def format_authority(host: str, port: int, secure: bool | None) -> str:
+    """Return the value of a Host header.
+
+    Args:
+        host: The host, an IPv6 address without its brackets.
+        port: The port, left out if it is the default of the scheme.
+        secure: Whether the scheme is wss; None to write each port.
+    """
+    bracketed = f"[{host}]" if ":" in host else host
+    default = None if secure is None else 443 if secure else 80
+    return bracketed if port == default else f"{bracketed}:{port}"
 
 
 def parse_uri(text: str) -> Uri:
@@ -65,8 +77,8 @@ def parse_uri(text: str) -> Uri:
     Characters beyond ASCII become IDNA in the host, percent-encoded UTF-8 in the path and query.
 
     Raises:
-        UriError: Another scheme, a fragment, a control character or a space, or a malformed host,
-            port, user name or password.
+        UriError: Another scheme, a fragment, a control character or a space, a malformed host, port,
+            user name or password, or a user name without a password.
     """
     # Imported here because only clients need it.
     from urllib.parse import quote, unquote
@@ -74,14 +86,14 @@ def parse_uri(text: str) -> Uri:
     scheme, separator, rest = text.partition("://")
     secure = scheme.lower() == "wss"
     if not separator or scheme.lower() not in ("ws", "wss"):
-        raise UriError("the scheme of the URI is not ws or wss")
+        raise UriError(text, "the scheme of the URI is not ws or wss")
     if "#" in rest:
-        raise UriError("a fragment has no meaning in a WebSocket URI")
+        raise UriError(text, "a fragment has no meaning in a WebSocket URI")
     if re.search(r"[\x00-\x20\x7f]", rest):
-        raise UriError("a control character or space in the URI")
+        raise UriError(text, "a control character or space in the URI")
     match = _URI.fullmatch(rest)
     if not match:
-        raise UriError("the host or the port of the URI is missing or malformed")
+        raise UriError(text, "the host or the port of the URI is missing or malformed")
     user, host, port, path, query = match.groups()
     try:
         host = _parse_host(host)
@@ -90,14 +102,16 @@ def parse_uri(text: str) -> Uri:
         target = quote(path or "/", safe="%:/[]@!$&'()*+,;=")
         if query:
             target += "?" + quote(query, safe="%:/?[]@!$&'()*+,;=")
-        username, _, password = (user or "").partition(":")
+        username, colon, password = (user or "").partition(":")
         username, password = (unquote(part, errors="strict") for part in (username, password))
     except ValueError as error:
-        raise UriError(f"malformed URI: {error}") from error
+        raise UriError(text, f"malformed URI: {error}") from error
     if not 0 < number <= 65535:
-        raise UriError("the port of the URI is not 1 to 65535")
+        raise UriError(text, "the port of the URI is not 1 to 65535")
+    if user is not None and not colon:
+        raise UriError(text, "a user name without a password")
     if ":" in username or re.search(r"[\x00-\x1f\x7f]", username + password):
-        raise UriError("a colon in the user name, or a control character in the credentials")
+        raise UriError(text, "a colon in the user name, or a control character in the credentials")
     return Uri(secure, host, number, target, None if user is None else username, password)
 
 

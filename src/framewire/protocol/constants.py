@@ -40,19 +40,19 @@ SERVER: Final = Role.SERVER
 CLIENT: Final = Role.CLIENT
 
 
-class State(Enum):
+class State(IntEnum):
     """The life cycle of a connection (4.1, 7.1), as seen by its own end. A `Stream` begins OPEN."""
 
-    CONNECTING = "connecting"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
+    CONNECTING = 0
+    OPEN = 1
+    CLOSING = 2
+    CLOSED = 3
 
 
 class Opcode(IntEnum):
     """The types of frames (5.2). 3 to 7 and 11 to 15 are reserved."""
 
-    CONTINUATION = 0x0
+    CONTINUATION = CONT = 0x0
     TEXT = 0x1
     BINARY = 0x2
     CLOSE = 0x8

@@ -124,8 +124,8 @@ def _environment(
 ) -> dict[str, str]:
     """The server's own variables and those of RFC 3875 4.1."""
     headers = {
-        f"HTTP_{name.upper().replace('-', '_')}": value
-        for name, value in request.headers.items()
+        f"HTTP_{name.upper().replace('-', '_')}": request.headers.get_joined(name)
+        for name in request.headers
         if name.lower() not in _WITHHELD and "_" not in name  # which could pass for a hyphen
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("HTTP_")}
@@ -143,7 +143,7 @@ def _environment(
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": program.name,
         "QUERY_STRING": request.target.partition("#")[0].partition("?")[2],
-        "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+        "CONTENT_TYPE": request.headers.get_joined("Content-Type"),
         "CONTENT_LENGTH": str(len(body)) if body else "",
     }
 
@@ -161,7 +161,8 @@ def _read_answer(output: bytes) -> Response:
     headers = Headers(lines)
     if not any(name in headers for name in ("Content-Type", "Location", "Status")):
         raise ValueError("its output has no Content-Type")
-    code, _, reason = headers.get("Status", "302 Found" if "Location" in headers else "200 OK").partition(" ")
+    default = "302 Found" if "Location" in headers else "200 OK"
+    code, _, reason = (headers.get_joined("Status") or default).partition(" ")
     status = int(code)
     if not 200 <= status <= 599:
         raise ValueError(f"a program cannot answer {status}")

@@ -134,7 +134,7 @@ class HandlerConnection(ServerConnection):
         request = self._receive_request(handshake)
         self._ahead = handshake.trailing
         wanted = self._site.authorization
-        if wanted and not compare_digest(request.headers.get("Authorization", "").encode(), wanted.encode()):
+        if wanted and not compare_digest(request.headers.get_joined("Authorization").encode(), wanted.encode()):
             raise HandshakeError(401, "this server asks who you are", [("WWW-Authenticate", 'Basic realm="framewire"')])
         try:
             suite = self._site.find(request)
@@ -160,7 +160,7 @@ class HandlerConnection(ServerConnection):
         program = find_program(root, self._site.cgi_paths, request)
         if program is None:
             return serve_file(root, request)
-        length = request.headers.get("Content-Length", "0")
+        length = request.headers.get_joined("Content-Length") or "0"
         if "Transfer-Encoding" in request.headers or not length.isdecimal():
             raise HandshakeError(411, "the body has no Content-Length")
         if int(length) > MAX_BODY:
