@@ -33,6 +33,7 @@ from .protocol.constants import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .protocol.permessage_deflate import PerMessageDeflate
 from .protocol.stream import Stream
+from .version import version as __version__
 
 if TYPE_CHECKING:
     from .adapters.accelerate import Acceleration, accelerate
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from .protocol import Side
     from .typing import Data, ExtensionName, ExtensionParameter, LoggerLike, Origin, StatusLike, Subprotocol
 
-__version__ = "0.1.0"
 
 __all__ = [
     "CLIENT",

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl as tls
-import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
-from .. import __version__
 from ..errors import ResponseError, SecurityError, StatusError
-from ..http.client_handshake import ClientHandshake, request_headers
+from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.http11 import Response
 from ..http.proxy import find_proxy
 from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
@@ -29,8 +27,6 @@ from .compat import timeout
 from .proxy import open_through_proxy
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
-
-_USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{__version__}"
 
 
 def process_exception(error: Exception) -> Exception | None:
@@ -114,7 +110,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         subprotocols: Sequence[str] | None = None,
         compression: Literal["deflate"] | None = "deflate",
         additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
-        user_agent_header: str | None = _USER_AGENT,
+        user_agent_header: str | None = USER_AGENT,
         proxy: str | Literal[True] | None = True,
         process_exception: Callable[[Exception], Exception | None] = process_exception,
         open_timeout: float | None = 10,

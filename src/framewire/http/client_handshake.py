@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -20,6 +21,7 @@ from ..exceptions import (
     StatusLineTooLong,
 )
 from ..protocol.codecs import Terms
+from ..version import version
 from .basic_auth import build_authorization_basic
 from .headers import Headers, check_additional, check_field, format_extensions, parse_extensions, split_list
 from .http11 import HeadScanner, Request, Response
@@ -29,7 +31,10 @@ from .uri import Uri
 if TYPE_CHECKING:
     from .message_parser import ResponseParser
 
-__all__ = ["MAX_BODY", "MAX_INTERIM", "ClientHandshake", "request_headers"]
+__all__ = ["MAX_BODY", "MAX_INTERIM", "USER_AGENT", "ClientHandshake", "request_headers"]
+
+#: The default value of the User-Agent header.
+USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{version}"
 
 #: How much of the body of a refusal the client keeps, in bytes.
 MAX_BODY: Final = 1 << 20

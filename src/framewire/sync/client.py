@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Literal
 
-from .. import __version__
 from ..errors import ResponseError
-from ..http.client_handshake import ClientHandshake, request_headers
+from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
@@ -61,7 +60,7 @@ def connect(
     extensions: Sequence[Extension] = (),
     compression: Literal["deflate"] | None = "deflate",
     additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
-    user_agent_header: str | None = f"framewire/{__version__}",
+    user_agent_header: str | None = USER_AGENT,
     proxy: str | Literal[True] | None = True,
     proxy_ssl: tls.SSLContext | None = None,
     open_timeout: float | None = 10,
