@@ -207,6 +207,7 @@ class NegotiationError(HandshakeError):
 
     def __init__(self, reason: str = "no subprotocol that both sides speak") -> None:
         super().__init__(400, reason)
+        self.args = (reason,)  # those of the constructor, for pickle
 
 
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
@@ -257,6 +258,9 @@ class ResponseError(OpeningError):
         self.reason = reason
         self.response = response
 
+    def __str__(self) -> str:
+        return self.reason
+
 
 class StatusError(ResponseError):
     """The server has answered with a status other than 101.
@@ -267,4 +271,5 @@ class StatusError(ResponseError):
 
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(f"the server answered {response.status}", response)
+        self.args = (response,)  # those of the constructor, for pickle
         self.status = response.status

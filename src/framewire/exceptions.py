@@ -91,9 +91,6 @@ class InvalidHeader(ResponseError):
         self.name = name
         self.value = value
 
-    def __str__(self) -> str:
-        return self.reason
-
 
 class InvalidHeaderFormat(InvalidHeader, ValueError):
     """A header does not follow its grammar: raised by the functions of `framewire.headers`, and by a client.

@@ -845,7 +845,7 @@ def test_answer_rejects_101_before_check_has_passed() -> None:
         Response(600, "What"),
         Response(204, "No Content", body=b"a"),
         Response(304, "Not Modified", body=b"a"),
-        Response(200, "OK", Headers([("Content-Length", "0")])),
+        Response(200, "OK", Headers([("Content-Length", "1")])),
         Response(200, "OK", Headers([("transfer-encoding", "chunked")])),
         Response(200, "OK", Headers([("Connection", "keep-alive")])),
         *(Response(200, f"O{text}K") for text in CONTROLS),
@@ -858,6 +858,14 @@ def test_respond_rejects_invalid_responses(response: Response) -> None:
         server.respond(response)
     assert server.response is None
     assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
+def test_respond_takes_the_framing_headers_that_it_would_write() -> None:
+    plain, framed = (
+        Response(200, "OK", None, b"abc"),
+        Response(200, "OK", {"content-length": "3", "Connection": "Close"}, b"abc"),
+    )
+    assert receive(make_head()).respond(framed) == receive(make_head()).respond(plain)
 
 
 def test_second_response_raises_state_error() -> None:

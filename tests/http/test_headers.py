@@ -1,8 +1,12 @@
 """`Headers` as a mutable mapping, and the header lines that a client adds to its request."""
 
+from collections import UserDict
+
 import pytest
 
-from framewire.handshake import Headers, Request
+from framewire.datastructures import MultipleValuesError
+from framewire.exceptions import InvalidHeaderValue
+from framewire.handshake import Headers, Request, Response
 from framewire.http.client_handshake import request_headers
 
 pytestmark = pytest.mark.engine
@@ -42,8 +46,136 @@ def test_packed_headers_keep_their_lines():
     assert empty.lines == ()
 
 
-def test_path_of_a_request_is_its_target():
-    assert Request("GET", "/a?b", Headers()).path == "/a?b"
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Headers([("A", "1"), ("B", "2")]),
+        lambda: Headers((("A", "1"), ("B", "2"))),
+        lambda: Headers(iter([("A", "1"), ("B", "2")])),
+        lambda: Headers({"A": "1", "B": "2"}),
+        lambda: Headers(UserDict(A="1", B="2")),
+        lambda: Headers(OnlyKeys(A="1", B="2")),
+        lambda: Headers(A="1", B="2"),
+        lambda: Headers({"A": "1"}, B="2"),
+        lambda: Headers(Headers(A="1"), B="2"),
+        lambda: Headers(Headers(A="1", B="2")),
+        lambda: Headers(A="1", B="2").copy(),
+    ],
+)
+def test_headers_are_built_from_every_form_of_lines(build):
+    headers = build()
+    assert headers.lines == (("A", "1"), ("B", "2"))
+    assert list(headers.raw_items()) == [("A", "1"), ("B", "2")]
+    assert headers == Headers(a="1", b="2") != Headers(a="1")
+    assert str(headers) == "A: 1\r\nB: 2\r\n\r\n"
+    assert headers.serialize() == b"A: 1\r\nB: 2\r\n\r\n"
+
+
+class OnlyKeys:
+    """The least that a mapping has."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def keys(self):
+        return self.values.keys()
+
+    def __getitem__(self, name):
+        return self.values[name]
+
+
+def test_headers_take_one_positional_argument():
+    with pytest.raises(TypeError):
+        Headers(Headers(), Headers())
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda headers: headers["SET-COOKIE"],
+        lambda headers: headers.get("SET-COOKIE"),
+        lambda headers: headers.pop("SET-COOKIE"),
+        lambda headers: list(headers.values()),
+        dict,
+    ],
+)
+def test_looking_up_a_repeated_name_raises_multiple_values_error(look_up):
+    headers = Headers([("Set-Cookie", "a=1"), ("set-cookie", "b=2")])
+    with pytest.raises(MultipleValuesError, match=r"(?i)^'set-cookie'$"):
+        look_up(headers)
+    assert len(headers) == 1
+    assert headers.get_all("Set-Cookie") == ["a=1", "b=2"]
+    assert headers.copy() == headers
+
+
+def test_copied_headers_are_independent():
+    headers = Headers(A="1")
+    copy = headers.copy()
+    copy["A"] = "2"
+    headers.clear()
+    assert copy.get_all("a") == ["1", "2"]
+    assert headers.lines == ()
+    assert not headers
+
+
+def test_update_adds_lines():
+    headers = Headers(A="1")
+    headers.update(Headers([("B", "2"), ("b", "3")]), a="4")
+    assert headers.lines == (("A", "1"), ("B", "2"), ("b", "3"), ("a", "4"))
+    with pytest.raises(InvalidHeaderValue):
+        headers.update({"C": "\n"})
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\tb", " a", "a ", "\x00", "\x7f", "\u2192"])
+def test_unsafe_header_value_raises_invalid_header_value(value):
+    headers = Headers()
+    with pytest.raises(InvalidHeaderValue, match="^the value of X has a control character") as raised:
+        headers["X"] = value
+    assert (raised.value.name, raised.value.value) == ("X", value)
+    assert headers.lines == ()
+    headers.set_insecure("X", value)
+    assert headers["X"] == value
+
+
+def test_headers_are_no_mapping_of_another_kind():
+    assert Headers(A="1") != {"a": "1"}
+    with pytest.raises(TypeError):
+        hash(Headers())
+
+
+def test_request_has_the_attributes_of_websockets():
+    request = Request("GET", "/a?b", Headers())
+    assert request.path == request.target == "/a?b"
+    assert request.protocol == request.version == "HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response(404, "Not Found", Headers(A="1"), b"gone"),
+        Response(404, "Not Found", {"A": "1"}, b"gone"),
+        Response(status=404, reason="Not Found", headers=[("A", "1")], body=b"gone"),
+        Response(status_code=404, reason_phrase="Not Found", headers=Headers(A="1"), body=b"gone"),
+    ],
+)
+def test_response_takes_the_arguments_of_websockets(response):
+    assert response == Response(404, "Not Found", Headers(A="1"), b"gone")
+    assert (response.status_code, response.reason_phrase) == (response.status, response.reason) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"status": 200},
+        {"status": 200, "status_code": 200, "reason": "OK"},
+        {"reason": "OK"},
+        {"reason_phrase": "OK"},
+    ],
+)
+def test_response_without_one_status_and_one_reason_raises_type_error(arguments):
+    with pytest.raises(TypeError, match="one status and one reason"):
+        Response(**arguments)
 
 
 @pytest.mark.parametrize(

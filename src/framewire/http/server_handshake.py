@@ -163,23 +163,26 @@ class ServerHandshake:
         """Return the bytes of a response other than 101; send them, then close the connection.
 
         The request may be one that is no handshake, or one that `receive` refused. The response to
-        HEAD has no body. Content-Length and "Connection: close" are added.
+        HEAD has no body. Content-Length and "Connection: close" are added, unless the response has
+        them.
 
         Raises:
             ValueError: The status is outside 200 to 599, or 204 or 304 with a body, or a header is
-                malformed or frames the message.
+                malformed or frames the message otherwise than this method does.
             StateError: The request has been answered.
         """
         status = response.status
         if not 200 <= status <= 599 or (response.body and status in (204, 304)):
             raise ValueError(f"not the status of a response with such a body: {status}")
-        for name in response.headers:
-            if name in FRAMING:
+        length = str(len(response.body))
+        own = {"content-length": length, "connection": "close"}
+        for name in FRAMING.intersection(response.headers):
+            if response.headers.get_joined(name).lower() != own.get(name):
                 raise ValueError(f"{name} is written by the handshake itself")
+        lines = [line for line in response.headers.lines if line[0].lower() not in FRAMING]
         options = "Upgrade, close" if "Upgrade" in response.headers else "close"
-        length = ("Content-Length", str(len(response.body)))
         to_head = self.request is not None and self.request.method == "HEAD"
-        data = self._encode(response, [*response.headers.lines, length, ("Connection", options)])
+        data = self._encode(response, [*lines, ("Content-Length", length), ("Connection", options)])
         self.response = response
         return data if to_head else data + response.body
 
