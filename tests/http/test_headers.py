@@ -1,5 +1,6 @@
 """`Headers` as a mutable mapping, and the header lines that a client adds to its request."""
 
+import dataclasses
 from collections import UserDict
 
 import pytest
@@ -161,6 +162,13 @@ def test_request_has_the_attributes_of_websockets():
 def test_response_takes_the_arguments_of_websockets(response):
     assert response == Response(404, "Not Found", Headers(A="1"), b"gone")
     assert (response.status_code, response.reason_phrase) == (response.status, response.reason) == (404, "Not Found")
+
+
+def test_response_is_replaced_like_a_dataclass():
+    response = Response(404, "Not Found", Headers(A="1"), b"gone")
+    assert dataclasses.replace(response, headers=Headers(B="2")) == Response(404, "Not Found", Headers(B="2"), b"gone")
+    assert dataclasses.replace(response, status_code=410, reason_phrase="Gone").status == 410
+    assert [field.name for field in dataclasses.fields(Response)] == ["status_code", "reason_phrase", "headers", "body"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ handshake by hand, so that the connection under test is one as users have it, an
 """
 
 import asyncio
+import importlib
+import inspect
 import re
 import socket
 import ssl
@@ -24,6 +26,24 @@ REQUEST = (
 DEFAULTS = {"compression": None, "ping_interval": None, "max_size": None}
 
 
+def import_each(module, *names):
+    """Return names of a module of framewire; one that it lacks is a function that raises ImportError when called."""
+
+    def lack(error):
+        def raise_it(*args, **kwargs):
+            raise error
+
+        return raise_it
+
+    found = []
+    for name in names:
+        try:
+            found.append(getattr(importlib.import_module(module), name))
+        except (AttributeError, ModuleNotFoundError) as error:
+            found.append(lack(error))
+    return found
+
+
 def answer(request):
     """Return the response of a server to the request of a client."""
     key = re.search(rb"(?i)sec-websocket-key: *(\S+)", request)[1].decode()
@@ -35,9 +55,9 @@ def answer(request):
 
 def is_secure(server, depth=2):
     """Return whether a server of either library holds a TLS context, which neither makes public."""
-    cells = getattr(server, "__closure__", None) or ()
-    parts = [*getattr(server, "__dict__", {}).values(), *(cell.cell_contents for cell in cells)]
-    parts += [getattr(server, "_ssl_context", None)]
+    parts = [*getattr(server, "__dict__", {}).values(), getattr(server, "_ssl_context", None)]
+    if inspect.isfunction(server):
+        parts += inspect.getclosurevars(server).nonlocals.values()
     return any(isinstance(part, (ssl.SSLContext, ssl.SSLSocket)) for part in parts) or (
         depth > 0 and any(is_secure(part, depth - 1) for part in parts if not isinstance(part, type))
     )
@@ -174,14 +194,17 @@ async def trio_connection(nursery, near, protocol, **options):
     if near.side is CLIENT:
 
         async def client():
-            made.append(await connect(URI, stream=near, proxy=None, **options))
-            opened.set()
+            async with connect(URI, stream=near, proxy=None, **options) as connection:
+                made.append(connection)
+                opened.set()
+                await connection.wait_closed()
 
         nursery.start_soon(client)
         await near.far.send_all(answer(await receive_head()))
     else:
 
         class Listener(trio.abc.Listener):
+            socket = near.far  # it has no address
             taken = False
 
             async def accept(self):
@@ -197,8 +220,15 @@ async def trio_connection(nursery, near, protocol, **options):
             made.append(connection)
             opened.set()
             await connection.wait_closed()
+            scope.cancel()
 
-        nursery.start_soon(lambda: serve(handler, listeners=[Listener()], **options))
+        async def server():
+            with scope:
+                await serve(handler, listeners=[Listener()], **options)
+
+        scope = trio.CancelScope()
+        near.far.getsockname = str
+        nursery.start_soon(server)
         await near.far.send_all(REQUEST)
         await receive_head()
     await opened.wait()

@@ -50,7 +50,14 @@ def pytest_runtest_logreport(report):
 def pytest_collectreport(report):
     """Write that a module cannot be imported."""
     if report.failed:
-        write({"test": report.nodeid, "outcome": "error", "error": str(report.longrepr)[-300:], "texts": []})
+        write(
+            {
+                "test": report.nodeid,
+                "outcome": "error",
+                "error": str(report.longrepr).strip().rpartition("\n")[2].removeprefix("E   "),
+                "texts": [],
+            }
+        )
 
 
 def write(line):

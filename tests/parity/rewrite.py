@@ -34,7 +34,8 @@ _CLIENT = [
 #: Connections of framewire at the near end, of websockets at the far end.
 _CONNECTION = [
     *_COMMON,
-    (r"from websockets\.(asyncio|sync|trio)\.connection import broadcast", r"from framewire.\1 import broadcast"),
+    (r"from websockets\.(asyncio|sync|trio)\.connection import broadcast",
+     r"(broadcast,) = raw.import_each('framewire.\1', 'broadcast')"),
     (r"from websockets\.asyncio\.connection import \*", "from raw import AsyncioConnection as Connection"),
     (r"from websockets\.sync\.connection import \*", "from raw import sync_connection as Connection"),
     (r"from websockets\.trio\.connection import \*", "from raw import trio_connection as Connection"),
@@ -43,7 +44,8 @@ _CONNECTION = [
     (r"await self\.loop\.create_connection\(", "await raw.create_connection(self.loop, "),
     (r"(?<== )Connection\((\s*self\.nursery)", r"await Connection(\1"),
     (r"\A", "import raw\n"),
-]
+    (r"\nfrom websockets\.protocol import.*", r"\g<0>\nfrom framewire.protocol import CLOSED, OPEN"),
+]  # fmt: skip
 
 #: Changes by the end of a path.
 _CHANGES = {
@@ -77,8 +79,14 @@ def rewrite_folder(folder):
     helper = folder / "server.py"
     text = change(helper.read_text(), _SECURE)
     helper.write_text(text)
-    ours = re.sub(r"from websockets\.(\w+)\.(server|router) import", r"from framewire.\1.\2 import", text)
+    ours = re.sub(r"from websockets\.(\w+\.(?:server|router)) import (.+)", _import_each, text)
     folder.joinpath("server_of_framewire.py").write_text(ours)
+
+
+def _import_each(match):
+    """Return the statement that imports each name by itself, so that one that is lacking does not fail all tests."""
+    names = match[2].split(", ")
+    return f"[{match[2]}] = __import__('raw').import_each('framewire.{match[1]}', *{names})"
 
 
 def rewrite_module(path):

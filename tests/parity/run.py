@@ -48,15 +48,14 @@ COLUMNS = {
     "peer": "fails with websockets too",
     "undocumented": "undocumented difference",
     "lacking": "lacking name or parameter",
-    "error": "error",
     "skipped": "skipped",
 }
 
 #: Kinds of failures that make the exit status 1.
-UNEXPECTED = {"undocumented", "lacking", "error"}
+UNEXPECTED = {"undocumented", "lacking"}
 
 _LACKING = re.compile(
-    r"ImportError|ModuleNotFoundError|AttributeError: .*has no attribute"
+    r"cannot import name|NameError|ModuleNotFoundError|AttributeError: .*has no attribute"
     r"|TypeError: .*(?:unexpected keyword argument|positional argument|missing \d+ required)"
 )
 
@@ -86,9 +85,7 @@ def run_module(module, folder, factor, seconds):
     # Threads that a test has left running do not hold up the end.
     program = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, *options, f"tests/{module}"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -97,6 +94,9 @@ def run_module(module, folder, factor, seconds):
     results = {}
     for line in map(json.loads, record.read_text().splitlines()):
         name = line["test"].removeprefix("tests/")
+        if line["outcome"] == "error":  # the module cannot be imported
+            tests = re.findall(r"^ +(?:async )?def test_\w+", (folder / "tests" / module).read_text(), re.MULTILINE)
+            return {f"{name}::{test.rpartition(' ')[2]}": line for test in tests}
         if name not in results or line["outcome"] != "passed":
             results[name] = line
     return results
@@ -104,7 +104,7 @@ def run_module(module, folder, factor, seconds):
 
 def classify(name, line):
     """Return the kind of an outcome, a key of COLUMNS."""
-    if line["outcome"] in ("passed", "skipped", "error"):
+    if line["outcome"] in ("passed", "skipped"):
         return line["outcome"]
     module, _, test = name.partition("::")
     short = f"{module}::{test.rpartition('::')[2]}"
@@ -150,7 +150,7 @@ def main():
         for part in arguments.parts:
             kinds = run_part(part, folder, arguments)
             if kinds is None:
-                rows.append(f"| {part} | not there |" + " |" * (len(COLUMNS) + 1))
+                rows.append(f"| {part} | not there |" + " |" * len(COLUMNS) + " |")
                 continue
             texts = kinds.pop("texts")
             unexpected += sum(kinds[kind] for kind in UNEXPECTED)

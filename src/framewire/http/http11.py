@@ -7,7 +7,7 @@ control characters. Therefore each head passes `HeadScanner` first, once, as it 
 from __future__ import annotations
 
 import re
-from typing import Final, overload
+from typing import Any, Final, overload
 
 from ..errors import HandshakeError
 from ..exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
@@ -70,6 +70,18 @@ class Request(Record):
         return self.version
 
 
+class _DataclassFields:
+    """The fields of a class that is no dataclass, for `dataclasses.replace`; made when they are looked up."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+        import dataclasses  # takes longer to import than this package
+
+        return {each.name: each for each in dataclasses.fields(dataclasses.make_dataclass("Fields", self._names))}
+
+
 class Response(Record):
     """A response.
 
@@ -84,6 +96,8 @@ class Response(Record):
     """
 
     __slots__ = __match_args__ = ("status", "reason", "headers", "body", "version")
+    #: What `dataclasses.replace(response, headers=...)` goes by, in code written for websockets.
+    __dataclass_fields__ = _DataclassFields("status_code", "reason_phrase", "headers", "body")
 
     status: int
     reason: str
