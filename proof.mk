@@ -9,7 +9,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -26,6 +26,19 @@ build/autobahn/bin/wstest:
 # SUITES="websockets=FOLDER" to run a checked-out suite.
 upstream: $(VENV)/.built-for-test
 	$(RUN) tests/adapters/run_upstream.py $(SUITES)
+
+# The suite of websockets against framewire; SUITE=FOLDER is a checkout of its repository, PARTS some of its parts. Its
+# proxies listen on ports that are fixed, so the run has a network of its own.
+PARTS ?=
+
+parity: build/parity/.installed
+	PYTHONPATH=src unshare --net sh -c 'ip link set lo up && exec build/parity/bin/python tests/parity/run.py $(SUITE) $(PARTS)'
+
+build/parity/.installed: $(VENV)/.built-for-test
+	$(PYTHON) -m venv build/parity
+	build/parity/bin/pip install --quiet --disable-pip-version-check h11 mitmproxy pytest python-socks trio \
+		'websockets==17.*' werkzeug
+	touch $@
 
 fuzz: fuzz-kernels fuzz-twins
 

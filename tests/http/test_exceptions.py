@@ -93,6 +93,19 @@ def test_client_raises_invalid_message_from_the_fault_of_a_head(inserted, cause)
     assert type(raised.value.__cause__) is cause
 
 
+@pytest.mark.parametrize(
+    "junk", [b"HELO relay\r\n", b"220 smtp\r\n", b"HTTQ/1.1 101 x\r\n\r\n", b"\x00", b"\r\n", b"http/1.1 "]
+)
+def test_client_rejects_what_is_no_http_at_its_first_other_byte(junk):
+    for cut in range(len(junk) + 1):
+        client = ClientHandshake(parse_uri("ws://h/"), key=KEY)
+        client.request()
+        with pytest.raises(exceptions.InvalidMessage, match="^the response is not HTTP$") as raised:
+            client.receive(junk[:cut])
+            client.receive(junk[cut:])
+        assert isinstance(raised.value.__cause__, ValueError)
+
+
 def test_client_raises_invalid_message_from_eof_error_at_the_end_of_input():
     with pytest.raises(exceptions.InvalidMessage) as raised:
         answer(RESPONSE[:-2])
@@ -121,7 +134,7 @@ def test_proxy_exceptions_tell_refusals_from_malformed_answers():
     with pytest.raises(exceptions.InvalidProxyStatus) as raised:
         Tunnel(parse_proxy("p"), target, None).receive(b"HTTP/1.1 500 \r\n\r\n")
     assert raised.value.response == Response(500, "")
-    for data in (b"hello\r\n\r\n", b"\x00", b""):
+    for data in (b"hello\r\n\r\n", b"HTTP/1.1 999 OK\r\n\r\n", b"\x00", b""):
         with pytest.raises(exceptions.InvalidProxyMessage):
             Tunnel(parse_proxy("p"), target, None).receive(data)
 

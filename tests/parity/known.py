@@ -1,1 +1,82 @@
-KNOWN = {}
+"""The known failures of the peer's tests, by kind and cause: "module::test", in whatever class.
+
+A test that is listed here and passes is reported, so that this list stays short.
+"""
+
+
+def _connection(*tests):
+    """Return tests of the connections of all three APIs."""
+    return {f"{api}/test_connection.py::test_{test}" for api in ("asyncio", "sync", "trio") for test in tests}
+
+
+def _both(*tests):
+    """Return tests of the servers and the clients of all three APIs."""
+    sides = ("server", "client")
+    return {
+        f"{api}/test_{side}.py::test_{test}" for api in ("asyncio", "sync", "trio") for side in sides for test in tests
+    }
+
+
+#: Differences that docs/asyncio.md tells, by what it calls them.
+DOCUMENTED = {
+    "broadcast(..., text=)": _connection("broadcast_text_from_bytes", "broadcast_binary_from_str"),
+    "broadcast(..., raise_exceptions=)": _connection(
+        "broadcast_text_reports_no_errors",
+        "broadcast_binary_reports_no_errors",
+        "broadcast_reports_connection_with_send_blocked",
+    ),
+    "no common subprotocol": _both("subprotocol_requires_match"),
+}
+
+#: Tests of what is internal to websockets, by what they use.
+INTERNALS = {
+    "start_keepalive, to be called by a test": _connection(
+        "disable_keepalive",
+        "keepalive",
+        "keepalive_ignores_timeout",
+        "keepalive_reports_errors",
+        "keepalive_terminates_when_sending_ping_fails",
+        "keepalive_terminates_while_sleeping",
+        "keepalive_terminates_while_waiting_for_pong",
+        "keepalive_times_out",
+    ),
+    "random.getrandbits, where the payload of a ping comes from": _connection("ping"),
+    "recv_messages, the queue": _connection("backpressure"),
+    "a Connection without a transport": _connection(
+        "close_timeout", "max_queue", "max_queue_none", "max_queue_tuple", "write_limit", "write_limits"
+    ),
+    "a Connection without a handshake": _connection("request", "response")
+    | {"trio/test_connection.py::test_local_address", "trio/test_connection.py::test_remote_address"},
+    "pause_writing, called by a test": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
+    "methods of Protocol that are replaced": _connection(
+        "unexpected_failure_in_data_received",
+        "unexpected_failure_in_recv_events",
+        "unexpected_failure_in_send_context",
+    ),
+    "the transport or socket below, that a test breaks": _connection(
+        "broadcast_reports_connection_failing_to_send",
+        "broadcast_skips_connection_failing_to_send",
+        "writing_in_data_received_fails",
+        "writing_in_recv_events_fails",
+        "writing_in_send_context_fails",
+    ),
+    "protocol.extensions, instances of its own class": _both("compression_is_enabled", "disable_compression"),
+    "names that were deprecated before version 14": _both("ssl_context_argument", "web_socket_server_class"),
+    "Server.SHUTDOWN_POLLING_INTERVAL": _both("shutdown_keeps_handlers_running"),
+}
+
+#: Tests of version 17.0 that fail with websockets 17.4, by what has changed since.
+PEER = {
+    "close before the handshake is over": {"sync/test_connection.py::test_close_expected_during_connecting"},
+    "redirects of the client of threads": {
+        f"sync/test_router.py::test_{test}"
+        for test in ("force_redirect_server_name", "force_secure_redirect", "redirect", "secure_redirect")
+    },
+    "Server.connections of threads": {"sync/test_server.py::test_connections"},
+    "user names and passwords in URIs are decoded": {
+        "test_uri.py::test_parse_user_info",
+        "test_uri.py::test_parse_valid_uris",
+    },
+}
+
+KNOWN = {"documented": DOCUMENTED, "internals": INTERNALS, "peer": PEER}

@@ -179,8 +179,7 @@ async def trio_connection(nursery, near, protocol, **options):
     """Open a connection of framewire in place of `websockets.trio.connection.Connection`."""
     import trio
 
-    from framewire.trio import connect, serve
-
+    connect, serve = import_each("framewire.trio", "connect", "serve")
     options = {**DEFAULTS, **options}
     made = []
 

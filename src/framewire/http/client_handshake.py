@@ -39,6 +39,9 @@ USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewi
 #: How much of the body of a refusal the client keeps, in bytes.
 MAX_BODY: Final = 1 << 20
 
+#: The first bytes of every response.
+_START: Final = b"HTTP/"
+
 #: The maximum number of 1xx responses before the final response.
 MAX_INTERIM: Final = 16
 
@@ -125,6 +128,7 @@ class ClientHandshake:
         self._head = b"GET %b HTTP/1.1\r\n%b\r\n" % (uri.target.encode("ascii"), fields)
         self._offer = Offer(list(subprotocols), list(extensions))
         self._scanner = HeadScanner()
+        self._begun = 0  # how many bytes of _START have arrived
         self._parser: ResponseParser | None = None
         self._interim = 0
         self._refusal: Response | None = None
@@ -176,6 +180,7 @@ class ClientHandshake:
 
     def _read(self, data: bytes) -> Response | None:
         while self._refusal is None:
+            self._check_start(data)
             try:
                 found = self._scanner.receive(data)
             except RequestLineTooLong as error:
@@ -196,9 +201,16 @@ class ClientHandshake:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise InvalidMessage(f"more than {MAX_INTERIM} interim responses", response)
-                self._scanner = HeadScanner()
+                self._scanner, self._begun = HeadScanner(), 0
         self._read_body(self._refusal, data)
         return None
+
+    def _check_start(self, data: bytes) -> None:
+        """Reject a response at its first byte that is not HTTP, instead of waiting for the end of its head."""
+        wanted = _START[self._begun : self._begun + len(data)]
+        if data[: len(wanted)] != wanted:
+            raise InvalidMessage("the response is not HTTP") from ValueError(bytes(data[:80]))
+        self._begun += len(wanted)
 
     def receive_eof(self) -> NoReturn:
         """Receive the end of input.

@@ -18,7 +18,7 @@ from .uri import Uri, format_authority
 
 __all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy"]
 
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
 _PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "socks4a": 1080, "socks4": 1080}
 
 
