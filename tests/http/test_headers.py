@@ -196,7 +196,8 @@ def test_response_without_one_status_and_one_reason_raises_type_error(arguments)
         ((["X", "1"],), [("X", "1"), ("Origin", "o"), ("User-Agent", "ours")]),
         ({"User-Agent": "mine"}, [("User-Agent", "mine"), ("Origin", "o")]),
         ({"user-agent": "mine", "ORIGIN": "p"}, [("user-agent", "mine"), ("ORIGIN", "p")]),
-        (Headers([("Origin", "p")]), [("origin", "p"), ("User-Agent", "ours")]),
+        (Headers([("Origin", "p")]), [("Origin", "p"), ("User-Agent", "ours")]),
+        (Headers([("X", "1"), ("x", "2")]), [("X", "1"), ("x", "2"), ("Origin", "o"), ("User-Agent", "ours")]),
     ],
     ids=repr,
 )

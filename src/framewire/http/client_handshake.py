@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from .._backend import accept_key
@@ -23,7 +23,16 @@ from ..exceptions import (
 from ..protocol.codecs import Terms
 from ..version import version
 from .basic_auth import build_authorization_basic
-from .headers import Headers, check_additional, check_field, format_extensions, parse_extensions, split_list
+from .headers import (
+    Headers,
+    HeadersLike,
+    check_additional,
+    check_field,
+    format_extensions,
+    list_lines,
+    parse_extensions,
+    split_list,
+)
 from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, check_connection_header, check_http_version, check_subprotocols
 from .uri import Uri
@@ -47,22 +56,21 @@ MAX_INTERIM: Final = 16
 
 
 def request_headers(
-    additional: Mapping[str, str] | Iterable[tuple[str, str]] | None, origin: str | None, user_agent: str | None
+    additional: HeadersLike | None, origin: str | None, user_agent: str | None
 ) -> list[tuple[str, str]]:
     """Return the header lines that a client adds to its request.
 
     Args:
-        additional: The headers of the caller, as a mapping or as pairs of name and value. They
-            replace those of the same name that follow.
+        additional: The headers of the caller, in any form that `Headers` takes. They replace those of
+            the same name that follow.
         origin: The value of Origin, None for no such header.
         user_agent: The value of User-Agent, None for no such header.
 
     Raises:
         TypeError: `additional` is neither a mapping nor pairs of text.
     """
-    pairs = additional.items() if isinstance(additional, Mapping) else additional
     lines = []
-    for pair in pairs or ():
+    for pair in () if additional is None else list_lines(additional):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TypeError("additional_headers is a mapping, or pairs of name and value")
         lines.append((pair[0], pair[1]))

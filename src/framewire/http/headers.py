@@ -19,6 +19,7 @@ __all__ = [
     "check_field",
     "format_extensions",
     "is_token",
+    "list_lines",
     "parse_extensions",
     "parse_tokens",
     "split_fields",
@@ -81,7 +82,7 @@ class Headers(MutableMapping[str, str]):
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, lines: HeadersLike = (), /, **more: str) -> None:
-        self._pairs: list[tuple[str, str]] | None = _list_lines(lines)
+        self._pairs: list[tuple[str, str]] | None = list_lines(lines)
         self._found: dict[str, list[str]] | None = None
         self._packed = ""
         if more:
@@ -145,7 +146,7 @@ class Headers(MutableMapping[str, str]):
         Raises:
             ValueError: One of them is malformed.
         """
-        for name, value in (*_list_lines(lines), *more.items()):
+        for name, value in (*list_lines(lines), *more.items()):
             self[name] = value
 
     def clear(self) -> None:
@@ -191,7 +192,8 @@ class Headers(MutableMapping[str, str]):
 HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | HasKeys
 
 
-def _list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
+def list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
+    """Return the lines as pairs of name and value; unvalidated."""
     if isinstance(lines, Headers):
         return list(lines._lines())
     return list(dict(lines).items()) if hasattr(lines, "keys") else list(lines)
