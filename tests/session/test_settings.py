@@ -14,7 +14,7 @@ def test_defaults_are_accepted_and_frozen():
     settings = ConnectionSettings()
     assert settings.sizes == (1 << 20, None)
     assert settings.queue_marks == (16, 4)
-    assert settings.write_marks == (1 << 15, None)
+    assert settings.write_marks == (1 << 15, 1 << 13)
     with pytest.raises(AttributeError):
         settings.max_size = 1
 

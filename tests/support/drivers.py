@@ -23,9 +23,11 @@ import socket
 import ssl
 import struct
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+import trio
 from backends import needed
 from ends import client_side, server_side
 from frames import REQUEST, to
@@ -33,6 +35,7 @@ from sync_ends import on_loop_of_thread, until
 
 import framewire.asyncio
 import framewire.sync
+import framewire.trio
 from framewire import CLIENT, SERVER, State, Stream
 from framewire.extensions import Deflate
 from framewire.handshake import accept_key
@@ -225,6 +228,33 @@ class AsyncioOperations:
     async def hold(self):
         while not self.record.released.is_set():
             await asyncio.sleep(0.005)
+
+
+class TrioOperations:
+    """Operations on a connection of `framewire.trio`."""
+
+    def __init__(self, connection, record):
+        self.connection = connection
+        self.record = record
+
+    async def recv(self, timeout):
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            self.record.messages.append(await self.connection.recv())
+            return self.record.messages[-1]
+        raise TimeoutError
+
+    async def recv_pieces(self):
+        return [piece async for piece in self.connection.recv_streaming()]
+
+    async def send(self, message):
+        await self.connection.send(message)
+
+    async def close(self, code, reason):
+        await self.connection.aclose(code, reason)
+
+    async def hold(self):
+        while not self.record.released.is_set():
+            await trio.sleep(0.005)
 
 
 class AsgiDisconnectedError(Exception):
@@ -490,6 +520,32 @@ def serving_sync(script, new_record, settings):
     thread.join()
 
 
+@contextmanager
+def serving_trio(script, new_record, settings):
+    async def handler(connection):
+        record = new_record()
+        await run_script(script, TrioOperations(connection, record), record)
+
+    port, stopped = Future(), threading.Event()
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            serve = functools.partial(framewire.trio.serve, handler, 0, host="127.0.0.1", **settings)
+            async with await nursery.start(serve) as server:
+                port.set_result(server.listeners[0].socket.getsockname()[1])
+                while not stopped.is_set():
+                    await trio.sleep(0.005)
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(trio.run, main)
+        running.add_done_callback(lambda done: done.exception() and not port.done() and port.set_exception(done.exception()))
+        try:
+            yield port.result(PATIENCE)
+        finally:
+            stopped.set()
+        running.result()
+
+
 #: uvicorn's names of settings.
 UVICORN_SETTINGS = {
     "max_size": "ws_max_size",
@@ -572,16 +628,26 @@ def connect_sync(uri, script, record, settings):
         run_blocking(script, SyncOperations(connection, record), record)
 
 
+def connect_trio(uri, script, record, settings):
+    async def main():
+        async with framewire.trio.connect(uri, proxy=None, **settings) as connection:
+            await run_script(script, TrioOperations(connection, record), record)
+
+    trio.run(main)
+
+
 SERVERS = {
     "asyncio": functools.partial(serving_asyncio, new_asyncio_loop),
     "uvloop": functools.partial(serving_asyncio, new_uvloop_loop),
     "sync": serving_sync,
+    "trio": serving_trio,
     "uvicorn": serving_uvicorn,
 }
 CLIENTS = {
     "asyncio client": functools.partial(connect_asyncio, new_asyncio_loop),
     "uvloop client": functools.partial(connect_asyncio, new_uvloop_loop),
     "sync client": connect_sync,
+    "trio client": connect_trio,
 }
 
 

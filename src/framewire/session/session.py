@@ -522,6 +522,10 @@ class Session:
         self._unread_replies = 0
         self._regulate()
 
+    def write_failed(self, now: float) -> None:
+        """Take note that nothing more can be written: what has arrived can be read, for `close_timeout` at most."""
+        self._limit_end(now)
+
     def written(self, nbytes: int, waiting: int) -> None:
         """Take note of the progress of writing; to be called before `handle_timer`.
 

@@ -108,9 +108,10 @@ class ConnectionSettings:
         return high, high // 4 if low is None else low
 
     @property
-    def write_marks(self) -> tuple[int, int | None]:
+    def write_marks(self) -> tuple[int, int]:
         """The sizes of the write buffer above which `send` waits, and at which it goes on."""
-        return self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
+        high, low = self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
+        return high, high // 4 if low is None else low
 
 
 def _check_time(name: str, seconds: float | None) -> None:

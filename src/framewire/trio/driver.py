@@ -1,0 +1,296 @@
+"""`Driver`: moves bytes and time between one trio stream and one session.
+
+    stream ─ receive_some ─ reader task ─▶ Session ─▶ queue ─ recv()
+    stream ◀─ send_all ─ writer task ◀─ Session ◀─ send(), the reader's replies, the clock task
+
+The three tasks run in one nursery from the end of the opening handshake to the end of TCP. Only they touch the
+stream, so a call of the API that is cancelled never leaves half a frame. The session decides everything; after
+each call to it `update` does what it asks for.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any, Final, cast
+
+import trio
+
+from ..errors import ConnectionClosed, StateError
+from ..protocol.codecs import Codec
+from ..protocol.constants import Role, State
+from ..session.message_queue import MessageQueue
+from ..session.session import Ending, Session
+from ..session.settings import ConnectionSettings
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["STREAM_ERRORS", "Driver", "limit_time"]
+
+#: The most that one read brings, in bytes.
+READ_SIZE: Final = 1 << 16
+
+#: The most that one write passes to the stream, in bytes: the keepalive must see that a long message makes progress.
+WRITE_SIZE: Final = 1 << 16
+
+#: What trio raises when a stream is lost, or has been closed by another task.
+STREAM_ERRORS: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+def limit_time(seconds: float | None) -> trio.CancelScope:
+    """Return a scope that is cancelled after `seconds`; never if that is None."""
+    return trio.move_on_after(math.inf if seconds is None else seconds)
+
+
+class Driver:
+    """The tasks of one connection.
+
+    Args:
+        stream: The stream, after TLS has been started.
+        role: Which end this is.
+        settings: The limits and times of the connection.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, role: Role, settings: ConnectionSettings) -> None:
+        self.stream = stream
+        self.settings = settings
+        self.session: Session | None = None
+        #: Set when TCP has ended.
+        self.closed = trio.Event()
+        #: Where tasks wait for a message or the end, and for room in the write buffer or the end.
+        self.arrivals, self.room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._role = role
+        self._high, self._low = settings.write_marks
+        #: The error that ended TCP, None for an orderly end.
+        self._cause: BaseException | None = None
+        self._bytes_sent = 0
+        self._output_ended = False
+        #: Where the reader waits for room in the queue, and the writer for output.
+        self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+        self._alarm = trio.CancelScope()
+
+    # What the connection tells of itself.
+
+    @property
+    def state(self) -> State:
+        """CONNECTING during the opening handshake, then the session's state; CLOSED if it never opened."""
+        if self.session is not None:
+            return self.session.state
+        return State.CLOSED if self.closed.is_set() else State.CONNECTING
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent so far."""
+        return 0 if self.session is None else self.session.messages_sent
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames that the stream has taken so far."""
+        return self._bytes_sent
+
+    @property
+    def local_address(self) -> Any:
+        """The socket's own address; None for a stream without a socket."""
+        sock = self._socket
+        return None if sock is None else sock.getsockname()
+
+    @cached_property
+    def remote_address(self) -> Any:
+        """The peer's address; None for a stream without a socket, and after an early loss of the connection."""
+        try:
+            return None if self._socket is None else self._socket.getpeername()
+        except OSError:
+            return None
+
+    @property
+    def _socket(self) -> trio.socket.SocketType | None:
+        stream: Any = self.stream
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        return getattr(stream, "socket", None)
+
+    # The life cycle.
+
+    def open(self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None]) -> None:
+        """Begin with the frames; `run` must follow.
+
+        Args:
+            rest: What arrived after the opening handshake.
+            codecs: The extensions that it agreed on.
+            opened: Called with the session before it receives anything.
+        """
+        now = trio.current_time()
+        session = self.session = Session(self._role, self.settings, now, codecs=codecs, fragments=True)
+        opened(session)
+        if rest:
+            session.receive(rest, now)
+
+    async def run(self) -> None:
+        """Run the connection until the end of TCP. The stream is closed then."""
+        session = self.opened_session()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, session)
+                    nursery.start_soon(self._watch_clock, session)
+                    await self._read(session)
+        except BaseExceptionGroup as group:
+            # A task that is cancelled from outside ends like any other: whoever cancelled it knows.
+            if group.split(trio.Cancelled)[1] is not None:
+                raise
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self.stream)
+            session.receive_eof(trio.current_time())
+            self.closed.set()
+            self.arrivals.unpark_all()
+            self.room.unpark_all()
+
+    def abort(self) -> None:
+        """End both directions at once."""
+        self._scope.cancel()
+
+    async def refuse(self, answer: bytes, seconds: float | None) -> None:
+        """Write the answer that refuses a connection, and close once the peer has read it, or after `seconds`."""
+        try:
+            with suppress(*STREAM_ERRORS), limit_time(seconds):
+                await self.stream.send_all(answer)
+                await self._end_output()
+                # To close a socket with unread input would reset the connection, and the peer lose the answer.
+                while await self.stream.receive_some(READ_SIZE):
+                    pass
+        finally:
+            self.closed.set()
+            await trio.aclose_forcefully(self.stream)
+
+    # For the API's tasks.
+
+    def opened_session(self) -> Session:
+        """Return the session. Raises StateError before the opening handshake is done."""
+        if self.session is None:
+            raise StateError("the opening handshake is not done")
+        return self.session
+
+    def error(self) -> ConnectionClosed:
+        """Return the exception that says how the connection ended, with its cause."""
+        error = self.opened_session().error()
+        error.__cause__ = self._cause
+        return error
+
+    async def sendable(self) -> Session:
+        """Wait until there is room in the write buffer; return the session.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        session = self.opened_session()
+        while session.write_paused and not self.closed.is_set():
+            await self.room.park()
+        if session.over or not session.check_sendable():
+            if not session.over:  # only the end tells whether it was an orderly one
+                await self.closed.wait()
+            raise self.error()
+        return session
+
+    async def write_on(self) -> None:
+        """Let the writer write as long as the network takes everything at once."""
+        sent = -1
+        while self.opened_session().write_paused and self._bytes_sent != sent and not self.closed.is_set():
+            sent = self._bytes_sent
+            for _ in range(2):  # one turn for the writer, one for the event that it waits for
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def update(self) -> None:
+        """Do what the session asks for, and wake the tasks that it concerns."""
+        session = self.opened_session()
+        if session.ending is Ending.ABORT:
+            self._scope.cancel()
+        if not session.write_paused and self._waiting(session) > self._high:
+            session.pause_writing()
+        if session.output or session.ending is not Ending.NONE:
+            self._writer.unpark_all()
+        if session.reading:
+            self._reader.unpark_all()
+        if cast(MessageQueue, session.queue).items or not session.quiet:
+            self.arrivals.unpark_all()
+        if session.deadline is not None:
+            self._alarm.deadline = min(self._alarm.deadline, session.deadline)
+
+    def _waiting(self, session: Session) -> int:
+        """Return how many bytes wait for the network."""
+        return session.bytes_queued - self._bytes_sent
+
+    # The tasks.
+
+    async def _read(self, session: Session) -> None:
+        """Receive until the peer has ended its direction of TCP."""
+        while True:
+            while not session.reading:
+                await self._reader.park()
+            try:
+                data = await self.stream.receive_some(READ_SIZE)
+            except STREAM_ERRORS as error:
+                if not self._output_ended:  # with TLS that has closed the stream
+                    self._cause = self._cause or error
+                data = b""
+            now = trio.current_time()
+            if not data:
+                session.receive_eof(now)
+                self.update()
+                return
+            session.receive(data, now)
+            self.update()
+
+    async def _write(self, session: Session) -> None:
+        """Write what the session has to send, and end TCP as it asks."""
+        try:
+            while session.ending is not Ending.CLOSE or session.output:
+                if session.output:
+                    await self._send(session, memoryview(session.data_to_send()))
+                elif session.ending is Ending.OUTPUT and not self._output_ended:
+                    await self._end_output()
+                else:
+                    await self._writer.park()
+            await self.stream.aclose()
+        except STREAM_ERRORS as error:
+            self._cause = self._cause or error
+            session.write_failed(trio.current_time())
+            self.update()
+            while session.ending is not Ending.CLOSE:  # until all that has arrived is read
+                await self._writer.park()
+        self._scope.cancel()
+
+    async def _send(self, session: Session, data: memoryview) -> None:
+        for start in range(0, len(data), WRITE_SIZE):
+            piece = data[start : start + WRITE_SIZE]
+            await self.stream.send_all(piece)
+            self._bytes_sent += len(piece)
+            if session.write_paused and self._waiting(session) <= self._low:
+                session.resume_writing()
+                self.room.unpark_all()
+                self.update()
+
+    async def _end_output(self) -> None:
+        """End our direction of TCP; with TLS, which peers do not half-close, both directions."""
+        self._output_ended = True
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            await self.stream.send_eof()
+        else:
+            await self.stream.aclose()
+
+    async def _watch_clock(self, session: Session) -> None:
+        """Do what the session wants to be done in time."""
+        while True:
+            when = session.next_timer()
+            with trio.CancelScope(deadline=math.inf if when is None else when) as self._alarm:
+                await trio.sleep_forever()
+            session.written(session.bytes_queued, self._waiting(session))
+            session.handle_timer(trio.current_time())
+            if session.ending is Ending.ABORT:
+                self._cause = self._cause or TimeoutError("the closing handshake took longer than close_timeout")
+            self.update()

@@ -1,0 +1,398 @@
+"""The trio server: `serve` runs a handler in a task for each WebSocket (RFC 6455 4.2)."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import ssl as tls
+import stat
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Literal, TypeAlias
+
+import trio
+
+from ..asyncio.auth import basic_auth
+from ..errors import ConnectionClosed, HandshakeError
+from ..http.http11 import Request, Response
+from ..http.request_checks import Origin
+from ..http.server_handshake import BUSY, ServerHandshake
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, make_response
+from ..protocol.codecs import Codec, Extension
+from ..protocol.constants import SERVER, CloseCode, State
+from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
+from ..protocol.receiver import TextErrors
+from ..session.settings import LINGER, REFUSED, ConnectionSettings
+from .connection import Connection, Logger, broadcast
+from .driver import READ_SIZE, STREAM_ERRORS, limit_time
+
+__all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+
+ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
+ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
+
+
+class ServerConnection(Connection):
+    """The server's end of a connection.
+
+    `request` is what the client sent, `response` what it was answered.
+
+    Args:
+        nursery: The nursery in which the connection runs.
+        stream: The stream, after TLS has been started.
+        server: The server.
+    """
+
+    def __init__(self, nursery: trio.Nursery, stream: trio.abc.Stream, server: Server) -> None:
+        super().__init__(nursery, stream, SERVER, server.settings, server.logger)
+        #: The `Server`.
+        self.server = server
+        #: The subprotocols to choose from; `process_request` may replace them.
+        self.subprotocols: Sequence[str] = server.policy.subprotocols
+        #: The user name, set by `basic_auth`.
+        self.username: str
+        self._handshake = ServerHandshake()
+        self._codecs: list[Codec] = []
+
+    def respond(self, status: int, text: str) -> Response:
+        """Return a response in plain text, for `process_request` to return."""
+        return make_response(status, text)
+
+    async def handshake(self) -> None:
+        """Perform the opening handshake; afterwards the connection is open, or refused and closed."""
+        handshake = self._handshake
+        try:
+            while self.request is None:
+                data = await self.stream.receive_some(READ_SIZE)
+                if not data:
+                    return  # the client left before a whole request
+                self.request = handshake.receive(bytes(data))
+            response = await self._answer(self.request)
+        except HandshakeError as error:
+            response = self._decide(self._explain(error, ""))
+        if response.status == 101 and self.server.closing:
+            response = self.respond(503, "the server is shutting down\n")
+        try:
+            answer = handshake.answer(response)
+        except ValueError as error:
+            answer = handshake.answer(self._explain(error, "opening handshake failed"))
+        self.response = handshake.response
+        if handshake.response is not None and handshake.response.status == 101:
+            await self.stream.send_all(answer)
+            self.begin(handshake.trailing, self._codecs)
+        else:
+            await self._driver.refuse(answer, self.server.settings.close_timeout)
+
+    async def _answer(self, request: Request) -> Response:
+        """Return the response, for which the callbacks are asked."""
+        server = self.server
+        response: Response | None = None
+        if server.process_request is not None:
+            try:
+                response = await _result(server.process_request(self, request))
+            except Exception as error:
+                response = self._explain(error, "process_request failed")
+        response = self._decide(response)
+        if server.process_response is not None:
+            try:
+                response = await _result(server.process_response(self, request, response)) or response
+            except Exception as error:
+                response = self._explain(error, "process_response failed")
+        return response
+
+    def _decide(self, response: Response | None) -> Response:
+        """Return the response to the request, unless there is one already."""
+        policy, handshake = self.server.policy, self._handshake
+        if response is None:
+            try:
+                offer = policy.check(handshake)
+                self.subprotocol, answers, self._codecs = policy.choose(offer, self, self.subprotocols)
+                return handshake.agree(subprotocol=self.subprotocol, extensions=answers, headers=policy.headers())
+            except Exception as error:
+                response = self._explain(error, "opening handshake failed")
+        return policy.complete(response)
+
+    def _explain(self, error: Exception, text: str) -> Response:
+        if not isinstance(error, HandshakeError):
+            self.logger.error(text, exc_info=error)
+        return self.server.policy.explain(error)
+
+
+async def _result(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+class Server(trio.abc.AsyncResource):
+    """A listening server, as `nursery.start(serve, ...)` returns it. Leaving it as an async context closes it."""
+
+    def __init__(
+        self,
+        listeners: list[trio.SocketListener],
+        handler: Callable[[Any], Awaitable[None]],
+        logger: Logger,
+        policy: ServerPolicy,
+        settings: ConnectionSettings,
+        ssl: tls.SSLContext | None,
+        process_request: ProcessRequest | None,
+        process_response: ProcessResponse | None,
+        max_connections: int | None,
+        create_connection: Callable[..., ServerConnection],
+    ) -> None:
+        #: The listeners that it accepts connections from.
+        self.listeners = listeners
+        self.handler = handler
+        self.logger = logger
+        self.policy = policy
+        self.settings = settings
+        self.process_request = process_request
+        self.process_response = process_response
+        #: Set when the server is closed and all handlers have returned.
+        self.handlers_waiter = trio.Event()
+        #: Whether `aclose` has been called.
+        self.closing = False
+        self._ssl = ssl
+        self._max_connections = max_connections
+        self._create_connection = create_connection
+        self._connections: set[ServerConnection] = set()
+        self._accepted = self._refused = 0  # now, and how many of these get 503
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        #: The opening handshakes, with their connections after TLS.
+        self._opening: dict[trio.CancelScope, ServerConnection | None] = {}
+
+    @property
+    def connections(self) -> set[ServerConnection]:
+        """The connections that are open now."""
+        return {each for each in self._connections if each.state is State.OPEN}
+
+    async def serve_forever(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept connections until `aclose` is called, and wait for their handlers."""
+        try:
+            with self._serving:
+                async with trio.open_nursery() as handlers:
+                    for listener in self.listeners:
+                        self.logger.info("server listening on %s", listener.socket.getsockname())
+                    task_status.started(self)
+                    with self._accepting:
+                        await trio.serve_listeners(self._serve, self.listeners, handler_nursery=handlers)
+        finally:
+            self.handlers_waiter.set()
+        self.logger.info("server closed")
+
+    async def aclose(self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
+        """Stop listening, close every connection, and wait until their handlers have returned.
+
+        Clients whose request has arrived are answered 503, those without a request are cut. If this
+        call is cancelled, all that is left is cut.
+
+        Args:
+            close_connections: False lets open connections go on until their handlers return.
+            code: The close code.
+            reason: The close reason.
+        """
+        if not self.closing:
+            self.logger.info("server closing")
+        self.closing = True
+        self._accepting.cancel()
+        for scope, opening in self._opening.items():
+            if opening is None or opening.request is None:
+                scope.cancel()
+        for connection in self._connections if close_connections else ():
+            connection.start_closing(code, reason)
+        try:
+            await self.handlers_waiter.wait()
+        except trio.Cancelled:
+            self._serving.cancel()
+            raise
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    # One connection.
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        """Serve a connection from its first byte to its last; trio closes the stream."""
+        self._accepted += 1
+        busy = self._max_connections is not None and self._accepted - self._refused > self._max_connections
+        self._refused += busy
+        try:
+            async with trio.open_nursery() as nursery:
+                connection = await self._open(nursery, stream, busy)
+                if connection is not None:
+                    self._connections.add(connection)
+                    try:
+                        await self._handle(connection)
+                    finally:
+                        self._connections.discard(connection)
+        except Exception:
+            self.logger.exception("connection failed")
+        finally:
+            self._accepted -= 1
+            self._refused -= busy
+
+    async def _open(self, nursery: trio.Nursery, stream: trio.abc.Stream, busy: bool) -> ServerConnection | None:
+        """Perform TLS and the opening handshake; return the connection if that has opened it."""
+        with limit_time(self.settings.open_timeout) as scope, suppress(*STREAM_ERRORS):
+            self._opening[scope] = None
+            try:
+                if self._ssl is not None:
+                    stream = trio.SSLStream(stream, self._ssl, server_side=True, https_compatible=True)
+                    await stream.do_handshake()
+                connection = self._opening[scope] = self._create_connection(nursery, stream, self)
+                if not busy:
+                    await connection.handshake()
+                    return connection if connection.state is not State.CLOSED else None
+                if self._refused <= max(self._max_connections or 0, REFUSED):
+                    await connection._driver.refuse(BUSY, LINGER)
+            finally:
+                del self._opening[scope]
+        return None
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        """Run the handler, then close."""
+        code = CloseCode.NORMAL_CLOSURE
+        try:
+            await self.handler(connection)
+        except Exception as error:
+            if not _is_closed(error):  # else the handler was not done, but the client was
+                connection.logger.error("connection handler failed", exc_info=error)
+                code = CloseCode.INTERNAL_ERROR
+        await connection.aclose(code)
+
+
+def _is_closed(error: BaseException) -> bool:
+    """Return whether an exception, or each of a group, says that the connection has ended."""
+    return isinstance(error, ConnectionClosed) or (
+        isinstance(error, BaseExceptionGroup) and all(map(_is_closed, error.exceptions))
+    )
+
+
+async def serve(
+    handler: Callable[[ServerConnection], Awaitable[None]],
+    port: int | None = None,
+    *,
+    host: str | bytes | None = None,
+    backlog: int | None = None,
+    listeners: list[trio.SocketListener] | None = None,
+    ssl: tls.SSLContext | None = None,
+    origins: Sequence[Origin] | str | None = SAME_ORIGIN,
+    extensions: Sequence[Extension] | None = None,
+    subprotocols: Sequence[str] | None = None,
+    select_subprotocol: SelectSubprotocol | None = None,
+    compression: Literal["deflate"] | None = "deflate",
+    process_request: ProcessRequest | None = None,
+    process_response: ProcessResponse | None = None,
+    server_header: str | None = SERVER_HEADER,
+    open_timeout: float | None = 10,
+    ping_interval: float | None = 20,
+    ping_timeout: float | None = 20,
+    close_timeout: float | None = 10,
+    idle_timeout: float | None = None,
+    total_timeout: float | None = None,
+    max_size: int | tuple[int | None, int | None] | None = 1 << 20,
+    max_queue: int | tuple[int, int | None] | None = 16,
+    write_limit: int | tuple[int, int | None] = 1 << 15,
+    max_connections: int | None = None,
+    fragment_size: int | None = None,
+    piece_size: int | None = None,
+    max_send_size: int | None = None,
+    text_errors: TextErrors = "strict",
+    send_close_reasons: bool = True,
+    logger: Logger | None = None,
+    create_connection: Callable[..., ServerConnection] | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve WebSockets until cancelled, or until `Server.aclose`.
+
+    `server = await nursery.start(serve, handler, port)` returns the `Server`, and `async with server:`
+    closes it gracefully at the end. To cancel `serve` cuts all connections.
+
+    Times are in seconds, sizes in bytes; None: no limit. `ConnectionSettings` says more.
+
+    Args:
+        handler: Runs for each connection; when it returns the connection is closed with 1000, when it
+            raises with 1011 and the error is logged.
+        port: The TCP port, 0 for a free one.
+        host: The address to listen on; None for all.
+        backlog: How many connections the system may hold until they are accepted.
+        listeners: Listeners to use, instead of `port`, `host` and `backlog`.
+        ssl: The TLS context, to serve wss.
+        origins: The origins that may connect, as text or patterns, None in it for requests without
+            one; by default those of the server's own host (10.2); None for everyone.
+        extensions: Extensions besides permessage-deflate, best first.
+        subprotocols: The subprotocols that the handler speaks, best first.
+        select_subprotocol: Chooses instead, given the connection and those that the client offers.
+        compression: None: no permessage-deflate.
+        process_request: Given the connection and the request, returns a `Response` to answer with
+            instead, or None; sync or async.
+        process_response: Given the response too, changes it or returns another one.
+        server_header: The value of the Server header, None for no such header.
+        open_timeout: Time for TLS and the opening handshake together.
+        ping_interval: Time between pings.
+        ping_timeout: Silence after a ping that fails the connection with 1011.
+        close_timeout: Time for the closing handshake and the end of TCP.
+        idle_timeout: Time without messages after which the connection is closed with 1008.
+        total_timeout: Age at which the connection is closed with 1008.
+        max_size: Largest message to receive, or a pair: message, frame.
+        max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks.
+        write_limit: Bytes that may wait for the network before `send` waits, or a pair of marks.
+        max_connections: Connections at a time; others are answered 503.
+        fragment_size: Longer messages are sent in fragments of this size.
+        piece_size: Largest piece of `recv_streaming`.
+        max_send_size: Largest message to send.
+        text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
+        logger: The logger, by default `framewire.server`.
+        create_connection: Makes the connections in place of `ServerConnection`.
+        task_status: For `nursery.start`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value.
+        OSError: It cannot listen there.
+    """
+    policy = ServerPolicy(
+        origins, () if subprotocols is None else subprotocols, select_subprotocol,
+        add_compression(extensions or (), compression, SERVER_DEFAULT), server_header,
+    )  # fmt: skip
+    settings = ConnectionSettings(
+        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
+        idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
+        write_limit=write_limit, fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size,
+        text_errors=text_errors, send_close_reasons=send_close_reasons,
+    )  # fmt: skip
+    if listeners is None:
+        if port is None:
+            raise ValueError("port is required when listeners is not provided")
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    else:
+        for name, value in (("port", port), ("host", host), ("backlog", backlog)):
+            if value is not None:
+                raise ValueError(f"{name} is incompatible with listeners")
+    server = Server(
+        listeners, handler, logger or logging.getLogger("framewire.server"), policy, settings, ssl, process_request,
+        process_response, max_connections, create_connection or ServerConnection,
+    )  # fmt: skip
+    await server.serve_forever(task_status)
+
+
+async def unix_serve(
+    handler: Callable[[ServerConnection], Awaitable[None]],
+    path: str | os.PathLike[str],
+    *,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    **kwargs: Any,
+) -> None:
+    """Serve WebSockets on a Unix socket at `path`, in place of one that is there; otherwise as `serve`."""
+    sock = trio.socket.socket(trio.socket.AF_UNIX)
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    await sock.bind(os.fspath(path))
+    sock.listen()
+    await serve(handler, listeners=[trio.SocketListener(sock)], task_status=task_status, **kwargs)
