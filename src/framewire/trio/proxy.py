@@ -69,9 +69,7 @@ async def _open_socks(proxy: Proxy, target: Uri, local_address: str | None) -> t
     from python_socks.async_.trio import Proxy as SocksProxy
 
     try:
-        return trio.SocketStream(
-            await SocksProxy(*arguments).connect(target.host, target.port, local_addr=local_address)
-        )
+        sock = await SocksProxy(*arguments).connect(target.host, target.port, local_addr=local_address)
     except OSError:
         raise
     except Exception as error:

@@ -246,7 +246,7 @@ class Server(trio.abc.AsyncResource):
                 connection = self._opening[scope] = self._create_connection(nursery, stream, self)
                 if not busy:
                     await connection.handshake()
-                    return connection if connection.state is not State.CLOSED else None
+                    return None if connection._session is None else connection
                 if self._refused <= max(self._max_connections or 0, REFUSED):
                     await connection._driver.refuse(BUSY, LINGER)
             finally:
