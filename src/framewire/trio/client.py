@@ -28,7 +28,7 @@ from .connection import Connection, Logger
 from .driver import READ_SIZE, STREAM_ERRORS, limit_time
 from .proxy import open_through_proxy, start_tls
 
-__all__ = ["ClientConnection", "backoff", "connect", "process_exception", "unix_connect"]
+__all__ = ["ClientConnection", "connect", "unix_connect"]
 
 
 class ClientConnection(Connection):
@@ -128,37 +128,25 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         uri: str,
         *,
         stream: trio.abc.Stream | None = None,
-        ssl: tls.SSLContext | None = None,
-        server_hostname: str | None = None,
+        ssl: tls.SSLContext | None = None, server_hostname: str | None = None,
         origin: str | None = None,
-        extensions: Sequence[Extension] | None = None,
-        subprotocols: Sequence[str] | None = None,
+        extensions: Sequence[Extension] | None = None, subprotocols: Sequence[str] | None = None,
         compression: Literal["deflate"] | None = "deflate",
         additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
         user_agent_header: str | None = _USER_AGENT,
-        proxy: str | Literal[True] | None = True,
-        proxy_ssl: tls.SSLContext | None = None,
+        proxy: str | Literal[True] | None = True, proxy_ssl: tls.SSLContext | None = None,
         proxy_server_hostname: str | None = None,
         process_exception: Callable[[Exception], Exception | None] = process_exception,
-        open_timeout: float | None = 10,
-        ping_interval: float | None = 20,
-        ping_timeout: float | None = 20,
-        close_timeout: float | None = 10,
-        idle_timeout: float | None = None,
-        total_timeout: float | None = None,
+        open_timeout: float | None = 10, ping_interval: float | None = 20, ping_timeout: float | None = 20,
+        close_timeout: float | None = 10, idle_timeout: float | None = None, total_timeout: float | None = None,
         reconnect_delays: Callable[[], Generator[float, None, None]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 1 << 20,
-        max_queue: int | tuple[int, int | None] | None = 16,
-        write_limit: int | tuple[int, int | None] = 1 << 15,
-        fragment_size: int | None = None,
-        piece_size: int | None = None,
-        max_send_size: int | None = None,
-        text_errors: TextErrors = "strict",
-        send_close_reasons: bool = True,
-        logger: Logger | None = None,
-        create_connection: Callable[..., ClientConnection] | None = None,
+        max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
+        fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
+        text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+        logger: Logger | None = None, create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.uri = uri
         self.logger = logger or logging.getLogger("framewire.client")
         self.process_exception = process_exception

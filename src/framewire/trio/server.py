@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import ssl as tls
@@ -10,17 +9,18 @@ import stat
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import trio
 
 from ..asyncio.auth import basic_auth
 from ..errors import ConnectionClosed, HandshakeError
-from ..http.http11 import Request, Response
+from ..http.http11 import Response
 from ..http.request_checks import Origin
+from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
 from ..http.server_handshake import BUSY, ServerHandshake
 from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, make_response
-from ..protocol.codecs import Codec, Extension
+from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
@@ -31,10 +31,6 @@ from .driver import READ_SIZE, STREAM_ERRORS, limit_time
 __all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
-
-
-ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
-ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
 
 
 class ServerConnection(Connection):
@@ -56,75 +52,29 @@ class ServerConnection(Connection):
         self.subprotocols: Sequence[str] = server.policy.subprotocols
         #: The user name, set by `basic_auth`.
         self.username: str
-        self._handshake = ServerHandshake()
-        self._codecs: list[Codec] = []
 
     def respond(self, status: int, text: str) -> Response:
         """Return a response in plain text, for `process_request` to return."""
         return make_response(status, text)
 
-    async def handshake(self) -> None:
-        """Perform the opening handshake; afterwards the connection is open, or refused and closed."""
-        handshake = self._handshake
+    async def handshake(self) -> bool:
+        """Perform the opening handshake; return whether the connection is open, else it is closed."""
+        handshake, malformed = ServerHandshake(), None
         try:
             while self.request is None:
                 data = await self.stream.receive_some(READ_SIZE)
                 if not data:
-                    return  # the client left before a whole request
+                    return False  # the client left before a whole request
                 self.request = handshake.receive(bytes(data))
-            response = await self._answer(self.request)
         except HandshakeError as error:
-            response = self._decide(self._explain(error, ""))
-        if response.status == 101 and self.server.closing:
-            response = self.respond(503, "the server is shutting down\n")
-        try:
-            answer = handshake.answer(response)
-        except ValueError as error:
-            answer = handshake.answer(self._explain(error, "opening handshake failed"))
-        self.response = handshake.response
-        if handshake.response is not None and handshake.response.status == 101:
-            await self.stream.send_all(answer)
-            self.begin(handshake.trailing, self._codecs)
-        else:
+            malformed = error
+        answer, codecs = await answer_request(self, handshake, self.server, malformed)
+        if self.response is None or self.response.status != 101:
             await self._driver.refuse(answer, self.server.settings.close_timeout)
-
-    async def _answer(self, request: Request) -> Response:
-        """Return the response, for which the callbacks are asked."""
-        server = self.server
-        response: Response | None = None
-        if server.process_request is not None:
-            try:
-                response = await _result(server.process_request(self, request))
-            except Exception as error:
-                response = self._explain(error, "process_request failed")
-        response = self._decide(response)
-        if server.process_response is not None:
-            try:
-                response = await _result(server.process_response(self, request, response)) or response
-            except Exception as error:
-                response = self._explain(error, "process_response failed")
-        return response
-
-    def _decide(self, response: Response | None) -> Response:
-        """Return the response to the request, unless there is one already."""
-        policy, handshake = self.server.policy, self._handshake
-        if response is None:
-            try:
-                offer = policy.check(handshake)
-                self.subprotocol, answers, self._codecs = policy.choose(offer, self, self.subprotocols)
-                return handshake.agree(subprotocol=self.subprotocol, extensions=answers, headers=policy.headers())
-            except Exception as error:
-                response = self._explain(error, "opening handshake failed")
-        return policy.complete(response)
-
-    def _explain(self, error: Exception, text: str) -> Response:
-        if not isinstance(error, HandshakeError):
-            self.logger.error(text, exc_info=error)
-        return self.server.policy.explain(error)
-
-
-async def _result(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
+            return False
+        await self.stream.send_all(answer)
+        self.begin(handshake.trailing, codecs)
+        return True
 
 
 class Server(trio.abc.AsyncResource):
@@ -245,8 +195,7 @@ class Server(trio.abc.AsyncResource):
                     await stream.do_handshake()
                 connection = self._opening[scope] = self._create_connection(nursery, stream, self)
                 if not busy:
-                    await connection.handshake()
-                    return None if connection._session is None else connection
+                    return connection if await connection.handshake() else None
                 if self._refused <= max(self._max_connections or 0, REFUSED):
                     await connection._driver.refuse(BUSY, LINGER)
             finally:
@@ -276,37 +225,23 @@ async def serve(
     handler: Callable[[ServerConnection], Awaitable[None]],
     port: int | None = None,
     *,
-    host: str | bytes | None = None,
-    backlog: int | None = None,
-    listeners: list[trio.SocketListener] | None = None,
+    host: str | bytes | None = None, backlog: int | None = None, listeners: list[trio.SocketListener] | None = None,
     ssl: tls.SSLContext | None = None,
     origins: Sequence[Origin] | str | None = SAME_ORIGIN,
     extensions: Sequence[Extension] | None = None,
-    subprotocols: Sequence[str] | None = None,
-    select_subprotocol: SelectSubprotocol | None = None,
+    subprotocols: Sequence[str] | None = None, select_subprotocol: SelectSubprotocol | None = None,
     compression: Literal["deflate"] | None = "deflate",
-    process_request: ProcessRequest | None = None,
-    process_response: ProcessResponse | None = None,
+    process_request: ProcessRequest | None = None, process_response: ProcessResponse | None = None,
     server_header: str | None = SERVER_HEADER,
-    open_timeout: float | None = 10,
-    ping_interval: float | None = 20,
-    ping_timeout: float | None = 20,
-    close_timeout: float | None = 10,
-    idle_timeout: float | None = None,
-    total_timeout: float | None = None,
+    open_timeout: float | None = 10, ping_interval: float | None = 20, ping_timeout: float | None = 20,
+    close_timeout: float | None = 10, idle_timeout: float | None = None, total_timeout: float | None = None,
     max_size: int | tuple[int | None, int | None] | None = 1 << 20,
-    max_queue: int | tuple[int, int | None] | None = 16,
-    write_limit: int | tuple[int, int | None] = 1 << 15,
-    max_connections: int | None = None,
-    fragment_size: int | None = None,
-    piece_size: int | None = None,
-    max_send_size: int | None = None,
-    text_errors: TextErrors = "strict",
-    send_close_reasons: bool = True,
-    logger: Logger | None = None,
-    create_connection: Callable[..., ServerConnection] | None = None,
+    max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
+    max_connections: int | None = None, fragment_size: int | None = None, piece_size: int | None = None,
+    max_send_size: int | None = None, text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+    logger: Logger | None = None, create_connection: Callable[..., ServerConnection] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
-) -> None:
+) -> None:  # fmt: skip
     """Serve WebSockets until cancelled, or until `Server.aclose`.
 
     `server = await nursery.start(serve, handler, port)` returns the `Server`, and `async with server:`

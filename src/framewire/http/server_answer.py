@@ -1,0 +1,93 @@
+"""`answer_request`: the answer of a server to one opening handshake, from its callbacks and its policy.
+
+    request ─ process_request ─ policy ─ process_response ─▶ bytes, codecs
+
+It waits for nothing but what the callbacks return, so it runs on every event loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+from ..errors import HandshakeError
+from ..protocol.codecs import Codec
+from .http11 import Request, Response
+from .server_handshake import ServerHandshake, refusal
+from .server_policy import ServerPolicy
+
+__all__ = ["AnsweringServer", "ProcessRequest", "ProcessResponse", "answer_request"]
+
+ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
+ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
+
+
+class AnsweringServer(Protocol):
+    """A server, as far as its answers depend on it."""
+
+    policy: ServerPolicy
+    process_request: ProcessRequest | None
+    process_response: ProcessResponse | None
+    logger: logging.Logger | logging.LoggerAdapter[Any]
+    closing: bool
+
+
+async def answer_request(
+    connection: Any, handshake: ServerHandshake, server: AnsweringServer, malformed: HandshakeError | None = None
+) -> tuple[bytes, list[Codec]]:
+    """Answer the request of a handshake; sets `response` and `subprotocol` of the connection.
+
+    Args:
+        connection: The connection, for the callbacks; its `subprotocols` are chosen from.
+        handshake: The handshake; its request has arrived.
+        server: The server. While it is closing it accepts nobody: the answer is 503.
+        malformed: The error of a request that cannot be read; the callbacks are not asked then.
+
+    Returns:
+        The bytes of the answer, and the codecs of the extensions that were agreed on.
+    """
+    policy, request = server.policy, handshake.request
+    response: Response | None = None
+    codecs: list[Codec] = []
+
+    def explain(error: Exception, text: str) -> Response:
+        if not isinstance(error, HandshakeError):
+            server.logger.error(text, exc_info=error)
+        return policy.explain(error)
+
+    if malformed is not None:
+        response = policy.explain(malformed)
+    elif server.process_request is not None:
+        assert request is not None
+        try:
+            response = await _result(server.process_request(connection, request))
+        except Exception as error:
+            response = explain(error, "process_request failed")
+    if response is None:
+        try:
+            offer = policy.check(handshake)
+            connection.subprotocol, answers, codecs = policy.choose(offer, connection, connection.subprotocols)
+            response = handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers())
+        except Exception as error:
+            response = explain(error, "opening handshake failed")
+    response = policy.complete(response)
+    if malformed is None and server.process_response is not None:
+        assert request is not None
+        try:
+            response = await _result(server.process_response(connection, request, response)) or response
+        except Exception as error:
+            response = explain(error, "process_response failed")
+    if server.closing and response.status == 101:
+        response = policy.complete(refusal(503, "the server is shutting down"))
+    try:
+        answer = handshake.answer(response)
+    except ValueError as error:
+        answer = handshake.answer(explain(error, "opening handshake failed"))
+    connection.response = handshake.response
+    return answer, codecs
+
+
+async def _result(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
