@@ -21,7 +21,7 @@ from ..session.connection import BaseConnection, as_payload
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
-from .driver import Driver
+from .driver import Driver, write_on
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -425,9 +425,8 @@ async def broadcast(
         # While a long message is being compressed in steps, no other can be compressed.
         broadcast_to(session, message, trio.current_time(), False if connection._in_parts else None, text)
         connection._driver.update()
-        reached.append(connection)
+        reached.append(connection._driver)
     await trio.lowlevel.cancel_shielded_checkpoint()
-    for connection in reached:
-        await connection._driver.write_on()
+    await write_on(reached)
     if errors and raise_exceptions:
         raise ExceptionGroup("skipped broadcast", errors)

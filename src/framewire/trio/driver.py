@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, cast
@@ -29,13 +29,16 @@ from ..session.settings import ConnectionSettings
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["STREAM_ERRORS", "Driver", "limit_time"]
+__all__ = ["STREAM_ERRORS", "Driver", "limit_time", "write_on"]
 
 #: The most that one read brings, in bytes.
 READ_SIZE: Final = 1 << 16
 
 #: The most that one write passes to the stream, in bytes: the keepalive must see that a long message makes progress.
 WRITE_SIZE: Final = 1 << 16
+
+#: Turns of the scheduler within which a stream has passed a write to the network, TLS included.
+WRITE_TURNS: Final = 10
 
 #: What trio raises when a stream is lost, or has been closed by another task.
 STREAM_ERRORS: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -44,6 +47,16 @@ STREAM_ERRORS: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 def limit_time(seconds: float | None) -> trio.CancelScope:
     """Return a scope that is cancelled after `seconds`; never if that is None."""
     return trio.move_on_after(math.inf if seconds is None else seconds)
+
+
+async def write_on(drivers: Iterable[Driver]) -> None:
+    """Let writers write as long as the network takes what they have at once: not to be taken for slow."""
+    drivers = list(drivers)
+    while drivers := [driver for driver in drivers if driver.opened_session().write_paused]:
+        sent = [driver.bytes_sent for driver in drivers]
+        for _ in range(WRITE_TURNS):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        drivers = [driver for driver, before in zip(drivers, sent, strict=True) if driver.bytes_sent != before]
 
 
 class Driver:
@@ -196,14 +209,6 @@ class Driver:
                 await self.closed.wait()
             raise self.error()
         return session
-
-    async def write_on(self) -> None:
-        """Let the writer write as long as the network takes everything at once."""
-        sent = -1
-        while self.opened_session().write_paused and self._bytes_sent != sent and not self.closed.is_set():
-            sent = self._bytes_sent
-            for _ in range(2):  # one turn for the writer, one for the event that it waits for
-                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def update(self) -> None:
         """Do what the session asks for, and wake the tasks that it concerns."""
