@@ -538,7 +538,9 @@ def serving_trio(script, new_record, settings):
 
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(trio.run, main)
-        running.add_done_callback(lambda done: done.exception() and not port.done() and port.set_exception(done.exception()))
+        running.add_done_callback(
+            lambda done: done.exception() and not port.done() and port.set_exception(done.exception())
+        )
         try:
             yield port.result(PATIENCE)
         finally:

@@ -132,9 +132,7 @@ async def in_memory(role, pair=trio.testing.memory_stream_pair, **settings):
     ours, theirs = pair()
     async with trio.open_nursery() as nursery:
         logger = logging.getLogger("framewire.test")
-        connection = framewire.trio.Connection(
-            nursery, ours, role, ConnectionSettings(**{**QUIET, **settings}), logger
-        )
+        connection = framewire.trio.Connection(nursery, ours, role, ConnectionSettings(**{**QUIET, **settings}), logger)
         connection.begin(b"", [])
         yield connection, Peer(theirs, role)
         connection._driver.abort()
