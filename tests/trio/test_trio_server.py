@@ -95,7 +95,7 @@ async def test_frames_in_the_same_segment_as_the_request_arrive():
         async with stream:
             await stream.send_all(REQUEST + b"\x81\x82\0\0\0\0hi")
             _, rest = await read_head(stream)
-            assert rest or await stream.receive_some() == b"\x81\x02hi"
+            assert (rest or await stream.receive_some()) == b"\x81\x02hi"
 
 
 # Opening handshakes.
