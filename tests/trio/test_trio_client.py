@@ -274,7 +274,7 @@ async def test_process_exception_decides_on_another_attempt():
 @pytest.mark.parametrize("way", ["break", "raise", "cancel", "aclosing"])
 @on_trio
 async def test_iteration_left_in_any_way_closes_its_connection(way):
-    async with serving(close_timeout=1) as (server, uri):
+    async with serving(close_timeout=1) as (_, uri):
         with contextlib.suppress(ValueError), trio.CancelScope() as scope:
             async with (
                 contextlib.aclosing(aiter(connect(uri)))
