@@ -14,6 +14,7 @@ LATE = {
     },
     "framewire.handshake": {"asyncio", "dataclasses", "email", "h11", "inspect", "ipaddress", "ssl", "urllib", "uuid"},
     "framewire.asyncio": {"email", "h11", "hmac", "ipaddress", "random", "urllib", "uuid"},
+    "framewire.trio": {"framewire.asyncio", "h11"},  # trio itself needs most of the others
     "framewire.sync": {"asyncio", "email", "h11", "ipaddress", "random", "urllib", "uuid"},
 }  # fmt: skip
 

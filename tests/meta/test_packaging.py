@@ -117,7 +117,8 @@ def test_install_without_compiler_falls_back_to_pure_python(tree, tmp_path):
     assert not list(tmp_path.rglob("*.so"))
     code = (
         "import framewire, framewire._fast._build as build; from framewire import CLIENT, Stream; "
-        "print(framewire.__file__, *framewire.backend(), *sorted(build.FAILURES), Stream(CLIENT).receive(b'\\x81\\x02hi'))"
+        "print(framewire.__file__, *framewire.backend(), *sorted(build.FAILURES), "
+        "Stream(CLIENT).receive(b'\\x81\\x02hi'))"
     )
     shown = run("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     names = " ".join(f"framewire._fast.{stem}" for stem in sorted(EXTENSIONS))

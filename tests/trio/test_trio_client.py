@@ -298,7 +298,7 @@ async def test_iteration_left_in_any_way_closes_its_connection(way):
 
 @on_trio
 async def test_connections_of_an_iteration_are_closed_when_the_next_is_asked_for():
-    async with serving(echo) as (server, uri):
+    async with serving(echo) as (_, uri):
         before = []
         async with contextlib.aclosing(aiter(connect(uri))) as connections:
             async for ws in connections:

@@ -10,10 +10,11 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, cast
 
-from ..errors import ResponseError, SecurityError, StatusError
+from ..errors import SecurityError, StatusError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.http11 import Response
 from ..http.proxy import find_proxy
+from ..http.reconnect import backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
@@ -27,32 +28,6 @@ from .compat import timeout
 from .proxy import open_through_proxy
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
-
-
-def process_exception(error: Exception) -> Exception | None:
-    """Decide whether another attempt to connect may succeed.
-
-    Returns:
-        None if it may: after an error of the network, a timeout, an incomplete response, and status
-        500, 502, 503 or 504. Otherwise the error.
-    """
-    temporary = (
-        isinstance(error, OSError)
-        or (isinstance(error, ResponseError) and isinstance(error.__cause__, EOFError))
-        or (isinstance(error, StatusError) and error.status in (500, 502, 503, 504))
-    )
-    return None if temporary else error
-
-
-def backoff() -> Generator[float, None, None]:
-    """Yield the delays between attempts, in seconds: a random one of up to 5 (7.2.3), then 3, increasing to 60."""
-    from random import random  # slow to import, and only clients that reconnect need it
-
-    yield random() * 5
-    delay = 3.0
-    while True:
-        yield delay
-        delay = min(delay * 1.618, 60.0)
 
 
 class connect:  # noqa: N801 - called like the function that it is to its users

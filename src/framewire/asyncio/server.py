@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 from ..errors import ConnectionClosed
+from ..http.auth import basic_auth
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY
 from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy
@@ -20,7 +21,6 @@ from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.settings import LINGER, REFUSED, ConnectionSettings
-from .auth import basic_auth
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters

@@ -11,11 +11,11 @@ from typing import Any, Literal, cast
 
 import trio
 
-from ..asyncio.client import _USER_AGENT, backoff, process_exception
 from ..errors import ResponseError, SecurityError, StatusError
-from ..http.client_handshake import ClientHandshake, request_headers
+from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.http11 import Response
 from ..http.proxy import find_proxy
+from ..http.reconnect import backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
@@ -133,7 +133,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         extensions: Sequence[Extension] | None = None, subprotocols: Sequence[str] | None = None,
         compression: Literal["deflate"] | None = "deflate",
         additional_headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
-        user_agent_header: str | None = _USER_AGENT,
+        user_agent_header: str | None = USER_AGENT,
         proxy: str | Literal[True] | None = True, proxy_ssl: tls.SSLContext | None = None,
         proxy_server_hostname: str | None = None,
         process_exception: Callable[[Exception], Exception | None] = process_exception,

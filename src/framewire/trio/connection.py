@@ -179,8 +179,11 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
     def _make_room(self, session: Session) -> bool:
         """Go on reading if what was taken has made room; return whether there is something to take."""
-        session.taken(trio.current_time())
-        self._driver.update()
+        if session.has_room_again:
+            session.taken()
+            if session.has_held_back:
+                session.process([], trio.current_time())
+            self._driver.update()
         return bool(cast(MessageQueue, session.queue).items)
 
     # Sending.

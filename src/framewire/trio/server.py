@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import trio
 
-from ..asyncio.auth import basic_auth
 from ..errors import ConnectionClosed, HandshakeError
+from ..http.auth import basic_auth
 from ..http.http11 import Response
 from ..http.request_checks import Origin
 from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request

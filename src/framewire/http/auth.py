@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
 import inspect
-from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ..http.http11 import Request, Response
+from ..exceptions import InvalidHeader
+from .basic_auth import build_www_authenticate_basic, parse_authorization_basic
+from .http11 import Request, Response
 
 __all__ = ["basic_auth"]
 
@@ -18,18 +18,24 @@ def basic_auth(
     credentials: tuple[str, str] | Iterable[tuple[str, str]] | None = None,
     check_credentials: Callable[[str, str], Awaitable[bool] | bool] | None = None,
 ) -> Callable[[Any, Request], Awaitable[Response | None]]:
-    """Makes a `process_request` that lets in who knows a user name and its password, and answers others 401.
+    """Return a `process_request` that answers 401 to requests without valid credentials.
 
-    `credentials` is one pair of user name and password, or several; `check_credentials(username, password)`, sync or
-    async, decides instead. The connection's `username` is set. Raises TypeError unless exactly one of the two is given,
-    and for credentials that are not pairs of text.
+    It sets `username` of the connection.
+
+    Args:
+        realm: The name of the protected space, which browsers show.
+        credentials: One pair of user name and password, or several.
+        check_credentials: Decides instead, given user name and password; sync or async.
+
+    Raises:
+        ValueError: Both or none of `credentials` and `check_credentials` are given.
+        TypeError: `credentials` are not pairs of text.
     """
     if (credentials is None) == (check_credentials is None):
         raise ValueError("basic_auth takes either credentials or check_credentials")
     if check_credentials is None:
         check_credentials = _check_against(_as_pairs(credentials))
-    quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
-    challenge = f'Basic realm="{quoted}", charset="UTF-8"'
+    challenge = build_www_authenticate_basic(realm)
 
     async def process_request(connection: Any, request: Request) -> Response | None:
         given = request.headers.get_all("Authorization")
@@ -74,12 +80,10 @@ def _check_against(known: dict[str, str]) -> Callable[[str, str], bool]:
 
 
 def _read(value: str) -> tuple[str, str] | None:
-    """The user name and the password in a value of Authorization, None if there are none."""
-    scheme, _, encoded = value.partition(" ")
-    if scheme.lower() != "basic":
-        return None
+    """Return the user name and the password in a value of Authorization, None if there are none."""
     try:
-        username, colon, password = b64decode(encoded.strip(" "), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        pair = parse_authorization_basic(value)
+        "".join(pair).encode()  # no surrogates, which stand for bytes that are not UTF-8
+    except (InvalidHeader, UnicodeEncodeError):
         return None
-    return (username, password) if colon else None
+    return pair
