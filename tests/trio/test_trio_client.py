@@ -320,6 +320,25 @@ async def test_create_connection_makes_the_connection():
             assert ws.logger.name == "framewire.client"
 
 
+def test_anyio_tasks_and_cancel_scopes_work_on_trio():
+    anyio = needed("anyio")
+
+    async def handler(ws):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(echo, ws)
+
+    async def main():
+        async with serving(handler) as (_, uri), connect(uri) as ws:
+            with anyio.move_on_after(0.1) as scope:
+                await ws.recv()
+            assert scope.cancelled_caught
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ws.send, "x")
+                assert await ws.recv() == "x"
+
+    anyio.run(main, backend="trio")
+
+
 def test_import_without_trio_says_what_to_install():
     code = "import sys; sys.modules['trio'] = None; import framewire.trio"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
