@@ -287,10 +287,10 @@ async def test_serve_cancelled_cuts_connections():
 
 
 @on_trio
-async def test_tls_server_ends_tcp_after_the_closing_handshake():
+async def test_tls_server_ends_tls_and_tcp_after_the_closing_handshake():
     async with serving(tls=True) as (server, _):
         stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
-        secured = trio.SSLStream(stream, client_side(), server_hostname="localhost", https_compatible=True)
+        secured = trio.SSLStream(stream, client_side(), server_hostname="localhost")  # wants a closing alert
         async with secured:
             await secured.send_all(REQUEST)
             await read_head(secured)

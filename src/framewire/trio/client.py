@@ -20,7 +20,7 @@ from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, withou
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
-from ..protocol.constants import CLIENT
+from ..protocol.constants import CLIENT, State
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.settings import ConnectionSettings
@@ -228,7 +228,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         try:
             connection = await self.open(nursery)
         except BaseException:
-            await manager.__aexit__(None, None, None)  # it is empty
+            nursery.cancel_scope.cancel()
+            await manager.__aexit__(None, None, None)
             raise
         self._entered = manager, connection
         return connection
@@ -293,7 +294,7 @@ class _Reconnecting:
 
     def __del__(self) -> None:
         # The loop was left with its connection open.
-        if self._connection is not None:
+        if self._connection is not None and self._connection.state is State.OPEN:
             self._connection.start_closing()
 
 

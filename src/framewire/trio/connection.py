@@ -162,11 +162,12 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         self._receiving = True
         try:
             while (taken := take()) is None:
+                self._make_room(session)
                 if session.stream.failing is not None:
                     session.settle(trio.current_time())
-                    self._make_room(session)
-                elif self._make_room(session):
-                    pass
+                    driver.update()
+                elif cast(MessageQueue, session.queue).items:
+                    pass  # which there was no room for
                 elif session.over:
                     raise driver.error()
                 else:
@@ -177,14 +178,13 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             self._receiving = False
         return taken
 
-    def _make_room(self, session: Session) -> bool:
-        """Go on reading if what was taken has made room; return whether there is something to take."""
+    def _make_room(self, session: Session) -> None:
+        """Go on reading if what was taken has made room."""
         if session.has_room_again:
             session.taken()
             if session.has_held_back:
                 session.process([], trio.current_time())
             self._driver.update()
-        return bool(cast(MessageQueue, session.queue).items)
 
     # Sending.
 

@@ -240,8 +240,7 @@ class Driver:
             try:
                 data = await self.stream.receive_some(READ_SIZE)
             except STREAM_ERRORS as error:
-                if not self._output_ended:  # with TLS that has closed the stream
-                    self._cause = self._cause or error
+                self._note_cause(session, error)
                 data = b""
             now = trio.current_time()
             if not data:
@@ -263,7 +262,7 @@ class Driver:
                     await self._writer.park()
             await self.stream.aclose()
         except STREAM_ERRORS as error:
-            self._cause = self._cause or error
+            self._note_cause(session, error)
             session.write_failed(trio.current_time())
             self.update()
             while session.ending is not Ending.CLOSE:  # until all that has arrived is read
@@ -297,5 +296,10 @@ class Driver:
             session.written(session.bytes_queued, self._waiting(session))
             session.handle_timer(trio.current_time())
             if session.ending is Ending.ABORT:
-                self._cause = self._cause or TimeoutError("the closing handshake took longer than close_timeout")
+                self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
             self.update()
+
+    def _note_cause(self, session: Session, error: Exception) -> None:
+        """Record why TCP ended, if that was before the end of the connection."""
+        if self._cause is None and not session.over:
+            self._cause = error

@@ -21,8 +21,7 @@ async def start_tls(
     stream: trio.abc.Stream, context: tls.SSLContext | None, hostname: str
 ) -> trio.SSLStream[trio.abc.Stream]:
     """Start TLS as a client; without a context with one that verifies the server."""
-    context = context or tls.create_default_context()
-    secured = trio.SSLStream(stream, context, server_hostname=hostname, https_compatible=True)
+    secured = trio.SSLStream(stream, context or tls.create_default_context(), server_hostname=hostname)
     await secured.do_handshake()
     return secured
 

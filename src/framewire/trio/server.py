@@ -191,7 +191,7 @@ class Server(trio.abc.AsyncResource):
             self._opening[scope] = None
             try:
                 if self._ssl is not None:
-                    stream = trio.SSLStream(stream, self._ssl, server_side=True, https_compatible=True)
+                    stream = trio.SSLStream(stream, self._ssl, server_side=True)
                     await stream.do_handshake()
                 connection = self._opening[scope] = self._create_connection(nursery, stream, self)
                 if not busy:
