@@ -24,12 +24,21 @@ def process_exception(error: Exception) -> Exception | None:
     return None if temporary else error
 
 
-def backoff() -> Generator[float, None, None]:
-    """Yield the delays between attempts, in seconds: a random one of up to 5 (7.2.3), then 3, increasing to 60."""
+def backoff(
+    initial_delay: float = 5, min_delay: float = 3, max_delay: float = 60, factor: float = 1.618
+) -> Generator[float, None, None]:
+    """Yield the delays between attempts, in seconds, without end.
+
+    Args:
+        initial_delay: The first delay is a random one of up to so many seconds (7.2.3).
+        min_delay: The second delay.
+        max_delay: The longest delay.
+        factor: By how much a delay is longer than the one before.
+    """
     from random import random  # slow to import, and only clients that reconnect need it
 
-    yield random() * 5
-    delay = 3.0
+    yield random() * initial_delay
+    delay = min_delay
     while True:
-        yield delay
-        delay = min(delay * 1.618, 60.0)
+        yield min(delay, max_delay)
+        delay = min(delay * factor, max_delay)

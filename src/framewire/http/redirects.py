@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, cast
 
-from ..errors import SecurityError
+from ..errors import SecurityError, StatusError
 from .http11 import Response
 from .uri import Uri, parse_uri
 
-__all__ = ["MAX_REDIRECTS", "follow_redirect", "is_redirect", "without_credentials"]
+__all__ = ["MAX_REDIRECTS", "follow_redirect", "is_redirect", "open_at_redirects", "without_credentials"]
+
+Opened = TypeVar("Opened")
 
 #: The maximum number of redirects that a client follows.
 MAX_REDIRECTS: Final = 10
@@ -49,6 +52,43 @@ def follow_redirect(old: Uri, location: str) -> Uri:
     if target.username is None and target.has_origin_of(old):
         target = Uri(target.secure, target.host, target.port, target.target, old.username, old.password)
     return target
+
+
+async def open_at_redirects(
+    attempt: Callable[[Uri, list[tuple[str, str]]], Awaitable[Opened]],
+    target: Uri,
+    headers: list[tuple[str, str]],
+    *,
+    same_origin: bool,
+    never: bool,
+) -> Opened:
+    """Open a connection where redirects lead. It waits for nothing but `attempt`, so it runs on every event loop.
+
+    Args:
+        attempt: Opens a connection, given a URI and the header lines of the request.
+        target: The first URI.
+        headers: The header lines for it.
+        same_origin: Whether redirects to another origin cannot be followed, as the caller has chosen
+            the host or the port.
+        never: Whether no redirect can be followed, as the caller has given a stream that is used up.
+
+    Raises:
+        SecurityError: There are too many redirects, or one leads from wss to ws.
+        ValueError: A redirect cannot be followed because of `same_origin` or `never`.
+    """
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            return await attempt(target, headers)
+        except StatusError as error:
+            response = cast(Response, error.response)
+            if not is_redirect(response):
+                raise
+            old, target = target, follow_redirect(target, response.headers["Location"])
+            if never or (same_origin and not target.has_origin_of(old)):
+                raise ValueError("a redirect cannot be followed with the stream, host or port of the caller") from error
+        if not target.has_origin_of(old):
+            headers = without_credentials(headers)
+    raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def without_credentials(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

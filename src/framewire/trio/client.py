@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import ssl as tls
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import trio
 
-from ..errors import ResponseError, SecurityError, StatusError
+from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.http11 import Response
 from ..http.proxy import find_proxy
 from ..http.reconnect import backoff, process_exception
-from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
+from ..http.redirects import open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
@@ -174,28 +174,12 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
     async def open(self, nursery: trio.Nursery) -> ClientConnection:
         """Open a connection that runs in a nursery. Its owner has to close it."""
-        with limit_time(self._settings.open_timeout) as scope:
-            return await self._follow_redirects(nursery)
-        assert scope.cancelled_caught
+        with limit_time(self._settings.open_timeout):
+            return await open_at_redirects(
+                partial(self._attempt, nursery), self._target, self._headers,
+                same_origin=self._fixed, never=self._stream is not None,
+            )  # fmt: skip
         raise TimeoutError(f"no WebSocket opened within {self._settings.open_timeout} seconds")
-
-    async def _follow_redirects(self, nursery: trio.Nursery) -> ClientConnection:
-        target, headers = self._target, self._headers
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                return await self._attempt(nursery, target, headers)
-            except StatusError as error:
-                response = cast(Response, error.response)
-                if not is_redirect(response):
-                    raise
-                old, target = target, follow_redirect(target, response.headers["Location"])
-                if self._stream is not None or (self._fixed and not target.has_origin_of(old)):
-                    raise ValueError(
-                        "a redirect cannot be followed with a stream, host or port given by the caller"
-                    ) from error
-            if not target.has_origin_of(old):
-                headers = without_credentials(headers)
-        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _attempt(self, nursery: trio.Nursery, target: Uri, headers: list[tuple[str, str]]) -> ClientConnection:
         handshake = ClientHandshake(

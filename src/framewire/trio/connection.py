@@ -29,7 +29,6 @@ if sys.version_info < (3, 11):
 __all__ = ["Connection", "Logger", "broadcast"]
 
 Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
-Self = TypeVar("Self", bound="Connection")
 Taken = TypeVar("Taken")
 
 
@@ -78,11 +77,8 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             codecs: The extensions that it agreed on.
         """
         self._encodes = bool(codecs)
-        self._driver.open(rest, codecs, self._opened)
+        self._session = self._driver.open(rest, codecs)
         self.nursery.start_soon(self._run)
-
-    def _opened(self, session: Session) -> None:
-        self._session = session
 
     async def _run(self) -> None:
         self.logger.info("connection open")
@@ -232,7 +228,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
                 with closing(session.send_steps(message, text=text, compress=compress)) as steps:
                     for _ in steps:
                         await trio.lowlevel.checkpoint()
-                        await self._driver.sendable()
+                        await self._driver.sendable()  # raises at the end of the connection
             finally:
                 self._end_parts()
         else:
@@ -280,7 +276,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
     async def _next_turn(self) -> Session:
         """Wait until there is room and no message is being sent in parts."""
-        await trio.lowlevel.checkpoint_if_cancelled()
         session = await self._driver.sendable()
         while self._in_parts:
             await self._turns.park()
@@ -308,9 +303,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             ConnectionClosed: The connection has ended.
         """
         payload = None if data is None else as_payload(data)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        session = await self._driver.sendable()
-        answered = trio.Event()
+        session, answered = await self._driver.sendable(), trio.Event()
 
         def note_answer(latency: float | None) -> None:
             if latency is not None or ack_on_close:
@@ -323,7 +316,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def pong(self, data: str | bytes = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
         payload = as_payload(data)
-        await trio.lowlevel.checkpoint_if_cancelled()
         (await self._driver.sendable()).pong(payload)
         await self._written()
 
@@ -356,9 +348,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def wait_closed(self) -> None:
         """Wait until the connection has ended, whoever closed it."""
         await self._driver.closed.wait()
-
-    async def __aenter__(self: Self) -> Self:
-        return self
 
     async def __aexit__(
         self,

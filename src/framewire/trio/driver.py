@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, cast
@@ -129,19 +129,18 @@ class Driver:
 
     # The life cycle.
 
-    def open(self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None]) -> None:
+    def open(self, rest: bytes, codecs: Sequence[Codec]) -> Session:
         """Begin with the frames; `run` must follow.
 
         Args:
             rest: What arrived after the opening handshake.
             codecs: The extensions that it agreed on.
-            opened: Called with the session before it receives anything.
         """
         now = trio.current_time()
         session = self.session = Session(self._role, self.settings, now, codecs=codecs, fragments=True)
-        opened(session)
         if rest:
             session.receive(rest, now)
+        return session
 
     async def run(self) -> None:
         """Run the connection until the end of TCP. The stream is closed then."""
@@ -202,6 +201,7 @@ class Driver:
             ConnectionClosed: The connection has ended.
         """
         session = self.opened_session()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while session.write_paused and not self.closed.is_set():
             await self.room.park()
         if session.over or not session.check_sendable():

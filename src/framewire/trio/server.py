@@ -64,9 +64,11 @@ class ServerConnection(Connection):
             while self.request is None:
                 data = await self.stream.receive_some(READ_SIZE)
                 if not data:
-                    return False  # the client left before a whole request
+                    self.logger.debug("no valid HTTP request: the client has left")
+                    return False
                 self.request = handshake.receive(bytes(data))
         except HandshakeError as error:
+            self.logger.debug("no valid HTTP request", exc_info=error)
             malformed = error
         answer, codecs = await answer_request(self, handshake, self.server, malformed)
         if self.response is None or self.response.status != 101:
@@ -105,6 +107,7 @@ class Server(trio.abc.AsyncResource):
         self.handlers_waiter = trio.Event()
         #: Whether `aclose` has been called.
         self.closing = False
+        self._close_arguments: tuple[int, str] | None = None  # for a connection that opens after that call
         self._ssl = ssl
         self._max_connections = max_connections
         self._create_connection = create_connection
@@ -152,16 +155,15 @@ class Server(trio.abc.AsyncResource):
         for scope, opening in self._opening.items():
             if opening is None or opening.request is None:
                 scope.cancel()
-        for connection in self._connections if close_connections else ():
-            connection.start_closing(code, reason)
+        if close_connections:
+            self._close_arguments = code, reason
+            for connection in self._connections:
+                connection.start_closing(code, reason)
         try:
             await self.handlers_waiter.wait()
         except trio.Cancelled:
             self._serving.cancel()
             raise
-
-    async def __aenter__(self) -> Server:
-        return self
 
     # One connection.
 
@@ -175,6 +177,8 @@ class Server(trio.abc.AsyncResource):
                 connection = await self._open(nursery, stream, busy)
                 if connection is not None:
                     self._connections.add(connection)
+                    if self._close_arguments is not None:
+                        connection.start_closing(*self._close_arguments)
                     try:
                         await self._handle(connection)
                     finally:
