@@ -8,14 +8,12 @@ import ssl as tls
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from ..errors import SecurityError, StatusError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.http11 import Response
 from ..http.proxy import find_proxy
 from ..http.reconnect import backoff, process_exception
-from ..http.redirects import MAX_REDIRECTS, follow_redirect, is_redirect, without_credentials
+from ..http.redirects import open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, make_offers
@@ -138,25 +136,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._connection: Any = None
 
     async def _open(self) -> Any:
-        target, headers = self._target, self._headers
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                return await self._attempt(target, headers)
-            except StatusError as error:
-                response = cast("Response", error.response)
-                if not is_redirect(response):
-                    raise
-                old, target = target, self._redirect(target, response.headers["Location"])
-            if not target.has_origin_of(old):
-                headers = without_credentials(headers)
-        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
-
-    def _redirect(self, old: Uri, location: str) -> Uri:
-        """Return where a redirect leads, if it may be followed."""
-        target = follow_redirect(old, location)
-        if self._kwargs.get("sock") is not None or (self._fixed and not target.has_origin_of(old)):
-            raise ValueError("a redirect cannot be followed with a socket, host or port given by the caller")
-        return target
+        never = self._kwargs.get("sock") is not None
+        return await open_at_redirects(self._attempt, self._target, self._headers, same_origin=self._fixed, never=never)
 
     async def _attempt(self, target: Uri, headers: list[tuple[str, str]]) -> Any:
         handshake = ClientHandshake(

@@ -85,7 +85,9 @@ async def open_at_redirects(
                 raise
             old, target = target, follow_redirect(target, response.headers["Location"])
             if never or (same_origin and not target.has_origin_of(old)):
-                raise ValueError("a redirect cannot be followed with the stream, host or port of the caller") from error
+                raise ValueError(
+                    "a redirect cannot be followed with a socket, host or port given by the caller"
+                ) from error
         if not target.has_origin_of(old):
             headers = without_credentials(headers)
     raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
