@@ -138,7 +138,7 @@ def test_message_whose_receiver_gave_up_is_received_in_pieces(driver):
         assert "".join(pieces[0]) == "AABB"
 
 
-@every_driver(without=("uvicorn",))
+@every_driver(clients=True, without=("uvicorn",))
 def test_pieces_after_pieces_and_a_receiver_that_gave_up_are_not_mixed(driver):
     def script():
         pieces.append((yield recv_pieces()))
@@ -154,10 +154,10 @@ def test_pieces_after_pieces_and_a_receiver_that_gave_up_are_not_mixed(driver):
         assert peer.read_event() == "given up"
         peer.send(peer.frame(0x80, b"BB"), peer.frame(0x02, b"xx"), peer.frame(0x80, b"yy"))
         until(lambda: peer.record.messages == [b"xxyy"])
-        assert pieces[1] == ["AA", "BB"]
+        assert ["".join(each) for each in pieces] == ["12", "AABB"]
 
 
-@every_driver()
+@every_driver(clients=True, tls=True)
 def test_orderly_close_by_the_peer_then_close_of_our_own_is_silent(driver, caplog):
     def script():
         try:
@@ -167,8 +167,8 @@ def test_orderly_close_by_the_peer_then_close_of_our_own_is_silent(driver, caplo
 
     with driver.open(script) as peer:
         peer.send(peer.frame(CLOSE, b"\x03\xe8"))
-        peer.read_to_end()
-        peer.end_output()
+        assert peer.read_to_end() == [Close(1000, "")]
+        peer.socket.close()
         peer.record.end()
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -359,14 +359,14 @@ def test_settings_that_cannot_be_are_refused_when_given(settings, error):
         framewire.asyncio.connect("ws://127.0.0.1:9/", **settings)
 
 
-def test_pairs_are_accepted_with_threads_as_on_asyncio():
-    with serving(max_size=(100, 50), max_queue=(8, 2)) as (_, _, uri), connect(uri, proxy=None) as ws:
-        ws.send(bytes(50))
-        assert ws.recv(10) == bytes(50)
-        ws.send(bytes(51))
-        with pytest.raises(ConnectionClosedError) as caught:
-            ws.recv(10)
-        assert caught.value.rcvd.code == 1009
+@every_driver(clients=True)
+def test_sizes_of_message_and_frame_and_marks_of_the_queue_are_pairs(driver):
+    with driver.open(receive_all, max_size=(100, 50), max_queue=(8, 2)) as peer:
+        peer.send(peer.frame(0x02, bytes(50)), peer.frame(0x80, bytes(50)))
+        peer.send(peer.frame(BINARY, bytes(51)))
+        assert [event.code for event in peer.read_to_end()] == [1009]
+        peer.record.end()
+        assert peer.record.messages == [bytes(100)]
 
 
 # Callbacks.
