@@ -25,29 +25,27 @@ DOCUMENTED = {
         "broadcast_binary_reports_no_errors",
         "broadcast_reports_connection_with_send_blocked",
     ),
+    "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
     "no common subprotocol": _both("subprotocol_requires_match"),
 }
 
 #: Tests of what is internal to websockets, by what they use.
 INTERNALS = {
-    "start_keepalive, to be called by a test": _connection(
+    "the task or thread that sends pings": _connection(
         "disable_keepalive",
-        "keepalive",
-        "keepalive_ignores_timeout",
         "keepalive_reports_errors",
         "keepalive_terminates_when_sending_ping_fails",
         "keepalive_terminates_while_sleeping",
         "keepalive_terminates_while_waiting_for_pong",
-        "keepalive_times_out",
     ),
-    "random.getrandbits, where the payload of a ping comes from": _connection("ping"),
     "recv_messages, the queue": _connection("backpressure"),
     "a Connection without a transport": _connection(
         "close_timeout", "max_queue", "max_queue_none", "max_queue_tuple", "write_limit", "write_limits"
     ),
-    "a Connection without a handshake": _connection("request", "response")
-    | {"trio/test_connection.py::test_local_address", "trio/test_connection.py::test_remote_address"},
-    "pause_writing, called by a test": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
+    "a Connection on a stream of the test": {
+        "trio/test_connection.py::test_local_address",
+        "trio/test_connection.py::test_remote_address",
+    },
     "methods of Protocol that are replaced": _connection(
         "unexpected_failure_in_data_received",
         "unexpected_failure_in_recv_events",
@@ -60,7 +58,6 @@ INTERNALS = {
         "writing_in_recv_events_fails",
         "writing_in_send_context_fails",
     ),
-    "protocol.extensions, instances of its own class": _both("compression_is_enabled", "disable_compression"),
     "names that were deprecated before version 14": _both("ssl_context_argument", "web_socket_server_class"),
     "Server.SHUTDOWN_POLLING_INTERVAL": _both("shutdown_keeps_handlers_running"),
 }
@@ -72,7 +69,6 @@ PEER = {
         f"sync/test_router.py::test_{test}"
         for test in ("force_redirect_server_name", "force_secure_redirect", "redirect", "secure_redirect")
     },
-    "Server.connections of threads": {"sync/test_server.py::test_connections"},
     "user names and passwords in URIs are decoded": {
         "test_uri.py::test_parse_user_info",
         "test_uri.py::test_parse_valid_uris",

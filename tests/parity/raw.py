@@ -6,14 +6,16 @@ handshake by hand, so that the connection under test is one as users have it, an
 
 import asyncio
 import importlib
-import inspect
 import re
 import socket
 import ssl
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT
 from websockets.utils import accept_key
 
@@ -24,6 +26,8 @@ REQUEST = (
 )
 #: Options of connections that the raw ones of the peer's suite do not have by default.
 DEFAULTS = {"compression": None, "ping_interval": None, "max_size": None}
+#: Options of the connections that `reopen` makes.
+OPTIONS = {}
 
 
 def import_each(module, *names):
@@ -56,8 +60,9 @@ def answer(request):
 def is_secure(server, depth=2):
     """Return whether a server of either library holds a TLS context, which neither makes public."""
     parts = [*getattr(server, "__dict__", {}).values(), getattr(server, "_ssl_context", None)]
-    if inspect.isfunction(server):
-        parts += inspect.getclosurevars(server).nonlocals.values()
+    for cell in getattr(server, "__closure__", None) or ():
+        with suppress(ValueError):  # an empty cell
+            parts.append(cell.cell_contents)
     return any(isinstance(part, (ssl.SSLContext, ssl.SSLSocket)) for part in parts) or (
         depth > 0 and any(is_secure(part, depth - 1) for part in parts if not isinstance(part, type))
     )
@@ -97,11 +102,46 @@ def read_head(sock):
     return head
 
 
+class Ping:
+    """Equal to every ping frame: the random payload of a ping is not that of the peer's suite."""
+
+    def __eq__(self, other):
+        return isinstance(other, Frame) and other.opcode is Opcode.PING
+
+    __hash__ = None
+
+
+def extensions(connection):
+    """Return the extensions of a connection as instances of the peer's class, in place of `protocol.extensions`."""
+    names = connection.response.headers.get("Sec-WebSocket-Extensions", "")
+    return [object.__new__(PerMessageDeflate)] if names.startswith("permessage-deflate") else []
+
+
+async def reopen(test, **options):
+    """Give a test of asyncio or trio a new connection with other options."""
+    OPTIONS.update(options)
+    try:
+        await test.asyncTearDown()
+        await test.asyncSetUp()
+    finally:
+        OPTIONS.clear()
+
+
+def reopen_sync(test, **options):
+    """Give a test of threads a new connection with other options."""
+    OPTIONS.update(options)
+    try:
+        test.tearDown()
+        test.setUp()
+    finally:
+        OPTIONS.clear()
+
+
 class AsyncioConnection:
     """A connection to be made by `create_connection`."""
 
     def __init__(self, protocol, **options):
-        self.options = {**DEFAULTS, **options}
+        self.options = {**DEFAULTS, **OPTIONS, **options}
 
 
 async def _wait(awaitable):
@@ -141,7 +181,7 @@ def sync_connection(pair, protocol, **options):
     """Open a connection of framewire in place of `websockets.sync.connection.Connection`."""
     from framewire.sync import connect, serve
 
-    far, options = pair.far, {**DEFAULTS, **options}
+    far, options = pair.far, {**DEFAULTS, **OPTIONS, **options}
     if pair.side is CLIENT:
         thread = threading.Thread(target=lambda: far.sendall(answer(read_head(far))), daemon=True)
         thread.start()
@@ -180,7 +220,7 @@ async def trio_connection(nursery, near, protocol, **options):
     import trio
 
     connect, serve = import_each("framewire.trio", "connect", "serve")
-    options = {**DEFAULTS, **options}
+    options = {**DEFAULTS, **OPTIONS, **options}
     made = []
 
     async def receive_head():

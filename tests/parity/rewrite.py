@@ -17,6 +17,7 @@ _SERVER = [
     (r"from websockets\.http11 import", "from framewire.http11 import"),
     (r"from \.server import", "from .server_of_framewire import"),
     (r"\bws\.protocol\.state\b", "ws.state"),
+    (r"\bws\.protocol\.extensions\b", "__import__('raw').extensions(ws)"),
     (r"websockets\.(sync|trio)\.server\.Server\.", r"framewire.\1.server.Server."),
 ]
 
@@ -28,6 +29,7 @@ _CLIENT = [
     (r"from websockets\.client import", "from framewire.asyncio.client import"),
     (r"websockets\.(asyncio|sync|trio)\.client\.", r"framewire.\1.client."),
     (r"\bclient\.protocol\.state\b", "client.state"),
+    (r"\bclient\.protocol\.extensions\b", "__import__('raw').extensions(client)"),
     (r"\bclient\.protocol\.uri\.path\b", "client.request.path"),
 ]
 
@@ -43,9 +45,29 @@ _CONNECTION = [
     (r"trio\.testing\.memory_stream_pair\(\)", "raw.stream_pair(self.LOCAL)"),
     (r"await self\.loop\.create_connection\(", "await raw.create_connection(self.loop, "),
     (r"(?<== )Connection\((\s*self\.nursery)", r"await Connection(\1"),
+    (r"assertIsNone\(self\.connection\.(request|response)\)", r"assertIsNotNone(self.connection.\1)"),
+    (r" +getrandbits\.assert_called_once_with\(32\)\n", ""),
+    (r'Frame\(PING, b"rand"\)', "raw.Ping()"),
+    (r"self\.connection\.pause_writing\(\)", "self.transport.get_protocol().pause_writing()"),
+    (r"self\.connection\.resume_writing\(\)", "self.transport.get_protocol().resume_writing()"),
     (r"\A", "import raw\n"),
     (r"\nfrom websockets\.protocol import.*", r"\g<0>\nfrom framewire.protocol import CLOSED, OPEN"),
 ]  # fmt: skip
+
+#: The pings of tests that look at them, not at the task or thread that sends them.
+_KEEPALIVE = (
+    r"( +)self\.connection\.ping_interval = (.+)\n( +self\.connection\.ping_timeout = (.+)\n)?"
+    r"((?:.*drop_frames_rcvd.*\n)?) +self\.connection\.start_keepalive\(\)\n"
+    r"((?: +self\.assertIsNotNone\(self\.connection\.keepalive_\w+\)\n)?)(?!.*\n?.*keepalive_)"
+)
+
+
+def _reopen(match):
+    """Return the statements that open the connection with these settings, instead of changing them."""
+    indentation, interval, _, timeout, dropping, _ = match.groups()
+    options = f"ping_interval={interval}" + (f", ping_timeout={timeout}" if timeout else "")
+    return f"{indentation}REOPEN(self, {options})\n{dropping}"
+
 
 #: Changes by the end of a path.
 _CHANGES = {
@@ -75,7 +97,8 @@ def rewrite_folder(folder):
     """Change the tests of one of the three APIs in place, and add the helper that starts servers of framewire."""
     for name, changes in _CHANGES.items():
         path = folder / name
-        path.write_text(change(path.read_text(), changes))
+        text = re.sub(_KEEPALIVE, _reopen, change(path.read_text(), changes))
+        path.write_text(text.replace("REOPEN", "raw.reopen_sync" if folder.name == "sync" else "await raw.reopen"))
     helper = folder / "server.py"
     text = change(helper.read_text(), _SECURE)
     helper.write_text(text)

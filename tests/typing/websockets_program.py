@@ -44,7 +44,8 @@ async def main(logger: LoggerLike, status: StatusLike) -> Data:
             async with connect("ws://localhost/", user_agent_header=USER_AGENT, subprotocols=chosen) as connection:
                 return await connection.recv()
         except InvalidStatus as error:
-            logger.info("%d %s", error.response.status, error.response.headers["Date"])
+            response = error.response
+            logger.info("%s %s", response and response.status, response and response.headers["Date"])
         except InvalidURI as error:
             logger.info("%s %s", error.uri, error.msg)
         except (InvalidHandshake, ConnectionClosed):
