@@ -217,11 +217,11 @@ class Driver:
             self._scope.cancel()
         if not session.write_paused and self._waiting(session) > self._high:
             session.pause_writing()
-        if session.output or session.ending is not Ending.NONE:
+        if self._writer and (session.output or session.ending is not Ending.NONE):
             self._writer.unpark_all()
-        if session.reading:
+        if self._reader and session.reading:
             self._reader.unpark_all()
-        if cast(MessageQueue, session.queue).items or not session.quiet:
+        if self.arrivals and (cast(MessageQueue, session.queue).items or not session.quiet):
             self.arrivals.unpark_all()
         if session.deadline is not None:
             self._alarm.deadline = min(self._alarm.deadline, session.deadline)
