@@ -2,9 +2,15 @@
 
 import pytest
 
-from framewire.errors import SecurityError, UriError
+from framewire.errors import SecurityError, StatusError, UriError
 from framewire.handshake import Headers, Response, parse_uri
-from framewire.http.redirects import follow_redirect, is_redirect, without_credentials
+from framewire.http.redirects import (
+    MAX_REDIRECTS,
+    follow_redirect,
+    is_redirect,
+    open_at_redirects,
+    without_credentials,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -76,3 +82,53 @@ def test_header_lines_with_credentials_do_not_leave_the_origin():
     kept = [("X", "1"), ("Cookie2", "a"), ("User-Agent", "b")]
     secret = [("Authorization", "a"), ("COOKIE", "b"), ("proxy-authorization", "c")]
     assert without_credentials([*secret, *kept]) == kept
+
+
+def opening(locations, *, same_origin=False, never=False):
+    """Follow redirects with attempts that never wait; return the URIs and headers of the attempts, or raise."""
+    attempts = []
+
+    async def attempt(target, headers):
+        attempts.append((f"{target.authority}{target.target}", headers))
+        location = locations.get(attempts[-1][0])
+        if location is not None:
+            raise StatusError(Response(302, "", Headers([("Location", location)])))
+        return attempts
+
+    headers = [("Cookie", "a"), ("X", "1")]
+    coroutine = open_at_redirects(attempt, parse_uri("ws://h/"), headers, same_origin=same_origin, never=never)
+    with pytest.raises(StopIteration) as returned:
+        coroutine.send(None)
+    return returned.value.value
+
+
+def test_connection_opens_where_redirects_lead_without_credentials():
+    secret, plain = [("Cookie", "a"), ("X", "1")], [("X", "1")]
+    attempts = opening({"h/": "/a", "h/a": "ws://other/b", "other/b": "ws://h/c"})
+    assert attempts == [("h/", secret), ("h/a", secret), ("other/b", plain), ("h/c", plain)]
+
+
+def test_redirects_that_the_caller_excludes_raise_value_error():
+    with pytest.raises(ValueError, match="redirect"):
+        opening({"h/": "/a"}, never=True)
+    with pytest.raises(ValueError, match="redirect"):
+        opening({"h/": "ws://other/"}, same_origin=True)
+    assert len(opening({"h/": "/a"}, same_origin=True)) == 2
+
+
+def test_too_many_redirects_raise_security_error():
+    chain = {f"h/{number or ''}": f"/{number + 1}" for number in range(MAX_REDIRECTS)}
+    assert len(opening(chain)) == MAX_REDIRECTS + 1
+    with pytest.raises(SecurityError, match="more than"):
+        opening({"h/": "/"})
+
+
+def test_refusal_that_is_no_redirect_is_raised_as_it_is():
+    error = StatusError(Response(404, ""))
+
+    async def attempt(target, headers):
+        raise error
+
+    with pytest.raises(StatusError) as caught:
+        open_at_redirects(attempt, parse_uri("ws://h/"), [], same_origin=False, never=False).send(None)
+    assert caught.value is error

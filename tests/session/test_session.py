@@ -455,6 +455,16 @@ def test_eof_after_an_abort_does_not_change_it():
     assert world.session.ending is Ending.ABORT
 
 
+def test_after_a_failure_to_write_the_rest_is_received_for_close_timeout_at_most():
+    world = World(close_timeout=5)
+    world.session.write_failed(0)
+    world.advance(4)
+    world.receive((TEXT, b"still"))
+    assert (world.take(), world.session.ending) == ("still", Ending.NONE)
+    world.advance(5)
+    assert world.session.ending is Ending.ABORT
+
+
 def test_close_again_does_nothing():
     world = World()
     world.session.close(4000, "first", 0)
@@ -783,7 +793,9 @@ def test_connection_is_closed_after_total_timeout():
 def test_broadcast_reaches_an_open_connection():
     world = World()
     broadcast_to(world.session, "all", 0)
-    assert world.sent() == ["all"]
+    broadcast_to(world.session, b"all", 0, text=True)
+    broadcast_to(world.session, "all", 0, text=False)
+    assert world.sent() == ["all", "all", b"all"]
 
 
 def test_broadcast_leaves_out_connections_in_mid_message_and_closing_ones():

@@ -55,10 +55,10 @@ async def answer_request(
     def explain(error: Exception, text: str) -> Response:
         if not isinstance(error, HandshakeError):
             server.logger.error(text, exc_info=error)
-        return policy.explain(error)
+        return policy.complete(policy.explain(error))
 
     if malformed is not None:
-        response = policy.explain(malformed)
+        response = explain(malformed, "")
     elif server.process_request is not None:
         assert request is not None
         try:

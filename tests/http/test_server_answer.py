@@ -1,0 +1,104 @@
+"""The answer of a server to an opening handshake: its policy, its callbacks, and the state of the server."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from framewire import HandshakeError
+from framewire.handshake import Headers, Response, ServerHandshake
+from framewire.http.server_answer import answer_request
+from framewire.http.server_policy import ServerPolicy, make_response
+
+pytestmark = pytest.mark.engine
+
+REQUEST = (
+    b"GET /path HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: chat\r\n\r\n"
+)
+
+
+def answer(request=REQUEST, malformed=None, closing=False, process_request=None, process_response=None):
+    """Answer a request with callbacks that never wait; return the first line and the connection."""
+    handshake = ServerHandshake()
+    if malformed is None:
+        assert handshake.receive(request) is not None
+    connection = SimpleNamespace(subprotocols=["chat"], subprotocol=None, response=None)
+    server = SimpleNamespace(
+        policy=ServerPolicy(),
+        process_request=process_request,
+        process_response=process_response,
+        logger=logging.getLogger("framewire.test"),
+        closing=closing,
+    )
+    with pytest.raises(StopIteration) as returned:
+        answer_request(connection, handshake, server, malformed).send(None)
+    data, codecs = returned.value.value
+    assert codecs == []
+    assert connection.response is handshake.response
+    assert (b"\r\nDate: " in data) is (b" 299 " not in data)  # what replaces the answer is sent as it is
+    return int(data.split()[1]), connection
+
+
+def fail(*arguments):
+    raise ValueError("mine")
+
+
+def test_policy_decides_without_callbacks():
+    status, connection = answer()
+    assert (status, connection.subprotocol) == (101, "chat")
+    assert answer(REQUEST.replace(b"13", b"12"))[0] == 426
+
+
+def test_malformed_request_is_answered_without_asking_the_callbacks():
+    assert answer(malformed=HandshakeError(431, "too long"), process_request=fail, process_response=fail)[0] == 431
+
+
+def test_server_that_closes_accepts_nobody():
+    assert answer(closing=True)[0] == 503
+    assert answer(closing=True, process_request=lambda *_: make_response(404, ""))[0] == 404
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_callbacks_may_answer_instead_or_change_the_answer(is_async):
+    def process_request(connection, request):
+        return make_response(200, request.path)
+
+    def process_response(connection, request, response):
+        response.headers["X"] = str(response.status)
+        return Response(299, "Mine", Headers([("Y", "2")])) if response.status == 200 else None
+
+    async def process_request_later(*arguments):
+        return process_request(*arguments)
+
+    async def process_response_later(*arguments):
+        return process_response(*arguments)
+
+    first, second = (process_request, process_response)
+    if is_async:
+        first, second = process_request_later, process_response_later
+    status, connection = answer(process_request=first)
+    assert (status, connection.response.body) == (200, b"/path")
+    status, connection = answer(process_response=second)
+    assert (status, connection.response.headers["X"]) == (101, "101")
+    assert answer(process_request=first, process_response=second)[0] == 299
+
+
+@pytest.mark.parametrize("name", ["process_request", "process_response"])
+def test_callback_that_raises_is_logged_and_answered_500(name, caplog):
+    assert answer(**{name: fail})[0] == 500
+    assert [record.getMessage() for record in caplog.records] == [f"{name} failed"]
+
+
+def test_callback_that_refuses_is_answered_as_it_says(caplog):
+    def process_request(connection, request):
+        raise HandshakeError(402, "pay first")
+
+    assert answer(process_request=process_request)[0] == 402
+    assert caplog.records == []
+
+
+def test_answer_that_cannot_be_sent_is_logged_and_answered_500(caplog):
+    assert answer(process_request=lambda *_: Response(99, "Odd"))[0] == 500
+    assert [record.getMessage() for record in caplog.records] == ["opening handshake failed"]
