@@ -11,7 +11,7 @@ from framewire.asyncio import serve
 
 @pytest.mark.both_backends
 @on_loop
-async def test_pieces_come_while_the_frame_arrives():
+async def test_recv_streaming_returns_pieces_while_the_frame_arrives():
     sizes, asked = asyncio.Queue(), asyncio.Event()
 
     async def handler(ws):

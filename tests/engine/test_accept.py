@@ -24,16 +24,16 @@ def accept(key):
         (b"AQIDBAUGBwgJCgsMDQ4PEC==", accept(b"AQIDBAUGBwgJCgsMDQ4PEC==")),  # 4.1: with unused bits set
     ],
 )
-def test_examples(backend, key, answer):
+def test_accept_key_matches_the_rfc_examples(backend, key, answer):
     assert backend.accept_key(key) == answer
 
 
 @given(st.binary(min_size=16, max_size=16))
-def test_all_nonces(backend, nonce):
+def test_accept_key_matches_hashlib_for_any_nonce(backend, nonce):
     assert backend.accept_key(b64encode(nonce)) == accept(b64encode(nonce))
 
 
-def test_each_byte_in_each_place(backend):
+def test_accept_key_validates_each_byte_at_each_position(backend):
     alphabet = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
     for place in range(24):
         for byte in range(256):
@@ -47,7 +47,7 @@ def test_each_byte_in_each_place(backend):
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 18, 24, 32])
-def test_nonces_of_other_sizes(backend, size):
+def test_accept_key_rejects_nonces_of_other_sizes(backend, size):
     with pytest.raises(ValueError, match="a key is the base64 of 16 bytes"):
         backend.accept_key(b64encode(bytes(size)))
 
@@ -55,7 +55,7 @@ def test_nonces_of_other_sizes(backend, size):
 @pytest.mark.parametrize(
     "key", [b" dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ==\n", b"dGhlIHNhbXBsZSBub25jZQ= "]
 )
-def test_a_key_is_not_trimmed(backend, key):
+def test_accept_key_does_not_trim_whitespace(backend, key):
     with pytest.raises(ValueError, match="a key is the base64 of 16 bytes"):
         backend.accept_key(key)
 
@@ -63,6 +63,6 @@ def test_a_key_is_not_trimmed(backend, key):
 @pytest.mark.parametrize(
     "key", [None, 5, "dGhlIHNhbXBsZSBub25jZQ==", bytearray(b"dGhlIHNhbXBsZSBub25jZQ=="), memoryview(b"")]
 )
-def test_a_key_is_bytes(backend, key):
+def test_accept_key_requires_bytes(backend, key):
     with pytest.raises(TypeError, match="a key is bytes"):
         backend.accept_key(key)

@@ -34,55 +34,55 @@ def instruction_sets():
     return dispatch.instruction_sets()
 
 
-def test_nothing_asked_for(instruction_sets):
+def test_default_backend_is_fast(instruction_sets):
     assert run(SHOW) == (f"fast {instruction_sets[0]}", "")
     assert run(SHOW, FRAMEWIRE_BACKEND="", FRAMEWIRE_SIMD="") == (f"fast {instruction_sets[0]}", "")
 
 
-def test_fast(instruction_sets):
+def test_fast_backend_is_used_when_requested(instruction_sets):
     assert run(SHOW, FRAMEWIRE_BACKEND="fast") == (f"fast {instruction_sets[0]}", "")
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL")
-def test_the_compiled_twins_do_without_a_gil(instruction_sets):
+def test_compiled_twins_keep_the_gil_disabled(instruction_sets):
     """An extension that does not say so has the interpreter switch the GIL on."""
     assert run("import sys, framewire; print(framewire.backend().name, sys._is_gil_enabled())") == ("fast False", "")
 
 
-def test_each_instruction_set(instruction_sets):
+def test_each_instruction_set_can_be_selected(instruction_sets):
     assert instruction_sets[-1] == "plain"
     for name in instruction_sets:
         assert run(SHOW, FRAMEWIRE_SIMD=name) == (f"fast {name}", "")
 
 
-def test_an_instruction_set_is_used_by_all(instruction_sets):
+def test_stream_works_with_each_instruction_set(instruction_sets):
     code = "from framewire import Stream, CLIENT; print(Stream(CLIENT).receive(b'\\x81\\x03\\xe2\\x82\\xac'))"
     for name in instruction_sets:
         assert run(code, FRAMEWIRE_SIMD=name) == ("['€']", "")
 
 
 @pytest.mark.parametrize("name", ["avx9000", "AVX2", " plain", "none"])
-def test_an_unknown_instruction_set(instruction_sets, name):
+def test_unknown_instruction_set_raises_import_error(instruction_sets, name):
     printed, complaint = run(SHOW, FRAMEWIRE_SIMD=name)
     assert printed == ""
     known = ", ".join(instruction_sets)
     assert complaint == f"ImportError: FRAMEWIRE_SIMD: this processor has no {name!r}, but {known}"
 
 
-def test_pure():
+def test_pure_backend_loads_no_compiled_module():
     assert run(SHOW, FRAMEWIRE_BACKEND="pure") == ("pure None", "")
     code = "import sys, framewire; print(*(name for name in sys.modules if name.startswith('framewire._fast')))"
     assert run(code, FRAMEWIRE_BACKEND="pure") == ("", "")
 
 
 @pytest.mark.parametrize("name", ["FAST", "c", "0", "pure "])
-def test_an_unknown_backend(name):
+def test_unknown_backend_raises_import_error(name):
     printed, complaint = run(SHOW, FRAMEWIRE_BACKEND=name)
     assert printed == ""
     assert complaint == f"ImportError: FRAMEWIRE_BACKEND is {name!r}; it takes fast, pure, or nothing"
 
 
-def test_where_nothing_is_compiled():
+def test_pure_backend_is_used_without_compiled_twins():
     assert run(HIDE + SHOW) == ("pure None", "")
     assert run(HIDE + SHOW, FRAMEWIRE_BACKEND="pure") == ("pure None", "")
     printed, complaint = run(HIDE + SHOW, FRAMEWIRE_BACKEND="fast")
@@ -91,7 +91,7 @@ def test_where_nothing_is_compiled():
     assert "FRAMEWIRE_EXTENSIONS=1" in complaint
 
 
-def test_one_missing_twin_makes_all_pure():
+def test_pure_backend_is_used_if_one_compiled_twin_is_missing():
     """Never half of one and half of the other."""
     hide_one = HIDE.replace('"framewire._fast."', '"framewire._fast.utf8"')
     code = (

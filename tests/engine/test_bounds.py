@@ -85,13 +85,13 @@ def steps_through_one_chunk(count):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_time_is_linear(run, size):
+def test_receive_time_is_linear_in_input_size(run, size):
     assert_linear(run, size)
 
 
 @pytest.mark.parametrize("character", ["a", "é", "€", "🎉"])
 @pytest.mark.parametrize("fragmented", [False, True])
-def test_peak_memory_of_a_mebibyte_in_small_pieces(character, fragmented):
+def test_peak_memory_of_text_in_small_pieces_is_bounded(character, fragmented):
     """A text of 1 MiB in pieces: what arrived, what is delivered, and no more than 1 MiB besides."""
     payload = (character * MIB).encode()[:MIB]
     piece = 48 if fragmented else 16
@@ -112,7 +112,7 @@ def test_peak_memory_of_a_mebibyte_in_small_pieces(character, fragmented):
     assert events == [payload.decode()]
 
 
-def test_peak_memory_of_a_mebibyte_that_ends_in_single_bytes():
+def test_peak_memory_of_text_ending_in_single_bytes_is_bounded():
     data = frame(TEXT, b"a" * MIB, KEY)
     with Traced() as memory:
         stream, most = new_stream(SERVER), MIB - 100_000
@@ -125,7 +125,7 @@ def test_peak_memory_of_a_mebibyte_that_ends_in_single_bytes():
     assert len(text) == MIB
 
 
-def test_peak_memory_of_200_000_fragments_of_one_byte():
+def test_peak_memory_of_one_byte_fragments_is_bounded():
     one = b"\x00\x01b"
     with Traced() as memory:
         stream = new_stream(CLIENT)
@@ -153,7 +153,7 @@ def test_empty_fragments_take_no_memory():
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
 @pytest.mark.parametrize("length", [1 << 40, (1 << 63) - 1])
-def test_memory_set_aside_follows_what_arrives(role, first, length):
+def test_allocated_memory_follows_received_not_announced_bytes(role, first, length):
     """However much is announced: at most 64 KiB, or twice what has come."""
     header = bytes([first, 127 | 0x80 * (role is SERVER)]) + length.to_bytes(8, "big") + KEY * (role is SERVER)
     with Traced() as memory:
@@ -171,7 +171,7 @@ def test_memory_set_aside_follows_what_arrives(role, first, length):
             assert memory.now() <= max(64 * KIB, 2 * arrived) + SMALL, (arrived, held)
 
 
-def test_a_buffer_for_the_event_loop_is_small():
+def test_get_buffer_allocates_at_most_64_kib():
     with Traced() as memory:
         stream = new_stream(SERVER)
         stream.get_buffer(-1)
@@ -179,7 +179,7 @@ def test_a_buffer_for_the_event_loop_is_small():
         assert memory.now() <= 64 * KIB + SMALL
 
 
-def test_a_header_over_the_limit_takes_no_memory():
+def test_header_over_the_limit_allocates_no_payload():
     with Traced() as memory:
         stream = new_stream(CLIENT)
         (failure,) = stream.receive(b"\x82\x7f\0\0\0\0\0\x20\0\0")
@@ -199,7 +199,7 @@ ENDS = {
 @pytest.mark.parametrize("auto_close", [True, False])
 @pytest.mark.parametrize("fragments", [True, False])
 @pytest.mark.parametrize("end", list(ENDS))
-def test_nothing_is_held_after_the_end(end, fragments, auto_close):
+def test_stream_frees_its_buffers_when_it_ends(end, fragments, auto_close):
     finish, kind = ENDS[end]
     with Traced() as memory:
         stream = new_stream(CLIENT, fragments=fragments, auto_close=auto_close)
@@ -215,7 +215,7 @@ def test_nothing_is_held_after_the_end(end, fragments, auto_close):
         assert memory.now() <= SMALL
 
 
-def test_pieces_are_let_go_as_they_are_delivered():
+def test_fragments_are_freed_after_delivery():
     piece = frame(0x00, b"b" * 1000)
     with Traced() as memory:
         stream = new_stream(CLIENT, max_message_size=None, fragments=True)

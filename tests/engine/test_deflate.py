@@ -132,7 +132,7 @@ def readable(events):
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_vectors_whatever_the_cuts(name, each_zlib):
+def test_valid_compressed_messages_decode_however_they_are_split(name, each_zlib):
     text, expected = VECTORS[name]
     data = bytes.fromhex(text)
     assert readable(receive_cut(data)) == expected
@@ -142,7 +142,7 @@ def test_vectors_whatever_the_cuts(name, each_zlib):
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_failures_whatever_the_cuts(name, each_zlib):
+def test_invalid_compressed_messages_fail_however_they_are_split(name, each_zlib):
     text, code, offset = FAILURES[name]
     data = bytes.fromhex(text)
     stream = receiver()
@@ -153,11 +153,11 @@ def test_failures_whatever_the_cuts(name, each_zlib):
         assert receive_cut(data, *cuts) == events
 
 
-def test_without_the_extension_rsv1_fails():
+def test_rsv1_without_the_extension_fails():
     assert Stream(CLIENT).receive(bytes.fromhex(HELLO))[-1].code == 1002
 
 
-def test_stepping_sees_the_same():
+def test_receive_one_gives_the_same_events_as_receive():
     data = bytes.fromhex("810161" + HELLO + "4103f248cd8901618004c9c90700" + "c20107")
     stream = receiver()
     events, position = [], 0
@@ -169,7 +169,7 @@ def test_stepping_sees_the_same():
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 8191, 8192, 8193, 32767, 32768, 32769, 65535, 65536, 300_000])
-def test_round_trip_of_sizes_around_blocks_and_steps(size, each_zlib):
+def test_messages_round_trip_at_block_and_chunk_boundaries(size, each_zlib):
     mixed = random.Random(size).randbytes(size // 2) + b"framewire " * (size // 20 + 1)
     content = mixed[:size]
     for role, peer in ((SERVER, CLIENT), (CLIENT, SERVER)):
@@ -184,7 +184,7 @@ def test_round_trip_of_sizes_around_blocks_and_steps(size, each_zlib):
 
 @pytest.mark.parametrize("bits", range(9, 16))
 @pytest.mark.parametrize("resets", [False, True])
-def test_every_window(bits, resets, each_zlib):
+def test_every_window_size_round_trips(bits, resets, each_zlib):
     # What repeats at distances around the window shows a sender that reaches beyond it: zlib is strict between calls.
     noise = random.Random(bits).randbytes(1 << bits)
     messages = [noise[:200], noise, noise[:300] + noise[-300:], noise[1:], b"", noise[:200]] * 2
@@ -201,7 +201,7 @@ def test_every_window(bits, resets, each_zlib):
 
 
 @given(st.lists(st.tuples(st.text() | st.binary(), st.sampled_from([None, True, False])), max_size=8), st.data())
-def test_any_messages_in_any_pieces(messages, data):
+def test_any_messages_round_trip_in_any_pieces(messages, data):
     stream, other = sender(CLIENT), receiver(SERVER)
     wire = b"".join(stream.send(message, compress=compress) for message, compress in messages)
     events = []
@@ -217,7 +217,7 @@ def test_any_messages_in_any_pieces(messages, data):
 
 @pytest.mark.parametrize("limit", [0, 1, 1000, 32767, 32768, 32769, 100_000])
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_exactly_the_limit_passes_and_one_byte_more_does_not(limit, pieces, each_zlib):
+def test_message_at_the_limit_passes_and_one_byte_more_fails(limit, pieces, each_zlib):
     for make in (bytes, lambda size: random.Random(1).randbytes(size)):
         for size in {max(limit - 1, 0), limit, limit + 1}:
             content = make(size)
@@ -234,14 +234,14 @@ def test_exactly_the_limit_passes_and_one_byte_more_does_not(limit, pieces, each
                 assert [event.code for event in events] == [1009]
 
 
-def test_the_limit_counts_bytes_of_text():
+def test_limit_of_compressed_text_counts_bytes():
     stream = receiver(max_message_size=10)
     wire = to(CLIENT, TEXT | RSV1, deflate(("é" * 5).encode())) + to(CLIENT, TEXT | RSV1, deflate(("é" * 6).encode()))
     first, failure = stream.receive(wire)
     assert (first, failure.code) == ("é" * 5, 1009)
 
 
-def test_the_frame_limit_is_that_of_the_payload_as_sent():
+def test_max_frame_size_applies_to_the_compressed_payload():
     payload = deflate(bytes(100_000))
     wire = to(CLIENT, BINARY | RSV1, payload)
     assert receiver(max_frame_size=len(payload)).receive(wire) == [bytes(100_000)]
@@ -249,7 +249,7 @@ def test_the_frame_limit_is_that_of_the_payload_as_sent():
 
 
 @pytest.mark.parametrize("fragments", [False, True])
-def test_no_more_payload_than_any_message_within_the_limit_needs(fragments):
+def test_compressed_payload_is_bounded_by_the_message_limit(fragments):
     limit = 8000
     most = limit + limit // 8 + 1024
     header = bytes([0xC2, 126]) + (most + 1).to_bytes(2, "big")
@@ -276,7 +276,7 @@ def peak_of(stream, wire, read=1 << 16):
 @pytest.mark.parametrize(
     ("fragment", "read"), [(None, 1 << 17), (None, 1 << 10), (100, 1 << 16), (1, 1 << 16)], ids=str
 )
-def test_bombs_are_refused_within_the_bound(limit, opcode, fragment, read):
+def test_decompression_bomb_is_refused_within_bounded_memory(limit, opcode, fragment, read):
     parts = [BOMB] if fragment is None else [BOMB[at : at + fragment] for at in range(0, len(BOMB), fragment)]
     firsts = [RSV1 | opcode & 15] + [0] * (len(parts) - 1)
     firsts[-1] |= 0x80
@@ -288,7 +288,7 @@ def test_bombs_are_refused_within_the_bound(limit, opcode, fragment, read):
 
 
 @pytest.mark.parametrize("resets", [False, True])
-def test_bombs_in_many_messages_are_refused_within_the_bound(resets, each_zlib):
+def test_bomb_among_many_messages_is_refused_within_bounded_memory(resets, each_zlib):
     limit = 1 << 20
     deflater = zlib.compressobj(9, wbits=-15)
     payloads = []
@@ -304,7 +304,7 @@ def test_bombs_in_many_messages_are_refused_within_the_bound(resets, each_zlib):
     assert peak <= delivered + 1.5 * limit + (64 if each_zlib != "isal" else 192) * KIB
 
 
-def test_payload_that_does_not_shrink_is_not_held():
+def test_incompressible_payload_over_the_limit_is_not_buffered():
     limit = 1 << 20
     payload = deflate(random.Random(5).randbytes(limit + limit // 16))
     wire = to(CLIENT, BINARY | RSV1, payload)
@@ -313,14 +313,14 @@ def test_payload_that_does_not_shrink_is_not_held():
     assert peak <= 1.5 * limit + 64 * KIB
 
 
-def test_announced_payload_costs_nothing_before_it_arrives():
+def test_announced_payload_is_not_allocated_before_it_arrives():
     header = bytes([0xC2, 127]) + (1 << 40).to_bytes(8, "big")
     stream = receiver(max_message_size=None)
     _, peak = peak_of(stream, header + b"\0" * 100)
     assert peak <= 64 * KIB
 
 
-def test_messages_behind_bfinal_leave_memory_flat():
+def test_messages_after_bfinal_do_not_grow_memory():
     wire = to(CLIENT, TEXT | RSV1, deflate(b"hello " * 10, final=True)) + to(CLIENT, TEXT | RSV1, deflate(b"world"))
     stream = receiver()
     held = []
@@ -333,7 +333,7 @@ def test_messages_behind_bfinal_leave_memory_flat():
     assert held[1] - held[0] < 4 * KIB
 
 
-def test_beginning_again_has_an_end(each_zlib):
+def test_bfinal_blocks_per_message_are_limited(each_zlib):
     """Each block with BFINAL takes a new inflater, for two bytes: as many as any sender has reason for, and no more."""
     end = deflate(b"", final=True)
     most = to(CLIENT, BINARY | RSV1, end * 17)
@@ -349,7 +349,7 @@ def test_beginning_again_has_an_end(each_zlib):
 # Corruption
 
 
-def test_bits_that_flip_are_data_or_1007_and_never_more():
+def test_bit_flips_yield_a_message_or_a_failure():
     rng = random.Random(7692)
     content = "".join(rng.choices("abcdefgh é漢", k=600))
     payload = deflate(content.encode())
@@ -366,14 +366,14 @@ def test_bits_that_flip_are_data_or_1007_and_never_more():
 
 
 @given(st.binary(max_size=200), st.sampled_from([0x41, 0xC1, 0xC2]))
-def test_any_payload_is_survived(payload, first):
+def test_arbitrary_payload_yields_messages_or_a_failure(payload, first):
     wire = to(CLIENT, first, payload) + to(CLIENT, 0x80)
     events = receive_cut(wire)
     assert all(type(event) in (str, bytes, Failure) for event in events)
     assert receive_cut(wire, *range(1, len(wire))) == events
 
 
-def test_a_corrupt_stream_ends_the_connection():
+def test_corrupt_compressed_message_ends_the_stream():
     stream = receiver()
     (failure,) = stream.receive(to(CLIENT, BINARY | RSV1, b"\x07"))
     assert failure == Failure(1007, "a compressed message is corrupt", 3)
@@ -385,7 +385,7 @@ def test_a_corrupt_stream_ends_the_connection():
 # Fragments and text as bytes
 
 
-def test_fragments_are_delivered_as_they_come():
+def test_compressed_fragments_are_delivered_as_they_arrive():
     stream = receiver(fragments=True)
     deflater = zlib.compressobj(wbits=-15)
     parts = [deflater.compress(part) + deflater.flush(zlib.Z_SYNC_FLUSH) for part in (b"gr\xc3", b"\xbc\xc3\x9f", b"e")]
@@ -403,7 +403,7 @@ def test_fragments_are_delivered_as_they_come():
     assert receive_cut(wire, *range(1, len(wire)), fragments=True) == expected
 
 
-def test_fragments_that_are_delivered_still_count():
+def test_delivered_fragments_count_towards_the_limit():
     stream = receiver(fragments=True, max_message_size=100)
     deflater = zlib.compressobj(wbits=-15)
     first = deflater.compress(b"a" * 60) + deflater.flush(zlib.Z_SYNC_FLUSH)
@@ -413,7 +413,7 @@ def test_fragments_that_are_delivered_still_count():
     assert failure.code == 1009
 
 
-def test_text_as_bytes():
+def test_text_as_bytes_applies_to_compressed_text():
     stream = receiver(text_as_bytes=True)
     assert stream.receive(bytes.fromhex(HELLO) + to(CLIENT, TEXT | RSV1, b"\0")) == [Text(b"Hello"), Text(b"")]
     assert stream.receive(to(CLIENT, TEXT | RSV1, deflate(b"\xff")))[-1].code == 1007
@@ -422,7 +422,7 @@ def test_text_as_bytes():
 # Sending
 
 
-def test_sending_the_examples_of_the_rfc():
+def test_sent_messages_match_the_rfc_7692_examples():
     stream = sender()
     assert stream.send("Hello").hex() == HELLO
     assert stream.send("Hello").hex() == "c105f200110000"
@@ -430,14 +430,14 @@ def test_sending_the_examples_of_the_rfc():
     assert stream.send("").hex() == "c10100"
 
 
-def test_empty_messages_take_one_byte(each_zlib):
+def test_empty_message_compresses_to_one_byte(each_zlib):
     stream, other = sender(), receiver()
     wire = [stream.send(message, compress=True) for message in ("", b"", "a", "", "a", b"")]
     assert [len(wire[i]) for i in (0, 1, 3, 5)] == [3] * 4
     assert other.receive(b"".join(wire)) == ["", b"", "a", "", "a", b""]
 
 
-def test_the_threshold_decides_unless_the_caller_does():
+def test_threshold_applies_unless_compress_is_given():
     stream = sender(threshold=10)
     compressed = {
         (size, compress): bool(stream.send(b"a" * size, compress=compress)[0] & RSV1)
@@ -455,7 +455,7 @@ def test_the_threshold_decides_unless_the_caller_does():
 
 
 @pytest.mark.parametrize("pieces", [["a", "b", "c"], ["", "", ""], ["", "x", ""], ["x" * 100_000, "é" * 50_000, ""]])
-def test_fragments_sent(pieces, each_zlib):
+def test_sent_fragments_are_compressed_as_one_message(pieces, each_zlib):
     stream, other = sender(CLIENT), receiver(SERVER)
     wire = []
     for index, piece in enumerate(pieces):
@@ -466,20 +466,20 @@ def test_fragments_sent(pieces, each_zlib):
     assert [event for event in events if type(event) is not Ping] == ["".join(pieces), "a" * 100]
 
 
-def test_each_fragment_sent_can_be_read_at_once():
+def test_each_sent_fragment_can_be_decompressed_at_once():
     stream, other = sender(), receiver(fragments=True)
     assert other.receive(stream.send("Hel", last=False)) == [Fragment("Hel", True, False)]
     assert other.receive(stream.send("lo", last=True)) == [Fragment("lo", False, True)]
 
 
-def test_only_the_first_fragment_chooses():
+def test_first_fragment_decides_whether_a_message_is_compressed():
     stream = sender()
     frames = [stream.send("a", last=False, compress=False), stream.send("b", compress=True)]
     assert receiver().receive(b"".join(frames)) == ["ab"]
     assert [frame[0] for frame in frames] == [0x01, 0x80]
 
 
-def test_misuse_leaves_the_context_as_it_was():
+def test_misuse_leaves_the_compression_context_unchanged():
     stream, other = sender(), receiver()
     wire = stream.send("Hello")
     with pytest.raises(TextError):
@@ -504,7 +504,7 @@ def finish(steps, between=lambda: None):
         said.append(between())
 
 
-def test_steps_make_the_same_message():
+def test_send_steps_allows_other_frames_between_steps():
     content = random.Random(3).randbytes(150_000).hex()
     stream, other = sender(CLIENT), receiver(SERVER)
     wire = stream.send("before", compress=True)
@@ -527,7 +527,7 @@ def test_steps_make_the_same_message():
     assert events == ["before", *["plain"] * count, content, "after"]
 
 
-def test_steps_that_are_given_up_have_sent_nothing():
+def test_abandoned_send_steps_sends_nothing():
     stream, other = sender(), receiver()
     wire = stream.send("Hello" * 100)
     steps = stream.send_steps("Hello" * 100_000)
@@ -537,7 +537,7 @@ def test_steps_that_are_given_up_have_sent_nothing():
     assert other.receive(wire) == ["Hello" * 100] * 2
 
 
-def test_steps_end_with_the_connection():
+def test_send_steps_raises_when_the_stream_closes():
     stream = sender()
     steps = stream.send_steps(bytes(200_000))
     next(steps)
@@ -547,7 +547,7 @@ def test_steps_end_with_the_connection():
 
 
 @pytest.mark.parametrize("options", [{}, {"compress": False}, {"compress": True}])
-def test_steps_of_short_or_plain_messages(options):
+def test_send_steps_equals_send_for_short_or_uncompressed_messages(options):
     for message in ("", "Hello", bytes(1000), bytes(100_000)):
         frame, _ = finish(sender().send_steps(message, **options))
         assert frame == sender().send(message, **options) or len(message) == 100_000
@@ -557,7 +557,7 @@ def test_steps_of_short_or_plain_messages(options):
 # Contexts
 
 
-def test_contexts_are_made_on_first_use_and_freed_at_the_end(each_zlib):
+def test_contexts_are_created_on_first_use_and_freed_on_close(each_zlib):
     codec = codec_of()
     stream = Stream(SERVER, extensions=[codec])
     assert (codec.deflater, codec.inflater) == (None, None)
@@ -572,7 +572,7 @@ def test_contexts_are_made_on_first_use_and_freed_at_the_end(each_zlib):
     assert (codec.deflater, codec.inflater) == (None, None)
 
 
-def test_a_failure_frees_what_was_held():
+def test_failure_frees_the_decompressed_data():
     with Traced() as memory:
         stream = receiver(max_message_size=1 << 22)
         payload = deflate(random.Random(9).randbytes(1 << 20))
@@ -584,7 +584,7 @@ def test_a_failure_frees_what_was_held():
         assert memory.now() < 256 * KIB  # of more than 1 MiB: other threads of the test runner allocate too
 
 
-def test_without_context_takeover_nothing_is_kept_between_messages():
+def test_context_is_freed_after_each_message_without_takeover():
     codec = codec_of(encode_resets=True, decode_resets=True)
     stream = Stream(SERVER, extensions=[codec])
     stream.send("Hello" * 100)
@@ -592,7 +592,7 @@ def test_without_context_takeover_nothing_is_kept_between_messages():
     assert (codec.deflater, codec.inflater) == (None, None)
 
 
-def test_extension_compresses_with_the_chosen_zlib(each_zlib):
+def test_zlib_setting_selects_the_module(each_zlib):
     _, codec = PerMessageDeflate(zlib=each_zlib).accept([])
     codec.encode(b"Hello", True)
     codec.decode(bytes.fromhex(HELLO)[2:], 100, True)
@@ -601,7 +601,7 @@ def test_extension_compresses_with_the_chosen_zlib(each_zlib):
     assert (type(codec.deflater), type(codec.inflater)) == tuple(map(type, expected))
 
 
-def test_two_extensions_use_different_zlibs_in_one_process():
+def test_zlib_setting_applies_per_extension():
     pytest.importorskip("isal", exc_type=ImportError)
     codecs = [PerMessageDeflate(zlib=name).accept([])[1] for name in ("isal", "zlib")]
     for codec in codecs:
@@ -610,14 +610,14 @@ def test_two_extensions_use_different_zlibs_in_one_process():
 
 
 @pytest.mark.parametrize(("zlib", "error"), [("gzip", ValueError), ("", ValueError), (None, TypeError), (1, TypeError)])
-def test_unknown_zlib_is_refused_when_given(zlib, error):
+def test_zlib_setting_rejects_unknown_names(zlib, error):
     for make in (PerMessageDeflate, framewire.protocol.permessage_deflate.Deflate):
         with pytest.raises(error, match="zlib is"):
             make(zlib=zlib)
 
 
 @pytest.mark.parametrize("name", ["zlib_ng", "isal"])
-def test_zlib_that_is_not_installed_names_the_extra(name, monkeypatch):
+def test_zlib_setting_names_the_extra_if_not_installed(name, monkeypatch):
     for module in (name, MODULES[name]):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"framewire\[{name.replace('_', '-')}\]"):
@@ -643,7 +643,7 @@ INVALID_SETTINGS = [
 
 
 @pytest.mark.parametrize(("name", "value", "error"), INVALID_SETTINGS)
-def test_codec_refuses_invalid_settings(name, value, error):
+def test_codec_rejects_invalid_settings(name, value, error):
     with pytest.raises(error, match=f"^{name} is "):
         codec_of(**{name: value})
 
@@ -657,7 +657,7 @@ def test_codec_accepts_integers_of_other_types():
     assert (codec.encode_bits, codec.decode_bits, type(codec.encode_bits)) == (12, 9, int)
 
 
-def test_isal_levels_are_0_to_3():
+def test_isal_level_must_be_0_to_3():
     pytest.importorskip("isal", exc_type=ImportError)
     assert codec_of(level=None).level == -1
     for level in range(4):
@@ -667,7 +667,7 @@ def test_isal_levels_are_0_to_3():
             PerMessageDeflate(level=level, zlib="isal")
 
 
-def test_codec_takes_bytes_only():
+def test_codec_rejects_other_types_than_bytes():
     for method in (lambda codec: codec.encode("text", True), lambda codec: codec.decode(bytearray(b"\0"), 9, True)):
         with pytest.raises(TypeError, match="takes bytes, not"):
             method(codec_of())

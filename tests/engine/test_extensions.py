@@ -98,7 +98,7 @@ DECLINED = [*MALFORMED, "server_max_window_bits=8", "server_max_window_bits=8; c
 
 
 @pytest.mark.parametrize(("options", "offer", "answer", "does"), ACCEPTED)
-def test_offers_that_are_accepted(options, offer, answer, does):
+def test_acceptable_offer_gets_the_expected_response(options, offer, answer, does):
     parameters, codec = PerMessageDeflate(**options).accept(terms(offer))
     assert text_of(parameters) == answer
     assert settings(codec) == does
@@ -106,7 +106,7 @@ def test_offers_that_are_accepted(options, offer, answer, does):
 
 @pytest.mark.parametrize("options", [{}, PLAIN])
 @pytest.mark.parametrize("offer", DECLINED)
-def test_offers_that_are_declined(offer, options):
+def test_invalid_offer_is_declined(offer, options):
     extension = PerMessageDeflate(**options)
     assert extension.accept(terms(offer)) is None
     assert accept_offers([(NAME, terms(offer))], [extension]) == ([], [])
@@ -138,13 +138,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "answer", "does"), AGREED)
-def test_answers_that_are_agreed_to(options, answer, does):
+def test_valid_response_configures_the_client_codec(options, answer, does):
     (codec,) = agree_to_answers([(NAME, terms(answer))], [PerMessageDeflate(**options)])
     assert settings(codec) == does
 
 
 @pytest.mark.parametrize(("options", "answer"), REFUSED)
-def test_answers_that_fail_the_handshake(options, answer):
+def test_invalid_extension_response_raises_value_error(options, answer):
     with pytest.raises(ValueError, match=r"window_bits|takeover|unknown|repeated"):
         agree_to_answers([(NAME, terms(answer))], [PerMessageDeflate(**options)])
 
@@ -152,12 +152,12 @@ def test_answers_that_fail_the_handshake(options, answer):
 @pytest.mark.parametrize(
     "answers", [f"{NAME}, {NAME}", "permessage-bzip2", f"{NAME}, x-other", "Permessage-Deflate"], ids=str
 )
-def test_answers_to_what_was_not_offered(answers):
+def test_response_for_an_extension_not_offered_raises_value_error(answers):
     with pytest.raises(ValueError, match="not offered"):
         agree_to_answers(parse_extensions([answers]), [PerMessageDeflate(**PLAIN)])
 
 
-def test_no_answer_means_no_extension():
+def test_missing_extension_response_means_no_extension():
     assert agree_to_answers([], [CLIENT_DEFAULT]) == []
 
 
@@ -173,7 +173,7 @@ def test_no_answer_means_no_extension():
         ),
     ],
 )
-def test_what_a_client_offers(options, offer):
+def test_client_offer_reflects_its_settings(options, offer):
     assert make_offers([PerMessageDeflate(**options)]) == [(NAME, terms(offer))]
 
 
@@ -186,7 +186,7 @@ def test_what_a_client_offers(options, offer):
         (f"{NAME}, {NAME}; server_max_window_bits=10", ""),
     ],
 )
-def test_the_first_acceptable_offer_wins(offers, answer):
+def test_first_acceptable_offer_wins(offers, answer):
     answers, codecs = accept_offers(parse_extensions([offers]), [PerMessageDeflate(**PLAIN)])
     assert answers == [(NAME, terms(answer))]
     assert len(codecs) == 1
@@ -194,7 +194,7 @@ def test_the_first_acceptable_offer_wins(offers, answer):
 
 @pytest.mark.parametrize("bits", range(9, 16))
 @pytest.mark.parametrize("resets", [False, True])
-def test_both_sides_agree_through_the_handshake(bits, resets):
+def test_handshake_gives_both_sides_matching_codecs(bits, resets):
     server_extension = PerMessageDeflate(server_max_window_bits=bits, client_no_context_takeover=resets)
     client = ClientHandshake(parse_uri("ws://host/"), extensions=make_offers([CLIENT_DEFAULT]))
     server = ServerHandshake()
@@ -221,7 +221,7 @@ def test_both_sides_agree_through_the_handshake(bits, resets):
         {"memory_level": 10},
     ],
 )
-def test_settings_that_cannot_be(options):
+def test_invalid_deflate_settings_raise_value_error(options):
     with pytest.raises(ValueError, match="9"):
         PerMessageDeflate(**options)
 
@@ -293,7 +293,7 @@ class Bzip2:
         self.decompressor = None
 
 
-def test_another_extension_beside_this_one():
+def test_other_extension_works_beside_permessage_deflate():
     extensions = [Bzip2(), PerMessageDeflate()]
     answers, codecs = accept_offers(make_offers(extensions), extensions)
     assert [name for name, _ in answers] == ["x-bzip2", NAME]
@@ -309,12 +309,12 @@ def test_another_extension_beside_this_one():
     assert server.receive(client.send("a" * ((1 << 20) + 1)))[-1].code == 1009
 
 
-def test_both_marks_on_one_message_are_a_violation():
+def test_two_rsv_bits_on_one_message_are_a_violation():
     server = Stream(CLIENT, extensions=[Bzip2(), Deflate()])
     assert server.receive(b"\xe1\x00")[-1].code == 1002
 
 
-def test_two_extensions_cannot_share_a_bit():
+def test_two_extensions_cannot_share_an_rsv_bit():
     other = Bzip2()
     other.rsv = 0x40
     with pytest.raises(ValueError, match="RSV"):

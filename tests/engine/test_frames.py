@@ -21,7 +21,7 @@ def take(backend, data, masked=True, limit=MOST):
 
 
 @pytest.mark.parametrize("key", [b"", KEY])
-def test_take_frames_takes_payloads_of_all_lengths(backend, key):
+def test_take_frames_accepts_payloads_of_every_length_form(backend, key):
     for size in (0, 1, 3, 125, 126, 300, 65535, 65536, 70_000):
         payload = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
         data = frame(0x81, payload, key) + frame(0x82, payload, key)
@@ -34,7 +34,7 @@ def test_take_frames_stops_before_other_frames(backend, first):
     assert take(backend, plain + frame(first, b"b", KEY) + plain) == (len(plain), [(0x82, b"a")])
 
 
-def test_take_frames_stops_before_a_wrong_mask_or_length(backend):
+def test_take_frames_stops_before_an_invalid_mask_or_length(backend):
     plain = frame(0x82, b"a", KEY)
     for other in (frame(0x82, b"b"), b"\x82\xfe\x00\x01" + KEY + b"b", b"\x82\xff" + b"\xff" * 8 + KEY):
         assert take(backend, plain + other + plain) == (len(plain), [(0x82, b"a")])
@@ -49,7 +49,7 @@ def test_take_frames_stops_above_the_limit(backend, limit, taken):
     assert take(backend, data, limit=limit)[1] == [(0x81, b"ab"), (0x81, b"abc")][:taken]
 
 
-def test_take_frames_takes_whole_frames_of_every_cut(backend):
+def test_take_frames_takes_only_whole_frames_at_every_cut(backend):
     whole = [frame(0x81, b"a" * size, KEY) for size in (0, 5, 126)]
     data = b"".join(whole)
     for stop in range(len(data) + 1):
@@ -60,7 +60,7 @@ def test_take_frames_takes_whole_frames_of_every_cut(backend):
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: array("H", data)])
-def test_take_frames_takes_any_buffer(backend, kind):
+def test_take_frames_accepts_any_contiguous_buffer(backend, kind):
     data = frame(0x82, b"abcd", KEY)
     assert take(backend, kind(data)) == (len(data), [(0x82, b"abcd")])
 
@@ -71,7 +71,7 @@ def test_take_frames_releases_the_buffer(backend):
     data += b"more"  # a BufferError while something looks at it
 
 
-def test_take_frames_refuses_what_is_no_list_or_buffer(backend):
+def test_take_frames_rejects_invalid_arguments(backend):
     with pytest.raises(TypeError, match=r"^take_frames\(\) takes a list$"):
         backend.take_frames(b"", True, 0, ())
     with pytest.raises(TypeError):
@@ -80,7 +80,7 @@ def test_take_frames_refuses_what_is_no_list_or_buffer(backend):
 
 @pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing")
 @given(st.lists(st.tuples(st.sampled_from([0x81, 0x82, 0x89, 0x01]), st.binary(max_size=200))), st.data())
-def test_take_frames_is_the_same_in_both_twins(parts, data):
+def test_twins_agree_on_take_frames(parts, data):
     from framewire._fast.frames import take_frames as fast
 
     from framewire._pure.frames import take_frames as pure
@@ -98,7 +98,7 @@ def test_take_frames_is_the_same_in_both_twins(parts, data):
 
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x00, PING, 0xC1])
-def test_make_frame_of_every_size(backend, key, first):
+def test_make_frame_matches_reference_for_every_size(backend, key, first):
     for size in SIZES:
         payload = bytes(i * 7 & 127 for i in range(size))
         assert backend.make_frame(first, payload, key) == frame(first, payload, key)
@@ -119,11 +119,11 @@ def test_make_frame_of_every_size(backend, key, first):
         type("Name", (str,), {})("abcd"),
     ],
 )
-def test_make_frame_takes_any_buffer(backend, payload):
+def test_make_frame_accepts_any_contiguous_buffer(backend, payload):
     assert backend.make_frame(TEXT, payload, KEY) == frame(TEXT, b"abcd", KEY)
 
 
-def test_make_frame_takes_mapped_memory(backend):
+def test_make_frame_accepts_memory_mapped_buffer(backend):
     with mmap.mmap(-1, 100) as memory:
         assert backend.make_frame(BINARY, memory, b"") == frame(BINARY, bytes(100))
 
@@ -142,14 +142,14 @@ def test_make_frame_takes_mapped_memory(backend):
         ((TEXT, memoryview(b"abcd")[::2], b""), TypeError),
     ],
 )
-def test_make_frame_refuses_what_no_frame_has(backend, arguments, error):
+def test_make_frame_rejects_invalid_arguments(backend, arguments, error):
     with pytest.raises(error):
         backend.make_frame(*arguments)
 
 
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("payload", ["aé", "a", b"a", bytearray(b"a"), array("H", b"abcd")])
-def test_make_parts_is_make_frame_in_two(backend, payload, key):
+def test_make_parts_joins_to_the_result_of_make_frame(backend, payload, key):
     head, body = backend.make_parts(TEXT, payload, key)
     assert head + body == backend.make_frame(TEXT, payload, key)
     assert len(head) == 2 + len(key)
@@ -158,7 +158,7 @@ def test_make_parts_is_make_frame_in_two(backend, payload, key):
 
 
 @pytest.mark.parametrize("start", [-1, 4, 1 << 70])
-def test_take_payload_refuses_a_start_outside_the_data(backend, start):
+def test_take_payload_rejects_a_start_outside_the_data(backend, start):
     with pytest.raises((ValueError, OverflowError)):
         backend.take_payload(b"abc", start, False, 125)
     with pytest.raises(TypeError, match=r"take_payload\(\) takes bytes"):

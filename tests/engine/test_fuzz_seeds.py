@@ -12,7 +12,7 @@ SEEDS = ROOT / "fuzz/seeds"
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "fuzz/kernels").glob("*.c")))
-def test_kernels(name, compiler, tmp_path):
+def test_kernel_fuzz_targets_pass_on_their_seeds(name, compiler, tmp_path):
     sources = map(str, (ROOT / f"fuzz/kernels/{name}.c", ROOT / "fuzz/replay.c", *sorted(KERNELS.glob("*.c"))))
     program = str(tmp_path / name)
     built = run(*compiler, "-std=gnu11", "-g", "-O1", f"-I{KERNELS}", *sources, "-o", program)
@@ -22,7 +22,7 @@ def test_kernels(name, compiler, tmp_path):
     assert (replayed.returncode, replayed.stdout) == (0, f"{len(seeds)}\n"), replayed.stderr
 
 
-def test_twins():
+def test_twin_fuzz_targets_pass_on_their_seeds():
     pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are not there")
     done = subprocess.run(
         [sys.executable, str(ROOT / "fuzz/replay.py")],

@@ -22,7 +22,7 @@ def header(first, length, key=b"", bits=None):
 
 
 @pytest.mark.parametrize("key", [b"", KEY, b"\xff\x80\x00\x01"])
-def test_every_length_both_ways(backend, key):
+def test_header_round_trips_for_every_length_and_key(backend, key):
     for length in LENGTHS:
         data = header(0x82, length, key)
         assert backend.write_header(0x82, length, key) == data
@@ -31,7 +31,7 @@ def test_every_length_both_ways(backend, key):
         assert backend.read_header(around, 3, len(around)) == (0x82, bool(key), length, 3 + len(data), key)
 
 
-def test_every_first_byte(backend):
+def test_header_round_trips_for_every_first_byte(backend):
     for first in range(256):
         data = backend.write_header(first, 5, b"")
         assert data == bytes([first, 5])
@@ -40,7 +40,7 @@ def test_every_first_byte(backend):
 
 @pytest.mark.parametrize("length", [0, 5, 125, 126, 65535, 65536, (1 << 63) - 1])
 @pytest.mark.parametrize("key", [b"", KEY])
-def test_what_is_there_of_a_header(backend, length, key):
+def test_partial_header_is_read_once_its_length_is_complete(backend, length, key):
     data = header(0x81, length, key)
     stated = len(data) - len(key)
     for stop in range(len(data) + 1):
@@ -59,7 +59,7 @@ def test_what_is_there_of_a_header(backend, length, key):
         *((length, 64) for length in (1 << 63, (1 << 63) + 1, (1 << 64) - 4, (1 << 64) - 1)),
     ],
 )
-def test_lengths_that_are_too_long_or_too_large(backend, length, bits):
+def test_invalid_length_encoding_is_read_as_minus_one(backend, length, bits):
     for key in (b"", KEY):
         data = header(0x82, length, key, bits)
         assert backend.read_header(data, 0, len(data)) == (0x82, bool(key), -1, len(data), key)
@@ -67,7 +67,7 @@ def test_lengths_that_are_too_long_or_too_large(backend, length, bits):
 
 @pytest.mark.parametrize("start", [-(1 << 70), -1, 2, 3, 1 << 31, 1 << 63, 1 << 70])
 @pytest.mark.parametrize("stop", [-(1 << 70), -1, 1, 3, 1 << 63, 1 << 70])
-def test_ranges_outside_the_data(backend, start, stop):
+def test_read_header_rejects_ranges_outside_the_data(backend, start, stop):
     with pytest.raises(ValueError, match="the range lies outside the data"):
         backend.read_header(b"\x81\x00", start, stop)
 
@@ -88,6 +88,6 @@ def test_ranges_outside_the_data(backend, start, stop):
         (0x82, 0, "abcd", TypeError),
     ],
 )
-def test_headers_that_cannot_be(backend, first, length, key, error):
+def test_write_header_rejects_invalid_arguments(backend, first, length, key, error):
     with pytest.raises(error):
         backend.write_header(first, length, key)

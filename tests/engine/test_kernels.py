@@ -1,4 +1,4 @@
-"""The C kernels alone: builds kernels/test_kernels.c, as it is and with sanitizers, and runs it."""
+"""C kernels: build test_kernels.c, with and without sanitizers, and run each of its groups."""
 
 import re
 
@@ -34,13 +34,13 @@ def program(request, compiler, tmp_path_factory):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_kernels(program, group):
+def test_c_kernel_group_passes(program, group):
     result = run(str(program), group)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_program_refuses_an_unknown_group(program):
-    """So that a misspelt group cannot pass by running nothing."""
+def test_c_test_program_rejects_unknown_group(program):
+    """A misspelt group must not pass by running nothing."""
     result = run(str(program), "no_such_group")
     assert result.returncode == 1
     assert "no_such_group" in result.stderr

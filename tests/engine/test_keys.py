@@ -11,7 +11,7 @@ pytestmark = pytest.mark.both_backends
 
 
 @pytest.mark.engine
-def test_keys_are_4_bytes_that_do_not_repeat(backend):
+def test_mask_keys_are_4_bytes_that_do_not_repeat(backend):
     keys = [backend.take_key(pool) for _ in range(2000)]
     assert {len(key) for key in keys} == {4}
     assert len(set(keys)) > 1990
@@ -20,7 +20,7 @@ def test_keys_are_4_bytes_that_do_not_repeat(backend):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_does_not_use_its_parents_keys(backend):
+def test_forked_child_does_not_reuse_parent_mask_keys(backend):
     backend.take_key(pool)  # some are in store now
     reading, writing = os.pipe()
     child = os.fork()
@@ -37,11 +37,11 @@ def test_a_child_does_not_use_its_parents_keys(backend):
 
 
 @pytest.mark.engine
-def test_a_server_has_no_keys(backend):
+def test_server_takes_an_empty_mask_key(backend):
     assert backend.take_key(None) == b""
 
 
-def test_threads_do_not_share_keys(backend):
+def test_threads_do_not_share_mask_keys(backend):
     def take(_):
         return [backend.take_key(pool) for _ in range(2000)]
 

@@ -12,7 +12,7 @@ PAYLOAD = bytes(i * 37 + (i >> 8) & 255 for i in range(70000))
 
 
 @pytest.mark.parametrize("size", [*range(300), 1023, 1024, 1025, 4095, 4097, 65535, 65537])
-def test_sizes(backend, size):
+def test_mask_matches_reference_for_every_size(backend, size):
     data = PAYLOAD[:size]
     assert backend.apply_mask(data, KEY) == mask(data)
     target = bytearray(data)
@@ -23,7 +23,7 @@ def test_sizes(backend, size):
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 31, 64, 127, 1024, 5000])
 @pytest.mark.parametrize("phase", [0, 1, 2, 3, 4, 7, (1 << 32) + 1, (1 << 64) + 2, 1 << 100])
-def test_phases(backend, size, phase):
+def test_mask_matches_reference_for_every_phase(backend, size, phase):
     key = KEY[phase % 4 :] + KEY[: phase % 4]
     target = bytearray(PAYLOAD[:size])
     backend.apply_mask_in_place(target, KEY, phase)
@@ -32,7 +32,7 @@ def test_phases(backend, size, phase):
 
 
 @pytest.mark.parametrize("offset", range(0, 70, 3))
-def test_alignments(backend, offset):
+def test_mask_matches_reference_for_every_alignment(backend, offset):
     for size in (1, 15, 64, 100, 333):
         target = bytearray(PAYLOAD[:512])
         with memoryview(target)[offset : offset + size] as view:
@@ -41,7 +41,7 @@ def test_alignments(backend, offset):
 
 
 @pytest.mark.parametrize("key", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x80\0\0\x01", b"\0\0\0\x80"])
-def test_keys(backend, key):
+def test_mask_matches_reference_for_edge_case_keys(backend, key):
     assert backend.apply_mask(PAYLOAD[:1111], key) == mask(PAYLOAD[:1111], key)
     assert backend.apply_mask(backend.apply_mask(PAYLOAD, key), key) == PAYLOAD
 
@@ -60,7 +60,7 @@ def test_keys(backend, key):
         type("Octets", (bytes,), {}),
     ],
 )
-def test_buffers(backend, make):
+def test_mask_accepts_any_contiguous_buffer(backend, make):
     data = make(PAYLOAD[:128])
     assert backend.apply_mask(data, KEY) == mask(PAYLOAD[:128])
     if not memoryview(data).readonly:
@@ -68,7 +68,7 @@ def test_buffers(backend, make):
         assert bytes(data) == mask(PAYLOAD[:128])
 
 
-def test_mapped_memory(backend):
+def test_mask_accepts_memory_mapped_buffer(backend):
     with mmap.mmap(-1, 4096) as memory:
         memory[:1000] = PAYLOAD[:1000]
         backend.apply_mask_in_place(memory, KEY)
@@ -93,13 +93,13 @@ def test_mapped_memory(backend):
         ((memoryview(bytearray(8))[::2], KEY), TypeError),
     ],
 )
-def test_what_cannot_be_masked(backend, name, arguments, error):
+def test_mask_rejects_invalid_arguments(backend, name, arguments, error):
     with pytest.raises(error):
         getattr(backend, name)(*arguments)
 
 
 @pytest.mark.parametrize("data", [b"abcd", b"", memoryview(b"abcd"), memoryview(bytearray(4)).toreadonly()])
-def test_what_is_read_only_stays_as_it_is(backend, data):
+def test_mask_in_place_rejects_read_only_buffer(backend, data):
     before = bytes(data)
     with pytest.raises(BufferError, match="Object is not writable"):
         backend.apply_mask_in_place(data, KEY)

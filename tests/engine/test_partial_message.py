@@ -39,7 +39,7 @@ def test_finish_returns_all_frames_and_counts_the_message(backend, wrap):
     assert (partial.messages, partial.opcode, partial.in_frame) == (1, 0, False)
 
 
-def test_finish_inside_a_code_point_is_refused(backend):
+def test_finish_inside_a_code_point_raises_value_error(backend):
     partial = begun(backend, final=True)
     partial.fill(b"\xe2", 0, 1)
     with pytest.raises(ValueError, match="inside a code point"):
@@ -58,7 +58,7 @@ def test_clear_forgets_the_message(backend):
     assert partial.finish() == b"x"
 
 
-def test_fill_frames_takes_what_continues_the_message(backend):
+def test_fill_frames_takes_continuation_frames_only(backend):
     partial = begun(backend, opcode=2, length=1, validated=False)
     partial.fill(b"a", 0, 1)
     partial.end_frame()
@@ -77,7 +77,7 @@ def test_fill_frames_takes_what_continues_the_message(backend):
     assert partial.fill_frames(frame(0x00, b"xyz"), 0, 4) == 0
 
 
-def test_fill_frames_stops_before_a_byte_that_cannot_be_utf8(backend):
+def test_fill_frames_stops_before_invalid_utf8_byte(backend):
     partial = begun(backend, length=1)
     partial.fill(b"\xe2", 0, 1)
     partial.end_frame()
@@ -104,20 +104,20 @@ BEGINS = [
 
 
 @pytest.mark.parametrize("arguments", BEGINS)
-def test_begin_frame_refuses_what_no_frame_has(backend, arguments):
+def test_begin_frame_rejects_invalid_arguments(backend, arguments):
     partial = backend.PartialMessage(False, 100, None)
     with pytest.raises(ValueError, match="no frame has these values"):
         partial.begin_frame(*arguments)
     assert (partial.opcode, partial.in_frame) == (0, False)
 
 
-def test_begin_frame_takes_every_length_of_a_header(backend):
+def test_begin_frame_accepts_length_of_63_bits(backend):
     partial = begun(backend, opcode=2, length=(1 << 63) - 1, validated=False)
     assert partial.remaining == (1 << 63) - 1
 
 
 @pytest.mark.parametrize("other", [(2, True, 1, b"", False), (1, True, 1, b"", False), (2, True, 1, b"", True)])
-def test_begin_frame_refuses_another_type_in_an_open_message(backend, other):
+def test_begin_frame_rejects_another_type_in_an_open_message(backend, other):
     partial = begun(backend)
     partial.fill(b"\xe2", 0, 1)
     partial.end_frame()
@@ -127,7 +127,7 @@ def test_begin_frame_refuses_another_type_in_an_open_message(backend, other):
     assert partial.need == 2
 
 
-def test_begin_frame_inside_a_frame_is_refused(backend):
+def test_begin_frame_rejects_a_frame_inside_a_frame(backend):
     partial = begun(backend, length=2)
     partial.fill(b"a", 0, 1)
     with pytest.raises(ValueError, match="another frame"):
@@ -135,7 +135,7 @@ def test_begin_frame_inside_a_frame_is_refused(backend):
     assert partial.remaining == 1
 
 
-def test_fill_frames_without_an_open_message_is_refused(backend):
+def test_fill_frames_requires_an_open_message_between_frames(backend):
     data = frame(0x00, b"abc")
     with pytest.raises(ValueError, match="no message is open"):
         backend.PartialMessage(False, 100, None).fill_frames(data, 0, len(data))
@@ -146,7 +146,7 @@ def test_fill_frames_without_an_open_message_is_refused(backend):
         partial.fill_frames(bytearray(data), 0, len(data))
 
 
-def test_an_error_of_wrap_leaves_no_payload(backend):
+def test_finish_keeps_no_payload_if_wrap_raises(backend):
     def refuse(payload):
         raise RuntimeError("refused")
 

@@ -26,7 +26,7 @@ def pieces_of(data, size, step, **options):
 @pytest.mark.parametrize("size", [1, 3, 7, 100, 1000])
 @pytest.mark.parametrize("kind", [TEXT, BINARY])
 @pytest.mark.parametrize("whole", [True, False])
-def test_pieces_are_the_message_however_it_is_cut(kind, size, whole):
+def test_pieces_do_not_depend_on_how_input_is_chunked(kind, size, whole):
     payload = TEXTS.encode()
     wire = frame(kind, payload, KEY) if whole else frame(kind & 15, payload, KEY) + frame(0x80, payload, KEY)
     events = pieces_of(wire, size, len(wire))
@@ -50,7 +50,7 @@ def test_pieces_before_a_violation_are_delivered():
     assert (failure.code, failure.offset) == (1007, 6 + 7)
 
 
-def test_pieces_of_what_is_compressed():
+def test_pieces_of_a_compressed_message_join_to_its_content():
     content = random.Random(1).randbytes(500_000)
     wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
     events = pieces_of(wire, 1000, 1000, extensions=[deflate()])
@@ -58,7 +58,7 @@ def test_pieces_of_what_is_compressed():
     assert max(len(event.data) for event in events) <= (1 << 20) // 16  # what is decoded at a time, of the limit
 
 
-def test_no_more_than_a_piece_is_held():
+def test_stream_buffers_at_most_one_piece():
     chunk = bytes(16 * KIB)
     with Traced() as memory:
         stream = Stream(SERVER, fragments=True, piece_size=4 * KIB, max_message_size=None)
@@ -70,6 +70,6 @@ def test_no_more_than_a_piece_is_held():
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_piece_has_a_size(size):
+def test_piece_size_must_be_at_least_1_byte(size):
     with pytest.raises(ValueError, match="piece_size is 1 to"):
         Stream(SERVER, piece_size=size)

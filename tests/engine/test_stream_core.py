@@ -23,7 +23,7 @@ def left_by(core):
 
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("wrap", [None, Text])
-def test_messages_of_every_size_are_taken_whole(backend, key, wrap):
+def test_fast_path_receives_messages_of_every_size(backend, key, wrap):
     for size in SIZES:
         payload = bytes(i * 7 & 127 for i in range(size))
         data = frame(TEXT, payload, key) + frame(BINARY, payload, key)
@@ -35,7 +35,7 @@ def test_messages_of_every_size_are_taken_whole(backend, key, wrap):
 
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_text_is_as_narrow_as_its_characters(backend, key, sample):
+def test_fast_path_text_uses_narrowest_str_representation(backend, key, sample):
     """Each str is as narrow as it can be, or it would not equal the same text from elsewhere."""
     for count in [*range(1, 70), 300, 6000]:
         text = sample * count
@@ -48,7 +48,7 @@ def test_text_is_as_narrow_as_its_characters(backend, key, sample):
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("text", [*SAMPLES, "a" * 3000 + "é", "🎉" * 5000, "a" * 20000])
 @pytest.mark.parametrize("wrap", [None, Text])
-def test_a_message_in_two_pieces(backend, key, text, wrap):
+def test_fast_path_receives_message_split_at_any_byte(backend, key, text, wrap):
     payload = text.encode()
     data = frame(TEXT, payload, key)
     header = len(data) - len(payload)
@@ -66,7 +66,7 @@ def test_a_message_in_two_pieces(backend, key, text, wrap):
 
 
 @pytest.mark.parametrize("limit", [0, 1, 125, 126, 5000])
-def test_the_limit_itself_is_within(backend, limit):
+def test_fast_path_receives_message_of_exactly_the_limit(backend, limit):
     data = frame(BINARY, bytes(limit), KEY)
     assert take(backend, data, limit=limit)[:2] == ([bytes(limit)], 0)
     assert take(backend, data[:-1], limit=limit)[1] == (0 if limit else len(data) - 1)
@@ -96,53 +96,53 @@ def leaves(backend, rest, decoded=None, *, core=None, before=1, **options):
 
 @pytest.mark.parametrize("first", [PING, 0x8A, CLOSE])
 @pytest.mark.parametrize("after", [b"", GOOD])
-def test_a_control_frame_is_left(backend, first, after):
+def test_fast_path_leaves_control_frames(backend, first, after):
     leaves(backend, frame(first, b"x", KEY) + after)
 
 
 @pytest.mark.parametrize("first", [0x01, 0x02, 0x00, 0x80])
-def test_a_fragment_is_left(backend, first):
+def test_fast_path_leaves_fragments(backend, first):
     leaves(backend, frame(first, b"x", KEY) + GOOD)
 
 
 @pytest.mark.parametrize("first", [0x83, 0x8B, 0x03, 0xFF])
-def test_a_reserved_opcode_is_left(backend, first):
+def test_fast_path_leaves_reserved_opcodes(backend, first):
     leaves(backend, frame(first, b"x", KEY) + GOOD)
 
 
 @pytest.mark.parametrize("first", [0xC1, 0xA2, 0x91, 0xF2])
-def test_a_frame_with_an_rsv_bit_is_left(backend, first):
+def test_fast_path_leaves_frames_with_an_rsv_bit(backend, first):
     leaves(backend, frame(first, b"x", KEY) + GOOD)
 
 
-def test_a_frame_over_the_limit_is_left(backend):
+def test_fast_path_leaves_frames_over_the_limit(backend):
     leaves(backend, frame(BINARY, b"x" * 11, KEY) + GOOD, limit=10)
     leaves(backend, frame(BINARY, b"x" * 11, KEY)[:6], limit=10)
 
 
-def test_a_frame_that_is_not_masked_is_left(backend):
+def test_fast_path_of_server_leaves_unmasked_frames(backend):
     leaves(backend, frame(TEXT, b"abcdef") + GOOD)
 
 
-def test_a_masked_frame_is_left_by_a_client(backend):
+def test_fast_path_of_client_leaves_masked_frames(backend):
     core = make_core(backend, False)
     assert core.receive(frame(TEXT, b"a") + GOOD) == ["a"]
     assert core.left == [(GOOD, None)]
 
 
 @pytest.mark.parametrize("form", [16, 64])
-def test_a_length_that_is_not_minimal_is_left(backend, form):
+def test_fast_path_leaves_frames_with_non_minimal_length(backend, form):
     leaves(backend, frame(TEXT, b"a", KEY, form) + GOOD)
 
 
 @pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1])
-def test_a_length_over_63_bits_is_left(backend, length):
+def test_fast_path_leaves_frames_with_length_over_63_bits(backend, length):
     leaves(backend, b"\x82\xff" + length.to_bytes(8, "big") + KEY + b"x")
 
 
 @pytest.mark.parametrize("payload", [b"\xff", b"a\xc3", b"\xed\xa0\x80", b"a" * 40 + b"\xff"])
 @pytest.mark.parametrize("wrap", [None, Text])
-def test_text_that_is_not_utf8_is_left(backend, payload, wrap):
+def test_fast_path_leaves_invalid_utf8_text(backend, payload, wrap):
     core = make_core(backend, True, wrap=wrap)
     assert core.receive(frame(BINARY, b"b", KEY) + frame(TEXT, payload, KEY) + GOOD) == [b"b"]
     assert core.left == [(frame(TEXT, payload, KEY) + GOOD, None)]
@@ -150,11 +150,11 @@ def test_text_that_is_not_utf8_is_left(backend, payload, wrap):
 
 @pytest.mark.parametrize("stop", range(1, 6))
 @pytest.mark.parametrize("size", [1, 200, 70_000])
-def test_less_than_a_header_is_left(backend, size, stop):
+def test_fast_path_leaves_incomplete_header(backend, size, stop):
     leaves(backend, frame(TEXT, bytes(size), KEY)[:stop])
 
 
-def test_everything_is_left_while_paused(backend):
+def test_fast_path_leaves_all_input_while_paused(backend):
     core = make_core(backend)
     core._paused = True
     assert core.receive(frame(TEXT, b"b")) == []
@@ -167,7 +167,7 @@ def test_everything_is_left_while_paused(backend):
 
 
 @pytest.mark.parametrize("tail", [b"\xc3", b"\xe2", b"\xe2\x82", b"\xf0", b"\xf0\x9f", b"\xf0\x9f\x8e"])
-def test_the_last_byte_of_text_that_ends_inside_a_code_point_is_left(backend, tail):
+def test_fast_path_leaves_last_byte_of_text_ending_inside_a_code_point(backend, tail):
     for before in (b"", b"ok", b"\xe2\x82\xac"):
         data = frame(TEXT, before + tail, KEY)
         for cut in range(7, len(data)):
@@ -184,7 +184,7 @@ def test_the_last_byte_of_text_that_ends_inside_a_code_point_is_left(backend, ta
             assert partial.need > 0
 
 
-def test_a_bad_byte_in_a_later_piece_is_left_with_its_place_in_the_key(backend):
+def test_fast_path_leaves_invalid_utf8_byte_of_a_later_piece_at_its_key_phase(backend):
     for payload in (b"\xff123456789", b"abc\xff56789", b"ab\xc3\x28456789", b"abcd\xe2\x82\x28"):
         data = frame(TEXT, payload + b"z" * 10, KEY)
         bad = 6 + payload.index(b"\xff" if b"\xff" in payload else b"\x28")
@@ -195,7 +195,7 @@ def test_a_bad_byte_in_a_later_piece_is_left_with_its_place_in_the_key(backend):
             assert core._partial.size == bad - 6
 
 
-def test_everything_is_left_inside_a_fragmented_message(backend):
+def test_fast_path_leaves_all_input_inside_a_fragmented_message(backend):
     core = make_core(backend)
     partial = core._partial
     partial.begin_frame(1, False, 1, b"", True)
@@ -241,7 +241,7 @@ def decoding(backend, codec, max_encoded=100, max_content=50, **options):
 
 
 @pytest.mark.parametrize("wrap", [None, Text])
-def test_a_short_encoded_message_is_decoded_at_once(backend, wrap):
+def test_fast_path_decodes_short_compressed_messages(backend, wrap):
     codec = Codec()
     core = decoding(backend, codec, wrap=wrap)
     text = "é".encode()
@@ -264,34 +264,34 @@ def test_a_short_encoded_message_is_decoded_at_once(backend, wrap):
         b"\xc2",
     ],
 )
-def test_an_encoded_frame_that_is_not_short_whole_and_right_is_left_undecoded(backend, rest):
+def test_fast_path_leaves_other_compressed_frames_undecoded(backend, rest):
     codec = Codec()
     leaves(backend, rest, core=decoding(backend, codec))
     assert codec.calls == []
 
 
 @pytest.mark.parametrize("size", [50, 60])
-def test_content_of_the_largest_size_is_handed_over(backend, size):
+def test_fast_path_hands_over_content_that_fills_the_limit(backend, size):
     made = b"c" * size
     leaves(backend, frame(0xC2, b"x", KEY) + GOOD, made, core=decoding(backend, Codec(made)))
 
 
-def test_content_of_a_codec_that_has_more_is_handed_over(backend):
+def test_fast_path_hands_over_content_of_a_codec_with_pending_output(backend):
     leaves(backend, frame(0xC1, b"x", KEY) + GOOD, b"cc", core=decoding(backend, Codec(b"cc", pending=True)))
 
 
-def test_an_error_of_the_codec_is_handed_over(backend):
+def test_fast_path_hands_over_codec_errors(backend):
     leaves(backend, frame(0xC1, b"x", KEY) + GOOD, ValueError("bad"), core=decoding(backend, Codec(ValueError("bad"))))
 
 
 @pytest.mark.parametrize("wrap", [None, Text])
-def test_decoded_text_that_is_not_utf8_is_handed_over(backend, wrap):
+def test_fast_path_hands_over_decoded_invalid_utf8_text(backend, wrap):
     core = decoding(backend, Codec(b"\xff"), wrap=wrap)
     assert core.receive(frame(0xC1, b"x", KEY)) == []
     assert core.left == [(frame(0xC1, b"x", KEY), b"\xff")]
 
 
-def test_take_messages_hands_over_in_its_result(backend):
+def test_take_messages_returns_the_decoded_content(backend):
     core, events = decoding(backend, Codec(b"\xff")), []
     data = GOOD + frame(0xC1, b"x", KEY)
     assert core._take_messages(data, 0, events) == (len(GOOD), b"\xff")
@@ -305,7 +305,7 @@ def test_take_messages_hands_over_in_its_result(backend):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemError, MemoryError, GeneratorExit, TypeError])
 @pytest.mark.parametrize("where", ["codec", "wrap", "hook"])
-def test_any_error_after_bytes_were_taken_ends_the_stream(backend, error, where):
+def test_receive_error_after_consumed_bytes_ends_the_stream(backend, error, where):
     def fail(*arguments):
         raise error("out")
 
@@ -322,7 +322,7 @@ def test_any_error_after_bytes_were_taken_ends_the_stream(backend, error, where)
 
 
 @pytest.mark.parametrize("made", [bytearray(b"x"), "x", None, memoryview(b"x"), type("Octets", (bytes,), {})(b"x"), 5])
-def test_decode_must_return_bytes(backend, made):
+def test_core_requires_decode_to_return_bytes(backend, made):
     codec = Codec()
     codec.decode = lambda payload, most, last: made
     core = decoding(backend, codec)
@@ -334,7 +334,7 @@ def test_decode_must_return_bytes(backend, made):
 
 @pytest.mark.parametrize("made", [bytearray(b"x"), "x", None, 5])
 @pytest.mark.parametrize("apart", [False, True])
-def test_encode_must_return_bytes(backend, made, apart):
+def test_core_requires_encode_to_return_bytes(backend, made, apart):
     codec = Codec()
     codec.encode = lambda content, last: made
     core = make_core(backend)
@@ -346,7 +346,7 @@ def test_encode_must_return_bytes(backend, made, apart):
     assert (core.messages_sent, core.left) == (0, [])
 
 
-def test_wrong_arguments_change_nothing(backend):
+def test_core_rejects_invalid_arguments_and_changes_nothing(backend):
     core = make_core(backend)
     for data in ("text", None, 5, memoryview(b"abcd")[::2]):
         with pytest.raises(TypeError):
@@ -364,7 +364,7 @@ def test_wrong_arguments_change_nothing(backend):
     assert core.receive(frame(TEXT, b"a")) == ["a"]
 
 
-def test_a_core_takes_a_partial_message_once(backend):
+def test_core_requires_an_unused_partial_message(backend):
     core = make_core(backend)
     with pytest.raises(RuntimeError, match="initialized once"):
         core.__init__(backend.PartialMessage(False, 0, None), None, False)
@@ -374,7 +374,7 @@ def test_a_core_takes_a_partial_message_once(backend):
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_size_limits_what_is_read(backend, size):
+def test_receive_size_limits_the_bytes_read(backend, size):
     core = make_core(backend)
     data = frame(TEXT, b"a") + frame(PING, b"p")
     for given in (data, bytearray(data), memoryview(data)):
@@ -396,7 +396,7 @@ class Keys:
         self.pop = function
 
 
-def test_messages_within_the_limit_are_sent_as_they_are(backend):
+def test_fast_path_sends_messages_within_the_limit(backend):
     core = make_core(backend)
     core._set_send_limit(4, None)
     core._fast_send = True
@@ -415,7 +415,7 @@ def test_messages_within_the_limit_are_sent_as_they_are(backend):
         ("a", {"text": False}), ("a", {"last": False}), ("a", {"compress": False}), ("a", {"compress": True}),
     ],
 )  # fmt: skip
-def test_other_messages_are_left(backend, message, options):
+def test_fast_path_leaves_other_messages_to_send_slow(backend, message, options):
     core = make_core(backend)
     core._set_send_limit(4, None)
     core._fast_send = True
@@ -426,7 +426,7 @@ def test_other_messages_are_left(backend, message, options):
     assert core.messages_sent == 0
 
 
-def test_every_message_is_left_while_fast_send_is_off(backend):
+def test_fast_path_sends_nothing_while_fast_send_is_off(backend):
     core = make_core(backend)
     core.send("before")
     core._set_send_limit(2, Codec())
@@ -440,7 +440,7 @@ def test_every_message_is_left_while_fast_send_is_off(backend):
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_longer_messages_are_encoded_by_the_codec(backend, apart):
+def test_fast_path_compresses_messages_above_the_threshold(backend, apart):
     codec = Codec()
     core = make_core(backend)
     core._set_send_limit(2, codec)
@@ -457,7 +457,7 @@ def test_longer_messages_are_encoded_by_the_codec(backend, apart):
     assert core.messages_sent == 3
 
 
-def test_a_key_source_may_not_use_the_stream(backend):
+def test_mask_source_may_not_use_the_core(backend):
     """A guarded source runs inside the stream: what it calls there is refused, and the message is sent all the same."""
     refused = []
 
@@ -479,7 +479,7 @@ def test_a_key_source_may_not_use_the_stream(backend):
 @pytest.mark.parametrize(
     ("key", "error"), [("abcd", TypeError), (None, TypeError), (b"abc", ValueError), (bytearray(4), TypeError)]
 )
-def test_a_key_is_4_bytes(backend, key, error):
+def test_mask_key_must_be_4_bytes(backend, key, error):
     core = make_core(backend, keys=Keys(lambda: key), keys_guarded=True)
     core._set_send_limit(100, None)
     core._fast_send = True
@@ -492,7 +492,7 @@ def test_a_key_is_4_bytes(backend, key, error):
     core._leave()
 
 
-def test_one_caller_at_a_time(backend):
+def test_core_rejects_a_second_caller(backend):
     core = make_core(backend)
     core._enter()
     for call in (lambda: core.receive(b""), core._enter, lambda: core.send(b"x" * 10)):

@@ -74,7 +74,7 @@ def assert_ended(stream, codec=None):
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
 @pytest.mark.parametrize("firsts", [(0xC1,), (0x41, 0x80)], ids=["whole", "fragments"])
-def test_an_error_of_a_codec_ends_the_stream(error, receive, firsts):
+def test_codec_error_ends_the_stream(error, receive, firsts):
     codec = Codec(decode=raising(error))
     stream = Stream(SERVER, extensions=[codec])
     with pytest.raises(error, match="out"):
@@ -84,7 +84,7 @@ def test_an_error_of_a_codec_ends_the_stream(error, receive, firsts):
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("data", [to(SERVER, 0x01, b"1") + to(SERVER, 0x00, b"2"), to(SERVER, PING, b"p")[:4]])
-def test_a_stream_with_an_open_message_or_half_a_frame_ends_too(error, data):
+def test_codec_error_with_a_message_in_progress_ends_the_stream(error, data):
     """A message with a hole must not be delivered: sent 1 2 3, got 13."""
     stream = Stream(SERVER)
     assert stream.receive(data) == []
@@ -103,7 +103,7 @@ def test_a_stream_with_an_open_message_or_half_a_frame_ends_too(error, data):
 
 @pytest.mark.skipif(os.name == "nt", reason="no signal can be raised there")
 @pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
-def test_a_signal_handler_that_raises_ends_the_stream(receive):
+def test_signal_handler_error_ends_the_stream(receive):
     def decode(payload, most, last):
         signal.raise_signal(signal.SIGUSR1)
         return payload
@@ -154,7 +154,7 @@ def interrupted_at(number, call):
 
 @pytest.mark.parametrize("receive", ["receive", "receive_one"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_an_interrupt_between_any_two_lines_loses_no_message_of_an_open_stream(receive, compressed):
+def test_interrupt_at_any_line_loses_no_message_of_an_open_stream(receive, compressed):
     def new():
         return Stream(SERVER, extensions=[Deflate()] if compressed else [])
 
@@ -175,7 +175,7 @@ def test_an_interrupt_between_any_two_lines_loses_no_message_of_an_open_stream(r
     assert number > 20
 
 
-def test_an_error_while_ending_is_raised_and_the_stream_is_closed_all_the_same():
+def test_codec_close_error_is_raised_after_the_stream_is_closed():
     codec = Codec(decode=raising(KeyError), close=raising(RuntimeError))
     stream = Stream(SERVER, extensions=[codec])
     with pytest.raises(RuntimeError, match="out"):
@@ -185,7 +185,7 @@ def test_an_error_while_ending_is_raised_and_the_stream_is_closed_all_the_same()
 
 @pytest.mark.parametrize("made", [bytearray(b"x"), "x", None, memoryview(b"x")])
 @pytest.mark.parametrize("firsts", [(0xC1,), (0x41, 0x80)], ids=["whole", "fragments"])
-def test_decode_must_return_bytes(made, firsts):
+def test_stream_requires_decode_to_return_bytes(made, firsts):
     codec = Codec(decode=lambda *arguments: made)
     stream = Stream(SERVER, extensions=[codec])
     with pytest.raises(TypeError, match=rf"^decode\(\) returns bytes, not {type(made).__name__}$"):
@@ -204,7 +204,7 @@ SENDS = {
 
 @pytest.mark.parametrize("made", [bytearray(b"x"), "x", None])
 @pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
-def test_encode_must_return_bytes(made, send):
+def test_stream_requires_encode_to_return_bytes(made, send):
     codec = Codec(encode=lambda content, last: made)
     stream = Stream(SERVER, extensions=[codec])
     with pytest.raises(TypeError, match=rf"^encode\(\) returns bytes, not {type(made).__name__}$"):
@@ -216,7 +216,7 @@ def test_encode_must_return_bytes(made, send):
 
 @pytest.mark.parametrize("error", ERRORS[:4])
 @pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
-def test_an_error_of_encode_changes_nothing(error, send):
+def test_encode_error_leaves_the_stream_unchanged(error, send):
     codec = Codec(encode=raising(error))
     stream = Stream(SERVER, extensions=[codec])
     with pytest.raises(error, match="out"):
@@ -259,7 +259,7 @@ def last_of(steps):
 @pytest.mark.parametrize("inside", INSIDE.values(), ids=INSIDE)
 @pytest.mark.parametrize("outside", OUTSIDE.values(), ids=OUTSIDE)
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_mask_source_that_uses_the_stream_is_refused(inside, outside, compressed):
+def test_mask_source_may_not_use_the_stream(inside, outside, compressed):
     refused = []
 
     def source(size):
@@ -278,7 +278,7 @@ def test_a_mask_source_that_uses_the_stream_is_refused(inside, outside, compress
 CONTROLS = (OUTSIDE["ping"], OUTSIDE["pong"])
 
 
-def test_steps_that_outlive_the_connection_send_nothing():
+def test_send_steps_after_close_raises_state_error():
     stream = Stream(SERVER, extensions=[Codec()])
     steps = stream.send_steps(bytes(100_000))
     next(steps)
@@ -288,7 +288,7 @@ def test_steps_that_outlive_the_connection_send_nothing():
     assert stream.messages_sent == 0
 
 
-def test_a_key_that_cannot_be_made_sends_nothing():
+def test_mask_source_error_counts_no_sent_message():
     stream = Stream(CLIENT, mask_source=lambda size: b"", extensions=[Deflate()])
     for send in SENDS.values():
         with pytest.raises(MaskSourceError):
@@ -300,7 +300,7 @@ def test_a_key_that_cannot_be_made_sends_nothing():
 
 
 @pytest.mark.parametrize("other", [PerMessageDeflate(), object(), None, "deflate"])
-def test_a_stream_takes_codecs_only(other):
+def test_stream_rejects_extensions_that_are_no_codecs(other):
     with pytest.raises(TypeError, match="a stream takes codecs") as caught:
         Stream(SERVER, extensions=[other])
     how = "get one for a connection from PerMessageDeflate.accept(offer) or agree(answer), or from the handshake"
@@ -308,7 +308,7 @@ def test_a_stream_takes_codecs_only(other):
 
 
 @pytest.mark.parametrize("threshold", [1 << 63, 1 << 64, 1 << 200])
-def test_a_threshold_beyond_every_message_compresses_none(threshold):
+def test_huge_threshold_disables_compression(threshold):
     codec = Codec()
     codec.threshold = threshold
     stream = Stream(SERVER, extensions=[codec])
@@ -317,7 +317,7 @@ def test_a_threshold_beyond_every_message_compresses_none(threshold):
     assert stream.send(b"abc", compress=True) == frame(0xC2, b"cba")
 
 
-def test_a_threshold_is_an_int():
+def test_threshold_must_be_an_integer():
     codec = Codec()
     codec.threshold = 5.5
     with pytest.raises(TypeError):
@@ -329,7 +329,7 @@ def test_a_threshold_is_an_int():
 # Counters and state
 
 
-def test_every_finished_message_is_counted_once():
+def test_messages_sent_counts_each_finished_message_once():
     stream = Stream(SERVER, extensions=[Deflate()])
     for number, send in enumerate(
         [
@@ -364,19 +364,19 @@ def test_message_open_is_true_between_fragments():
     assert not stream.message_open
 
 
-def test_a_stream_is_not_copied_or_pickled():
+def test_stream_cannot_be_copied_or_pickled():
     for make in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="^cannot pickle 'Stream' object$"):
             make(Stream(SERVER))
 
 
-def test_a_stream_is_initialized_once():
+def test_stream_init_cannot_be_called_twice():
     stream = Stream(SERVER)
     with pytest.raises(RuntimeError, match="initialized once"):
         stream.__init__(SERVER)
 
 
-def test_reasons_of_failures_fit_a_close_frame():
+def test_failure_reason_fits_a_close_frame():
     biggest = (1 << 63) - 1
     for data, options in [
         (b"\x82\xff" + biggest.to_bytes(8, "big"), {"max_message_size": biggest - 1}),

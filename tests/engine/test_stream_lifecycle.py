@@ -60,7 +60,7 @@ TABLE = [
 @pytest.mark.parametrize(
     ("auto_close", "steps", "shown", "may", "answer"), TABLE, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_life_cycle(role, auto_close, steps, shown, may, answer):
+def test_state_and_allowed_calls_follow_the_life_cycle_table(role, auto_close, steps, shown, may, answer):
     def stepped():
         stream = new_stream(role, auto_close=auto_close)
         for step in steps.split():
@@ -84,7 +84,7 @@ def test_life_cycle(role, auto_close, steps, shown, may, answer):
 
 
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
-def test_after_our_close_the_peer_is_still_heard(role):
+def test_messages_are_still_received_after_own_close(role):
     peer = CLIENT if role is SERVER else SERVER
     stream = new_stream(role)
     assert stream.close() == to(peer, CLOSE, b"\x03\xe8")
@@ -99,7 +99,7 @@ def test_after_our_close_the_peer_is_still_heard(role):
 
 
 @pytest.mark.parametrize("auto_close", [True, False])
-def test_after_a_failure_nothing_is_heard(auto_close):
+def test_input_after_a_failure_is_ignored(auto_close):
     stream = new_stream(SERVER, auto_close=auto_close)
     events = stream.receive(to(SERVER, TEXT, b"before") + to(SERVER, 0x83) + to(SERVER, TEXT, b"after"))
     assert events[0] == "before"
@@ -117,7 +117,7 @@ def test_after_a_failure_nothing_is_heard(auto_close):
 @pytest.mark.parametrize(
     "before", [to(SERVER, TEXT, b"a"), to(SERVER, 0x01, b"a") + to(SERVER, 0x80), to(SERVER, PING)]
 )
-def test_a_late_failure_lets_what_came_before_be_answered(before, how):
+def test_late_failure_allows_replies_to_earlier_messages(before, how):
     stream = new_stream(SERVER, late_failure=True)
     wire = before + to(SERVER, 0x83) + to(SERVER, TEXT, b"after")
     expected = new_stream(SERVER).receive(wire)
@@ -136,7 +136,7 @@ def test_a_late_failure_lets_what_came_before_be_answered(before, how):
         stream.send("answer")
 
 
-def test_a_late_failure_with_nothing_before_it_is_not_late():
+def test_late_failure_without_earlier_events_is_immediate():
     stream = new_stream(SERVER, late_failure=True)
     assert stream.take_failure() == []
     assert stream.receive(to(SERVER, TEXT, b"a")) == ["a"]
@@ -145,7 +145,7 @@ def test_a_late_failure_with_nothing_before_it_is_not_late():
     assert stream.state is CLOSED
 
 
-def test_a_failure_is_the_last_event_also_when_we_fail():
+def test_no_event_follows_a_local_failure():
     stream = new_stream(SERVER)
     assert stream.receive(to(SERVER, 0x01, b"half")) == []
     assert stream.fail(1011, "why") == b"\x88\x05\x03\xf3why"
@@ -155,7 +155,7 @@ def test_a_failure_is_the_last_event_also_when_we_fail():
         stream.send("a")
 
 
-def test_what_is_shown_cannot_be_set():
+def test_stream_attributes_are_read_only():
     stream = new_stream(SERVER)
     for name in ("state", "role", "close_code", "close_reason", "clean"):
         with pytest.raises(AttributeError):

@@ -50,19 +50,19 @@ def failure(events):
 @pytest.mark.parametrize(
     "text", ["", "Hello", "a\0b", "Grüße", "日本語", "🎉", "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"]
 )
-def test_text(role, text):
+def test_received_text_is_str_or_text_object(role, text):
     assert receive(role, (TEXT, text.encode())) == [text]
     assert receive(role, (TEXT, text.encode()), text_as_bytes=True) == [Text(text.encode())]
 
 
 @BOTH
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 255, 256, 65535, 65536, 70000])
-def test_binary_of_every_length_form(role, size):
+def test_binary_message_of_every_length_form_is_received(role, size):
     payload = bytes(i * 7 & 255 for i in range(size))
     assert receive(role, (BINARY, payload), (BINARY, b"next")) == [payload, b"next"]
 
 
-def test_text_payload_is_not_bytes():
+def test_text_object_is_not_bytes():
     assert not isinstance(Text(b"a"), bytes)
     assert Text(b"a") != b"a"
 
@@ -87,7 +87,7 @@ def test_fragments_are_joined_around_control_frames(role):
     ],
     ids=["not UTF-8", "over the limit", "length too long", "another message", "reserved bit", "ping"],
 )
-def test_a_run_of_fragments_is_taken_like_one_fed_byte_by_byte(role, first, bad, form):
+def test_fragment_run_gives_the_same_result_as_byte_by_byte(role, first, bad, form):
     run = [to(role, 0x00, piece) for piece in (b"a\xe2\x82", b"", b"\xac", b"b" * 20)]
     wire = b"".join([to(role, first, b"begins"), *run, to(role, *bad, form=form), *run, to(role, 0x80, b"!"), *run])
     whole, slow = new_stream(role, max_message_size=100), new_stream(role, max_message_size=100)
@@ -96,7 +96,7 @@ def test_a_run_of_fragments_is_taken_like_one_fed_byte_by_byte(role, first, bad,
 
 @BOTH
 @pytest.mark.parametrize("fragments", [False, True])
-def test_what_has_come_is_counted_however_it_is_cut(role, fragments):
+def test_received_counts_do_not_depend_on_chunk_size(role, fragments):
     codec = {"extensions": [CLIENT_DEFAULT.agree([])]}
     frames = [
         to(role, TEXT, b"a"), to(role, BINARY, bytes(5000)), to(role, PING), to(role, 0x01, b"b"), to(role, 0x00, b"c"),
@@ -114,7 +114,7 @@ def test_what_has_come_is_counted_however_it_is_cut(role, fragments):
 
 
 @BOTH
-def test_fragments_as_they_come(role):
+def test_fragments_option_delivers_each_fragment(role):
     frames = [(0x02, b"a"), (PING,), (0x00,), (0x80, b"c"), (BINARY, b"whole"), (0x02,), (0x80,)]
     assert receive(role, *frames, fragments=True) == [
         Fragment(b"a", True, False),
@@ -141,7 +141,7 @@ def test_text_fragments_hold_whole_code_points(role, wrap):
 
 @BOTH
 @pytest.mark.parametrize("whole", ["abc", "é", "漢"])
-def test_a_piece_cut_off_inside_a_code_point_is_a_str_like_any_other(role, whole):
+def test_text_fragment_cut_inside_a_code_point_has_correct_isascii(role, whole):
     """A piece of ASCII whose last code point was held back said of itself that it was not ASCII."""
     tail = "é".encode()
     (piece,) = receive(role, (0x01, whole.encode() + tail[:1]), fragments=True)
@@ -155,7 +155,7 @@ def test_a_piece_cut_off_inside_a_code_point_is_a_str_like_any_other(role, whole
 @BOTH
 @pytest.mark.parametrize("reserved", range(1, 8))
 @pytest.mark.parametrize("opcode", [0, 1, 2, 8, 9, 10])
-def test_reserved_bits(role, reserved, opcode):
+def test_reserved_bits_fail_with_1002(role, reserved, opcode):
     before = to(role, 0x02, b"x") if opcode == 0 else b""
     stream = new_stream(role)
     events = stream.receive(before + bytes([0x80 | reserved << 4 | opcode]))
@@ -166,7 +166,7 @@ def test_reserved_bits(role, reserved, opcode):
 @pytest.mark.parametrize("opcode", [*range(3, 8), *range(11, 16)])
 @pytest.mark.parametrize("fin", [0, 0x80])
 @pytest.mark.parametrize("inside", [False, True])
-def test_reserved_opcodes(role, opcode, fin, inside):
+def test_reserved_opcodes_fail_with_1002(role, opcode, fin, inside):
     before = to(role, 0x01, b"x") if inside else b""
     assert failure(new_stream(role).receive(before + bytes([fin | opcode]))) == (1002, len(before))
 
@@ -174,14 +174,14 @@ def test_reserved_opcodes(role, opcode, fin, inside):
 @BOTH
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02, CLOSE, PING, PONG])
 @pytest.mark.parametrize("length", [0, 5, 125, 126, 127])
-def test_wrong_masking(role, first, length):
+def test_wrong_mask_bit_fails_with_1002(role, first, length):
     bit = 0 if role is SERVER else 0x80
     assert failure(new_stream(role).receive(bytes([first, bit | length]))) == (1002, 1)
 
 
 @BOTH
 @pytest.mark.parametrize("first", [CLOSE, PING, PONG])
-def test_control_frames_are_short_and_whole(role, first):
+def test_long_or_fragmented_control_frame_fails_with_1002(role, first):
     bit = 0x80 if role is SERVER else 0
     assert failure(new_stream(role).receive(bytes([first & 0x7F]))) == (1002, 0)
     for length in (126, 127):
@@ -194,7 +194,7 @@ def test_control_frames_are_short_and_whole(role, first):
 @BOTH
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
 @pytest.mark.parametrize(("size", "form"), [(0, 16), (125, 16), (0, 64), (125, 64), (126, 64), (65535, 64)])
-def test_lengths_in_their_shortest_form(role, first, size, form):
+def test_length_not_in_shortest_form_fails_with_1002(role, first, size, form):
     data = frame(first, b"a" * size, KEY if role is SERVER else b"", form)
     for cuts in [(), range(1, 12)]:
         assert failure(feed(new_stream(role), data, cuts)) == (1002, 4 if form == 16 else 10)
@@ -219,7 +219,7 @@ def test_lengths_in_their_shortest_form(role, first, size, form):
         (1 << 20, (1 << 63) - 1, None),
     ],
 )
-def test_announced_lengths(role, first, length, limit, code):
+def test_announced_length_is_checked_before_the_payload(role, first, length, limit, code):
     header = bytes([first, 127 | 0x80 * (role is SERVER)]) + length.to_bytes(8, "big")
     stream = new_stream(role, max_message_size=limit)
     events = stream.receive(header)
@@ -232,7 +232,7 @@ def test_announced_lengths(role, first, length, limit, code):
 
 
 @BOTH
-def test_limits(role):
+def test_message_and_frame_size_limits_are_enforced(role):
     for first in (TEXT, BINARY):
         kind = str if first == TEXT else lambda data, _: data
         for options in ({"max_message_size": 5}, {"max_message_size": None, "max_frame_size": 5}):
@@ -248,7 +248,7 @@ def test_limits(role):
 
 
 @BOTH
-def test_limits_are_not_for_control_frames(role):
+def test_size_limits_do_not_apply_to_control_frames(role):
     options = {"max_message_size": 0, "max_frame_size": 0}
     assert receive(role, (PING, b"p" * 125), (PONG, b"12345"), (TEXT,), **options) == [
         Ping(b"p" * 125),
@@ -258,7 +258,7 @@ def test_limits_are_not_for_control_frames(role):
     assert failure(receive(role, (BINARY, b"1"), **options)) == (1009, 2)
 
 
-def test_a_limit_counts_each_message_anew():
+def test_message_size_limit_restarts_for_each_message():
     frames = [(0x02, b"abc"), (0x80, b"de"), (0x02, b"abc"), (PING,), (0x80, b"de"), (BINARY, b"12345")]
     assert receive(SERVER, *frames, max_message_size=5) == [b"abcde", Ping(b""), b"abcde", b"12345"]
 
@@ -268,20 +268,20 @@ LIMITS = ["max_message_size", "max_frame_size", "max_send_size", "piece_size"]
 
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("value", [-1, 1 << 63, 1 << 64, -(1 << 70), 1 << 90])
-def test_a_limit_outside_63_bits_is_refused(name, value):
+def test_limit_outside_63_bits_raises_value_error(name, value):
     with pytest.raises(ValueError, match=rf"^{name} is [01] to 2\*\*63 - 1, or None$"):
         Stream(SERVER, **{name: value})
 
 
 @pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("value", [True, False, 1.5, 1.0, "1", (1, 2), float("inf"), b"1"])
-def test_a_limit_that_is_no_int_is_refused(name, value):
+def test_limit_of_another_type_raises_type_error(name, value):
     with pytest.raises(TypeError, match=rf"^{name} is a number of bytes or None, not {type(value).__name__}$"):
         Stream(SERVER, **{name: value})
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_largest_limit_is_as_good_as_none(name):
+def test_largest_limit_equals_no_limit(name):
     index = type("Index", (), {"__index__": lambda self: (1 << 63) - 1})()
     for value in (None, (1 << 63) - 1, index):
         stream = new_stream(SERVER, fragments=True, **{name: value})
@@ -289,7 +289,7 @@ def test_the_largest_limit_is_as_good_as_none(name):
         assert stream.send("b") == frame(TEXT, b"b")
 
 
-def test_a_role_by_its_value_is_that_role():
+def test_role_may_be_given_by_its_value():
     assert new_stream("server").receive(to(SERVER, TEXT, b"a")) == ["a"]
     assert new_stream("server").role is SERVER
     assert new_stream("client").send("a") == to(SERVER, TEXT, b"a")
@@ -302,7 +302,7 @@ def test_a_role_by_its_value_is_that_role():
 
 @BOTH
 @pytest.mark.parametrize("compressed", [False, True])
-def test_fragments_are_delivered_from_the_call_on(role, compressed):
+def test_deliver_fragments_applies_to_the_open_message(role, compressed):
     """The first one delivered holds all of the message so far."""
     stream = new_stream(role, extensions=[CLIENT_DEFAULT.agree([])] if compressed else [])
     assert stream.receive(to(role, 0x01, b"a") + to(role, 0x00, b"b")) == []
@@ -330,7 +330,7 @@ def test_all_close_codes():
 
 
 @BOTH
-def test_close_frames(role):
+def test_received_close_gives_code_and_reason(role):
     assert receive(role, (CLOSE,)) == [Close(1005, "")]
     assert receive(role, (CLOSE, b"\x03\xe8")) == [Close(1000, "")]
     assert receive(role, (CLOSE, b"\x0f\xa0" + "Grüße 🎉".encode())) == [Close(4000, "Grüße 🎉")]
@@ -342,7 +342,7 @@ def test_close_frames(role):
 @pytest.mark.parametrize(
     "reason", [b"\xff", b"abc\xc3", b"\xed\xa0\x80", b"\xc0\x80", b"ok\xf4\x90", b"a" * 122 + b"\xc3"]
 )
-def test_a_close_reason_is_utf8(role, reason):
+def test_close_reason_with_invalid_utf8_fails_with_1007(role, reason):
     for cuts in [(), range(1, 200)]:
         stream = new_stream(role)
         (event,) = feed(stream, to(role, CLOSE, b"\x03\xe8" + reason), cuts)
@@ -352,7 +352,7 @@ def test_a_close_reason_is_utf8(role, reason):
 
 @BOTH
 @pytest.mark.parametrize("follows", [(TEXT, b"no"), (PING,), (CLOSE, b"\x03\xe8"), (0x83,), (0x00, b"no")])
-def test_nothing_follows_a_close(role, follows):
+def test_input_after_a_close_is_ignored(role, follows):
     frames = [(0x01, b"open"), (CLOSE, b"\x03\xe9bye"), follows]
     whole = new_stream(role)
     data = b"".join(to(role, *each) for each in frames)
@@ -378,7 +378,7 @@ UTF8_CASES = [
 @BOTH
 @pytest.mark.parametrize("bad", UTF8_CASES, ids=bytes.hex)
 @pytest.mark.parametrize("before", [b"", b"ok", "ö€🎉".encode(), b"x" * 200], ids=len)
-def test_text_fails_at_the_first_impossible_byte(role, bad, before):
+def test_text_fails_at_the_first_invalid_utf8_byte(role, bad, before):
     """At once, although more is to come; whole, in fragments, and byte by byte."""
     payload = before + bad
     for split in range(len(before) + 1):
@@ -398,7 +398,7 @@ def test_text_fails_at_the_first_impossible_byte(role, bad, before):
 @BOTH
 @pytest.mark.parametrize("tail", [b"\xc3", b"\xe2", b"\xe2\x82", b"\xf0", b"\xf0\x9f", b"\xf0\x9f\x8e"], ids=bytes.hex)
 @pytest.mark.parametrize("fragments", [False, True])
-def test_text_does_not_end_inside_a_code_point(role, tail, fragments):
+def test_text_ending_inside_a_code_point_fails_with_1007(role, tail, fragments):
     for frames in ([(TEXT, b"ab" + tail)], [(0x01, b"ab"), (0x80, tail)], [(0x01, b"ab" + tail), (0x80,)]):
         data = b"".join(to(role, *each) for each in frames)
         for cuts in [(), *([cut] for cut in range(len(data))), range(1, len(data))]:
@@ -410,7 +410,7 @@ def test_text_does_not_end_inside_a_code_point(role, tail, fragments):
 
 @BOTH
 @pytest.mark.parametrize("offset", [*range(70), 127, 128, 255, 256, 1023, 1024, 16383, 16384, 20000])
-def test_one_bad_byte_anywhere(role, offset):
+def test_invalid_utf8_byte_is_found_at_any_offset(role, offset):
     payload = bytearray(b" " * 20001)
     payload[offset] = 0xFF
     start = 8 if role is SERVER else 4
@@ -419,7 +419,7 @@ def test_one_bad_byte_anywhere(role, offset):
 
 
 @BOTH
-def test_ping_and_pong_carry_any_bytes(role):
+def test_received_ping_and_pong_carry_any_bytes(role):
     assert receive(role, (PING, b"\xff\xc3"), (PONG, b"\xff")) == [Ping(b"\xff\xc3"), Pong(b"\xff")]
 
 
@@ -434,7 +434,7 @@ ALPHABET += [(PING, b"p"), (PONG, b""), (CLOSE, b"\x03\xe8")]
 @pytest.mark.exhaustive
 @BOTH
 @pytest.mark.parametrize("fragments", [False, True])
-def test_all_sequences_of_two_and_three_frames(role, fragments):
+def test_all_sequences_of_two_and_three_frames_match_the_model(role, fragments):
     model = Model(role, fragments=fragments)
     for count in (2, 3):
         for frames in product([to(role, *each) for each in ALPHABET], repeat=count):
@@ -516,7 +516,7 @@ def fill(stream, data, size):
 @pytest.mark.exhaustive
 @settings(max_examples=500)
 @given(streams(), st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 50))
-def test_all_ways_of_feeding_agree_with_the_model(case, cuts, size):
+def test_all_input_methods_agree_with_the_model(case, cuts, size):
     role, options, data = case
     stream = new_stream(role, **options)
     events = stream.receive(data)
@@ -564,14 +564,14 @@ DATA = to(SERVER, TEXT, b"Hello") + to(SERVER, BINARY, b"12345")
     ],
     ids=lambda data: type(data).__name__,
 )
-def test_any_bytes_like_object(data):
+def test_receive_accepts_any_bytes_like_object(data):
     assert new_stream(SERVER).receive(data) == ["Hello", b"12345"]
     stream = new_stream(SERVER)
     assert stream.receive_one(data) == ("Hello", 11)
 
 
 @pytest.mark.parametrize("data", ["text", None, 5, [1, 2], memoryview(b"contiguous is what bytes-like means")[::2]])
-def test_what_is_not_bytes_is_refused_and_changes_nothing(data):
+def test_receive_rejects_other_types_and_changes_nothing(data):
     stream = new_stream(SERVER)
     assert stream.receive(DATA[:8]) == []
     for method in (stream.receive, stream.receive_one):
@@ -580,7 +580,7 @@ def test_what_is_not_bytes_is_refused_and_changes_nothing(data):
     assert stream.receive(DATA[8:]) == ["Hello", b"12345"]
 
 
-def test_what_was_fed_is_not_changed_and_not_kept():
+def test_input_buffer_is_neither_modified_nor_retained():
     data = bytearray(DATA[:-2])
     stream = new_stream(SERVER)
     assert stream.receive(data) == ["Hello"]
@@ -590,7 +590,7 @@ def test_what_was_fed_is_not_changed_and_not_kept():
     assert stream.receive(DATA[-2:]) == [b"12345"]
 
 
-def test_buffer_for_the_event_loop():
+def test_get_buffer_and_buffer_updated_deliver_messages():
     stream = new_stream(SERVER)
     for hint in (-1, 0, 1, 100, 1 << 20):
         view = stream.get_buffer(hint)
@@ -608,7 +608,7 @@ def test_buffer_for_the_event_loop():
         new_stream(SERVER).buffer_updated(0)
 
 
-def test_a_buffer_that_its_user_released_comes_back():
+def test_get_buffer_works_after_its_view_was_released():
     stream = new_stream(SERVER)
     with stream.get_buffer(-1) as view:
         view[: len(DATA)] = DATA
@@ -618,7 +618,7 @@ def test_a_buffer_that_its_user_released_comes_back():
 
 
 @BOTH
-def test_end_of_file(role):
+def test_eof_without_close_frame_fails_with_1006(role):
     for data in (b"", to(role, 0x01, b"open"), to(role, TEXT, b"half")[:-2], to(role, PING, b"half")[:-1]):
         stream = new_stream(role)
         assert stream.receive(data) == []
@@ -632,14 +632,14 @@ def stream_end():
     return "the connection ended without a close frame"
 
 
-def test_codes_print_as_numbers():
+def test_failure_code_is_formatted_as_a_number():
     assert f"{receive(SERVER, (0x83,))[0].code}" == "1002"
     assert CloseCode(1002) == 1002
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("rest", [b"", frame(TEXT, b"more", KEY), b"\xff" * 20])
-def test_size_says_how_much_of_a_buffer_counts(kind, rest):
+def test_size_argument_limits_the_bytes_read_from_a_buffer(kind, rest):
     wire = frame(TEXT, b"text", KEY) + frame(PING, b"ping", KEY) + frame(0x01, b"half", KEY) + frame(0x80, b"", KEY)
     for size in range(len(wire) + 1):
         whole, part = new_stream(SERVER), new_stream(SERVER)
@@ -648,7 +648,7 @@ def test_size_says_how_much_of_a_buffer_counts(kind, rest):
 
 
 @pytest.mark.parametrize("size", [-1, 7, 1 << 70, -1 << 70])
-def test_size_is_not_more_than_there_is(size):
+def test_size_argument_outside_the_buffer_is_rejected(size):
     stream = new_stream(SERVER)
     with pytest.raises(ValueError, match="outside"):
         stream.receive(bytearray(frame(TEXT, b"", KEY)), size)

@@ -40,7 +40,7 @@ def sent(role, first, payload=b"", form=None):
 # Messages
 
 
-def test_the_examples_of_rfc_6455():
+def test_sent_frames_match_the_examples_of_rfc_6455():
     """5.7: a text in one frame, unmasked and masked, and in two frames; a ping and its pong; two lengths."""
     server, client = new_stream(SERVER), new_stream(CLIENT)
     assert server.send("Hello").hex() == "810548656c6c6f"
@@ -54,7 +54,7 @@ def test_the_examples_of_rfc_6455():
 
 @BOTH
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70001])
-def test_lengths(role, size):
+def test_sent_message_of_every_length_form_is_framed(role, size):
     payload = bytes(i * 11 & 255 for i in range(size))
     assert new_stream(role).send(payload) == sent(role, BINARY, payload)
     assert new_stream(role).send("é" * (size // 2)) == sent(role, TEXT, b"\xc3\xa9" * (size // 2))
@@ -63,7 +63,7 @@ def test_lengths(role, size):
 
 @BOTH
 @pytest.mark.parametrize("text", ["", "a\0", "\xff", "€", "🎉\U0010ffff", "aö€🎉" * 50])
-def test_text(role, text):
+def test_text_argument_selects_text_or_binary_opcode(role, text):
     utf8 = text.encode()
     for message, chosen in [(text, None), (text, True), (utf8, True), (bytearray(utf8), True)]:
         assert new_stream(role).send(message, text=chosen) == sent(role, TEXT, utf8)
@@ -84,7 +84,7 @@ def test_text(role, text):
     ],
     ids=lambda data: type(data).__name__,
 )
-def test_any_bytes_like_object(role, message):
+def test_send_accepts_any_bytes_like_object(role, message):
     for send in (new_stream(role).send, lambda data, **kw: b"".join(new_stream(role).send_parts(data, **kw))):
         assert send(message) == sent(role, BINARY, b"abcd")
         assert send(message, text=True) == sent(role, TEXT, b"abcd")
@@ -92,14 +92,14 @@ def test_any_bytes_like_object(role, message):
 
 
 @BOTH
-def test_what_was_sent_does_not_change_with_the_callers_memory(role):
+def test_sent_parts_do_not_change_with_the_caller_buffer(role):
     memory = bytearray(b"abcd")
     parts = new_stream(role).send_parts(memory)
     memory[:] = b"wxyz"
     assert b"".join(parts) == sent(role, BINARY, b"abcd")
 
 
-def test_parts_are_header_and_payload():
+def test_send_parts_returns_header_and_payload():
     payload = bytes(1000)
     assert new_stream(SERVER).send_parts(payload) == [bytes.fromhex("827e03e8"), payload]
     assert new_stream(SERVER).send_parts(payload)[1] is payload
@@ -110,7 +110,7 @@ def test_parts_are_header_and_payload():
 
 
 @BOTH
-def test_fragments(role):
+def test_send_with_last_false_writes_fragments(role):
     stream = new_stream(role)
     assert stream.send("", last=False) == sent(role, 0x01)
     assert stream.ping(b"between") == sent(role, PING, b"between")
@@ -128,7 +128,7 @@ MESSAGES = st.one_of(st.text(max_size=200), st.binary(max_size=200))
 
 
 @given(st.lists(st.tuples(MESSAGES, st.lists(st.integers(0, 200), max_size=3), st.booleans()), max_size=5))
-def test_the_peer_receives_what_was_sent(messages):
+def test_peer_receives_sent_messages_and_fragments(messages):
     for role, peer in ((SERVER, CLIENT), (CLIENT, SERVER)):
         sender = Stream(role)
         written, expected = b"", []
@@ -151,7 +151,7 @@ def test_the_peer_receives_what_was_sent(messages):
 
 
 @BOTH
-def test_control_frames(role):
+def test_ping_and_pong_payload_is_limited_to_125_bytes(role):
     stream = new_stream(role)
     assert stream.ping() == sent(role, PING)
     assert stream.pong() == sent(role, PONG)
@@ -176,7 +176,7 @@ def test_all_close_codes():
 
 
 @BOTH
-def test_close_frames(role):
+def test_close_and_fail_write_code_and_reason(role):
     assert new_stream(role).close() == sent(role, CLOSE, b"\x03\xe8")
     assert new_stream(role).close(None) == sent(role, CLOSE)
     assert new_stream(role).close(CloseCode.GOING_AWAY, "bye") == sent(role, CLOSE, b"\x03\xe9bye")
@@ -185,7 +185,7 @@ def test_close_frames(role):
 
 
 @pytest.mark.parametrize("method", ["close", "fail"])
-def test_close_frames_that_may_not_be(method):
+def test_close_and_fail_reject_invalid_code_or_reason(method):
     for arguments, error in [
         ((1000, "é" * 62), PayloadTooBigError),
         ((1000, "a" * 124), PayloadTooBigError),
@@ -204,7 +204,7 @@ def test_close_frames_that_may_not_be(method):
 
 
 @BOTH
-def test_replies_in_order(role):
+def test_automatic_replies_are_written_in_order(role):
     stream = new_stream(role)
     data = to(role, PING, b"1") + to(role, TEXT, b"a") + to(role, PING, b"2") + to(role, CLOSE, b"\x03\xe9bye")
     assert stream.receive(data) == [Ping(b"1"), "a", Ping(b"2"), Close(1001, "bye")]
@@ -213,7 +213,7 @@ def test_replies_in_order(role):
 
 
 @BOTH
-def test_replies_left_to_the_caller(role):
+def test_automatic_replies_can_be_disabled(role):
     stream = new_stream(role, auto_pong=False, auto_close=False)
     assert stream.receive(to(role, PING, b"1") + to(role, CLOSE)) == [Ping(b"1"), Close(1005, "")]
     assert stream.pending() == b""
@@ -225,7 +225,7 @@ def test_replies_left_to_the_caller(role):
 @pytest.mark.parametrize(
     ("bad", "code"), [((0x83,), b"\x03\xea"), ((TEXT, b"\xff"), b"\x03\xef"), ((BINARY, b"12345"), b"\x03\xf1")]
 )
-def test_the_close_of_a_failure_says_what_was_wrong(role, bad, code):
+def test_close_frame_of_a_failure_carries_the_reason_unless_disabled(role, bad, code):
     for reasons in (True, False):
         stream = new_stream(role, max_message_size=4, send_close_reasons=reasons)
         failure = stream.receive(to(role, PING, b"p") + to(role, *bad))[-1]
@@ -233,13 +233,13 @@ def test_the_close_of_a_failure_says_what_was_wrong(role, bad, code):
         assert stream.pending() == sent(role, PONG, b"p") + close
 
 
-def test_reasons_are_sent_by_default():
+def test_close_frame_of_a_failure_carries_the_reason_by_default():
     stream = Stream(SERVER)
     stream.receive(to(SERVER, 0x83))
     assert stream.pending() == sent(SERVER, CLOSE, b"\x03\xeaopcode 3 is reserved")
 
 
-def test_a_late_failure_says_what_was_wrong_too():
+def test_close_frame_of_a_late_failure_carries_the_reason():
     stream = Stream(SERVER, late_failure=True)
     assert stream.receive(to(SERVER, TEXT, b"a") + to(SERVER, 0x83)) == ["a"]
     assert stream.pending() == b""
@@ -264,7 +264,7 @@ class Quoting:
 
 
 @pytest.mark.parametrize("first", [0xC2, 0x42])
-def test_the_error_of_a_codec_is_not_sent(first):
+def test_close_frame_of_a_failure_omits_the_codec_error(first):
     stream = Stream(SERVER, extensions=[Quoting()])
     failure = stream.receive(to(SERVER, first, b"secret"))[-1]
     assert failure.reason == "cannot decode b'secret'"
@@ -273,7 +273,7 @@ def test_the_error_of_a_codec_is_not_sent(first):
 
 @BOTH
 @pytest.mark.parametrize("reason", ["", "bye", "é" * 61, "r" * 123])
-def test_the_answer_to_a_close_echoes_code_and_reason(role, reason):
+def test_close_reply_echoes_code_and_reason(role, reason):
     stream = new_stream(role)
     stream.receive(to(role, CLOSE, b"\x0f\xa1" + reason.encode()))
     assert stream.pending() == sent(role, CLOSE, b"\x0f\xa1" + reason.encode())
@@ -281,7 +281,7 @@ def test_the_answer_to_a_close_echoes_code_and_reason(role, reason):
 
 @pytest.mark.parametrize("text_errors", ["replace", "surrogateescape"])
 @pytest.mark.parametrize("reason", [b"\xff" * 123, b"\xff" * 42, b"ok\xff"])
-def test_a_reason_that_cannot_be_sent_is_not_echoed(text_errors, reason):
+def test_close_reply_omits_a_reason_that_cannot_be_sent(text_errors, reason):
     stream = new_stream(SERVER, text_errors=text_errors)
     (close,) = stream.receive(to(SERVER, CLOSE, b"\x0f\xa1" + reason))
     assert close.reason == reason.decode(errors=text_errors)
@@ -292,21 +292,21 @@ def test_a_reason_that_cannot_be_sent_is_not_echoed(text_errors, reason):
 # Masking keys
 
 
-def test_a_client_masks_each_frame_with_a_key_of_its_own():
+def test_client_masks_each_frame_with_a_fresh_key():
     stream = Stream(CLIENT)
     keys = {stream.send(b"")[2:] for _ in range(1000)}
     assert len(keys) > 990
     assert {len(key) for key in keys} == {4}
 
 
-def test_a_server_asks_for_no_key():
+def test_server_never_calls_the_mask_source():
     def refuse(size):
         raise AssertionError
 
     assert Stream(SERVER, mask_source=refuse).send("a") == b"\x81\x01a"
 
 
-def test_a_mask_source_is_asked_for_4_bytes_for_each_frame():
+def test_mask_source_is_asked_for_4_bytes_for_each_frame():
     asked = []
 
     def source(size):
@@ -327,7 +327,7 @@ def test_a_mask_source_is_asked_for_4_bytes_for_each_frame():
 
 @pytest.mark.parametrize("key", [b"", b"abc", b"abcde", "abcd", bytearray(b"abcd"), None])
 @pytest.mark.parametrize("call", ["send", "send_parts", "ping", "pong", "close", "fail"])
-def test_a_mask_source_that_does_not_give_4_bytes(key, call):
+def test_mask_source_must_return_4_bytes(key, call):
     keys = [KEY, key, KEY]
     stream = Stream(CLIENT, mask_source=lambda size: keys.pop(0))
     assert stream.send("a", last=False) == sent(CLIENT, 0x01, b"a")
@@ -375,7 +375,7 @@ INSIDE_TEXT = [
 
 @BOTH
 @pytest.mark.parametrize("number", range(len(INSIDE_TEXT)))
-def test_misuse_inside_a_text_changes_nothing(role, number):
+def test_misuse_inside_a_fragmented_text_changes_nothing(role, number):
     call, error = INSIDE_TEXT[number]
     stream = new_stream(role)
     stream.send(b"\xe2\x82", text=True, last=False)
@@ -388,7 +388,7 @@ def test_misuse_inside_a_text_changes_nothing(role, number):
 
 @BOTH
 @pytest.mark.parametrize("number", range(len(MISUSE)))
-def test_misuse_changes_nothing(role, number):
+def test_misuse_raises_and_changes_nothing(role, number):
     call, error = MISUSE[number]
     stream = new_stream(role)
     with pytest.raises(error):
@@ -402,7 +402,7 @@ def test_misuse_changes_nothing(role, number):
 
 
 @BOTH
-def test_nothing_follows_a_close(role):
+def test_sending_after_close_raises_state_error(role):
     stream = new_stream(role)
     stream.close()
     for call in (
@@ -417,7 +417,7 @@ def test_nothing_follows_a_close(role):
     assert stream.fail(1011) == b""
 
 
-def test_all_misuse_is_a_local_error():
+def test_all_misuse_errors_are_local_errors():
     for error in (StateError, FragmentError, TextError, PayloadTooBigError, CloseCodeError, MaskSourceError):
         assert issubclass(error, LocalError)
         assert error.__doc__
@@ -428,7 +428,7 @@ def test_all_misuse_is_a_local_error():
 
 @pytest.mark.parametrize("options", [{}, {"extensions": "deflate"}], ids=["plain", "compressed"])
 @pytest.mark.parametrize("unit", ["x", "€", "🎉", b"x"])
-def test_a_message_over_the_limit_is_not_sent(unit, options):
+def test_message_over_max_send_size_is_rejected(unit, options):
     size = len(unit.encode() if isinstance(unit, str) else unit)
     if options:
         extensions = [PerMessageDeflate(threshold=10)]
@@ -443,7 +443,7 @@ def test_a_message_over_the_limit_is_not_sent(unit, options):
         stream.ping(b"x" * 125)  # this limit is for messages
 
 
-def test_the_limit_holds_for_the_sum_of_fragments():
+def test_max_send_size_applies_to_the_sum_of_fragments():
     stream = Stream(SERVER, max_send_size=10)
     for _ in range(2):
         stream.send("1234", last=False)
@@ -458,7 +458,7 @@ def test_the_limit_holds_for_the_sum_of_fragments():
     ["", "€" * 5, b"", bytes(10), bytearray(11), memoryview(bytes(5))],
     ids=lambda message: f"{type(message).__name__}-{len(message)}",
 )
-def test_a_message_is_cut_into_pieces(message):
+def test_cut_splits_a_message_into_pieces_of_the_given_size(message):
     data = message.encode() if isinstance(message, str) else bytes(message)
     stream = Stream(SERVER)
     for size in (1, 4, 5, 10, 100):
@@ -472,7 +472,7 @@ def test_a_message_is_cut_into_pieces(message):
     assert stream.cut(data, 4, text=True)[1] is True
 
 
-def test_a_message_that_cannot_be_sent_is_not_cut():
+def test_cut_rejects_a_message_that_cannot_be_sent():
     stream = Stream(SERVER, max_send_size=10)
     for message, text, error in (
         ("x" * 11, None, PayloadTooBigError), ("\ud800", None, TextError), (b"\xff", True, TextError),
@@ -484,7 +484,7 @@ def test_a_message_that_cannot_be_sent_is_not_cut():
         stream.cut("x", 2)
 
 
-def test_limits_that_cannot_be():
+def test_max_send_size_must_be_a_non_negative_integer():
     for wrong in (-1, 1.5):
         with pytest.raises((ValueError, TypeError)):
             Stream(SERVER, max_send_size=wrong)

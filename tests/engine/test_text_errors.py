@@ -41,7 +41,7 @@ def receive(frames, size, **options):
 
 @pytest.mark.parametrize("errors", ["replace", "surrogateescape"])
 @pytest.mark.parametrize("data", BYTES, ids=[data[-4:].hex() for data in BYTES])
-def test_whole_messages_in_all_pieces(data, errors):
+def test_text_errors_decodes_invalid_text_for_any_chunk_size(data, errors):
     client = Stream(CLIENT)
     frames = client.send(GOOD) + as_text(client.send(data)) + client.send("") + client.send(data) + client.send(GOOD)
     expected = [GOOD, data.decode(errors=errors), "", data, GOOD]
@@ -51,7 +51,7 @@ def test_whole_messages_in_all_pieces(data, errors):
         assert receive(frames, size, text_errors=errors, text_as_bytes=True) == raw
 
 
-def test_code_points_that_fragments_cut_stay_whole():
+def test_text_errors_keeps_code_points_split_by_fragments_whole():
     client = Stream(CLIENT)
     pieces = [b"a\xff\xe2", b"\x82", b"\xac\xf0\x9f"]
     frames = b"".join(client.send(piece, last=False) for piece in pieces[:2]) + client.send(pieces[2])
@@ -65,7 +65,7 @@ def test_code_points_that_fragments_cut_stay_whole():
 
 
 @pytest.mark.parametrize("data", [*BYTES, GOOD.encode()], ids=lambda data: data[-4:].hex())
-def test_compressed_messages(data):
+def test_text_errors_applies_to_compressed_messages(data):
     ours, theirs = codecs()
     client = Stream(CLIENT, extensions=ours)
     frames = as_text(client.send(data)) + as_text(client.send(data[:1], last=False)) + client.send(data[1:])
@@ -73,7 +73,7 @@ def test_compressed_messages(data):
     assert receive(frames, len(frames), extensions=theirs, text_errors="replace") == [text, text]
 
 
-def test_close_reasons():
+def test_text_errors_applies_to_close_reasons():
     client = Stream(CLIENT)
     frame = bytes.fromhex("8884 00000000 03e8 ffc3")
     assert receive(frame, 1, text_errors="replace") == [Close(1000, "\ufffd\ufffd")]
@@ -81,12 +81,12 @@ def test_close_reasons():
 
 
 @pytest.mark.parametrize("data", BYTES, ids=lambda data: data[-4:].hex())
-def test_it_is_off_by_default(data):
+def test_invalid_text_fails_with_1007_by_default(data):
     (failure,) = receive(as_text(Stream(CLIENT).send(data)), 1 << 17)
     assert failure.code == 1007
 
 
-def test_limits_hold():
+def test_text_errors_keeps_the_message_size_limit():
     for fragments in (False, True):
         client = Stream(CLIENT)
         frames = client.send(b"\xff" * 60, last=False) + client.send(b"\xff" * 60)
@@ -95,6 +95,6 @@ def test_limits_hold():
 
 
 @pytest.mark.parametrize("errors", ["ignore", "surrogatepass", "xmlcharrefreplace", "unknown", None])
-def test_what_is_no_choice(errors):
+def test_text_errors_rejects_unsupported_values(errors):
     with pytest.raises(ValueError, match="text_errors"):
         Stream(SERVER, text_errors=errors)

@@ -53,7 +53,7 @@ def instance(twins, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_signatures_and_docstrings(backend, name):
+def test_twins_have_equal_names_signatures_and_docstrings(backend, name):
     pure, fast = PURE[name], getattr(backend, name)
     assert pure.__name__ == fast.__name__ == name
     assert pure.__doc__
@@ -75,7 +75,7 @@ def test_names_signatures_and_docstrings(backend, name):
 
 
 @pytest.mark.parametrize("name", ["StreamCore"])
-def test_hooks_and_protected_methods(backend, name):
+def test_twins_have_equal_hooks_and_protected_methods(backend, name):
     """What a subclass overrides or calls is the same in both twins too."""
     pure, fast = PURE[name], getattr(backend, name)
     hooks = [each for each in vars(pure) if each.startswith("_") and hasattr(fast, each)]
@@ -92,7 +92,7 @@ def test_hooks_and_protected_methods(backend, name):
 
 
 @pytest.mark.parametrize("name", ["Deflate", "PartialMessage", "SocketWriter", "StreamCore", "Utf8Validator"])
-def test_instances_are_not_copied_or_pickled(backend, name):
+def test_twin_instances_cannot_be_copied_or_pickled(backend, name):
     for twins in (PURE, vars(backend)):
         made = instance(twins, name)
         for make in (copy.copy, copy.deepcopy, *[lambda it, n=n: pickle.dumps(it, n) for n in range(6)]):
@@ -102,7 +102,7 @@ def test_instances_are_not_copied_or_pickled(backend, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_wrong_numbers_of_arguments(backend, name):
+def test_twins_reject_wrong_numbers_of_arguments(backend, name):
     for arguments in [(), (b"",) * 9]:
         for keywords in [{}, {"nonsense": 1}]:
             for call in (PURE[name], getattr(backend, name)):
@@ -184,27 +184,27 @@ def same(backend, name, make, *arguments):
 @given(data=BYTES, make=MAKERS, start=INTEGERS, stop=INTEGERS)
 @example(data=b"\x81\xfe\xff\xff", make=bytes, start=0, stop=4)
 @example(data=b"\x81\xff\x80\0\0\0\0\0\0\0abcd", make=bytearray, start=0, stop=14)
-def test_read_header(backend, data, make, start, stop):
+def test_twins_agree_on_read_header(backend, data, make, start, stop):
     same(backend, "read_header", lambda: make(data), start, stop)
     for end in (len(data), min(len(data), 14)):
         same(backend, "read_header", lambda: make(data), 0, end)
 
 
 @given(first=INTEGERS | st.integers(0, 255), length=INTEGERS | st.integers(0, 1 << 63), key=KEYS)
-def test_write_header(backend, first, length, key):
+def test_twins_agree_on_write_header(backend, first, length, key):
     same(backend, "write_header", lambda: first, length, key)
 
 
 @settings(max_examples=300)
 @given(data=BYTES, make=MAKERS, key=KEYS, phase=INTEGERS)
-def test_apply_mask(backend, data, make, key, phase):
+def test_twins_agree_on_apply_mask(backend, data, make, key, phase):
     for name in ("apply_mask", "apply_mask_in_place"):
         same(backend, name, lambda: make(data), key, phase)
         same(backend, name, lambda: make(data), KEY)
 
 
 @given(data=st.binary(max_size=30) | st.from_regex(rb"[A-Za-z0-9+/]{22}==", fullmatch=True), make=MAKERS)
-def test_accept_key(backend, data, make):
+def test_twins_agree_on_accept_key(backend, data, make):
     same(backend, "accept_key", lambda: make(data))
 
 
@@ -212,7 +212,7 @@ def test_accept_key(backend, data, make):
 @given(
     first=INTEGERS | st.integers(0, 255), data=BYTES, make=MAKERS, text=st.text(st.characters(), max_size=50), key=KEYS
 )
-def test_make_frame_and_make_parts(backend, first, data, make, text, key):
+def test_twins_agree_on_make_frame_and_make_parts(backend, first, data, make, text, key):
     for payload in (lambda: make(data), lambda: text, lambda: type("Name", (str,), {})(text)):
         expected = result(PURE["make_frame"], first, payload(), key)
         assert result(backend.make_frame, first, payload(), key) == expected
@@ -223,7 +223,7 @@ def test_make_frame_and_make_parts(backend, first, data, make, text, key):
 
 @settings(max_examples=300)
 @given(pieces=st.lists(st.tuples(BYTES, MAKERS, st.booleans()), max_size=6))
-def test_utf8_validator(backend, pieces):
+def test_twins_agree_on_utf8_validator(backend, pieces):
     ours, theirs = PURE["Utf8Validator"](), backend.Utf8Validator()
     for data, make, ends in pieces:
         assert result(theirs.feed, make(data)) == result(ours.feed, make(data))
@@ -294,7 +294,7 @@ SOUP = st.lists(
     cuts=st.lists(st.integers(0, 5000), max_size=4),
     make=st.sampled_from(MADE[:5]),
 )
-def test_the_fast_path_on_soups_of_frames(backend, soup, tail, masked, limit, wrap, cuts, make):
+def test_twins_agree_on_fast_path_with_random_frames(backend, soup, tail, masked, limit, wrap, cuts, make):
     data = b"".join(frame(first, payload, key if masked else b"", form) for first, payload, key, form in soup) + tail
     pair = Pair(backend, masked, limit, wrap)
     position = 0
@@ -305,7 +305,7 @@ def test_the_fast_path_on_soups_of_frames(backend, soup, tail, masked, limit, wr
 
 @settings(max_examples=100)
 @given(data=BYTES, make=MAKERS, size=INTEGERS | st.none())
-def test_the_fast_path_on_odd_arguments(backend, data, make, size):
+def test_twins_agree_on_fast_path_with_invalid_arguments(backend, data, make, size):
     for masked in (False, True):
         Pair(backend, masked, 100, None).receive(make, frame(0x82, data) + data, size)
 
@@ -325,7 +325,7 @@ STEPS = st.one_of(
     frames=st.lists(st.tuples(PAYLOADS, st.lists(STEPS, max_size=5)), min_size=1, max_size=5),
     make=st.sampled_from(MADE[:5]),
 )
-def test_messages_in_progress(backend, text, masked, wrap, frames, make):
+def test_twins_agree_on_partial_messages(backend, text, masked, wrap, frames, make):
     pair = Pair(backend, masked, 1 << 20, wrap)
     for number, (payload, steps) in enumerate(frames, 1):
         key = KEY if masked else b""
@@ -378,7 +378,7 @@ ENCODED = st.one_of(
     cut=st.integers(0, 20) | st.just(0),
     resets=st.booleans(),
 )
-def test_the_fast_path_on_compressed_messages(backend, messages, masked, wrap, most, limit, cut, resets):
+def test_twins_agree_on_fast_path_with_compressed_messages(backend, messages, masked, wrap, most, limit, cut, resets):
     pair = Pair(backend, masked, 1 << 20, wrap)
     codecs = [twins(decode_resets=resets) for twins in (PURE["Deflate"], backend.Deflate)]
     for core, codec in zip(pair.cores, codecs, strict=True):
@@ -398,7 +398,7 @@ def test_the_fast_path_on_compressed_messages(backend, messages, masked, wrap, m
     pieces=st.lists(st.tuples(ENCODED, st.sampled_from([1, 10, 1 << 14]), st.booleans()), max_size=8),
     resets=st.booleans(),
 )
-def test_inflating_a_piece_at_a_time(backend, pieces, resets):
+def test_twins_agree_on_inflating_piece_by_piece(backend, pieces, resets):
     ours, theirs = PURE["Deflate"](decode_resets=resets), backend.Deflate(decode_resets=resets)
     for payload, most, last in pieces:
         again = True
@@ -410,7 +410,7 @@ def test_inflating_a_piece_at_a_time(backend, pieces, resets):
 
 
 @given(pieces=st.lists(st.tuples(PAYLOADS, st.booleans()), max_size=8), resets=st.booleans())
-def test_deflating_a_piece_at_a_time(backend, pieces, resets):
+def test_twins_agree_on_deflating_piece_by_piece(backend, pieces, resets):
     ours, theirs = PURE["Deflate"](encode_resets=resets), backend.Deflate(encode_resets=resets)
     for content, last in pieces:
         assert theirs.encode(content, last) == ours.encode(content, last)

@@ -24,7 +24,7 @@ def check(validator, data):
         assert validator.need == (size - (stop - whole) if lead else 0), data.hex()
 
 
-def test_all_sequences_of_edges(backend):
+def test_utf8_validator_matches_reference_for_edge_sequences(backend):
     validator = backend.Utf8Validator()
     for count in range(5):
         for data in (
@@ -34,7 +34,7 @@ def test_all_sequences_of_edges(backend):
 
 
 @pytest.mark.parametrize("before", [0, 1, 15, 16, 31, 33, 63, 64, 65, 127, 200, 1000])
-def test_edges_far_into_a_text(backend, before):
+def test_utf8_validator_matches_reference_after_a_long_prefix(backend, before):
     """Where the wide registers are, and where they end."""
     validator = backend.Utf8Validator()
     for lead in (
@@ -49,7 +49,7 @@ def test_edges_far_into_a_text(backend, before):
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "ö" * 100, "a" * 63 + "€", "🎉" * 40])
-def test_every_cut(backend, text):
+def test_utf8_validator_accepts_valid_text_split_anywhere(backend, text):
     data = text.encode()
     validator = backend.Utf8Validator()
     for first in range(len(data) + 1):
@@ -62,7 +62,7 @@ def test_every_cut(backend, text):
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\xc3\xff", b"\xed\xa0", b"\xf0\x8f", b"\xf4\x90", b"\xe2\x82\x41", b"\xc0"])
 @pytest.mark.parametrize("before", ["", "a" * 70, "é" * 40, "🎉"])
-def test_the_first_impossible_byte_in_pieces(backend, bad, before):
+def test_utf8_validator_stops_before_first_invalid_byte_in_pieces(backend, bad, before):
     data = before.encode() + bad
     for cut in range(len(data)):
         validator = backend.Utf8Validator()
@@ -74,7 +74,7 @@ def test_the_first_impossible_byte_in_pieces(backend, bad, before):
         assert validator.need == need
 
 
-def test_need_and_reset(backend):
+def test_utf8_validator_need_counts_missing_bytes_until_reset(backend):
     validator = backend.Utf8Validator()
     seen = []
     for byte in "é€🎉".encode():
@@ -90,7 +90,7 @@ def test_need_and_reset(backend):
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview, lambda data: array("H", data)])
-def test_any_buffer(backend, make):
+def test_utf8_validator_accepts_any_contiguous_buffer(backend, make):
     validator = backend.Utf8Validator()
     assert validator.feed(make(b"a\xc3")) == 2
     assert validator.need == 1

@@ -63,7 +63,7 @@ def ids(vector):
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=ids)
-def test_events_and_bytes(vector):
+def test_vector_gives_expected_events_and_replies(vector):
     stream = stream_for(vector)
     events = feed(stream, bytes.fromhex(vector["input_hex"]))
     expected, written = expectation(vector)
@@ -76,7 +76,7 @@ def test_events_and_bytes(vector):
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=ids)
-def test_cuts_do_not_show(vector):
+def test_vector_result_does_not_depend_on_cuts(vector):
     size = len(vector["input_hex"]) // 2
     whole = run(vector, ())
     assert run(vector, range(1, size)) == whole
@@ -85,7 +85,7 @@ def test_cuts_do_not_show(vector):
             assert run(vector, cuts) == whole, cuts
 
 
-def test_a_pair_of_vectors_is_not_lost_between_them():
+def test_valid_vector_can_be_received_twice_on_one_stream():
     """What is valid can be said twice on one stream."""
     for vector in VECTORS:
         if vector["valid_after"] == 1:
@@ -124,7 +124,7 @@ OFFSETS = [
 
 @pytest.mark.parametrize(("data", "options", "code", "offset"), OFFSETS)
 @pytest.mark.parametrize("before", [b"", to(SERVER, 0x82, b"\0" * 4), to(SERVER, 0x89)], ids=["", "binary", "ping"])
-def test_offset_of_a_failure(before, data, options, code, offset):
+def test_failure_offset_is_the_offending_byte(before, data, options, code, offset):
     data = before + bytes.fromhex(data)
     for cuts in [(), range(1, len(data)), *([cut] for cut in range(len(data)))]:
         failure = feed(new_stream(SERVER, **options), data, cuts)[-1]

@@ -87,7 +87,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("direct", [True, False])
-def test_messages_arrive_as_frames(backend, role, direct):
+def test_writer_sends_messages_as_frames(backend, role, direct):
     key = KEY if role is CLIENT else b""
     with Setting(backend, role, direct=direct) as at:
         sent = 0
@@ -101,7 +101,7 @@ def test_messages_arrive_as_frames(backend, role, direct):
         assert at.transport.writes == (0 if direct else len(MESSAGES))
 
 
-def test_other_messages_are_left_to_the_stream(backend):
+def test_writer_refuses_messages_that_need_the_stream(backend):
     with Setting(backend, limit=10) as at:
         for other in (
             bytearray(b"a"), memoryview(b"a"), None, 5, ["a"], type("Octets", (bytes,), {})(b"a"),
@@ -125,7 +125,7 @@ def test_other_messages_are_left_to_the_stream(backend):
 @pytest.mark.parametrize("role", [SERVER, CLIENT])
 @pytest.mark.parametrize("size", [100, 4096, 5000, 1 << 20])
 @pytest.mark.parametrize("kind", ["text", "binary", "frames"])
-def test_a_full_socket_leaves_the_rest_to_the_transport(backend, role, size, kind):
+def test_writer_passes_the_rest_to_the_transport_if_the_socket_is_full(backend, role, size, kind):
     payload = bytes(32 + number % 90 for number in range(size))
     expected = frame(TEXT if kind == "text" else BINARY, payload, KEY if role is CLIENT else b"")
 
@@ -155,7 +155,7 @@ def test_a_full_socket_leaves_the_rest_to_the_transport(backend, role, size, kin
         assert at.writer.bytes_sent == len(expected) * (count + 4)
 
 
-def test_a_closed_socket_is_not_written_to(backend):
+def test_writer_uses_the_transport_if_the_socket_is_closed(backend):
     with Setting(backend) as at:
         assert at.writer.send("a")
         at.sock.fileno = lambda: -1
@@ -171,7 +171,7 @@ def test_a_closed_socket_is_not_written_to(backend):
         assert at.taken() == frame(TEXT, b"e")
 
 
-def test_nothing_follows_data_that_the_transport_dropped(backend):
+def test_writer_sends_nothing_after_data_that_the_transport_dropped(backend):
     with Setting(backend) as at:
         while not at.transport.held:
             at.writer.send("x" * 1000)
@@ -182,7 +182,7 @@ def test_nothing_follows_data_that_the_transport_dropped(backend):
         assert at.arrived() == b""
 
 
-def test_a_broken_socket_is_left_to_the_transport(backend):
+def test_writer_leaves_socket_errors_to_the_transport(backend):
     with Setting(backend) as at:
         at.far.close()
         assert at.writer.send("a")
@@ -200,7 +200,7 @@ def test_a_broken_socket_is_left_to_the_transport(backend):
     ("key", "error"), [("abcd", TypeError), (None, TypeError), (b"abc", ValueError), (bytearray(4), TypeError)]
 )
 @pytest.mark.parametrize("message", ["a", b"b" * 10_000])
-def test_a_key_of_another_size_or_type_is_refused(backend, key, error, message):
+def test_writer_rejects_mask_keys_of_another_size_or_type(backend, key, error, message):
     core = make_core(backend, keys=SimpleNamespace(pop=lambda: key), keys_guarded=True)
     core._set_send_limit(1 << 20, None)
     core._fast_send = True
@@ -212,13 +212,13 @@ def test_a_key_of_another_size_or_type_is_refused(backend, key, error, message):
 
 
 @pytest.mark.parametrize("stream", [None, object(), SimpleNamespace(_max_plain=100, _keys=None)])
-def test_a_writer_takes_a_stream(backend, stream):
+def test_writer_requires_a_stream_core(backend, stream):
     with pytest.raises(TypeError, match=r"^SocketWriter\(\) takes a StreamCore$"):
         backend.SocketWriter(stream, Transport(), None, 1 << 20)
 
 
 @pytest.mark.parametrize("message", ["a", b"b" * 10_000])
-def test_a_mask_source_that_closes_the_stream_is_refused(backend, message):
+def test_writer_mask_source_may_not_close_the_stream(backend, message):
     """No data may follow a close frame: the source cannot send one while `send` waits for its key."""
     with Setting(backend, CLIENT) as at:
 
@@ -238,7 +238,7 @@ def test_a_mask_source_that_closes_the_stream_is_refused(backend, message):
         assert stream.state is State.OPEN
 
 
-def test_write_takes_bytes_only(backend):
+def test_write_rejects_other_types_than_bytes(backend):
     with Setting(backend) as at:
         for other in (bytearray(b"a"), "a", None):
             with pytest.raises(TypeError, match=r"^write\(\) takes bytes$"):
@@ -247,7 +247,7 @@ def test_write_takes_bytes_only(backend):
 
 @pytest.mark.parametrize("message", ["a" * 100, b"b" * 10_000, b"c" * (1 << 20), "d" * (1 << 20)])
 @pytest.mark.parametrize("kind", ["message", "frames"])
-def test_an_error_of_the_transport_cuts_the_connection(backend, kind, message):
+def test_transport_error_aborts_the_connection(backend, kind, message):
     def fail(data):
         raise RuntimeError("closed")
 
@@ -283,7 +283,7 @@ def test_an_error_of_the_transport_cuts_the_connection(backend, kind, message):
 
 
 @pytest.mark.parametrize("size", [10, 10_000])
-def test_data_that_others_gave_the_transport_is_not_overtaken(backend, size):
+def test_writer_keeps_the_order_with_other_writers_of_the_transport(backend, size):
     with Setting(backend) as at:
         assert at.writer.send(b"a")
         assert at.arrived() == frame(BINARY, b"a")
@@ -297,7 +297,7 @@ def test_data_that_others_gave_the_transport_is_not_overtaken(backend, size):
 
 
 @pytest.mark.parametrize("size", [10, 10_000])
-def test_nothing_goes_to_the_socket_while_the_transport_is_closing(backend, size):
+def test_writer_does_not_use_the_socket_of_a_closing_transport(backend, size):
     with Setting(backend) as at:
         assert at.writer.send(b"a")
         at.arrived()
@@ -309,7 +309,7 @@ def test_nothing_goes_to_the_socket_while_the_transport_is_closing(backend, size
 
 
 @pytest.mark.parametrize("size", [10, 10_000])
-def test_nothing_goes_to_the_socket_after_close(backend, size):
+def test_writer_does_not_use_the_socket_after_close(backend, size):
     with Setting(backend) as at:
         at.writer.close()
         at.writer.send(b"b" * size)
@@ -318,7 +318,7 @@ def test_nothing_goes_to_the_socket_after_close(backend, size):
 
 
 @pytest.mark.parametrize("size", [10, 10_000, 1 << 20])
-def test_close_inside_a_write_to_the_transport_holds_from_then_on(backend, size):
+def test_writer_closed_during_a_transport_write_stays_closed(backend, size):
     with Setting(backend) as at:
         kept = at.transport.write
 
@@ -338,7 +338,7 @@ def test_close_inside_a_write_to_the_transport_holds_from_then_on(backend, size)
 
 @pytest.mark.parametrize("number", [-1, -2, -100])
 @pytest.mark.parametrize("size", [10, 10_000])
-def test_a_negative_descriptor_is_none(backend, number, size):
+def test_writer_uses_the_transport_if_the_descriptor_is_negative(backend, number, size):
     with Setting(backend) as at:
         at.sock.fileno = lambda: number
         assert at.writer.send(b"a" * size)
@@ -348,7 +348,7 @@ def test_a_negative_descriptor_is_none(backend, number, size):
 
 @pytest.mark.parametrize("ask", ["fileno", "get_write_buffer_size", "is_closing"])
 @pytest.mark.parametrize("size", [10, 10_000])
-def test_an_error_before_the_write_sends_nothing(backend, ask, size):
+def test_writer_sends_nothing_after_an_error_before_the_write(backend, ask, size):
     def fail():
         raise RuntimeError("gone")
 
@@ -362,7 +362,7 @@ def test_an_error_before_the_write_sends_nothing(backend, ask, size):
 
 
 @pytest.mark.parametrize("size", [1000, 10_000, 1 << 20])
-def test_a_descriptor_that_became_blocking_does_not_block(backend, size):
+def test_writer_does_not_block_on_a_blocking_descriptor(backend, size):
     """O_NONBLOCK belongs to the open file description, which a child process may share and change."""
     with Setting(backend) as at:
         at.near.setblocking(True)

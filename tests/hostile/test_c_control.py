@@ -50,7 +50,7 @@ async def test_c3_one_byte_close_payload_is_refused(attack):
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 @on_loop
 async def test_c4_invalid_close_codes_are_refused(attack, code):
-    """All 65,536 of them: test_stream_receive.py::test_all_close_codes."""
+    """All 65,536 of them: test_stream_receive.py::test_received_close_codes_not_allowed_fail_with_1002."""
     await refused(attack, 1002, lambda victim: victim.frame(CLOSE, code.to_bytes(2, "big")))
 
 

@@ -144,7 +144,7 @@ def test_full_queue_stops_reading_until_it_is_down_to_the_low_mark():
     assert world.session.reading
 
 
-def test_messages_are_dropped_after_stop_queueing_but_those_before_are_kept():
+def test_stop_queueing_drops_later_messages_only():
     world = World()
     world.receive((TEXT, b"a"))
     world.session.close(1000, "", world.now)
@@ -434,7 +434,7 @@ def test_end_of_tcp_after_the_close_closes_both_directions():
     assert isinstance(world.session.error(), ConnectionClosedOK)
 
 
-def test_loss_of_the_connection_is_1006_and_ends_everything():
+def test_loss_of_the_connection_is_1006():
     world = World()
     answers = []
     world.session.ping(b"p", 0, answers.append)
@@ -475,7 +475,7 @@ def test_close_again_does_nothing():
     assert world.sent() == []
 
 
-def test_messages_after_our_close_are_received_while_there_is_room_and_the_close_comes_through():
+def test_messages_and_close_after_own_close_are_received_within_the_queue_limit():
     world = World(max_queue=2)
     world.receive((TEXT, b"a"))
     world.session.close(1000, "", 0)
@@ -525,7 +525,7 @@ def test_nothing_is_answered_once_the_connection_is_lost():
     assert world.sent() == []
 
 
-def test_no_close_timeout_means_no_deadline():
+def test_close_timeout_of_none_sets_no_deadline():
     world = World(close_timeout=None)
     world.session.close(1000, "", 0)
     assert world.session.next_timer() is None
@@ -557,7 +557,7 @@ def test_failure_waits_until_everything_before_it_was_taken():
     world.session.settle(0)
 
 
-def test_only_the_failure_is_due_while_it_is_held_back():
+def test_held_back_failure_is_the_only_timer():
     world = World(close_timeout=5, ping_interval=1, idle_timeout=1, total_timeout=1)
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))
     assert world.session.next_timer() == 5
@@ -626,7 +626,7 @@ def test_end_of_tcp_is_awaited_for_close_timeout_after_another_failure():
 # Pings and keepalive.
 
 
-def test_ping_is_answered_with_its_round_trip_and_all_before_it():
+def test_pong_answers_its_ping_and_all_earlier_pings():
     world = World()
     answers = []
     world.session.ping(b"1", 0, lambda latency: answers.append((1, latency)))
@@ -690,7 +690,7 @@ def test_received_bytes_postpone_the_deadline():
     assert world.session.state is State.CLOSED
 
 
-def test_time_in_which_reading_was_paused_does_not_run_the_deadline():
+def test_paused_reading_postpones_the_keepalive_deadline():
     world = World(ping_interval=2, ping_timeout=2, max_queue=1)
     world.receive(*[(TEXT, b"x")] * 3)
     assert not world.session.reading
@@ -704,7 +704,7 @@ def test_time_in_which_reading_was_paused_does_not_run_the_deadline():
     assert world.session.state is State.CLOSED
 
 
-def test_ping_in_our_own_buffer_does_not_run_the_deadline_while_the_peer_reads():
+def test_unwritten_ping_postpones_the_keepalive_deadline_while_the_peer_reads():
     world = World(ping_interval=2, ping_timeout=2)
     waiting = 100_000
 
@@ -718,7 +718,7 @@ def test_ping_in_our_own_buffer_does_not_run_the_deadline_while_the_peer_reads()
     assert world.session.state is State.OPEN
 
 
-def test_peer_that_neither_reads_nor_sends_fails_though_the_ping_was_not_written():
+def test_peer_that_neither_reads_nor_sends_fails_with_an_unwritten_ping():
     world = World(ping_interval=2, ping_timeout=2)
     world.session.send(bytes(100_000))
     world.session.written(world.session.bytes_queued, world.session.bytes_queued)
@@ -729,14 +729,14 @@ def test_peer_that_neither_reads_nor_sends_fails_though_the_ping_was_not_written
     assert world.session.state is State.CLOSED
 
 
-def test_pings_without_timeout_go_on_and_do_not_pile_up():
+def test_pings_without_timeout_go_on_without_accumulating():
     world = World(ping_interval=1, ping_timeout=None)
     assert len(world.advance(100.5)) == 100
     assert len(world.session.keepalive._pings) == 1
     assert world.session.state is State.OPEN
 
 
-def test_no_pings_without_interval():
+def test_ping_interval_of_none_sends_no_pings():
     world = World(ping_interval=None, ping_timeout=1)
     assert world.session.next_timer() is None
     world.session.handle_timer(100)

@@ -35,7 +35,7 @@ def test_none_means_no_limit():
 @pytest.mark.parametrize(
     ("value", "error"), [(-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)]
 )
-def test_times_that_are_none_are_refused(name, value, error):
+def test_times_reject_none(name, value, error):
     with pytest.raises(error, match=name):
         ConnectionSettings(**{name: value})
 
@@ -44,7 +44,7 @@ def test_times_that_are_none_are_refused(name, value, error):
 @pytest.mark.parametrize(
     ("value", "error"), [(-1, ValueError), (1 << 63, ValueError), (1.5, TypeError), (True, TypeError)]
 )
-def test_sizes_that_are_none_are_refused(name, value, error):
+def test_sizes_reject_none(name, value, error):
     with pytest.raises(error, match=name):
         ConnectionSettings(**{name: value})
 
@@ -64,6 +64,6 @@ def test_sizes_that_are_none_are_refused(name, value, error):
         ({"send_close_reasons": None}, TypeError),
     ],
 )
-def test_values_that_do_not_fit_are_refused(options, error):
+def test_values_out_of_range_are_rejected(options, error):
     with pytest.raises(error):
         ConnectionSettings(**options)
