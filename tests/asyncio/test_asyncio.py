@@ -237,7 +237,6 @@ async def test_frames_before_the_handshake_response_are_delivered_after_it():
         client.write(REQUEST, client.stream.send("one"))
         await asked.wait()
         client.write(client.stream.send("two"))
-        await asyncio.sleep(0.05)
         answer.set()
         await client.reader.readuntil(b"\r\n\r\n")
         assert [await client.read_event() for _ in range(2)] == ["one", "two"]
@@ -245,13 +244,17 @@ async def test_frames_before_the_handshake_response_are_delivered_after_it():
 
 @on_loop
 async def test_large_message_before_the_handshake_response_is_delivered():
+    asked, answer = asyncio.Event(), asyncio.Event()
+
     async def process_request(connection, request):
-        await asyncio.sleep(0.1)
+        asked.set()
+        await answer.wait()
 
     async with serving(process_request=process_request) as (_, port, _), raw(port) as client:
         client.write(REQUEST)
-        await asyncio.sleep(0.02)
+        await asked.wait()
         client.write(client.stream.send(bytes(1 << 20)))
+        answer.set()
         await client.reader.readuntil(b"\r\n\r\n")
         assert await client.read_event() == bytes(1 << 20)
 
@@ -281,7 +284,7 @@ async def test_open_timeout_covers_process_request_and_cancels_it():
 
     async def process_request(connection, request):
         try:
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.append(True)
             raise
@@ -328,6 +331,7 @@ async def test_refusal_arrives_while_the_client_keeps_sending():
     async with serving(close_timeout=1) as (_, port, _), raw(port) as client:
         client.write(REQUEST.replace(b"GET", b"POST"), bytes(1 << 20))
         await client.writer.drain()
+        # Time passes in real sockets: a server that closed at once would reset the connection and discard its response.
         await asyncio.sleep(0.1)
         assert (await client.reader.readline()).startswith(b"HTTP/1.1 405 ")
 
@@ -389,8 +393,9 @@ async def test_server_close_frame_arrives_while_the_client_keeps_sending():
         await client.upgrade()
         frame = client.stream.send(bytes(50_000))
         client.write(frame)
-        for _ in range(40):  # deaf and talkative
+        for _ in range(40):
             client.write(frame)
+            # Time passes in real sockets: the server has closed long before the client has stopped sending.
             await asyncio.sleep(0.005)
         assert await client.read_event() == framewire.Close(4000, "enough")
 
@@ -410,6 +415,7 @@ async def test_close_frame_after_a_violation_arrives_while_peer_keeps_sending():
     async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
         await client.upgrade()
         client.write(client.stream.send("before"), b"\x93\xff", b"\xf0" * (1 << 20))
+        # Time passes in real sockets: a server that closed at once would reset the connection and discard its frame.
         await asyncio.sleep(0.2)
         assert await client.read_event() == explained(1002)
     assert received == ["before", 1002]
@@ -533,7 +539,7 @@ async def test_peer_reset_before_the_close_reply_still_ends_the_handler():
 @on_loop
 async def test_close_handshake_completes_with_a_full_queue():
     async def handler(ws):
-        await asyncio.sleep(0.1)  # by now the queue is full and reading has stopped
+        await until(lambda: not ws._session.reading)  # the queue is full
         await ws.close(4001, "not interested")
         assert ws.close_code == 4001
         received = 0
@@ -554,9 +560,10 @@ async def test_close_handshake_completes_with_a_full_queue():
 @over_tcp
 @on_loop
 async def test_messages_after_sent_close_are_received_up_to_max_queue():
-    received = []
+    received, served = [], []
 
     async def handler(ws):
+        served.append(ws)
         await ws.close()
         async for message in ws:
             received.append(message)
@@ -564,10 +571,14 @@ async def test_messages_after_sent_close_are_received_up_to_max_queue():
     async with serving(handler, max_queue=4) as (_, port, _), raw(port) as client:
         await client.upgrade()
         assert await client.read_event() == framewire.Close(1000, "")
+        [connection] = served
+        written = 0
         for number in range(1000):
-            client.write(framewire.Stream(framewire.CLIENT).send(str(number)))
-            if not number % 100:
-                await asyncio.sleep(0.005)
+            frame = framewire.Stream(framewire.CLIENT).send(str(number))
+            client.write(frame)
+            written += len(frame)
+            if not number % 100:  # several reads
+                await until(lambda: connection.bytes_received == written)  # noqa: B023 - awaited at once
         client.write(client.stream.pending())
         client.writer.write_eof()
         await until(lambda: received)
@@ -620,16 +631,22 @@ async def test_server_close_sends_1001_and_waits_for_handlers():
     async def handler(ws):
         async for _ in ws:
             pass
-        await asyncio.sleep(0.05)
+        ended.append(ws)
+        await leave.wait()
         finished.append(ws.close_code)
 
+    ended, leave = [], asyncio.Event()
     async with serving(handler) as (server, port, uri), raw(port) as half_open:
         clients = [await connect(uri) for _ in range(3)]
         half_open.write(REQUEST[:20])
         await until(lambda: len(server._everyone) == 4)
         begin = time.monotonic()
         server.close()
-        await server.wait_closed()
+        closing = asyncio.ensure_future(server.wait_closed())
+        await until(lambda: len(ended) == 3)
+        assert not closing.done()
+        leave.set()
+        await closing
         assert time.monotonic() - begin < 3  # no deadline had to strike
         assert finished == [1001] * 3
         assert not server.is_serving()
@@ -701,8 +718,8 @@ async def test_receive_queue_is_bounded_in_bytes():
     async with serving(handler, **options) as (server, port, _), raw(port) as client:
         await client.upgrade()
         client.write(*[client.stream.send(bytes(300_000)) for _ in range(100)])
-        await asyncio.sleep(0.3)
         [connection] = server.connections
+        await until(lambda: not connection._session.reading)
         assert len(connection._queue.items) * 300_000 < 1_800_000
         go.set()
         for _ in range(100):
@@ -723,7 +740,6 @@ async def test_send_waits_for_a_peer_that_does_not_read():
         await until(lambda: server.connections)
         [connection] = server.connections
         await until(lambda: connection._session.write_paused)
-        await asyncio.sleep(0.1)
         assert len(sent) < 900
         assert connection.transport.get_write_buffer_size() < 200_000
         for _ in range(1000):
@@ -836,7 +852,7 @@ async def test_connect_honours_cancellation_at_any_point_after_opening():
 
     async def opening(turns):
         await connect(uri, listener=Cancelling(turns))
-        await asyncio.sleep(10)
+        await asyncio.Event().wait()
 
     async with serving() as (_, _, uri):
         for turns in range(8):
@@ -952,11 +968,12 @@ async def test_broadcast_skips_connections_in_a_fragmented_message():
     async with serving(handler) as (server, _, uri), connect(uri) as ws:
         await until(lambda: server.connections)
         sending = next(iter(server.connections))
-        for event in (begin, go_on):
-            await until(lambda: sending._in_fragments)
-            broadcast(server.connections, "to all")
-            event.set()
-            await asyncio.sleep(0.01)
+        await until(lambda: sending._in_fragments)
+        broadcast(server.connections, "to all")
+        begin.set()
+        await until(lambda: sending._session.stream.message_open)
+        broadcast(server.connections, "to all")
+        go_on.set()
         assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
 
 
@@ -1058,7 +1075,10 @@ async def test_client_rejects_a_server_that_does_not_speak_websocket(answer):
 @over_tcp
 @on_loop
 async def test_connect_raises_timeout_error_after_open_timeout():
+    accepted = []
+
     async def silence(reader, writer):
+        accepted.append(writer)
         await reader.read()
         writer.close()
 
@@ -1069,7 +1089,7 @@ async def test_connect_raises_timeout_error_after_open_timeout():
             await connect(uri, open_timeout=0.2)
         assert time.monotonic() - begin < 3
         task = asyncio.ensure_future(connect(uri).__aenter__())
-        await asyncio.sleep(0.05)
+        await until(lambda: len(accepted) == 2)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

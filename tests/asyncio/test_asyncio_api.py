@@ -302,7 +302,8 @@ async def test_fragments_stream_in_both_directions(secure):
     # The first call is made before the message comes, so pieces are delivered as they arrive.
     async with Served(stream, secure) as at, at.connect() as ws:
         assert await ws.recv() == "ready"
-        await asyncio.sleep(0.05)
+        (connection,) = at.server.connections
+        await until(lambda: connection._driver.receiver is not None)
         await ws.send(slowly())
 
 
@@ -407,7 +408,7 @@ async def test_abandoned_recv_streaming_loses_no_message():
     async with Served(echo) as at, at.connect() as ws:
         pieces = ws.recv_streaming()
         waiting = asyncio.ensure_future(pieces.__anext__())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # it begins
         with pytest.raises(ConcurrencyError):
             await ws.recv()
         waiting.cancel()
@@ -443,7 +444,7 @@ async def test_pulse_with_many_members_lets_other_tasks_run():
     assert longest <= 256
     for member in members:
         pulse.discard(member)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # two intervals of the timer, in which nothing may happen
     assert len(happened) - happened.count(None) == 2000
 
 
@@ -467,7 +468,7 @@ async def test_idle_timeout_and_total_timeout_close_with_1008():
     async with Served(echo, idle_timeout=0.6, ping_interval=0.1) as at, at.connect() as ws:
         begun = ws.loop.time()
         for _ in range(6):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.15)  # a quarter of idle_timeout passes
             await ws.send("")
             await ws.recv()
         with pytest.raises(ConnectionClosedError) as info:
@@ -771,7 +772,7 @@ async def test_server_close_timeout_bounds_the_shutdown():
     async def stubborn(ws):
         while True:
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 break
 
@@ -806,7 +807,7 @@ async def test_broadcast_skips_a_busy_connection_and_refuses_fragments():
 
         busy, free = at.server.connections
         sending = asyncio.ensure_future(busy.send(slowly()))
-        await asyncio.sleep(0.05)
+        await until(lambda: busy._session.stream.message_open)
         broadcast([busy, free], "news")
         gate.set()
         await sending

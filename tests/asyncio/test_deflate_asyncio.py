@@ -17,7 +17,7 @@ import aiohttp.web
 import pytest
 from backends import skip_unless
 from browsers import chromium
-from ends import echo, on_loop, raw, serving
+from ends import echo, on_loop, raw, serving, until
 from frames import REQUEST
 from websockets.asyncio.client import connect as peer_connect
 from websockets.asyncio.server import serve as peer_serve
@@ -333,7 +333,7 @@ async def test_inflating_many_bombs_in_one_read_stops_at_the_full_queue():
     waiting = []
 
     async def handler(ws):
-        await asyncio.sleep(0.3)
+        await until(lambda: not ws._session.reading)
         waiting.append(sum(map(len, ws._queue.items)))
         async for message in ws:
             waiting.append(len(message))
@@ -347,9 +347,6 @@ async def test_inflating_many_bombs_in_one_read_stops_at_the_full_queue():
     offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
     async with serving(handler) as (_, port, _), raw(port) as client:
         client.writer.write(REQUEST.removesuffix(b"\r\n") + offer + b"".join(frames) + b"\x88\x80\0\0\0\0")
-        for _ in range(300):
-            await asyncio.sleep(0.02)
-            if len(waiting) == 41:
-                break
+        await until(lambda: len(waiting) == 41)
     assert waiting[0] <= 6 << 20
     assert waiting[1:] == [1 << 20] * 40
