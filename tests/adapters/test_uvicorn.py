@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import ends
 import pytest
 import uvicorn
-from ends import CERTIFICATE, on_loop
+from ends import CERTIFICATE, on_loop, until
 from frames import REQUEST as WHOLE_REQUEST
 from frames import TEXT, explained, to
 from uvicorn.protocols.utils import ClientDisconnected
@@ -61,9 +61,8 @@ async def serving(app, **options):
     options = {"ws": OURS, "lifespan": "off", "log_level": "warning", "port": 0, **options}
     server = uvicorn.Server(uvicorn.Config(app, **options))
     task = asyncio.create_task(server._serve())
-    while not server.started:
-        assert not task.done(), task.result()
-        await asyncio.sleep(0.01)
+    await until(lambda: server.started or task.done())
+    assert not task.done(), task.result()
     try:
         yield server, server.servers[0].sockets[0].getsockname()[1]
     finally:
@@ -148,17 +147,18 @@ async def test_frames_in_the_segment_of_the_request_are_not_lost(http):
 async def test_frames_before_the_handshake_response_are_kept_and_bounded():
     async def app(scope, receive, send):
         await receive()
-        await asyncio.sleep(0.3)
+        asked.set()
         (protocol,) = server.server_state.connections
+        await until(lambda: not protocol.transport.is_reading())
         held.append(len(protocol.opening._early))
         await send({"type": "websocket.accept"})
         held.append((await receive())["bytes"])
 
-    held = []
+    held, asked = [], asyncio.Event()
     async with serving(app) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST)
-        await asyncio.sleep(0.1)
+        await asked.wait()
         writer.write(Stream(CLIENT).send(b"a" * 1_000_000))
         await writer.drain()
         await reader.readuntil(b"\r\n\r\n")
@@ -175,20 +175,21 @@ async def test_burst_is_read_without_pausing_until_ws_max_queue():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        await asyncio.sleep(0.2)
         (protocol,) = server.server_state.connections
+        await until(lambda: len(protocol.session.queue.items) == 20)
         seen.append((len(protocol.session.queue.items), not protocol.session.reading))
-        await asyncio.sleep(0.3)
+        go_on.set()
+        await until(lambda: not protocol.session.reading)
         seen.append((len(protocol.session.queue.items), not protocol.session.reading))
         while (event := await receive())["type"] == "websocket.receive":
             count.append(event["text"])
 
-    seen, count = [], []
+    seen, count, go_on = [], [], asyncio.Event()
     async with serving(app, ws_max_queue=32) as (server, port):
         client = await Raw.open(port)
         for _ in range(20):
             await client.send("x")
-        await asyncio.sleep(0.3)
+        await go_on.wait()
         for _ in range(2000):
             await client.send("x" * 1000)
         await client.close()
@@ -208,9 +209,10 @@ async def test_sending_waits_for_a_peer_that_does_not_read():
             sent.append(1)
 
     sent = []
-    async with serving(app) as (_, port):
+    async with serving(app) as (server, port):
         client = await Raw.open(port, limit=1024)
-        await asyncio.sleep(0.5)
+        (protocol,) = server.server_state.connections
+        await until(lambda: sent and protocol.session.write_paused)
         assert 0 < len(sent) < 50
         before = len(sent)
         for _ in range(before + 2):
@@ -473,7 +475,7 @@ async def test_close_after_the_end_is_silent_in_fastapi(orderly, capsys):
         else:
             client.writer.transport.abort()
         await ended.wait()
-        await ends.until(lambda: not server.server_state.tasks)
+        await until(lambda: not server.server_state.tasks)
     assert capsys.readouterr().err == ""
 
 
@@ -508,7 +510,7 @@ async def test_frame_that_arrives_slowly_postpones_the_keepalive_deadline():
         data = client.stream.send(bytes(1000))
         for start in range(0, len(data), 100):
             client.writer.write(data[start : start + 100])
-            await asyncio.sleep(0.15)  # the frame takes twice as long as the peer may be silent
+            await asyncio.sleep(0.15)  # real time: the frame takes twice as long as the peer may be silent
         while isinstance(event := await client.next(), Ping):
             pass
         assert event == bytes(1000)
@@ -564,7 +566,7 @@ async def test_close_timeout_of_a_subclass_limits_the_closing_handshake():
                 client.writer.write(b"x")
                 await client.writer.drain()
         client.writer.transport.abort()
-        await ends.until(lambda: not server.server_state.connections)
+        await until(lambda: not server.server_state.connections)
     assert events == [{"type": "websocket.disconnect", "code": 4000, "reason": "enough"}]
 
 
@@ -590,9 +592,9 @@ async def test_messages_that_arrive_after_the_applications_close_are_dropped():
         await receive()
         await send({"type": "websocket.accept"})
         (protocol,) = server.server_state.connections
-        await ends.until(lambda: protocol.session.queue.items)
+        await until(lambda: protocol.session.queue.items)
         await send({"type": "websocket.close", "code": 4000, "reason": "enough"})
-        await ends.until(lambda: protocol.session.stream.messages_received == 2)
+        await until(lambda: protocol.session.stream.messages_received == 2)
         events.extend([await receive(), await receive()])
 
     events = []
@@ -634,9 +636,10 @@ async def test_violation_after_messages_that_the_application_leaves_is_answered(
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        await asyncio.sleep(0.1)
+        (protocol,) = server.server_state.connections
+        await until(lambda: protocol.session.stream.failing)  # then it returns without receiving
 
-    async with serving(app) as (_, port):
+    async with serving(app) as (server, port):
         client = await Raw.open(port)
         client.writer.write(client.stream.send("unread") + b"\xff\xff")
         assert (await client.next()).code == 1002
@@ -652,7 +655,7 @@ async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
         await receive()
         await send({"type": "websocket.accept"})
         (protocol,) = server.server_state.connections
-        await ends.until(lambda: protocol.session.has_held_back)
+        await until(lambda: protocol.session.has_held_back)
         await send({"type": "websocket.close"})
 
     async with serving(app, ws_max_queue=1) as (server, port):
@@ -663,7 +666,7 @@ async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
         client.writer.write(client.stream.pending())
         assert await asyncio.wait_for(client.next(), 5) is None
         client.writer.close()
-        await ends.until(lambda: not server.server_state.connections)
+        await until(lambda: not server.server_state.connections)
 
 
 @on_loop
@@ -709,10 +712,8 @@ async def test_connections_leave_nothing_behind():
         gone = weakref.ref(protocol)
         del protocol
         await client.close()
-        await ends.until(lambda: not server.server_state.connections and not server.server_state.tasks)
-        await asyncio.sleep(0.05)
-        gc.collect()
-        assert gone() is None
+        await until(lambda: not server.server_state.connections and not server.server_state.tasks)
+        await until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 #: Run in an interpreter of its own, in which the two packages cannot be imported.

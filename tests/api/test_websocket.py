@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from ends import echo, on_loop
+from ends import echo, on_loop, until
 
 import framewire
 from framewire.asyncio import serve
@@ -63,7 +63,8 @@ class Log:
 
     async def end(self):
         await self.done.wait()
-        await asyncio.sleep(0.01)
+        for _ in range(10):  # an event after `close` would be dispatched in one of the next turns of the loop
+            await asyncio.sleep(0)
         return self.events
 
 
@@ -252,7 +253,7 @@ async def test_async_event_handlers_never_overlap():
 
     async def slow(event):
         running.append(1)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # longer than until the next message arrives
         most.append(len(running))
         running.pop()
 
@@ -300,8 +301,8 @@ def test_close_rejects_invalid_code_or_long_reason(state):
         async with serving() as uri:
             socket = WebSocket(uri)
             log = Log(socket)
-            while state == "open" and socket.readyState != socket.OPEN:
-                await asyncio.sleep(0.001)
+            if state == "open":
+                await until(lambda: socket.readyState == socket.OPEN)
             if state == "closed":
                 socket.close()
                 await log.end()
@@ -360,15 +361,12 @@ async def test_buffered_amount_counts_unsent_bytes():
 
         log = Log(socket)
         socket.onopen = send
-        while not seen:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
+        await until(lambda: seen and socket.bufferedAmount < 1 << 24)
         held = socket.bufferedAmount
         go_on.set()
         assert seen == [True] * 3
         assert 1 << 20 < held < 1 << 24  # the peer does not read; a part is in socket buffers
-        while socket.bufferedAmount:
-            await asyncio.sleep(0.001)
+        await until(lambda: not socket.bufferedAmount)
         await log.end()
         socket.send("after the end")
         assert socket.bufferedAmount == 13

@@ -6,12 +6,12 @@ import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import get, run, serving
+from sync_ends import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -30,15 +30,6 @@ def open_and_received(where):
     body = get(f"http://{where}/metrics")[2].decode()
     names = ("connections_open", "messages_received_total")
     return tuple(int(re.search(rf"^framewire_{name} (\d+)$", body, re.MULTILINE)[1]) for name in names)
-
-
-def wait_until(condition):
-    """Wait up to 20 seconds until the condition is true; return its value."""
-    for _ in range(400):
-        if result := condition():
-            return result
-        time.sleep(0.05)
-    raise AssertionError("the condition did not become true")
 
 
 def serving_worker(connection):
@@ -98,14 +89,14 @@ def test_metrics_sum_all_workers_and_totals_survive_a_worker_death():
                 connection.recv(timeout=10)
         # One message on each connection and six more: then both workers have published all
         # counters.
-        count, total = wait_until(lambda: (seen := open_and_received(where))[1] == seen[0] + 6 and seen)
+        count, total = until(lambda: (seen := open_and_received(where))[1] == seen[0] + 6 and seen)
         (dead, _), (_, alive) = by_worker.items()
         os.kill(dead, signal.SIGKILL)
-        wait_until(lambda: dead not in workers_of(process))  # until then it may serve the request
-        wait_until(lambda: open_and_received(where)[0] < count)
+        until(lambda: dead not in workers_of(process))  # until then it may serve the request
+        until(lambda: open_and_received(where)[0] < count)
         alive.send("more")
         alive.recv(timeout=10)
-        wait_until(lambda: open_and_received(where)[1] == total + 1)
+        until(lambda: open_and_received(where)[1] == total + 1)
 
 
 def test_dead_worker_is_replaced_and_others_keep_serving():
@@ -113,7 +104,7 @@ def test_dead_worker_is_replaced_and_others_keep_serving():
         former = connect_to_each(where, 2, stack)
         dead, other = former
         os.kill(dead, signal.SIGKILL)
-        wait_until(lambda: len(workers_of(process) - {dead}) == 2)
+        until(lambda: len(workers_of(process) - {dead}) == 2)
         assert connect_to_each(where, 2, stack).keys() == workers_of(process)
         former[other].send("still here")
         assert former[other].recv(timeout=10) == "still here"
@@ -127,9 +118,9 @@ def test_worker_restart_delay_doubles_with_each_death():
     with serving("--workers", "2") as (process, _):
         steady = max(workers_of(process))
         for _ in range(3):
-            victim = wait_until(lambda: workers_of(process) - {steady}).pop()
+            victim = until(lambda: workers_of(process) - {steady}).pop()
             os.kill(victim, signal.SIGKILL)
-            wait_until(lambda victim=victim: victim not in workers_of(process))
+            until(lambda victim=victim: victim not in workers_of(process))
         process.terminate()
         _, errors = process.communicate(timeout=10)
     assert re.findall(r"restarting in (\S+) s", errors) == ["0.1", "0.2", "0.4"]
@@ -183,7 +174,7 @@ def test_workers_stop_when_their_supervisor_dies():
             with socket.socket() as probe:
                 return probe.connect_ex((host, int(port))) != 0
 
-        wait_until(refused)
+        until(refused)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -225,7 +216,7 @@ def test_no_connection_is_refused_while_a_worker_is_replaced():
             with ExitStack() as stack:
                 victim = min(connect_to_each(where, 2, stack))  # both listen now
                 os.kill(victim, signal.SIGKILL)
-            wait_until(lambda victim=victim: len(workers_of(process) - {victim}) == 2)
+            until(lambda victim=victim: len(workers_of(process) - {victim}) == 2)
         stop.set()
         guest.join()
     assert set(refused) == {0}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ends import CERTIFICATE
 from frames import REQUEST
-from sync_ends import Raw
+from sync_ends import Raw, until
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
@@ -70,9 +70,7 @@ def printed(monkeypatch):
     monkeypatch.setattr("builtins.print", lambda *words, flush: lines.append(" ".join(map(str, words))))
 
     def printed(count):
-        limit = time.monotonic() + 5
-        while len(lines) < count and time.monotonic() < limit:
-            time.sleep(0.005)
+        until(lambda: len(lines) >= count)
         return lines
 
     return printed
@@ -286,7 +284,7 @@ def test_handshake_handler_may_read_and_write_raw_bytes(handle):
     )
     with socket.create_connection(uri[5:-2].split(":"), 10) as plain:
         plain.sendall(REQUEST.replace(b"/path", b"/h") + b"mo")
-        time.sleep(0.05)
+        time.sleep(0.05)  # the server reads the two parts apart
         plain.sendall(b"re")
         assert plain.recv(100).startswith(b"HTTP/1.1 299 Mine")
 
@@ -733,14 +731,14 @@ def test_cgi_program_receives_request_in_its_environment(programs):
     assert lines == [b"SCRIPT_NAME /cgi-bin/sub/inner.py", b"PATH_INFO /", b"sub b''"]
 
 
-@pytest.mark.parametrize("pause", [0, 0.05], ids=["in one piece", "behind the head"])
+@pytest.mark.parametrize("pause", [0, 0.05], ids=["one read", "two reads"])
 def test_cgi_program_receives_request_body(programs, pause):
     where = programs[1]
     with socket.create_connection(where.split(":"), 10) as plain:
         plain.sendall(
             b"POST /cgi-bin/show.py HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nContent-Type: a/b\r\n\r\n12345"
         )
-        time.sleep(pause)
+        time.sleep(pause)  # the server reads the two parts apart
         plain.sendall(b"67890")
         answer = b"".join(iter(lambda: plain.recv(65536), b""))
     assert {b"CONTENT_TYPE a/b", b"CONTENT_LENGTH 10", b"cgi-bin b'1234567890'"} <= set(answer.splitlines())

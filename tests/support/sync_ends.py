@@ -14,11 +14,12 @@ from framewire.sync import serve
 
 
 def until(condition):
-    """Wait until `condition()` is true, for at most 10 seconds."""
-    limit = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < limit
+    """Wait until `condition()` is true, for at most 20 seconds; return its value."""
+    limit = time.monotonic() + 20
+    while not (result := condition()):
+        assert time.monotonic() < limit, "the condition did not become true"
         time.sleep(0.005)
+    return result
 
 
 def echo(ws):

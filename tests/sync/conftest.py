@@ -1,7 +1,7 @@
 import threading
-import time
 
 import pytest
+from sync_ends import until
 
 
 @pytest.fixture(autouse=True)
@@ -9,7 +9,4 @@ def no_thread_is_left():
     """Fail a test whose threads go on after it."""
     before = set(threading.enumerate())
     yield
-    limit = time.monotonic() + 5
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert left == set()
+    until(lambda: set(threading.enumerate()) <= before)

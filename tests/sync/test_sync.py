@@ -318,7 +318,7 @@ def test_keepalive_closes_with_1011_if_no_pong_arrives():
 
 def test_keepalive_leaves_a_responsive_connection_open():
     with serving(ping_interval=0.02, ping_timeout=0.5) as (_, _, uri), connect(uri, ping_interval=0.02) as ws:
-        time.sleep(0.2)
+        until(lambda: ws.pings_received >= 5)
         ws.send("alive")
         assert ws.recv(10) == "alive"
         assert ws.latency > 0
