@@ -10,7 +10,7 @@ from compilers import give_up
 
 @pytest.fixture(scope="session")
 def compiler():
-    """The command of a C compiler that makes programs which run."""
+    """Return the command of the C compiler, as a list of words."""
     if sys.platform == "win32":
         pytest.skip("the program guards its buffers with mmap")
     for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):

@@ -1,4 +1,4 @@
-"""The accept key, on each twin (RFC 6455 4.2.2)."""
+"""`accept_key` of both twins (RFC 6455 4.2.2)."""
 
 import hashlib
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""The choice between the twins: what the environment asks for, and what it gets."""
+"""Selection of the backend and the instruction set by environment variables."""
 
 import os
 import subprocess
@@ -8,19 +8,19 @@ import sysconfig
 import pytest
 
 SHOW = "import framewire; print(*framewire.backend())"
-#: Hides the compiled twins, as where nothing was compiled.
+#: Make every import of a compiled twin fail, as in an installation without them.
 HIDE = """
 import sys
 class Hide:
     def find_spec(self, name, path, target=None):
         if name.startswith("framewire._fast."):
-            raise ImportError(f"{name} is not there")
+            raise ImportError(f"{name} is missing")
 sys.meta_path.insert(0, Hide())
 """
 
 
 def run(code, **variables):
-    """Returns (what it printed, the last line of its complaint)."""
+    """Run code in a new process; return its output and the last line of its standard error."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEWIRE_")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **variables}, check=False
@@ -30,7 +30,7 @@ def run(code, **variables):
 
 @pytest.fixture(scope="module")
 def instruction_sets():
-    dispatch = pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are not there")
+    dispatch = pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are missing")
     return dispatch.instruction_sets()
 
 
@@ -45,7 +45,7 @@ def test_fast_backend_is_used_when_requested(instruction_sets):
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL")
 def test_compiled_twins_keep_the_gil_disabled(instruction_sets):
-    """An extension that does not say so has the interpreter switch the GIL on."""
+    """The interpreter enables the GIL when it loads an extension without Py_MOD_GIL_NOT_USED."""
     assert run("import sys, framewire; print(framewire.backend().name, sys._is_gil_enabled())") == ("fast False", "")
 
 
@@ -92,7 +92,7 @@ def test_pure_backend_is_used_without_compiled_twins():
 
 
 def test_pure_backend_is_used_if_one_compiled_twin_is_missing():
-    """Never half of one and half of the other."""
+    """The twins of one process all belong to the same backend."""
     hide_one = HIDE.replace('"framewire._fast."', '"framewire._fast.utf8"')
     code = (
         "from framewire import _backend; print(sorted({t.__module__.split('.')[1] for t in _backend._twins.values()}))"

@@ -1,4 +1,4 @@
-"""What the peer can cost: time linear in what it sends, memory bounded by what has arrived, nothing after the end."""
+"""Costs that a peer can cause: time linear in its input, memory bounded by the received bytes."""
 
 import sys
 
@@ -92,7 +92,7 @@ def test_receive_time_is_linear_in_input_size(run, size):
 @pytest.mark.parametrize("character", ["a", "é", "€", "🎉"])
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_peak_memory_of_text_in_small_pieces_is_bounded(character, fragmented):
-    """A text of 1 MiB in pieces: what arrived, what is delivered, and no more than 1 MiB besides."""
+    """The peak is the received bytes, the delivered text, and at most 1 MiB more."""
     payload = (character * MIB).encode()[:MIB]
     piece = 48 if fragmented else 16
     payload = payload[: len(payload) // 192 * 192]
@@ -154,7 +154,7 @@ def test_empty_fragments_take_no_memory():
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
 @pytest.mark.parametrize("length", [1 << 40, (1 << 63) - 1])
 def test_allocated_memory_follows_received_not_announced_bytes(role, first, length):
-    """However much is announced: at most 64 KiB, or twice what has come."""
+    """At most 64 KiB or twice the received bytes are held, whatever length the header announces."""
     header = bytes([first, 127 | 0x80 * (role is SERVER)]) + length.to_bytes(8, "big") + KEY * (role is SERVER)
     with Traced() as memory:
         stream = new_stream(role, max_message_size=None)

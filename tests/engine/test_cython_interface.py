@@ -1,4 +1,4 @@
-"""The interface for extensions of others: `from framewire._fast.stream_core cimport StreamCore`."""
+"""The Cython interface for other packages: `from framewire._fast.stream_core cimport StreamCore`."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import framewire
 from framewire import _backend
 
-pytestmark = pytest.mark.skipif(_backend.active.name == "pure", reason="there is nothing compiled to build on")
+pytestmark = pytest.mark.skipif(_backend.active.name == "pure", reason="the compiled twins are missing")
 
 PROGRAM = """
 # cython: language_level=3

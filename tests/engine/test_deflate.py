@@ -1,4 +1,4 @@
-"""permessage-deflate in the stream (RFC 7692 7.2 and hostile inputs), on every zlib that is installed."""
+"""permessage-deflate in `Stream` (RFC 7692 7.2, hostile input), with every installed zlib module."""
 
 import gc
 import importlib
@@ -38,14 +38,14 @@ RSV1 = 0x40
 TAIL = b"\x00\x00\xff\xff"
 
 
-#: The setting of the codecs under test.
+#: The `zlib` setting of the codecs under test.
 CHOSEN = {"zlib": "zlib"}
 
 
 @pytest.fixture(params=MODULES)
 def each_zlib(request):
     if importlib.util.find_spec(request.param) is None:
-        assert os.environ.get("CI") != "true", f"{request.param} is missing, CI tests it"
+        assert os.environ.get("CI") != "true", f"{request.param} is missing in CI"
         pytest.skip(f"{request.param} is not installed")
     CHOSEN["zlib"] = request.param
     yield request.param
@@ -53,7 +53,7 @@ def each_zlib(request):
 
 
 def deflate(content, deflater=None, final=False):
-    """The payload that stands for `content`, made by the standard library."""
+    """Compress `content` with the standard library; return the payload of a message."""
     deflater = deflater or zlib.compressobj(wbits=-15)
     if final:
         return deflater.compress(content) + deflater.flush(zlib.Z_FINISH)
@@ -61,7 +61,7 @@ def deflate(content, deflater=None, final=False):
 
 
 def codec_of(**settings):
-    return framewire.protocol.permessage_deflate.Deflate(**settings, **CHOSEN)  # that of the backend under test
+    return framewire.protocol.permessage_deflate.Deflate(**settings, **CHOSEN)  # the twin of the active backend
 
 
 def receiver(role=CLIENT, bits=15, resets=False, **options):
@@ -73,7 +73,7 @@ def sender(role=SERVER, **settings):
 
 
 def receive_cut(data, *cuts, **options):
-    """What a fresh receiver makes of `data` that arrives cut at `cuts`."""
+    """Return the events of a new receiver for `data` cut at the offsets `cuts`."""
     stream = receiver(**options)
     events = []
     for start, stop in itertools.pairwise((0, *cuts, len(data))):
@@ -81,7 +81,7 @@ def receive_cut(data, *cuts, **options):
     return events
 
 
-#: Frames to a client, and the events: RFC 7692 7.2.3, in its order, then what else may come.
+#: Frames to a client and their events: the examples of RFC 7692 7.2.3 in order, then other valid messages.
 HELLO = "c107f248cdc9c90700"
 VECTORS = {
     "one block": (HELLO, ["Hello"]),
@@ -94,27 +94,31 @@ VECTORS = {
     "an empty message": ("c10100", [""]),
     "an empty payload": ("c100" + HELLO + "c200", ["", "Hello", b""]),
     "BFINAL, then messages": ("c108f348cdc9c9070000" + HELLO + "c105f200110000", ["Hello"] * 3),
-    "BFINAL without an empty block behind it": ("c107f348cdc9c90700" + HELLO, ["Hello"] * 2),
+    "BFINAL without a final empty block": ("c107f348cdc9c90700" + HELLO, ["Hello"] * 2),
     "BFINAL in the first of two fragments": ("4107f348cdc9c907008000" + HELLO, ["Hello"] * 2),
     "BFINAL twice in one message": ("c10ff348cdc9c90700f348cdc9c9070000", ["HelloHello"]),
-    "BFINAL, then a block without": ("c10ef348cdc9c90700f248cdc9c90700" + HELLO, ["HelloHello", "Hello"]),
+    "BFINAL, then a block without BFINAL": ("c10ef348cdc9c90700f248cdc9c90700" + HELLO, ["HelloHello", "Hello"]),
     "an empty block with BFINAL": ("c10101" + HELLO, ["", "Hello"]),
     "control frames between fragments": ("4103f248cd8901618a008004c9c90700", [Ping(b"a"), "PONG", "Hello"]),
-    "plain messages between": ("810161" + HELLO + "820162c105f200110000", ["a", "Hello", b"b", "Hello"]),
+    "uncompressed messages in between": ("810161" + HELLO + "820162c105f200110000", ["a", "Hello", b"b", "Hello"]),
     "empty fragments": ("41000003f248cd00000004c9c907008000", ["Hello"]),
     "binary": ("c207f248cdc9c90700", [b"Hello"]),
-    "a plain message in fragments": (HELLO + "010161800162c105f200110000", ["Hello", "ab", "Hello"]),
+    "an uncompressed message in fragments": (HELLO + "010161800162c105f200110000", ["Hello", "ab", "Hello"]),
 }
 
 FAILURES = {
-    "garbage behind BFINAL": ("c10df348cdc9c90700474152424147", 1007, 15),
-    "one block type does not exist": ("c20107", 1007, 3),
-    "a distance before the beginning": ("c205f200110000", 1007, 7),
-    "a broken length of a stored block": ("c2060005000000 41", 1007, 8),
+    "garbage after BFINAL": ("c10df348cdc9c90700474152424147", 1007, 15),
+    "an invalid block type": ("c20107", 1007, 3),
+    "a distance before the start of the window": ("c205f200110000", 1007, 7),
+    "an invalid length of a stored block": ("c2060005000000 41", 1007, 8),
     "not UTF-8": ("c1 " + f"{len(deflate(bytes([0x61, 0xFF]))):02x}" + deflate(b"a\xff").hex(), 1007, None),
-    "half a code point": ("c1 " + f"{len(deflate(b'a' + bytes([0xC3]))):02x}" + deflate(b"a\xc3").hex(), 1007, None),
+    "an incomplete code point": (
+        "c1 " + f"{len(deflate(b'a' + bytes([0xC3]))):02x}" + deflate(b"a\xc3").hex(),
+        1007,
+        None,
+    ),
     "RSV1 in a continuation": ("4103f248cdc004c9c90700", 1002, 5),
-    "RSV1 in a continuation of a plain message": ("010161c004c9c90700", 1002, 3),
+    "RSV1 in a continuation of an uncompressed message": ("010161c004c9c90700", 1002, 3),
     "RSV1 in a ping": ("c90178", 1002, 0),
     "RSV1 in a pong": ("ca00", 1002, 0),
     "RSV1 in a close frame": ("c80203e8", 1002, 0),
@@ -122,7 +126,7 @@ FAILURES = {
     "RSV1 and RSV2": ("e10178", 1002, 0),
     "RSV3": ("91 0178", 1002, 0),
     "a new message inside a fragmented one": ("4103f248cdc107f248cdc9c90700", 1002, 5),
-    "not in its shortest form": ("c17e0007f248cdc9c90700", 1002, 4),
+    "a non-minimal length": ("c17e0007f248cdc9c90700", 1002, 4),
     "masked by a server": ("c18700000000f248cdc9c90700", 1002, 1),
 }
 
@@ -185,7 +189,8 @@ def test_messages_round_trip_at_block_and_chunk_boundaries(size, each_zlib):
 @pytest.mark.parametrize("bits", range(9, 16))
 @pytest.mark.parametrize("resets", [False, True])
 def test_every_window_size_round_trips(bits, resets, each_zlib):
-    # What repeats at distances around the window shows a sender that reaches beyond it: zlib is strict between calls.
+    # Data that repeats at distances close to the window size reveals a sender that uses a larger
+    # window: an inflater with this window size rejects distances across calls.
     noise = random.Random(bits).randbytes(1 << bits)
     messages = [noise[:200], noise, noise[:300] + noise[-300:], noise[1:], b"", noise[:200]] * 2
     stream = sender(encode_bits=bits, encode_resets=resets)
@@ -254,7 +259,7 @@ def test_compressed_payload_is_bounded_by_the_message_limit(fragments):
     most = limit + limit // 8 + 1024
     header = bytes([0xC2, 126]) + (most + 1).to_bytes(2, "big")
     assert receiver(max_message_size=limit, fragments=fragments).receive(header)[-1].code == 1009
-    # Empty blocks without end, in fragments: content that never comes does not go on for ever.
+    # Fragments of empty blocks have no content, so only the limit of the payload ends them.
     blocks = to(CLIENT, 0x42, (b"\0" + TAIL) * 100) + to(CLIENT, 0, (b"\0" + TAIL) * 100) * 100
     (failure,) = [e for e in receiver(max_message_size=limit).receive(blocks) if type(e) is Failure]
     assert failure.code == 1009
@@ -265,7 +270,7 @@ BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
 
 
 def peak_of(stream, wire, read=1 << 16):
-    """Returns the events of `wire` and the most memory that was held above that of the beginning."""
+    """Receive `wire` in reads of `read` bytes; return the events and the peak of allocated bytes."""
     with Traced() as memory:
         events = [event for at in range(0, len(wire), read) for event in stream.receive(wire[at : at + read])]
         return events, memory.peak() - min(read, len(wire))
@@ -334,7 +339,7 @@ def test_messages_after_bfinal_do_not_grow_memory():
 
 
 def test_bfinal_blocks_per_message_are_limited(each_zlib):
-    """Each block with BFINAL takes a new inflater, for two bytes: as many as any sender has reason for, and no more."""
+    """Each block with BFINAL costs the receiver a new inflater, but the sender only two bytes."""
     end = deflate(b"", final=True)
     most = to(CLIENT, BINARY | RSV1, end * 17)
     assert receive_cut(most + bytes.fromhex(HELLO)) == [b"", "Hello"]
@@ -448,7 +453,7 @@ def test_threshold_applies_unless_compress_is_given():
         (9, None): False, (9, True): True, (9, False): False,
         (10, None): True, (10, True): True, (10, False): False,
     }  # fmt: skip
-    assert stream.send("é" * 9)[0] == TEXT  # counted in characters where that is enough to know
+    assert stream.send("é" * 9)[0] == TEXT  # 9 characters, though 18 bytes: `str` is measured in characters
     assert stream.send_parts(b"a" * 9)[0][0] == BINARY
     assert stream.send_parts(b"a" * 10)[0][0] == BINARY | RSV1
     assert Stream(SERVER).send("a" * 100, compress=True)[0] == TEXT
@@ -494,7 +499,7 @@ def test_misuse_leaves_the_compression_context_unchanged():
 
 
 def finish(steps, between=lambda: None):
-    """Runs `send_steps` to its end; returns the frame, and what `between` gave after each step."""
+    """Run `send_steps` to its end; return the frame, and the results of `between` after each step."""
     said = []
     while True:
         try:
@@ -581,7 +586,7 @@ def test_failure_frees_the_decompressed_data():
         del payload
         assert stream.receive(to(CLIENT, 0xFF))[-1].code == 1002
         gc.collect()
-        assert memory.now() < 256 * KIB  # of more than 1 MiB: other threads of the test runner allocate too
+        assert memory.now() < 256 * KIB  # not 0: other threads of the test runner allocate too
 
 
 def test_context_is_freed_after_each_message_without_takeover():

@@ -1,4 +1,4 @@
-"""Events: immutable values with the methods that dataclasses would have."""
+"""Events: immutable values with equality, hash, repr, copy, pickle and pattern matching."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The negotiation of extensions (RFC 6455 9.1, RFC 7692 5 and 7.1) as tables, and one of another kind plugged in."""
+"""Negotiation of extensions (RFC 6455 9.1, RFC 7692 5 and 7.1), and an extension of another package."""
 
 import bz2
 
@@ -24,7 +24,7 @@ PLAIN = {"server_max_window_bits": None, "client_max_window_bits": None}
 
 
 def terms(text):
-    """The parameters of permessage-deflate in `text`."""
+    """Parse the parameters of permessage-deflate in `text`."""
     (extension,) = parse_extensions([f"{NAME}; {text}" if text else NAME])
     return extension[1]
 
@@ -34,11 +34,11 @@ def text_of(parameters):
 
 
 def settings(codec):
-    """(window bits sent, window bits received, resets what is sent, resets what is received)"""
+    """Return (encode_bits, decode_bits, encode_resets, decode_resets) of a codec."""
     return codec.encode_bits, codec.decode_bits, codec.encode_resets, codec.decode_resets
 
 
-#: (settings of the server, offer) -> (answer, what the server's codec does), or None if the offer is declined.
+#: Settings of the server, the offer, the response, and the settings of the server's codec.
 ACCEPTED = [
     ({}, "", "server_max_window_bits=12", (12, 15, False, False)),
     (PLAIN, "", "", (15, 15, False, False)),
@@ -73,7 +73,7 @@ ACCEPTED = [
     ),
 ]
 
-#: What no endpoint may say, in an offer or in an answer.
+#: Parameters that are invalid in an offer and in a response.
 MALFORMED = [
     *(
         f"{side}_max_window_bits={value}"
@@ -93,15 +93,15 @@ MALFORMED = [
     "server_max_window_bits=10; mystery",
 ]
 
-#: What a server declines: it cannot compress with 256 bytes of window.
+#: Offers that a server declines; zlib cannot compress with a window of 256 bytes (8 bits).
 DECLINED = [*MALFORMED, "server_max_window_bits=8", "server_max_window_bits=8; client_max_window_bits"]
 
 
-@pytest.mark.parametrize(("options", "offer", "answer", "does"), ACCEPTED)
-def test_acceptable_offer_gets_the_expected_response(options, offer, answer, does):
+@pytest.mark.parametrize(("options", "offer", "answer", "expected"), ACCEPTED)
+def test_acceptable_offer_gets_the_expected_response(options, offer, answer, expected):
     parameters, codec = PerMessageDeflate(**options).accept(terms(offer))
     assert text_of(parameters) == answer
-    assert settings(codec) == does
+    assert settings(codec) == expected
 
 
 @pytest.mark.parametrize("options", [{}, PLAIN])
@@ -112,7 +112,7 @@ def test_invalid_offer_is_declined(offer, options):
     assert accept_offers([(NAME, terms(offer))], [extension]) == ([], [])
 
 
-#: (settings of the client, answer, what the client's codec does)
+#: Settings of the client, the response, and the settings of the client's codec.
 AGREED = [
     ({}, "server_max_window_bits=12", (12, 12, False, False)),
     ({}, "server_max_window_bits=8; client_max_window_bits=9", (9, 9, False, False)),
@@ -137,10 +137,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("options", "answer", "does"), AGREED)
-def test_valid_response_configures_the_client_codec(options, answer, does):
+@pytest.mark.parametrize(("options", "answer", "expected"), AGREED)
+def test_valid_response_configures_the_client_codec(options, answer, expected):
     (codec,) = agree_to_answers([(NAME, terms(answer))], [PerMessageDeflate(**options)])
-    assert settings(codec) == does
+    assert settings(codec) == expected
 
 
 @pytest.mark.parametrize(("options", "answer"), REFUSED)
@@ -244,7 +244,7 @@ def test_adding_compression():
 
 
 class Bzip2:
-    """An extension of another kind: each message on its own, by bzip2, marked by RSV2."""
+    """An extension that compresses each message with bzip2 and sets RSV2."""
 
     name = "x-bzip2"
     rsv = 0x20

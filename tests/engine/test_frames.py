@@ -1,4 +1,4 @@
-"""Stages 1 and 2 in one step: frames taken whole, and made whole (RFC 6455 5.2, 5.3)."""
+"""Functions that parse and build whole frames: header and masking in one step (RFC 6455 5.2, 5.3)."""
 
 import mmap
 from array import array
@@ -68,7 +68,7 @@ def test_take_frames_accepts_any_contiguous_buffer(backend, kind):
 def test_take_frames_releases_the_buffer(backend):
     data = bytearray(frame(0x82, b"a", KEY))
     take(backend, data)
-    data += b"more"  # a BufferError while something looks at it
+    data += b"more"  # a BufferError if a view were still exported
 
 
 def test_take_frames_rejects_invalid_arguments(backend):
@@ -93,7 +93,7 @@ def test_twins_agree_on_take_frames(parts, data):
     assert taken[0] == taken[1]
 
 
-# Frames made whole
+# Building frames
 
 
 @pytest.mark.parametrize("key", [b"", KEY])

@@ -1,4 +1,4 @@
-"""The targets of the fuzzers on their committed seeds, without a fuzzer: what was found once stays found."""
+"""Regression tests: run the fuzz targets on the committed seeds, without a fuzzer."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def test_kernel_fuzz_targets_pass_on_their_seeds(name, compiler, tmp_path):
 
 
 def test_twin_fuzz_targets_pass_on_their_seeds():
-    pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are not there")
+    pytest.importorskip("framewire._fast.dispatch", reason="the compiled twins are missing")
     done = subprocess.run(
         [sys.executable, str(ROOT / "fuzz/replay.py")],
         capture_output=True,

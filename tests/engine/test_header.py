@@ -1,4 +1,4 @@
-"""Stage 1, on each twin: the frame header (RFC 6455 5.2)."""
+"""`read_header` and `write_header` of both twins (RFC 6455 5.2)."""
 
 import pytest
 from frames import KEY, frame
@@ -13,7 +13,7 @@ def form(length):
 
 
 def header(first, length, key=b"", bits=None):
-    """A header for `length` bytes; the payload itself is not made."""
+    """Build the header of a frame with `length` bytes of payload."""
     bits = bits or form(length)
     if bits == 7:
         return frame(first, b"", key)[:1] + bytes([length | 0x80 * bool(key)]) + key

@@ -13,7 +13,7 @@ TRIVIAL = '#include <stdio.h>\nint main(void) { return printf("\\n") < 0; }\n'
 
 @pytest.fixture(scope="session", params=[("-O2",), SANITIZERS], ids=["optimised", "sanitized"])
 def program(request, compiler, tmp_path_factory):
-    """The path of the built test program."""
+    """Build the test program; return its path."""
     directory = tmp_path_factory.mktemp("kernels")
     flags = ["-std=gnu11", "-g", *request.param]
     trivial = directory / "trivial.c"

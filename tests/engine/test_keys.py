@@ -21,7 +21,7 @@ def test_mask_keys_are_4_bytes_that_do_not_repeat(backend):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_forked_child_does_not_reuse_parent_mask_keys(backend):
-    backend.take_key(pool)  # some are in store now
+    backend.take_key(pool)  # fills the pool
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

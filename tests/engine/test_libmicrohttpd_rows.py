@@ -1,6 +1,7 @@
-"""Whoever comes from libmicrohttpd_ws: each function, flag, status and step of it, and its known bugs, absent here.
+"""The rows of docs/coming-from-libmicrohttpd.md.
 
-The rows are those of docs/coming-from-libmicrohttpd.md.
+Each function, flag, status and UTF-8 step of libmicrohttpd_ws has a counterpart in framewire, and
+its known bugs are absent.
 """
 
 import pytest
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 def receive(data, cuts=(), **options):
-    """What a server gets of `data`, cut where it is said; the events, and what it answers."""
+    """Return the events of a server for `data` cut at the offsets `cuts`, and its replies."""
     stream = new_stream(SERVER, **options)
     events, start = [], 0
     for stop in (*cuts, len(data)):
@@ -34,7 +35,7 @@ def receive(data, cuts=(), **options):
 
 
 def failure(events):
-    """The code and the offset of the failure that ends the events."""
+    """Return the code and the offset of the failure that ends the events."""
     assert isinstance(events[-1], Failure)
     return events[-1].code, events[-1].offset
 
@@ -170,7 +171,7 @@ def test_status_stream_broken_ignores_further_input():
 
 
 def test_status_memory_error_closes_the_stream():
-    """Memory that runs out inside, here of an extension, ends the stream: where it stands in the bytes is lost."""
+    """A MemoryError of an extension loses the position in the input, so the stream ends."""
 
     class Greedy:
         rsv, threshold, pending = 0x40, 0, False
@@ -312,7 +313,7 @@ def test_close_frame_generated_by_a_client_is_masked():
     assert stream.pending().hex() == "888237fa213d3410"
 
 
-#: Step, the text before it, and the bytes that may come next.
+#: Name of the step, the bytes before it, and the ranges of valid next bytes.
 STEPS = [
     ("NORMAL", b"", [(0x00, 0x7F), (0xC2, 0xF4)]),
     ("UTF2TAIL_1OF1", b"\xc3", [(0x80, 0xBF)]),
@@ -424,7 +425,7 @@ def test_encode_uses_shortest_length_form(size, head):
 
 
 def test_encode_after_close_allows_only_pong():
-    """A pong may follow while the close is not complete; data and a second close may not."""
+    """Until the closing handshake is complete a pong may be sent, but no data and no second close."""
     stream = Stream(SERVER)
     stream.close()
     assert stream.pong(b"") == b"\x8a\x00"
@@ -482,7 +483,7 @@ def test_extra_in_data_is_kept_for_the_stream():
     assert Stream(SERVER).receive(server.trailing) == ["early"]
 
 
-# What is wrong in libmicrohttpd_ws, and right here.
+# Known bugs of libmicrohttpd_ws.
 
 
 @pytest.mark.parametrize("fragments", [False, True])

@@ -1,4 +1,4 @@
-"""Stage 2, on each twin: the payload XOR the masking key (RFC 6455 5.3)."""
+"""`apply_mask` and `apply_mask_in_place` of both twins (RFC 6455 5.3)."""
 
 import mmap
 from array import array

@@ -1,4 +1,4 @@
-"""Stage 4: the message in progress, whatever pieces it arrives in (RFC 6455 5.4 to 5.6)."""
+"""`PartialMessage`: the message in progress, split anywhere (RFC 6455 5.4 to 5.6)."""
 
 import pytest
 from frames import KEY, frame, mask
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 def begun(backend, opcode=1, final=False, length=1, key=b"", validated=True, *, masked=False, wrap=None):
-    """A message whose first frame has begun."""
+    """Return a PartialMessage whose first frame has begun."""
     partial = backend.PartialMessage(masked, 100, wrap)
     partial.begin_frame(opcode, final, length, key, validated)
     return partial
@@ -86,7 +86,7 @@ def test_fill_frames_stops_before_invalid_utf8_byte(backend):
     assert (partial.in_frame, partial.remaining, partial.size) == (True, 1, 5)
 
 
-# Refused states and values
+# Invalid states and values
 
 BEGINS = [
     (0, True, 1, b"", False),

@@ -1,4 +1,4 @@
-"""Long frames in pieces: `piece_size` of a stream, and of `recv_streaming` while the frame is still arriving."""
+"""`piece_size` of `Stream`: long frames are delivered in pieces while they arrive."""
 
 import random
 
@@ -55,7 +55,7 @@ def test_pieces_of_a_compressed_message_join_to_its_content():
     wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
     events = pieces_of(wire, 1000, 1000, extensions=[deflate()])
     assert b"".join(event.data for event in events) == content
-    assert max(len(event.data) for event in events) <= (1 << 20) // 16  # what is decoded at a time, of the limit
+    assert max(len(event.data) for event in events) <= (1 << 20) // 16  # 1/16 of max_message_size is inflated at a time
 
 
 def test_stream_buffers_at_most_one_piece():

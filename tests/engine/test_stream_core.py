@@ -1,4 +1,4 @@
-"""Stage 4: the fast paths of a stream, and what they leave to the slow paths (RFC 6455 5.2 to 5.6)."""
+"""`StreamCore`: the fast paths, and the input that they leave to the slow paths (RFC 6455 5.2 to 5.6)."""
 
 import pytest
 from cores import make_core
@@ -11,13 +11,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 def take(backend, data, *, masked=True, limit=1 << 20, wrap=None):
-    """Return (events, how many bytes were left, the core)."""
+    """Return the events, the number of bytes left to the slow path, and the core."""
     core = make_core(backend, masked, limit, wrap)
     return core.receive(data), left_by(core), core
 
 
 def left_by(core):
-    """How many bytes the last `receive` has left."""
+    """Return the number of bytes that the last `receive` left to the slow path."""
     return len(core.left.pop()[0]) if core.left else 0
 
 
@@ -36,7 +36,7 @@ def test_fast_path_receives_messages_of_every_size(backend, key, wrap):
 @pytest.mark.parametrize("key", [b"", KEY])
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_fast_path_text_uses_narrowest_str_representation(backend, key, sample):
-    """Each str is as narrow as it can be, or it would not equal the same text from elsewhere."""
+    """A str of a wider representation than its characters need is unequal to the same text."""
     for count in [*range(1, 70), 300, 6000]:
         text = sample * count
         events, left, _ = take(backend, frame(TEXT, text.encode(), key), masked=bool(key))
@@ -73,13 +73,13 @@ def test_fast_path_receives_message_of_exactly_the_limit(backend, limit):
     assert take(backend, frame(BINARY, bytes(limit + 1), KEY), limit=limit)[0] == []
 
 
-# Each reason to leave the rest to the slow path. The fast path never rejects.
+# Reasons to leave the remaining input to the slow path. The fast path never fails the stream.
 
 GOOD = frame(TEXT, b"a", KEY)
 
 
 def leaves(backend, rest, decoded=None, *, core=None, before=1, **options):
-    """Check that the fast path takes the messages before `rest`, leaves `rest` untouched, and says what was decoded."""
+    """Check that the fast path receives the messages before `rest` and leaves `rest` and `decoded`."""
     core = core or make_core(backend, True, **options)
     for data in (GOOD * before + rest, bytearray(GOOD * before + rest)):
         core.left.clear()
@@ -214,7 +214,7 @@ def test_fast_path_leaves_all_input_inside_a_fragmented_message(backend):
 
 
 class Codec:
-    """Decodes to what it was given, reversed; or returns or raises `made`."""
+    """A codec that reverses; its methods return or raise `made` instead if it is given."""
 
     rsv, threshold, pending = 0x40, 0, False
 
@@ -317,7 +317,7 @@ def test_receive_error_after_consumed_bytes_ends_the_stream(backend, error, wher
     with pytest.raises(error, match="out"):
         core.receive(frame(BINARY, b"a", KEY) + rest)
     assert core.ended == 1
-    with pytest.raises(error, match="out"):  # and it is not left busy
+    with pytest.raises(error, match="out"):  # not RuntimeError: the core is no longer marked as in use
         core.receive(rest)
 
 
@@ -390,7 +390,7 @@ def test_receive_size_limits_the_bytes_read(backend, size):
 
 
 class Keys:
-    """Masking keys from a function."""
+    """A source of masking keys that calls a function."""
 
     def __init__(self, function):
         self.pop = function
@@ -458,7 +458,7 @@ def test_fast_path_compresses_messages_above_the_threshold(backend, apart):
 
 
 def test_mask_source_may_not_use_the_core(backend):
-    """A guarded source runs inside the stream: what it calls there is refused, and the message is sent all the same."""
+    """Calls of the source into the core raise RuntimeError, and the message is sent nevertheless."""
     refused = []
 
     def key():

@@ -1,4 +1,4 @@
-"""Exceptions out of a stream: either nothing was taken, or the stream is closed; and reentrant calls are refused."""
+"""After an exception either no input was consumed or the stream is closed; reentrant calls raise."""
 
 import copy
 import os
@@ -30,7 +30,7 @@ def fill(stream, data):
 
 
 class Codec:
-    """Reverses; its methods can be replaced. It counts how often it is closed and told to abandon a message."""
+    """A codec that reverses. Counts calls of `close` and `abandon`; methods can be replaced."""
 
     rsv, threshold, pending = 0x40, 0, False
 
@@ -85,7 +85,7 @@ def test_codec_error_ends_the_stream(error, receive, firsts):
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("data", [to(SERVER, 0x01, b"1") + to(SERVER, 0x00, b"2"), to(SERVER, PING, b"p")[:4]])
 def test_codec_error_with_a_message_in_progress_ends_the_stream(error, data):
-    """A message with a hole must not be delivered: sent 1 2 3, got 13."""
+    """If a fragment is lost, the message must not be delivered without it."""
     stream = Stream(SERVER)
     assert stream.receive(data) == []
     receiver = stream._receiver
@@ -101,7 +101,7 @@ def test_codec_error_with_a_message_in_progress_ends_the_stream(error, data):
     assert_ended(stream)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no signal can be raised there")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGUSR1")
 @pytest.mark.parametrize("receive", RECEIVES.values(), ids=RECEIVES)
 def test_signal_handler_error_ends_the_stream(receive):
     def decode(payload, most, last):
@@ -120,14 +120,17 @@ def test_signal_handler_error_ends_the_stream(receive):
 
 
 class Interrupt(BaseException):
-    """Raised as a signal handler raises: between any two lines."""
+    """An exception as a signal handler raises it: between any two lines."""
 
 
 PACKAGE = os.path.dirname(framewire.__file__)
 
 
 def interrupted_at(number, call):
-    """Run `call`, and raise Interrupt before line `number` of framewire's Python code; False if it ends before."""
+    """Run `call`, and raise Interrupt before line `number` of framewire's Python code.
+
+    Return False if the call ends before that line.
+    """
     lines = 0
 
     def trace(frame, event, argument):
@@ -168,9 +171,9 @@ def test_interrupt_at_any_line_loses_no_message_of_an_open_stream(receive, compr
         if not interrupted_at(number, lambda: getattr(stream, receive)(data)):  # noqa: B023 - called at once
             break
         try:
-            # Nothing had been taken, or the stream is closed.
+            # No input was consumed, or the stream is closed.
             assert stream.receive(data) == ([] if stream.state is State.CLOSED else expected)
-        except RuntimeError as error:  # interrupted where it takes or releases its lock
+        except RuntimeError as error:  # interrupted while it acquired or released its lock
             assert "in use" in str(error)  # noqa: PT017
     assert number > 20
 
@@ -296,7 +299,7 @@ def test_mask_source_error_counts_no_sent_message():
     assert stream.messages_sent == 0
 
 
-# Codecs that are none
+# Invalid codecs
 
 
 @pytest.mark.parametrize("other", [PerMessageDeflate(), object(), None, "deflate"])

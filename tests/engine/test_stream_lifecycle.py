@@ -1,4 +1,4 @@
-"""The life cycle of a stream (RFC 6455 7.1) as one table."""
+"""The life cycle of `Stream` (RFC 6455 7.1) as one table."""
 
 import pytest
 from frames import CLOSE, PING, PONG, TEXT, new_stream, to
@@ -18,7 +18,7 @@ STEPS = {
     "fail": lambda stream, role: stream.fail(1011),
 }
 
-#: auto_close, steps: (state, close_code, close_reason, clean), what may still be sent, what is pending.
+#: auto_close, steps, (state, close_code, close_reason, clean), allowed calls, payload of the pending close frame.
 TABLE = [
     (True, "", (OPEN, None, None, False), "send ping close", None),
     (True, "close", (CLOSING, None, None, False), "ping", None),

@@ -1,4 +1,4 @@
-"""What a stream makes of what arrives (RFC 6455 5 to 8): every rule, against a model, and however it is fed."""
+"""Receiving with `Stream` (RFC 6455 5 to 8): every rule, a model, and every way to feed input."""
 
 from array import array
 from itertools import product
@@ -36,7 +36,7 @@ def receive(role, *frames, **options):
 
 
 def failure(events):
-    """The one Failure that ends `events`, as (code, offset)."""
+    """Return (code, offset) of the only Failure, which must be the last event."""
     assert isinstance(events[-1], Failure)
     assert not any(isinstance(event, Failure) for event in events[:-1])
     assert events[-1].reason
@@ -85,7 +85,7 @@ def test_fragments_are_joined_around_control_frames(role):
         ((0x10, b"a"), None),
         ((PING, b"in between"), None),
     ],
-    ids=["not UTF-8", "over the limit", "length too long", "another message", "reserved bit", "ping"],
+    ids=["not UTF-8", "over the limit", "non-minimal length", "another message", "reserved bit", "ping"],
 )
 def test_fragment_run_gives_the_same_result_as_byte_by_byte(role, first, bad, form):
     run = [to(role, 0x00, piece) for piece in (b"a\xe2\x82", b"", b"\xac", b"b" * 20)]
@@ -108,7 +108,7 @@ def test_received_counts_do_not_depend_on_chunk_size(role, fragments):
         feed(stream, data, range(size, len(data), size))
         assert (stream.messages_received, stream.bytes_received) == (5, len(data))
     stream = new_stream(role, **codec)
-    stream.receive(frames[0] + frames[3] + frames[0])  # fails behind the first two
+    stream.receive(frames[0] + frames[3] + frames[0])  # the third is a violation
     stream.receive(data)
     assert (stream.messages_received, stream.bytes_received) == (1, len(frames[0] + frames[3]))
 
@@ -130,7 +130,7 @@ def test_fragments_option_delivers_each_fragment(role):
 @BOTH
 @pytest.mark.parametrize("wrap", [str, Text])
 def test_text_fragments_hold_whole_code_points(role, wrap):
-    """Each byte of four code points, 1 to 4 bytes long, in a frame of its own."""
+    """Four code points of 1 to 4 bytes, with a frame for each byte."""
     text = "aö€🎉".encode()
     frames = [(0x80 * (i == len(text) - 1) | (i == 0), text[i : i + 1]) for i in range(len(text))]
     events = receive(role, *frames, fragments=True, text_as_bytes=wrap is Text)
@@ -142,7 +142,7 @@ def test_text_fragments_hold_whole_code_points(role, wrap):
 @BOTH
 @pytest.mark.parametrize("whole", ["abc", "é", "漢"])
 def test_text_fragment_cut_inside_a_code_point_has_correct_isascii(role, whole):
-    """A piece of ASCII whose last code point was held back said of itself that it was not ASCII."""
+    """The held-back bytes of an incomplete code point must not clear the ASCII flag of the piece."""
     tail = "é".encode()
     (piece,) = receive(role, (0x01, whole.encode() + tail[:1]), fragments=True)
     assert piece == Fragment(whole, True, False)
@@ -303,7 +303,7 @@ def test_role_may_be_given_by_its_value():
 @BOTH
 @pytest.mark.parametrize("compressed", [False, True])
 def test_deliver_fragments_applies_to_the_open_message(role, compressed):
-    """The first one delivered holds all of the message so far."""
+    """The first fragment holds all of the message received before the call."""
     stream = new_stream(role, extensions=[CLIENT_DEFAULT.agree([])] if compressed else [])
     assert stream.receive(to(role, 0x01, b"a") + to(role, 0x00, b"b")) == []
     stream.deliver_fragments()
@@ -379,7 +379,7 @@ UTF8_CASES = [
 @pytest.mark.parametrize("bad", UTF8_CASES, ids=bytes.hex)
 @pytest.mark.parametrize("before", [b"", b"ok", "ö€🎉".encode(), b"x" * 200], ids=len)
 def test_text_fails_at_the_first_invalid_utf8_byte(role, bad, before):
-    """At once, although more is to come; whole, in fragments, and byte by byte."""
+    """The failure comes before the rest of the frame: in one read, in fragments, byte by byte."""
     payload = before + bad
     for split in range(len(before) + 1):
         frames = [to(role, 0x01, payload[:split]), to(role, 0x80, payload[split:] + b"more")]
@@ -426,7 +426,7 @@ def test_received_ping_and_pong_carry_any_bytes(role):
 # Sequences
 
 
-#: What begins, continues and ends messages, and what comes between: everything that 5.4 tells apart.
+#: First byte and payload of each kind of frame that RFC 6455 5.4 distinguishes.
 ALPHABET = [(first, payload) for first in (0x00, 0x80, 0x01, 0x81, 0x02, 0x82) for payload in (b"", b"\xc3", b"\xb6")]
 ALPHABET += [(PING, b"p"), (PONG, b""), (CLOSE, b"\x03\xe8")]
 
@@ -465,7 +465,7 @@ FIRSTS = st.sampled_from([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8A])
 
 @st.composite
 def streams(draw):
-    """A role, options and what arrives: mostly frames in order, now and then a wrong one, cut off anywhere."""
+    """Draw a role, options and input: mostly valid frames, some invalid ones, truncated anywhere."""
     role = draw(st.sampled_from([SERVER, CLIENT]))
     data = bytearray()
     is_open = False
@@ -487,7 +487,7 @@ def streams(draw):
 
 
 def step(stream, data):
-    """Feeds by receive_one, and checks what it says of the bytes that it took."""
+    """Receive with `receive_one`, and check the number of consumed bytes."""
     events = []
     while True:
         event, taken = stream.receive_one(data)
@@ -500,7 +500,7 @@ def step(stream, data):
 
 
 def fill(stream, data, size):
-    """Feeds as an event loop with a BufferedProtocol does."""
+    """Receive with `get_buffer` and `buffer_updated`, like asyncio for a BufferedProtocol."""
     events = []
     while data:
         stream.get_buffer(size)

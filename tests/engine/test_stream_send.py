@@ -1,4 +1,4 @@
-"""What a stream makes of what it is told to send (RFC 6455 5 to 7), and that misuse changes nothing."""
+"""Sending with `Stream` (RFC 6455 5 to 7); misuse raises and leaves the state unchanged."""
 
 from array import array
 from itertools import pairwise
@@ -33,7 +33,7 @@ BOTH = pytest.mark.parametrize("role", [SERVER, CLIENT])
 
 
 def sent(role, first, payload=b"", form=None):
-    """The frame that `role` writes: the one that its peer reads."""
+    """Build the frame that a stream of this role sends."""
     return to(CLIENT if role is SERVER else SERVER, first, payload, form=form)
 
 
@@ -41,7 +41,7 @@ def sent(role, first, payload=b"", form=None):
 
 
 def test_sent_frames_match_the_examples_of_rfc_6455():
-    """5.7: a text in one frame, unmasked and masked, and in two frames; a ping and its pong; two lengths."""
+    """RFC 6455 5.7."""
     server, client = new_stream(SERVER), new_stream(CLIENT)
     assert server.send("Hello").hex() == "810548656c6c6f"
     assert client.send("Hello").hex() == "818537fa213d7f9f4d5158"
@@ -367,8 +367,8 @@ INSIDE_TEXT = [
     (lambda s: s.send("text", text=False), FragmentError),
     (lambda s: s.send_parts(b"binary"), FragmentError),
     (lambda s: s.send(b"", text=True), TextError),
-    (lambda s: s.send("a str cannot end a code point"), TextError),
-    (lambda s: s.send("nor go on with it", last=False), TextError),
+    (lambda s: s.send("a str cannot complete a code point"), TextError),
+    (lambda s: s.send("nor continue it", last=False), TextError),
     (lambda s: s.send(b"\xff", text=True, last=False), TextError),
 ]
 
@@ -379,7 +379,7 @@ def test_misuse_inside_a_fragmented_text_changes_nothing(role, number):
     call, error = INSIDE_TEXT[number]
     stream = new_stream(role)
     stream.send(b"\xe2\x82", text=True, last=False)
-    with pytest.raises((error, FragmentError)):  # bytes, or what is neither, would change the type first
+    with pytest.raises((error, FragmentError)):  # FragmentError if the type of the data is checked first
         call(stream)
     assert stream.send(b"\xac", text=True) == sent(role, 0x80, b"\xac")
     assert stream.pending() == b""
@@ -423,7 +423,7 @@ def test_all_misuse_errors_are_local_errors():
         assert error.__doc__
 
 
-# The limit of what is sent.
+# max_send_size
 
 
 @pytest.mark.parametrize("options", [{}, {"extensions": "deflate"}], ids=["plain", "compressed"])
@@ -440,7 +440,7 @@ def test_message_over_max_send_size_is_rejected(unit, options):
             send(unit * fits)
             with pytest.raises(PayloadTooBigError, match=f"at most {limit} bytes, not {(fits + 1) * size}"):
                 send(unit * (fits + 1))
-        stream.ping(b"x" * 125)  # this limit is for messages
+        stream.ping(b"x" * 125)  # the limit does not apply to control frames
 
 
 def test_max_send_size_applies_to_the_sum_of_fragments():

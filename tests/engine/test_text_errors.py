@@ -1,4 +1,4 @@
-"""Text that is not UTF-8, let in by `text_errors`: the same on both backends, however it is cut."""
+"""`text_errors`: invalid UTF-8 is replaced or escaped instead of failing the connection."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from framewire.protocol.permessage_deflate import PerMessageDeflate
 
 pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
-#: Bytes in place of text: wrong at the start, in the middle, in the end; cut off; too long a form; a surrogate.
+#: Invalid UTF-8: at the start, in the middle, at the end; truncated; overlong; a surrogate.
 BYTES = [
     b"\xff",
     b"ab\xffcd",
@@ -23,14 +23,14 @@ GOOD = "Grüße 🎉"
 
 
 def codecs():
-    """permessage-deflate as both ends would have agreed on it: the client's and the server's codecs."""
+    """Negotiate permessage-deflate; return the codecs of the client and of the server."""
     extensions = [PerMessageDeflate(threshold=0)]
     answers, server = accept_offers(make_offers(extensions), extensions)
     return agree_to_answers(answers, extensions), server
 
 
 def as_text(frames):
-    """The same frames, the first of which begins a text instead of a binary message; the key does not depend on it."""
+    """Change the opcode of the first frame from binary to text."""
     return bytes([frames[0] - 1]) + frames[1:]
 
 

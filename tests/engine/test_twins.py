@@ -1,4 +1,4 @@
-"""The twins against each other, over all that they can be given: values, refusals, types and texts of exceptions."""
+"""The twins agree on every argument: results, side effects, types and messages of exceptions."""
 
 import copy
 import inspect
@@ -26,7 +26,7 @@ NAMES = sorted(PURE)
 
 
 def result(call, *arguments, **keywords):
-    """What a call gives, or the type and text of what it raises."""
+    """Return the result of a call, or the type and message of its exception."""
     try:
         return call(*arguments, **keywords)
     except Exception as error:
@@ -38,18 +38,18 @@ def public(thing):
 
 
 def instance(twins, name):
-    """An object of the class `name`."""
+    """Create an object of the class `name`."""
     if name == "StreamCore":
         return twins[name](twins["PartialMessage"](False, 0, None), None, False)
     if name == "Deflate":
         return twins[name]()
     if name == "SocketWriter":
         return twins[name](instance(twins, "StreamCore"), None, None, 0)
-    parameters = inspect.signature(PURE[name]).parameters  # Cython's constructors show none
+    parameters = inspect.signature(PURE[name]).parameters  # Cython's constructors have no signature
     return twins[name](**dict.fromkeys(parameters, 0))
 
 
-# What they say of themselves
+# Introspection
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +76,7 @@ def test_twins_have_equal_names_signatures_and_docstrings(backend, name):
 
 @pytest.mark.parametrize("name", ["StreamCore"])
 def test_twins_have_equal_hooks_and_protected_methods(backend, name):
-    """What a subclass overrides or calls is the same in both twins too."""
+    """Subclasses override the hooks and call the protected methods."""
     pure, fast = PURE[name], getattr(backend, name)
     hooks = [each for each in vars(pure) if each.startswith("_") and hasattr(fast, each)]
     hooks = [each for each in hooks if not each.startswith("__") and callable(getattr(pure, each))]
@@ -112,7 +112,7 @@ def test_twins_reject_wrong_numbers_of_arguments(backend, name):
                     call(*arguments, **keywords)
 
 
-# What they are given
+# Arguments
 
 MADE = [
     bytes,
@@ -170,7 +170,7 @@ KEYS = st.one_of(
 
 
 def same(backend, name, make, *arguments):
-    """Both twins on data of their own; what they did to it counts too."""
+    """Call both twins with data of their own; compare results and changed data."""
     ours, theirs = make(), make()
     expected = result(PURE[name], ours, *arguments)
     given_back = result(getattr(backend, name), theirs, *arguments)
@@ -233,7 +233,7 @@ def test_twins_agree_on_utf8_validator(backend, pieces):
             theirs.reset()
 
 
-# A message in progress
+# Messages in progress
 
 ATTRIBUTES = ("masked", "limit", "wrap", "opcode", "in_frame", "final", "remaining", "size", "need", "messages")
 
@@ -245,7 +245,7 @@ def shown(core):
 
 
 class Pair:
-    """A core of each twin, driven as a stream drives one; they must agree after each step."""
+    """A StreamCore of each twin, driven like a Stream; they must agree after each step."""
 
     def __init__(self, backend, masked, limit, wrap):
         self.cores = [make_core(twins, masked, limit, wrap) for twins in (SimpleNamespace(**PURE), backend)]
@@ -260,7 +260,7 @@ class Pair:
         return expected
 
     def receive(self, make, data, size=None):
-        """Have both receive; return what was left, b"" if nothing or an error."""
+        """Receive on both; return the bytes left to the slow path, b"" after an error."""
         outcomes = []
         for core in self.cores:
             core.left.clear()
@@ -391,7 +391,7 @@ def test_twins_agree_on_fast_path_with_compressed_messages(backend, messages, ma
         assert [codec.inflater is None for codec in codecs] in ([True] * 2, [False] * 2)
         if pair.ours.left and pair.ours.left[0][1] is not None:
             break
-        data = data[1:]  # over the first byte of what it does not take, into nonsense
+        data = data[1:]  # skip a byte of unsupported input, so that the rest is random
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Stage 3, on each twin: UTF-8 as it arrives (RFC 3629)."""
+"""`Utf8Validator` of both twins (RFC 3629)."""
 
 from array import array
 from itertools import product
@@ -8,13 +8,13 @@ from frames import read_utf8
 
 pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
-#: The corners of every row of the grammar's table.
+#: Both ends of each range of the grammar of RFC 3629.
 EDGES = bytes.fromhex("00417f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5f8ff")
 TEXTS = ["", "plain", "Grüße", "日本語テキスト", "🎉🎊", "\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"]
 
 
 def check(validator, data):
-    """One text from its beginning, in one piece: the index of the first bad byte, and what the end lacks."""
+    """Validate `data` in one piece; compare the valid length and `need` with the reference."""
     whole, stop = read_utf8(data)
     validator.reset()
     assert validator.feed(data) == stop, data.hex()
@@ -35,7 +35,7 @@ def test_utf8_validator_matches_reference_for_edge_sequences(backend):
 
 @pytest.mark.parametrize("before", [0, 1, 15, 16, 31, 33, 63, 64, 65, 127, 200, 1000])
 def test_utf8_validator_matches_reference_after_a_long_prefix(backend, before):
-    """Where the wide registers are, and where they end."""
+    """The sequence starts inside, at the end of, and after the vectors that the kernels read."""
     validator = backend.Utf8Validator()
     for lead in (
         b"a" * before,
@@ -68,7 +68,7 @@ def test_utf8_validator_stops_before_first_invalid_byte_in_pieces(backend, bad, 
         validator = backend.Utf8Validator()
         assert validator.feed(data[:cut]) == cut
         assert validator.feed(data[cut:]) == len(data) - cut - 1
-        # It stands before that byte: the same byte is impossible again, one that continues the text is not.
+        # The state is as before that byte: it is invalid again, and a valid byte is accepted.
         need = validator.need
         assert validator.feed(data[-1:]) == 0
         assert validator.need == need

@@ -1,4 +1,4 @@
-"""The vectors of rfc6455.json, whole and cut in every way: cuts must not show."""
+"""The vectors of rfc6455.json: the result is the same however the input is cut."""
 
 import json
 from itertools import combinations
@@ -39,7 +39,7 @@ def close(payload):
 
 
 def expectation(vector):
-    """The events that a vector names, and the bytes to write: nothing follows a close (RFC 6455 1.4)."""
+    """Return the events of a vector and the replies; nothing follows a close (RFC 6455 1.4)."""
     events, written = [], b""
     for name, data in vector["expect"]:
         payload = bytes.fromhex(data or "")
@@ -86,7 +86,6 @@ def test_vector_result_does_not_depend_on_cuts(vector):
 
 
 def test_valid_vector_can_be_received_twice_on_one_stream():
-    """What is valid can be said twice on one stream."""
     for vector in VECTORS:
         if vector["valid_after"] == 1:
             data = bytes.fromhex(vector["input_hex"])
@@ -95,27 +94,27 @@ def test_valid_vector_can_be_received_twice_on_one_stream():
             assert twice.pending() == 2 * once.pending()
 
 
-#: Bytes of the stream before the offending one: (input to a server, options, code, offset).
+#: Input to a server, options, close code, and number of bytes before the offending one.
 OFFSETS = [
     ("c18000000000", {}, 1002, 0),  # reserved bit
     ("838000000000", {}, 1002, 0),  # reserved opcode
     ("098000000000", {}, 1002, 0),  # control frame without FIN
-    ("808000000000", {}, 1002, 0),  # continuation of nothing
+    ("808000000000", {}, 1002, 0),  # continuation without a message
     ("018000000000818000000000", {}, 1002, 6),  # a new message inside one
-    ("810548656c6c6f", {}, 1002, 1),  # not masked
+    ("810548656c6c6f", {}, 1002, 1),  # unmasked
     ("89fe007e00000000", {}, 1002, 1),  # control frame over 125 bytes
-    ("888100000000", {}, 1002, 1),  # half a close code
+    ("888100000000", {}, 1002, 1),  # incomplete close code
     ("818500000000", {"max_message_size": 4}, 1009, 2),
     ("81fe00c800000000", {"max_message_size": 4}, 1009, 4),
     ("81ff000000000001000000000000", {"max_message_size": 4}, 1009, 10),
     ("818500000000", {"max_frame_size": 4}, 1009, 2),
-    ("81fe000500000000", {}, 1002, 4),  # not the shortest form
+    ("81fe000500000000", {}, 1002, 4),  # non-minimal length
     ("82ff000000000000ffff00000000", {}, 1002, 10),
     ("82ff8000000000000000", {}, 1002, 10),  # 64 bits
-    ("01830000000048656c8082000000006c6f", {"max_message_size": 4}, 1009, 15),  # the sum: behind the header
-    ("01830000000048656c8085000000006c6f", {"max_message_size": 4}, 1009, 11),  # the frame alone: behind the length
+    ("01830000000048656c8082000000006c6f", {"max_message_size": 4}, 1009, 15),  # sum of the fragments: after the header
+    ("01830000000048656c8085000000006c6f", {"max_message_size": 4}, 1009, 11),  # this frame alone: after its length
     ("81850000000054ff73742e", {}, 1007, 7),
-    ("8183000000006162c3", {}, 1007, 9),  # what is missing follows the last byte
+    ("8183000000006162c3", {}, 1007, 9),  # incomplete code point at the end
     ("8882000000000000", {}, 1002, 6),
     ("88850000000003e861ff62", {}, 1007, 9),
     ("88850000000003e86162c3", {}, 1007, 11),

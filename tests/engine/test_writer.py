@@ -1,4 +1,4 @@
-"""The last stage of sending: what goes straight to a socket, and what to the transport."""
+"""`SocketWriter`: messages go directly to the socket, or to the transport while data wait there."""
 
 import socket
 import sys
@@ -13,12 +13,14 @@ from framewire import CLIENT, SERVER, State, Stream
 
 pytestmark = [
     pytest.mark.both_backends,
-    pytest.mark.skipif(sys.platform == "win32", reason="there a socket is no descriptor, and nothing is written to it"),
+    pytest.mark.skipif(
+        sys.platform == "win32", reason="on Windows a socket is no file descriptor, and all data go to the transport"
+    ),
 ]
 
 
 class Transport:
-    """Keeps what it is given, as one whose socket is full."""
+    """A transport that buffers all data, as if its socket were full."""
 
     def __init__(self):
         self.held = bytearray()
@@ -41,7 +43,7 @@ class Transport:
 
 
 class Setting:
-    """A writer, what it writes to, and the socket at the other end."""
+    """A writer with its stream, transport and socket, and the socket of the peer."""
 
     def __init__(self, backend, role=SERVER, limit=1 << 20, direct=True, **options):
         self.near, self.far = socket.socketpair()
@@ -63,7 +65,7 @@ class Setting:
         self.far.close()
 
     def arrived(self):
-        """All that has come through the socket since the last call."""
+        """Return the bytes that the peer received through the socket since the last call."""
         found = bytearray()
         try:
             while data := self.far.recv(1 << 20):
@@ -73,7 +75,7 @@ class Setting:
         return bytes(found)
 
     def taken(self):
-        """What the transport was left with since the last call."""
+        """Return the bytes passed to the transport since the last call."""
         found = bytes(self.transport.held)
         self.transport.held.clear()
         return found
@@ -143,7 +145,7 @@ def test_writer_passes_the_rest_to_the_transport_if_the_socket_is_full(backend, 
         left, through = at.taken(), at.arrived()
         assert through + left == expected * count
         assert len(left) <= len(expected)
-        # While something waits in the transport all goes there.
+        # While data wait in the transport, all data go there.
         at.transport.write(b"waits")
         for _ in range(3):
             write()
@@ -219,7 +221,7 @@ def test_writer_requires_a_stream_core(backend, stream):
 
 @pytest.mark.parametrize("message", ["a", b"b" * 10_000])
 def test_writer_mask_source_may_not_close_the_stream(backend, message):
-    """No data may follow a close frame: the source cannot send one while `send` waits for its key."""
+    """No data may follow a close frame, so the source cannot close while `send` needs its key."""
     with Setting(backend, CLIENT) as at:
 
         def close(size):
@@ -274,12 +276,12 @@ def test_transport_error_aborts_the_connection(backend, kind, message):
         assert at.writer.bytes_sent == sent * length
         arrived = len(at.arrived())
         assert sent * length <= arrived < (sent + 1) * length
-        with pytest.raises(RuntimeError, match="closed"):  # the socket may have half a frame: nothing may follow
+        with pytest.raises(RuntimeError, match="closed"):  # the peer may have part of a frame: nothing may follow
             write()
         assert at.arrived() == b""
 
 
-# The state of the socket and of the transport is asked for before each write
+# The state of the socket and the transport is read before each write
 
 
 @pytest.mark.parametrize("size", [10, 10_000])
