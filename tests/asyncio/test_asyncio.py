@@ -24,7 +24,7 @@ from framewire.http.headers import Headers
 from framewire.http.http11 import Response
 
 if sys.version_info < (3, 11):
-    # It leaves the TLS transports of a failed handshake open, and that of a client whose server closes it.
+    # asyncio of Python 3.10 leaves TLS transports open after failed handshakes and closes by the server.
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
@@ -36,18 +36,18 @@ def network(request, monkeypatch):
     return request.param
 
 
-#: What TLS has no equal of: half-closed connections, and a peer or a server that speaks bytes.
+#: For half-closed connections and for raw bytes, for which TLS has no equivalent.
 over_tcp = pytest.mark.parametrize("network", NETWORKS[::2], indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def _no_errors_in_the_log(caplog):
-    """What fails in a handler, an assertion too, is logged only; a test that expects it clears the log."""
+    """Fail if a handler raised: servers only log that. Tests that expect it clear the log."""
     yield
     assert [record.exc_info or record for record in caplog.get_records("call")] == []
 
 
-# Our server, the websockets package as client.
+# framewire's server, the client of the websockets package
 
 
 @on_loop
@@ -215,7 +215,7 @@ async def test_connection_attributes_describe_both_ends():
     assert ws.state is framewire.State.CLOSED
 
 
-# The opening handshake.
+# Opening handshake
 
 
 @on_loop
@@ -319,7 +319,7 @@ async def test_bad_request_gets_an_error_status_and_ends_the_connection(request_
     async with serving() as (server, port, _):
         async with raw(port) as client:
             client.write(request_bytes)
-            answer = await client.reader.read()  # to the end: the server ends the connection
+            answer = await client.reader.read()  # until the server ends the connection
         assert answer.startswith(b"HTTP/1.1 %d " % status), answer
         assert b"close" in answer
         assert server.connections == set()
@@ -380,7 +380,7 @@ async def test_process_request_exception_gives_500(caplog):
     caplog.clear()
 
 
-# The end of a connection.
+# Closing
 
 
 @on_loop
@@ -647,7 +647,7 @@ async def test_server_close_sends_1001_and_waits_for_handlers():
         assert not closing.done()
         leave.set()
         await closing
-        assert time.monotonic() - begin < 3  # no deadline had to strike
+        assert time.monotonic() - begin < 3  # no timeout was needed
         assert finished == [1001] * 3
         assert not server.is_serving()
         for client in clients:
@@ -672,7 +672,7 @@ async def test_serve_can_be_awaited_and_serves_forever_until_cancelled():
     await server.wait_closed()
 
 
-# Back-pressure, fairness, cancellation.
+# Backpressure, fairness, cancellation
 
 
 @on_loop
@@ -694,7 +694,7 @@ async def test_slow_handler_applies_backpressure_and_loses_nothing():
                 await asyncio.wait_for(client.writer.drain(), 0.3)
         except asyncio.TimeoutError:
             pass
-        assert sent < 5000  # 100 MB do not fit between the two
+        assert sent < 5000  # 100 MB exceed all buffers between the two
         [connection] = server.connections
         assert len(connection._queue.items) <= 16 + READ_SIZE // 20_000 + 1
         go.set()
@@ -887,7 +887,7 @@ async def test_recv_cancelled_after_delivery_leaves_the_message_queued():
         task = asyncio.ensure_future(ws.recv())
         await asyncio.sleep(0)
         ws._queue.put(["kept"], 4)
-        ws._driver.wake_receiver()  # the read and the cancellation in one turn of the loop
+        ws._driver.wake_receiver()  # the message and the cancellation arrive in one turn of the loop
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -977,7 +977,7 @@ async def test_broadcast_skips_connections_in_a_fragmented_message():
         assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
 
 
-# Our client, the websockets package as server.
+# framewire's client, the server of the websockets package
 
 
 @on_loop

@@ -1,4 +1,4 @@
-"""What `websockets` users know, under our import, on both event loops; and the callback API."""
+"""The asyncio API that `websockets` users know, and the callback API, on asyncio and uvloop."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def secure(request):
 
 
 class Served:
-    """A server and how to reach it."""
+    """A running server, and a method that connects to it."""
 
     def __init__(self, handler, secure=False, **options):
         self.client_options = {}
@@ -71,7 +71,7 @@ class Served:
 
 
 class Recorder(Listener):
-    """Echoes, and keeps what happens."""
+    """A listener that echoes and records its events."""
 
     def __init__(self):
         self.happened = []
@@ -199,7 +199,7 @@ async def test_replies_to_one_read_are_sent_in_one_write():
         for _ in range(100):
             await ws.recv()
         assert loop is ws.loop
-    # 100 replies of 12 bytes: as many writes as there were reads, and those were few.
+    # 100 replies of 12 bytes: one write for each read, of which there are few.
     assert sum(writes[:-1]) >= 1200
     assert len(writes) < 30
 
@@ -219,7 +219,7 @@ async def test_reply_is_sent_after_messages_already_corked(count):
     async with Served(Replying()) as at, at.connect(compression=None) as ws:
         await until(lambda: opened)
         connection = opened[0]
-        # Another connection's read has these sent, and this one's own read comes in the same turn of the loop.
+        # Messages sent by another connection's callback before this connection's read, in the same turn of the loop.
         for number in range(3):
             connection.send(str(number))
         frames = to(SERVER, TEXT, b"reply") * count
@@ -247,7 +247,7 @@ def test_send_after_loop_close_does_not_write_to_a_reused_descriptor(corked):
     loop = ends.new_loop()
     peer = loop.run_until_complete(leave())
     loop.close()
-    others = [end for _ in range(50) for end in socket.socketpair()]  # they take the descriptors that were freed
+    others = [end for _ in range(50) for end in socket.socketpair()]  # these reuse the freed descriptors
     with contextlib.suppress(RuntimeError):
         kept[0]._writer.uncorked = not corked
         kept[0].send("lost")
@@ -256,7 +256,7 @@ def test_send_after_loop_close_does_not_write_to_a_reused_descriptor(corked):
     for end in (peer, *others):
         end.close()
     kept.clear()
-    gc.collect()  # what a closed loop has left open warns here
+    gc.collect()  # collect the transports of the closed loop here: they warn
 
 
 @on_loop
@@ -283,10 +283,10 @@ async def test_fragments_stream_in_both_directions(secure):
     async def slowly():
         for piece in ("one", "two"):
             yield piece
-            assert await ws.recv() == f"piece {piece}"  # it has arrived before the next one was made
+            assert await ws.recv() == f"piece {piece}"  # each piece arrives before the next is created
 
     async with Served(handler, secure) as at, at.connect(compression=None) as ws:
-        await ws.send("")  # from the first call of recv_streaming on: this may be too early
+        await ws.send("")  # may arrive before the first call of recv_streaming
         assert await ws.recv() == "piece "
         assert await ws.recv() == b"\x00\x01\x00\x02"
         await ws.send(["jo", "", "ined"])
@@ -299,7 +299,7 @@ async def test_fragments_stream_in_both_directions(secure):
             if piece:
                 await ws.send(f"piece {piece}")
 
-    # The first call is made before the message comes, so pieces are delivered as they arrive.
+    # recv_streaming is called before the message arrives, so pieces are delivered as they arrive.
     async with Served(stream, secure) as at, at.connect() as ws:
         assert await ws.recv() == "ready"
         (connection,) = at.server.connections
@@ -319,7 +319,7 @@ async def test_messages_are_cut_at_fragment_size_and_piece_size():
     async with Served(handler, piece_size=300, fragment_size=100) as at, at.connect(compression=None) as ws:
         await ws.send("ü" * 1000)
         assert "".join([piece async for piece in ws.recv_streaming()]) == "x" * 1000
-    assert 250 < max(sizes) <= 300 or max(sizes) == 150  # the latter if the message was there before the first call
+    assert 250 < max(sizes) <= 300 or max(sizes) == 150  # 150 if the message arrived before the first call
     assert sum(sizes) == 2000
 
 
@@ -361,9 +361,9 @@ async def test_listener_messages_are_cut_at_fragment_size():
         raw.writer.close()
     sizes = [len(each.data.encode() if isinstance(each.data, str) else each.data) for each in fragments]
     assert sum(sizes) == 100 + 60 + MIN_UNCORKED
-    # The pieces of a message that the caller has cut are sent as they are.
+    # Fragments given by the caller are sent unchanged.
     assert sizes.count(30) == 2
-    assert sorted(sizes)[-3] <= 10  # no code point is delivered in parts
+    assert sorted(sizes)[-3] <= 10  # code points are never split
     assert [each.last for each in fragments].count(True) == 3
 
 
@@ -408,7 +408,7 @@ async def test_abandoned_recv_streaming_loses_no_message():
     async with Served(echo) as at, at.connect() as ws:
         pieces = ws.recv_streaming()
         waiting = asyncio.ensure_future(pieces.__anext__())
-        await asyncio.sleep(0)  # it begins
+        await asyncio.sleep(0)  # starts the task
         with pytest.raises(ConcurrencyError):
             await ws.recv()
         waiting.cancel()
@@ -457,7 +457,7 @@ async def test_keepalive_pings_and_fails_dead_peers():
     async with Served(echo, ping_interval=0.05, ping_timeout=0.1, close_timeout=0.1) as at:
         async with at.connect(ping_interval=None) as ws:
             (connection,) = at.server.connections
-            ws.transport.pause_reading()  # it hears nothing, and says nothing
+            ws.transport.pause_reading()  # it neither reads nor sends
             await connection.wait_closed()
             assert connection._session.close_state.sent.code == 1011
             ws.transport.abort()
@@ -514,7 +514,7 @@ async def test_max_unsent_cuts_a_peer_that_does_not_read():
         ws.transport.pause_reading()
         await ws.send("go")
         await until(lambda: not at.server._everyone)
-        # What the kernel took, and at most the cap and a message more.
+        # At most max_unsent, one message, and the kernel's buffers.
         assert flood.buffered < 1000 << 16
         ws.transport.abort()
 

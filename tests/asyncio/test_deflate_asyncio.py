@@ -1,4 +1,4 @@
-"""permessage-deflate over real sockets: framewire with itself, with raw bytes, and with other libraries."""
+"""permessage-deflate over real sockets: framewire with itself, raw bytes, and other libraries."""
 
 import asyncio
 import functools
@@ -28,7 +28,7 @@ from framewire.asyncio import connect, serve
 from framewire.errors import ResponseError
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
-#: Short and long, compressible and not, ASCII and not, text and binary, below and above every step.
+#: Text and binary, compressible or not, ASCII or not, below and above every size limit of a step.
 MESSAGES = [
     "",
     b"",
@@ -43,7 +43,7 @@ MESSAGES = [
     "last",
 ]
 
-#: The settings of framewire's end, one for each side of the negotiation.
+#: Settings of PerMessageDeflate.
 SETTINGS = {
     "default": {},
     "no context takeover": {"server_no_context_takeover": True, "client_no_context_takeover": True},
@@ -53,7 +53,7 @@ each_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTIN
 
 
 async def exchange(ws):
-    """Sends every message to an echo; twice, as the second time contexts are in use."""
+    """Send every message to an echo server twice: the second time, the contexts are in use."""
     for message in MESSAGES * 2:
         await ws.send(message)
         assert await ws.recv() == message
@@ -61,7 +61,7 @@ async def exchange(ws):
 
 @asynccontextmanager
 async def echoing(settings):
-    """A framewire server with these settings; gives its URI."""
+    """Run an echo server with these settings; give its URI."""
     async with serving(extensions=[PerMessageDeflate(**settings)]) as (_, _, uri):
         yield uri
 
@@ -146,7 +146,7 @@ async def test_aiohttp_server_exchanges_compressed_messages():
 
 @asynccontextmanager
 async def program(*command):
-    """A program whose output is read; it is gone at the end, whatever happened."""
+    """Run a program whose output is read; kill it at the end."""
     running = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         yield running
@@ -161,7 +161,7 @@ NODE = Path(__file__).parents[1] / "node"
 
 @pytest.fixture(scope="module")
 def node():
-    """Runs tests/node/peer.js, for which `npm install --prefix tests/node` fetches ws."""
+    """Return a function that runs tests/node/peer.js; `npm install --prefix tests/node` installs ws."""
     missing = "node" if shutil.which("node") is None else ""
     if not missing and not (NODE / "node_modules" / "ws").exists():
         missing = "ws (npm install --prefix tests/node)"
@@ -171,7 +171,7 @@ def node():
 
 
 def options_of_ws(settings):
-    """The same settings in the names of ws."""
+    """Return the settings as JSON, in the option names of ws."""
     options = {re.sub("_(.)", lambda match: match[1].upper(), name): value for name, value in settings.items()}
     return json.dumps({"threshold": 0, **options})
 
@@ -252,7 +252,7 @@ def test_chromium_exchanges_compressed_messages(request):
             assert ("server_no_context_takeover" in extensions) == ("server_no_context_takeover" in one)
 
 
-# The endpoints themselves
+# framewire at both ends
 
 
 @on_loop

@@ -1,4 +1,4 @@
-"""Streams against those of `websockets`, both ways round."""
+"""`Stream` against the sans-I/O protocols of `websockets`, in both roles."""
 
 import pytest
 from hypothesis import given
@@ -30,7 +30,7 @@ CLOSES = st.tuples(st.sampled_from([1000, 1001, 1011, 3000, 4999]), st.text(max_
 
 
 def message_of(frames):
-    """What `websockets` received, in our terms: joined, and without the pongs that it was not asked for."""
+    """Convert frames of `websockets` to framewire's events: fragments joined, no unsolicited pongs."""
     events, opcode, parts = [], None, b""
     for each in frames:
         if each.opcode is Opcode.PING:

@@ -1,4 +1,4 @@
-"""The load in C and the servers that it loads: each kind of load for a moment, with every reply checked."""
+"""The load generator in C and the servers of the benchmarks, each load briefly; replies are checked."""
 
 import re
 import shutil
@@ -74,7 +74,7 @@ def test_verdicts_report_missed_and_met_goals(capsys):
 
 
 def test_agreement_measures_both_load_generators(monkeypatch, capsys):
-    """How near they are is for a machine that does nothing else."""
+    """The difference itself is meaningful only on an idle machine."""
     monkeypatch.setattr(
         "sys.argv", ["agreement", "--rounds", "1", "--seconds", "1", "--rate", "100", "--connections", "2"]
     )

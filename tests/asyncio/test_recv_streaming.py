@@ -1,4 +1,4 @@
-"""`recv_streaming` on asyncio: the pieces of a message while it arrives."""
+"""`recv_streaming` on asyncio: pieces are returned while the message arrives."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ async def test_recv_streaming_returns_pieces_while_the_frame_arrives():
             await client.upgrade()
             data = frame(BINARY, bytes(10_000), KEY)
             await asyncio.wait_for(asked.wait(), 10)
-            await asyncio.sleep(0)  # the first call is made before the message comes
+            await asyncio.sleep(0)  # the task calls recv_streaming before the message arrives
             client.write(data[:5_500])
             assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
             client.write(data[5_500:])

@@ -1,4 +1,4 @@
-"""Programs for `websockets` under our import, and its names and defaults: only what docs/asyncio.md tells differs."""
+"""Compatibility with `websockets`: names, defaults and behaviour, except as in docs/asyncio.md."""
 
 import inspect
 import subprocess
@@ -15,12 +15,12 @@ import framewire.asyncio.client
 import framewire.asyncio.server
 import framewire.exceptions
 
-#: That version needs Python 3.11; others have other names.
+#: websockets 17 needs Python 3.11; other versions have other names.
 of_version_17 = pytest.mark.skipif(
     not version("websockets").startswith("17."), reason="the names are those of websockets 17"
 )
 
-#: Parameters whose defaults differ, None for those that are not there.
+#: Parameters that are missing or have other defaults, by function.
 DIFFERENT = {
     "serve": {"origins", "server_header"},
     "connect": {"user_agent_header", "process_exception", "reconnect_delays"},
@@ -46,7 +46,7 @@ def test_function_parameters_and_defaults_match_websockets(name):
     ("module", "name"), [("server", "Server"), ("server", "ServerConnection"), ("client", "ClientConnection")]
 )
 def test_methods_and_their_parameters_match_websockets(module, name):
-    # Its own workings, public for its own subclasses: what the transport calls, and what calls the transport.
+    # Internals of websockets: callbacks of the transport, and methods for its own subclasses.
     internal = {
         "acknowledge_pings", "close_exc", "connection_lost", "connection_made", "data_received", "drain",
         "eof_received", "handshake", "keepalive", "pause_writing", "process_event", "resume_writing", "send_context",
@@ -214,7 +214,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="one of them needs a Unix socket")
+@pytest.mark.skipif(sys.platform == "win32", reason="a program needs a Unix socket")
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_program_prints_the_same_under_both_imports(name):
     said = {}

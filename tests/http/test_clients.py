@@ -1,4 +1,4 @@
-"""The requests that the clients of every API send, as a server that reads bytes sees them."""
+"""The handshake requests of the client of every API, as received by a raw server."""
 
 import asyncio
 import socket

@@ -115,7 +115,7 @@ def fail(data: bytes, **options: object) -> ResponseError:
     return caught.value
 
 
-# The five checks
+# Checks of single headers
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_headers_ignore_case_and_join_repeated_lines_on_request() -> None:
     assert "('X', '1')" in repr(headers)
 
 
-# The scan
+# Scanning a head
 
 
 def scan(data: bytes, size: int) -> tuple[object, ...]:
@@ -388,7 +388,7 @@ SCANS = {
     "bare LF": (LONG + b"Host: a\n\r\n", 400),
     "bare LF in the first line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
     "bare LF at the end": (LONG + b"Host: a\r\n\n", 400),
-    "nothing but LF": (b"\n\n", 400),
+    "LF only": (b"\n\n", 400),
     "bare CR": (LONG + b"Host: a\rb\r\n\r\n", 400),
     "bare CR at the end": (LONG + b"Host: a\r\n\r\r\n", 400),
     "folded by a space": (LONG + b"Host: a\r\n b\r\n\r\n", 400),
@@ -447,7 +447,7 @@ def test_head_scan_rejects_bad_byte_before_line_is_complete() -> None:
         scanner.receive(b"\x00")
 
 
-# The request
+# Request
 
 
 def test_rfc_6455_example_request_is_accepted() -> None:
@@ -735,7 +735,7 @@ def test_check_request_accepts_request_parsed_elsewhere() -> None:
     assert check_request(request) == ([], [])
 
 
-# The answer
+# Response
 
 
 def test_accept_runs_check_unless_already_passed() -> None:
@@ -890,7 +890,7 @@ def test_incomplete_request_can_only_be_rejected() -> None:
     assert server.reject(408, "too slow").startswith(b"HTTP/1.1 408 Request Timeout\r\n")
 
 
-# The URI
+# URI
 
 
 @pytest.mark.parametrize(
@@ -994,7 +994,7 @@ def test_parse_uri_rejects_invalid_uris(text: str) -> None:
         parse_uri(text)
 
 
-# The client
+# Client
 
 
 def test_client_request_contains_all_given_options() -> None:

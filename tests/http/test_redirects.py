@@ -1,4 +1,4 @@
-"""Redirects: where they may lead, and which credentials go there."""
+"""Redirects: allowed targets, and the credentials sent to them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The policy of a server: who may connect, with which subprotocol and extensions, or which refusal."""
+"""`ServerPolicy`: accepted requests, subprotocol, extensions, and refusals."""
 
 import re
 from email.utils import formatdate

@@ -1,4 +1,4 @@
-"""Whoever comes from Appweb: what its directives and calls do, through sockets and threads."""
+"""Counterparts of the directives and functions of Appweb, over real sockets."""
 
 import asyncio
 import re
@@ -31,14 +31,14 @@ def routed(routes):
 
 @contextmanager
 def serving_async(handler=ends.echo, **options):
-    """A server on asyncio, in a thread; gives its port."""
+    """Run an asyncio server in a thread; give its port."""
     with on_loop_of_thread(lambda: ends.serving(handler, **options)) as (_, port, _):
         yield port
 
 
 @pytest.fixture(params=["asyncio", "threads"])
 def echoing(request):
-    """A server of echoes of either kind, for a `with`; gives its port."""
+    """Return a context manager that runs an echo server, on asyncio or in threads; it gives the port."""
 
     @contextmanager
     def served(**options):
@@ -132,7 +132,7 @@ def test_max_size_limits_the_sum_of_all_fragments():
 
 
 def test_message_over_max_send_size_is_not_sent():
-    """Above it nothing is sent, in fragments neither."""
+    """Nothing of it is sent, nor if it is sent in fragments."""
 
     def handler(ws):
         for message in ("€" * 34, bytes(101)):
@@ -214,7 +214,7 @@ def test_connection_over_max_connections_gets_503(echoing):
                     connect(f"ws://127.0.0.1:{port}")
                 assert caught.value.response.status == 503
             with socket.create_connection(("127.0.0.1", port), 10) as plain:
-                assert plain.recv(1000).startswith(b"HTTP/1.1 503 ")  # before it has asked for anything
+                assert plain.recv(1000).startswith(b"HTTP/1.1 503 ")  # without a request
             raw.write(raw.stream.send("unharmed"))
             assert raw.read_event() == "unharmed"
 
@@ -225,7 +225,7 @@ def test_connection_over_max_connections_gets_503(echoing):
                 return False
             return True
 
-        until(connected)  # once the others are gone
+        until(connected)  # the server counts the others until their TCP connections end
 
 
 def test_503_responses_are_limited_and_further_connections_are_cut(echoing):
@@ -305,7 +305,7 @@ def test_server_pings_at_ping_interval():
 
 
 def read_to_the_end(raw, answer=True):
-    """What comes besides pings, which are answered or not; the last is a close."""
+    """Return the next event that is no ping; answer pings if `answer` is true."""
     while isinstance(event := raw.read_event(), Ping):
         if answer:
             raw.write(raw.stream.pending())
@@ -313,7 +313,6 @@ def read_to_the_end(raw, answer=True):
 
 
 def test_idle_timeout_is_reset_by_messages_but_not_by_pings(echoing):
-    """Pings keep no connection that has nothing to say, and messages keep one."""
     with echoing(idle_timeout=0.6, ping_interval=0.05) as port, Raw(port) as raw:
         begun = time.monotonic()
         for _ in range(3):
@@ -327,7 +326,7 @@ def test_idle_timeout_is_reset_by_messages_but_not_by_pings(echoing):
 
 
 def test_ping_timeout_closes_a_dead_peer_without_idle_timeout(echoing):
-    """What InactivityTimeout is together with WebSocketsPing: as long as the peer answers, the connection lasts."""
+    """Appweb's InactivityTimeout with WebSocketsPing: the connection lasts while the peer answers."""
     with echoing(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
         for _ in range(6):
             assert isinstance(raw.read_event(), Ping)
@@ -347,7 +346,7 @@ def test_total_timeout_closes_a_busy_connection(echoing):
 
 
 def test_total_timeout_closes_a_connection_with_a_full_queue():
-    """Also while the queue is full, so that nothing is read."""
+    """The timeout also applies while nothing is read because the queue is full."""
     ends = []
 
     def handler(ws):
@@ -469,7 +468,7 @@ def test_send_piece_accepts_empty_pieces():
 
 
 def test_iterator_is_streamed_as_one_message(tmp_path):
-    """A sample of Appweb's: a file is streamed as one message."""
+    """As in a sample of Appweb, a file is streamed as one message."""
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 1000)
 
@@ -496,7 +495,7 @@ def test_sync_send_waits_for_the_network():
 
 
 def test_asyncio_send_returns_before_the_peer_reads():
-    """What is not to wait is sent on asyncio, where the transport takes all."""
+    """On asyncio the transport buffers the message."""
 
     async def handler(ws):
         await ws.send(bytes(1 << 25))
@@ -514,7 +513,7 @@ def test_asyncio_send_returns_before_the_peer_reads():
 
 
 def test_listener_send_does_not_wait_and_reports_a_full_buffer():
-    """A listener's `send` takes everything at once, with and without more to come, and tells when that is too much."""
+    """`send` of a listener buffers messages and fragments; `full` reports that the buffer is full."""
     full = Future()
 
     class Sending(Listener):
@@ -531,17 +530,17 @@ def test_listener_send_does_not_wait_and_reports_a_full_buffer():
         assert raw.read_event() == "and a text"
 
 
-# What Appweb takes and must not, and what it does not take and should.
+# Input that Appweb accepts or refuses contrary to RFC 6455.
 
 
 @pytest.mark.parametrize(
     ("frames", "code"),
     [
-        ("8100", 1002),  # not masked
-        ("82fe 0001 00000000 00", 1002),  # not the shortest length
+        ("8100", 1002),  # unmasked
+        ("82fe 0001 00000000 00", 1002),  # non-minimal length
         ("82ff 8000000000000000", 1002),  # over 63 bits
-        *((f"8{opcode:x}ff", 1002) for opcode in (3, 4, 5, 6, 7, 11, 15)),  # before the payload is there
-        ("0181 00000000 41 8081 00000000 ff", 1007),  # not in the first frame
+        *((f"8{opcode:x}ff", 1002) for opcode in (3, 4, 5, 6, 7, 11, 15)),  # before the payload arrives
+        ("0181 00000000 41 8081 00000000 ff", 1007),  # in a later fragment
         ("0181 00000000 41 8081 00000000 c3", 1007),
         *((f"8882 00000000 {code:04x}", 1002) for code in (0, 999, 1004, 1005, 1006, 1016, 2999, 5000)),
         *((f"8882 00000000 {code:04x}", code) for code in (1000, 1012, 1013, 1014, 3000, 4999)),
@@ -570,7 +569,7 @@ def test_requests_are_validated_as_rfc_6455_requires(line, other, status):
         assert (re.search(rb"\r\nsec-websocket-version: 13\r\n", answer, re.IGNORECASE) is not None) == (status == 426)
 
 
-# The close.
+# Closing
 
 
 def test_state_goes_from_open_to_closing_to_closed():
@@ -611,7 +610,7 @@ def test_listener_callbacks_are_called_in_order():
             assert raw.read_event() == Close(4000, "why")
         until(lambda: len(seen) == 4)
         with Raw(port):
-            pass  # it vanishes without a close
+            pass  # TCP ends without a close frame
         until(lambda: len(seen) == 6)
     assert seen == ["open", "one", b"two", (4000, "why", True), "open", (1006, "", False)]
 

@@ -1,4 +1,4 @@
-"""Handlers of pywebsocket, served by `framewire serve -w`; the clients are our own and raw sockets."""
+"""`framewire.pywebsocket`: handlers, files and CGI programs, with framewire's client and raw sockets."""
 
 import os
 import re
@@ -30,7 +30,7 @@ ADMIT = "def web_socket_do_extra_handshake(request): pass\n"
 
 @contextmanager
 def serving(directory, **settings):
-    """Serves a directory of handlers; gives host:port."""
+    """Serve a directory of handlers; give host:port."""
     asked = Settings(port=0, websock_handlers=str(directory), **settings)
     with modules.installed(), options.start(asked, options.load(asked)) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -47,7 +47,7 @@ def examples():
 
 @pytest.fixture
 def handle(tmp_path):
-    """Serves one handler, given as the body of web_socket_transfer_data or as a whole file; gives its URI."""
+    """Return a function that serves a handler: a file, or the body of web_socket_transfer_data."""
     contexts = []
 
     def handle(source, **settings):
@@ -65,7 +65,7 @@ def handle(tmp_path):
 
 @pytest.fixture
 def printed(monkeypatch):
-    """Gives what handlers have printed, once it is so many lines. (capfd can lose what comes while it looks.)"""
+    """Return a function that waits until handlers have printed `count` lines, and returns them."""
     lines = []
     monkeypatch.setattr("builtins.print", lambda *words, flush: lines.append(" ".join(map(str, words))))
 
@@ -77,13 +77,13 @@ def printed(monkeypatch):
 
 
 def end_of(ws):
-    """How the connection ends: the peer's code and reason."""
+    """Wait for the end of the connection; return the close code and reason."""
     with pytest.raises(ConnectionClosed) as caught:
         ws.recv(10)
     return caught.value.code, caught.value.reason
 
 
-# The example handlers.
+# Example handlers
 
 
 @pytest.mark.parametrize("resource", ["/echo", "/", "/echo?query=1", "/echo_noext"])
@@ -169,7 +169,7 @@ def test_benchmark_helper_example_sends_and_receives_data(examples):
         assert ws.recv(10) == "300000"
 
 
-# The request object.
+# Request object
 
 
 def test_request_attributes_describe_the_handshake(handle):
@@ -327,11 +327,11 @@ def test_handshake_handler_chooses_the_extensions(handle, chosen, agreed):
         assert ws.recv(10) == str(["permessage-deflate"] * agreed) + "x" * 1000
 
 
-# The stream.
+# Stream
 
 
 def upgraded(uri, **stream):
-    """A client of bytes."""
+    """Connect a client that sends raw bytes."""
     return Raw(int(uri[5:].split("/")[0].split(":")[1]), request=REQUEST.replace(b"/path", b"/h"), **stream)
 
 
@@ -357,9 +357,9 @@ def test_ping_between_fragments_is_answered(handle):
         ("8380 00000000", 1002),  # a reserved opcode
         ("c180 00000000", 1002),  # a reserved bit
         ("8181 00000000 ff", 1007),
-        ("8882 00000000 03ee", 1002),  # 1006 may not travel
+        ("8882 00000000 03ee", 1002),  # 1006 may not be sent
         ("8883 00000000 03e8 ff", 1007),
-        ("82fe 0001 00000000 00", 1002),  # not the shortest length
+        ("82fe 0001 00000000 00", 1002),  # non-minimal length
         ("82ff 0000000001000001 00000000", 1009),
     ],
 )
@@ -554,7 +554,7 @@ def test_message_receiver_calls_callback_for_each_message(handle):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A directory of handlers, good and bad, and one outside of it."""
+    """Create a directory of valid and invalid handlers, and a handler outside of it; return its path."""
     good = ADMIT + "def web_socket_transfer_data(request): request.ws_stream.send_message(__name__)\n"
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "a_wsh.py").write_text(good)
@@ -686,7 +686,7 @@ NAMES = [
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """A document root with programs in cgi-bin; gives a function that writes one, and what serves them."""
+    """Serve a document root with CGI programs; give a function that writes a program, and host:port."""
     monkeypatch.setenv("HTTP_PROXY", "the server's own")
     root = tmp_path / "www"
     (root / "cgi-bin" / "sub").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Outcomes that are the same on every driver, over real sockets: rules of the session, and how drivers apply them."""
+"""Rules of the session over real sockets: the outcome is the same on every driver."""
 
 import pytest
 from drivers import close, echo, every_driver, receive_all, recv, send, send_bytes
@@ -12,7 +12,7 @@ MESSAGES = ["", "text", "Grüße €🎉", b"", b"\x00\xff", "x" * 70_000, bytes
 
 
 def send_and_receive_all():
-    """Send one message first, so that the opening handshake of a client is known to be over."""
+    """Send one message first: it shows the test that the opening handshake is complete."""
     yield send("hello")
     yield from receive_all()
 

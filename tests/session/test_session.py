@@ -1,4 +1,4 @@
-"""Rules of an open connection in virtual time: a session, its peer as bytes, and a clock that the test moves."""
+"""`Session` in virtual time: its peer is a `Stream`, and the test moves the clock."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.both_backends
 
 
 class World:
-    """A session, its peer, and the time."""
+    """A session, the stream of its peer, and the virtual time in seconds."""
 
     def __init__(
         self, role=SERVER, *, codecs=(), queue=True, auto_close=True, auto_pong=True, fragments=False, **settings
@@ -50,18 +50,18 @@ class World:
         self.written = 0
 
     def receive(self, *frames):
-        """Have the session receive frames made by hand: pairs of first byte and payload, or bytes."""
+        """Receive frames: pairs of first byte and payload, or bytes."""
         data = b"".join(each if isinstance(each, bytes) else to(self.session.role, *each) for each in frames)
         return self.session.receive(data, self.now)
 
     def sent(self):
-        """The events that the peer receives."""
+        """Pass the output to the peer; return the events that it receives."""
         data = self.session.data_to_send()
         self.written += len(data)
         return self.peer.receive(data)
 
     def take(self):
-        """Take the next message as `recv` does; None if none has arrived."""
+        """Take the next message like `recv`; return None if the queue is empty."""
         message = self.session.queue.take_message()
         if self.session.has_room_again:
             self.session.taken()
@@ -70,7 +70,7 @@ class World:
         return message
 
     def advance(self, until, waiting=0, step=None):
-        """Move the clock as a driver does, from one timer to the next; return the events sent on the way."""
+        """Move the clock like a driver, from timer to timer; return the events that the peer receives."""
         events = []
         while (when := self.session.next_timer()) is not None and when <= until:
             self.now = max(self.now, when)
@@ -83,7 +83,7 @@ class World:
         return events
 
 
-# The package.
+# Package
 
 
 def test_session_needs_no_clock_socket_loop_or_thread():
@@ -181,7 +181,7 @@ def test_compressed_input_is_received_in_steps_that_a_full_queue_stops():
     world.session.receive(data, 0)
     assert not world.session.reading
     assert len(world.session.queue.items) < 100
-    world.session.receive(sender.send("last"), 0)  # a read that was under way
+    world.session.receive(sender.send("last"), 0)  # a read that began before
     received = []
     while (message := world.take()) is not None:
         received.append(message)
@@ -213,11 +213,11 @@ def test_fragments_are_joined_for_take_message():
 
 
 def test_receiver_that_gives_up_loses_and_mixes_nothing():
-    """Recv times out in the middle of a message, then the message is received in pieces."""
+    """`recv` times out in the middle of a message, then the message is received in pieces."""
     world = World(fragments=True)
     queue = world.session.queue
     world.receive((0x01, b"AA"))
-    assert world.take() is None  # recv waits for the rest, and gives up
+    assert world.take() is None  # recv times out
     world.receive((0x80, b"BB"), (0x02, b"xx"))
     assert [queue.take_piece(), queue.take_piece()] == [("AA", False), ("BB", True)]
     assert world.take() is None
@@ -360,7 +360,7 @@ def test_long_messages_are_cut_into_fragments():
     session = World(fragment_size=4).session
     assert not session.is_fragmented(b"1234")
     assert session.is_fragmented(b"12345")
-    assert session.is_fragmented("12")  # of up to 4 bytes each
+    assert session.is_fragmented("12")  # a character has up to 4 bytes
     assert session.fragments("12") == [(b"12", True, True)]
     assert session.fragments(b"12345") == [(b"1234", False, False), (b"5", False, True)]
     assert not World().session.is_fragmented(bytes(1000))
@@ -382,7 +382,7 @@ def test_long_message_is_sent_in_steps():
 
 
 def test_unread_bytes_before_a_message_abort_the_connection():
-    """What waited before the message tells that a peer does not read, not the message's own length."""
+    """The size of the message itself does not count: it does not show that the peer does not read."""
     world = World(max_unsent=100)
     assert world.session.check_unsent(100)
     assert world.session.ending is Ending.NONE
@@ -422,7 +422,7 @@ def test_client_waits_for_the_server_to_end_tcp_and_aborts_after_close_timeout()
     assert world.session.error().rcvd_then_sent is False
     world.advance(4.9)
     assert world.session.ending is Ending.WAIT
-    world.advance(5)  # the first deadline counts
+    world.advance(5)  # the timeout of the first close
     assert world.session.ending is Ending.ABORT
 
 
@@ -489,7 +489,7 @@ def test_messages_and_close_after_own_close_are_received_within_the_queue_limit(
 
 
 def test_close_in_mid_message_is_1011():
-    """The peer must not take the message for complete, nor the end for an orderly one."""
+    """The peer must regard neither the message as complete nor the close as orderly."""
     world = World()
     world.session.send("begun", last=False)
     world.session.close(1000, "", 0)
@@ -678,7 +678,7 @@ def test_silent_peer_fails_with_1011_after_ping_timeout():
 
 
 def test_received_bytes_postpone_the_deadline():
-    """A peer cannot put a pong inside its own frame."""
+    """A peer cannot send a pong inside a frame that it is sending."""
     world = World(ping_interval=2, ping_timeout=2, max_size=None)
     data = to(SERVER, BINARY, bytes(1000))
     for position in range(len(data)):
@@ -818,7 +818,7 @@ def test_broadcast_closes_a_peer_that_reads_too_slowly():
     assert world.sent() == [Close(1013, "reading too slowly")]
 
 
-# Errors of the caller.
+# Misuse
 
 
 def test_misuse_raises_and_changes_nothing():

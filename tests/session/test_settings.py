@@ -1,4 +1,4 @@
-"""Settings of a connection: bad values are refused when they are given."""
+"""`ConnectionSettings`: values are validated when they are given."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Situations of users' programs that once had different outcomes by driver, over real sockets: one outcome for all."""
+"""Situations of user programs over real sockets: the outcome is the same on every driver."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def test_large_frame_that_arrives_slowly_keeps_the_connection(driver):
         data = peer.frame(BINARY, bytes(20_000))
         for start in range(0, len(data), 1000):
             peer.send(data[start : start + 1000])
-            time.sleep(0.08)  # the frame takes three times as long as the peer may be silent
+            time.sleep(0.08)  # real time: the frame takes three times as long as ping_timeout
         until(lambda: peer.record.messages == [bytes(20_000)])
 
 
@@ -320,7 +320,7 @@ def test_memory_of_tiny_fragments_follows_the_payload(driver, payload, most):
     assert peak < most
 
 
-# Messages that are none.
+# Invalid messages
 
 
 @pytest.mark.parametrize("message", [{"type": "x"}, None, 5, [b"x", 5]])

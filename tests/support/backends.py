@@ -1,4 +1,4 @@
-"""The backends that are installed, and what a complete test environment must have."""
+"""The installed backends, and the dependencies of a complete test environment."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ from framewire import _backend
 LOADED = {"pure": _backend.load("_pure")}
 #: Why the compiled backend cannot be imported; "" if it can.
 MISSING = ""
-#: What the compiled kernels can use on this processor, best first.
+#: Instruction sets of the compiled kernels that this processor supports, best first.
 INSTRUCTION_SETS = []
 try:
     LOADED["fast"] = _backend.load("_fast")

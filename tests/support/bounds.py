@@ -5,12 +5,12 @@ import time
 import tracemalloc
 
 KIB, MIB = 1 << 10, 1 << 20
-#: Allowance for small objects and for what Python sets aside for a call, in bytes.
+#: Allowance for small objects and the memory of a Python call, in bytes.
 SMALL = 8 * KIB
 
 
 class Traced:
-    """Bytes of memory allocated since `with`: now, and at the peak."""
+    """Measure the bytes allocated since `with`: now, and at the peak."""
 
     def __enter__(self):
         gc.collect()

@@ -11,7 +11,7 @@ KERNELS = ROOT / "cext/kernels"
 
 
 def give_up(reason):
-    """Skip the test; fail it where `FRAMEWIRE_EXTENSIONS=1` says that there is a compiler."""
+    """Skip the test; fail it if `FRAMEWIRE_EXTENSIONS=1` requires a compiler."""
     if os.environ.get("FRAMEWIRE_EXTENSIONS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

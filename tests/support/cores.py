@@ -1,4 +1,4 @@
-"""A `StreamCore` without the slow paths: it records what the fast paths leave to them."""
+"""A `StreamCore` whose slow paths only record the input that the fast paths leave to them."""
 
 from functools import lru_cache
 
@@ -27,7 +27,7 @@ def _class_over(base):
 def make_core(twins, masked=False, limit=1 << 20, wrap=None, keys=None, keys_guarded=False):
     """Return a core of the twins `twins`.
 
-    `left` lists what the fast paths left: (bytes, decoded) from `receive`, all arguments from `send`.
+    `left` lists the calls of the slow paths: (bytes, decoded) of `receive`, all arguments of `send`.
     `ended` counts the calls of `_end_after_error`.
     """
     return _class_over(twins.StreamCore)(twins.PartialMessage(masked, limit, wrap), keys, keys_guarded)

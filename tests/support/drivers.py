@@ -7,8 +7,8 @@
             assert peer.read_to_end() == [explained(1007)]
             assert peer.record.code == 1007
 
-A script is what the application does with its connection: a generator function that yields operations (`recv()`,
-`send(message)`, ...). Each gives its result, or raises its exception, at the `yield`. `driver.open` runs the script at
+A script is the application of a connection: a generator function that yields operations (`recv()`,
+`send(message)`, ...). The result or exception of each operation comes from its `yield`. `driver.open` runs the script at
 one end of a connection and gives the other end as bytes; `driver.serve` runs it for each connection to a server.
 
 To add a driver: a class of operations for its connections (`AsyncioOperations` shows all), a `Driver`, its line in
@@ -40,7 +40,7 @@ from framewire import CLIENT, SERVER, State, Stream
 from framewire.extensions import Deflate
 from framewire.handshake import accept_key
 
-#: Seconds after which a test fails instead of waiting on.
+#: Seconds after which a waiting test fails.
 PATIENCE = 10
 
 # Operations of a script. Not every driver has all: an ASGI application receives and sends whole messages only.
@@ -654,7 +654,7 @@ CLIENTS = {
 
 
 def every_driver(*, clients=False, tls=False, without=()):
-    """Parametrize a test, or a module by `pytestmark`, with `driver`.
+    """Parametrize a test, or a module through `pytestmark`, with `driver`.
 
     Args:
         clients: Whether the situation concerns clients too; a client has `open` alone.

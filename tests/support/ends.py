@@ -1,6 +1,6 @@
-"""Both ends of a connection on asyncio: an echo server, a client that speaks bytes, and their event loop.
+"""Both ends of a connection on asyncio: an echo server, a client that sends raw bytes, an event loop.
 
-`network` says whose loop that is, and whether they talk TLS.
+`network` selects the event loop and TLS.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ def new_loop():
 
 
 def server_side():
-    """The TLS context of a server."""
+    """Create the TLS context of a server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     return context
 
 
 def client_side():
-    """The TLS context of a client of that server, under any host name."""
+    """Create the TLS context of a client, which accepts any host name."""
     context = ssl.create_default_context(cafile=CERTIFICATE)
     context.check_hostname = False
     return context
@@ -50,7 +50,7 @@ def secured(side, **options):
 
 
 async def finish(test):
-    """Await a test for at most 30 seconds, and fail it if a task of it goes on."""
+    """Await a test for at most 30 seconds; fail it if tasks are left."""
     await asyncio.wait_for(test, 30)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
@@ -69,13 +69,13 @@ def on_loop(test):
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
-        gc.collect()  # a transport that is left open warns, and warnings are errors
+        gc.collect()  # transports left open warn when they are collected, and warnings are errors
 
     return run
 
 
 async def until(condition):
-    """Wait until `condition()` is true."""
+    """Wait until `condition()` is true; the limit of `finish` applies."""
     while not condition():
         await asyncio.sleep(0.005)
 

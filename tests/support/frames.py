@@ -12,7 +12,7 @@ REQUEST = (
 KEY = bytes.fromhex("37fa213d")
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 
-#: RFC 3629's grammar: whole code points, and the beginnings of one.
+#: The grammar of RFC 3629: complete code points, and prefixes of one.
 _WHOLE = re.compile(
     rb"(?:[\0-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*"
@@ -165,7 +165,7 @@ def without_reasons(events):
 
 
 def outcome(stream, events):
-    """Return everything that a stream shows, to compare one way of feeding it with another."""
+    """Return the events and the visible state of a stream, to compare ways of feeding input."""
     return (
         [(type(event), event) for event in events],
         stream.pending(),

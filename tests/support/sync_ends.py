@@ -1,4 +1,4 @@
-"""Both ends of a connection in threads: an echo server, a client that speaks bytes, an event loop in a thread."""
+"""Both ends of a connection in threads: an echo server, a client that sends raw bytes, an event loop."""
 
 import asyncio
 import socket
@@ -81,7 +81,7 @@ class Raw:
         while b"\r\n\r\n" not in head:
             head += self.socket.recv(4096)
         assert head.startswith(b"HTTP/1.1 101 "), head
-        self.early = head.partition(b"\r\n\r\n")[2]  # frames that came with it
+        self.early = head.partition(b"\r\n\r\n")[2]  # frames in the same segment
         self.events = self.stream.receive(self.early)
 
     def __enter__(self):
@@ -97,5 +97,5 @@ class Raw:
         while not self.events:
             data = self.socket.recv(1 << 16)
             self.events += self.stream.receive(data) if data else self.stream.receive_eof()
-            assert data or self.events, "nothing more comes"
+            assert data or self.events, "the connection has ended without an event"
         return self.events.pop(0)

@@ -1,9 +1,9 @@
 """Victims of hostile peers: a `Stream` of either role, `serve`, uvicorn with framewire's class, and `connect`.
 
     async with attack(limit=1 << 20, deflate=False) as victim:
-        await victim.send(bytes)      # as its peer, after the opening handshake
-        await victim.hear(2)          # the next events that it sends
-        await victim.end()            # the events that it sends before it closes the connection
+        await victim.send(bytes)      # to the victim, after the opening handshake
+        await victim.hear(2)          # return the next two events that it sends
+        await victim.end()            # return the events that it sends until it closes the connection
         victim.delivered              # the messages that its application received
 
 `limit` is the size of a message in bytes, `deflate` negotiates permessage-deflate, `echo` makes a server echo.
@@ -31,7 +31,7 @@ REQUEST = WHOLE_REQUEST.removesuffix(b"\r\n")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
-#: Seconds within which a victim ends a failed connection; the timeouts that would cut it are longer.
+#: Seconds within which a victim must end a failed connection; its timeouts are longer.
 PATIENCE = 5
 
 
@@ -64,7 +64,7 @@ class Victim:
         while data := await asyncio.wait_for(self.reader.read(65536), PATIENCE):
             events += self.parser.receive(data)
             if self.role is CLIENT and events and isinstance(events[-1], Close):
-                self.writer.write_eof()  # a client leaves that to its server (7.1.1)
+                self.writer.write_eof()  # a client waits for its server to end TCP (7.1.1)
         return events
 
 
@@ -223,7 +223,7 @@ _drivers = [pytest.param(make, id=name) for name, make in DRIVERS.items()]
 
 #: For rules of the protocol: a stream of either role, on both backends.
 each_stream = pytest.mark.parametrize("attack", _streams)
-#: For attacks on the memory, the time and the end of a connection: the drivers too.
+#: For attacks on memory, time and the end of a connection: the drivers as well.
 each_victim = pytest.mark.parametrize("attack", [*_streams, *_drivers])
 each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=["serve", "uvicorn"])
 

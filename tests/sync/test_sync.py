@@ -24,7 +24,7 @@ from framewire.sync import connect, serve
 
 @contextmanager
 def peer_serving(handler, **options):
-    """A server of the `websockets` package; gives its URI."""
+    """Run a server of the `websockets` package; give its URI."""
     with peer_serve(handler, "127.0.0.1", 0, **options) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -34,7 +34,7 @@ def peer_serving(handler, **options):
 
 
 def send_in_vain(ws):
-    """Sends more than the network takes from a peer that does not read, until the connection breaks."""
+    """Send to a peer that does not read until the connection ends."""
     with pytest.raises(ConnectionClosedError):
         ws.send(bytes(1 << 25))
 
@@ -575,7 +575,7 @@ def test_message_over_max_size_closes_with_1009():
     with serving(max_size=100) as (_, _, uri), peer_connect(uri) as peer:
         peer.send(bytes(100))
         assert peer.recv() == bytes(100)
-        with pytest.raises(PeerClosed):  # if not before, where it ends the message with an empty fragment
+        with pytest.raises(PeerClosed):  # from recv, or from the empty fragment at the end of send
             peer.send(iter([bytes(50), bytes(51)]))
             peer.recv()
         assert peer.close_code == 1009

@@ -1,4 +1,4 @@
-"""The blocking client through proxies that are real ones, but for their size."""
+"""The blocking client through minimal HTTP and SOCKS proxies over real sockets."""
 
 import ssl
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ TRUST = ssl.create_default_context(cafile=str(CERTIFICATE))
 
 @contextmanager
 def serving_at_localhost(secure=False):
-    """A server of echoes; gives its URI, with a name for the proxy to resolve."""
+    """Run an echo server; give its URI, with a host name for the proxy to resolve."""
     with serving(**({"ssl": TLS} if secure else {})) as (_, port, _):
         yield f"ws{'s' * secure}://localhost:{port}/"
 
