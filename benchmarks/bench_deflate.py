@@ -1,4 +1,4 @@
-"""permessage-deflate: messages to compressed frames and back, against the bare calls of zlib on the same data."""
+"""permessage-deflate: sending and receiving compressed messages, against the calls of zlib alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SIZES = (64, 256, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB)
 BITS, MEMORY = 12, 8
 RSV1 = 0x40
 TAIL = b"\x00\x00\xff\xff"
-#: The level of aiohttp, which it does not let anyone choose; it is compared with a column of the same level.
+#: The fixed level of aiohttp; it is compared with a column of the same level.
 LOW = 1
 FAST_LOW = f"framewire, level {LOW}"
-#: The values of `zlib` apart from the default, each at its default level, by column.
+#: Values of the setting `zlib` except for the default, each at its default level, by column.
 OTHERS = {"with zlib-ng": "zlib_ng", "with isal": "isal"}
 NOTES = [
     f"text that looks like JSON; {BITS} bits of window, context takeover, memory level {MEMORY}, level 6, no limits",
@@ -55,7 +55,7 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def goals(size: int, like_aiohttp: str) -> Iterator[Goal]:
-    """Not much more than the bare calls, and faster than everybody who is at the same settings."""
+    """Yield goals: little slower than zlib alone, and faster than every peer at the same settings."""
     if size in (256, 4 * KIB):
         yield Goal(FLOOR, 1.5 if size == 256 else 1.15)
     yield Goal("websockets", 1)
@@ -64,7 +64,7 @@ def goals(size: int, like_aiohttp: str) -> Iterator[Goal]:
 
 
 def texts(size: int) -> list[str]:
-    """Messages of `size` bytes, several windows of them, so that none finds itself in the context."""
+    """Return messages of `size` bytes, several windows in all, so that repeats are out of reach."""
     source = random.Random(size)
     words = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randrange(2, 10))) for _ in range(400)]
     count = max(2, 32 * KIB // size)
@@ -76,19 +76,19 @@ def texts(size: int) -> list[str]:
 
 
 def run(function: Callable[[Any], Any], arguments: list[Any]) -> None:
-    """What is timed: one call for each message."""
+    """Call a function for each argument; this call is timed."""
     for argument in arguments:
         function(argument)
 
 
 def make_stream(package: Any, role: str, level: int | None = 6, zlib: str = "zlib") -> Any:
-    """An end of a connection with these settings."""
+    """Create a stream with these settings."""
     codec = package._backend.Deflate(encode_bits=BITS, decode_bits=BITS, level=level, memory_level=MEMORY, zlib=zlib)
     return package.Stream(package.Role(role), max_message_size=None, extensions=[codec])
 
 
 def framewire_ends(role: str) -> dict[str, Any]:
-    """The streams by column, with every module that is installed."""
+    """Create the streams by column, with every installed zlib module."""
     packages = backends()
     ends = {name: make_stream(package, role) for name, package in packages.items()}
     if FAST in packages:
@@ -98,7 +98,7 @@ def framewire_ends(role: str) -> dict[str, Any]:
 
 
 def deflater(level: int = 6) -> Callable[[str], bytes]:
-    """What a sender has to ask of zlib for a message."""
+    """Return a function that only compresses a message."""
     compress = zlib.compressobj(level, zlib.DEFLATED, -BITS, MEMORY)
     return lambda message: compress.compress(message.encode()) + compress.flush(zlib.Z_SYNC_FLUSH)
 
@@ -107,7 +107,7 @@ def deflater(level: int = 6) -> Callable[[str], bytes]:
 
 
 def senders(messages: list[str]) -> dict[str, Call]:
-    """Every sender on all messages, after a look at the frames that it makes."""
+    """Return the calls to time by column, after a check of their frames."""
     sends: dict[str, Any] = {name: end.send for name, end in framewire_ends("server").items()}
     if FAST in sends:
         sends[FAST_LOW] = make_stream(backends()[FAST], "server", LOW).send
@@ -121,7 +121,7 @@ def senders(messages: list[str]) -> dict[str, Call]:
 
 
 def check(name: str, frames: list[bytes], messages: list[str]) -> None:
-    """Raises AssertionError unless the frames, the first of a connection, carry the messages."""
+    """Raise AssertionError unless the first frames of a connection contain the messages."""
     if make_stream(next(iter(backends().values())), "client").receive(b"".join(frames)) != messages:
         raise AssertionError(f"{name} makes a wrong frame")
 
@@ -146,7 +146,7 @@ def websockets_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
 def aiohttp_sender() -> tuple[Callable[[str], Any], Callable[[str], bytes]]:
     writer, sink = aiohttp_writer(client=False)
     writer.compress = BITS
-    write = writer._send_compressed_frame_sync  # what send_frame() awaits, for long messages in a thread
+    write = writer._send_compressed_frame_sync  # called by send_frame(), in a thread for long messages
 
     def send(message: str) -> None:
         write(message.encode(), TEXT, None)
@@ -175,9 +175,9 @@ SENDERS = {"websockets": websockets_sender, "aiohttp": aiohttp_sender, "picows":
 
 
 def takers(messages: list[str]) -> dict[str, Call]:
-    """Every receiver on the frames of all messages, after a look at what it makes of them.
+    """Return the calls to time by column, after a check of the received messages.
 
-    The first frame begins with an empty context, so the frames can come again and again.
+    The first frame refers to no context, so the frames can be received repeatedly.
     """
     payloads = list(map(deflater(), messages))
     frames = [frame(RSV1 | TEXT, payload.removesuffix(TAIL)) for payload in payloads]
@@ -208,7 +208,7 @@ RECEIVERS = {"websockets": websockets_receiver, "aiohttp": partial(receivers.aio
 
 
 def picows_taker(payloads: list[bytes], messages: list[str]) -> Call:
-    """What picows does with frames that its parser has read: it receives from sockets only."""
+    """Return the call that decodes parsed frames: the parser of picows only reads sockets."""
     from picows.picows import WSMsgType, _make_test_ws_frame
     from picows.websockets.asyncio.connection import _PerMessageDeflate
 

@@ -1,10 +1,11 @@
-"""What a connection of the server takes: resident memory over many that are live, idle and after messages both ways.
+"""Memory per connection of the server: resident memory of many open connections, idle and used.
 
     python -m benchmarks.memory [--connections 1500] [--bytes 20000] [--only 12]
 
-Each row is a server in a process of its own, that echoes; its clients, in this one, offer what makes the row. The
-messages look like JSON and have 1 KB each; every answer is compared. KiB per connection, next to the goal, and next to
-the floor: what the contexts of zlib alone take, as many of them, after the same messages.
+For each row an echo server runs in a new process; its clients run in this one. The messages are
+JSON texts of 1 KB, and every echo is compared. Prints KiB per connection: idle, and after the given
+number of bytes in each direction, with the goals and a lower bound, the memory of the contexts of
+zlib alone.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from framewire.http.uri import parse_uri
 from framewire.protocol.codecs import agree_to_answers, make_offers
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
-#: Name, settings of the server (None: no extension), those of the client, goals when idle and after messages.
+#: Name, settings of the server (None: no extension) and of the client, goals idle and after messages.
 ROWS = (
     ("off", None, None, 9, None),
     ("9 / 3", {"bits": 9, "memory_level": 3}, {"bits": 9}, 9, None),
@@ -36,7 +37,7 @@ ROWS = (
 
 
 def extensions_of(settings):
-    """Both directions have the same window; a client without one keeps 15 bits and cannot be asked for less."""
+    """Return the extensions for settings; `bits` is the window of both directions."""
     if settings is None:
         return []
     settings = dict(settings)
@@ -46,12 +47,12 @@ def extensions_of(settings):
 
 
 async def serve_echo(settings):
-    """The measured process: prints its port, and ends when its input does."""
+    """Run the measured server: print its port, and serve until the end of standard input."""
 
     async def echo(connection):
         async for message in connection:
             await connection.send(message)
-            del message  # or each handler keeps one
+            del message  # otherwise each handler keeps its last message
 
     options = {"compression": None} if settings is None else {"extensions": extensions_of(settings)}
     async with serve(echo, "127.0.0.1", 0, ping_interval=None, **options) as server:
@@ -60,7 +61,7 @@ async def serve_echo(settings):
 
 
 class Client:
-    """A blocking client: it is not measured."""
+    """A blocking client, which is not measured."""
 
     def __init__(self, port, settings):
         extensions = extensions_of(settings)
@@ -76,11 +77,11 @@ class Client:
         self.stream = Stream(CLIENT, extensions=agree_to_answers(handshake.extensions, known))
 
     def send(self, message):
-        """Sends a message."""
+        """Send a message."""
         self.socket.sendall(self.stream.send(message))
 
     def receive(self, message):
-        """Compares what comes back with what was sent."""
+        """Receive the echo of a message, and compare it."""
         events = []
         while not events:
             events = self.stream.receive(self.socket.recv(65536))
@@ -89,7 +90,7 @@ class Client:
 
 
 def talk(clients, message):
-    """Each client sends the message and gets it back, few at a time: messages on their way are not what is measured."""
+    """Echo a message with each client, 50 at a time: messages in transit would add to the memory."""
     for start in range(0, len(clients), 50):
         for client in clients[start : start + 50]:
             client.send(message)
@@ -98,20 +99,20 @@ def talk(clients, message):
 
 
 def rss(pid):
-    """The memory of a process in KiB."""
+    """Return the resident memory of a process in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def messages_of(size):
-    """The messages that go each way, as JSON."""
+    """Return the messages for one direction, `size` bytes of JSON in all."""
     source = random.Random(1)
     words = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randrange(2, 10))) for _ in range(4000)]
     return [json.dumps(source.choices(words, k=200))[:1000] for _ in range(size // 1000)]
 
 
 def hold_contexts(server_settings, client_settings, connections, size):
-    """Makes the contexts of so many connections and nothing else; prints how much memory they take, in KiB."""
+    """Create only the contexts of zlib for the connections; print their memory in KiB per connection."""
     keeps = server_settings.get("bits", 12), client_settings.get("bits", 15)
     peer = zlib.compressobj(wbits=-keeps[1])
     before, pairs = rss("self"), []
@@ -130,7 +131,7 @@ def hold_contexts(server_settings, client_settings, connections, size):
 
 
 def floor(*row):
-    """What `hold_contexts` says, in a process of its own."""
+    """Run `hold_contexts` in a new process; return its result."""
     if row[0] is None:
         return 0.0
     command = [sys.executable, "-m", "benchmarks.memory", "--hold", json.dumps(row)]
@@ -138,11 +139,11 @@ def floor(*row):
 
 
 def measure(server_settings, client_settings, connections, size):
-    """KiB per connection: idle, and after `size` bytes each way."""
+    """Return the KiB per connection: idle, and after `size` bytes in each direction."""
     command = [sys.executable, "-m", "benchmarks.memory", "--serve", json.dumps(server_settings)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         port = int(server.stdout.readline())
-        for _ in range(20):  # what the server loads and makes once is no connection's
+        for _ in range(20):  # one-time allocations of the server
             talk([Client(port, client_settings)], "x" * 1000)
         before = rss(server.pid)
         clients = [Client(port, client_settings) for _ in range(connections)]
@@ -155,7 +156,7 @@ def measure(server_settings, client_settings, connections, size):
 
 
 def main():
-    """Prints the table."""
+    """Measure all rows, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1500)
     parser.add_argument("--bytes", type=int, default=20_000)

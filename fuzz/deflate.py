@@ -1,7 +1,7 @@
-"""atheris: compressed messages, well made, damaged or made up: both backends, any cuts, and what the sender meant.
+"""atheris: valid, damaged and random compressed messages, on both backends and for any cuts.
 
-Input: 1 byte of options, 1 byte of settings, 1 byte that tells the limit, 1 byte that tells the cuts; then steps of
-1 byte (see `send`), 1 byte of length and that many bytes.
+Valid messages must be received as they were sent. Input: 1 byte each of options, settings, limit
+and cuts; then steps of 1 byte (see `send`), 1 byte of length and that many bytes.
 """
 
 import zlib
@@ -14,17 +14,18 @@ pure, fast = (twins.load(name, "extensions") for name in ("pure", "fast"))
 
 
 def frame(first, payload, masked):
-    """A frame with the masking key 0."""
+    """Build a frame with the masking key 0."""
     size = len(payload)
     length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
     return bytes([first, length[0] | masked << 7]) + length[1:] + bytes(4 * masked) + payload
 
 
 def send(data, bits, resets, masked):
-    """What the steps in `data` put on the wire; and their messages, None if something is not as RFC 7692 has it.
+    """Run the steps in `data`; return the bytes sent, and the messages, None if any step is invalid.
 
-    A step: bits 0 and 1 say text, text with a ping behind it, binary, or the content as it is; bit 2 ends the message,
-    bits 3 to 5 repeat the content, bit 6 ends the deflated data with BFINAL, bit 7 damages a bit.
+    Bits 0 and 1 of a step: text, text followed by a ping, binary, or raw content. Bit 2 ends the
+    message, bits 3 to 5 repeat the content, bit 6 ends the compressed data with BFINAL, bit 7 flips
+    a bit.
     """
     wire, meant, message, deflater = b"", [], None, zlib.compressobj(wbits=-bits)
     while len(data) > 1:
@@ -58,7 +59,7 @@ def send(data, bits, resets, masked):
 
 
 def run(package, options, codec, pieces):
-    """All that a stream shows, as text: the classes of the two packages are not the same."""
+    """Return the visible state of a stream, as text because the packages have distinct classes."""
     stream = package.Stream(**options, mask_source=bytes, extensions=[package.extensions.Deflate(**codec)])
     events = []
     for piece in pieces:

@@ -1,6 +1,6 @@
-"""atheris: the twins as plain functions, on any arguments: values, refusals, and the words of a refusal.
+"""atheris: functions of both twins with any arguments: results, and types and messages of errors.
 
-Input: 1 byte that names the function, then its arguments as atheris draws them.
+Input: 1 byte that selects the function, then its arguments as atheris draws them.
 """
 
 import atheris

@@ -1,7 +1,7 @@
-"""atheris: both sides of the opening handshake: any bytes, any cuts, and no error but the documented ones.
+"""atheris: both sides of the opening handshake; only the documented errors may be raised.
 
-Input: 1 byte that tells the side and the cuts, then what arrives. A line "Sec-WebSocket-Accept: OK" of a response is
-given the right value, so that what lies behind that check is reached.
+Input: 1 byte that selects the side and the cuts, then the received bytes. In a response, the value
+of "Sec-WebSocket-Accept: OK" is replaced with the valid one, so that later checks are reached.
 """
 
 import twins

@@ -1,4 +1,4 @@
-/* A main() for the targets in kernels/ where there is no libFuzzer: each argument is a file to feed. */
+/* main() for the targets in kernels/ without libFuzzer: runs the target on each file named in the arguments. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
         uint8_t *data = malloc(1 << 16);
         size_t size = fread(data, 1, 1 << 16, file);
         fclose(file);
-        data = realloc(data, size + !size); /* so that a byte too far is seen */
+        data = realloc(data, size + !size); /* a read past the end is detected */
         LLVMFuzzerTestOneInput(data, size);
         free(data);
     }

@@ -1,10 +1,10 @@
-"""Replays the committed seeds through the targets, without a fuzzer: under valgrind, and where there is no atheris."""
+"""Run the targets on the committed seeds without a fuzzer, for valgrind and without atheris."""
 
 import importlib
 import sys
 from pathlib import Path
 
-sys.modules["atheris"] = None  # where it is, it would trace every line
+sys.modules["atheris"] = None  # if installed, it would trace every line
 SEEDS = Path(__file__).parent / "seeds"
 
 

@@ -1,6 +1,6 @@
-"""atheris: what a stream makes of any bytes: on both backends, in any cuts, and what a model of RFC 6455 says.
+"""atheris: `Stream` with any input, on both backends and for any cuts, against a model of RFC 6455.
 
-Input: 1 byte of options, 1 byte that tells the limits, 1 byte that tells the cuts; then what arrives.
+Input: 1 byte each of options, limits and cuts, then the received bytes.
 """
 
 import sys
@@ -13,11 +13,11 @@ LIMITS = [{}, {"max_message_size": 5}, {"max_frame_size": 3, "max_message_size":
 pure, fast = twins.load("pure"), twins.load("fast")
 
 sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
-from frames import Model, without_reasons  # noqa: E402 - the model speaks of the package that was loaded last
+from frames import Model, without_reasons  # noqa: E402 - uses the events of the package that was loaded last
 
 
 def run(package, options, pieces):
-    """All that a stream shows, as text: the classes of the two packages are not the same."""
+    """Return the visible state of a stream, as text because the packages have distinct classes."""
     stream = package.Stream(**options, mask_source=lambda size: b"\1\2\3\4")
     events = []
     for piece in pieces:
@@ -25,7 +25,7 @@ def run(package, options, pieces):
     shown = stream.pending(), stream.state, stream.close_code, stream.close_reason, stream.clean
     for event in events:
         text = getattr(event, "data", event)
-        if isinstance(text, str):  # which may have a wrong idea of itself
+        if isinstance(text, str):  # created in C: check its representation
             assert text.encode().decode() == text
             assert text.isascii() is (max(text, default="") < "\x80")
     return repr((events, shown, stream.receive_eof(), stream.pending())), events

@@ -1,16 +1,16 @@
-"""Both backends in one process: two copies of the package, alike but for the twins."""
+"""Both backends in one process: two copies of the package that differ in their twins."""
 
 import contextlib
 import importlib
 import os
 import sys
 
-with contextlib.suppress(ImportError):  # the seeds are replayed without it
+with contextlib.suppress(ImportError):  # replay.py does not need it
     import atheris
 
 
 def load(backend, *modules):
-    """Imports framewire afresh on `backend`, with the submodules `modules`; returns the package."""
+    """Import a new copy of framewire on `backend`, with the submodules `modules`; return it."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "framewire"]:
         del sys.modules[name]
     os.environ["FRAMEWIRE_BACKEND"] = backend
@@ -24,7 +24,7 @@ def load(backend, *modules):
 
 
 def cut(data, size):
-    """Cuts `data` into pieces of 1 to `size` bytes, of lengths that go round; whole if `size` is 0."""
+    """Cut `data` into pieces of 1, 2, ... `size`, 1, 2, ... bytes; one piece if `size` is 0."""
     if not size:
         return [data]
     pieces, start, length = [], 0, 1
@@ -36,6 +36,6 @@ def cut(data, size):
 
 
 def main(test):
-    """Fuzzes `test`; with file names only, replays them."""
+    """Fuzz `test`; if the arguments are files, run it on them."""
     atheris.Setup(sys.argv, test)
     atheris.Fuzz()

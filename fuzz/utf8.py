@@ -1,6 +1,6 @@
-"""atheris: UTF-8 as it arrives, on both backends, against the decoder of the standard library.
+"""atheris: `Utf8Validator` on both backends, for any cuts, against CPython's decoder.
 
-Input: 1 byte that tells the cuts, then the text.
+Input: 1 byte that selects the cuts, then the text.
 """
 
 import twins
@@ -9,7 +9,7 @@ pure, fast = (twins.load(name, "_backend")._backend for name in ("pure", "fast")
 
 
 def run(validator, pieces):
-    """Returns (index of the first impossible byte or the length, bytes that the last code point lacks)."""
+    """Return (index of the first invalid byte or the length, bytes missing in the last code point)."""
     start = 0
     for piece in pieces:
         stop = validator.feed(piece)

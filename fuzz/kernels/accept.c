@@ -1,4 +1,4 @@
-/* libFuzzer: the accept key (RFC 6455 4.2.2): which keys are taken, and the processor's SHA-1 against plain C.
+/* libFuzzer: the accept key (RFC 6455 4.2.2): validation of the key, and SHA-1 instructions against plain C.
 
    Input: the key. */
 #include <stdlib.h>
@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 24)
         return 0;
-    /* Allocations of their own, so that a byte too far is seen. */
+    /* Exact allocations, so that accesses past the end are detected. */
     char *key = malloc(24), *plain = calloc(1, 28), *best = calloc(1, 28);
     memcpy(key, data, 24);
     int wanted = key[22] == '=' && key[23] == '=';

@@ -1,4 +1,4 @@
-/* libFuzzer: the frame header (RFC 6455 5.2), read from exactly the bytes there are, and written again. */
+/* libFuzzer: the frame header (RFC 6455 5.2), parsed from an exact allocation, and written again. */
 #include <stdlib.h>
 
 #include "header.h"

@@ -1,4 +1,4 @@
-/* libFuzzer: masking by every table of kernels against one loop, at any alignment, into a copy and in place.
+/* libFuzzer: masking with every instruction set against a simple loop, at any alignment, copying and in place.
 
    Input: 4 bytes of key, 1 byte of alignments, the payload. */
 #include <stdlib.h>
@@ -8,10 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What mask_or and or_all promise: whether all is ASCII. */
+/* The bit of the result of mask_or and or_all that is clear if all bytes are ASCII. */
 enum { HIGH = 0x80 };
 
-/* A buffer whose end is the end of its allocation, so that a byte too far is seen. */
+/* A buffer that ends with its allocation, so that accesses past the end are detected. */
 static uint8_t *aligned_at(size_t offset, size_t size, uint8_t **all) {
     *all = malloc(offset + size + !(offset + size));
     return *all + offset;

@@ -1,6 +1,6 @@
-/* libFuzzer: UTF-8 by every table of kernels against a decoder that works one code point at a time (RFC 3629).
+/* libFuzzer: UTF-8 with every instruction set against a decoder of one code point at a time (RFC 3629).
 
-   Input: 1 byte that tells where the text is cut, then the text. */
+   Input: 1 byte that selects the cut, then the text. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* One code point: its length, 0 if more bytes are needed, or -1 - index of the first impossible byte. */
+/* One code point: its length, 0 if more bytes are needed, or -1 - index of the first invalid byte. */
 static int decode(const uint8_t *src, size_t size, uint32_t *point) {
     uint8_t lead = src[0];
     int length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
@@ -21,7 +21,7 @@ static int decode(const uint8_t *src, size_t size, uint32_t *point) {
         if ((src[i] & 0xC0) != 0x80)
             return -1 - i;
         *point = *point << 6 | (src[i] & 0x3F);
-        if (i == 1) { /* all that can still be wrong shows in the first two bytes */
+        if (i == 1) { /* overlong forms, surrogates and too large values are detected in the first two bytes */
             uint32_t least = *point << 6 * (length - 2), most = least | ((1u << 6 * (length - 2)) - 1);
             if ((length == 3 && most < 0x800) || (length == 4 && most < 0x10000) || least > 0x10FFFF ||
                 (least >= 0xD800 && most <= 0xDFFF))
@@ -36,7 +36,7 @@ static void require(int condition) {
         abort();
 }
 
-/* Memory that ends where its allocation ends. */
+/* A copy that ends with its allocation. */
 static void *exactly(size_t size) {
     return malloc(size + !size);
 }
@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t *text = exactly(size);
     memcpy(text, data + 1, size);
 
-    /* What is right: the whole code points, and where the first impossible byte is. */
+    /* The expected result: the complete code points, and the index of the first invalid byte. */
     uint32_t *points = exactly(4 * size), widest = 0;
     size_t whole = 0, count = 0, stop = size;
     while (whole < size) {

@@ -331,7 +331,7 @@ async def test_uvicorn_serves_over_tls(http):
         async with connect(f"wss://127.0.0.1:{port}/", ssl=context) as client:
             await client.send("x" * 100_000)
             assert await client.recv() == "x" * 100_000
-        client.transport.close()  # which the peer, on Python 3.10, leaves to the collector to complain of
+        client.transport.close()  # on Python 3.10 websockets leaves it open, which would warn
         await app.done.wait()
     assert app.scope["scheme"] == "wss"
     assert app.end["code"] == 1000
@@ -561,7 +561,7 @@ async def test_close_timeout_of_a_subclass_limits_the_closing_handshake():
         client = await Raw.open(port)
         assert await client.next() == Close(4000, "enough")
         with pytest.raises(ConnectionResetError):
-            while await client.next() is None:  # the peer neither answers nor ends TCP
+            while await client.next() is None:  # the peer sends no close frame and does not end TCP
                 await asyncio.sleep(0.01)
                 client.writer.write(b"x")
                 await client.writer.drain()
@@ -661,7 +661,7 @@ async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
     async with serving(app, ws_max_queue=1) as (server, port):
         client = await Raw.open(port, request=DEFLATE_REQUEST)
         frame = to(SERVER, 0xC2, b"\x62\x00\x00")  # two bytes of 0
-        client.writer.write(frame * 2000)  # in one read
+        client.writer.write(frame * 2000)  # in a single read
         assert await client.next() == Close(1000, "")
         client.writer.write(client.stream.pending())
         assert await asyncio.wait_for(client.next(), 5) is None
@@ -716,7 +716,7 @@ async def test_connections_leave_nothing_behind():
         await until(lambda: gc.collect() >= 0 and gone() is None)
 
 
-#: Run in an interpreter of its own, in which the two packages cannot be imported.
+#: A program for a new interpreter in which websockets and wsproto cannot be imported.
 APART = """
 import asyncio, sys
 sys.modules["wsproto"] = None

@@ -1,4 +1,4 @@
-"""Our end under test: an echo server, or a client that echoes through all cases of a fuzzing server.
+"""framewire under test: an echo server, or a client that runs all cases of a fuzzing server.
 
 usage: peer.py server PORT | peer.py client PORT AGENT
 """

@@ -1,9 +1,9 @@
-"""Runs the Autobahn Testsuite against server and client, prints one line a group, and compares with expected.json.
+"""Run the Autobahn Testsuite against server and client, and compare with expected.json.
 
 usage: run.py WSTEST [--groups 1,2,10] [--backends fast,pure] [--roles server,client] [--reports DIRECTORY]
 
-Expected is that every case is OK, but for the listed ones, of which the testsuite only wants to be informed. Anything
-else, and a case that did not run, is a failure: the exit status is 1.
+Prints one line for each group. Every case must be OK, except for those listed in expected.json,
+which are informational. The exit status is 1 after any other result, or if a case was not run.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main():
 
 
 def test_server(wstest, cases, backends, reports):
-    """The testsuite is the client, of one server for each backend."""
+    """Run the testsuite as the client of one server for each backend."""
     servers = {backend: free_port() for backend in backends}
     with contextlib.ExitStack() as stack:
         for backend, port in servers.items():
@@ -57,7 +57,10 @@ def test_server(wstest, cases, backends, reports):
 
 
 def test_client(wstest, cases, backends, reports):
-    """The testsuite is the server; it listens on all interfaces, so `make autobahn` gives it a network of its own."""
+    """Run the testsuite as the server.
+
+    It listens on all interfaces, so `make autobahn` gives it a network namespace of its own.
+    """
     port = free_port()
     spec = write_spec(reports, cases, url=f"ws://127.0.0.1:{port}")
     with process([wstest, "-m", "fuzzingserver", "-u", "0", "-s", spec], stdout=subprocess.DEVNULL):
@@ -102,7 +105,7 @@ def wait_for(port):
 
 
 def compare(role, backend, groups, results):
-    """Prints what each group gave; returns whether it is what expected.json says."""
+    """Print the results of each group; return whether they are as in expected.json."""
     expected = json.loads((HERE / "expected.json").read_text())
     informational = set(expected["informational"])
     good = True

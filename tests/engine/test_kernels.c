@@ -1,7 +1,8 @@
-/* Every table of kernels that this processor runs, against references written byte by byte.
+/* Tests of the kernels of every instruction set that this processor supports, against references that
+   process one byte at a time.
 
-   The buffers lie between pages that cannot be touched: one byte too far, read or written, ends the program.
-   Usage: test_kernels [GROUP...], all groups without an argument; "tables" lists what is tested. */
+   The buffers lie between inaccessible pages, so that an access outside of them ends the program.
+   Usage: test_kernels [GROUP...]; without arguments, all groups. "tables" lists the instruction sets. */
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,7 +52,8 @@ static arena guarded(size_t size) {
 
 static arena from, to;
 
-/* Place number i: up to 63 every alignment, then hard against the guard behind, then against the one before. */
+/* Return place number i: every alignment up to 63, then directly before the guard page at the end,
+   then directly after the one at the start. */
 #define PLACES 66
 static uint8_t *place(arena memory, size_t i, size_t size) {
     return i < 64 ? memory.end - 64 * ((size + 127) / 64) + i : i == 64 ? memory.end - size : memory.start;
@@ -115,7 +117,7 @@ static int is_seen(const framewire_kernels *t, uint8_t *dst, const uint8_t *src,
     return any != 0;
 }
 
-/* One byte sets bit 7, at every index, and all other bytes set all other bits. */
+/* One byte, at every index, sets only bit 7; all other bytes set all other bits. */
 static void test_or(void) {
     for (size_t size = 1; size <= LONGEST; size += 1 + size / 100) {
         uint8_t *src = place(from, 64, size), *dst = place(to, 64, size);
@@ -133,7 +135,7 @@ static void test_or(void) {
 
 /* ---- UTF-8 ---- */
 
-/* Whether some code point of 1 + length continuation bytes lies in low..high: RFC 3629 by arithmetic. */
+/* Whether a valid code point of 1 + length bytes lies in low..high (RFC 3629). */
 static int any_scalar(uint32_t low, uint32_t high, int length) {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
     if (low < least[length])
@@ -143,7 +145,7 @@ static int any_scalar(uint32_t low, uint32_t high, int length) {
     return low <= high && !(low >= 0xD800 && high <= 0xDFFF);
 }
 
-/* The first impossible byte, or size; *boundary is the last code point boundary at or before it. */
+/* Return the index of the first invalid byte, or size; *boundary is the last code point boundary up to it. */
 static size_t first_error(const uint8_t *src, size_t size, size_t *boundary) {
     size_t i = 0;
     while (i < size) {
@@ -181,7 +183,7 @@ static size_t encode(uint8_t *dst, uint32_t c) {
     return length;
 }
 
-/* Kinds of text: as in real messages, MIXED of all, and from DENSE_LATIN on of code points as wide as can be. */
+/* Kinds of text: scripts with a realistic share of ASCII, MIXED of all, and from DENSE_LATIN on without ASCII. */
 enum { ASCII, LATIN, CYRILLIC, CJK, EMOJI, MIXED, DENSE_LATIN, TWO_BYTES, THREE_BYTES, FOUR_BYTES, KINDS };
 
 static uint32_t random_scalar(int kind) {
@@ -213,7 +215,7 @@ static uint32_t random_scalar(int kind) {
     }
 }
 
-/* Valid UTF-8 of exactly this size, moved by up to 3 bytes of ASCII against the vectors that it will be read in. */
+/* Write valid UTF-8 of exactly this size, shifted by up to 3 ASCII bytes relative to the vectors. */
 static void fill_text(uint8_t *dst, size_t size, int kind) {
     uint8_t one[4];
     size_t i = 0;
@@ -230,7 +232,7 @@ static void fill_text(uint8_t *dst, size_t size, int kind) {
     }
 }
 
-/* "All zero on a code point boundary", and only there. */
+/* Whether the state is all zero exactly at code point boundaries. */
 static int fits(framewire_utf8_state state, int at_boundary) {
     return at_boundary ? !state.need && !state.low && !state.high : state.need && state.low && state.high;
 }
@@ -260,7 +262,7 @@ static void test_utf8_lengths(void) {
         }
 }
 
-/* Long texts run through the unrolled loops; cut anywhere they end within a code point. */
+/* Long texts use the unrolled loops; cut anywhere, they end inside a code point. */
 static void test_utf8_cut(void) {
     for (int kind = 0; kind < KINDS; kind++) {
         uint8_t *src = place(from, 64, 300);
@@ -292,7 +294,7 @@ static void test_utf8_bad_byte(void) {
         }
 }
 
-/* All pairs of bytes, and all leads with all second bytes and the ends of every range behind them. */
+/* All pairs of bytes; all lead bytes with all second bytes, followed by both ends of each range. */
 static void test_utf8_sequences(void) {
     static const uint8_t ends[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xF0, 0xFF};
     static const size_t offsets[] = {0, 13, 15, 30, 61, 62, 63};

@@ -1,7 +1,9 @@
-"""`python tests/hostile/leaks.py COUNT`: make COUNT connections to a server in this process, and count what they leak.
+"""`python tests/hostile/leaks.py COUNT`: make COUNT connections to a server, and measure leaks.
 
-Every tenth breaks the protocol, every tenth vanishes, the others echo a message, half of them compressed. Prints what
-is left for each connection: objects, references (in a debug build), bytes of memory; exits 1 if that is not nothing.
+Server and clients run in this process. One in ten clients violates the protocol, one in ten ends
+TCP without a close frame, the others echo a message, half of them compressed. Prints the leaked
+objects, references (in a debug build) and bytes of memory per connection; exits with status 1 if
+there are any.
 """
 
 import asyncio
@@ -52,7 +54,7 @@ def measure():
 async def main(count):
     async with serve(echo, "127.0.0.1", 0, logger=None) as server:
         port = server.sockets[0].getsockname()[1]
-        await visits(port, max(count // 10, 1000))  # what the first ones need once
+        await visits(port, max(count // 10, 1000))  # one-time allocations
         await asyncio.sleep(0.2)
         before = measure()
         await visits(port, count)

@@ -1,4 +1,4 @@
-"""A: false headers. Each is refused at the byte that breaks the rule, however the bytes are cut."""
+"""A: invalid headers. Each is refused at the offending byte, however the input is cut."""
 
 import pytest
 from bounds import KIB, Traced

@@ -1,4 +1,4 @@
-"""The time and memory that a hostile peer can cost, measured against what it sent."""
+"""Time and memory that a hostile peer can cause, measured against the bytes that it sends."""
 
 import pytest
 from bounds import Traced, assert_linear

@@ -1,4 +1,4 @@
-"""B: messages that cost more than their size. The memory of a victim is measured against what was sent to it."""
+"""B: messages that cost more memory than their size, measured against the bytes sent to the victim."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ def deflated(content):
 
 
 async def settle(victim):
-    """Wait until the victim has read all that was sent, with a ping, which may go between fragments."""
+    """Wait until the victim has read all input: send a ping, which may arrive between fragments."""
     await victim.send(victim.frame(PING, b"read?"))
     assert await victim.hear() == [Pong(b"read?")]
 
@@ -140,7 +140,7 @@ async def test_b8_compression_memory_per_connection_is_bounded(server):
                 await reader.readuntil(b"\r\n\r\n")
                 links.append((reader, writer))
 
-        await open_links(5)  # what the first ones need once
+        await open_links(5)  # one-time allocations
         with Traced() as memory:
             await open_links(count)
             idle = memory.now() / count
@@ -162,7 +162,7 @@ async def test_b8_compression_memory_per_connection_is_bounded(server):
 @pytest.mark.both_backends
 @pytest.mark.parametrize("value", [5, 1.5, None, "text", [1, 2]], ids=repr)
 def test_b14_uninitialised_memory_is_never_sent(value):
-    """A number is not a size: anything but bytes, or text where it is due, is a TypeError and sends nothing."""
+    """An int is never taken as a size: other types than bytes and str raise TypeError."""
     stream = new_stream(SERVER)
     for call in (stream.ping, stream.pong):
         with pytest.raises(TypeError):

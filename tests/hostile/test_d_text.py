@@ -25,7 +25,7 @@ BAD = {
 @each_stream
 @on_loop
 async def test_d1_invalid_byte_at_the_end_of_a_simd_vector_is_refused(attack):
-    """The last lane of vectors of 16, 32 and 64 bytes, alone and after whole vectors."""
+    """The last byte of vectors of 16, 32 and 64 bytes, alone and after complete vectors."""
     for size in (15, 16, 31, 32, 63, 64, 127, 255):
         await refused(attack, 1007, lambda victim, size=size: victim.frame(TEXT, b" " * size + b"\xff"))
 

@@ -268,7 +268,7 @@ async def test_g8_closed_connections_are_freed_without_the_garbage_collector():
             assert not server.connections
         await asyncio.sleep(0.1)
         alive = [each() for each in gone if each() is not None]
-        assert len(alive) <= 2  # what a frame of this test may still name
+        assert len(alive) <= 2  # references of this test's own frames
     finally:
         gc.enable()
 

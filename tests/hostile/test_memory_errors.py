@@ -1,6 +1,6 @@
-"""Allocations that fail (G10) at every step of the compiled twins: an exception, and nothing that is half done.
+"""G10: if any allocation of the compiled twins fails, they raise and keep a consistent state.
 
-The pure twins make no allocation of their own: there the interpreter is in charge.
+The pure twins make no allocations of their own.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def fast():
 
 
 def fail_at(number, run, count=1):
-    """Runs `run` with `count` allocations from `number` on failing; returns whether that showed."""
+    """Call `run` while allocations `number` to `number + count` fail; return whether it raised."""
     _testcapi.set_nomemory(number, number + count)
     try:
         run()
@@ -81,7 +81,7 @@ def test_receive_allocation_failure_ends_the_stream_or_changes_nothing(make, siz
             ended += 1
             assert stream.receive(data) == []
             assert stream.receive_eof() == []
-        else:  # the allocation that failed was made before the piece was looked at
+        else:  # the allocation failed before the piece was consumed
             left = taken.index(None)
             taken[left:] = map(stream.receive, pieces[left:])
             assert list(chain.from_iterable(taken)) == expected
@@ -90,7 +90,7 @@ def test_receive_allocation_failure_ends_the_stream_or_changes_nothing(make, siz
 
 
 def fill_and_take(partial, payload, rest):
-    """What the general lane does with the fragments of a text or binary message, in pieces and whole."""
+    """Fill a partial message like the slow path: fragments of text and binary, in pieces and whole."""
     for opcode, key in ((1, b""), (2, b""), (1, b"\0\0\0\0"), (2, b"\0\0\0\0")):
         partial.begin_frame(opcode, False, len(payload), key, opcode == 1)
         for start in range(0, len(payload), 997):
@@ -105,14 +105,14 @@ def fill_and_take(partial, payload, rest):
 @pytest.mark.parametrize("text", ["a", "é", "漢", "🎉"])
 @pytest.mark.parametrize("wrap", [None, bytes])
 def test_partial_message_survives_allocation_failure(fast, text, wrap):
-    """A bytes that could not grow was gone, and its size was not."""
+    """A buffer that cannot grow is kept with its size."""
     payload, rest = text.encode() * 3000 + "é".encode()[:1], "é".encode()[1:] + text.encode() * 3000
     partial = fast.PartialMessage(False, 1 << 20, wrap)
     for number in range(1000):
         if not fail_at(number, lambda: fill_and_take(partial, payload, rest)):
             break
         assert partial.size >= 0
-        partial.take_piece()  # what is held is there
+        partial.take_piece()  # the content is intact
         partial.clear()
         assert (partial.opcode, partial.size, partial.in_frame, partial.need) == (0, 0, False, 0)
     assert number > 5
@@ -133,7 +133,7 @@ def test_send_allocation_failure_changes_nothing(role, message):
 @pytest.mark.parametrize("fragments", [False, True])
 @pytest.mark.parametrize("send", ["send", "send_parts"])
 def test_send_allocation_failure_does_not_affect_later_messages(make, send, fragments):
-    """The compressor went on from it, and a fragment was taken for sent: the peer could read nothing any more."""
+    """Neither the compression context nor the fragment state may advance for a frame that is not sent."""
     texts = [f"{i} " + "abc" * 500 for i in range(4)]
     expected = ["".join(texts)] if fragments else texts
     for number in range(1000):
@@ -161,7 +161,7 @@ def test_send_steps_allocation_failure_does_not_affect_later_messages():
     for number in range(1000):
         stream, frames = compressing(CLIENT), [None] * 2
         frames[0] = stream.send(texts[0])
-        # Made beforehand: CPython 3.12 and 3.13 crash if there is no memory for the generator itself.
+        # Created before: CPython 3.12 and 3.13 crash if the generator itself cannot be allocated.
         steps = collect(stream.send_steps(texts[1]))
         failed = fail_at(number, lambda: list(steps))  # noqa: B023 - called at once
         if failed:
@@ -200,12 +200,12 @@ def write_out(stream, fast, sock):
     writer.write(b"c")
 
 
-#: Sockets of which one is full at some time.
+#: Sockets for the writer; the first one becomes full.
 PAIR = socket.socketpair()
 PAIR[0].setblocking(False)
 
 
-#: What the compiled twins do with an error of Python's, or with a view of what is not bytes.
+#: Calls in which the compiled twins handle a Python exception or a buffer of another type.
 STEPS = {
     "a key when none is left": lambda stream, fast: stream.send("a"),
     "a lone surrogate": send_surrogate,
@@ -229,6 +229,6 @@ def test_error_without_memory_for_its_traceback_does_not_crash(fast, step, count
         stream = make(role)
         try:
             shown += fail_at(number, lambda: STEPS[step](stream, fast), count)  # noqa: B023 - called at once
-        except SystemError as error:  # CPython could not call a function of Python's, and forgot to say why
+        except SystemError as error:  # CPython could not call a Python function, and set no exception
             assert "cyfunction" not in str(error)  # noqa: PT017 - not all raise it
     assert shown

@@ -1,4 +1,4 @@
-"""The benchmarks themselves: every area in a tiny form. Answers are checked, times are not."""
+"""Benchmarks: run every area with minimal effort; results are checked, times are not."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from benchmarks.timing import TRIAL, Call, Effort, measure
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiler():
-    """All areas stand on the floor, which takes a compiler."""
+    """Skip without a C compiler: every area compiles its lower bound."""
     try:
         load_extension("floor")
     except Exception as error:
@@ -28,7 +28,7 @@ def _compiler():
 
 @pytest.fixture(scope="module")
 def tables():
-    """What all areas give when every contender is called a few times."""
+    """Run all areas with a few calls of each contender; return their tables."""
     return {area: run([area], TRIAL) for area in AREAS}
 
 
@@ -46,7 +46,7 @@ def test_every_area_produces_tables_with_positive_times(tables, area):
 
 def test_every_area_is_listed():
     modules = Path(charts.__file__).parent.glob("bench_*.py")
-    programs = {"asyncio"}  # it takes both cores, and minutes
+    programs = {"asyncio"}  # it takes minutes on two cores
     assert {module.stem.removeprefix("bench_") for module in modules} - programs == set(AREAS)
 
 

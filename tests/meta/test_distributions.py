@@ -1,4 +1,4 @@
-"""Two source distributions of one tree are the same bytes, and the check of wheels sees what is wrong with one."""
+"""Source distributions are reproducible, and check_wheel.py finds faults in wheels."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ NOT_SOURCES = shutil.ignore_patterns(
 
 
 def build(hook, tree, target):
-    """Runs one hook of the build backend in `tree`, without a compiler; returns the path of what it made."""
+    """Run a hook of the build backend in `tree`, without a compiler; return the path of the result."""
     code = f"from setuptools import build_meta; print(build_meta.{hook}({str(target)!r}))"
     target.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -35,7 +35,7 @@ def build(hook, tree, target):
 
 
 def copy_tree(target, moment):
-    """A copy of the sources in which every file has the time `moment`."""
+    """Copy the sources, with the modification time `moment`."""
     shutil.copytree(ROOT, target, ignore=NOT_SOURCES)
     for path in target.rglob("*"):
         os.utime(path, (moment, moment))
@@ -50,7 +50,7 @@ def sdist(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pure_wheel(sdist, tmp_path_factory):
-    """The wheel that is built, without a compiler, from the source distribution."""
+    """Build a wheel from the source distribution without a compiler; return its path."""
     directory = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")

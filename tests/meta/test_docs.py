@@ -1,11 +1,12 @@
-"""Runs every code sample of README.md and docs/.
+"""Run every code sample of README.md and docs/.
 
-The fenced blocks of a page are taken in their order, in a folder of the page's own:
+The fenced blocks of a page are processed in order, in a new folder for each page:
 
-* `python` is a program: it must end with status 0. If a `text` block titled "Output" follows, that is what it prints.
-* A block with a file name as its title is that file. One that is named `test_*.py` is run by pytest; any other must be
-  used by a block further down, or by a test that RUN_HERE names.
-* In `console`, what follows `$ framewire inspect` is run and compared with what stands below it.
+* `python` is a program, which must exit with status 0. If a `text` block titled "Output" follows,
+  the program must print that text.
+* A block with a file name as its title is written to that file. `test_*.py` is run by pytest; any
+  other file must be used by a later block, or by a test named in RUN_HERE.
+* In `console`, each `$ framewire inspect` command is run and its output compared.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ def tutorial(tmp_path):
 
 
 def serving(folder, program):
-    """Starts a program of the tutorial, which serves at port 8765."""
+    """Run a program of the tutorial, which serves at port 8765."""
     return subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
 
 

@@ -1,4 +1,4 @@
-"""The programs in examples/, each through a client of its own. Those for pywebsocket are in test_pywebsocket.py."""
+"""The programs in examples/, except for those of pywebsocket: see test_pywebsocket.py."""
 
 import asyncio
 import importlib.util
@@ -29,7 +29,7 @@ def load(name):
 
 @contextmanager
 def running(name):
-    """An example as a program of its own; gives the address that it prints."""
+    """Run an example in a new process; give the address that it prints."""
     with subprocess.Popen(
         [sys.executable, str(EXAMPLES / f"{name}.py"), "0"], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -56,7 +56,7 @@ def test_half_duplex_echo_example_replies_and_closes():
 
 @contextmanager
 def chatting(count):
-    """A chat with `count` users, whose greetings are behind them."""
+    """Run a chat with `count` users, who have received their greetings; give its URI and the users."""
     with load("chat_server").start(0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -73,7 +73,7 @@ def chatting(count):
 
 
 def take(ws, command):
-    """The next message with this command."""
+    """Return the next message with this command."""
     while not (message := ws.recv(10)).startswith(command + "|"):
         pass
     return message
@@ -155,7 +155,7 @@ def test_stream_video_example_delivers_pictures_as_they_are_made():
         thread.start()
         for picture in module.watch("ws://{}:{}/".format(*server.socket.getsockname())):
             seen.append(int.from_bytes(picture[:4], "big"))
-            seen_one.set()  # each arrives before the next is made
+            seen_one.set()  # each fragment arrives before the next is created
     thread.join()
     assert seen == [0, 1, 2, 3, 4]
 

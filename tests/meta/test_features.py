@@ -1,4 +1,4 @@
-"""The tables of features, attacks and libmicrohttpd_ws in docs/: every row names a test that has passed."""
+"""Every row of the tables in docs/ names a test that has passed: features, attacks, libmicrohttpd_ws."""
 
 import ast
 import os
@@ -20,7 +20,7 @@ RESULTS = TESTS.parent / "build" / "tests"
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """The outcomes of each test function that has run: {"file::function": {"passed", "failed", "skipped"}}."""
+    """Return the set of outcomes ("passed", "failed", "skipped") by "file::function"."""
     found, tags = defaultdict(set), {"skipped": "skipped", "failure": "failed", "error": "failed"}
     for path in RESULTS.glob("*.xml"):
         for case in ElementTree.parse(path).iter("testcase"):
@@ -30,7 +30,7 @@ def outcomes():
 
 
 def rows(page):
-    """The rows of the tables of a page, but for those of commands: (line number, [the tests that it names])."""
+    """Yield (line number, [named tests]) for each row of the tables of a page, except for commands."""
     lines, header = (DOCS / page).read_text().splitlines(), ""
     for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
         if line.startswith("|") and after.startswith("|-"):
@@ -40,7 +40,7 @@ def rows(page):
 
 
 def named(page, default):
-    """All tests that a page names, as `file::test`."""
+    """Return all tests that a page names, as `file::test`."""
     return [name if "::" in name else f"{default}::{name}" for _, names in rows(page) for name in names]
 
 
@@ -56,7 +56,7 @@ def test_every_table_row_names_a_test(page):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_documented_test_has_passed(name, outcomes):
-    """A test that has not run need only exist, except in CI; neither need a skipped one, unless `COMPLETE`."""
+    """A test that was not run must exist, but fails only in CI; a skipped one only if `COMPLETE`."""
     file, _, function = name.partition("::")
     tree = ast.parse(FILES[file.rpartition("/")[2]].read_text())
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
@@ -69,7 +69,7 @@ def test_every_documented_test_has_passed(name, outcomes):
 
 
 def test_every_hostile_test_is_listed_in_security_page():
-    """A test of tests/hostile is called after the rows of the table that it is for, as test_a1_and_a2_..."""
+    """The names of tests in tests/hostile begin with rows of the table, as in test_a1_and_a2_..."""
     page = (DOCS / "security.md").read_text()
     files = sorted((TESTS / "hostile").glob("test_*.py"))
     written = {name for file in files for name in re.findall(r"def (test_[a-g]\d+_\w+)", file.read_text())}

@@ -1,4 +1,4 @@
-"""The modules that an import of the package loads: those that few programs need are loaded when they are used."""
+"""Modules loaded by importing the package: rarely needed ones are loaded on first use."""
 
 import os
 import subprocess

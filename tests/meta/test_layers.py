@@ -1,4 +1,4 @@
-"""The layers of the package: a file imports from layers below its own, or from its own folder without a circle."""
+"""The layers of the package: a file imports from lower layers, or from its folder without cycles."""
 
 import ast
 import re
@@ -48,10 +48,10 @@ LAYERS = {
     "__main__": 11,
 }
 
-#: What may be imported from outside the standard library, and where.
+#: Allowed imports from outside the standard library, by module.
 FOREIGN = {
     "http.message_parser": {"h11"},
-    "protocol.record": {"typing_extensions"},  # for type checkers, which have it
+    "protocol.record": {"typing_extensions"},  # for type checkers only
     "http.proxy": {"python_socks"},
     "asyncio.proxy": {"python_socks"},
     "sync.proxy": {"python_socks"},
@@ -92,7 +92,7 @@ def place(name):
 
 
 def imports(name):
-    """The files of this package that a file imports, those for type checking too; and modules from outside."""
+    """Return the modules that a file imports, for type checking too: of this package, and others."""
     inside, outside = set(), set()
     folder = name.split(".")[:-1]
     for node in ast.walk(ast.parse(FILES[name].read_text())):
@@ -140,7 +140,7 @@ def test_module_imports_only_allowed_third_party_packages(name):
 
 
 def test_each_twin_has_pure_source_compiled_source_and_test():
-    """One stem for the reference, the compiled twin, and its test."""
+    """All three have the same stem."""
     from framewire._backend import TWINS
 
     assert {name.removeprefix("_pure.") for name in FILES if name.startswith("_pure.")} - {"__init__"} == set(TWINS)
@@ -148,7 +148,7 @@ def test_each_twin_has_pure_source_compiled_source_and_test():
     assert all(tests.joinpath("engine", f"test_{stem}.py").exists() for stem in TWINS)
     sources = tests.parent / "cext"
     compiled = {path.stem for path in sources.glob("*.pyx")} | {"deflate"}  # _pure/deflate.py is both twins
-    assert compiled == {*TWINS, "dispatch"}  # which has the kernels
+    assert compiled == {*TWINS, "dispatch"}  # dispatch selects the kernels
 
 
 def test_c_kernels_do_not_include_python_h():

@@ -1,4 +1,4 @@
-"""What is built and installed: with a compiler, without one, and with none asked for."""
+"""Builds and installations: with a compiler, without one, and with FRAMEWIRE_EXTENSIONS=0."""
 
 import os
 import re
@@ -21,7 +21,7 @@ SOURCES = ["cext", "src", "tests", "benchmarks", "docs", "examples", "packaging"
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the sources, without what was built in place."""
+    """Copy the sources without build output."""
     copy = tmp_path_factory.mktemp("tree") / "framewire"
     built = shutil.ignore_patterns("*.so", "*.pyd", "_build.py", "*.egg-info", "__pycache__")
     for name in SOURCES:
@@ -46,7 +46,7 @@ def run(*command, cwd, **variables):
 
 
 def pip(action, tree, *options, **variables):
-    """Builds with the tools at hand: no package index is asked."""
+    """Run a pip command with the installed build tools, without a package index."""
     shutil.rmtree(tree / "build", ignore_errors=True)
     common = ("--no-build-isolation", "--no-deps", "--no-index", "--disable-pip-version-check")
     return run("-m", "pip", action, *common, *options, ".", cwd=tree, **variables)
@@ -63,7 +63,7 @@ def wheel(tree, folder, **variables):
 
 
 def python_files():
-    """What every installation holds."""
+    """Return the files of the package that every installation contains."""
     package = ROOT / "src"
     interfaces = ("framewire/_fast/partial_message.pxd", "framewire/_fast/stream_core.pxd")
     patterns = ("framewire/**/*.py", "framewire/py.typed", "framewire/cli/*.html", *interfaces)
@@ -99,7 +99,7 @@ def test_pure_python_wheel_holds_only_python_files(tree, tmp_path):
     assert "License-Expression: MIT" in metadata.splitlines()
 
 
-@pytest.mark.skipif("fast" not in LOADED, reason="nothing is compiled here")
+@pytest.mark.skipif("fast" not in LOADED, reason="the compiled twins are missing")
 def test_compiled_wheel_adds_one_extension_per_twin(tree, tmp_path):
     name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
     assert not name.endswith("-any.whl")
@@ -111,7 +111,7 @@ def test_compiled_wheel_adds_one_extension_per_twin(tree, tmp_path):
 
 
 def test_install_without_compiler_falls_back_to_pure_python(tree, tmp_path):
-    """It installs, works, and says what is missing and why."""
+    """The package works, and records the reason for each missing extension."""
     done = pip("install", tree, "--target", tmp_path, CC="/bin/false")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(tmp_path.rglob("*.so"))
@@ -145,7 +145,7 @@ def test_invalid_extensions_variable_fails_the_build(tree, tmp_path):
 
 
 def test_every_documented_make_target_exists():
-    """What is declared, and what the texts tell to run."""
+    """Every `make` command in the documentation names a target of the Makefile."""
     rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))
     targets = set(re.findall(r"^([a-z-]+):(?!=)", rules, re.MULTILINE))
     declared = {name for line in re.findall(r"^\.PHONY:(.*)", rules, re.MULTILINE) for name in line.split()}

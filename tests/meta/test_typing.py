@@ -1,4 +1,4 @@
-"""What type checkers see: a user's program is clean, and the compiled twins have the signatures of the pure ones."""
+"""Type checks of user programs, and of the compiled twins against the pure ones."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import framewire
 from framewire import _backend
 
 PROGRAMS = sorted((Path(__file__).parents[1] / "typing").glob("*.py"))
-#: Where a twin may differ: names that are its own affair, and how Cython shows a constructor.
+#: Allowed differences: private names, and constructors, which have no signature in Cython.
 ALLOWED = r"""
 .*\._[a-z]\w*
 framewire\._fast\.(header\.(Buffer|check_range)|frames\.FIRST_\w+|stream_core\.E)
@@ -43,14 +43,14 @@ def test_mypy_accepts_a_user_program(program, tmp_path):
 
 
 def test_mypy_reports_a_type_error_in_a_user_program(tmp_path):
-    """The check above means something: types are found, not Any."""
+    """The types of the package are found and not Any."""
     program = tmp_path / "wrong.py"
     program.write_text("from framewire import SERVER, Stream\nStream(SERVER).receive(b'')[0].no_such_thing\n")
     with pytest.raises(AssertionError, match="no_such_thing"):
         check("mypy", "--strict", "--cache-dir", tmp_path, "--config-file", os.devnull, program, folder=tmp_path)
 
 
-@pytest.mark.skipif(_backend.active.name != "fast", reason="there is no compiled backend to compare")
+@pytest.mark.skipif(_backend.active.name != "fast", reason="the compiled twins are missing")
 def test_compiled_twins_match_pure_signatures_in_stubtest(tmp_path):
     """The pure twins serve as the stubs of the compiled ones."""
     stubs = tmp_path / "framewire/_fast"

@@ -1,4 +1,4 @@
-"""A user's program as type checkers see it: `assert_type` fails if an inferred type is another one. Never run."""
+"""A user program for type checkers, never run: `assert_type` checks the inferred types."""
 
 import asyncio
 import ssl
