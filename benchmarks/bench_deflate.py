@@ -1,4 +1,4 @@
-"""permessage-deflate: sending and receiving compressed messages, against the calls of zlib alone."""
+"""permessage-deflate: sending and receiving, against the calls of zlib alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tables(effort: Effort) -> Iterator[Table]:
 
 
 def goals(size: int, like_aiohttp: str) -> Iterator[Goal]:
-    """Yield goals: little slower than zlib alone, and faster than every peer at the same settings."""
+    """Yield goals: nearly as fast as zlib alone, faster than every peer at the same settings."""
     if size in (256, 4 * KIB):
         yield Goal(FLOOR, 1.5 if size == 256 else 1.15)
     yield Goal("websockets", 1)

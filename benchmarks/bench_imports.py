@@ -87,7 +87,8 @@ class Start(NamedTuple):
 
 def _start(modules: str, folder: str, backend: str = "") -> Start:
     """Return a start whose bytecode is cached in `folder`."""
-    # Without a cache of its own, a package that was installed with bytecode would have an advantage.
+    # Without a cache of its own, a package that was installed with bytecode would have an
+    # advantage.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "FRAMEWIRE_BACKEND": backend}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = Start(modules, environment)

@@ -1,11 +1,13 @@
-"""Count the instructions of one message with valgrind: the same on a busy machine as on an idle one.
+"""Count the instructions of one message with valgrind, which other processes do not affect.
 
-    python benchmarks/instructions.py            count the tree as it is
-    python benchmarks/instructions.py REVISION   also build REVISION; fail if a count is over 1 % higher than there
+    python benchmarks/instructions.py [REVISION]
 
-Each count is the difference between two runs, of 1,000 and of 3,000 messages, so that start and import
-cancel out. It ignores caches and branch prediction: the other benchmarks measure times. Needs git, a C
-compiler and valgrind.
+Counts the working tree, and REVISION if it is given: the exit status is 1 if a count of the
+working tree is more than 1 % higher.
+
+Each count is the difference between two runs, of 1,000 and of 3,000 messages, so that start and
+import cancel out. It ignores caches and branch prediction: the other benchmarks measure times.
+Needs git, a C compiler and valgrind.
 """
 
 import os

@@ -25,7 +25,8 @@ from framewire.http.uri import parse_uri
 from framewire.protocol.codecs import agree_to_answers, make_offers
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
-#: Name, settings of the server (None: no extension) and of the client, goals idle and after messages.
+#: Name, settings of the server (None: no extension) and of the client, goals idle and after
+#: messages.
 ROWS = (
     ("off", None, None, 9, None),
     ("9 / 3", {"bits": 9, "memory_level": 3}, {"bits": 9}, 9, None),
@@ -90,7 +91,7 @@ class Client:
 
 
 def talk(clients, message):
-    """Echo a message with each client, 50 at a time: messages in transit would add to the memory."""
+    """Echo a message with each client, 50 at a time: messages in transit need memory."""
     for start in range(0, len(clients), 50):
         for client in clients[start : start + 50]:
             client.send(message)
@@ -112,7 +113,10 @@ def messages_of(size):
 
 
 def hold_contexts(server_settings, client_settings, connections, size):
-    """Create only the contexts of zlib for the connections; print their memory in KiB per connection."""
+    """Create only the contexts of zlib for the connections.
+
+    Print their memory in KiB per connection.
+    """
     keeps = server_settings.get("bits", 12), client_settings.get("bits", 15)
     peer = zlib.compressobj(wbits=-keeps[1])
     before, pairs = rss("self"), []

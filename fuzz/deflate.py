@@ -21,7 +21,7 @@ def frame(first, payload, masked):
 
 
 def send(data, bits, resets, masked):
-    """Run the steps in `data`; return the bytes sent, and the messages, None if any step is invalid.
+    """Run the steps in `data`; return the bytes sent, and the messages or, if invalid, None.
 
     Bits 0 and 1 of a step: text, text followed by a ping, binary, or raw content. Bit 2 ends the
     message, bits 3 to 5 repeat the content, bit 6 ends the compressed data with BFINAL, bit 7 flips

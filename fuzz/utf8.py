@@ -9,7 +9,7 @@ pure, fast = (twins.load(name, "_backend")._backend for name in ("pure", "fast")
 
 
 def run(validator, pieces):
-    """Return (index of the first invalid byte or the length, bytes missing in the last code point)."""
+    """Return the index of the first invalid byte or the length, and the number of missing bytes."""
     start = 0
     for piece in pieces:
         stop = validator.feed(piece)

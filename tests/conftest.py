@@ -1,7 +1,8 @@
 """Marks and fixtures of the whole suite.
 
-A process has one backend, chosen when framewire is imported. The suite therefore runs twice: once with the default
-(compiled) backend, and once with `FRAMEWIRE_BACKEND=pure` for the tests marked `both_backends`; see `make test`.
+A process has one backend, chosen when framewire is imported. The suite therefore runs twice: once
+with the default (compiled) backend, and once with `FRAMEWIRE_BACKEND=pure` for the tests marked
+`both_backends`; see `make test`.
 """
 
 import gc
@@ -52,7 +53,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="module", params=INSTRUCTION_SETS if _backend.active.name == "fast" else ["pure"])
 def instruction_set(request):
-    """Run the test with each instruction set that the compiled kernels have; once on the pure backend."""
+    """Run the test with each instruction set of the kernels; once on the pure backend."""
     if request.param == "pure":
         yield None
         return

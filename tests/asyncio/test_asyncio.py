@@ -1,4 +1,7 @@
-"""The asyncio server and client over real sockets; the other end is the `websockets` package or raw bytes."""
+"""The asyncio server and client over real sockets.
+
+The other end is the `websockets` package or raw bytes.
+"""
 
 import asyncio
 import errno
@@ -24,7 +27,8 @@ from framewire.http.headers import Headers
 from framewire.http.http11 import Response
 
 if sys.version_info < (3, 11):
-    # asyncio of Python 3.10 leaves TLS transports open after failed handshakes and closes by the server.
+    # asyncio of Python 3.10 leaves TLS transports open after failed handshakes and closes by the
+    # server.
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 NETWORKS = ["asyncio", "asyncio tls", "uvloop", "uvloop tls"]
@@ -331,7 +335,8 @@ async def test_refusal_arrives_while_the_client_keeps_sending():
     async with serving(close_timeout=1) as (_, port, _), raw(port) as client:
         client.write(REQUEST.replace(b"GET", b"POST"), bytes(1 << 20))
         await client.writer.drain()
-        # Time passes in real sockets: a server that closed at once would reset the connection and discard its response.
+        # Time passes in real sockets: a server that closed at once would reset the connection and
+        # discard its response.
         await asyncio.sleep(0.1)
         assert (await client.reader.readline()).startswith(b"HTTP/1.1 405 ")
 
@@ -395,7 +400,8 @@ async def test_server_close_frame_arrives_while_the_client_keeps_sending():
         client.write(frame)
         for _ in range(40):
             client.write(frame)
-            # Time passes in real sockets: the server has closed long before the client has stopped sending.
+            # Time passes in real sockets: the server has closed long before the client has stopped
+            # sending.
             await asyncio.sleep(0.005)
         assert await client.read_event() == framewire.Close(4000, "enough")
 
@@ -415,7 +421,8 @@ async def test_close_frame_after_a_violation_arrives_while_peer_keeps_sending():
     async with serving(handler, close_timeout=2) as (_, port, _), raw(port) as client:
         await client.upgrade()
         client.write(client.stream.send("before"), b"\x93\xff", b"\xf0" * (1 << 20))
-        # Time passes in real sockets: a server that closed at once would reset the connection and discard its frame.
+        # Time passes in real sockets: a server that closed at once would reset the connection and
+        # discard its frame.
         await asyncio.sleep(0.2)
         assert await client.read_event() == explained(1002)
     assert received == ["before", 1002]

@@ -219,7 +219,8 @@ async def test_reply_is_sent_after_messages_already_corked(count):
     async with Served(Replying()) as at, at.connect(compression=None) as ws:
         await until(lambda: opened)
         connection = opened[0]
-        # Messages sent by another connection's callback before this connection's read, in the same turn of the loop.
+        # Messages sent by another connection's callback before this connection's read, in the same
+        # turn of the loop.
         for number in range(3):
             connection.send(str(number))
         frames = to(SERVER, TEXT, b"reply") * count

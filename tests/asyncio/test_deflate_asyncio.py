@@ -161,7 +161,10 @@ NODE = Path(__file__).parents[1] / "node"
 
 @pytest.fixture(scope="module")
 def node():
-    """Return a function that runs tests/node/peer.js; `npm install --prefix tests/node` installs ws."""
+    """Return a function that runs tests/node/peer.js.
+
+    `npm install --prefix tests/node` installs ws.
+    """
     missing = "node" if shutil.which("node") is None else ""
     if not missing and not (NODE / "node_modules" / "ws").exists():
         missing = "ws (npm install --prefix tests/node)"

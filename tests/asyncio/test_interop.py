@@ -30,7 +30,7 @@ CLOSES = st.tuples(st.sampled_from([1000, 1001, 1011, 3000, 4999]), st.text(max_
 
 
 def message_of(frames):
-    """Convert frames of `websockets` to framewire's events: fragments joined, no unsolicited pongs."""
+    """Convert frames of `websockets` to events: fragments joined, no unsolicited pongs."""
     events, opcode, parts = [], None, b""
     for each in frames:
         if each.opcode is Opcode.PING:

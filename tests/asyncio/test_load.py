@@ -1,4 +1,4 @@
-"""The load generator in C and the servers of the benchmarks, each load briefly; replies are checked."""
+"""The load generator in C and the servers of the benchmarks: each load briefly."""
 
 import re
 import shutil

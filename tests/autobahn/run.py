@@ -1,6 +1,7 @@
 """Run the Autobahn Testsuite against server and client, and compare with expected.json.
 
-usage: run.py WSTEST [--groups 1,2,10] [--backends fast,pure] [--roles server,client] [--reports DIRECTORY]
+usage: run.py WSTEST [--groups 1,2,10] [--backends fast,pure] [--roles server,client]
+              [--reports DIRECTORY]
 
 Prints one line for each group. Every case must be OK, except for those listed in expected.json,
 which are informational. The exit status is 1 after any other result, or if a case was not run.

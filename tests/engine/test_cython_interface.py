@@ -1,4 +1,4 @@
-"""The Cython interface for other packages: `from framewire._fast.stream_core cimport StreamCore`."""
+"""The Cython interface for other packages: `cimport` from `framewire._fast`."""
 
 import os
 import subprocess

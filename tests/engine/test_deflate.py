@@ -1,4 +1,4 @@
-"""permessage-deflate in `Stream` (RFC 7692 7.2, hostile input), with every installed zlib module."""
+"""permessage-deflate in `Stream` (RFC 7692 7.2), with every installed zlib module."""
 
 import gc
 import importlib
@@ -81,7 +81,8 @@ def receive_cut(data, *cuts, **options):
     return events
 
 
-#: Frames to a client and their events: the examples of RFC 7692 7.2.3 in order, then other valid messages.
+#: Frames to a client and their events: the examples of RFC 7692 7.2.3 in order, then other valid
+#: messages.
 HELLO = "c107f248cdc9c90700"
 VECTORS = {
     "one block": (HELLO, ["Hello"]),
@@ -270,7 +271,10 @@ BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
 
 
 def peak_of(stream, wire, read=1 << 16):
-    """Receive `wire` in reads of `read` bytes; return the events and the peak of allocated bytes."""
+    """Receive `wire` in reads of `read` bytes.
+
+    Return the events and the peak of allocated bytes.
+    """
     with Traced() as memory:
         events = [event for at in range(0, len(wire), read) for event in stream.receive(wire[at : at + read])]
         return events, memory.peak() - min(read, len(wire))
@@ -499,7 +503,10 @@ def test_misuse_leaves_the_compression_context_unchanged():
 
 
 def finish(steps, between=lambda: None):
-    """Run `send_steps` to its end; return the frame, and the results of `between` after each step."""
+    """Run `send_steps` to its end.
+
+    Return the frame, and the results of `between` after each step.
+    """
     said = []
     while True:
         try:

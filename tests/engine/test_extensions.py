@@ -1,4 +1,4 @@
-"""Negotiation of extensions (RFC 6455 9.1, RFC 7692 5 and 7.1), and an extension of another package."""
+"""Negotiation of extensions (RFC 6455 9.1, RFC 7692 5 and 7.1), and an extension of users."""
 
 import bz2
 

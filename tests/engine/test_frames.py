@@ -1,4 +1,4 @@
-"""Functions that parse and build whole frames: header and masking in one step (RFC 6455 5.2, 5.3)."""
+"""Functions that parse or build whole frames, header and masking in one step (RFC 6455 5.2)."""
 
 import mmap
 from array import array

@@ -425,7 +425,7 @@ def test_encode_uses_shortest_length_form(size, head):
 
 
 def test_encode_after_close_allows_only_pong():
-    """Until the closing handshake is complete a pong may be sent, but no data and no second close."""
+    """After its close frame an endpoint may send pongs, but no data and no second close."""
     stream = Stream(SERVER)
     stream.close()
     assert stream.pong(b"") == b"\x8a\x00"

@@ -1,4 +1,4 @@
-"""`StreamCore`: the fast paths, and the input that they leave to the slow paths (RFC 6455 5.2 to 5.6)."""
+"""`StreamCore`: the fast paths, and the input that they leave to the slow paths."""
 
 import pytest
 from cores import make_core
@@ -79,7 +79,7 @@ GOOD = frame(TEXT, b"a", KEY)
 
 
 def leaves(backend, rest, decoded=None, *, core=None, before=1, **options):
-    """Check that the fast path receives the messages before `rest` and leaves `rest` and `decoded`."""
+    """Check that the fast path receives the messages before `rest`, and leaves `rest`."""
     core = core or make_core(backend, True, **options)
     for data in (GOOD * before + rest, bytearray(GOOD * before + rest)):
         core.left.clear()
@@ -458,7 +458,7 @@ def test_fast_path_compresses_messages_above_the_threshold(backend, apart):
 
 
 def test_mask_source_may_not_use_the_core(backend):
-    """Calls of the source into the core raise RuntimeError, and the message is sent nevertheless."""
+    """Calls of the source into the core raise RuntimeError; the message is still sent."""
     refused = []
 
     def key():

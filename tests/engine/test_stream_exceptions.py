@@ -1,4 +1,4 @@
-"""After an exception either no input was consumed or the stream is closed; reentrant calls raise."""
+"""Exceptions: either no input was consumed or the stream is closed. Reentrant calls raise."""
 
 import copy
 import os

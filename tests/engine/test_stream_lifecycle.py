@@ -18,7 +18,8 @@ STEPS = {
     "fail": lambda stream, role: stream.fail(1011),
 }
 
-#: auto_close, steps, (state, close_code, close_reason, clean), allowed calls, payload of the pending close frame.
+#: auto_close, steps, (state, close_code, close_reason, clean), allowed calls, payload of the
+#: pending close frame.
 TABLE = [
     (True, "", (OPEN, None, None, False), "send ping close", None),
     (True, "close", (CLOSING, None, None, False), "ping", None),

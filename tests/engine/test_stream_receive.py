@@ -142,7 +142,7 @@ def test_text_fragments_hold_whole_code_points(role, wrap):
 @BOTH
 @pytest.mark.parametrize("whole", ["abc", "é", "漢"])
 def test_text_fragment_cut_inside_a_code_point_has_correct_isascii(role, whole):
-    """The held-back bytes of an incomplete code point must not clear the ASCII flag of the piece."""
+    """Held-back bytes of an incomplete code point must not clear the ASCII flag."""
     tail = "é".encode()
     (piece,) = receive(role, (0x01, whole.encode() + tail[:1]), fragments=True)
     assert piece == Fragment(whole, True, False)
@@ -465,7 +465,7 @@ FIRSTS = st.sampled_from([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8A])
 
 @st.composite
 def streams(draw):
-    """Draw a role, options and input: mostly valid frames, some invalid ones, truncated anywhere."""
+    """Draw a role, options and input: mostly valid frames, truncated anywhere."""
     role = draw(st.sampled_from([SERVER, CLIENT]))
     data = bytearray()
     is_open = False

@@ -365,7 +365,7 @@ def test_writer_sends_nothing_after_an_error_before_the_write(backend, ask, size
 
 @pytest.mark.parametrize("size", [1000, 10_000, 1 << 20])
 def test_writer_does_not_block_on_a_blocking_descriptor(backend, size):
-    """O_NONBLOCK belongs to the open file description, which a child process may share and change."""
+    """O_NONBLOCK belongs to the open file description, which a child process may change."""
     with Setting(backend) as at:
         at.near.setblocking(True)
         expected = frame(BINARY, b"a" * size)

@@ -19,7 +19,7 @@ def announced(victim, length, first=BINARY):
 @pytest.mark.parametrize("length", [1 << 63, (1 << 64) - 1, (1 << 64) - 4, (1 << 64) - 14, (1 << 63) + 1])
 @on_loop
 async def test_a1_length_with_its_top_bit_set_is_refused(attack, length):
-    """5.2: the top bit is 0, however large the limit; a cast to a signed size or `4 + length` would wrap."""
+    """5.2: the top bit is 0 under any limit. A signed size or `4 + length` would overflow."""
     await refused(attack, 1002, lambda victim: announced(victim, length), limit=None)
 
 
@@ -110,7 +110,10 @@ async def test_a9_misplaced_continuation_or_data_frame_is_refused(attack):
 @pytest.mark.parametrize("size", [0, 127, 128, 255, 256, 32_767, 32_768, 65_407, 65_535, 65_536, 65_700])
 @on_loop
 async def test_a10_split_headers_and_a11_lengths_with_high_bytes_are_parsed(attack, size):
-    """A header is read once, however it is cut; length bytes are unsigned, also where `char` is signed."""
+    """A header is read once, however it is cut.
+
+    Length bytes are unsigned, also where `char` is signed.
+    """
 
     async with attack() as victim:
         data = victim.frame(PING, b"p") + victim.frame(BINARY, bytes(size)) + victim.frame(0x88, b"\x03\xe8")

@@ -1,4 +1,4 @@
-"""B9 to B12, C1: the memory that a flood makes a server hold, and how long other clients wait, over raw sockets."""
+"""B9 to B12, C1: floods over raw sockets: memory of the server, and delays of other clients."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,10 @@ def frame(first, payload=b""):
 
 
 async def attack(victim, data, seconds, reads=False):
-    """Write `data` repeatedly while the server takes it; return the number of bytes that it took."""
+    """Write `data` repeatedly while the server takes it.
+
+    Return the number of bytes that it took.
+    """
     victim.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     if not reads:
         victim.writer.transport.pause_reading()
@@ -144,7 +147,7 @@ def test_b12_bytes_after_a_violation_are_discarded(run, server):
     ids=["empty messages", "pings", "pongs", "messages"],
 )
 def test_b9_other_connections_are_served_during_a_flood(run, server, data):
-    """The slowest answer on a second connection, in processor time, because all ends are in this process."""
+    """Measure the slowest answer on a second connection, in processor time of this process."""
 
     async def main():
         async with server(echo=True) as (port, _), upgraded(port) as flooding, upgraded(port) as other:

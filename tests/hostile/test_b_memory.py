@@ -1,4 +1,4 @@
-"""B: messages that cost more memory than their size, measured against the bytes sent to the victim."""
+"""B: memory of a victim, measured against the bytes sent to it."""
 
 import asyncio
 import gc
@@ -114,7 +114,7 @@ async def test_b5_decompression_bomb_is_refused_at_the_limit(attack, pieces):
 @pytest.mark.parametrize("first", [BINARY, 0xC2])
 @on_loop
 async def test_b6_message_over_the_limit_is_refused_not_truncated(attack, first):
-    """A message of the limit arrives whole, one byte more is refused (B7: on every zlib, test_deflate.py)."""
+    """One byte over the limit is refused (B7, with every zlib: test_deflate.py)."""
 
     def message(size):
         return deflated(bytes(size)) if first == 0xC2 else bytes(size)

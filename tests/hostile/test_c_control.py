@@ -50,7 +50,7 @@ async def test_c3_one_byte_close_payload_is_refused(attack):
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 @on_loop
 async def test_c4_invalid_close_codes_are_refused(attack, code):
-    """All 65,536 of them: test_stream_receive.py::test_received_close_codes_not_allowed_fail_with_1002."""
+    """All codes: test_stream_receive.py::test_received_close_codes_not_allowed_fail_with_1002."""
     await refused(attack, 1002, lambda victim: victim.frame(CLOSE, code.to_bytes(2, "big")))
 
 
@@ -106,7 +106,7 @@ async def cut(victim, data):
 @each_server
 @on_loop
 async def test_c8_peer_that_never_closes_tcp_is_cut(server):
-    """After a violation, and after its own close, the peer has `close_timeout` seconds to end TCP."""
+    """After a violation or its own close, the peer must end TCP within `close_timeout` seconds."""
     for last, code in ((b"\xff" * 100, 1002), (b"\x88\x80abcd", 1005)):
         async with server() as (port, _), upgraded(port) as victim:
             await victim.send(last)

@@ -1,4 +1,4 @@
-"""D: text that is not UTF-8. Every offset and alignment: test_stream_receive.py, test_kernels.py."""
+"""D: invalid UTF-8. Every offset and alignment: test_stream_receive.py, test_kernels.py."""
 
 import threading
 
@@ -61,7 +61,7 @@ async def test_d4_invalid_byte_fails_before_the_end_of_the_message(attack):
 
 @pytest.mark.both_backends
 def test_d5_concurrently_modified_buffer_never_yields_invalid_text():
-    """A private copy is validated, so that a delivered text is UTF-8 whatever another thread writes."""
+    """A copy is validated, so that a delivered text is UTF-8 whatever another thread writes."""
     size = 100_000
     data = bytearray(b"\x81\x7f" + size.to_bytes(8, "big") + b"a" * size)
     done = threading.Event()

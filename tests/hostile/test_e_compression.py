@@ -141,14 +141,14 @@ def test_e10_distances_beyond_the_agreed_window_are_refused():
 @pytest.mark.parametrize("payload", ["07", "00 05 00 00 00 41", "f2 00 11 00 00"])
 @on_loop
 async def test_e11_corrupt_compressed_data_is_refused(attack, payload):
-    """An unknown block type, a length that contradicts its complement, a distance before the start."""
+    """An unknown block type, a length unequal to its complement, a distance before the start."""
     await refused(attack, 1007, lambda victim: victim.frame(0xC2, bytes.fromhex(payload)), deflate=True)
 
 
 @each_stream
 @on_loop
 async def test_e12_truncated_compressed_data_delivers_bounded_content(attack):
-    """RFC 7692 has no end mark: the part that is there is delivered, within the limit, and never more of it."""
+    """RFC 7692 has no end mark: the content received is delivered, within the limit."""
     content = random.Random(2).randbytes(300)
     async with attack(deflate=True) as victim:
         await victim.send(victim.frame(0xC2, deflated(content)[:200]) + victim.frame(BINARY, b"next"))
@@ -162,7 +162,7 @@ async def test_e12_truncated_compressed_data_delivers_bounded_content(attack):
 
 @on_loop
 async def test_e13_concurrent_cancelled_sends_do_not_corrupt_the_context():
-    """Tasks send concurrently and some are cancelled: messages arrive whole, and the context stays in step."""
+    """Of concurrent sends, some are cancelled: messages arrive whole and decompress."""
     got = []
 
     async def keep(connection):

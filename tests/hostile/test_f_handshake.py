@@ -14,7 +14,10 @@ from framewire.handshake import ServerHandshake
 
 
 async def status(port, request):
-    """Return the status of the response, 0 if there is none; the connection must end unless it is 101."""
+    """Return the status of the response, 0 if there is none.
+
+    Unless the status is 101, the connection must end.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)

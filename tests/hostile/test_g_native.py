@@ -1,4 +1,4 @@
-"""G: native code, threads, callbacks. Kernels on guarded pages: test_kernels.py; no memory: test_memory_errors.py."""
+"""G: native code, threads, callbacks. See also test_kernels.py and test_memory_errors.py."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ def in_threads(*functions):
 
 @pytest.mark.both_backends
 def test_g4_buffer_cannot_be_resized_while_it_is_read(hurried):
-    """The buffer is locked meanwhile: resizing is a BufferError, and the reader gets its content."""
+    """The buffer is locked: resizing raises BufferError, and the reader gets its content."""
     data = bytearray(frame(BINARY, b"x" * 200_000))
     done = threading.Event()
 
@@ -222,7 +222,7 @@ def test_g6_mask_source_may_drop_the_last_reference_to_the_stream():
 @pytest.mark.both_backends
 @pytest.mark.parametrize("data", [frame(PING, b"p"), frame(0x88), frame(0x83)], ids=["ping", "close", "violation"])
 def test_mask_source_error_during_pong_loses_no_message(data):
-    """`receive` delivers everything; the exception comes from `pending`, where the key is needed, and loses nothing."""
+    """`receive` delivers everything; `pending`, which needs the key, raises and loses nothing."""
     working = []
 
     def source(size):
@@ -275,7 +275,7 @@ async def test_g8_closed_connections_are_freed_without_the_garbage_collector():
 
 @on_loop
 async def test_g9_cancelled_send_and_recv_lose_no_message():
-    """A send or receive that is cancelled after any number of turns is complete or has no effect."""
+    """A send or receive cancelled after any number of turns is complete or has no effect."""
     got = []
 
     async def keep(connection):

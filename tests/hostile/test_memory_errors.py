@@ -90,7 +90,7 @@ def test_receive_allocation_failure_ends_the_stream_or_changes_nothing(make, siz
 
 
 def fill_and_take(partial, payload, rest):
-    """Fill a partial message like the slow path: fragments of text and binary, in pieces and whole."""
+    """Fill a partial message like the slow path, with text and binary fragments."""
     for opcode, key in ((1, b""), (2, b""), (1, b"\0\0\0\0"), (2, b"\0\0\0\0")):
         partial.begin_frame(opcode, False, len(payload), key, opcode == 1)
         for start in range(0, len(payload), 997):
@@ -133,7 +133,7 @@ def test_send_allocation_failure_changes_nothing(role, message):
 @pytest.mark.parametrize("fragments", [False, True])
 @pytest.mark.parametrize("send", ["send", "send_parts"])
 def test_send_allocation_failure_does_not_affect_later_messages(make, send, fragments):
-    """Neither the compression context nor the fragment state may advance for a frame that is not sent."""
+    """A frame that is not sent changes neither compression context nor fragment state."""
     texts = [f"{i} " + "abc" * 500 for i in range(4)]
     expected = ["".join(texts)] if fragments else texts
     for number in range(1000):

@@ -84,7 +84,7 @@ def receive(data: bytes) -> ServerHandshake:
 
 
 def refuse(data: bytes, **options: object) -> HandshakeError:
-    """Return the error with which a server refuses `data`, once its response is found to be valid HTTP."""
+    """Return the error with which a server refuses `data`, and check the response."""
     server = ServerHandshake()
     try:
         server.receive(data)
@@ -367,7 +367,7 @@ def test_headers_ignore_case_and_join_repeated_lines_on_request() -> None:
 
 
 def scan(data: bytes, size: int) -> tuple[object, ...]:
-    """Return the result of a scan, or the status and reason of its error, with chunks of `size` bytes."""
+    """Scan in chunks of `size` bytes; return the result, or the status and reason of the error."""
     scanner = HeadScanner()
     for start in range(0, len(data), size):
         try:
@@ -1305,7 +1305,7 @@ now = time.process_time if time.get_clock_info("process_time").resolution < 1e-6
 
 
 def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
-    """Yield functions that parse an input of a given size: their time must be proportional to it."""
+    """Yield functions that parse an input of a given size in proportional time."""
     for text in (" ", ",", ", ", '"', '"\\', '\\"', '","', ";", "a;", "; a", "a=", "a ", "a\t"):
         for template in ("{}", "b{}x", 'b; a="{}', "b; a={}x", '"{}\\'):
 

@@ -18,7 +18,10 @@ NOT_SOURCES = shutil.ignore_patterns(
 
 
 def build(hook, tree, target):
-    """Run a hook of the build backend in `tree`, without a compiler; return the path of the result."""
+    """Run a hook of the build backend in `tree`, without a compiler.
+
+    Return the path of the result.
+    """
     code = f"from setuptools import build_meta; print(build_meta.{hook}({str(target)!r}))"
     target.mkdir(exist_ok=True)
     done = subprocess.run(

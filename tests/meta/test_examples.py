@@ -56,7 +56,10 @@ def test_half_duplex_echo_example_replies_and_closes():
 
 @contextmanager
 def chatting(count):
-    """Run a chat with `count` users, who have received their greetings; give its URI and the users."""
+    """Run a chat with `count` users, who have received their greetings.
+
+    Give its URI and the users.
+    """
     with load("chat_server").start(0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -1,4 +1,4 @@
-"""Every row of the tables in docs/ names a test that has passed: features, attacks, libmicrohttpd_ws."""
+"""Every row of the tables of features, attacks and libmicrohttpd_ws names a passed test."""
 
 import ast
 import os
@@ -14,7 +14,8 @@ TESTS = Path(__file__).parents[1]
 #: Test files by name, which is unique.
 FILES = {path.name: path for path in TESTS.rglob("test_*.py")}
 DOCS = TESTS.parent / "docs"
-#: Outcomes of earlier runs of pytest, on either backend, as `make test` and `make meta` write them with --junit-xml.
+#: Outcomes of earlier runs of pytest, on either backend, as `make test` and `make meta` write them
+#: with --junit-xml.
 RESULTS = TESTS.parent / "build" / "tests"
 
 
@@ -30,7 +31,7 @@ def outcomes():
 
 
 def rows(page):
-    """Yield (line number, [named tests]) for each row of the tables of a page, except for commands."""
+    """Yield (line number, [named tests]) for each table row of a page, except for commands."""
     lines, header = (DOCS / page).read_text().splitlines(), ""
     for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
         if line.startswith("|") and after.startswith("|-"):
@@ -56,7 +57,7 @@ def test_every_table_row_names_a_test(page):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_documented_test_has_passed(name, outcomes):
-    """A test that was not run must exist, but fails only in CI; a skipped one only if `COMPLETE`."""
+    """A test that was not run fails only in CI, a skipped one only if `COMPLETE`."""
     file, _, function = name.partition("::")
     tree = ast.parse(FILES[file.rpartition("/")[2]].read_text())
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -1,4 +1,4 @@
-"""The layers of the package: a file imports from lower layers, or from its folder without cycles."""
+"""The layers of the package: imports lead to lower layers, or stay in a folder without cycles."""
 
 import ast
 import re
@@ -92,7 +92,7 @@ def place(name):
 
 
 def imports(name):
-    """Return the modules that a file imports, for type checking too: of this package, and others."""
+    """Return the imported modules of a file, for type checking too: of this package, and others."""
     inside, outside = set(), set()
     folder = name.split(".")[:-1]
     for node in ast.walk(ast.parse(FILES[name].read_text())):

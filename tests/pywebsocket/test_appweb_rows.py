@@ -38,7 +38,7 @@ def serving_async(handler=ends.echo, **options):
 
 @pytest.fixture(params=["asyncio", "threads"])
 def echoing(request):
-    """Return a context manager that runs an echo server, on asyncio or in threads; it gives the port."""
+    """Return a context manager that runs an echo server of either kind; it gives the port."""
 
     @contextmanager
     def served(**options):
@@ -326,7 +326,7 @@ def test_idle_timeout_is_reset_by_messages_but_not_by_pings(echoing):
 
 
 def test_ping_timeout_closes_a_dead_peer_without_idle_timeout(echoing):
-    """Appweb's InactivityTimeout with WebSocketsPing: the connection lasts while the peer answers."""
+    """Appweb's InactivityTimeout with WebSocketsPing: a peer that answers pings is kept."""
     with echoing(ping_interval=0.05, ping_timeout=1) as port, Raw(port) as raw:
         for _ in range(6):
             assert isinstance(raw.read_event(), Ping)
@@ -513,7 +513,7 @@ def test_asyncio_send_returns_before_the_peer_reads():
 
 
 def test_listener_send_does_not_wait_and_reports_a_full_buffer():
-    """`send` of a listener buffers messages and fragments; `full` reports that the buffer is full."""
+    """`send` buffers messages and fragments; `full` reports that the buffer is full."""
     full = Future()
 
     class Sending(Listener):

@@ -1,4 +1,4 @@
-"""`framewire.pywebsocket`: handlers, files and CGI programs, with framewire's client and raw sockets."""
+"""`framewire.pywebsocket`: handlers, files and CGI programs."""
 
 import os
 import re
@@ -554,7 +554,10 @@ def test_message_receiver_calls_callback_for_each_message(handle):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Create a directory of valid and invalid handlers, and a handler outside of it; return its path."""
+    """Create a directory of valid and invalid handlers, and a handler outside of it.
+
+    Return its path.
+    """
     good = ADMIT + "def web_socket_transfer_data(request): request.ws_stream.send_message(__name__)\n"
     (tmp_path / "in" / "sub").mkdir(parents=True)
     (tmp_path / "in" / "a_wsh.py").write_text(good)
@@ -686,7 +689,10 @@ NAMES = [
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Serve a document root with CGI programs; give a function that writes a program, and host:port."""
+    """Serve a document root with CGI programs.
+
+    Give a function that writes a program, and host:port.
+    """
     monkeypatch.setenv("HTTP_PROXY", "the server's own")
     root = tmp_path / "www"
     (root / "cgi-bin" / "sub").mkdir(parents=True)

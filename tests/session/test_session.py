@@ -70,7 +70,7 @@ class World:
         return message
 
     def advance(self, until, waiting=0, step=None):
-        """Move the clock like a driver, from timer to timer; return the events that the peer receives."""
+        """Move the clock from timer to timer; return the events that the peer receives."""
         events = []
         while (when := self.session.next_timer()) is not None and when <= until:
             self.now = max(self.now, when)
@@ -382,7 +382,7 @@ def test_long_message_is_sent_in_steps():
 
 
 def test_unread_bytes_before_a_message_abort_the_connection():
-    """The size of the message itself does not count: it does not show that the peer does not read."""
+    """The message's own size does not count: it does not show that the peer does not read."""
     world = World(max_unsent=100)
     assert world.session.check_unsent(100)
     assert world.session.ending is Ending.NONE

@@ -39,7 +39,10 @@ COMPLETE = (
 
 
 def skip_unless(missing, subject):
-    """Skip the test of `subject` if a dependency is missing; fail it where the environment must be complete."""
+    """Skip the test of `subject` if a dependency is missing.
+
+    Fail it where the environment must be complete.
+    """
     if missing:
         message = f"{subject} is not tested: {missing} is missing"
         if COMPLETE:

@@ -29,7 +29,10 @@ class Traced:
 
 
 def assert_linear(run, size):
-    """Check that 4 times the input takes about 4 times the processor time, not 16: by the best of interleaved runs."""
+    """Check that 4 times the input takes about 4 times the processor time, not 16.
+
+    The best of interleaved runs count.
+    """
     little, much = [], []
     gc.collect()
     gc.disable()

@@ -27,7 +27,7 @@ def _class_over(base):
 def make_core(twins, masked=False, limit=1 << 20, wrap=None, keys=None, keys_guarded=False):
     """Return a core of the twins `twins`.
 
-    `left` lists the calls of the slow paths: (bytes, decoded) of `receive`, all arguments of `send`.
-    `ended` counts the calls of `_end_after_error`.
+    `left` lists the calls of the slow paths: (bytes, decoded) of `receive`, all arguments of
+    `send`. `ended` counts the calls of `_end_after_error`.
     """
     return _class_over(twins.StreamCore)(twins.PartialMessage(masked, limit, wrap), keys, keys_guarded)

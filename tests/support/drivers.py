@@ -8,11 +8,12 @@
             assert peer.record.code == 1007
 
 A script is the application of a connection: a generator function that yields operations (`recv()`,
-`send(message)`, ...). The result or exception of each operation comes from its `yield`. `driver.open` runs the script at
-one end of a connection and gives the other end as bytes; `driver.serve` runs it for each connection to a server.
+`send(message)`, ...). The result or exception of each operation comes from its `yield`.
+`driver.open` runs the script at one end of a connection and gives the other end as bytes;
+`driver.serve` runs it for each connection to a server.
 
-To add a driver: a class of operations for its connections (`AsyncioOperations` shows all), a `Driver`, its line in
-`DRIVERS`.
+To add a driver: a class of operations for its connections (`AsyncioOperations` shows all), a
+`Driver`, its line in `DRIVERS`.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ from framewire.handshake import accept_key
 #: Seconds after which a waiting test fails.
 PATIENCE = 10
 
-# Operations of a script. Not every driver has all: an ASGI application receives and sends whole messages only.
+# Operations of a script. Not every driver has all: an ASGI application receives and sends whole
+# messages only.
 
 
 def recv(timeout=None):
@@ -92,7 +94,7 @@ def receive_nothing():
 
 
 def send_bytes(size):
-    """A script that sends one binary message of `size` bytes, then receives until the connection ends."""
+    """Return a script that sends a binary message of `size` bytes, then receives until the end."""
 
     def script():
         yield send(bytes(size))
@@ -102,7 +104,7 @@ def send_bytes(size):
 
 
 def send_pieces(*pieces):
-    """A script that sends one message in fragments, then receives until the connection ends."""
+    """Return a script that sends a message in fragments, then receives until the end."""
 
     def script():
         yield send(pieces)
@@ -303,14 +305,14 @@ class Peer:
         self._events = self._stream.receive(unread)
 
     def frame(self, first_byte, payload=b"", form=None):
-        """A frame as the driver expects it: masked for a server."""
+        """Build a frame as the driver expects it: masked for a server."""
         return to(self.role, first_byte, payload, form=form)
 
     def send(self, *frames):
         self.socket.sendall(b"".join(frames))
 
     def read_event(self, timeout=PATIENCE):
-        """The next event that the driver sends; EOFError after its last."""
+        """Return the next event that the driver sends; raise EOFError after the last one."""
         self.socket.settimeout(timeout)
         while not self._events:
             data = self.socket.recv(1 << 16)
@@ -329,7 +331,7 @@ class Peer:
         self._events += self._stream.receive(self.socket.recv(size))
 
     def read_to_end(self, timeout=PATIENCE):
-        """All events up to the end of TCP, which a peer in the role of the server ends (RFC 6455 7.1.1)."""
+        """Return all events until the end of TCP, which the server ends first (RFC 6455 7.1.1)."""
         events = []
         with contextlib.suppress(EOFError):
             while True:
@@ -339,7 +341,7 @@ class Peer:
         return events
 
     def end_output(self):
-        """End this direction of TCP; the whole connection with TLS, which has no half-closed state."""
+        """End this direction of TCP; with TLS, which has no half-closed state, the connection."""
         if isinstance(self.socket, ssl.SSLSocket):
             self.socket.close()
             raise EOFError
@@ -428,7 +430,10 @@ class Driver:
 
     @contextmanager
     def serve(self, script, **settings):
-        """Run a server whose connections run `script`, with settings named as for `framewire.asyncio.serve`."""
+        """Run a server whose connections run `script`.
+
+        The settings have the names of `framewire.asyncio.serve`.
+        """
         records = []
 
         def new_record():

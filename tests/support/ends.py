@@ -1,4 +1,4 @@
-"""Both ends of a connection on asyncio: an echo server, a client that sends raw bytes, an event loop.
+"""Both ends of a connection on asyncio: an echo server, a raw client, an event loop.
 
 `network` selects the event loop and TLS.
 """

@@ -1,4 +1,4 @@
-"""Frames made by hand, and a model of a receiver, written from RFC 6455 and not from the code under test."""
+"""Functions that build frames, and a model of a receiver; both are independent of the package."""
 
 import re
 
@@ -192,12 +192,12 @@ class Explained:
 
 
 def explained(code):
-    """Return what the close frame of a failure equals: with a reason if `code` is 1002, 1007 or 1009."""
+    """Return a value equal to the close frame of a failure: 1002, 1007, 1009 have a reason."""
     return Explained(code) if code in (1002, 1007, 1009) else Close(code, "")
 
 
 def new_stream(role, **options):
-    """Create a stream whose masking keys are all KEY, and whose close frame after a failure has no reason."""
+    """Create a stream that masks with KEY and sends close frames of failures without reasons."""
     return Stream(role, mask_source=(lambda size: KEY), **{"send_close_reasons": False, **options})
 
 

@@ -1,4 +1,4 @@
-"""Both ends of a connection in threads: an echo server, a client that sends raw bytes, an event loop."""
+"""Both ends of a connection in threads: an echo server, a raw client, an event loop."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ def serving(handler=echo, **options):
 
 @contextmanager
 def on_loop_of_thread(open_context, new_loop=asyncio.new_event_loop):
-    """Keep the async context that `open_context()` returns open on an event loop in a thread; give its value."""
+    """Keep the async context of `open_context()` open on a loop in a thread; give its value."""
     entered, stopped = Future(), threading.Event()
 
     async def main():

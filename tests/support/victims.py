@@ -1,12 +1,13 @@
-"""Victims of hostile peers: a `Stream` of either role, `serve`, uvicorn with framewire's class, and `connect`.
+"""Victims of hostile peers: a `Stream` of either role, `serve`, uvicorn, and `connect`.
 
     async with attack(limit=1 << 20, deflate=False) as victim:
-        await victim.send(bytes)      # to the victim, after the opening handshake
-        await victim.hear(2)          # return the next two events that it sends
-        await victim.end()            # return the events that it sends until it closes the connection
-        victim.delivered              # the messages that its application received
+        await victim.send(bytes)  # to the victim, after the opening handshake
+        await victim.hear(2)      # return the next two events that it sends
+        await victim.end()        # return the events that it sends until it closes the connection
+        victim.delivered          # the messages that its application received
 
-`limit` is the size of a message in bytes, `deflate` negotiates permessage-deflate, `echo` makes a server echo.
+`limit` is the size of a message in bytes, `deflate` negotiates permessage-deflate, `echo` makes a
+server echo.
 """
 
 import asyncio
@@ -177,7 +178,7 @@ def server_victim(serving):
 
 @asynccontextmanager
 async def answering(rest, connected=None, start=SWITCH):
-    """Run a server that answers a request with `start`, the right accept key, and `rest`; give its URI.
+    """Run a server that answers with `start`, the right accept key, and `rest`; give its URI.
 
     `connected`, a future, gets the connection's reader and writer.
     """
@@ -229,7 +230,7 @@ each_server = pytest.mark.parametrize("server", [serving, serving_uvicorn], ids=
 
 
 async def refused(attack, code, make, delivered=(), **options):
-    """Check that the victim delivers `delivered`, then fails the connection with `code`, for the bytes of `make`."""
+    """Send the bytes of `make`; check that the victim delivers messages and fails with `code`."""
     async with attack(**options) as victim:
         await victim.send(make(victim))
         assert await victim.end() == [explained(code)]
@@ -237,7 +238,7 @@ async def refused(attack, code, make, delivered=(), **options):
 
 
 async def taken(attack, make, delivered, heard=(), **options):
-    """Check that the victim delivers the messages in the bytes of `make`, sends `heard` alone, and closes with 1000."""
+    """Send the bytes of `make`; check that the victim delivers `delivered` and sends `heard`."""
     async with attack(**options) as victim:
         await victim.send(make(victim) + victim.frame(CLOSE, b"\x03\xe8"))
         assert await victim.end() == [*heard, Close(1000, "")]

@@ -1,4 +1,7 @@
-"""The threaded server and client over real sockets; the other end is the `websockets` package or raw bytes."""
+"""The threaded server and client over real sockets.
+
+The other end is the `websockets` package or raw bytes.
+"""
 
 import itertools
 import socket
