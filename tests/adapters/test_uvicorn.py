@@ -539,7 +539,7 @@ def test_server_does_not_start_with_settings_out_of_range(options, ws):
 
 
 @on_loop
-async def test_settings_of_another_class_are_left_to_it():
+async def test_settings_of_another_protocol_class_are_not_validated():
     async with serving(Application(), ws="websockets-sansio", ws_max_queue=-1) as (_, port):
         client = await Raw.open(port)
         await client.close()
@@ -632,7 +632,7 @@ async def test_several_tasks_may_receive():
 
 
 @on_loop
-async def test_violation_after_messages_that_the_application_leaves_is_answered():
+async def test_violation_after_unreceived_messages_is_answered():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
@@ -648,7 +648,7 @@ async def test_violation_after_messages_that_the_application_leaves_is_answered(
 
 
 @on_loop
-async def test_answer_to_a_close_is_found_after_input_that_was_held_back():
+async def test_close_reply_is_received_after_held_back_input():
     """Reading has stopped in the middle of compressed messages when the application closes."""
 
     async def app(scope, receive, send):
@@ -705,7 +705,7 @@ async def test_shutdown_before_the_answer_is_status_500():
 
 
 @on_loop
-async def test_connections_leave_nothing_behind():
+async def test_ended_connections_are_freed():
     async with serving(Application()) as (server, port):
         client = await Raw.open(port)
         (protocol,) = server.server_state.connections

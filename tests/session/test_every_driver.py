@@ -76,7 +76,7 @@ def test_violation_ends_the_connection_after_earlier_messages(driver, frames, co
 @pytest.mark.parametrize(
     ("first_byte", "payload", "code"), [(0x83, b"", 1002), (TEXT, b"\xff", 1007), (BINARY, bytes(101), 1009)]
 )
-def test_close_frame_after_a_violation_says_what_was_wrong_unless_disabled(driver, reasons, first_byte, payload, code):
+def test_close_frame_after_a_violation_carries_the_reason_unless_disabled(driver, reasons, first_byte, payload, code):
     settings = {} if reasons else {"send_close_reasons": False}
     with driver.open(receive_all, max_size=100, **settings) as peer:
         peer.send(peer.frame(first_byte, payload))

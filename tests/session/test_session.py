@@ -212,7 +212,7 @@ def test_fragments_are_joined_for_take_message():
     assert [world.take() for _ in range(3)] == ["ab", b"cd", None]
 
 
-def test_receiver_that_gives_up_loses_and_mixes_nothing():
+def test_cancelled_recv_loses_and_mixes_nothing():
     """`recv` times out in the middle of a message, then the message is received in pieces."""
     world = World(fragments=True)
     queue = world.session.queue
@@ -543,7 +543,7 @@ def test_reason_of_a_failure_is_sent_unless_disabled(reasons):
     assert bool(close_frame.reason) == reasons
 
 
-def test_failure_waits_until_everything_before_it_was_taken():
+def test_failure_waits_until_earlier_messages_are_taken():
     world = World(close_timeout=5)
     world.receive((TEXT, b"before"), (TEXT, b"\xff"))
     assert world.sent() == []

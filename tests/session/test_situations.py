@@ -120,7 +120,7 @@ def test_close_code_and_reason_are_echoed(driver):
 
 
 @every_driver(clients=True, without=("uvicorn",))
-def test_message_whose_receiver_gave_up_is_received_in_pieces(driver):
+def test_message_of_a_cancelled_recv_is_received_in_pieces(driver):
     def script():
         yield recv()
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
@@ -324,7 +324,7 @@ def test_memory_of_tiny_fragments_follows_the_payload(driver, payload, most):
 
 
 @pytest.mark.parametrize("message", [{"type": "x"}, None, 5, [b"x", 5]])
-def test_message_that_is_none_is_a_type_error_that_names_the_type(message):
+def test_invalid_message_raises_type_error_that_names_the_type(message):
     with serving() as (_, _, uri), connect(uri, proxy=None) as ws:
         with pytest.raises(TypeError, match=r"dict|NoneType|int"):
             ws.send(message)
@@ -348,7 +348,7 @@ BAD_SETTINGS = [
 
 
 @pytest.mark.parametrize(("settings", "error"), BAD_SETTINGS)
-def test_settings_that_cannot_be_are_refused_when_given(settings, error):
+def test_invalid_settings_are_rejected_when_given(settings, error):
     with pytest.raises(error):
         serve(echo, "127.0.0.1", **settings)
     with pytest.raises(error):
