@@ -435,7 +435,7 @@ class EchoListener(framewire.asyncio.Listener):
 
 async def slow_echo(ws):
     async for message in ws:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # messages arrive faster
         await ws.send(message)
 
 

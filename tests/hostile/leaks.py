@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 
+from ends import until
 from frames import CLOSE, TEXT, to
 from victims import DEFLATE, REQUEST
 
@@ -55,10 +56,10 @@ async def main(count):
     async with serve(echo, "127.0.0.1", 0, logger=None) as server:
         port = server.sockets[0].getsockname()[1]
         await visits(port, max(count // 10, 1000))  # one-time allocations
-        await asyncio.sleep(0.2)
+        await until(lambda: not server._everyone)
         before = measure()
         await visits(port, count)
-        await asyncio.sleep(0.2)
+        await until(lambda: not server._everyone)
         left = [after - first for after, first in zip(measure(), before, strict=True)]
     print(
         f"{count} connections: {left[0]} objects, {left[1]} references, {left[2] / count:.1f} bytes for each are left"

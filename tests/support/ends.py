@@ -7,6 +7,7 @@ import asyncio
 import functools
 import gc
 import ssl
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -75,9 +76,12 @@ def on_loop(test):
 
 
 async def until(condition):
-    """Wait until `condition()` is true; the limit of `finish` applies."""
-    while not condition():
+    """Wait until `condition()` is true, for at most 20 seconds; return its value."""
+    limit = time.monotonic() + 20
+    while not (result := condition()):
+        assert time.monotonic() < limit, "the condition did not become true"
         await asyncio.sleep(0.005)
+    return result
 
 
 async def echo(ws):
