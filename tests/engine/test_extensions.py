@@ -233,7 +233,7 @@ def test_window_bits_that_are_no_integers_raise_type_error(name, bits):
         PerMessageDeflate(**{name: bits})
 
 
-def test_adding_compression():
+def test_add_compression_adds_the_default_unless_configured():
     own = PerMessageDeflate(threshold=1)
     assert add_compression([], "deflate", SERVER_DEFAULT) == [SERVER_DEFAULT]
     assert add_compression([], None, SERVER_DEFAULT) == []

@@ -128,7 +128,7 @@ def test_decode_of_a_long_message_takes_no_more_than_it():
     assert stream.receive_one(wire[900:]) == (bytes(1000), len(wire) - 900)
 
 
-def test_decode_byte_by_byte():
+def test_decode_accepts_input_byte_by_byte():
     stream = Stream(SERVER)
     answers = [stream.receive_one(bytes([byte])) for byte in bytes.fromhex("818001020304")]
     assert answers == [(None, 1)] * 5 + [("", 1)]

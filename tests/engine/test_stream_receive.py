@@ -316,7 +316,7 @@ def test_deliver_fragments_applies_to_the_open_message(role, compressed):
 
 
 @pytest.mark.exhaustive
-def test_all_close_codes():
+def test_received_close_codes_not_allowed_fail_with_1002():
     allowed = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
     wrong = []
     for code in range(1 << 16):

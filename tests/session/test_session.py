@@ -465,7 +465,7 @@ def test_after_a_failure_to_write_the_rest_is_received_for_close_timeout_at_most
     assert world.session.ending is Ending.ABORT
 
 
-def test_close_again_does_nothing():
+def test_second_close_does_nothing():
     world = World()
     world.session.close(4000, "first", 0)
     world.session.close(4001, "second", 0)
