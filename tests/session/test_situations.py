@@ -188,7 +188,7 @@ def test_message_after_pings_whose_answers_were_not_read_arrives(driver):
         assert peer.read_event() == "last"
 
 
-# Close in mid-message.
+# Close inside a message
 
 
 @pytest.mark.parametrize("network", ["asyncio", "uvloop"])
@@ -457,7 +457,7 @@ def test_listener_and_counters_learn_of_the_end_once(network, way, code, monkeyp
     assert seen == ["a", b"1", b"2", code]
 
 
-# Fragments stay what they were: the type of the exception and the frames.
+# Fragments given by the caller: exceptions and frames
 
 
 def test_fragments_of_an_iterable_are_frames_of_their_own():
