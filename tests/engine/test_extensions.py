@@ -239,6 +239,9 @@ def test_add_compression_adds_the_default_unless_configured():
     assert add_compression([], None, SERVER_DEFAULT) == []
     assert add_compression([own], "deflate", SERVER_DEFAULT) == [own]
     assert add_compression([own], None, SERVER_DEFAULT) == [own]
+    for compression in ("deflate", None):
+        with pytest.raises(TypeError, match="str is none"):
+            add_compression(["x"], compression, SERVER_DEFAULT)
     with pytest.raises(ValueError, match="gzip"):
         add_compression([], "gzip", SERVER_DEFAULT)
 

@@ -9,7 +9,7 @@ from framewire import HandshakeError, PerMessageDeflate
 from framewire.errors import NegotiationError
 from framewire.handshake import Headers, Offer, Response, ServerHandshake
 from framewire.http import server_policy
-from framewire.http.server_policy import SAME_ORIGIN, SERVER_HEADER, ServerPolicy, make_response
+from framewire.http.server_policy import SAME_ORIGIN, SERVER_HEADER, ServerPolicy, check_functions, make_response
 
 engine = pytest.mark.engine
 
@@ -113,6 +113,13 @@ def test_policy_raises_type_error_for_wrong_types(options):
 def test_policy_raises_value_error_for_values_that_cannot_be_sent(options):
     with pytest.raises(ValueError, match="token|control"):
         ServerPolicy(**options)
+
+
+@engine
+def test_functions_of_the_user_are_checked_by_name():
+    check_functions(handler=len, create_connection=object)
+    with pytest.raises(TypeError, match="^create_connection is a function, not NoneType$"):
+        check_functions(handler=len, create_connection=None)
 
 
 @engine

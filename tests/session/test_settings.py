@@ -2,7 +2,7 @@
 
 import pytest
 
-from framewire.session.settings import ConnectionSettings
+from framewire.session.settings import ConnectionSettings, check_max_connections
 
 pytestmark = pytest.mark.both_backends
 
@@ -47,6 +47,13 @@ def test_times_reject_none(name, value, error):
 def test_sizes_reject_none(name, value, error):
     with pytest.raises(error, match=name):
         ConnectionSettings(**{name: value})
+
+
+def test_number_of_connections_is_checked_too():
+    check_max_connections(None)
+    check_max_connections(0)
+    with pytest.raises(ValueError, match="max_connections"):
+        check_max_connections(-1)
 
 
 @pytest.mark.parametrize(

@@ -359,6 +359,39 @@ def test_invalid_settings_are_rejected_when_given(settings, error):
         framewire.asyncio.connect("ws://127.0.0.1:9/", **settings)
 
 
+BAD_SERVER_SETTINGS = [
+    ({"max_connections": -1}, ValueError),
+    ({"max_connections": "5"}, TypeError),
+    ({"process_request": 5}, TypeError),
+    ({"create_connection": "x"}, TypeError),
+    ({"extensions": ["x"], "compression": None}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("settings", "error"), BAD_SERVER_SETTINGS)
+def test_server_settings_that_cannot_be_are_refused_when_given(settings, error):
+    with pytest.raises(error, match=next(iter(settings))):
+        serve(echo, "127.0.0.1", **settings)
+    with pytest.raises(error, match=next(iter(settings))):
+        framewire.asyncio.serve(echo, "127.0.0.1", 0, **settings)
+
+
+@pytest.mark.parametrize("handler", [None, 5, "handler"])
+def test_handler_that_is_no_function_is_refused_when_given(handler):
+    for make in (serve, framewire.asyncio.serve):
+        with pytest.raises(TypeError, match="handler is a function, not"):
+            make(handler, "127.0.0.1", 0)
+
+
+def test_settings_of_one_server_that_cannot_be_are_refused_when_given():
+    with pytest.raises(TypeError, match="process_response is a function, not int"):
+        framewire.asyncio.serve(echo, "127.0.0.1", 0, process_response=5)
+    with pytest.raises(TypeError, match="pass an instance of Listener, not the class"):
+        framewire.asyncio.serve(Listener, "127.0.0.1", 0)
+    with pytest.raises(TypeError, match="ssl is an SSLContext or None, not bool"):
+        serve(echo, "127.0.0.1", ssl=True)
+
+
 @every_driver(clients=True)
 def test_sizes_of_message_and_frame_and_marks_of_the_queue_are_pairs(driver):
     with driver.open(receive_all, max_size=(100, 50), max_queue=(8, 2)) as peer:

@@ -15,12 +15,12 @@ from ..errors import ConnectionClosed
 from ..http.auth import basic_auth
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY
-from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED, ConnectionSettings
+from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
@@ -291,9 +291,17 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             server_header,
         )
         make: Callable[[Server], Any] = create_connection or ServerConnection
+        check_max_connections(max_connections)
+        check_functions(create_connection=make)
+        if process_request is not None:
+            check_functions(process_request=process_request)
+        if process_response is not None:
+            check_functions(process_response=process_response)
         if isinstance(handler, Listener):
             listener = handler
             make = lambda server: ServerListenerConnection(server, listener)  # noqa: E731
+        else:
+            _check_handler(handler)
         logger = logger or logging.getLogger("framewire.server")
         self._arguments = handler, policy, process_request, process_response, settings, logger, max_connections, make
         if ssl is not None and open_timeout is not None:
@@ -322,6 +330,12 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         trace: TracebackType | None,
     ) -> None:
         await self._server.__aexit__(kind, error, trace)
+
+
+def _check_handler(handler: Any) -> None:
+    check_functions(handler=handler)
+    if isinstance(handler, type) and issubclass(handler, Listener):
+        raise TypeError(f"pass an instance of {handler.__name__}, not the class")
 
 
 def unix_serve(handler: Handler | Listener, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:

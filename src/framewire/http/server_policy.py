@@ -24,7 +24,7 @@ from .http11 import Response
 from .request_checks import Offer, Origin, check_subprotocols, choose_subprotocol
 from .server_handshake import ServerHandshake, refusal
 
-__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "make_response"]
+__all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "check_functions", "make_response"]
 
 #: The `origins` of a server that accepts pages of its own host, and requests without Origin.
 SAME_ORIGIN: Final = "same-origin"
@@ -76,8 +76,8 @@ class ServerPolicy(Record):
         extensions: Sequence[Extension] = (),
         server_header: str | None = SERVER_HEADER,
     ) -> None:
-        if select_subprotocol is not None and not callable(select_subprotocol):
-            raise TypeError("select_subprotocol is a function")
+        if select_subprotocol is not None:
+            check_functions(select_subprotocol=select_subprotocol)
         if server_header is not None:
             check_field("Server", server_header)
         # Tuples, so that the first connection does not exhaust an iterator.
@@ -151,6 +151,17 @@ class ServerPolicy(Record):
             if name not in response.headers:
                 response.headers[name] = value
         return response
+
+
+def check_functions(**functions: Any) -> None:
+    """Check the functions of the user's that a server calls for each connection, by the names of the arguments.
+
+    Raises:
+        TypeError: One of them cannot be called.
+    """
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{name} is a function, not {type(function).__name__}")
 
 
 def make_response(status: int, text: str) -> Response:

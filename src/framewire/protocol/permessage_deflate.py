@@ -177,8 +177,12 @@ def add_compression(
         default: The extension to add.
 
     Raises:
+        TypeError: One of `extensions` is none.
         ValueError: `compression` is neither "deflate" nor None.
     """
+    for extension in extensions:
+        if not hasattr(extension, "offers"):
+            raise TypeError(f"extensions is a list of extensions, and {type(extension).__name__} is none")
     if compression not in ("deflate", None):
         raise ValueError(f'compression is "deflate" or None, not {compression!r}')
     if compression is None or any(extension.name == default.name for extension in extensions):

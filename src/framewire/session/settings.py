@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from ..protocol.receiver import TextErrors
 
-__all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings"]
+__all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings", "check_max_connections"]
 
 #: Bytes or characters that queued messages may hold; one message alone may exceed it.
 QUEUE_SIZE: Final = 1 << 20
@@ -112,6 +112,11 @@ class ConnectionSettings:
         """The sizes of the write buffer above which `send` waits, and at which it goes on."""
         high, low = self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
         return high, high // 4 if low is None else low
+
+
+def check_max_connections(number: int | None) -> None:
+    """Check how many connections a server may have at a time; None: no limit. Raises like `ConnectionSettings`."""
+    _check_size("max_connections", number, 0)
 
 
 def _check_time(name: str, seconds: float | None) -> None:

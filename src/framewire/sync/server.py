@@ -16,12 +16,12 @@ from ..errors import ConnectionClosed, HandshakeError
 from ..http.http11 import Request, Response
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY, ServerHandshake
-from ..http.server_policy import SAME_ORIGIN, ServerPolicy, make_response
+from ..http.server_policy import SAME_ORIGIN, ServerPolicy, check_functions, make_response
 from ..protocol.codecs import Codec, Extension, Terms
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED, ConnectionSettings
+from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .connection import Connection
 from .driver import Driver
 from .transport import Transport
@@ -361,6 +361,12 @@ def serve(
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
         send_close_reasons=send_close_reasons,
     )  # fmt: skip
+    check_max_connections(max_connections)
+    check_functions(handler=handler, create_connection=create_connection)
+    if process_request is not None:
+        check_functions(process_request=process_request)
+    if ssl is not None and not hasattr(ssl, "wrap_socket"):
+        raise TypeError(f"ssl is an SSLContext or None, not {type(ssl).__name__}")
     if sock is None:
         address = ("" if host is None else host, port)
         dual = host is None and socket.has_dualstack_ipv6()
