@@ -653,3 +653,11 @@ def test_size_argument_outside_the_buffer_is_rejected(size):
     with pytest.raises(ValueError, match="outside"):
         stream.receive(bytearray(frame(TEXT, b"", KEY)), size)
     assert stream.receive(frame(TEXT, b"", KEY)) == [""]
+
+
+def test_receive_one_takes_no_more_than_a_long_message():
+    stream = Stream(SERVER)
+    wire = to(SERVER, BINARY, bytes(1000))
+    assert stream.receive_one(wire + to(SERVER, TEXT, b"next")) == (bytes(1000), len(wire))
+    assert stream.receive_one(wire[:900]) == (None, 900)
+    assert stream.receive_one(wire[900:]) == (bytes(1000), len(wire) - 900)
