@@ -1,6 +1,7 @@
 """RFC 6455 and RFC 7692 without I/O: bytes to events, messages to bytes.
 
-The names here are those that `websockets.protocol` has of them; the public names of framewire are in `framewire`.
+This module exports the names of `websockets.protocol`; `framewire` exports the public names of
+framewire.
 """
 
 from .constants import CLIENT, SERVER, State

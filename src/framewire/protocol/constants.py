@@ -30,7 +30,7 @@ MAX_LENGTH: Final = (1 << 63) - 1
 
 
 class Role(Enum):
-    """The role of one end of a connection: clients mask their frames, servers do not (5.1)."""
+    """One end of a connection: clients mask their frames, servers do not (RFC 6455 5.1)."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -41,7 +41,7 @@ CLIENT: Final = Role.CLIENT
 
 
 class State(IntEnum):
-    """The life cycle of a connection (4.1, 7.1), as seen by its own end. A `Stream` begins OPEN."""
+    """The state of a connection (RFC 6455 4.1, 7.1). A `Stream` begins OPEN."""
 
     CONNECTING = 0
     OPEN = 1
@@ -50,7 +50,7 @@ class State(IntEnum):
 
 
 class Opcode(IntEnum):
-    """The types of frames (5.2). 3 to 7 and 11 to 15 are reserved."""
+    """The types of frames (RFC 6455 5.2). 3 to 7 and 11 to 15 are reserved."""
 
     CONTINUATION = CONT = 0x0
     TEXT = 0x1
@@ -61,7 +61,10 @@ class Opcode(IntEnum):
 
 
 class CloseCode(IntEnum):
-    """Close codes (7.4.1 and IANA's registry). 3000 to 4999 are for libraries and applications."""
+    """Close codes (RFC 6455 7.4.1 and IANA's registry).
+
+    3000 to 3999 are for libraries, 4000 to 4999 for applications.
+    """
 
     NORMAL_CLOSURE = 1000
     GOING_AWAY = 1001

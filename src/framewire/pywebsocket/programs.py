@@ -122,11 +122,11 @@ def run_program(
 def _environment(
     program: Program, request: Request, body: bytes, server: tuple[Any, ...], client: tuple[Any, ...]
 ) -> dict[str, str]:
-    """The server's own variables and those of RFC 3875 4.1."""
+    """Return the environment of the server with the variables of RFC 3875 4.1."""
     headers = {
         f"HTTP_{name.upper().replace('-', '_')}": request.headers.get_joined(name)
         for name in request.headers
-        if name.lower() not in _WITHHELD and "_" not in name  # which could pass for a hyphen
+        if name.lower() not in _WITHHELD and "_" not in name  # "_" could impersonate a hyphen
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("HTTP_")}
     path = {"PATH_INFO": program.rest, "PATH_TRANSLATED": f"{program.root}{program.rest}"} if program.rest else {}
