@@ -950,6 +950,7 @@ def test_uri_credentials_become_basic_authorization(
 @pytest.mark.parametrize(
     "text",
     [
+        "ws://user@host/",
         "",
         "localhost",
         "ws:",
