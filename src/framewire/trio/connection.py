@@ -162,8 +162,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
                 if session.stream.failing is not None:
                     session.settle(trio.current_time())
                     driver.update()
-                elif cast(MessageQueue, session.queue).items:
-                    pass  # which there was no room for
                 elif session.over:
                     raise driver.error()
                 else:
@@ -178,8 +176,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         """Go on reading if what was taken has made room."""
         if session.has_room_again:
             session.taken()
-            if session.has_held_back:
-                session.process([], trio.current_time())
             self._driver.update()
 
     # Sending.

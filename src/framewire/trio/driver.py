@@ -237,6 +237,10 @@ class Driver:
         while True:
             while not session.reading:
                 await self._reader.park()
+            if session.has_held_back:  # there is room again
+                session.process([], trio.current_time())
+                self.update()
+                continue
             try:
                 data = await self.stream.receive_some(READ_SIZE)
             except STREAM_ERRORS as error:
