@@ -138,12 +138,12 @@ async def in_memory(role, pair=trio.testing.memory_stream_pair, **settings):
         connection._driver.abort()
 
 
-async def accept(stream):
-    """Answer the opening handshake of a client; give its peer."""
+async def accept(stream, *lines):
+    """Answer the opening handshake of a client, with header lines; give its peer."""
     head, rest = await read_head(stream)
     key = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
     await stream.send_all(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept_key(key.split()[1]) + b"\r\n\r\n"
+        b"Sec-WebSocket-Accept: " + accept_key(key.split()[1]) + b"\r\n" + b"".join(lines) + b"\r\n"
     )
     return Peer(stream, CLIENT, rest)

@@ -21,6 +21,7 @@ from framewire import (
     State,
     StateError,
 )
+from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
 from framewire.trio import Connection, broadcast
 
@@ -386,6 +387,55 @@ async def test_send_that_waits_for_room_ends_with_the_connection():
             await trio.testing.wait_all_tasks_blocked()
             ws.start_closing()
         assert trio.current_time() == 7
+
+
+@on_trio(autojump=True)
+async def test_address_of_a_peer_that_is_gone_is_none():
+    class Gone:
+        def getpeername(self):
+            raise OSError
+
+    async with in_memory(SERVER) as (ws, _):
+        ws._driver.stream.socket = Gone()
+        assert ws.remote_address is None
+
+
+@on_trio(autojump=True)
+async def test_error_in_a_task_of_the_connection_is_not_hidden(monkeypatch):
+    def fail(session, now):
+        raise ValueError("mine")
+
+    monkeypatch.setattr(Session, "handle_timer", fail)
+    with pytest.raises(Exception, match="nursery") as caught:
+        async with in_memory(SERVER, ping_interval=1) as (ws, _):
+            await ws.wait_closed()
+    error = caught.value
+    while hasattr(error, "exceptions"):
+        (error,) = error.exceptions
+    assert type(error) is ValueError
+
+
+@on_trio(autojump=True)
+async def test_send_after_our_close_tells_how_the_connection_ended():
+    async with in_memory(CLIENT) as (ws, peer):
+        ws.start_closing()
+        async with trio.open_nursery() as nursery:
+
+            async def send():
+                with pytest.raises(ConnectionClosedOK):
+                    await ws.send("too late")
+
+            nursery.start_soon(send)
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+            await peer.stream.aclose()
+
+
+@on_trio(autojump=True)
+async def test_input_that_was_held_back_is_received():
+    async with in_memory(SERVER, max_queue=1) as (ws, peer):
+        await peer.send(peer.frame(TEXT, b"x" * 1000) * 100)
+        assert [await ws.recv() for _ in range(100)] == ["x" * 1000] * 100
 
 
 @on_trio(autojump=True)

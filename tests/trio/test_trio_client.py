@@ -152,6 +152,28 @@ async def test_server_that_fails_tls_or_the_handshake_is_an_error():
         nursery.cancel_scope.cancel()
 
 
+@on_trio(autojump=True)
+async def test_stream_that_is_lost_in_the_opening_handshake_is_an_incomplete_response():
+    for half in ("send_stream", "receive_stream"):
+        ours, theirs = trio.testing.memory_stream_pair()
+        getattr(ours, half).close()
+        with pytest.raises(ResponseError) as caught:
+            async with connect("ws://example.org/", stream=ours):
+                pass
+        assert isinstance(caught.value.__cause__, EOFError)
+        await theirs.aclose()
+
+
+@on_trio(autojump=True)
+async def test_extension_with_parameters_that_were_not_offered_is_an_error():
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept, theirs, b"Sec-WebSocket-Extensions: permessage-deflate; unknown\r\n")
+        with pytest.raises(ResponseError, match="unknown"):
+            async with connect("ws://example.org/", stream=ours):
+                pass
+
+
 # Redirects.
 
 
@@ -230,6 +252,22 @@ async def test_proxy_of_the_environment_is_used_and_its_refusal_an_error(monkeyp
             with pytest.raises(ValueError, match="proxy_ssl"):
                 async with connect(uri, proxy=True, proxy_ssl=TRUST):
                     pass
+
+
+@on_trio
+async def test_socks_proxy_that_refuses_or_is_not_there_is_an_error():
+    needed("python_socks")
+
+    async def refuse(reader, writer):
+        await reader.readexactly(3)
+        writer.write(b"\x05\xff")
+
+    with proxying(refuse) as port, pytest.raises(ProxyError):
+        async with connect("ws://localhost/", proxy=f"socks5h://127.0.0.1:{port}"):
+            pass
+    with pytest.raises(OSError, match="connect"):
+        async with connect("ws://localhost/", proxy=f"socks5h://127.0.0.1:{port}"):
+            pass
 
 
 # Again and again.

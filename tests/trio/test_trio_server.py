@@ -263,6 +263,60 @@ async def test_aclose_answers_503_to_a_request_and_cuts_a_client_without_one():
 
 
 @on_trio
+async def test_connection_that_opens_while_the_server_closes_is_closed_too():
+    async def process_response(ws, request, response):
+        ws.stream = ws._driver.stream = Slow(ws.stream)
+
+    class Slow:
+        """A stream whose first write takes until `released` is set."""
+
+        def __init__(self, stream):
+            self._stream = stream
+
+        def __getattr__(self, name):
+            return getattr(self._stream, name)
+
+        async def send_all(self, data):
+            writing.set()
+            await released.wait()
+            await self._stream.send_all(data)
+
+    writing, released = trio.Event(), trio.Event()
+    async with serving(hold, process_response=process_response) as (server, _):
+        async with trio.open_nursery() as nursery:
+
+            async def join():
+                async with raw(server) as peer:
+                    assert await peer.read_event() == Close(1001, "")
+                    await peer.send(peer.frame(CLOSE, b"\x03\xe9"))
+
+            nursery.start_soon(join)
+            await writing.wait()
+            nursery.start_soon(server.aclose)
+            await until(lambda: server.closing)
+            released.set()
+        await server.aclose()  # again
+
+
+@on_trio
+async def test_error_that_is_nobodys_fault_is_logged_and_ends_one_connection(caplog):
+    def create_connection(nursery, stream, server):
+        if not caplog.records or caplog.records[-1].levelno < logging.ERROR:
+            raise ValueError("mine")
+        return ServerConnection(nursery, stream, server)
+
+    async with serving(create_connection=create_connection) as (server, uri):
+        stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
+        async with stream:
+            assert await stream.receive_some() == b""
+        async with connect(uri) as ws:
+            await ws.send("x")
+            assert await ws.recv() == "x"
+    errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert errors == ["connection failed"]
+
+
+@on_trio
 async def test_aclose_cancelled_cuts_what_is_left():
     async def handler(ws):
         await trio.sleep_forever()
