@@ -1,6 +1,6 @@
-"""docs/feature-matrix.md: each cell of an API is filled exactly if the API has the name in the first column.
+"""docs/feature-matrix.md: a cell is filled exactly if the API has the name in the first column.
 
-Run as a program, this file fills the cells of the APIs anew.
+Run as a program, this file updates the cells.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from framewire.asyncio import ListenerConnection
 
 PAGE = Path(__file__).parents[2] / "docs" / "feature-matrix.md"
 
-#: The APIs that have the same names, by the heads of their columns.
+#: The APIs that have the same names, by column.
 APIS = [name for name in ("asyncio", "sync", "trio") if find_spec(f"framewire.{name}")]
 
 #: Features that the APIs have under different names.
@@ -24,7 +24,7 @@ OTHER_NAMES = {"reconnect": {"connect.__aiter__"}, "redirects": {"client.MAX_RED
 
 
 def names_of(api):
-    """Return the names of an API: of its modules, connections and servers, and of the parameters of its functions."""
+    """Return the names of an API: modules, connections, servers, and parameters of functions."""
     module = import_module(f"framewire.{api}")
     client = import_module(f"framewire.{api}.client")
     names = {*dir(module), *dir(module.ServerConnection), *dir(module.ClientConnection), *dir(module.Server)}
@@ -37,7 +37,7 @@ def names_of(api):
 
 
 def rows():
-    """Return the rows of the tables: the number of the line, the key, and the cells by the heads of the columns."""
+    """Return the line number, key, and cells by column of each table row."""
     found, heads = [], []
     for number, line in enumerate(PAGE.read_text().splitlines()):
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
@@ -82,7 +82,7 @@ def test_names_in_the_cells_of_other_columns_exist():
 
 
 def fill():
-    """Fill the cells of the APIs."""
+    """Update the cells of the APIs."""
     lines = PAGE.read_text().splitlines()
     names = {api: names_of(api) for api in APIS}
     for number, key, cells in rows():

@@ -1,4 +1,4 @@
-"""The modules and the top-level names of `websockets`: each is here, or docs/how-to/migrating.md says why not."""
+"""Modules and top-level names of `websockets` exist here, or docs/how-to/migrating.md explains."""
 
 import importlib
 import inspect
@@ -19,14 +19,14 @@ import framewire.headers
 import framewire.uri
 from framewire import exceptions
 
-#: That version needs Python 3.11; others have other names.
+#: websockets 17 needs Python 3.11; other versions have other names.
 pytestmark = pytest.mark.skipif(
     not version("websockets").startswith("17."), reason="the names are those of websockets 17"
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "migrating.md"
 
-#: Names that are not here, by the module that has them in websockets.
+#: Missing names, by their module in websockets.
 ABSENT = {
     "asyncio.router": {"Router", "route", "unix_route"},
     "client": {"ClientProtocol"},
@@ -38,10 +38,10 @@ ABSENT = {
 #: All of these.
 ABSENT_HERE = set().union(*ABSENT.values())
 
-#: Modules whose names are compared: those that programs import from.
+#: Modules whose names are compared: those that programs import.
 MODULES = ["datastructures", "exceptions", "frames", "headers", "http11", "protocol", "typing", "uri"]
 
-#: Where the bases of an exception are others than in websockets, which docs/how-to/migrating.md tells too.
+#: Exceptions with other base classes than in websockets; see docs/how-to/migrating.md.
 OTHER_BASES = {
     "InvalidOrigin": {"InvalidHeader"},  # a server raises it, and answers 403
     "InvalidState": {"AssertionError"},
@@ -49,7 +49,7 @@ OTHER_BASES = {
 
 
 @pytest.mark.parametrize("name", websockets.__all__)
-def test_top_level_name_is_here_or_explained(name):
+def test_top_level_name_exists_or_is_explained(name):
     absent = name in ABSENT_HERE
     assert hasattr(framewire, name) is not absent
     assert (name in framewire.__all__) is not absent
@@ -85,7 +85,7 @@ def test_exception_is_caught_by_the_classes_that_catch_it_in_websockets(name):
     assert missing == OTHER_BASES.get(name, set())
 
 
-#: Classes that catch, here, what they do not catch in websockets, and which docs/how-to/migrating.md tells of.
+#: Classes that catch more than in websockets; see docs/how-to/migrating.md.
 COARSE = {"InvalidHandshake", "PayloadTooBig", "ProtocolError", "TooManyFragments", "WebSocketException"}
 
 

@@ -1,4 +1,4 @@
-"""The exceptions with names of websockets: where they are raised, what they are, and that they survive pickle."""
+"""Exceptions with the names of websockets: when they are raised, base classes, and pickle."""
 
 import pickle
 
@@ -96,7 +96,7 @@ def test_client_raises_invalid_message_from_the_fault_of_a_head(inserted, cause)
 @pytest.mark.parametrize(
     "junk", [b"HELO relay\r\n", b"220 smtp\r\n", b"HTTQ/1.1 101 x\r\n\r\n", b"\x00", b"\r\n", b"http/1.1 "]
 )
-def test_client_rejects_what_is_no_http_at_its_first_other_byte(junk):
+def test_client_rejects_other_protocols_at_the_first_invalid_byte(junk):
     for cut in range(len(junk) + 1):
         client = ClientHandshake(parse_uri("ws://h/"), key=KEY)
         client.request()
@@ -119,7 +119,7 @@ def test_refusal_of_a_server_is_no_invalid_message():
 
 
 @pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h/path", "http://h?q"])
-def test_url_of_no_proxy_raises_invalid_proxy(url):
+def test_invalid_proxy_url_raises_invalid_proxy(url):
     with pytest.raises(exceptions.InvalidProxy) as raised:
         parse_proxy(url)
     assert raised.value.proxy == url

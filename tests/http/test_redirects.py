@@ -85,7 +85,7 @@ def test_header_lines_with_credentials_do_not_leave_the_origin():
 
 
 def opening(locations, *, same_origin=False, never=False):
-    """Follow redirects with attempts that never wait; return the URIs and headers of the attempts, or raise."""
+    """Follow redirects in attempts that never wait; return the URIs and headers of the attempts."""
     attempts = []
 
     async def attempt(target, headers):

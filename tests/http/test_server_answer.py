@@ -1,4 +1,4 @@
-"""The answer of a server to an opening handshake: its policy, its callbacks, and the state of the server."""
+"""The response of a server to an opening handshake: its policy, callbacks and state."""
 
 import logging
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def answer(request=REQUEST, malformed=None, closing=False, process_request=None,
     data, codecs = returned.value.value
     assert codecs == []
     assert connection.response is handshake.response
-    assert (b"\r\nDate: " in data) is (b" 299 " not in data)  # what replaces the answer is sent as it is
+    assert (b"\r\nDate: " in data) is (b" 299 " not in data)  # a replaced response is sent unchanged
     return int(data.split()[1]), connection
 
 
@@ -55,7 +55,7 @@ def test_malformed_request_is_answered_without_asking_the_callbacks():
     assert answer(malformed=HandshakeError(431, "too long"), process_request=fail, process_response=fail)[0] == 431
 
 
-def test_server_that_closes_accepts_nobody():
+def test_closing_server_refuses_every_client():
     assert answer(closing=True)[0] == 503
     assert answer(closing=True, process_request=lambda *_: make_response(404, ""))[0] == 404
 
@@ -91,7 +91,7 @@ def test_callback_that_raises_is_logged_and_answered_500(name, caplog):
     assert [record.getMessage() for record in caplog.records] == [f"{name} failed"]
 
 
-def test_callback_that_refuses_is_answered_as_it_says(caplog):
+def test_callback_that_refuses_determines_the_response(caplog):
     def process_request(connection, request):
         raise HandshakeError(402, "pay first")
 

@@ -403,7 +403,7 @@ class Served:
 
 
 def read_head(sock):
-    """The head of a request or response, and the bytes after it."""
+    """Read a head; return it and the bytes after it."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = sock.recv(1 << 16)
@@ -567,7 +567,7 @@ UVICORN_ATTRIBUTES = {"close_timeout", "send_close_reasons"}
 
 @contextlib.asynccontextmanager
 async def uvicorn_server(application, made, settings):
-    """A uvicorn server with framewire's protocol class; gives its port. The protocols are appended to `made`."""
+    """Run uvicorn with framewire's protocol class, append the protocols to `made`; give the port."""
     import uvicorn
     from ends import CERTIFICATE
 

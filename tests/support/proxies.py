@@ -1,4 +1,4 @@
-"""Proxies that are real ones, but for their size: HTTP and SOCKS5, each in a thread."""
+"""Minimal HTTP and SOCKS5 proxies over real sockets, each in a thread."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from sync_ends import on_loop_of_thread
 
 
 def proxying(greet, **options):
-    """A proxy in a thread, which pumps once `greet(reader, writer)` has told where to; gives its port."""
+    """Run a proxy that relays to the address from `greet(reader, writer)`; give its port."""
     serving = set()
 
     async def pump(source, sink):

@@ -1,4 +1,4 @@
-"""Both ends of a connection on trio: servers in a nursery, a peer that speaks bytes, over sockets or in memory."""
+"""Both ends of a connection on trio, over sockets or in memory: servers, and raw peers."""
 
 import functools
 import logging
@@ -16,16 +16,16 @@ from framewire import CLIENT, SERVER, Stream
 from framewire.handshake import accept_key
 from framewire.session.settings import ConnectionSettings
 
-#: The settings of a connection that does nothing by itself.
+#: Settings of a connection without timers.
 QUIET = {"ping_interval": None}
 
 
 def on_trio(test=None, *, autojump=False):
-    """Run an async test on trio, for at most 30 seconds; fail it if a task of it goes on.
+    """Run an async test on trio, for at most 30 seconds; fail it if tasks are left.
 
     Args:
         test: The test.
-        autojump: Whether the clock jumps to the next deadline when nothing else is left to do.
+        autojump: Whether the clock jumps to the next deadline whenever all tasks wait.
     """
     if test is None:
         return functools.partial(on_trio, autojump=autojump)
@@ -71,7 +71,7 @@ def connect(uri, **options):
 
 
 class Peer:
-    """The other end of a connection of `role`, as bytes on a stream."""
+    """The peer of a connection of `role`, on a stream of bytes."""
 
     def __init__(self, stream, role, unread=b""):
         self.stream = stream
@@ -86,7 +86,7 @@ class Peer:
         await self.stream.send_all(b"".join(frames))
 
     async def read_event(self):
-        """The next event that the connection sends; EOFError after its last."""
+        """Return the next event that the connection sends; raise EOFError after the last one."""
         while not self._events:
             data = await self.stream.receive_some(1 << 16)
             if not data:
@@ -95,7 +95,7 @@ class Peer:
         return self._events.pop(0)
 
     async def read_to_end(self):
-        """All events up to the end of TCP."""
+        """Return all events until the end of TCP."""
         events = []
         try:
             while True:
@@ -106,7 +106,7 @@ class Peer:
 
 @asynccontextmanager
 async def raw(server):
-    """A client of bytes after its opening handshake."""
+    """Connect a raw client, and complete its opening handshake."""
     stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
     async with stream:
         await stream.send_all(REQUEST)
@@ -116,7 +116,7 @@ async def raw(server):
 
 
 async def read_head(stream):
-    """The head of a request or response, and the bytes after it."""
+    """Read a head; return it and the bytes after it."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = await stream.receive_some(1 << 16)
@@ -128,7 +128,7 @@ async def read_head(stream):
 
 @asynccontextmanager
 async def in_memory(role, pair=trio.testing.memory_stream_pair, **settings):
-    """A connection of framewire on a stream in memory, and its peer."""
+    """Give a connection of framewire on a stream in memory, and its peer."""
     ours, theirs = pair()
     async with trio.open_nursery() as nursery:
         logger = logging.getLogger("framewire.test")

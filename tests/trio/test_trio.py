@@ -1,4 +1,4 @@
-"""Connections on trio: receiving, sending and the end, in memory, with time that jumps."""
+"""Connections on trio, in memory and in virtual time: receiving, sending, closing."""
 
 import contextlib
 
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.both_backends
 both_roles = pytest.mark.parametrize("role", [CLIENT, SERVER], ids=["client", "server"])
 
 
-# Receiving.
+# Receiving
 
 
 @both_roles
 @on_trio(autojump=True)
-async def test_recv_converts_text_and_binary_as_asked(role):
+async def test_recv_decode_argument_converts_text_and_binary(role):
     async with in_memory(role) as (ws, peer):
         await peer.send(peer.frame(TEXT, "ä".encode()) * 2, peer.frame(BINARY, "ö".encode()) * 2)
         assert [await ws.recv(), await ws.recv(decode=False)] == ["ä", "ä".encode()]
@@ -134,7 +134,7 @@ async def test_iteration_may_be_left_and_continued():
 
 @on_trio(autojump=True)
 async def test_full_queue_stops_reading_until_there_is_room():
-    pair = trio.testing.lockstep_stream_pair  # sending waits until it is received
+    pair = trio.testing.lockstep_stream_pair  # `send_all` waits until all data are received
     async with in_memory(SERVER, pair, max_queue=(2, 0)) as (ws, peer):
         sent = []
 
@@ -151,7 +151,7 @@ async def test_full_queue_stops_reading_until_there_is_room():
             assert [await ws.recv() for _ in range(6)] == list("012345")
 
 
-# Sending.
+# Sending
 
 
 @both_roles
@@ -175,7 +175,7 @@ async def test_send_of_each_kind_arrives(role):
 
 @pytest.mark.parametrize("message", [None, 5, {"a": 1}, [None], ["a", b"b"]])
 @on_trio(autojump=True)
-async def test_send_of_something_else_is_a_type_error(message):
+async def test_send_of_other_types_raises_type_error(message):
     async with in_memory(SERVER) as (ws, _):
         with pytest.raises(TypeError):
             await ws.send(message)
@@ -313,7 +313,7 @@ async def test_calls_before_the_opening_handshake_is_done_are_refused():
         await stream.aclose()
 
 
-# The end.
+# Closing
 
 
 @both_roles
@@ -479,7 +479,7 @@ async def test_context_closes_with_1000_and_after_an_error_with_1011():
             assert (await peer.read_event()).code == code
 
 
-# Time.
+# Timeouts
 
 
 @on_trio(autojump=True)
@@ -537,7 +537,7 @@ async def test_violation_is_held_back_until_earlier_messages_are_answered():
         assert (await peer.read_event()).code == 1007
 
 
-# Broadcast.
+# Broadcast
 
 
 @on_trio(autojump=True)

@@ -1,4 +1,4 @@
-"""The trio client: opening, redirects, proxies, reconnecting, and the structure of its tasks."""
+"""The trio client: opening, tasks and cancellation, redirects, proxies, reconnecting."""
 
 import contextlib
 import functools
@@ -30,11 +30,11 @@ async def check(connecting):
         assert await ws.recv() == "through"
 
 
-# The structure.
+# Tasks and cancellation
 
 
 @on_trio
-async def test_exception_of_the_body_is_raised_as_it_is():
+async def test_exception_of_the_body_is_raised_unchanged():
     async with serving() as (_, uri):
         with pytest.raises(ValueError, match="mine"):
             async with connect(uri):
@@ -112,7 +112,7 @@ async def test_stream_of_the_caller_is_used():
 
 
 @on_trio
-async def test_connect_is_entered_once_at_a_time():
+async def test_connect_cannot_be_entered_concurrently():
     async with serving() as (_, uri):
         connecting = connect(uri)
         async with connecting:
@@ -122,7 +122,7 @@ async def test_connect_is_entered_once_at_a_time():
 
 
 @on_trio
-async def test_arguments_that_cannot_be_are_refused_at_once():
+async def test_invalid_arguments_are_rejected_when_given():
     with pytest.raises(UriError):
         connect("http://example.org/")
     with pytest.raises(ValueError, match="ssl"):
@@ -206,7 +206,7 @@ async def test_redirects_are_followed_without_credentials_to_another_origin():
 
 
 @on_trio
-async def test_redirects_that_may_not_be_followed_are_errors():
+async def test_invalid_redirects_raise_errors():
     locations = {"/path": "/path", "/other": "ws://example.org/"}
     async with serving(process_request=redirecting(locations)) as (server, uri):
         with pytest.raises(SecurityError):
@@ -221,7 +221,7 @@ async def test_redirects_that_may_not_be_followed_are_errors():
                 pass
 
 
-# Proxies.
+# Proxies
 
 
 @pytest.mark.parametrize("kind", ["http", "https", "socks5h"])
@@ -240,7 +240,7 @@ async def test_proxy_connects_to_the_server(kind, tls):
 
 
 @on_trio
-async def test_proxy_of_the_environment_is_used_and_its_refusal_an_error(monkeypatch):
+async def test_proxy_of_the_environment_is_used_and_its_refusal_raises(monkeypatch):
     with proxying(answering(b"HTTP/1.1 403 No\r\n\r\n")) as port:
         async with serving() as (server, _):
             uri = f"ws://localhost:{port_of(server)}/"
@@ -335,7 +335,7 @@ async def test_iteration_left_in_any_way_closes_its_connection(way):
 
 
 @on_trio
-async def test_connections_of_an_iteration_are_closed_when_the_next_is_asked_for():
+async def test_iteration_closes_each_connection_before_the_next():
     async with serving(echo) as (_, uri):
         before = []
         async with contextlib.aclosing(aiter(connect(uri))) as connections:
@@ -377,7 +377,7 @@ def test_anyio_tasks_and_cancel_scopes_work_on_trio():
     anyio.run(main, backend="trio")
 
 
-def test_import_without_trio_says_what_to_install():
+def test_import_without_trio_names_the_extra():
     code = "import sys; sys.modules['trio'] = None; import framewire.trio"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stderr.splitlines()[-1] == "ImportError: framewire.trio needs trio: pip install framewire[trio]"

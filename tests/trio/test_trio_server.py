@@ -1,4 +1,4 @@
-"""The trio server: opening handshakes, handlers, limits and its end, over real sockets."""
+"""The trio server over real sockets: opening handshakes, handlers, limits, shutdown."""
 
 import contextlib
 import functools
@@ -30,7 +30,7 @@ async def until(condition):
 
 
 async def status_of(uri, **options):
-    """The status that a server answers."""
+    """Connect, and return the status of the response."""
     with pytest.raises(StatusError) as caught:
         async with connect(uri, **options):
             pass
@@ -39,7 +39,7 @@ async def status_of(uri, **options):
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @on_trio
-async def test_connections_tell_of_themselves(tls):
+async def test_connection_attributes_describe_the_connection_on_trio(tls):
     async with serving(tls=tls, subprotocols=["b", "a"]) as (server, uri):
         async with connect(uri, subprotocols=["a", "b"]) as ws:
             await ws.send("x")
@@ -55,7 +55,7 @@ async def test_connections_tell_of_themselves(tls):
         await until(lambda: not server.connections)
 
 
-# Handlers.
+# Handlers
 
 
 @on_trio
@@ -75,7 +75,7 @@ async def test_handler_that_returns_or_raises_closes_with_1000_or_1011(caplog):
 
 
 @on_trio
-async def test_handler_that_meets_the_end_of_its_connection_in_a_nursery_is_silent(caplog):
+async def test_handler_ended_by_its_connection_in_a_nursery_is_silent(caplog):
     async def handler(ws):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ws.recv)
@@ -98,7 +98,7 @@ async def test_frames_in_the_same_segment_as_the_request_arrive():
             assert (rest or await stream.receive_some()) == b"\x81\x02hi"
 
 
-# Opening handshakes.
+# Opening handshakes
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -145,7 +145,7 @@ async def test_select_subprotocol_chooses_or_refuses():
 
 
 @on_trio
-async def test_origins_and_basic_auth_let_in_only_some():
+async def test_origins_and_basic_auth_refuse_clients():
     guard = basic_auth(credentials=("ada", "secret"))
     async with serving(origins=["https://a.example"], process_request=guard) as (server, uri):
         known = uri.replace("//", "//ada:secret@")
@@ -184,7 +184,7 @@ async def test_clients_above_max_connections_are_answered_503():
         async with connect(uri):
             assert await status_of(uri) == 503
             async with contextlib.AsyncExitStack() as stack:
-                for _ in range(20):  # more than are answered at a time
+                for _ in range(20):  # above the limit of concurrent responses
                     await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port_of(server)))
         await until(lambda: not server._accepted)
         async with connect(uri):
@@ -203,7 +203,7 @@ async def test_create_connection_and_logger_are_used():
             assert await ws.recv() == "own"
 
 
-# The end.
+# Shutdown
 
 
 @on_trio
@@ -213,7 +213,7 @@ async def test_aclose_closes_connections_with_its_code_and_awaits_handlers():
     async def handler(ws):
         with contextlib.suppress(ConnectionClosedError):
             await ws.recv()
-        await trio.sleep(0.05)
+        await trio.sleep(0.05)  # longer than the closing handshake
         ended.append(ws.close_code)
 
     async with serving(handler) as (server, uri), connect(uri) as ws:
@@ -344,7 +344,7 @@ async def test_serve_cancelled_cuts_connections():
 async def test_tls_server_ends_tls_and_tcp_after_the_closing_handshake():
     async with serving(tls=True) as (server, _):
         stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
-        secured = trio.SSLStream(stream, client_side(), server_hostname="localhost")  # wants a closing alert
+        secured = trio.SSLStream(stream, client_side(), server_hostname="localhost")  # requires a closing alert
         async with secured:
             await secured.send_all(REQUEST)
             await read_head(secured)
@@ -367,19 +367,19 @@ async def test_unread_input_does_not_lose_the_close_frame():
         assert (await peer.read_event()).code == 1009
 
 
-# Where it listens.
+# Listeners
 
 
 @pytest.mark.parametrize("options", [{}, {"port": 0, "listeners": []}, {"host": "x", "listeners": []}])
 @on_trio
-async def test_serve_wants_either_a_port_or_listeners(options):
+async def test_serve_requires_either_a_port_or_listeners(options):
     with pytest.raises(ValueError, match="listeners"):
         await serve(echo, **options)
 
 
 @pytest.mark.parametrize("options", [{"subprotocols": "chat"}, {"ping_interval": -1}, {"compression": "gzip"}])
 @on_trio
-async def test_bad_settings_are_refused_before_it_listens(options):
+async def test_invalid_settings_are_rejected_before_listening(options):
     with pytest.raises((TypeError, ValueError)):
         await serve(echo, 0, **options)
     with pytest.raises((TypeError, ValueError)):
@@ -400,7 +400,7 @@ async def test_listeners_of_the_caller_are_used():
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @on_trio
-async def test_unix_socket_is_served_again_and_again(tls, tmp_path):
+async def test_unix_socket_can_be_served_repeatedly(tls, tmp_path):
     path = tmp_path / "socket"
     ours, theirs = ({"ssl": server_side()}, {"ssl": client_side()}) if tls else ({}, {})
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Programs for `websockets.trio` under our import, its names and defaults, and its clients and servers as peers."""
+"""Compatibility with `websockets.trio`: names, defaults, behaviour, and both as peers."""
 
 import inspect
 import subprocess
@@ -51,7 +51,7 @@ def test_trio_function_parameters_and_defaults_match_websockets(name):
     ("module", "name"), [("server", "Server"), ("server", "ServerConnection"), ("client", "ClientConnection")]
 )
 def test_trio_methods_and_their_parameters_match_websockets(module, name):
-    # Its own workings, public for its own subclasses.
+    # Internals of websockets that are public for its own subclasses.
     internal = {
         "acknowledge_pending_pings", "acknowledge_pings", "close_exc", "close_stream", "handshake", "keepalive",
         "pause_reading", "process_event", "recv_events", "resume_reading", "send_context", "send_data",
@@ -85,7 +85,7 @@ async def converse(ws):
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @on_trio
-async def test_client_of_websockets_converses_with_our_server(tls, compression):
+async def test_websockets_client_exchanges_messages_with_the_trio_server(tls, compression):
     async with serving(tls=tls) as (_, uri):
         options = {"ssl": client_side()} if tls else {}
         async with websockets.trio.client.connect(uri, proxy=None, compression=compression, **options) as ws:
@@ -96,7 +96,7 @@ async def test_client_of_websockets_converses_with_our_server(tls, compression):
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @on_trio
-async def test_our_client_converses_with_server_of_websockets(tls, compression):
+async def test_trio_client_exchanges_messages_with_a_websockets_server(tls, compression):
     async with serving(tls=tls, serve=websockets.trio.server.serve) as (_, uri):
         async with connect(uri, compression=compression) as ws:
             await converse(ws)

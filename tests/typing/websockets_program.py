@@ -1,4 +1,4 @@
-"""A program with the modules of websockets, as type checkers see it after its imports were changed. Never run."""
+"""A program for websockets with changed imports, for type checkers; never run."""
 
 import framewire
 from framewire import ConnectionClosed, Data, Headers, LoggerLike, Origin, Request, Response, Subprotocol
@@ -15,7 +15,7 @@ from framewire.uri import WebSocketURI, parse_uri
 
 
 def process_request(connection: ServerConnection, request: Request) -> Response | None:
-    """A response that is made with the keywords of websockets."""
+    """Create a response with the keyword arguments of websockets."""
     if request.path == "/health":
         return Response(status_code=200, reason_phrase="OK", headers=Headers({"X": "1"}, Y="2"), body=b"")
     try:
