@@ -174,7 +174,7 @@ async def test_extension_with_parameters_that_were_not_offered_is_an_error():
                 pass
 
 
-# Redirects.
+# Redirects
 
 
 def redirecting(locations):
@@ -270,7 +270,7 @@ async def test_socks_proxy_that_refuses_or_is_not_there_is_an_error():
             pass
 
 
-# Again and again.
+# Reconnecting
 
 
 def delays():

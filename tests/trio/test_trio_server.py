@@ -317,7 +317,7 @@ async def test_error_that_is_nobodys_fault_is_logged_and_ends_one_connection(cap
 
 
 @on_trio
-async def test_aclose_cancelled_cuts_what_is_left():
+async def test_aclose_cancelled_cuts_remaining_connections():
     async def handler(ws):
         await trio.sleep_forever()
 
