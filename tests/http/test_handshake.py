@@ -986,6 +986,7 @@ def test_uri_credentials_become_basic_authorization(
         "ws://us%0Der:x@a/",
         "ws://u:%0A@a/",
         "ws://u:%ff@a/",
+        "ws://user@a/",
         *(f"ws://localhost/{text}" for text in (*CONTROLS, " ")),
         *(f"ws://a{text}b/" for text in (*CONTROLS, " ")),
     ],

@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import time
 import tracemalloc
 
 import ends
 import pytest
+import trio
 from drivers import close, echo, every_driver, hold, receive_all, recv, recv_pieces, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 from sync_ends import Raw, serving, until
 
 import framewire
+import framewire.trio
 from framewire import SERVER, Close, ConcurrencyError, ConnectionClosedError, Fragment, Ping, Pong
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
@@ -374,6 +377,8 @@ def test_server_settings_that_cannot_be_are_refused_when_given(settings, error):
         serve(echo, "127.0.0.1", **settings)
     with pytest.raises(error, match=next(iter(settings))):
         framewire.asyncio.serve(echo, "127.0.0.1", 0, **settings)
+    with pytest.raises(error, match=next(iter(settings))):
+        trio.run(functools.partial(framewire.trio.serve, echo, 0, host="127.0.0.1", **settings))
 
 
 @pytest.mark.parametrize("handler", [None, 5, "handler"])
@@ -381,6 +386,8 @@ def test_handler_that_is_no_function_is_refused_when_given(handler):
     for make in (serve, framewire.asyncio.serve):
         with pytest.raises(TypeError, match="handler is a function, not"):
             make(handler, "127.0.0.1", 0)
+    with pytest.raises(TypeError, match="handler is a function, not"):
+        trio.run(framewire.trio.serve, handler, 0)
 
 
 def test_settings_of_one_server_that_cannot_be_are_refused_when_given():

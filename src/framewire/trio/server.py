@@ -19,12 +19,19 @@ from ..http.http11 import Response
 from ..http.request_checks import Origin
 from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
 from ..http.server_handshake import BUSY, ServerHandshake
-from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, make_response
+from ..http.server_policy import (
+    SAME_ORIGIN,
+    SERVER_HEADER,
+    SelectSubprotocol,
+    ServerPolicy,
+    check_functions,
+    make_response,
+)
 from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED, ConnectionSettings
+from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .connection import Connection, Logger, broadcast
 from .driver import READ_SIZE, STREAM_ERRORS, limit_time
 
@@ -305,6 +312,12 @@ async def serve(
         write_limit=write_limit, fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size,
         text_errors=text_errors, send_close_reasons=send_close_reasons,
     )  # fmt: skip
+    check_max_connections(max_connections)
+    check_functions(handler=handler, create_connection=create_connection or ServerConnection)
+    if process_request is not None:
+        check_functions(process_request=process_request)
+    if process_response is not None:
+        check_functions(process_response=process_response)
     if listeners is None:
         if port is None:
             raise ValueError("port is required when listeners is not provided")
