@@ -32,7 +32,8 @@ upstream: $(VENV)/.built-for-test
 PARTS ?=
 
 parity: build/parity/.installed
-	PYTHONPATH=src unshare --net sh -c 'ip link set lo up && exec build/parity/bin/python tests/parity/run.py $(SUITE) $(PARTS)'
+	PYTHONPATH=src unshare --net sh -c 'ip link set lo up && \
+		exec build/parity/bin/python tests/parity/run.py $(SUITE) $(PARTS)'
 
 build/parity/.installed: $(VENV)/.built-for-test
 	$(PYTHON) -m venv build/parity

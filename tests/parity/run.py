@@ -27,7 +27,11 @@ from pathlib import Path
 from known import KNOWN
 from rewrite import rewrite_folder, rewrite_module
 
+import framewire
+
 HERE = Path(__file__).parent
+#: The folder that framewire is imported from.
+SOURCES = Path(framewire.__file__).resolve().parents[1]
 
 #: The parts, and the modules of each.
 PARTS = {
@@ -76,7 +80,7 @@ def run_module(module, folder, factor, seconds):
     record.write_text("")
     variables = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(SOURCES)]),
         "RECORD": str(record),
         "TEST_SECONDS": "20",
         "WEBSOCKETS_TESTS_TIMEOUT_FACTOR": str(factor),
@@ -85,13 +89,13 @@ def run_module(module, folder, factor, seconds):
     # Threads that a test has left running do not hold up the end.
     program = "import os, sys, pytest; os._exit(pytest.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, *options, f"tests/{module}"]
-    process = subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
     results = {}
+    try:
+        subprocess.run(
+            command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        results[module] = {"outcome": "failed", "error": f"not all of it ran within {seconds} seconds", "texts": []}
     for line in map(json.loads, record.read_text().splitlines()):
         name = line["test"].removeprefix("tests/")
         if line["outcome"] == "error":  # the module cannot be imported
