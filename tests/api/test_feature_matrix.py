@@ -20,7 +20,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "feature-matrix.md"
 APIS = [name for name in ("asyncio", "sync", "trio") if find_spec(f"framewire.{name}")]
 
 #: Features that the APIs have under different names.
-OTHER_NAMES = {"reconnect": {"connect.__aiter__"}, "redirects": {"client.MAX_REDIRECTS"}, "timeout": {"cancellation"}}
+OTHER_NAMES = {
+    "reconnect": {"connect.__aiter__"},
+    "redirects": {"client.open_at_redirects", "client.follow_redirect"},
+    "timeout": {"cancellation"},
+}
 
 
 def names_of(api):

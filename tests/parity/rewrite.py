@@ -25,7 +25,7 @@ _SERVER = [
 _CLIENT = [
     *_COMMON,
     (r"from websockets\.(asyncio|sync|trio)\.client import", r"from framewire.\1.client import"),
-    (r"from websockets\.(asyncio|sync|trio) import client", r"from framewire.\1 import client"),
+    (r"from websockets\.(asyncio|sync|trio) import client", "from framewire.http import redirects as client"),
     (r"from websockets\.client import", "from framewire.asyncio.client import"),
     (r"websockets\.(asyncio|sync|trio)\.client\.", r"framewire.\1.client."),
     (r"\bclient\.protocol\.state\b", "client.state"),
@@ -58,7 +58,8 @@ _CONNECTION = [
 _KEEPALIVE = (
     r"( +)self\.connection\.ping_interval = (.+)\n( +self\.connection\.ping_timeout = (.+)\n)?"
     r"((?:.*drop_frames_rcvd.*\n)?) +self\.connection\.start_keepalive\(\)\n"
-    r"((?: +self\.assertIsNotNone\(self\.connection\.keepalive_\w+\)\n)?)(?!.*\n?.*keepalive_)"
+    r"((?: +self\.assert(?:IsNotNone\(self\.connection\.keepalive_\w+|True\(self\.keepalive_task_is_running\(\))\)\n"
+    r"(?= +self\.assertEqual\(self\.connection\.latency, 0\)))?)(?!.*\n?.*keepalive_)"
 )
 
 
