@@ -65,6 +65,8 @@ def test_repr_of_a_proxy_hides_the_password():
         ({"socks_proxy": "socks5h://k", "https_proxy": "http://s"}, "socks5h://k", "socks5h://k"),
         ({"ws_proxy": "http://w", "socks_proxy": "socks5h://k"}, "http://w", "socks5h://k"),
         ({"wss_proxy": "http://w", "socks_proxy": "socks5h://k"}, "socks5h://k", "http://w"),
+        ({"socks_proxy": "http://u:p@k:1"}, "socks5h://u:p@k:1", "socks5h://u:p@k:1"),
+        ({"socks_proxy": "https://k"}, "https://k", "https://k"),
         ({"https_proxy": "http://s", "no_proxy": "server.example"}, None, None),
         ({"https_proxy": "http://s", "no_proxy": "other.example"}, "http://s", "http://s"),
     ],

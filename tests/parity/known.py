@@ -39,8 +39,8 @@ INTERNALS = {
         "keepalive_reports_errors",
         "keepalive_terminates_when_sending_ping_fails",
         "keepalive_terminates_while_sleeping",
-        "keepalive_terminates_while_waiting_for_pong",
-    ),
+    )
+    | _connection("keepalive_terminates_while_waiting_for_pong", apis=("asyncio", "sync")),
     "recv_messages, the queue": _connection("backpressure"),
     "a Connection without a transport": _connection(
         "close_timeout", "max_queue", "max_queue_none", "max_queue_tuple", "write_limit", "write_limits"
@@ -61,6 +61,9 @@ INTERNALS = {
         "writing_in_recv_events_fails",
         "writing_in_send_context_fails",
     ),
+    "the moment when the server of websockets.trio lists a connection": {
+        "trio/test_client.py::test_cross_origin_redirect"
+    },
     "names that were deprecated before version 14": _both("ssl_context_argument", "web_socket_server_class"),
     "Server.SHUTDOWN_POLLING_INTERVAL": _both("shutdown_keeps_handlers_running"),
 }

@@ -73,7 +73,8 @@ def find_proxy(target: Uri) -> str | None:
     """Find the proxy that the environment names for a URI.
 
     For wss the variables `wss_proxy`, `socks_proxy` and `https_proxy` are read in this order; for ws
-    `ws_proxy`, `socks_proxy`, `https_proxy` and `http_proxy`. Hosts in `no_proxy` need no proxy.
+    `ws_proxy`, `socks_proxy`, `https_proxy` and `http_proxy`. Hosts in `no_proxy` need no proxy. The
+    settings of macOS name a SOCKS proxy by an http URL: a `socks_proxy` of this scheme is socks5h.
 
     Returns:
         The URL of the proxy, None for none.
@@ -85,7 +86,10 @@ def find_proxy(target: Uri) -> str | None:
         return None
     names = ("wss", "socks", "https") if target.secure else ("ws", "socks", "https", "http")
     found = getproxies()
-    return next((found[name] for name in names if name in found), None)
+    name = next((name for name in names if name in found), None)
+    if name == "socks" and found[name].startswith("http://"):
+        return "socks5h" + found[name][4:]
+    return None if name is None else found[name]
 
 
 def parse_proxy(url: str) -> Proxy:
