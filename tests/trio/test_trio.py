@@ -1,6 +1,7 @@
 """Connections on trio, in memory and in virtual time: receiving, sending, closing."""
 
 import contextlib
+import socket
 
 import pytest
 import trio
@@ -310,7 +311,11 @@ async def test_calls_before_the_opening_handshake_is_done_are_refused():
         for call in (ws.recv, ws.ping, lambda: ws.send("x")):
             with pytest.raises(StateError):
                 await call()
-        await stream.aclose()
+        await ws.aclose()
+        await ws.wait_closed()
+        assert ws.state is State.CLOSED
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"x")
 
 
 # Closing
@@ -389,15 +394,23 @@ async def test_send_that_waits_for_room_ends_with_the_connection():
         assert trio.current_time() == 7
 
 
-@on_trio(autojump=True)
-async def test_address_of_a_peer_that_is_gone_is_none():
-    class Gone:
-        def getpeername(self):
-            raise OSError
-
-    async with in_memory(SERVER) as (ws, _):
-        ws._driver.stream.socket = Gone()
-        assert ws.remote_address is None
+@on_trio
+async def test_addresses_of_both_ends_are_kept():
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        stream = await trio.testing.open_stream_to_socket_listener(listener)
+        async with await listener.accept() as other:
+            ws = Connection(nursery, stream, CLIENT, ConnectionSettings(), None)
+            assert (ws.local_address, ws.remote_address) == (other.socket.getpeername(), other.socket.getsockname())
+            await ws.aclose()
+            assert ws.remote_address == other.socket.getsockname()
+        late = await trio.testing.open_stream_to_socket_listener(listener)
+        other = await listener.accept()
+        late.socket.shutdown(socket.SHUT_WR)
+        await other.aclose()
+        assert await late.receive_some() == b""
+        assert Connection(nursery, late, CLIENT, ConnectionSettings(), None).remote_address is None
+        await late.aclose()
 
 
 @on_trio(autojump=True)

@@ -334,6 +334,9 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             code: The close code; None: an empty close frame.
             reason: At most 123 bytes of UTF-8.
         """
+        if self._session is None:
+            await self._driver.close_unopened()
+            return
         self.start_closing(code, reason)
         try:
             await self.wait_closed()

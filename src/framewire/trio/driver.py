@@ -14,7 +14,6 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Any, Final, cast
 
 import trio
@@ -50,13 +49,15 @@ def limit_time(seconds: float | None) -> trio.CancelScope:
 
 
 async def write_on(drivers: Iterable[Driver]) -> None:
-    """Let writers write as long as the network takes what they have at once: not to be taken for slow."""
-    drivers = list(drivers)
-    while drivers := [driver for driver in drivers if driver.opened_session().write_paused]:
-        sent = [driver.bytes_sent for driver in drivers]
+    """Let writers write what is queued, as long as the network takes it at once: they are not to be taken for slow."""
+    ends = {driver: driver.opened_session().bytes_queued for driver in drivers}
+    while ends := {
+        each: end for each, end in ends.items() if each.bytes_sent < end and each.opened_session().write_paused
+    }:
+        sent = {each: each.bytes_sent for each in ends}
         for _ in range(WRITE_TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
-        drivers = [driver for driver, before in zip(drivers, sent, strict=True) if driver.bytes_sent != before]
+        ends = {each: end for each, end in ends.items() if each.bytes_sent != sent[each]}
 
 
 class Driver:
@@ -71,6 +72,8 @@ class Driver:
     def __init__(self, stream: trio.abc.Stream, role: Role, settings: ConnectionSettings) -> None:
         self.stream = stream
         self.settings = settings
+        #: The addresses of both ends, None for a stream without a socket.
+        self.local_address, self.remote_address = _addresses(stream)
         self.session: Session | None = None
         #: Set when TCP has ended.
         self.closed = trio.Event()
@@ -80,7 +83,8 @@ class Driver:
         self._high, self._low = settings.write_marks
         #: The error that ended TCP, None for an orderly end.
         self._cause: BaseException | None = None
-        self._bytes_sent = 0
+        #: Bytes of frames that the stream has taken so far.
+        self.bytes_sent = 0
         self._output_ended = False
         #: Where the reader waits for room in the queue, and the writer for output.
         self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
@@ -102,30 +106,9 @@ class Driver:
         return 0 if self.session is None else self.session.messages_sent
 
     @property
-    def bytes_sent(self) -> int:
-        """Bytes of frames that the stream has taken so far."""
-        return self._bytes_sent
-
-    @property
-    def local_address(self) -> Any:
-        """The socket's own address; None for a stream without a socket."""
-        sock = self._socket
-        return None if sock is None else sock.getsockname()
-
-    @cached_property
-    def remote_address(self) -> Any:
-        """The peer's address; None for a stream without a socket, and after an early loss of the connection."""
-        try:
-            return None if self._socket is None else self._socket.getpeername()
-        except OSError:
-            return None
-
-    @property
-    def _socket(self) -> trio.socket.SocketType | None:
-        stream: Any = self.stream
-        while isinstance(stream, trio.SSLStream):
-            stream = stream.transport_stream
-        return getattr(stream, "socket", None)
+    def is_write_paused(self) -> bool:
+        """Whether more than `write_limit` waits for the network."""
+        return self.opened_session().write_paused
 
     # The life cycle.
 
@@ -177,8 +160,12 @@ class Driver:
                 while await self.stream.receive_some(READ_SIZE):
                     pass
         finally:
-            self.closed.set()
-            await trio.aclose_forcefully(self.stream)
+            await self.close_unopened()
+
+    async def close_unopened(self) -> None:
+        """Close a connection whose opening handshake is not done."""
+        self.closed.set()
+        await trio.aclose_forcefully(self.stream)
 
     # For the API's tasks.
 
@@ -204,9 +191,9 @@ class Driver:
         await trio.lowlevel.checkpoint_if_cancelled()
         while session.write_paused and not self.closed.is_set():
             await self.room.park()
-        if session.over or not session.check_sendable():
-            if not session.over:  # only the end tells whether it was an orderly one
-                await self.closed.wait()
+        if not session.over and not session.check_sendable():
+            await self.closed.wait()  # only the end tells whether it was an orderly one
+        if session.over:
             raise self.error()
         return session
 
@@ -228,7 +215,7 @@ class Driver:
 
     def _waiting(self, session: Session) -> int:
         """Return how many bytes wait for the network."""
-        return session.bytes_queued - self._bytes_sent
+        return session.bytes_queued - self.bytes_sent
 
     # The tasks.
 
@@ -277,7 +264,7 @@ class Driver:
         for start in range(0, len(data), WRITE_SIZE):
             piece = data[start : start + WRITE_SIZE]
             await self.stream.send_all(piece)
-            self._bytes_sent += len(piece)
+            self.bytes_sent += len(piece)
             if session.write_paused and self._waiting(session) <= self._low:
                 session.resume_writing()
                 self.room.unpark_all()
@@ -307,3 +294,16 @@ class Driver:
         """Record why TCP ended, if that was before the end of the connection."""
         if self._cause is None and not session.over:
             self._cause = error
+
+
+def _addresses(stream: Any) -> tuple[Any, Any]:
+    """Return the addresses of both ends of a stream, None where there is none any more."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    sock = getattr(stream, "socket", None)
+    if sock is None:
+        return None, None
+    try:
+        return sock.getsockname(), sock.getpeername()
+    except OSError:  # the peer is gone
+        return sock.getsockname(), None

@@ -90,18 +90,11 @@ class Server(trio.abc.AsyncResource):
     """A listening server, as `nursery.start(serve, ...)` returns it. Leaving it as an async context closes it."""
 
     def __init__(
-        self,
-        listeners: list[trio.SocketListener],
-        handler: Callable[[Any], Awaitable[None]],
-        logger: Logger,
-        policy: ServerPolicy,
-        settings: ConnectionSettings,
-        ssl: tls.SSLContext | None,
-        process_request: ProcessRequest | None,
-        process_response: ProcessResponse | None,
-        max_connections: int | None,
-        create_connection: Callable[..., ServerConnection],
-    ) -> None:
+        self, listeners: list[trio.SocketListener], handler: Callable[[Any], Awaitable[None]], logger: Logger,
+        policy: ServerPolicy, settings: ConnectionSettings, ssl: tls.SSLContext | None,
+        process_request: ProcessRequest | None, process_response: ProcessResponse | None,
+        max_connections: int | None, create_connection: Callable[..., ServerConnection],
+    ) -> None:  # fmt: skip
         #: The listeners that it accepts connections from.
         self.listeners = listeners
         self.handler = handler
