@@ -96,7 +96,9 @@ def opening(locations, *, same_origin=False, never=False):
         return attempts
 
     headers = [("Cookie", "a"), ("X", "1")]
-    coroutine = open_at_redirects(attempt, parse_uri("ws://h/"), headers, same_origin=same_origin, never=never)
+    coroutine = open_at_redirects(
+        attempt, parse_uri("ws://h/"), headers, limit=MAX_REDIRECTS, same_origin=same_origin, never=never
+    )
     with pytest.raises(StopIteration) as returned:
         coroutine.send(None)
     return returned.value.value
@@ -130,5 +132,5 @@ def test_refusal_that_is_no_redirect_is_raised_as_it_is():
         raise error
 
     with pytest.raises(StatusError) as caught:
-        open_at_redirects(attempt, parse_uri("ws://h/"), [], same_origin=False, never=False).send(None)
+        open_at_redirects(attempt, parse_uri("ws://h/"), [], limit=1, same_origin=False, never=False).send(None)
     assert caught.value is error

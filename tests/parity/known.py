@@ -61,9 +61,7 @@ INTERNALS = {
         "writing_in_recv_events_fails",
         "writing_in_send_context_fails",
     ),
-    "the moment when the server of websockets.trio lists a connection": {
-        "trio/test_client.py::test_cross_origin_redirect"
-    },
+    "the order of trio's tasks after the opening handshake": {"trio/test_client.py::test_cross_origin_redirect"},
     "names that were deprecated before version 14": _both("ssl_context_argument", "web_socket_server_class"),
     "Server.SHUTDOWN_POLLING_INTERVAL": _both("shutdown_keeps_handlers_running"),
 }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
 from ..http.reconnect import backoff, process_exception
-from ..http.redirects import open_at_redirects
+from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, make_offers
@@ -137,7 +137,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
     async def _open(self) -> Any:
         never = self._kwargs.get("sock") is not None
-        return await open_at_redirects(self._attempt, self._target, self._headers, same_origin=self._fixed, never=never)
+        return await open_at_redirects(
+            self._attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
+        )
 
     async def _attempt(self, target: Uri, headers: list[tuple[str, str]]) -> Any:
         handshake = ClientHandshake(

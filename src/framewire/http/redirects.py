@@ -59,6 +59,7 @@ async def open_at_redirects(
     target: Uri,
     headers: list[tuple[str, str]],
     *,
+    limit: int,
     same_origin: bool,
     never: bool,
 ) -> Opened:
@@ -68,6 +69,7 @@ async def open_at_redirects(
         attempt: Opens a connection, given a URI and the header lines of the request.
         target: The first URI.
         headers: The header lines for it.
+        limit: The maximum number of redirects.
         same_origin: Whether redirects to another origin cannot be followed, as the caller has chosen
             the host or the port.
         never: Whether no redirect can be followed, as the caller has given a stream that is used up.
@@ -76,7 +78,7 @@ async def open_at_redirects(
         SecurityError: There are too many redirects, or one leads from wss to ws.
         ValueError: A redirect cannot be followed because of `same_origin` or `never`.
     """
-    for _ in range(MAX_REDIRECTS + 1):
+    for _ in range(limit + 1):
         try:
             return await attempt(target, headers)
         except StatusError as error:
@@ -90,7 +92,7 @@ async def open_at_redirects(
                 ) from error
         if not target.has_origin_of(old):
             headers = without_credentials(headers)
-    raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+    raise SecurityError(f"more than {limit} redirects")
 
 
 def without_credentials(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

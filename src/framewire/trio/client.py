@@ -16,7 +16,7 @@ from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
 from ..http.reconnect import backoff, process_exception
-from ..http.redirects import open_at_redirects
+from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
@@ -177,7 +177,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         with limit_time(self._settings.open_timeout):
             return await open_at_redirects(
                 partial(self._attempt, nursery), self._target, self._headers,
-                same_origin=self._fixed, never=self._stream is not None,
+                limit=MAX_REDIRECTS, same_origin=self._fixed, never=self._stream is not None,
             )  # fmt: skip
         raise TimeoutError(f"no WebSocket opened within {self._settings.open_timeout} seconds")
 
