@@ -386,6 +386,24 @@ async def test_invalid_settings_are_rejected_before_listening(options):
         connect("ws://localhost/", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"handler": None}, TypeError),
+        ({"max_connections": -1}, ValueError),
+        ({"process_request": 5}, TypeError),
+        ({"process_response": 5}, TypeError),
+        ({"create_connection": "x"}, TypeError),
+        ({"extensions": ["x"], "compression": None}, TypeError),
+        ({"ssl": True}, TypeError),
+    ],
+)
+@on_trio
+async def test_bad_settings_of_a_server_are_refused_before_it_listens(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        await serve(**{"handler": echo, "port": 0, **options})
+
+
 @on_trio
 async def test_listeners_of_the_caller_are_used():
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

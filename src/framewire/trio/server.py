@@ -307,10 +307,10 @@ async def serve(
     )  # fmt: skip
     check_max_connections(max_connections)
     check_functions(handler=handler, create_connection=create_connection or ServerConnection)
-    if process_request is not None:
-        check_functions(process_request=process_request)
-    if process_response is not None:
-        check_functions(process_response=process_response)
+    callbacks = {"process_request": process_request, "process_response": process_response}
+    check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
+    if ssl is not None and not isinstance(ssl, tls.SSLContext):
+        raise TypeError(f"ssl is an SSLContext or None, not {type(ssl).__name__}")
     if listeners is None:
         if port is None:
             raise ValueError("port is required when listeners is not provided")
