@@ -1,0 +1,60 @@
+"""Logs of connections: frames, requests and addresses."""
+
+import logging
+
+import pytest
+
+from framewire._backend import apply_mask, write_header
+from framewire.http.headers import Headers
+from framewire.http.http11 import Request, Response
+from framewire.session.logs import FrameLog, describe_address, log_request, log_response
+
+KEY = b"\x01\x02\x03\x04"
+FRAMES = [
+    (write_header(0x81, 5, KEY) + apply_mask(b"hello", KEY), "TEXT 'hello' [5 bytes]"),
+    (write_header(0x01, 1, b"") + b"a", "TEXT 'a' [1 byte, continued]"),
+    (write_header(0x80, 0, b""), "CONT  [0 bytes]"),
+    (write_header(0x82, 70000, b"") + bytes(70000), f"BINARY {bytes(60).hex(' ')}... [70000 bytes]"),
+    (write_header(0xC1, 2, b"") + b"\xaa\x00", "TEXT aa 00 [2 bytes, compressed]"),
+    (write_header(0x89, 1, b"") + b"\x00", "PING 00 [1 byte]"),
+    (write_header(0x83, 0, b""), "opcode 3  [0 bytes]"),
+    (write_header(0x88, 4, b"") + b"\x03\xe8hi", "CLOSE 1000 hi [4 bytes]"),
+]
+
+
+@pytest.fixture
+def records(caplog):
+    caplog.set_level(logging.DEBUG, "framewire.test")
+    return caplog
+
+
+@pytest.mark.parametrize("step", [1, 3, 1 << 20])
+def test_frame_log_describes_frames_however_they_are_cut(records, step):
+    log = FrameLog(logging.getLogger("framewire.test"), "<")
+    data = b"".join(frame for frame, _ in FRAMES)
+    for start in range(0, len(data), step):
+        log.feed(data[start : start + step])
+    assert records.messages == [f"< {text}" for _, text in FRAMES]
+
+
+def test_frame_log_ends_at_an_invalid_length(records):
+    log = FrameLog(logging.getLogger("framewire.test"), "<")
+    log.feed(b"\x81\x7e\x00\x01a" + FRAMES[0][0])
+    log.feed(FRAMES[0][0])
+    assert records.messages == []
+
+
+def test_request_and_response_are_logged_without_secrets(records):
+    logger = logging.getLogger("framewire.test")
+    log_request(logger, ">", Request("/chat", Headers({"Host": "a", "Authorization": "Basic QTpC"})))
+    log_response(logger, "<", Response(404, "Not Found", Headers({"Set-Cookie": "secret"}), b"no"))
+    assert records.messages == [
+        "> GET /chat HTTP/1.1", "> Host: a", "> Authorization: [secret]",
+        "< HTTP/1.1 404 Not Found", "< Set-Cookie: [secret]", "< [body] (2 bytes)",
+    ]  # fmt: skip
+
+
+def test_addresses_are_described_with_host_and_port():
+    assert describe_address(("127.0.0.1", 80)) == "127.0.0.1:80"
+    assert describe_address(("::1", 80, 0, 0)) == "[::1]:80"
+    assert describe_address("/run/socket") == "/run/socket"
