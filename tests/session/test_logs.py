@@ -46,7 +46,7 @@ def test_frame_log_ends_at_an_invalid_length(records):
 
 def test_request_and_response_are_logged_without_secrets(records):
     logger = logging.getLogger("framewire.test")
-    log_request(logger, ">", Request("/chat", Headers({"Host": "a", "Authorization": "Basic QTpC"})))
+    log_request(logger, ">", Request("GET", "/chat", Headers({"Host": "a", "Authorization": "Basic QTpC"})))
     log_response(logger, "<", Response(404, "Not Found", Headers({"Set-Cookie": "secret"}), b"no"))
     assert records.messages == [
         "> GET /chat HTTP/1.1", "> Host: a", "> Authorization: [secret]",
