@@ -111,7 +111,6 @@ def test_sync_client_raises_rejection_by_server_through_proxy():
         ("ws://h/", {"proxy": "http://localhost/path"}),
         ("ws://h/", {"proxy": "http://"}),
         ("ws://h/", {"proxy": "http://localhost", "proxy_ssl": TRUST}),
-        ("wss://h/", {"proxy": "https://localhost"}),
     ],
 )
 def test_sync_client_rejects_invalid_proxy_options(uri, options):

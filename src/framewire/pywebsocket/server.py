@@ -129,6 +129,24 @@ class HandlerConnection(ServerConnection):
 
     # Handshake
 
+    def shake_hands(self, handshake: ServerHandshake) -> None:
+        """Let the handler decide on the handshake, and answer the client."""
+        try:
+            response = self.answer(handshake)
+        except OSError:
+            raise
+        except Exception as error:
+            if not isinstance(error, HandshakeError):
+                logger.exception("opening handshake failed")
+            answer = handshake.respond(self.server.policy.explain(error))
+        else:
+            if response is None:
+                return
+            answer = handshake.respond(response)
+        self.response = handshake.response
+        self._driver.transport.sendall(answer)
+        self._discard(self._driver.settings.close_timeout)
+
     def answer(self, handshake: ServerHandshake) -> Response | None:
         """Let the handler decide on the handshake; without a handler, return an HTTP response."""
         request = self._receive_request(handshake)
@@ -182,7 +200,10 @@ class HandlerConnection(ServerConnection):
         extensions = [extension for extension in self.server.policy.extensions if extension.name in wanted]
         answers, codecs = accept_offers(offer.extensions, extensions)
         request.ws_extensions = wrap_terms(answers)
-        self._accept(handshake, answers, codecs, request.extra_headers)
+        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=request.extra_headers)
+        self.response = handshake.response
+        self._driver.transport.sendall(answer)
+        self._begin(handshake.trailing, codecs)
 
     def _do_extra_handshake(self, offer: Offer) -> None:
         request = self._handler_request

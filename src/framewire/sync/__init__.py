@@ -1,14 +1,21 @@
-"""WebSocket servers and clients for blocking programs, with the names and shapes of `websockets.sync`."""
+"""WebSocket servers and clients for blocking programs, with the names and parameters of `websockets.sync`."""
 
-from .client import ClientConnection, connect
-from .connection import Connection
-from .server import Server, ServerConnection, serve
+from .client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
+from .connection import Connection, broadcast
+from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
 
 __all__ = [
+    "SAME_ORIGIN",
     "ClientConnection",
     "Connection",
     "Server",
     "ServerConnection",
+    "basic_auth",
+    "broadcast",
     "connect",
+    "reconnect",
     "serve",
+    "unix_connect",
+    "unix_reconnect",
+    "unix_serve",
 ]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, overload
 
-from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
-from ..protocol.constants import CloseCode
+from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, FragmentError
+from ..protocol.constants import CloseCode, State
+from ..session.broadcast import broadcast_to
 from ..session.connection import BaseConnection, as_payload
+from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import Data, Session
 from .driver import Driver
 
-__all__ = ["Connection", "Message"]
+__all__ = ["Connection", "Message", "broadcast"]
 
 Self = TypeVar("Self", bound="Connection")
 Taken = TypeVar("Taken")
@@ -24,18 +28,27 @@ Taken = TypeVar("Taken")
 class Connection(BaseConnection):
     """An open WebSocket, made by `serve` or `connect`.
 
-    Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an orderly close and
-    raises `ConnectionClosedError` otherwise. Or call `recv` and `send`. One thread may receive at a time, any number
-    may send.
+    Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an
+    orderly close and raises `ConnectionClosedError` otherwise. Or call `recv` and `send`. One thread
+    may receive at a time, any number may send.
+
+    Args:
+        driver: Its driver.
+        logger: Where it logs.
     """
 
     _driver: Driver
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, logger: Logger) -> None:
         super().__init__(driver)
+        #: The logger of `serve` or `connect`, whose records have the connection as `websocket`.
+        self.logger: logging.LoggerAdapter[Any] = adapt_logger(logger, self)
+        driver.logger = self.logger
         self._receiving = False  # guarded by the driver's `changed`
-        #: Held from the first fragment of a message to its last.
+        #: Held while a message is sent, from its first fragment to its last.
         self._sending = threading.Lock()
+        #: Whether an iterable is being sent; its thread holds `_sending`.
+        self._in_fragments = False
 
     def opened(self, session: Session) -> None:
         """Take over the session at the end of the opening handshake."""
@@ -51,11 +64,21 @@ class Connection(BaseConnection):
         with self._driver.changed:
             return cast(MessageQueue, self._session.queue).next_size
 
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, decode: bool | None = None) -> Message: ...
     def recv(self, timeout: float | None = None, decode: bool | None = None) -> Message:
         """Receive the next message. A call that times out loses nothing.
 
         Args:
-            timeout: Seconds to wait; 0 only looks; None: no limit.
+            timeout: Time to wait in seconds; 0 only looks; None: no limit.
             decode: False gives text as its UTF-8, True decodes binary; by default text is `str`, binary `bytes`.
 
         Raises:
@@ -71,7 +94,13 @@ class Connection(BaseConnection):
             self._receiving = False
         return encode_or_decode(message, decode, self._text_errors)
 
-    def recv_streaming(self, decode: bool | None = None) -> Iterator[Message]:
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> Iterator[bytes]: ...
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Message]: ...
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[Any]:
         """Receive the next message as an iterator over its pieces, as they arrive.
 
         A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come while the rest is
@@ -125,7 +154,7 @@ class Connection(BaseConnection):
                     return taken
                 if session.stream.failing is None and not queue.items:
                     if session.over:
-                        raise session.error()
+                        raise driver.error()
                     left = None if until is None else until - monotonic()
                     if left is not None and left <= 0:
                         raise TimeoutError("no message came in time")
@@ -136,13 +165,12 @@ class Connection(BaseConnection):
 
     # Sending.
 
-    def send(self, message: Data | Iterable[Data], text: bool | None = None) -> None:
+    def send(self, message: Data | Iterable[Data], *, text: bool | None = None) -> None:
         """Send one message, and wait until the network has taken it.
 
-        An iterable is sent as one message of as many fragments, as it makes them, which are all text or all binary;
-        other threads' messages wait until it is over. If it raises, the connection is closed with 1011, since a
-        message cannot be taken back. An empty one sends nothing. Messages longer than `fragment_size` are sent in
-        fragments too.
+        An iterable is sent as one message of as many fragments, as it makes them, which are all text
+        or all binary. If it raises, the connection is closed with 1011, since a message cannot be taken
+        back. An empty one sends nothing. Messages longer than `fragment_size` are sent in fragments too.
 
         Args:
             message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
@@ -150,20 +178,26 @@ class Connection(BaseConnection):
 
         Raises:
             ConnectionClosed: The connection has ended; within `close_timeout` once it is closing.
-            TypeError: `message` is none of these.
+            ConcurrencyError: Another thread is sending an iterable.
+            TypeError: `message` is none of these, or the fragments are not all text or all binary.
             PayloadTooBigError: It is larger than `max_send_size`.
         """
-        if isinstance(message, (str, bytes, bytearray, memoryview)):
-            with self._sending:
-                self._send_whole(message, text)
-        elif isinstance(message, Iterable) and not isinstance(message, Mapping):
-            with self._sending:
-                self._send_fragments(message, text)
-        else:
+        is_whole = isinstance(message, (str, bytes, bytearray, memoryview))
+        if not is_whole and (not isinstance(message, Iterable) or isinstance(message, Mapping)):
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
+        if self._in_fragments:
+            # Waiting could take for ever: the iterable may wait for this thread.
+            raise ConcurrencyError("another thread is sending a message in fragments")
+        with self._sending:
+            if is_whole:
+                self._send_whole(cast("Data", message), text)
+            else:
+                self._send_fragments(cast("Iterable[Data]", message), text)
 
     def _send_fragments(self, fragments: Iterable[Data], text: bool | None) -> None:
+        """Send the fragments of an iterable; which one is the last is known too late: an empty one follows."""
         empty: Data | None = None
+        self._in_fragments = True
         try:
             for fragment in fragments:
                 if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
@@ -175,7 +209,11 @@ class Connection(BaseConnection):
         except BaseException as error:
             if empty is not None and not isinstance(error, ConnectionClosed):
                 self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            if isinstance(error, FragmentError):
+                raise TypeError("fragments are all text or all binary") from error
             raise
+        finally:
+            self._in_fragments = False
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
         if not self._driver.opened_session().is_fragmented(message):
@@ -192,31 +230,42 @@ class Connection(BaseConnection):
             self._driver.sendable().send(piece, text, last=last)
         self._driver.flush(wait=True)
 
-    def ping(self, payload: str | bytes | None = None) -> threading.Event:
+    def ping(self, data: str | bytes | None = None, *, ack_on_close: bool = False) -> threading.Event:
         """Send a ping.
 
         Args:
-            payload: At most 125 bytes, text as UTF-8; by default 4 random bytes.
+            data: At most 125 bytes, text as UTF-8; by default 4 random bytes.
+            ack_on_close: Whether the event is set at the end of the connection too.
 
         Returns:
-            An event that is set when the pong comes, or at the end of the connection. A pong answers all pings before
-            its own too (5.5.3).
+            An event that is set when the pong arrives. A pong answers all pings before its own too
+            (5.5.3).
 
         Raises:
             ConcurrencyError: A ping with this payload waits for its pong.
             ConnectionClosed: The connection has ended.
         """
+        payload = None if data is None else as_payload(data)
         answered = threading.Event()
+
+        def note_answer(latency: float | None) -> None:
+            if latency is not None or ack_on_close:
+                answered.set()
+
         with self._driver.changed:
-            session = self._driver.sendable()
-            session.ping(None if payload is None else as_payload(payload), monotonic(), lambda latency: answered.set())
+            self._driver.sendable().ping(payload, monotonic(), note_answer)
         self._driver.flush(wait=True)
         return answered
 
-    def pong(self, payload: str | bytes = b"") -> None:
-        """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
+    def pong(self, data: str | bytes = b"") -> None:
+        """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
+
+        Args:
+            data: At most 125 bytes, text as UTF-8.
+        """
+        payload = as_payload(data)
         with self._driver.changed:
-            self._driver.sendable().pong(as_payload(payload))
+            self._driver.sendable().pong(payload)
         self._driver.flush(wait=True)
 
     # The end.
@@ -236,7 +285,18 @@ class Connection(BaseConnection):
             reason: At most 123 bytes of UTF-8.
         """
         self._driver.start_closing(code, reason, watched=True)
-        self._driver.wait_ended()
+        self._driver.end()
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the connection has ended, whichever end closes it.
+
+        Args:
+            timeout: Time to wait in seconds; None: no limit.
+
+        Returns:
+            Whether it has ended.
+        """
+        return self._driver.wait_ended(timeout)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -248,3 +308,53 @@ class Connection(BaseConnection):
         trace: TracebackType | None,
     ) -> None:
         self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
+
+
+def broadcast(
+    connections: Iterable[Connection],
+    message: Data,
+    *,
+    raise_exceptions: bool = False,
+    text: bool | None = None,
+    **kwargs: Any,
+) -> None:
+    """Send one message to all open `connections` without waiting for slow peers.
+
+    A peer that does not keep up, with more than its `write_limit` unread, is closed with 1013 (try
+    again later) instead: neither memory nor the others pay for it. A connection that is in the middle
+    of another message in fragments is left out, with a warning in its log.
+
+    Args:
+        connections: The connections.
+        message: Text as `str`, binary as a bytes-like object.
+        raise_exceptions: Whether connections that are left out are an error.
+        text: Whether it is sent as text; by default the type decides.
+        **kwargs: Ignored: options of a thread pool, which is not needed here.
+
+    Raises:
+        TypeError: `message` is neither text nor binary.
+        ExceptionGroup: With `raise_exceptions`: a ConcurrencyError for each connection left out.
+        ValueError: `raise_exceptions` on Python 3.10, which has no exception groups.
+    """
+    if raise_exceptions and sys.version_info < (3, 11):
+        raise ValueError("raise_exceptions needs Python 3.11")
+    if not isinstance(message, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    errors: list[Exception] = []
+    for connection in connections:
+        driver, session = connection._driver, connection._session
+        if session is None:
+            continue
+        with driver.changed:
+            if session.state is not State.OPEN:
+                continue
+            if connection._in_fragments or session.stream.message_open:
+                errors.append(ConcurrencyError("sending a fragmented message"))
+            else:
+                broadcast_to(session, message, monotonic(), text=text)
+                driver.changed.notify_all()
+        if errors and not raise_exceptions:
+            connection.logger.warning("skipped broadcast: %s", errors.pop())
+        driver.flush(wait=False)
+    if errors and sys.version_info >= (3, 11):
+        raise ExceptionGroup("skipped broadcast", errors)  # noqa: F821 - not on Python 3.10

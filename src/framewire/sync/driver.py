@@ -11,16 +11,18 @@ once is written by the thread that holds `_writing`, or by one that is started f
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from time import monotonic
 from typing import Any
 
-from ..errors import StateError
+from ..errors import ConnectionClosed, StateError
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role, State
 from ..protocol.events import Event
+from ..session.logs import FrameLog, Logger
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 from .transport import Transport
@@ -55,6 +57,12 @@ class Driver:
     ) -> None:
         self.transport = transport
         self.settings = settings
+        #: Where opening, closing and frames are logged; set by the connection.
+        self.logger: Logger | None = None
+        self._received_log: FrameLog | None = None
+        self._sent_log: FrameLog | None = None
+        #: The error that ended TCP, None for an orderly end.
+        self._cause: BaseException | None = None
         self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         #: Guards the session; notified when anything of it has changed that a thread may wait for.
         self.changed = threading.Condition()
@@ -118,6 +126,10 @@ class Driver:
             fragments=True,
         )
         opened(session)
+        if self.logger is not None:
+            self.logger.info("connection open")
+            if self.logger.isEnabledFor(logging.DEBUG):
+                self._received_log, self._sent_log = FrameLog(self.logger, "<"), FrameLog(self.logger, ">")
         if rest:
             self._receive(session, rest, len(rest))
         self.flush(wait=False)
@@ -138,9 +150,25 @@ class Driver:
             ConnectionClosed: The connection has ended.
         """
         session = self.opened_session()
-        while not session.check_sendable():  # only the end tells whether it was an orderly one
-            self.changed.wait()
+        try:
+            while not session.check_sendable():  # only the end tells whether it was an orderly one
+                self.changed.wait()
+        except ConnectionClosed as error:
+            error.__cause__ = self._cause
+            raise
         return session
+
+    def error(self) -> ConnectionClosed:
+        """Return the exception that says how the connection ended, with its cause."""
+        error = self.opened_session().error()
+        error.__cause__ = self._cause
+        return error
+
+    def _note_cause(self, session: Session, error: BaseException) -> None:
+        """Record why TCP ended, if that was before the end of the connection."""
+        with self.changed:
+            if self._cause is None and not session.over:
+                self._cause = error
 
     def make_room(self, session: Session) -> None:
         """After taking from the queue: let the reader go on if there is room. Called with `changed` held."""
@@ -170,13 +198,24 @@ class Driver:
                 timer.start()
         self.flush(wait=False)
 
-    def wait_ended(self) -> None:
-        """Wait until the connection has ended, after `start_closing`; abort it after `close_timeout`."""
-        if self.session is not None and self.reader is not threading.current_thread():
-            self.reader.join(self.settings.close_timeout)
-            if self.reader.is_alive():
-                self.transport.abort()
-                self.reader.join()
+    def wait_ended(self, timeout: float | None = None) -> bool:
+        """Wait until the connection has ended, for at most `timeout` seconds; return whether it has."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self._ended, timeout):
+                return False
+        if self.reader is not threading.current_thread():
+            self.reader.join()  # which closes the socket; nothing keeps it any more
+        return True
+
+    def end(self) -> None:
+        """Wait for the end after `start_closing`; abort the connection after `close_timeout`."""
+        session = self.session
+        if session is None or self.reader is threading.current_thread():
+            return
+        if not self.wait_ended(self.settings.close_timeout):
+            self._note_cause(session, TimeoutError("TCP did not end within close_timeout"))
+            self.transport.abort()
+            self.wait_ended()
 
     # Writing.
 
@@ -197,7 +236,8 @@ class Driver:
                 return  # the thread that writes does this too
             try:
                 done = self._write(session, wait)
-            except OSError:
+            except OSError as error:
+                self._note_cause(session, error)
                 self._give_up(session, self._written < own)
                 return
             finally:
@@ -217,7 +257,8 @@ class Driver:
         with self._writing:
             try:
                 self._write(session, True)
-            except OSError:
+            except OSError as error:
+                self._note_cause(session, error)
                 self.transport.abort()
         self.flush(wait=False)
 
@@ -227,6 +268,8 @@ class Driver:
             if not self._unsent:
                 with self.changed:
                     self._unsent = memoryview(session.data_to_send())
+                if self._sent_log is not None:
+                    self._sent_log.feed(self._unsent)
             if not self._unsent:
                 break
             sent = self.transport.send(self._unsent, 0)
@@ -253,7 +296,7 @@ class Driver:
         if wait and threading.current_thread() is not self.reader:
             with self.changed:
                 self.changed.wait_for(lambda: self._ended)
-                raise session.error()
+                raise self.error()
 
     # The reader.
 
@@ -266,6 +309,8 @@ class Driver:
                 with self.changed:
                     seconds = self._handle_timer(session)
                     if session.ending in (Ending.ABORT, Ending.CLOSE):
+                        if session.ending is Ending.ABORT:
+                            self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
                         break
                 self.flush(wait=False)
                 with self.changed:
@@ -279,9 +324,11 @@ class Driver:
                     size = self.transport.recv_into(buffer, seconds)
                 except TimeoutError:
                     continue
-                except OSError:
+                except OSError as error:
+                    self._note_cause(session, error)
                     break
                 if not size:
+                    self._note_cause(session, EOFError("the stream ended"))
                     break
                 self._receive(session, buffer, size)
         finally:
@@ -301,6 +348,8 @@ class Driver:
         return None if when is None else max(when - now, 0)
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
+        if self._received_log is not None:
+            self._received_log.feed(memoryview(data)[:size])
         with self.changed:
             events = session.receive(data, monotonic(), size)
             self.changed.notify_all()
@@ -317,3 +366,5 @@ class Driver:
             self.changed.notify_all()
         with self._writing:
             self.transport.close()
+        if self.logger is not None:
+            self.logger.info("connection closed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl as tls
 from time import monotonic
+from typing import Any
 
 from ..errors import ProxyError
 from ..http.proxy import Proxy, Tunnel, parse_proxy
@@ -18,26 +19,42 @@ _HEAD_READ = 4096
 
 
 def open_through_proxy(
-    url: str, target: Uri, user_agent: str | None, ssl: tls.SSLContext | None, timeout: float | None
+    url: str,
+    target: Uri,
+    user_agent: str | None,
+    ssl: tls.SSLContext | None,
+    server_hostname: str | None,
+    options: dict[str, Any],
 ) -> Transport:
-    """A connection to `target`, TLS with it not begun; `ssl` is the context for a proxy of the scheme https.
+    """Connect to a server through a proxy; TLS with the server is not started.
 
-    Raises ValueError for a URL that is none of a proxy, ProxyError if the proxy does not do what it is asked for,
-    OSError, TimeoutError after `timeout` seconds.
+    Args:
+        url: The URL of the proxy.
+        target: The URI of the server.
+        user_agent: The value of User-Agent, None for no such header.
+        ssl: The TLS context for a proxy of the scheme https.
+        server_hostname: The name of the proxy to verify, by default that of `url`.
+        options: Arguments of `socket.create_connection`, with a `timeout` in seconds for all of it.
+
+    Raises:
+        InvalidProxy: `url` is not that of a proxy.
+        ValueError: `ssl` for a proxy of another scheme.
+        ProxyError: The proxy does not connect to the server.
+        OSError: There is no connection to the proxy.
+        TimeoutError: It takes too long.
     """
-    proxy, begun = parse_proxy(url), monotonic()
-    if proxy.socks:
-        return Transport(_open_socks(proxy, target, timeout))
-    if proxy.scheme == "https" and target.secure:
-        raise ValueError("TLS inside of TLS, wss through a proxy of the scheme https, is for framewire.asyncio")
+    proxy, timeout = parse_proxy(url), options["timeout"]
+    deadline = None if timeout is None else monotonic() + timeout
     if proxy.scheme != "https" and ssl is not None:
         raise ValueError("proxy_ssl goes with a proxy of the scheme https")
+    if proxy.socks:
+        return Transport(_open_socks(proxy, target, timeout, options.get("source_address")))
     tunnel = Tunnel(proxy, target, user_agent)
-    transport = Transport(socket.create_connection((proxy.host, proxy.port), timeout))
-    transport.deadline = None if timeout is None else begun + timeout
+    transport = Transport(socket.create_connection((proxy.host, proxy.port), **options))
+    transport.deadline = deadline
     try:
         if proxy.scheme == "https":
-            transport.start_tls(ssl or tls.create_default_context(), proxy.host)
+            transport.start_tls(ssl or tls.create_default_context(), server_hostname or proxy.host)
         transport.sendall(tunnel.request)
         while not tunnel.receive(transport.recv(_HEAD_READ)):
             pass
@@ -47,13 +64,15 @@ def open_through_proxy(
     return transport
 
 
-def _open_socks(proxy: Proxy, target: Uri, timeout: float | None) -> socket.socket:
+def _open_socks(proxy: Proxy, target: Uri, timeout: float | None, source_address: Any) -> socket.socket:
     arguments = proxy.socks_arguments()
     from python_socks import ProxyTimeoutError
     from python_socks.sync import Proxy as SocksProxy
 
     try:
-        sock: socket.socket = SocksProxy(*arguments).connect(target.host, target.port, timeout)
+        sock: socket.socket = SocksProxy(*arguments).connect(
+            target.host, target.port, timeout, local_addr=source_address
+        )
     except OSError:
         raise
     except ProxyTimeoutError as error:

@@ -3,168 +3,41 @@
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import socket
 import ssl as tls
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
-from ..errors import ConnectionClosed, HandshakeError
 from ..http.http11 import Request, Response
 from ..http.request_checks import Origin
-from ..http.server_handshake import BUSY, ServerHandshake
-from ..http.server_policy import SAME_ORIGIN, ServerPolicy, check_functions, make_response
-from ..protocol.codecs import Codec, Extension, Terms
-from ..protocol.constants import SERVER, CloseCode, State
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
+from ..protocol.codecs import Extension
+from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
-from .connection import Connection
-from .driver import Driver
+from ..session.logs import Logger, describe_address
+from ..session.settings import REFUSED, ConnectionSettings, check_max_connections
+from .auth import basic_auth
+from .connection import broadcast
+from .server_connection import ServerConnection
 from .transport import Transport
 
-__all__ = ["Server", "ServerConnection", "serve"]
-
-logger = logging.getLogger("framewire.server")
-
-#: How much of a request is read at a time, in bytes.
-_HEAD_READ: Final = 4096
+__all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 
 #: How long to wait, in seconds, when the system has no resources for another connection.
 _ACCEPT_PAUSE: Final = 0.1
 
-
-class ServerConnection(Connection):
-    """The server's end. `request` is what the client sent, `response` what it was answered."""
-
-    def __init__(self, transport: Transport, settings: ConnectionSettings, server: Server) -> None:
-        super().__init__(self.make_driver(transport, settings))
-        self.server = server
-        #: What to choose from; `process_request` may replace it.
-        self.subprotocols: Sequence[str] = server.policy.subprotocols
-
-    def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
-        """Return the driver of this connection; for subclasses with other options."""
-        return Driver(transport, SERVER, settings)
-
-    def respond(self, status: int, text: str) -> Response:
-        """A response in plain text, for `process_request` to return."""
-        return make_response(status, text)
-
-    def run(self, busy: bool = False) -> None:
-        """Serves the connection from its first byte to its last; if the server is `busy`, refuses it."""
-        transport = self._driver.transport
-        transport.limit(self._driver.settings.open_timeout)
-        try:
-            if self.server.ssl is not None:
-                transport.start_tls(self.server.ssl)
-            if busy:
-                transport.sendall(BUSY)
-                self._discard(LINGER)
-            else:
-                self._shake_hands(ServerHandshake())
-        except OSError:
-            pass  # the client gave up, took too long, or does not speak TLS
-        finally:
-            if self._session is None:
-                transport.abort()
-                transport.close()
-        if self._session is not None:
-            self._handle()
-            self._driver.reader.join()
-
-    def _shake_hands(self, handshake: ServerHandshake) -> None:
-        try:
-            response = self.answer(handshake)
-        except OSError:
-            raise
-        except Exception as error:
-            if not isinstance(error, HandshakeError):
-                logger.exception("opening handshake failed")
-            answer = handshake.respond(self.server.policy.explain(error))
-        else:
-            if response is None:
-                return
-            answer = handshake.respond(response)
-        self.response = handshake.response
-        self._driver.transport.sendall(answer)
-        self._discard(self._driver.settings.close_timeout)
-
-    def answer(self, handshake: ServerHandshake) -> Response | None:
-        """Receives the request and opens the connection, or returns what to answer instead.
-
-        Raises HandshakeError to refuse; for subclasses.
-        """
-        request = self._receive_request(handshake)
-        if self.server.process_request is not None:
-            response = self.server.process_request(self, request)
-            if response is not None:
-                return response
-        policy = self.server.policy
-        self.subprotocol, answers, codecs = policy.choose(policy.check(handshake), self, self.subprotocols)
-        self._accept(handshake, answers, codecs)
-        return None
-
-    def _receive_request(self, handshake: ServerHandshake) -> Request:
-        while self.request is None:
-            if not (data := self._driver.transport.recv(_HEAD_READ)):
-                raise ConnectionResetError("the client left before a whole request")
-            self.request = handshake.receive(data)
-        return self.request
-
-    def _accept(
-        self,
-        handshake: ServerHandshake,
-        extensions: Sequence[Terms],
-        codecs: Sequence[Codec],
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        """Open the connection, with `extensions` that have become `codecs`; `headers` are added to the answer."""
-        answer = handshake.accept(subprotocol=self.subprotocol, extensions=extensions, headers=headers)
-        self.response = handshake.response
-        self._driver.transport.sendall(answer)
-        self._begin(handshake.trailing, codecs)
-
-    def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        """Begin with the frames; `rest` is what arrived after the handshake."""
-        self._driver.open(rest, codecs, self.opened)
-
-    def stop(self, code: int, reason: str) -> None:
-        """Closes the connection without waiting, or cuts it in the opening handshake."""
-        if self._session is None:
-            self._driver.transport.abort()
-        else:
-            self._driver.start_closing(code, reason, watched=True)
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        self._driver.transport.abort()
-
-    def _discard(self, seconds: float | None) -> None:
-        """Waits for the client to take the answer, without losing it to a reset."""
-        self._driver.transport.deadline = None
-        self._driver.transport.limit(seconds)
-        self._driver.transport.end_output()
-        while self._driver.transport.recv(_HEAD_READ):
-            pass
-
-    def _handle(self) -> None:
-        try:
-            self.server.handler(self)
-        except ConnectionClosed:
-            pass  # the handler was not done, but the client was
-        except Exception:
-            logger.exception("connection handler failed")
-            self.close(CloseCode.INTERNAL_ERROR)
-        self.close()
-
-
 Handler: TypeAlias = Callable[[Any], None]
-CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Server], ServerConnection]"
+CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Any], ServerConnection]"
 ProcessRequest: TypeAlias = Callable[[Any, Request], "Response | None"]
+ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Response | None"]
 
 
 class Server:
@@ -177,22 +50,30 @@ class Server:
         settings: ConnectionSettings,
         ssl: tls.SSLContext | None,
         process_request: ProcessRequest | None,
+        process_response: ProcessResponse | None,
         policy: ServerPolicy,
+        logger: Logger,
         max_connections: int | None,
         create_connection: CreateConnection,
     ) -> None:
+        #: The listening socket.
         self.socket = sock
         self.handler = handler
         self.settings = settings
         self.ssl = ssl
         self.process_request = process_request
+        self.process_response = process_response
         self.policy = policy
+        self.logger = logger
+        #: Whether `shutdown` has been called.
+        self.closing = False
         self._max_connections = max_connections
         self._create_connection = create_connection
         self._everyone: dict[ServerConnection, threading.Thread] = {}
         self._refused: set[ServerConnection] = set()
         self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
-        self._stopping = False
+        #: The arguments for a connection that opens after `shutdown`.
+        self.close_arguments: tuple[int, str] | None = None
         self._acceptor: threading.Thread | None = None
         self._idle = threading.Event()
         self._idle.set()
@@ -214,12 +95,14 @@ class Server:
         self._acceptor = threading.current_thread()
         self._idle.clear()
         try:
+            with suppress(OSError):  # closed already
+                self.logger.info("server listening on %s", describe_address(self.socket.getsockname()))
             with selectors.DefaultSelector() as selector:
                 selector.register(self.socket, selectors.EVENT_READ)
                 selector.register(self._woken, selectors.EVENT_READ)
-                while not self._stopping:
+                while not self.closing:
                     selector.select()
-                    if not self._stopping:
+                    if not self.closing:
                         self._accept_one()
         finally:
             self._idle.set()
@@ -230,7 +113,7 @@ class Server:
         except (BlockingIOError, ConnectionError):
             return  # the client was gone before we had it, or there was none
         except OSError:
-            logger.exception("no connection can be accepted for now")
+            self.logger.exception("no connection can be accepted for now")
             time.sleep(_ACCEPT_PAUSE)
             return
         self._start(sock)
@@ -249,8 +132,8 @@ class Server:
                 self._refused.add(connection)
             self._everyone[connection] = thread
         thread.start()
-        if self._stopping:  # accepted before the socket was closed
-            connection.stop(CloseCode.GOING_AWAY, "")
+        if self.close_arguments is not None:  # accepted before the socket was closed
+            connection.stop(*self.close_arguments)
 
     def _run(self, connection: ServerConnection) -> None:
         try:
@@ -260,26 +143,41 @@ class Server:
                 self._refused.discard(connection)
                 del self._everyone[connection]
 
-    def shutdown(self, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
-        """Stop listening, close every connection with `code`, and wait until their handlers have returned.
+    def shutdown(self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
+        """Stop listening, close every connection, and wait until their handlers have returned.
 
-        Those in the opening handshake are cut. A server that is shut down cannot be used again.
+        Clients whose request has arrived are answered 503, those without a request are cut. A server
+        that is shut down cannot be used again.
+
+        Args:
+            close_connections: False lets open connections go on until their handlers return.
+            code: The close code.
+            reason: The close reason.
         """
-        self._stopping = True
+        if not self.closing:
+            self.logger.info("server closing")
+        self.closing = True
         self._waker.close()  # wakes `serve_forever`
         if self._acceptor is not threading.current_thread():
             self._idle.wait()
         self.socket.close()
+        if close_connections:
+            self.close_arguments = code, reason
         with self._lock:
             everyone = list(self._everyone.items())
         for connection, _ in everyone:
-            connection.stop(code, reason)
-        timeout = self.settings.close_timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+            if close_connections or connection.state is State.CONNECTING:
+                connection.stop(code, reason)
+        timeout = self.settings.close_timeout if close_connections else None
+        self._join(everyone, None if timeout is None else time.monotonic() + timeout)
+        self.logger.info("server closed")
+
+    def _join(self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None) -> None:
+        """Wait for handlers; abort connections at the deadline, so that their handlers learn of the end."""
         others = [(connection, thread) for connection, thread in everyone if thread is not threading.current_thread()]
         for connection, thread in others:
             thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
-            if thread.is_alive():  # its peer is gone or does not read; the handler learns of it now
+            if thread.is_alive():  # its peer is gone or does not read
                 connection.abort()
         for _, thread in others:
             thread.join()
@@ -300,61 +198,73 @@ class Server:
 def serve(
     handler: Handler,
     host: str | None = None,
-    port: int = 0,
+    port: int | None = None,
     *,
-    sock: socket.socket | None = None,
-    ssl: tls.SSLContext | None = None,
-    origins: Sequence[Origin] | None = None,
-    subprotocols: Sequence[str] = (),
-    extensions: Sequence[Extension] = (),
+    sock: socket.socket | None = None, ssl: tls.SSLContext | None = None,
+    origins: Sequence[Origin] | str | None = SAME_ORIGIN,
+    extensions: Sequence[Extension] | None = None,
+    subprotocols: Sequence[str] | None = None, select_subprotocol: SelectSubprotocol | None = None,
     compression: Literal["deflate"] | None = "deflate",
-    process_request: ProcessRequest | None = None,
-    open_timeout: float | None = 10,
-    ping_interval: float | None = 20,
-    ping_timeout: float | None = 20,
-    close_timeout: float | None = 10,
-    idle_timeout: float | None = None,
-    total_timeout: float | None = None,
-    max_size: int | None = 1 << 20,
-    max_queue: int | None = 16,
-    fragment_size: int | None = None,
-    piece_size: int | None = None,
-    max_send_size: int | None = None,
-    text_errors: TextErrors = "strict",
-    send_close_reasons: bool = True,
-    max_connections: int | None = None,
-    backlog: int | None = None,
-    create_connection: CreateConnection = ServerConnection,
-) -> Server:
-    """Listen on `host` (None: all addresses) and `port` (0: a free one), or on `sock`; call `serve_forever` then.
+    process_request: ProcessRequest | None = None, process_response: ProcessResponse | None = None,
+    server_header: str | None = SERVER_HEADER,
+    open_timeout: float | None = 10, ping_interval: float | None = 20, ping_timeout: float | None = 20,
+    close_timeout: float | None = 10, idle_timeout: float | None = None, total_timeout: float | None = None,
+    max_size: int | tuple[int | None, int | None] | None = 1 << 20,
+    max_queue: int | tuple[int, int | None] | None = 16,
+    fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
+    text_errors: TextErrors = "strict", send_close_reasons: bool = True, max_connections: int | None = None,
+    logger: Logger | None = None, create_connection: CreateConnection | None = None,
+    **kwargs: Any,
+) -> Server:  # fmt: skip
+    """Listen for WebSockets; call `serve_forever` of the server then.
 
-    `handler(connection)` runs in a thread for each connection; when it returns the connection is closed with 1000,
-    when it raises with 1011 and the error is logged to `framewire.server`.
+    Times are in seconds, sizes in bytes; None: no limit. `ConnectionSettings` says more.
 
-    `origins` lists the origins that may connect (None in it: requests without one); without the list, those of the
-    server's own host, and requests without one (10.2). `subprotocols` are those the handler speaks, best first.
-    `extensions` are those that clients may use besides permessage-deflate, which is on unless `compression` is None;
-    one among them with other settings replaces it. `process_request(connection, request)` may return a `Response` to
-    answer with instead. `ssl` serves wss.
+    Args:
+        handler: Runs in a thread for each connection; when it returns the connection is closed with
+            1000, when it raises with 1011 and the error is logged.
+        host: The address to listen on; None for all.
+        port: The TCP port; None or 0 for a free one.
+        sock: A listening socket, instead of `host` and `port`.
+        ssl: The TLS context, to serve wss.
+        origins: The origins that may connect, as text or patterns, None in it for requests without
+            one; by default those of the server's own host (10.2); None for everyone.
+        extensions: Extensions besides permessage-deflate, best first. One with other settings
+            replaces it.
+        subprotocols: The subprotocols that the handler speaks, best first.
+        select_subprotocol: Chooses instead, given the connection and those that the client offers.
+        compression: None: no permessage-deflate.
+        process_request: Given the connection and the request, returns a `Response` to answer with
+            instead, or None.
+        process_response: Given the response too, changes it or returns another one.
+        server_header: The value of the Server header, None for no such header.
+        open_timeout: Time for TLS and the opening handshake together.
+        ping_interval: Time between pings.
+        ping_timeout: Silence after a ping that fails the connection with 1011.
+        close_timeout: Time for the closing handshake and the end of TCP.
+        idle_timeout: Time without messages after which the connection is closed with 1008.
+        total_timeout: Age at which the connection is closed with 1008.
+        max_size: Largest message to receive, or a pair: message, frame.
+        max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks.
+        fragment_size: Longer messages are sent in fragments of this size.
+        piece_size: Largest piece of `recv_streaming`.
+        max_send_size: Largest message to send.
+        text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
+        max_connections: Connections at a time; others are answered 503.
+        logger: The logger, by default `framewire.server`.
+        create_connection: Makes the connections in place of `ServerConnection`.
+        **kwargs: Arguments of `socket.create_server`, such as `backlog` or `reuse_port`.
 
-    Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the whole
-    end. Every `ping_interval` a ping is sent, and the connection fails with 1011 if its pong takes longer than
-    `ping_timeout`. It is closed with 1008 when no message passed for `idle_timeout`, or after `total_timeout`.
-
-    `max_size` is the largest message in bytes, `max_queue` how many messages may wait for `recv` before reading stops.
-    Longer messages than `fragment_size` bytes are sent in fragments; `send` refuses those over `max_send_size`.
-    `piece_size` is the most that `recv_streaming` gives at once. `text_errors` lets text in that is not UTF-8, as
-    `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007 and 1009 without a reason.
-    `max_connections` are served at a time; others are answered 503. `backlog` is how many connections the system may
-    hold until they are accepted.
-
-    Raises OSError if it cannot listen there.
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value.
+        OSError: It cannot listen there.
     """
     policy = ServerPolicy(
-        SAME_ORIGIN if origins is None else origins,
-        subprotocols,
-        extensions=add_compression(extensions, compression, SERVER_DEFAULT),
-    )
+        origins, () if subprotocols is None else subprotocols, select_subprotocol,
+        add_compression(extensions or (), compression, SERVER_DEFAULT), server_header,
+    )  # fmt: skip
     settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
@@ -362,14 +272,45 @@ def serve(
         send_close_reasons=send_close_reasons,
     )  # fmt: skip
     check_max_connections(max_connections)
-    check_functions(handler=handler, create_connection=create_connection)
-    if process_request is not None:
-        check_functions(process_request=process_request)
+    check_functions(handler=handler, create_connection=create_connection or ServerConnection)
+    callbacks = {"process_request": process_request, "process_response": process_response}
+    check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
     if ssl is not None and not hasattr(ssl, "wrap_socket"):
         raise TypeError(f"ssl is an SSLContext or None, not {type(ssl).__name__}")
+    path = kwargs.pop("path", None)
     if sock is None:
-        address = ("" if host is None else host, port)
-        dual = host is None and socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
-        sock = socket.create_server(address, family=family, backlog=backlog, dualstack_ipv6=dual)
-    return Server(sock, handler, settings, ssl, process_request, policy, max_connections, create_connection)
+        unix = kwargs.pop("unix", False)
+        sock = _listen_unix(path, kwargs) if unix else _listen(host, port, kwargs)
+    else:
+        for name, value in (("host", host), ("port", port), ("path", path)):
+            if value is not None:
+                raise ValueError(f"{name} is incompatible with sock")
+    return Server(
+        sock, handler, settings, ssl, process_request, process_response, policy,
+        logger or logging.getLogger("framewire.server"), max_connections, create_connection or ServerConnection,
+    )  # fmt: skip
+
+
+def _listen(host: str | None, port: int | None, options: dict[str, Any]) -> socket.socket:
+    """Listen on TCP; with neither host nor family on IPv4 and IPv6, where the system has both."""
+    address = host or "", port or 0
+    if "family" not in options:
+        dual = not host and socket.has_dualstack_ipv6()
+        options["family"] = socket.AF_INET6 if dual or ":" in address[0] else socket.AF_INET
+        options.setdefault("dualstack_ipv6", dual)
+    return socket.create_server(address, **options)
+
+
+def _listen_unix(path: str | os.PathLike[str] | None, options: dict[str, Any]) -> socket.socket:
+    """Listen on a Unix socket, in place of one that is there."""
+    if path is None:
+        raise ValueError("path is required without sock")
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    return socket.create_server(os.fspath(path), family=socket.AF_UNIX, **options)
+
+
+def unix_serve(handler: Handler, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> Server:
+    """Listen on a Unix socket at `path`, in place of one that is there; otherwise as `serve`."""
+    return serve(handler, unix=True, path=path, **kwargs)

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from .tls_over_tls import TlsOverTls
 
 __all__ = ["Transport", "wait_for"]
 
@@ -21,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
-    """Waits until `sock` can be read from, or written to; False if that takes longer than `seconds`."""
+    """Wait until `sock` can be read from, or written to; False if that takes longer than `seconds`."""
     if not hasattr(select, "poll"):  # Windows
         reads, writes = ([], [sock]) if writing else ([sock], [])
         return any(select.select(reads, writes, reads + writes, seconds))
@@ -39,22 +41,26 @@ class Transport:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.deadline: float | None = None
-        self._socket = sock
+        self._socket: Any = sock
         self._lock: AbstractContextManager[object] = nullcontext()
 
     def start_tls(self, context: tls.SSLContext, server_hostname: str | None = None) -> None:
-        """Puts TLS on the connection: as the client of `server_hostname`, or as the server without it."""
-        secure = context.wrap_socket(
-            self._socket,
-            server_side=server_hostname is None,
-            server_hostname=server_hostname,
-            do_handshake_on_connect=False,
-        )
+        """Start TLS: as the client of `server_hostname`, or as the server without it."""
+        if isinstance(self._socket, tls.SSLSocket):
+            # OpenSSL cannot put a socket of its own below another one.
+            secure: Any = TlsOverTls(self._socket, context, server_hostname)
+        else:
+            secure = context.wrap_socket(
+                self._socket,
+                server_side=server_hostname is None,
+                server_hostname=server_hostname,
+                do_handshake_on_connect=False,
+            )
         self._socket, self._lock = secure, threading.Lock()
         self._attempt(secure.do_handshake, False, None)
 
     @property
-    def socket(self) -> socket.socket:
+    def socket(self) -> Any:
         """The socket, to ask it for addresses and certificates; not to read or write."""
         return self._socket
 
@@ -64,27 +70,30 @@ class Transport:
         return self.deadline is not None and monotonic() >= self.deadline
 
     def limit(self, seconds: float | None) -> None:
-        """Sets the deadline, unless there is one or `seconds` is None."""
+        """Set the deadline, unless there is one or `seconds` is None."""
         if self.deadline is None and seconds is not None:
             self.deadline = monotonic() + seconds
 
     def recv_into(self, buffer: memoryview, timeout: float | None = None) -> int:
-        """Receives what is there, waiting for it up to `timeout` seconds; returns how many bytes, 0 at the end."""
-        return self._attempt(lambda: self._socket.recv_into(buffer), False, timeout)
+        """Receive what is there, waiting for it up to `timeout` seconds; return how many bytes, 0 at the end."""
+        size: int = self._attempt(lambda: self._socket.recv_into(buffer), False, timeout)
+        return size
 
     def recv(self, size: int) -> bytes:
-        """Receives up to `size` bytes; b"" at the end."""
-        return self._attempt(lambda: self._socket.recv(size), False, None)
+        """Receive up to `size` bytes; b"" at the end."""
+        data: bytes = self._attempt(lambda: self._socket.recv(size), False, None)
+        return data
 
     def send(self, data: memoryview, timeout: float | None) -> int:
         """Send what the network takes of `data`; return how many bytes, 0 if nothing within `timeout` seconds."""
         try:
-            return self._attempt(lambda: self._socket.send(data), True, timeout)
+            sent: int = self._attempt(lambda: self._socket.send(data), True, timeout)
         except TimeoutError:
             return 0
+        return sent
 
     def sendall(self, data: bytes, timeout: float | None = None) -> None:
-        """Sends all of `data`; TimeoutError if the peer takes nothing of it for `timeout` seconds."""
+        """Send all of `data`; TimeoutError if the peer takes nothing of it for `timeout` seconds."""
         with memoryview(data) as view:
             sent = 0
             while sent < len(view):
@@ -92,7 +101,7 @@ class Transport:
                     sent += self._attempt(lambda rest=rest: self._socket.send(rest), True, timeout)  # type: ignore[misc]
 
     def _attempt(self, operation: Callable[[], Result], writing: bool, timeout: float | None) -> Result:
-        """Repeats what would block until it does not."""
+        """Repeat an operation that would block until it does not."""
         while True:
             try:
                 with self._lock:
@@ -108,19 +117,20 @@ class Transport:
                 raise TimeoutError("the peer took too long")
 
     def end_output(self) -> None:
-        """Says that nothing more will be sent; the peer can still be received from."""
+        """End our direction of the connection; the peer can still be received from."""
         with suppress(OSError, ValueError), self._lock:
-            if isinstance(self._socket, tls.SSLSocket):
+            if isinstance(self._socket, (tls.SSLSocket, TlsOverTls)):
                 self._socket.unwrap()  # writes the closing alert; it does not wait for the peer's
             else:
                 self._socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """Ends both directions at once; whoever waits here wakes."""
+        """End both directions at once; threads that wait here wake."""
         with suppress(OSError):
             # Not SSLSocket.shutdown(), which forgets TLS: a thread that then wakes would send in the clear.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            below = self._socket.outer if isinstance(self._socket, TlsOverTls) else self._socket
+            socket.socket.shutdown(below, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Closes the socket. No other thread may be in a call."""
+        """Close the socket. No other thread may be in a call."""
         self._socket.close()
