@@ -27,8 +27,9 @@ def serving_at_localhost(secure=False):
 
 def check(ws):
     with ws:
-        ws.send("through")
-        assert ws.recv(10) == "through"
+        for message in ("through", bytes(300_000)):
+            ws.send(message)
+            assert ws.recv(10) == message
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
@@ -42,6 +43,16 @@ def test_sync_client_connects_through_https_proxy_and_verifies_it():
         check(connect(uri, proxy=f"https://localhost:{port}", proxy_ssl=TRUST))
         with pytest.raises(ssl.SSLCertVerificationError):
             connect(uri, proxy=f"https://localhost:{port}")
+
+
+def test_sync_client_connects_by_tls_inside_of_tls():
+    with serving_at_localhost(secure=True) as uri, proxying(answering(OPEN), ssl=TLS) as port:
+        options = {"proxy": f"https://127.0.0.1:{port}", "proxy_ssl": TRUST, "proxy_server_hostname": "localhost"}
+        ws = connect(uri, ssl=TRUST, **options)
+        assert ws.remote_address[1] == port
+        check(ws)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connect(uri, **options)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
