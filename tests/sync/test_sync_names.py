@@ -36,7 +36,7 @@ def parameters(function):
 
 
 def modules(name):
-    module = "client" if "connect" in name.lower() or name.startswith("Client") else "server"
+    module = "client" if "connect" in name or name.startswith("Client") else "server"
     return getattr(websockets.sync, module), getattr(framewire.sync, module)
 
 

@@ -54,6 +54,11 @@ class Connection(BaseConnection):
         """Take over the session at the end of the opening handshake."""
         self._session = session
 
+    @property
+    def socket(self) -> Any:
+        """The socket, to ask it for addresses and certificates; not to read or write."""
+        return self._driver.transport.socket
+
     # Receiving.
 
     @property

@@ -213,7 +213,7 @@ class Driver:
         if session is None or self.reader is threading.current_thread():
             return
         if not self.wait_ended(self.settings.close_timeout):
-            self._note_cause(session, TimeoutError("TCP did not end within close_timeout"))
+            self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
             self.transport.abort()
             self.wait_ended()
 

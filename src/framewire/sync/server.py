@@ -154,7 +154,8 @@ class Server:
             code: The close code.
             reason: The close reason.
         """
-        if not self.closing:
+        first = not self.closing
+        if first:
             self.logger.info("server closing")
         self.closing = True
         self._waker.close()  # wakes `serve_forever`
@@ -170,7 +171,8 @@ class Server:
                 connection.stop(code, reason)
         timeout = self.settings.close_timeout if close_connections else None
         self._join(everyone, None if timeout is None else time.monotonic() + timeout)
-        self.logger.info("server closed")
+        if first:
+            self.logger.info("server closed")
 
     def _join(self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None) -> None:
         """Wait for handlers; abort connections at the deadline, so that their handlers learn of the end."""

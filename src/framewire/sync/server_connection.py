@@ -83,7 +83,8 @@ class ServerConnection(Connection):
                 self.shake_hands(ServerHandshake())
         except OSError as error:
             # The client has left, took too long, or does not speak TLS.
-            self.logger.debug("opening handshake failed", exc_info=error)
+            text = "! no valid HTTP request" if self.request is None else "! opening handshake failed"
+            self.logger.debug(text, exc_info=error)
         finally:
             if self._session is None:
                 transport.abort()
@@ -100,7 +101,7 @@ class ServerConnection(Connection):
         try:
             log_request(self.logger, "<", self._receive_request(handshake))
         except HandshakeError as error:
-            self.logger.debug("no valid HTTP request", exc_info=error)
+            self.logger.debug("! no valid HTTP request", exc_info=error)
             malformed = error
         answer, codecs = complete(answer_request(self, handshake, self.server, malformed))
         assert self.response is not None
