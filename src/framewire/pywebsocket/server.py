@@ -192,8 +192,8 @@ class HandlerConnection(ServerConnection):
             self._driver.transport.deadline = None  # the program has a time limit of its own
             self._driver.transport.limit(self._driver.settings.open_timeout)
 
-    def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        super()._begin(self._ahead, codecs)  # `rest` without the bytes that the handler has read
+    def _begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes) -> None:
+        super()._begin(self._ahead, codecs, answer)  # `rest` without the bytes that the handler has read
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
         wanted = {processor.name() for processor in request.ws_extension_processors}
@@ -202,8 +202,7 @@ class HandlerConnection(ServerConnection):
         request.ws_extensions = wrap_terms(answers)
         answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=request.extra_headers)
         self.response = handshake.response
-        self._driver.transport.sendall(answer)
-        self._begin(handshake.trailing, codecs)
+        self._begin(handshake.trailing, codecs, answer)
 
     def _do_extra_handshake(self, offer: Offer) -> None:
         request = self._handler_request

@@ -16,7 +16,7 @@ from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
 from ..http.reconnect import backoff, process_exception
-from ..http.redirects import open_at_redirects
+from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, agree_to_answers, make_offers
@@ -189,8 +189,13 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
 
         return complete(
             open_at_redirects(
-                attempt, self._target, self._headers, same_origin=self._fixed, never=self._sock is not None
-            )
+                attempt,
+                self._target,
+                self._headers,
+                limit=MAX_REDIRECTS,
+                same_origin=self._fixed,
+                never=self._sock is not None,
+            )  # fmt: skip
         )
 
     def _attempt(self, target: Uri, headers: list[tuple[str, str]], deadline: float | None) -> ClientConnection:

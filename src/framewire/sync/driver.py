@@ -106,26 +106,41 @@ class Driver:
         """Bytes of frames that the socket has taken so far."""
         return self._written
 
-    def open(self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None]) -> None:
+    def open(
+        self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None], answer: bytes = b""
+    ) -> None:
         """Begin with the frames.
 
         Args:
             rest: What arrived after the opening handshake.
             codecs: The extensions that it agreed on.
             opened: Called with the session before anything is received.
+            answer: The answer of a server, to be sent before all frames. Once a client has it, the
+                connection is open here too.
+
+        Raises:
+            OSError: The answer could not be sent. The connection then ends by itself.
         """
-        self.transport.deadline = None
         auto_close, auto_pong = self._auto
-        session = self.session = Session(
-            self._role,
-            self.settings,
-            monotonic(),
-            codecs=codecs,
-            auto_close=auto_close,
-            auto_pong=auto_pong,
-            fragments=True,
-        )
-        opened(session)
+        failure: OSError | None = None
+        with self._writing:  # a broadcast from another thread waits for the answer
+            session = self.session = Session(
+                self._role,
+                self.settings,
+                monotonic(),
+                codecs=codecs,
+                auto_close=auto_close,
+                auto_pong=auto_pong,
+                fragments=True,
+            )
+            opened(session)
+            if answer:
+                try:
+                    self.transport.sendall(answer)
+                except OSError as error:
+                    failure = error
+                    self.transport.abort()
+            self.transport.deadline = None
         if self.logger is not None:
             self.logger.info("connection open")
             if self.logger.isEnabledFor(logging.DEBUG):
@@ -134,6 +149,8 @@ class Driver:
             self._receive(session, rest, len(rest))
         self.flush(wait=False)
         self.reader.start()
+        if failure is not None:
+            raise failure
 
     # Waiting, for the API's threads.
 

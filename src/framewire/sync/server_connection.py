@@ -73,6 +73,7 @@ class ServerConnection(Connection):
         """
         transport = self._driver.transport
         transport.limit(self._driver.settings.open_timeout)
+        failed = False
         try:
             if self.server.ssl is not None:
                 transport.start_tls(self.server.ssl)
@@ -82,6 +83,7 @@ class ServerConnection(Connection):
             else:
                 self.shake_hands(ServerHandshake())
         except OSError as error:
+            failed = True
             # The client has left, took too long, or does not speak TLS.
             text = "! no valid HTTP request" if self.request is None else "! opening handshake failed"
             self.logger.debug(text, exc_info=error)
@@ -92,7 +94,8 @@ class ServerConnection(Connection):
         if self._session is not None:
             if self.server.close_arguments is not None:  # the server was shut down meanwhile
                 self.stop(*self.server.close_arguments)
-            self._handle()
+            if not failed:
+                self._handle()
             self._driver.reader.join()
 
     def shake_hands(self, handshake: ServerHandshake) -> None:
@@ -106,10 +109,10 @@ class ServerConnection(Connection):
         answer, codecs = complete(answer_request(self, handshake, self.server, malformed))
         assert self.response is not None
         log_response(self.logger, ">", self.response)
-        self._driver.transport.sendall(answer)
         if self.response.status == 101:
-            self._begin(handshake.trailing, codecs)
+            self._begin(handshake.trailing, codecs, answer)
         else:
+            self._driver.transport.sendall(answer)
             self._discard(self._driver.settings.close_timeout)
 
     def _receive_request(self, handshake: ServerHandshake) -> Request:
@@ -119,9 +122,9 @@ class ServerConnection(Connection):
             self.request = handshake.receive(data)
         return self.request
 
-    def _begin(self, rest: bytes, codecs: Sequence[Codec]) -> None:
-        """Begin with the frames; `rest` is what arrived after the handshake."""
-        self._driver.open(rest, codecs, self.opened)
+    def _begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes) -> None:
+        """Send the answer and begin with the frames; `rest` is what arrived after the handshake."""
+        self._driver.open(rest, codecs, self.opened, answer)
 
     def stop(self, code: int, reason: str) -> None:
         """Close the connection without waiting.
