@@ -29,6 +29,11 @@ DOCUMENTED = {
         apis=("asyncio", "sync"),
     ),
     "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
+    "errors in debug logs": {
+        "sync/test_server.py::test_connection_closed_before_handshake_request",
+        "sync/test_server.py::test_junk_handshake_request",
+        "sync/test_server.py::test_timeout_before_handshake_request",
+    },
     "no common subprotocol": _both("subprotocol_requires_match"),
 }
 

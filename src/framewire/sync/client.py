@@ -187,16 +187,11 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
         async def attempt(target: Uri, headers: list[tuple[str, str]]) -> ClientConnection:
             return self._attempt(target, headers, deadline)
 
-        return complete(
-            open_at_redirects(
-                attempt,
-                self._target,
-                self._headers,
-                limit=MAX_REDIRECTS,
-                same_origin=self._fixed,
-                never=self._sock is not None,
-            )  # fmt: skip
+        never = self._sock is not None
+        opening = open_at_redirects(
+            attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
         )
+        return complete(opening)
 
     def _attempt(self, target: Uri, headers: list[tuple[str, str]], deadline: float | None) -> ClientConnection:
         handshake = ClientHandshake(
