@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from .http.headers import Headers, parse_tokens
 from .http.http11 import Request, Response
 from .http.request_checks import choose_subprotocol
+from .http.server_policy import make_response
 
-__all__ = ["Route", "Routes"]
+__all__ = ["Route", "Router", "Routes", "choose_router"]
 
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
@@ -124,6 +125,78 @@ class Routes:
         assert found is not None, "the server lacks process_request=routes.process_request"
         route, parameters = found
         return route.handler(connection, **parameters)
+
+
+class Router:
+    """Dispatches connections by a `werkzeug.routing.Map`; subclass it to change that.
+
+    Args:
+        url_map: The map, whose endpoints are handlers. Each rule becomes one for WebSockets.
+        server_name: The name of the server in redirects, None for that of the Host header.
+        url_scheme: The scheme in redirects.
+    """
+
+    def __init__(self, url_map: Any, server_name: str | None = None, url_scheme: str = "ws") -> None:
+        self.url_map = url_map
+        self.server_name = server_name
+        self.url_scheme = url_scheme
+        for rule in url_map.iter_rules():
+            rule.websocket = True
+
+    def get_server_name(self, connection: Any, request: Request) -> str:
+        """Return the name of the server in redirects."""
+        return request.headers["Host"] if self.server_name is None else self.server_name
+
+    def redirect(self, connection: Any, url: str) -> Response:
+        """Return the response that redirects to a URL."""
+        response = make_response(302, f"Found at {url}")
+        response.headers["Location"] = url
+        return response
+
+    def not_found(self, connection: Any) -> Response:
+        """Return the response for a path without a rule."""
+        return make_response(404, "Not Found")
+
+    def route_request(self, connection: Any, request: Request) -> Response | None:
+        """Set `handler` and `handler_kwargs` of the connection, or return a response without a WebSocket.
+
+        Pass this method to the server as `process_request`.
+        """
+        from werkzeug.exceptions import NotFound
+        from werkzeug.routing import RequestRedirect
+
+        if "Host" not in request.headers:
+            return None  # the handshake refuses the request
+        adapter = self.url_map.bind(server_name=self.get_server_name(connection, request), url_scheme=self.url_scheme)
+        parts = urlsplit(request.path)
+        try:
+            found = adapter.match(path_info=parts.path, query_args=parts.query)
+        except RequestRedirect as redirect:
+            return self.redirect(connection, redirect.new_url)
+        except NotFound:
+            return self.not_found(connection)
+        connection.handler, connection.handler_kwargs = found
+        return None
+
+    def handler(self, connection: Any) -> Any:
+        """Call the handler of a connection and return its result."""
+        return connection.handler(connection, **connection.handler_kwargs)
+
+
+def choose_router(
+    url_map: Any, server_name: str | None, url_scheme: str, create_router: type[Router] | None
+) -> tuple[Callable[[Any], Any], Callable[[Any, Request], Response | None]]:
+    """Return the handler and the `process_request` of a server for `Routes` or a map of werkzeug.
+
+    Raises:
+        ImportError: werkzeug is not installed.
+    """
+    if isinstance(url_map, Routes):
+        return url_map, url_map.process_request
+    import werkzeug.routing  # noqa: F401 - raises ImportError
+
+    router = (create_router or Router)(url_map, server_name, url_scheme)
+    return router.handler, router.route_request
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

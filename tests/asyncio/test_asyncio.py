@@ -959,7 +959,7 @@ async def test_broadcast_reaches_all_and_closes_slow_readers():
 
 
 @on_loop
-async def test_broadcast_skips_connections_in_a_fragmented_message():
+async def test_broadcast_skips_connections_in_a_fragmented_message(caplog):
     begin, go_on = asyncio.Event(), asyncio.Event()
 
     async def pieces():
@@ -982,6 +982,9 @@ async def test_broadcast_skips_connections_in_a_fragmented_message():
         broadcast(server.connections, "to all")
         go_on.set()
         assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
+    assert caplog.messages == ["skipped broadcast: sending a fragmented message"] * 2
+    assert all(record.levelname == "WARNING" for record in caplog.records)
+    caplog.clear()
 
 
 # framewire's client, the server of the websockets package

@@ -7,7 +7,6 @@ handled leaves in one system call.
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import abstractmethod
 from typing import cast
 
@@ -15,6 +14,7 @@ from ..errors import StateError
 from ..protocol.constants import Role, State
 from ..protocol.events import Close, Event, Ping
 from ..session.connection import BaseConnection
+from ..session.logs import Logger
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
@@ -82,7 +82,7 @@ class ListenerConnection(BaseConnection):
 
     @property
     @abstractmethod
-    def logger(self) -> logging.Logger:
+    def logger(self) -> Logger:
         """The logger for errors of callbacks."""
 
     @property

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
-from ..http.reconnect import backoff, process_exception
+from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import Extension, make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.logs import Logger
 from ..session.settings import ConnectionSettings
 from .callbacks import Listener
 from .client_connection import ClientConnection, ClientListenerConnection, ClientOpening
@@ -32,7 +33,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
     """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the connection.
 
     `async for connection in connect(...)` opens one connection after another: the next one when the
-    body ends, and again after a delay if it could not be opened.
+    body ends, and again after a delay if it could not be opened, or the server has ended it within a
+    second. A Retry-After of the server makes the delay longer.
 
     Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port) gets
     no credentials: no Authorization or Cookie, and no user name and password of `uri`.
@@ -59,7 +61,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.
         create_connection: Makes the connection in place of `ClientConnection`.
-        ssl: The TLS context for wss, by default one that verifies the server.
+        ssl: The TLS context for wss; True for one that verifies the server.
         **kwargs: Arguments of `loop.create_connection`, such as `sock` or `server_hostname`; those
             for the connection to an HTTP proxy begin with `proxy_`.
 
@@ -102,10 +104,10 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
-        logger: logging.Logger | None = None,
+        logger: Logger | None = None,
         listener: Listener | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
-        ssl: tls.SSLContext | None = None,
+        ssl: tls.SSLContext | Literal[True] | None = True,
         **kwargs: Any,
     ) -> None:
         self.uri = uri
@@ -113,8 +115,10 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self.process_exception = process_exception
         self.reconnect_delays = reconnect_delays
         self._target = parse_uri(uri)
-        if ssl is not None and not self._target.secure:
+        if ssl not in (None, True) and not self._target.secure:
             raise ValueError("ssl goes with a wss URI")
+        if ssl is None and self._target.secure:
+            raise ValueError("ssl=None does not go with a wss URI")
         self._settings = ConnectionSettings(
             open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
@@ -134,6 +138,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._unix = kwargs.pop("unix", False)
         self._fixed = self._unix or any(kwargs.get(name) is not None for name in ("host", "port", "sock"))
         self._connection: Any = None
+        self._opening: ClientOpening | None = None  # of the last attempt
 
     async def _open(self) -> Any:
         never = self._kwargs.get("sock") is not None
@@ -160,7 +165,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
         if target.secure:
             kwargs.setdefault("server_hostname", target.host)
-            kwargs["ssl"] = self._ssl or True
+            kwargs["ssl"] = True if self._ssl is None else self._ssl  # None if a redirect leads to wss
         proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
         if self._unix:
             transport, _ = await loop.create_unix_connection(make, **kwargs)
@@ -172,6 +177,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
                 kwargs.setdefault("port", target.port)
             transport, _ = await loop.create_connection(make, **kwargs)
         connection, opening = made[-1]
+        self._opening = opening
         try:
             await opening.done
         except BaseException:
@@ -184,8 +190,11 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         try:
             async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
                 return await self._open()
-        except asyncio.TimeoutError:
-            raise TimeoutError(f"no WebSocket opened within {seconds} seconds") from None
+        except asyncio.TimeoutError as error:
+            refusal = self._opening and self._opening.refusal()
+            if refusal:  # its body does not end
+                raise refusal from error
+            raise TimeoutError(f"timed out during opening handshake, after {seconds} seconds") from error
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
         return self._start().__await__()
@@ -207,23 +216,23 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         await connection.wait_closed()
 
     async def __aiter__(self) -> AsyncIterator[ClientConnection]:
-        delays: Generator[float, None, None] | None = None
+        reconnection = Reconnection(self.process_exception, self.reconnect_delays)
+        clock = asyncio.get_running_loop().time
         while True:
             try:
                 async with self as connection:
+                    begin = clock()
                     yield connection
+                    by_peer = connection.ended_by_peer
             except Exception as error:
-                verdict = self.process_exception(error)
-                if verdict is error:
-                    raise
-                if verdict is not None:
-                    raise verdict from error
-                delays = delays or self.reconnect_delays()
-                delay = next(delays)
-                self.logger.info("connecting failed, again in %.1f seconds: %r", delay, error)
-                await asyncio.sleep(delay)
+                delay = reconnection.failed(error)
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
             else:
-                delays = None
+                delay = reconnection.ended(clock() - begin, by_peer)
+                if delay:
+                    self.logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
+            if delay:
+                await asyncio.sleep(delay)
 
 
 def unix_connect(path: str | PathLike[str] | None = None, uri: str | None = None, **kwargs: Any) -> connect:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 from ..errors import ResponseError
@@ -13,6 +13,7 @@ from ..http.client_handshake import ClientHandshake
 from ..http.http11 import Response
 from ..protocol.codecs import Extension, agree_to_answers
 from ..protocol.constants import CLIENT
+from ..session.logs import Logger, adapt_logger, log_request, log_response
 from ..session.session import Session
 from ..session.settings import ConnectionSettings
 from .callbacks import Listener, ListenerConnection
@@ -57,6 +58,7 @@ class ClientOpening(Opening):
 
     def connected(self) -> None:
         assert self._handshake is not None
+        log_request(self._connection.logger, ">", self._handshake.sent)
         self._driver.transport.write(self._handshake.request())
 
     def receive(self, data: bytes) -> None:
@@ -73,6 +75,7 @@ class ClientOpening(Opening):
             self._fail(ResponseError(str(error), connection.response))
             return
         if connection.response is not None:
+            log_response(connection.logger, "<", connection.response)
             self._handshake = None
             connection.subprotocol = handshake.subprotocol
             self._driver.open(handshake.trailing, codecs, lambda session: self._opened(session, bool(codecs)))
@@ -87,14 +90,23 @@ class ClientOpening(Opening):
                 self._fail(error)
 
     def lost(self, error: Exception | None) -> None:
-        if error is None:
+        refusal = self.refusal()
+        if refusal is not None:
+            error = refusal
+        elif error is None:
             error = InvalidMessage("the connection was lost before a whole answer")
             error.__cause__ = EOFError()
         self._fail(error)
 
+    def refusal(self) -> ResponseError | None:
+        """Return the error for a refusal whose body is incomplete, None if no refusal has arrived."""
+        return None if self._handshake is None else self._handshake.refusal_error()
+
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ResponseError):
-            self._connection.response = cast("Response | None", error.response)
+            response = self._connection.response = cast("Response | None", error.response)
+            if response is not None:
+                log_response(self._connection.logger, "<", response)
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # nobody waits for it if `connect` was cancelled
@@ -107,19 +119,23 @@ class ClientConnection(Connection):
     `request` is what it sent, `response` what the server answered.
     """
 
-    __slots__ = ("logger",)
+    __slots__ = ("_logger",)
 
     def __init__(
         self,
         settings: ConnectionSettings,
         handshake: ClientHandshake,
         extensions: Sequence[Extension],
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
-        super().__init__(CLIENT, settings, SharedTimer(settings))
-        #: The logger of `connect`.
-        self.logger = logger
+        super().__init__(CLIENT, settings, SharedTimer(settings), logger)
+        self._logger = logger
         self._driver.opening = ClientOpening(self, self._driver, handshake, extensions, self.opened)
+
+    @cached_property
+    def logger(self) -> Logger:
+        """The logger of `connect`; its records have the connection as `websocket`."""
+        return adapt_logger(self._logger, self)
 
     async def __aenter__(self) -> ClientConnection:
         return self
@@ -135,14 +151,14 @@ class ClientListenerConnection(ListenerConnection):
         settings: ConnectionSettings,
         handshake: ClientHandshake,
         extensions: Sequence[Extension],
-        logger: logging.Logger,
+        logger: Logger,
         listener: Listener,
     ) -> None:
         super().__init__(CLIENT, settings, SharedTimer(settings), listener)
         self._logger = logger
         self._driver.opening = ClientOpening(self, self._driver, handshake, extensions, self.opened)
 
-    @property
-    def logger(self) -> logging.Logger:
-        """The logger of `connect`."""
-        return self._logger
+    @cached_property
+    def logger(self) -> Logger:
+        """The logger of `connect`; its records have the connection as `websocket`."""
+        return adapt_logger(self._logger, self)

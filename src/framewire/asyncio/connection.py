@@ -7,20 +7,24 @@ full queue stops reading from the transport; a full transport makes `send` wait.
 from __future__ import annotations
 
 import asyncio
+import sys
+from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from contextlib import closing
 from types import TracebackType
-from typing import Final, cast
+from typing import Final, Literal, cast, overload
 
 from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
-from ..protocol.constants import CloseCode, Role
+from ..protocol.constants import CloseCode, Role, State
 from ..protocol.events import Event
 from ..session.broadcast import broadcast_to
 from ..session.connection import BaseConnection, as_payload
+from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
+from .logged_driver import LoggedDriver, choose_driver
 from .timer import SharedTimer
 from .transport_writer import MIN_UNCORKED, TransportWriter, max_corked_message
 
@@ -45,8 +49,11 @@ class Connection(BaseConnection):
 
     __slots__ = ("_encodes", "_in_fragments", "_max_corked", "_queue", "_taken", "_turn", "_writer")
 
-    def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer) -> None:
-        super().__init__(Driver(role, settings, timer, True, self))
+    def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, logger: Logger) -> None:
+        driver = choose_driver(logger)(role, settings, timer, True, self)
+        super().__init__(driver)
+        if isinstance(driver, LoggedDriver):
+            driver.set_logger(adapt_logger(logger, self))
         self._queue = cast(MessageQueue, None)
         self._writer: TransportWriter | None = None
         self._encodes = False
@@ -65,6 +72,11 @@ class Connection(BaseConnection):
     # What it is.
 
     @property
+    @abstractmethod
+    def logger(self) -> Logger:
+        """The logger; its records have the connection as `websocket`."""
+
+    @property
     def transport(self) -> asyncio.Transport:
         """The asyncio transport; to ask it, not to read or write."""
         return self._driver.transport
@@ -80,6 +92,18 @@ class Connection(BaseConnection):
     def next_size(self) -> int | None:
         """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
         return None if self._session is None else self._queue.next_size
+
+    @overload
+    async def recv(self, decode: None = None) -> Message: ...
+
+    @overload
+    async def recv(self, decode: Literal[True]) -> str: ...
+
+    @overload
+    async def recv(self, decode: Literal[False]) -> bytes: ...
+
+    @overload
+    async def recv(self, decode: bool) -> Message: ...
 
     async def recv(self, decode: bool | None = None) -> Message:
         """Receive the next message. Cancelling loses nothing.
@@ -98,6 +122,18 @@ class Connection(BaseConnection):
         self._taken += 1
         self._make_room()
         return message if decode is None else encode_or_decode(message, decode, self._text_errors)
+
+    @overload
+    def recv_streaming(self, decode: None = None) -> AsyncIterator[Message]: ...
+
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
+
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> AsyncIterator[bytes]: ...
+
+    @overload
+    def recv_streaming(self, decode: bool) -> AsyncIterator[Message]: ...
 
     async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Message]:
         """Receive the next message as an async iterator over its pieces, as they arrive.
@@ -396,31 +432,54 @@ class Connection(BaseConnection):
         await self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
 
 
-def broadcast(connections: Iterable[Connection], message: str | bytes) -> None:
+def broadcast(
+    connections: Iterable[Connection], message: Data, *, text: bool | None = None, raise_exceptions: bool = False
+) -> None:
     """Send one message to all open `connections` without waiting for any.
 
     A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013 (try again
     later) instead: neither memory nor the others pay for it. A connection that is in the middle of another message in
-    fragments is left out.
+    fragments is left out, with a warning in its log.
+
+    Args:
+        connections: The connections; those that are not open are left out.
+        message: Text as `str`, binary as a bytes-like object.
+        text: Whether the message is sent as text; by default the type decides.
+        raise_exceptions: Whether to raise the exceptions of single connections at the end, instead of logging them.
 
     Raises:
         TypeError: `message` is neither text nor binary.
+        ValueError: `raise_exceptions` needs Python 3.11.
+        ExceptionGroup: `raise_exceptions` is set, and connections were left out.
     """
     if not isinstance(message, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    if raise_exceptions and sys.version_info < (3, 11):
+        raise ValueError("raise_exceptions needs Python 3.11")
+    by_type = text is None
+    skipped: list[Exception] = []
     for connection in connections:
         session, writer = connection._session, connection._writer
-        if session is None or writer is None or connection._in_fragments:
+        if session is None or writer is None:
             continue
-        if not session.output and not writer.blocked and writer.send_whole(message):
+        if connection._in_fragments:
+            if session.state is State.OPEN:
+                skipped.append(ConcurrencyError("sending a fragmented message"))
+                if not raise_exceptions:
+                    connection.logger.warning("skipped broadcast: sending a fragmented message")
+            continue
+        if by_type and not session.output and not writer.blocked and writer.send_whole(message):
             continue
         driver = connection._driver
         # While a long message is being compressed in steps, no other can be compressed.
-        broadcast_to(session, message, driver.now(), compress=None if connection._turn is None else False)
+        compress = None if connection._turn is None else False
+        broadcast_to(session, message, driver.now(), compress=compress, text=text)
         if len(session.output) > 1:
             writer.cork()
         else:
             driver.update()
+    if skipped and raise_exceptions:
+        raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
 
 
 async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:

@@ -210,7 +210,7 @@ class Driver(asyncio.BufferedProtocol):
         self._timer.discard(self)
         if self.opened:
             self.writer.close()
-            self._owner.deliver(self.session.receive_eof(self.now()))
+            self._owner.deliver(self.session.receive_eof(self.now(), exc))
             self.writer.resume_writing()
         else:
             self.opening.lost(exc)

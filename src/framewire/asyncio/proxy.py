@@ -61,15 +61,16 @@ async def _open_http(
     transport, opening = await loop.create_connection(lambda: _Opening(tunnel), proxy.host, proxy.port, **outer)
     try:
         await opening.opened
-        connection = make()
-        transport.set_protocol(connection)
         context = inner.pop("ssl", None)
         if context is not None:
             if context is True:
                 context = tls.create_default_context()
-            secured = await loop.start_tls(transport, connection, context, **inner)
+            # The connection does not see a TLS handshake that fails.
+            secured = await loop.start_tls(transport, opening, context, **inner)
             assert secured is not None
             transport = secured
+        connection = make()
+        transport.set_protocol(connection)
         connection.connection_made(transport)
     except BaseException:
         transport.abort()

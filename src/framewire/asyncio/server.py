@@ -20,6 +20,7 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.logs import Logger, describe_address
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .callbacks import Listener
 from .connection import broadcast
@@ -46,7 +47,7 @@ class Server:
         process_request: ProcessRequest | None,
         process_response: ProcessResponse | None,
         settings: ConnectionSettings,
-        logger: logging.Logger,
+        logger: Logger,
         max_connections: int | None,
         make: Callable[[Server], Any],
     ) -> None:
@@ -60,7 +61,10 @@ class Server:
         self.settings = settings
         self.timer = SharedTimer(settings)
         self._listener: asyncio.Server
-        self._closing = False
+        #: Whether `close` has been called.
+        self.closing = False
+        self._closed = asyncio.Event()
+        self._finishing: asyncio.Task[None] | None = None
         self._everyone: set[Any] = set()
         self._refused: set[asyncio.BaseTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,10 +91,26 @@ class Server:
     async def start_serving(self) -> None:
         """Begin to accept connections, after `serve(..., start_serving=False)`."""
         await self._listener.start_serving()
+        self.log_listening()
 
     async def serve_forever(self) -> None:
-        """Accept connections until this call is cancelled, which closes the listening sockets."""
-        await self._listener.serve_forever()
+        """Accept connections until `close` is called; cancelling this call closes the server too.
+
+        Returns, or raises CancelledError, when everything is closed.
+        """
+        try:
+            if not self.closing and not self.is_serving():
+                await self.start_serving()
+            await self.wait_closed()
+        except asyncio.CancelledError:
+            self.close()
+            await self.wait_closed()
+            raise
+
+    def log_listening(self) -> None:
+        """Log at INFO what the server listens on."""
+        for listening_socket in self.sockets:
+            self.logger.info("server listening on %s", describe_address(listening_socket.getsockname()))
 
     def counters(self) -> Counters:
         """What has happened since the start, as numbers."""
@@ -106,19 +126,24 @@ class Server:
     ) -> None:  # fmt: skip
         """Stop listening and close every connection, without waiting: see `wait_closed`.
 
-        Those in the opening handshake are cut. With `close_connections=False` the open ones go on until their
-        handlers return. `timeout` seconds later, if given, all that is left is cut; each connection has its
-        `close_timeout` besides. A closed server cannot be used again.
+        Clients in the opening handshake are answered 503. With `close_connections=False` open
+        connections go on until their handlers return. `timeout` seconds later, if given, all that is
+        left is cut; each connection has its `close_timeout` besides. A closed server cannot be used
+        again.
         """
-        self._closing = True
+        if not self.closing:
+            self.closing = True
+            self.logger.info("server closing")
         self._listener.close()
         for connection in list(self._everyone):
-            if connection.state is State.CONNECTING and connection.response is None:
-                connection.transport.abort()
+            if connection.state is State.CONNECTING:
+                connection._driver.opening.close()
             elif close_connections:
                 connection.start_closing(code, reason)
         if timeout is not None:
             self._listener.get_loop().call_later(timeout, self._cut)
+        if self._finishing is None:
+            self._finishing = asyncio.get_running_loop().create_task(self._finish())
 
     def _cut(self) -> None:
         for connection in list(self._everyone):
@@ -128,11 +153,17 @@ class Server:
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed, its connections have ended and their handlers have returned."""
+        await self._closed.wait()
+
+    async def _finish(self) -> None:
+        """Wait for the end of everything, after `close`."""
         for connection in list(self._everyone):
             await connection.wait_closed()
         await self._listener.wait_closed()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self.logger.info("server closed")
+        self._closed.set()
 
     async def __aenter__(self) -> Server:
         return self
@@ -151,7 +182,7 @@ class Server:
     def connected(self, connection: Any) -> bool:
         """A client has come; whether it may stay."""
         self._past.accepted += 1
-        if self._closing:  # accepted by the kernel before the listener was closed
+        if self.closing:  # accepted by the kernel before the listener was closed
             connection.transport.abort()
             return False
         if self.max_connections is not None and len(self._everyone) >= self.max_connections:
@@ -196,7 +227,7 @@ class Server:
         except ConnectionClosed:
             pass  # the handler was not done, but the client was
         except Exception:
-            self.logger.exception("connection handler failed")
+            connection.logger.exception("connection handler failed")
             connection.start_closing(CloseCode.INTERNAL_ERROR)
         finally:
             connection.start_closing()
@@ -271,7 +302,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
-        logger: logging.Logger | None = None,
+        logger: Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
         **kwargs: Any,
@@ -314,6 +345,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
         server._listener = await create(lambda: server.make_connection(server)._driver, **self._kwargs)
+        if server.is_serving():
+            server.log_listening()
         return server
 
     def __await__(self) -> Generator[Any, Any, Server]:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
 from ..errors import HandshakeError
-from ..http.http11 import Request, Response
-from ..http.server_handshake import ServerHandshake
+from ..http.http11 import Response
+from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
+from ..http.server_handshake import CLOSING, ServerHandshake
 from ..http.server_policy import ServerPolicy, make_response
 from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER
+from ..session.logs import Logger, adapt_logger, log_request, log_response
 from ..session.session import Session
-from ..session.settings import ConnectionSettings
+from ..session.settings import LINGER, ConnectionSettings
 from .callbacks import Listener, ListenerConnection
 from .connection import Connection
 from .driver import Driver, Opening
 from .timer import SharedTimer
 
 __all__ = ["AnyServer", "ProcessRequest", "ProcessResponse", "ServerConnection", "ServerListenerConnection"]
-
-
-ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
-ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
 
 
 class AnyServer(Protocol):
@@ -36,7 +34,8 @@ class AnyServer(Protocol):
     process_response: ProcessResponse | None
     settings: ConnectionSettings
     timer: SharedTimer
-    logger: logging.Logger
+    logger: Logger
+    closing: bool
 
     def connected(self, connection: Any) -> bool:
         """A client has connected; return whether it may stay."""
@@ -61,7 +60,7 @@ class ServerOpening(Opening):
         opened: Called with the session, and whether messages may be compressed, once the handshake is done.
     """
 
-    __slots__ = ("_codecs", "_connection", "_driver", "_handshake", "_opened", "_server", "_task")
+    __slots__ = ("_connection", "_driver", "_handshake", "_opened", "_server", "_task")
 
     def __init__(
         self, connection: Any, driver: Driver, server: AnyServer, opened: Callable[[Session, bool], None]
@@ -71,7 +70,6 @@ class ServerOpening(Opening):
         self._server = server
         self._opened = opened
         self._handshake: ServerHandshake | None = ServerHandshake()
-        self._codecs: Sequence[Codec] = ()
         self._task: asyncio.Task[None] | None = None
 
     def connected(self) -> None:
@@ -86,96 +84,86 @@ class ServerOpening(Opening):
             self._task.cancel()
 
     def ended(self) -> None:
+        if self._connection.response is not None:
+            self._log_info("connection closed")
         self._server.disconnected(self._connection)
 
+    def close(self) -> None:
+        """Refuse a client whose request has not arrived, because the server closes.
+
+        One whose request is being answered gets its refusal from `answer_request`.
+        """
+        if self._handshake is None or self._connection.request is not None:
+            return
+        self._handshake = None
+        driver = self._driver
+        driver.transport.write(CLOSING)
+        driver.set_timeout(LINGER, driver.transport.abort)
+        if not driver.transport.is_closing():
+            driver.end_output()
+
     def receive(self, data: bytes) -> None:
-        handshake, connection = self._handshake, self._connection
-        if handshake is None or connection.response is not None:
+        handshake, connection, server = self._handshake, self._connection, self._server
+        if handshake is None:
             return  # bytes after a refused request
+        malformed = None
         try:
             request = handshake.receive(data)
         except HandshakeError as error:
-            self._conclude(self._decide(self._explain(error)))
-            return
-        if request is None:
-            return
-        connection.request = request
-        server = self._server
-        if server.process_request is None and server.process_response is None:
-            self._conclude(self._decide(None))
+            malformed = error
+            if self._task is not None:  # too many bytes before the answer
+                self._task.cancel()
+        else:
+            if request is None:
+                return
+            connection.request = request
+            if server.logger.isEnabledFor(logging.DEBUG):
+                log_request(connection.logger, "<", request)
+        if malformed is not None or (server.process_request is None and server.process_response is None):
+            try:
+                answer_request(connection, handshake, server, malformed).send(None)
+            except StopIteration as done:  # without callbacks it does not wait
+                self._conclude(*done.value)
         else:
             # Bytes after the head belong to the stream, which does not exist before the answer.
             self._driver.transport.pause_reading()
-            self._task = server.start(self._answer(request))
+            self._task = server.start(self._answer(handshake))
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, handshake: ServerHandshake) -> None:
         """Answer with what the callbacks return."""
-        server, connection = self._server, self._connection
-        response: Response | None = None
-        if server.process_request is not None:
-            try:
-                response = await _result(server.process_request(connection, request))
-            except Exception as error:
-                response = self._explain(error)
-        response = self._decide(response)
-        if server.process_response is not None:
-            try:
-                response = await _result(server.process_response(connection, request, response)) or response
-            except Exception as error:
-                response = self._explain(error)
+        answer, codecs = await answer_request(self._connection, handshake, self._server)
         self._task = None
-        self._conclude(response)
+        self._conclude(answer, codecs)
         if not self._driver.opened or self._driver.session.reading:
             self._driver.transport.resume_reading()
 
-    def _decide(self, response: Response | None) -> Response:
-        """Return the response to the request, unless there is one already."""
-        policy, handshake, connection = self._server.policy, self._handshake, self._connection
-        assert handshake is not None
-        if response is None:
-            try:
-                offer = policy.check(handshake)
-                connection.subprotocol, answers, self._codecs = policy.choose(
-                    offer, connection, connection.subprotocols
-                )
-                return handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers())
-            except Exception as error:
-                response = self._explain(error)
-        return policy.complete(response)
-
-    def _explain(self, error: Exception) -> Response:
-        if not isinstance(error, HandshakeError):
-            self._server.logger.error("opening handshake failed", exc_info=error)
-        return self._server.policy.explain(error)
-
-    def _conclude(self, response: Response) -> None:
+    def _conclude(self, answer: bytes, codecs: list[Codec]) -> None:
         """Send the answer, and if it accepts begin with the frames."""
         handshake, connection, driver = self._handshake, self._connection, self._driver
         assert handshake is not None
-        try:
-            answer = handshake.answer(response)
-        except ValueError as error:
-            answer = handshake.answer(self._explain(error))
         self._handshake = None
-        assert handshake.response is not None
-        connection.response = response = handshake.response
+        response: Response = connection.response
+        if self._server.logger.isEnabledFor(logging.DEBUG):
+            log_response(connection.logger, ">", response)
         if connection.request is not None:
             connection.request.headers.pack()
         response.headers.pack()
         driver.transport.write(answer)
         if response.status == 101:
-            codecs, self._codecs = self._codecs, ()
+            self._log_info("connection open")
             driver.open(handshake.trailing, codecs, lambda session: self._begin(session, bool(codecs)))
         else:
+            text = "connection rejected (%d %s)" if response.status >= 400 else "HTTP response sent (%d %s)"
+            self._log_info(text, response.status, response.reason)
             driver.refuse()
+
+    def _log_info(self, text: str, *arguments: object) -> None:
+        if self._server.logger.isEnabledFor(logging.INFO):  # else the logger of the connection is not made
+            self._connection.logger.info(text, *arguments)
 
     def _begin(self, session: Session, compressed: bool) -> None:
         self._opened(session, compressed)
         self._server.opened(self._connection)
-
-
-async def _result(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
 
 
 class ServerConnection(Connection):
@@ -187,18 +175,17 @@ class ServerConnection(Connection):
     __slots__ = ("server", "subprotocols")
 
     def __init__(self, server: AnyServer) -> None:
-        super().__init__(SERVER, server.settings, server.timer)
+        super().__init__(SERVER, server.settings, server.timer, server.logger)
         #: The `Server`.
         self.server: Any = server
         #: The subprotocols to choose from; `process_request` may replace them.
         self.subprotocols: Sequence[str] = server.policy.subprotocols
         self._driver.opening = ServerOpening(self, self._driver, server, self.opened)
 
-    @property
-    def logger(self) -> logging.Logger:
-        """The server's logger."""
-        logger: logging.Logger = self.server.logger
-        return logger
+    @cached_property
+    def logger(self) -> Logger:
+        """The server's logger; its records have the connection as `websocket`."""
+        return adapt_logger(self.server.logger, self)
 
     def respond(self, status: int, text: str) -> Response:
         """Return a response in plain text, for `process_request` to return."""
@@ -221,11 +208,10 @@ class ServerListenerConnection(ListenerConnection):
         self.subprotocols: Sequence[str] = server.policy.subprotocols
         self._driver.opening = ServerOpening(self, self._driver, server, self.opened)
 
-    @property
-    def logger(self) -> logging.Logger:
-        """The server's logger."""
-        logger: logging.Logger = self.server.logger
-        return logger
+    @cached_property
+    def logger(self) -> Logger:
+        """The server's logger; its records have the connection as `websocket`."""
+        return adapt_logger(self.server.logger, self)
 
     def respond(self, status: int, text: str) -> Response:
         """Return a response in plain text, for `process_request` to return."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from .._backend import SocketWriter
+from ..session.logs import FrameLog
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 
@@ -54,7 +55,7 @@ class TransportWriter:
         self._loop = loop
         self.transport = transport
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
-        self._socket_writer = SocketWriter(session.stream, transport, _socket_of(transport), limit)
+        self._socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
         self.send_whole = self._socket_writer.send
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
@@ -65,12 +66,18 @@ class TransportWriter:
     @property
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
-        return self._socket_writer.bytes_sent
+        sent: int = self._socket_writer.bytes_sent
+        return sent
 
     @property
     def waiting(self) -> int:
         """Bytes that the transport holds."""
         return self.transport.get_write_buffer_size()
+
+    def log_frames(self, log: FrameLog) -> None:
+        """Log the frames that are written from now on; to be called before the first one."""
+        self._socket_writer = LoggedSocketWriter(self._socket_writer, log)
+        self.send_whole = self._socket_writer.send
 
     # Writing.
 
@@ -158,6 +165,33 @@ class TransportWriter:
         """Close the connection at once; what was not written is lost."""
         self._socket_writer.close()
         self.transport.abort()
+
+
+class LoggedSocketWriter:
+    """Writes like `SocketWriter` and logs the frames, which therefore all come as bytes of the session."""
+
+    def __init__(self, writer: Any, log: FrameLog) -> None:
+        self._writer = writer
+        self._log = log
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames written so far."""
+        sent: int = self._writer.bytes_sent
+        return sent
+
+    def send(self, message: object) -> bool:
+        """Leave the message to the session."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Log the frames and write them."""
+        self._log.feed(data)
+        self._writer.write(data)
+
+    def close(self) -> None:
+        """Leave everything to the transport from now on."""
+        self._writer.close()
 
 
 def max_corked_message(settings: ConnectionSettings) -> int:

@@ -220,6 +220,14 @@ class ClientHandshake:
             raise InvalidMessage("the response is not HTTP") from ValueError(bytes(data[:80]))
         self._begun += len(wanted)
 
+    def refusal_error(self) -> StatusError | None:
+        """Return the error for a refusal whose body has not ended, for a caller that waits no longer for it."""
+        return None if self._refusal is None else self._refusal_error(self._refusal)
+
+    def _refusal_error(self, refusal: Response) -> StatusError:
+        body = bytes(self._body[:MAX_BODY])
+        return StatusError(Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version))
+
     def receive_eof(self) -> NoReturn:
         """Receive the end of input.
 
@@ -270,8 +278,7 @@ class ClientHandshake:
         content, complete = self._parser.parse_body(data)
         self._body += content
         if complete or len(self._body) > MAX_BODY:
-            body = bytes(self._body[:MAX_BODY])
-            raise StatusError(Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version))
+            raise self._refusal_error(refusal)
 
 
 def _refuse(kind: type[InvalidHeader], name: str, reason: str, response: Response) -> InvalidHeader:

@@ -6,12 +6,14 @@ SOCKS is left to python-socks.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from ..errors import HandshakeError, ProxyError
-from ..exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
+from ..exceptions import InvalidMessage, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from ..protocol.record import Record, assign
 from .basic_auth import build_authorization_basic
+from .client_handshake import MAX_INTERIM
 from .headers import Headers, check_field, split_fields
 from .http11 import HeadScanner, Response
 from .uri import Uri, format_authority
@@ -134,6 +136,7 @@ class Tunnel:
         fields = b"".join([b"%b: %b\r\n" % check_field(name, value) for name, value in lines])
         self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (lines[0][1].encode("ascii"), fields)
         self._scanner = HeadScanner()
+        self._interim = 0
 
     def receive(self, data: bytes) -> bool:
         """Receive the next bytes of the proxy.
@@ -145,7 +148,7 @@ class Tunnel:
             Whether the tunnel is open.
 
         Raises:
-            InvalidProxyStatus: The proxy refuses.
+            InvalidProxyStatus: The proxy refuses; the body of its response may be incomplete.
             InvalidProxyMessage: Its response is not HTTP, or incomplete.
             ProxyError: Bytes follow the head, where the server cannot have sent any yet.
         """
@@ -161,10 +164,27 @@ class Tunnel:
         status = _STATUS.match(head)
         if status is None:
             raise InvalidProxyMessage("the proxy's answer is not HTTP")
+        if status[1].startswith(b"1") and status[1] != b"101":  # RFC 9110 15.2
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise InvalidProxyMessage(f"more than {MAX_INTERIM} interim responses")
+            self._scanner = HeadScanner()
+            return self.receive(rest) if rest else False
         if not status[1].startswith(b"2"):
-            lines = head.decode("latin-1").split("\r\n")
-            fields = split_fields("\r\n".join(lines[1:-2])) if len(lines) > 3 else []
-            raise InvalidProxyStatus(Response(int(status[1]), lines[0][13:], Headers(fields)))
+            raise InvalidProxyStatus(_parse_refusal(int(status[1]), head, rest))
         if rest:
             raise ProxyError("the proxy sends bytes of its own into the tunnel")
         return True
+
+
+def _parse_refusal(status: int, head: bytes, rest: bytes) -> Response:
+    """Return the response with the part of its body that has arrived."""
+    from .message_parser import ResponseParser
+
+    lines = head.decode("latin-1").split("\r\n")
+    fields = split_fields("\r\n".join(lines[1:-2])) if len(lines) > 3 else []
+    parser, body = ResponseParser(), b""
+    with suppress(InvalidMessage):
+        parser.parse_head(head)
+        body, _ = parser.parse_body(rest)
+    return Response(status, lines[0][13:], Headers(fields), body)

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import Final
 
 from ..errors import ResponseError, StatusError
 
-__all__ = ["backoff", "process_exception"]
+__all__ = ["MIN_DURATION", "Reconnection", "backoff", "process_exception"]
+
+#: A connection that the peer ends earlier than this, in seconds, counts as a failed attempt.
+MIN_DURATION: Final = 1.0
+
+#: The longest delay that a server can ask for with Retry-After, in seconds.
+MAX_RETRY_AFTER: Final = 3600.0
+
+
+def _number(name: str, default: float) -> float:
+    """Return a default of `backoff`; the environment can set it, with the variables of websockets."""
+    return float(os.environ.get(f"WEBSOCKETS_BACKOFF_{name}", default))
+
+
+_INITIAL_DELAY: Final = _number("INITIAL_DELAY", 5)
+_MIN_DELAY: Final = _number("MIN_DELAY", 3.1)
+_MAX_DELAY: Final = _number("MAX_DELAY", 90.0)
+_FACTOR: Final = _number("FACTOR", 1.618)
 
 
 def process_exception(error: Exception) -> Exception | None:
@@ -25,9 +44,15 @@ def process_exception(error: Exception) -> Exception | None:
 
 
 def backoff(
-    initial_delay: float = 5, min_delay: float = 3, max_delay: float = 60, factor: float = 1.618
+    initial_delay: float = _INITIAL_DELAY,
+    min_delay: float = _MIN_DELAY,
+    max_delay: float = _MAX_DELAY,
+    factor: float = _FACTOR,
 ) -> Generator[float, None, None]:
     """Yield the delays between attempts, in seconds, without end.
+
+    The variables `WEBSOCKETS_BACKOFF_INITIAL_DELAY`, `_MIN_DELAY`, `_MAX_DELAY` and `_FACTOR` of the
+    environment set the defaults, as for websockets.
 
     Args:
         initial_delay: The first delay is a random one of up to so many seconds (7.2.3).
@@ -42,3 +67,72 @@ def backoff(
     while True:
         yield min(delay, max_delay)
         delay = min(delay * factor, max_delay)
+
+
+class Reconnection:
+    """The delays between the attempts and connections of one client.
+
+    Args:
+        process_exception: Decides about the exceptions of attempts; see the function of that name.
+        delays: Returns the delays between attempts, in seconds; called again after each success.
+    """
+
+    def __init__(
+        self, process_exception: Callable[[Exception], Exception | None], delays: Callable[[], Iterator[float]]
+    ) -> None:
+        self._process_exception = process_exception
+        self._make_delays = delays
+        self._delays: Iterator[float] | None = None
+
+    def failed(self, error: Exception) -> float:
+        """Return the delay after an attempt that failed, in seconds.
+
+        A Retry-After of the server (RFC 9110 10.2.3) makes it longer, up to an hour.
+
+        Raises:
+            Exception: Another attempt is of no use.
+        """
+        verdict = self._process_exception(error)
+        if verdict is error:
+            raise error
+        if verdict is not None:
+            raise verdict from error
+        return max(self._next(), _retry_after(error))
+
+    def ended(self, seconds: float, by_peer: bool) -> float:
+        """Return the delay after a connection, in seconds.
+
+        Args:
+            seconds: How long the connection was open.
+            by_peer: Whether the peer has ended it. A server that accepts each connection and ends it
+                at once must not be asked again without a delay.
+        """
+        if by_peer and seconds < MIN_DURATION:
+            return self._next()
+        self._delays = None
+        return 0.0
+
+    def _next(self) -> float:
+        if self._delays is None:
+            self._delays = self._make_delays()
+        return next(self._delays)
+
+
+def _retry_after(error: Exception) -> float:
+    """Return the delay that a response asks for, in seconds; 0 for none."""
+    response = error.response if isinstance(error, StatusError) else None
+    value = "" if response is None else response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:10]), MAX_RETRY_AFTER)
+    if not value:
+        return 0.0
+    from datetime import datetime, timezone
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return min(max(0.0, (date - datetime.now(timezone.utc)).total_seconds()), MAX_RETRY_AFTER)

@@ -13,12 +13,18 @@ from .headers import FRAMING, Headers, check_additional, check_field, format_ext
 from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
 
-__all__ = ["BUSY", "MAX_TRAILING", "ServerHandshake", "refusal"]
+__all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "ServerHandshake", "refusal"]
 
 #: 503 response for connections above `max_connections`; sent without reading the request.
 BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+)
+
+#: 503 response for clients whose request has not arrived when the server closes.
+CLOSING: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 28\r\n\r\nthe server is shutting down\n"
 )
 
 #: The maximum number of bytes that a client may send after its request before it has the response;

@@ -170,8 +170,9 @@ def make_response(status: int, text: str) -> Response:
     Raises:
         ValueError: The status code is unknown.
     """
-    lines = [("Content-Type", "text/plain; charset=utf-8")]
-    return Response(int(status), HTTPStatus(status).phrase, Headers(lines), text.encode())
+    body = text.encode()
+    lines = [("Content-Length", str(len(body))), ("Content-Type", "text/plain; charset=utf-8")]
+    return Response(int(status), HTTPStatus(status).phrase, Headers(lines), body)
 
 
 def _check_origins(origins: Any) -> tuple[Origin, ...] | str | None:

@@ -15,19 +15,20 @@ _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, Clo
 
 
 class CloseState:
-    """The close frames received and sent (None: none), their order, and the peer's violation.
+    """The close frames received and sent (None: none), their order, the peer's violation, and the error below.
 
     Args:
         auto_close: Whether the stream answers a close frame and a failure by itself.
     """
 
-    __slots__ = ("_auto_close", "failure", "rcvd", "rcvd_then_sent", "sent")
+    __slots__ = ("_auto_close", "cause", "failure", "rcvd", "rcvd_then_sent", "sent")
 
     def __init__(self, auto_close: bool = True) -> None:
         self.rcvd: Close | None = None
         self.sent: Close | None = None
         self.rcvd_then_sent: bool | None = None
         self.failure: Failure | None = None
+        self.cause: BaseException | None = None
         self._auto_close = auto_close
 
     def note_sent(self, code: int | None, reason: str) -> None:
@@ -46,8 +47,20 @@ class CloseState:
         if self._auto_close:
             self.note_sent(event.code, event.reason)
 
+    def note_cause(self, cause: BaseException) -> None:
+        """Record the error that ended the transport; the first one counts."""
+        if self.cause is None:
+            self.cause = cause
+
+    @property
+    def ended_by_peer(self) -> bool:
+        """Whether the peer has begun the end: by a close frame, a violation, or the end of TCP."""
+        return self.sent is None or self.failure is not None or self.rcvd_then_sent is True
+
     def error(self) -> ConnectionClosed:
-        """Return the exception that says how the connection ended."""
+        """Return the exception that says how the connection ended; its `__cause__` is the error of the transport."""
         orderly = all(close is not None and close.code in _ORDERLY for close in (self.rcvd, self.sent))
         kind = ConnectionClosedOK if orderly else ConnectionClosedError
-        return kind(self.rcvd, self.sent, self.rcvd_then_sent)
+        error = kind(self.rcvd, self.sent, self.rcvd_then_sent)
+        error.__cause__ = self.cause
+        return error

@@ -93,6 +93,11 @@ class BaseConnection:
         return self._session.stream.close_reason if self._session and self.state is State.CLOSED else None
 
     @property
+    def ended_by_peer(self) -> bool:
+        """Whether the peer has begun the end: by a close frame, a violation, or the end of TCP."""
+        return self._session is not None and self.state is not State.OPEN and self._session.close_state.ended_by_peer
+
+    @property
     def clean(self) -> bool:
         """Whether the closing handshake is complete: a close frame went each way (7.1.4)."""
         return self._session is not None and self._session.stream.clean

@@ -305,10 +305,17 @@ class Session:
         if self._end_at is None and self.settings.close_timeout is not None:
             self._end_at = now + self.settings.close_timeout
 
-    def receive_eof(self, now: float) -> list[Event]:
-        """Process the end of input: that the peer has ended TCP, or that the connection is lost."""
+    def receive_eof(self, now: float, error: BaseException | None = None) -> list[Event]:
+        """Process the end of input: that the peer has ended TCP, or that the connection is lost.
+
+        Args:
+            now: The time.
+            error: The error of the transport, None for an orderly end of TCP.
+        """
         remaining: list[Event] = []
         if self.stream.state is not State.CLOSED or self.stream.failing is not None:
+            if self.close_state.rcvd is None and self.stream.failing is None:
+                self.close_state.note_cause(error or EOFError("the peer ended TCP without a close frame"))
             rest, self._held_back = self._held_back, b""
             events = self.stream.receive(rest) if rest else []
             remaining = self._note(events + self.stream.receive_eof(), now)
@@ -573,6 +580,7 @@ class Session:
     def handle_timer(self, now: float) -> None:
         """Do what is due: pings, the ends of timeouts. Too early a call does nothing."""
         if self._end_at is not None and now >= self._end_at:
+            self.close_state.note_cause(TimeoutError("the peer did not end the connection within close_timeout"))
             self.ending = Ending.ABORT
         elif self._fail_at is not None and now >= self._fail_at:
             self.settle(now)
