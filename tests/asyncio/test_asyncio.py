@@ -1095,7 +1095,7 @@ async def test_connect_raises_timeout_error_after_open_timeout():
     async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
         uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         begin = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"within 0\.2 seconds"):
+        with pytest.raises(TimeoutError, match=r"timed out during opening handshake, after 0\.2 seconds"):
             await connect(uri, open_timeout=0.2)
         assert time.monotonic() - begin < 3
         task = asyncio.ensure_future(connect(uri).__aenter__())

@@ -24,7 +24,6 @@ of_version_17 = pytest.mark.skipif(
 DIFFERENT = {
     "serve": {"origins", "server_header"},
     "connect": {"user_agent_header", "process_exception", "reconnect_delays"},
-    "broadcast": {"text", "raise_exceptions"},
 }
 
 
@@ -172,7 +171,8 @@ AGAIN_AND_AGAIN = """
 
     async with serve(short, "localhost", 0) as server:
         times = 0
-        async for websocket in connect(f"ws://localhost:{server.sockets[0].getsockname()[1]}"):
+        uri = f"ws://localhost:{server.sockets[0].getsockname()[1]}"
+        async for websocket in connect(uri, reconnect_delays=lambda: iter([0.01] * 3)):
             try:
                 async for message in websocket:
                     print(message)

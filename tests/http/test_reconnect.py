@@ -34,6 +34,6 @@ def test_other_errors_are_raised(error):
 def test_delays_grow_from_a_random_one_to_the_longest():
     first, *delays = islice(backoff(), 12)
     assert 0 <= first < 5
-    assert delays[:3] == [3, 3 * 1.618, 3 * 1.618 * 1.618]
-    assert delays[-1] == 60
+    assert delays[:3] == [3.1, 3.1 * 1.618, 3.1 * 1.618 * 1.618]
+    assert delays[-1] == 90
     assert list(islice(backoff(0, 1, 5, 2), 6)) == [0, 1, 2, 4, 5, 5]

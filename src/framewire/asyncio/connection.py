@@ -201,6 +201,9 @@ class Connection(BaseConnection):
     def __aiter__(self) -> AsyncIterator[Message]:
         return self
 
+    async def aclose(self) -> None:
+        """End an iteration, like the method of a generator; the connection stays open (see `close`)."""
+
     async def __anext__(self) -> Message:
         # Like `recv`, without its calls for a whole message: test_iteration_receives_as_recv_does.
         driver, queue, session = self._driver, self._queue, self._session

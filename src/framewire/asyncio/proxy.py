@@ -54,7 +54,9 @@ async def _open_http(
             outer[name] = value
     if proxy.scheme == "https":
         outer.setdefault("ssl", True)
-    elif "ssl" in outer:
+        if outer["ssl"] is None:
+            raise ValueError("proxy_ssl=None does not go with a proxy of the scheme https")
+    elif outer.get("ssl") is not None:
         raise ValueError("proxy_ssl goes with a proxy of the scheme https")
     loop = asyncio.get_running_loop()
     tunnel = Tunnel(proxy, target, user_agent)

@@ -82,6 +82,8 @@ class ServerOpening(Opening):
     def lost(self, error: Exception | None) -> None:
         if self._task is not None:
             self._task.cancel()
+        if self._handshake is not None and self._connection.request is None:
+            self._log_no_request(error or EOFError("the connection ended before a whole request"))
 
     def ended(self) -> None:
         if self._connection.response is not None:
@@ -111,6 +113,7 @@ class ServerOpening(Opening):
             request = handshake.receive(data)
         except HandshakeError as error:
             malformed = error
+            self._log_no_request(error)
             if self._task is not None:  # too many bytes before the answer
                 self._task.cancel()
         else:
@@ -156,6 +159,10 @@ class ServerOpening(Opening):
             text = "connection rejected (%d %s)" if response.status >= 400 else "HTTP response sent (%d %s)"
             self._log_info(text, response.status, response.reason)
             driver.refuse()
+
+    def _log_no_request(self, error: Exception) -> None:
+        if self._server.logger.isEnabledFor(logging.DEBUG):
+            self._connection.logger.debug("! no valid HTTP request", exc_info=error)
 
     def _log_info(self, text: str, *arguments: object) -> None:
         if self._server.logger.isEnabledFor(logging.INFO):  # else the logger of the connection is not made
