@@ -25,7 +25,7 @@ from framewire.exceptions import (
 )
 from framewire.http.headers import Headers
 from framewire.http.http11 import Response
-from framewire.http.proxy import Proxy, Tunnel, find_proxy
+from framewire.http.proxy import Proxy, Tunnel
 from framewire.http.reconnect import Reconnection, process_exception
 from framewire.http.uri import parse_uri
 from framewire.routes import Routes
@@ -232,11 +232,6 @@ def test_proxy_interim_responses_are_skipped_and_refusals_have_their_body():
         tunnel.receive(b"HTTP/1.1 407 Who are you\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno")
     response = refused.value.response
     assert (response.status_code, response.headers["Proxy-Authenticate"], response.body) == (407, "Basic", b"no")
-
-
-def test_socks_proxy_of_the_environment_may_have_the_scheme_http(monkeypatch):
-    monkeypatch.setenv("socks_proxy", "http://proxy:1080")
-    assert find_proxy(parse_uri("wss://example.org/")) == "socks5h://proxy:1080"
 
 
 @on_loop
