@@ -53,6 +53,7 @@ FOREIGN = {
     "http.message_parser": {"h11"},
     "protocol.record": {"typing_extensions"},  # for type checkers only
     "http.proxy": {"python_socks"},
+    "routes": {"werkzeug"},
     "asyncio.proxy": {"python_socks"},
     "sync.proxy": {"python_socks"},
     "trio.__init__": {"trio"},

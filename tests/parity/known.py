@@ -9,6 +9,11 @@ def _connection(*tests, apis=("asyncio", "sync", "trio")):
     return {f"{api}/test_connection.py::test_{test}" for api in apis for test in tests}
 
 
+def _without_asyncio(*tests):
+    """Return tests of the connections of threads and trio."""
+    return {test for test in _connection(*tests) if not test.startswith("asyncio/")}
+
+
 def _both(*tests):
     """Return tests of the servers and the clients of all three APIs."""
     sides = ("server", "client")
@@ -35,6 +40,7 @@ DOCUMENTED = {
         "sync/test_server.py::test_timeout_before_handshake_request",
     },
     "no common subprotocol": _both("subprotocol_requires_match"),
+    "a request that is no HTTP": {"asyncio/test_server.py::test_junk_handshake_request"},
 }
 
 #: Tests of what is internal to websockets, by what they use.

@@ -82,8 +82,8 @@ class ServerOpening(Opening):
     def lost(self, error: Exception | None) -> None:
         if self._task is not None:
             self._task.cancel()
-        if self._handshake is not None and self._connection.request is None:
-            self._log_no_request(error or EOFError("the connection ended before a whole request"))
+        if self._connection.request is None and self._connection.response is None:
+            self._log_no_request(error or EOFError("connection closed while reading HTTP request line"))
 
     def ended(self) -> None:
         if self._connection.response is not None:
