@@ -83,7 +83,9 @@ class ServerOpening(Opening):
         if self._task is not None:
             self._task.cancel()
         if self._connection.request is None and self._connection.response is None:
-            self._log_no_request(error or EOFError("connection closed while reading HTTP request line"))
+            end = EOFError("connection closed while reading HTTP request line")
+            end.__cause__ = error
+            self._log_no_request(end)
 
     def ended(self) -> None:
         if self._connection.response is not None:
