@@ -247,7 +247,7 @@ class InvalidProxyStatus(ProxyError):
     """A proxy refuses the connection.
 
     Args:
-        response: The response of the proxy, without its body.
+        response: The response of the proxy, with up to 1 MiB of its body.
     """
 
     def __init__(self, response: HttpResponse) -> None:

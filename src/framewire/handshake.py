@@ -8,7 +8,7 @@ The bytes that arrive after the head are in `trailing`: pass them to the `Stream
 
 from ._backend import accept_key
 from .errors import ResponseError, StatusError
-from .http.client_handshake import MAX_BODY, MAX_INTERIM, ClientHandshake
+from .http.client_handshake import ClientHandshake
 from .http.headers import Headers, format_extensions, parse_extensions
 from .http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
 from .http.request_checks import (
@@ -21,6 +21,7 @@ from .http.request_checks import (
     check_version_header,
     choose_subprotocol,
 )
+from .http.response_reader import MAX_BODY, MAX_INTERIM
 from .http.server_handshake import BUSY, MAX_TRAILING, ServerHandshake, refusal
 from .http.uri import Uri, parse_uri
 

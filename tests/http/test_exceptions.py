@@ -129,12 +129,14 @@ def test_invalid_proxy_url_raises_invalid_proxy(url):
 def test_proxy_exceptions_tell_refusals_from_malformed_answers():
     target = parse_uri("ws://h/")
     with pytest.raises(exceptions.InvalidProxyStatus, match="^the proxy answered 407$") as raised:
-        Tunnel(parse_proxy("p"), target, None).receive(b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n")
-    assert raised.value.response == Response(407, "Who", {"Proxy-Authenticate": "Basic"})
+        Tunnel(parse_proxy("p"), target, None).receive(
+            b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
+        )
+    assert raised.value.response == Response(407, "Who", {"Proxy-Authenticate": "Basic", "Content-Length": "0"})
     with pytest.raises(exceptions.InvalidProxyStatus) as raised:
-        Tunnel(parse_proxy("p"), target, None).receive(b"HTTP/1.1 500 \r\n\r\n")
-    assert raised.value.response == Response(500, "")
-    for data in (b"hello\r\n\r\n", b"HTTP/1.1 999 OK\r\n\r\n", b"\x00", b""):
+        Tunnel(parse_proxy("p"), target, None).receive(b"HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n")
+    assert raised.value.response == Response(500, "", {"Content-Length": "0"})
+    for data in (b"hello\r\n\r\n", b"HTTP/2 200 OK\r\n\r\n", b"\x00", b""):
         with pytest.raises(exceptions.InvalidProxyMessage):
             Tunnel(parse_proxy("p"), target, None).receive(data)
 

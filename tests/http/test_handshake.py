@@ -1194,6 +1194,24 @@ def test_error_response_body_may_end_at_eof(line: bytes) -> None:
     assert caught.value.response.body == b"world"
 
 
+def test_refusal_is_known_before_the_end_of_its_body() -> None:
+    client = start()
+    assert client.refusal_error() is None
+    client.receive(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9")
+    assert client.refusal_error() is None
+    client.receive(b"9\r\n\r\nworld")
+    refused = client.refusal_error()
+    assert refused is not None
+    assert refused.response is not None
+    assert (refused.status, refused.response.body) == (403, b"world")
+
+
+def test_accepted_handshake_has_not_been_refused() -> None:
+    client = start()
+    client.receive(make_answer())
+    assert client.refusal_error() is None
+
+
 def test_redirect_is_raised_to_the_caller() -> None:
     error = fail(b"HTTP/1.1 302 Found\r\nLocation: ws://b/\r\nContent-Length: 0\r\n\r\n")
     assert error.response is not None

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from framewire.errors import ProxyError
+from framewire.exceptions import InvalidProxy, InvalidProxyStatus
 from framewire.handshake import parse_uri
 from framewire.http.proxy import Proxy, Tunnel, find_proxy, parse_proxy
 
@@ -46,9 +47,12 @@ def test_parse_proxy_reads_scheme_host_port_and_credentials(url, proxy):
     assert proxy.socks == url.startswith("socks")
 
 
-@pytest.mark.parametrize("url", ["", "http://", "http://p/path", "http://p?q", "http://p#f", "ftp://p", "http://p:x"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "http://", "http://p/path", "http://p?q", "http://p#f", "ftp://p", "http://p:x", "p:99999", "http://[::1"],
+)
 def test_parse_proxy_rejects_other_urls(url):
-    with pytest.raises(ValueError, match=r"proxy|proxies|[Pp]ort"):
+    with pytest.raises(InvalidProxy, match=r"proxy|proxies"):
         parse_proxy(url)
 
 
@@ -64,6 +68,10 @@ def test_repr_of_a_proxy_hides_the_password():
         ({"https_proxy": "http://s", "http_proxy": "http://h"}, "http://s", "http://s"),
         ({"socks_proxy": "socks5h://k", "https_proxy": "http://s"}, "socks5h://k", "socks5h://k"),
         ({"ws_proxy": "http://w", "socks_proxy": "socks5h://k"}, "http://w", "socks5h://k"),
+        ({"socks_proxy": "http://k:1"}, "socks5h://k:1", "socks5h://k:1"),
+        ({"socks_proxy": "HTTP://a:b@k"}, "socks5h://a:b@k", "socks5h://a:b@k"),
+        ({"socks_proxy": "k"}, "socks5h://k", "socks5h://k"),
+        ({"socks_proxy": "socks4://k"}, "socks4://k", "socks4://k"),
         ({"wss_proxy": "http://w", "socks_proxy": "socks5h://k"}, "socks5h://k", "http://w"),
         ({"socks_proxy": "http://u:p@k:1"}, "socks5h://u:p@k:1", "socks5h://u:p@k:1"),
         ({"socks_proxy": "https://k"}, "https://k", "https://k"),
@@ -129,12 +137,57 @@ def test_tunnel_opens_after_a_whole_2xx_head():
     ("answer", "reason"),
     [
         (b"", "closed"),
-        (b"HTTP/1.1 407 Who?\r\n\r\n", "answered 407"),
+        (b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n", "answered 407"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", "answered 101"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 17, "more than 16 interim"),
         (b"HTTP/1.1 200 OK\r\n\r\nmore", "bytes of its own"),
-        (b"SSH-2.0\r\n\r\n", "not HTTP"),
+        (b"SSH-2.0", "not HTTP"),
+        (b"HTTP/1.1 " + b"2" * 9000, "not HTTP: a first line"),
         (b"HTTP/1.1 200 OK\n\n", "not HTTP: a line of the head ends in LF"),
     ],
 )
 def test_tunnel_raises_proxy_error_for_other_answers(answer, reason):
     with pytest.raises(ProxyError, match=reason):
         Tunnel(parse_proxy("p"), TARGET, None).receive(answer)
+
+
+def test_tunnel_passes_over_interim_responses():
+    tunnel = Tunnel(parse_proxy("p"), TARGET, None)
+    assert not tunnel.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX: y\r\n\r\n")
+    assert tunnel.receive(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+def refusal_of(*chunks):
+    """Return the response with which a proxy refuses."""
+    tunnel = Tunnel(parse_proxy("p"), TARGET, None)
+    with pytest.raises(InvalidProxyStatus) as caught:
+        for chunk in chunks:
+            assert not tunnel.receive(chunk)
+    return caught.value.response
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (b"Content-Length: 5\r\n\r\nlogin",),
+        (b"Content-Length: 5\r\n\r\nlo", b"gin"),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nlogin\r\n", b"0\r\n\r\n"),
+        (b"\r\nlogin", b""),
+        (b"Content-Length: 9\r\n\r\nlogin", b""),
+    ],
+)
+def test_refusal_of_a_proxy_has_status_headers_and_body(chunks):
+    head = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n"
+    response = refusal_of(head + chunks[0], *chunks[1:])
+    assert (response.status, response.reason) == (407, "Proxy Authentication Required")
+    assert response.headers["Proxy-Authenticate"] == "Basic"
+    assert response.body == b"login"
+
+
+def test_refusal_of_a_proxy_without_end_is_known_after_its_head():
+    tunnel = Tunnel(parse_proxy("p"), TARGET, None)
+    assert not tunnel.receive(b"HTTP/1.1 403 No\r\n")
+    assert tunnel.refusal_error() is None
+    assert not tunnel.receive(b"\r\nwhy")
+    refused = tunnel.refusal_error()
+    assert (refused.response.status, refused.response.body) == (403, b"why")

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import ssl as tls
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal
 
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.proxy import find_proxy
+from ..http.proxy import Tunnel, find_proxy
 from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
@@ -138,15 +139,17 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._unix = kwargs.pop("unix", False)
         self._fixed = self._unix or any(kwargs.get(name) is not None for name in ("host", "port", "sock"))
         self._connection: Any = None
-        self._opening: ClientOpening | None = None  # of the last attempt
 
-    async def _open(self) -> Any:
-        never = self._kwargs.get("sock") is not None
+    async def _open(self, waiting: list[Tunnel | ClientHandshake]) -> Any:
+        """Open a connection; `waiting` gets the handshakes with proxies and servers, in order."""
+        never, attempt = self._kwargs.get("sock") is not None, partial(self._attempt, waiting)
         return await open_at_redirects(
-            self._attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
+            attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
         )
 
-    async def _attempt(self, target: Uri, headers: list[tuple[str, str]]) -> Any:
+    async def _attempt(
+        self, waiting: list[Tunnel | ClientHandshake], target: Uri, headers: list[tuple[str, str]]
+    ) -> Any:
         handshake = ClientHandshake(
             target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
         )
@@ -170,14 +173,14 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         if self._unix:
             transport, _ = await loop.create_unix_connection(make, **kwargs)
         elif proxy is not None:
-            transport, _ = await open_through_proxy(proxy, target, make, self._user_agent, kwargs)
+            transport, _ = await open_through_proxy(proxy, target, make, self._user_agent, kwargs, waiting)
         else:
             if kwargs.get("sock") is None:
                 kwargs.setdefault("host", target.host)
                 kwargs.setdefault("port", target.port)
             transport, _ = await loop.create_connection(make, **kwargs)
         connection, opening = made[-1]
-        self._opening = opening
+        waiting.append(handshake)
         try:
             await opening.done
         except BaseException:
@@ -187,11 +190,12 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
     async def _start(self) -> Any:
         seconds = self._settings.open_timeout
+        waiting: list[Tunnel | ClientHandshake] = []
         try:
             async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
-                return await self._open()
+                return await self._open(waiting)
         except asyncio.TimeoutError as error:
-            refusal = self._opening and self._opening.refusal()
+            refusal = waiting[-1].refusal_error() if waiting else None
             if refusal:  # its body does not end
                 raise refusal from error
             raise TimeoutError(f"timed out during opening handshake, after {seconds} seconds") from error

@@ -90,17 +90,13 @@ class ClientOpening(Opening):
                 self._fail(error)
 
     def lost(self, error: Exception | None) -> None:
-        refusal = self.refusal()
+        refusal = None if self._handshake is None else self._handshake.refusal_error()
         if refusal is not None:
             error = refusal
         elif error is None:
             error = InvalidMessage("the connection was lost before a whole answer")
             error.__cause__ = EOFError()
         self._fail(error)
-
-    def refusal(self) -> ResponseError | None:
-        """Return the error for a refusal whose body is incomplete, None if no refusal has arrived."""
-        return None if self._handshake is None else self._handshake.refusal_error()
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ResponseError):

@@ -15,15 +15,32 @@ __all__ = ["open_through_proxy"]
 
 
 async def open_through_proxy(
-    url: str, target: Uri, make: Callable[[], Any], user_agent: str | None, kwargs: dict[str, Any]
+    url: str,
+    target: Uri,
+    make: Callable[[], Any],
+    user_agent: str | None,
+    kwargs: dict[str, Any],
+    waiting: list[Any],
 ) -> tuple[asyncio.Transport, Any]:
-    """As `loop.create_connection(make, **kwargs)`, through a proxy.
+    """Like `loop.create_connection(make, **kwargs)`, through a proxy.
 
-    Raises ValueError for a URL that is none of a proxy, ProxyError if the proxy does not do what it is asked for.
+    Args:
+        url: The URL of the proxy.
+        target: The URI of the server.
+        make: Makes the protocol of the connection.
+        user_agent: The value of User-Agent, None for no such header.
+        kwargs: Arguments of `loop.create_connection`; those for the connection to an HTTP proxy begin
+            with `proxy_`.
+        waiting: Gets the `Tunnel` that is waited for.
+
+    Raises:
+        InvalidProxy: `url` is not that of a proxy.
+        ProxyError: The proxy does not connect to the server.
     """
     proxy = parse_proxy(url)
     if not proxy.socks:
-        return await _open_http(proxy, target, make, user_agent, kwargs)
+        waiting.append(Tunnel(proxy, target, user_agent))
+        return await _open_http(proxy, waiting[-1], make, kwargs)
     own = {name: value for name, value in kwargs.items() if not name.startswith("proxy_")}
     sock = await _open_socks(proxy, target)
     return await asyncio.get_running_loop().create_connection(make, sock=sock, **own)
@@ -42,7 +59,7 @@ async def _open_socks(proxy: Proxy, target: Uri) -> Any:
 
 
 async def _open_http(
-    proxy: Proxy, target: Uri, make: Callable[[], Any], user_agent: str | None, kwargs: dict[str, Any]
+    proxy: Proxy, tunnel: Tunnel, make: Callable[[], Any], kwargs: dict[str, Any]
 ) -> tuple[asyncio.Transport, Any]:
     inner, outer = {}, {}
     for name, value in kwargs.items():
@@ -59,7 +76,6 @@ async def _open_http(
     elif outer.get("ssl") is not None:
         raise ValueError("proxy_ssl goes with a proxy of the scheme https")
     loop = asyncio.get_running_loop()
-    tunnel = Tunnel(proxy, target, user_agent)
     transport, opening = await loop.create_connection(lambda: _Opening(tunnel), proxy.host, proxy.port, **outer)
     try:
         await opening.opened
@@ -71,6 +87,8 @@ async def _open_http(
             secured = await loop.start_tls(transport, opening, context, **inner)
             assert secured is not None
             transport = secured
+        if opening.lost:
+            raise ConnectionResetError("the connection was lost before the opening handshake")
         connection = make()
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -81,10 +99,11 @@ async def _open_http(
 
 
 class _Opening(asyncio.Protocol):
-    """The connection to an HTTP proxy, until the tunnel is open."""
+    """The connection through an HTTP proxy, until the tunnel is open and TLS in it has started."""
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost = False
         self._tunnel = tunnel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,4 +120,5 @@ class _Opening(asyncio.Protocol):
             self.opened.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self.data_received(b"")

@@ -7,18 +7,16 @@ import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 from .._backend import accept_key
-from ..errors import HandshakeError, ResponseError, StateError, StatusError
+from ..errors import ResponseError, StateError, StatusError
 from ..exceptions import (
     InvalidHeader,
     InvalidHeaderFormat,
     InvalidHeaderValue,
     InvalidMessage,
     InvalidUpgrade,
-    RequestLineTooLong,
-    StatusLineTooLong,
 )
 from ..protocol.codecs import Terms
 from ..version import version
@@ -33,26 +31,15 @@ from .headers import (
     parse_extensions,
     split_list,
 )
-from .http11 import HeadScanner, Request, Response
+from .http11 import Request, Response
 from .request_checks import Offer, check_connection_header, check_http_version, check_subprotocols
+from .response_reader import ResponseReader
 from .uri import Uri
 
-if TYPE_CHECKING:
-    from .message_parser import ResponseParser
-
-__all__ = ["MAX_BODY", "MAX_INTERIM", "USER_AGENT", "ClientHandshake", "request_headers"]
+__all__ = ["USER_AGENT", "ClientHandshake", "request_headers"]
 
 #: The default value of the User-Agent header.
 USER_AGENT: Final = f"Python/{sys.version_info[0]}.{sys.version_info[1]} framewire/{version}"
-
-#: How much of the body of a refusal the client keeps, in bytes.
-MAX_BODY: Final = 1 << 20
-
-#: The first bytes of every response.
-_START: Final = b"HTTP/"
-
-#: The maximum number of 1xx responses before the final response.
-MAX_INTERIM: Final = 16
 
 
 def request_headers(
@@ -135,12 +122,7 @@ class ClientHandshake:
         fields = b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines])
         self._head = b"GET %b HTTP/1.1\r\n%b\r\n" % (uri.target.encode("ascii"), fields)
         self._offer = Offer(list(subprotocols), list(extensions))
-        self._scanner = HeadScanner()
-        self._begun = 0  # how many bytes of _START have arrived
-        self._parser: ResponseParser | None = None
-        self._interim = 0
-        self._refusal: Response | None = None
-        self._body = bytearray()
+        self._reader = ResponseReader(range(101, 102))
         self._requested = False
         self._ended = False
         #: The request that `request` encodes.
@@ -182,51 +164,16 @@ class ClientHandshake:
         if self._ended or not self._requested:
             raise StateError("no response is expected")
         self._ended = True
-        response = self._read(data)
-        self._ended = response is not None
+        found = self._reader.receive(data)
+        if found is None:
+            self._ended = False
+            return None
+        response, rest = found
+        if response.status != 101:
+            raise StatusError(response)
+        self._check(response)
+        self.response, self.trailing = response, rest
         return response
-
-    def _read(self, data: bytes) -> Response | None:
-        while self._refusal is None:
-            self._check_start(data)
-            try:
-                found = self._scanner.receive(data)
-            except RequestLineTooLong as error:
-                raise StatusLineTooLong(error.reason) from None
-            except HandshakeError as error:
-                raise InvalidMessage(error.reason) from error
-            if found is None:
-                return None
-            head, data = found
-            response = self._parse(head)
-            if response.status == 101:
-                self._check(response)
-                self.response, self.trailing = response, data
-                return response
-            if response.status >= 200:
-                self._refusal = response
-            else:
-                self._interim += 1
-                if self._interim > MAX_INTERIM:
-                    raise InvalidMessage(f"more than {MAX_INTERIM} interim responses", response)
-                self._scanner, self._begun = HeadScanner(), 0
-        self._read_body(self._refusal, data)
-        return None
-
-    def _check_start(self, data: bytes) -> None:
-        """Reject a response at its first byte that is not HTTP, instead of waiting for the end of its head."""
-        wanted = _START[self._begun : self._begun + len(data)]
-        if data[: len(wanted)] != wanted:
-            raise InvalidMessage("the response is not HTTP") from ValueError(bytes(data[:80]))
-        self._begun += len(wanted)
-
-    def refusal_error(self) -> StatusError | None:
-        """Return the error for a refusal whose body has not ended, for a caller that waits no longer for it."""
-        return None if self._refusal is None else self._refusal_error(self._refusal)
-
-    def _refusal_error(self, refusal: Response) -> StatusError:
-        body = bytes(self._body[:MAX_BODY])
-        return StatusError(Response(refusal.status, refusal.reason, refusal.headers, body, refusal.version))
 
     def receive_eof(self) -> NoReturn:
         """Receive the end of input.
@@ -234,16 +181,19 @@ class ClientHandshake:
         Raises:
             ResponseError: Always, with the part of the response that has arrived.
         """
-        if self._refusal is not None and not self._ended:
-            self._read_body(self._refusal, None)
+        error = self.refusal_error()
+        if error is not None:
+            raise error
         raise InvalidMessage("the connection was closed before a whole answer") from EOFError()
 
-    def _parse(self, head: bytes) -> Response:
-        if self._parser is None:
-            from .message_parser import ResponseParser
+    def refusal_error(self) -> StatusError | None:
+        """Return the error of a refusal whose body is incomplete; None if the head of none has arrived.
 
-            self._parser = ResponseParser()
-        return self._parser.parse_head(head)
+        For a driver whose time is up, or whose connection is lost: the server's answer says more
+        than a TimeoutError.
+        """
+        response = None if self._ended else self._reader.partial_refusal()
+        return None if response is None else StatusError(response)
 
     def _check(self, response: Response) -> None:
         headers = response.headers
@@ -271,14 +221,6 @@ class ClientHandshake:
             raise ResponseError("the server chose a subprotocol that was not offered", response)
         self.extensions = extensions
         self.subprotocol = chosen[0] if chosen else None
-
-    def _read_body(self, refusal: Response, data: bytes | None) -> None:
-        """Collect the body of a refusal; raise StatusError at its end or at the limit."""
-        assert self._parser is not None
-        content, complete = self._parser.parse_body(data)
-        self._body += content
-        if complete or len(self._body) > MAX_BODY:
-            raise self._refusal_error(refusal)
 
 
 def _refuse(kind: type[InvalidHeader], name: str, reason: str, response: Response) -> InvalidHeader:

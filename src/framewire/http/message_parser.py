@@ -73,18 +73,13 @@ class ResponseParser:
             version="HTTP/" + event.http_version.decode("ascii"),
         )
 
-    def parse_body(self, data: bytes | None) -> tuple[bytes, bool]:
+    def parse_body(self, data: bytes) -> tuple[bytes, bool]:
         """Parse the next bytes of the body.
 
-        Args:
-            data: The bytes; None at the end of input.
-
         Returns:
-            The content, and whether the body is over, be it because it is malformed or incomplete.
+            The content, and whether the body is over, be it because it is malformed.
         """
-        if data is None:
-            self._http.receive_data(b"")
-        elif data:
+        if data:  # no bytes would be the end of input to h11
             self._http.receive_data(data)
         content: list[bytes] = []
         try:

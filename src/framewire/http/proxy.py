@@ -5,22 +5,18 @@ SOCKS is left to python-socks.
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
 from typing import Any, Final
 
-from ..errors import HandshakeError, ProxyError
-from ..exceptions import InvalidMessage, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
+from ..errors import ProxyError, ResponseError
+from ..exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from ..protocol.record import Record, assign
 from .basic_auth import build_authorization_basic
-from .client_handshake import MAX_INTERIM
-from .headers import Headers, check_field, split_fields
-from .http11 import HeadScanner, Response
+from .headers import check_field
+from .response_reader import ResponseReader
 from .uri import Uri, format_authority
 
 __all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy"]
 
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
 _PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "socks4a": 1080, "socks4": 1080}
 
 
@@ -89,8 +85,8 @@ def find_proxy(target: Uri) -> str | None:
     names = ("wss", "socks", "https") if target.secure else ("ws", "socks", "https", "http")
     found = getproxies()
     name = next((name for name in names if name in found), None)
-    if name == "socks" and found[name].startswith("http://"):
-        return "socks5h" + found[name][4:]
+    if name == "socks" and ("://" not in found[name] or found[name].lower().startswith("http://")):
+        return f"socks5h://{found[name].rpartition('://')[2]}"
     return None if name is None else found[name]
 
 
@@ -102,13 +98,17 @@ def parse_proxy(url: str) -> Proxy:
     """
     from urllib.parse import unquote, urlsplit
 
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError as error:
+        raise InvalidProxy(url, "the host or the port of the proxy is malformed") from error
     if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise InvalidProxy(url, "not the URL of a proxy")
     if parts.scheme not in _PORTS:
         raise InvalidProxy(url, f"proxies of the scheme {parts.scheme!r} are not known")
     username, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
-    return Proxy(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], username, password)
+    return Proxy(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], username, password)
 
 
 class Tunnel:
@@ -135,8 +135,7 @@ class Tunnel:
             lines.append(("Proxy-Authorization", value))
         fields = b"".join([b"%b: %b\r\n" % check_field(name, value) for name, value in lines])
         self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (lines[0][1].encode("ascii"), fields)
-        self._scanner = HeadScanner()
-        self._interim = 0
+        self._reader = ResponseReader(range(200, 300))
 
     def receive(self, data: bytes) -> bool:
         """Receive the next bytes of the proxy.
@@ -148,43 +147,26 @@ class Tunnel:
             Whether the tunnel is open.
 
         Raises:
-            InvalidProxyStatus: The proxy refuses; the body of its response may be incomplete.
+            InvalidProxyStatus: The proxy refuses; the error has up to 1 MiB of the body.
             InvalidProxyMessage: Its response is not HTTP, or incomplete.
             ProxyError: Bytes follow the head, where the server cannot have sent any yet.
         """
         if not data:
-            raise InvalidProxyMessage("the proxy closed the connection")
+            raise self.refusal_error() or InvalidProxyMessage("the proxy closed the connection")
         try:
-            found = self._scanner.receive(data)
-        except HandshakeError as error:
+            found = self._reader.receive(data)
+        except ResponseError as error:
             raise InvalidProxyMessage(f"the proxy's answer is not HTTP: {error.reason}") from error
         if found is None:
             return False
-        head, rest = found
-        status = _STATUS.match(head)
-        if status is None:
-            raise InvalidProxyMessage("the proxy's answer is not HTTP")
-        if status[1].startswith(b"1") and status[1] != b"101":  # RFC 9110 15.2
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
-                raise InvalidProxyMessage(f"more than {MAX_INTERIM} interim responses")
-            self._scanner = HeadScanner()
-            return self.receive(rest) if rest else False
-        if not status[1].startswith(b"2"):
-            raise InvalidProxyStatus(_parse_refusal(int(status[1]), head, rest))
+        response, rest = found
+        if not 200 <= response.status < 300:
+            raise InvalidProxyStatus(response)
         if rest:
             raise ProxyError("the proxy sends bytes of its own into the tunnel")
         return True
 
-
-def _parse_refusal(status: int, head: bytes, rest: bytes) -> Response:
-    """Return the response with the part of its body that has arrived."""
-    from .message_parser import ResponseParser
-
-    lines = head.decode("latin-1").split("\r\n")
-    fields = split_fields("\r\n".join(lines[1:-2])) if len(lines) > 3 else []
-    parser, body = ResponseParser(), b""
-    with suppress(InvalidMessage):
-        parser.parse_head(head)
-        body, _ = parser.parse_body(rest)
-    return Response(status, lines[0][13:], Headers(fields), body)
+    def refusal_error(self) -> InvalidProxyStatus | None:
+        """Return the error of a refusal whose body is incomplete; None if the head of none has arrived."""
+        response = self._reader.partial_refusal()
+        return None if response is None else InvalidProxyStatus(response)

@@ -71,6 +71,8 @@ class ClientConnection(Connection):
         while self.response is None:
             try:
                 data = transport.recv(_HEAD_READ)
+            except TimeoutError as error:
+                raise handshake.refusal_error() or error from None  # the body of the refusal does not end
             except ConnectionError:
                 data = b""
             self.response = handshake.receive(data) if data else handshake.receive_eof()

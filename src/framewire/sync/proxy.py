@@ -58,6 +58,9 @@ def open_through_proxy(
         transport.sendall(tunnel.request)
         while not tunnel.receive(transport.recv(_HEAD_READ)):
             pass
+    except OSError as error:
+        transport.close()
+        raise tunnel.refusal_error() or error from None
     except BaseException:
         transport.close()
         raise

@@ -14,7 +14,7 @@ import trio
 
 from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.proxy import find_proxy
+from ..http.proxy import Tunnel, find_proxy
 from ..http.reconnect import backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
@@ -174,18 +174,28 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
     async def open(self, nursery: trio.Nursery) -> ClientConnection:
         """Open a connection that runs in a nursery. Its owner has to close it."""
+        waiting: list[Tunnel | ClientHandshake] = []
         with limit_time(self._settings.open_timeout):
             return await open_at_redirects(
-                partial(self._attempt, nursery), self._target, self._headers,
+                partial(self._attempt, nursery, waiting), self._target, self._headers,
                 limit=MAX_REDIRECTS, same_origin=self._fixed, never=self._stream is not None,
             )  # fmt: skip
-        raise TimeoutError(f"no WebSocket opened within {self._settings.open_timeout} seconds")
+        # A refusal whose body does not end says more than the time.
+        refused = waiting[-1].refusal_error() if waiting else None
+        raise refused or TimeoutError(f"no WebSocket opened within {self._settings.open_timeout} seconds")
 
-    async def _attempt(self, nursery: trio.Nursery, target: Uri, headers: list[tuple[str, str]]) -> ClientConnection:
+    async def _attempt(
+        self,
+        nursery: trio.Nursery,
+        waiting: list[Tunnel | ClientHandshake],
+        target: Uri,
+        headers: list[tuple[str, str]],
+    ) -> ClientConnection:
         handshake = ClientHandshake(
             target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
         )
-        stream = await self._open_stream(target) if self._stream is None else self._stream
+        stream = await self._open_stream(target, waiting) if self._stream is None else self._stream
+        waiting.append(handshake)
         try:
             if target.secure:
                 stream = await start_tls(stream, self._ssl, self._hostname or target.host)
@@ -196,12 +206,12 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             raise
         return connection
 
-    async def _open_stream(self, target: Uri) -> trio.abc.Stream:
+    async def _open_stream(self, target: Uri, waiting: list[Tunnel | ClientHandshake]) -> trio.abc.Stream:
         if self._unix:
             return await trio.open_unix_socket(self._kwargs["path"])
         proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
         if proxy is not None:
-            return await open_through_proxy(proxy, target, *self._proxy_options, self._kwargs)
+            return await open_through_proxy(proxy, target, *self._proxy_options, self._kwargs, waiting)
         return await trio.open_tcp_stream(**{"host": target.host, "port": target.port, **self._kwargs})
 
     async def __aenter__(self) -> ClientConnection:

@@ -27,7 +27,13 @@ async def start_tls(
 
 
 async def open_through_proxy(
-    url: str, target: Uri, user_agent: str | None, ssl: tls.SSLContext | None, hostname: str | None, options: Any
+    url: str,
+    target: Uri,
+    user_agent: str | None,
+    ssl: tls.SSLContext | None,
+    hostname: str | None,
+    options: Any,
+    waiting: list[Any],
 ) -> trio.abc.Stream:
     """Connect to a server through a proxy.
 
@@ -38,6 +44,7 @@ async def open_through_proxy(
         ssl: The TLS context for a proxy of the scheme https.
         hostname: The name of the proxy to verify, by default that of `url`.
         options: Arguments of `trio.open_tcp_stream`.
+        waiting: Gets the `Tunnel` that is waited for.
 
     Raises:
         ValueError: `url` is not that of a proxy.
@@ -50,6 +57,7 @@ async def open_through_proxy(
     if proxy.socks:
         return await _open_socks(proxy, target, options.get("local_address"))
     tunnel = Tunnel(proxy, target, user_agent)
+    waiting.append(tunnel)
     stream: trio.abc.Stream = await trio.open_tcp_stream(proxy.host, proxy.port, **options)
     try:
         if proxy.scheme == "https":
