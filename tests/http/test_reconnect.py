@@ -5,8 +5,8 @@ from itertools import islice
 import pytest
 
 from framewire.errors import ResponseError, SecurityError, StatusError
-from framewire.handshake import Response
-from framewire.http.reconnect import backoff, process_exception
+from framewire.handshake import Headers, Response
+from framewire.http.reconnect import MIN_DURATION, Reconnection, backoff, process_exception
 
 pytestmark = pytest.mark.engine
 
@@ -37,3 +37,46 @@ def test_delays_grow_from_a_random_one_to_the_longest():
     assert delays[:3] == [3.1, 3.1 * 1.618, 3.1 * 1.618 * 1.618]
     assert delays[-1] == 90
     assert list(islice(backoff(0, 1, 5, 2), 6)) == [0, 1, 2, 4, 5, 5]
+
+
+def numbered_delays():
+    yield from range(1, 100)
+
+
+def test_delays_begin_anew_after_a_connection_that_lasted():
+    reconnection = Reconnection(process_exception, numbered_delays)
+    assert [reconnection.failed(OSError()) for _ in range(3)] == [1, 2, 3]
+    assert reconnection.ended(MIN_DURATION, by_peer=True) == 0
+    assert reconnection.failed(OSError()) == 1
+    assert reconnection.ended(0, by_peer=False) == 0
+    assert reconnection.failed(OSError()) == 1
+
+
+def test_connection_that_the_peer_ends_at_once_counts_as_failed_attempt():
+    reconnection = Reconnection(process_exception, numbered_delays)
+    assert [reconnection.ended(0.01, by_peer=True) for _ in range(2)] == [1, 2]
+    assert reconnection.failed(OSError()) == 3
+
+
+def busy(retry_after):
+    return StatusError(Response(503, "", Headers([("Retry-After", retry_after)])))
+
+
+@pytest.mark.parametrize(
+    ("value", "delay"),
+    [("30", 30), ("0", 1), ("99999999999", 3600), ("soon", 1), ("-5", 1), ("Fri, 01 Jan 2100 00:00:00 GMT", 3600)],
+)
+def test_retry_after_makes_the_delay_longer(value, delay):
+    assert Reconnection(process_exception, numbered_delays).failed(busy(value)) == delay
+
+
+def test_retry_after_in_the_past_does_not_make_the_delay_longer():
+    date = "Thu, 01 Jan 1970 00:00:00 GMT"
+    assert Reconnection(process_exception, numbered_delays).failed(busy(date)) == 1
+
+
+def test_verdict_of_the_caller_is_raised():
+    verdict = LookupError()
+    with pytest.raises(LookupError) as caught:
+        Reconnection(lambda error: verdict, numbered_delays).failed(OSError())
+    assert caught.value is verdict

@@ -14,7 +14,7 @@ from backends import needed
 import framewire.asyncio
 import framewire.sync
 import framewire.trio
-from framewire.errors import ResponseError, StatusError
+from framewire.errors import ConnectionClosed, ResponseError, StatusError
 from framewire.exceptions import InvalidProxyStatus
 
 #: A refusal whose body does not end.
@@ -51,6 +51,23 @@ def answering(*chunks, reset=False):
             yield listening_socket.getsockname()[1], requests
         finally:
             listening_socket.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def closing_at_once():
+    """Run a server that accepts each connection and closes it with 1013; give its port."""
+
+    def close(connection):
+        connection.close(1013)
+
+    with framewire.sync.serve(close, "127.0.0.1", 0) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.socket.getsockname()[1]
+        finally:
+            server.shutdown()
             thread.join()
 
 
@@ -127,6 +144,72 @@ def test_tls_failure_behind_a_proxy_raises_the_tls_error(connect, caplog):
     with answering(b"HTTP/1.1 200 OK\r\n\r\n", b"", b"not TLS at all") as (port, _), pytest.raises(error):
         connect("wss://server.example/", proxy=f"http://127.0.0.1:{port}")
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def iterate_asyncio(uri, options, body):
+    async def main():
+        async for connection in framewire.asyncio.connect(uri, **options):
+            if body(connection):
+                break
+            await connection.wait_closed()
+
+    asyncio.run(main())
+
+
+def iterate_sync(uri, options, body):
+    for connection in framewire.sync.reconnect(uri, **options):
+        if body(connection):
+            break
+        with pytest.raises(ConnectionClosed):
+            connection.recv()
+
+
+def iterate_trio(uri, options, body):
+    async def main():
+        async with trio.open_nursery() as nursery:
+
+            async def run():
+                async for connection in framewire.trio.connect(uri, **options):
+                    if body(connection):
+                        break
+                    await connection.wait_closed()
+
+            nursery.start_soon(run)
+
+    trio.run(main)
+
+
+every_iteration = pytest.mark.parametrize("iterate", [iterate_asyncio, iterate_sync, iterate_trio])
+
+
+def numbered_delays():
+    """Delays that tell their number: 0.001, 0.002 and so on."""
+    yield from (number / 1000 for number in range(1, 1000))
+
+
+@every_iteration
+def test_reconnection_to_a_server_that_closes_at_once_is_delayed(iterate, caplog):
+    caplog.set_level("INFO")
+    opened = []
+
+    def body(connection):
+        opened.append(connection)
+        return len(opened) == 3
+
+    with closing_at_once() as port:
+        options = {"proxy": None, "reconnect_delays": numbered_delays}
+        iterate(f"ws://127.0.0.1:{port}/", options, body)
+    lines = [record.getMessage() for record in caplog.records if "reconnecting" in record.getMessage()]
+    assert lines == ["connection closed at once; reconnecting in 0.0 seconds"] * 2
+
+
+@every_iteration
+def test_iteration_raises_at_once_if_the_server_speaks_another_protocol(iterate):
+    with answering(b"SSH-2.0-OpenSSH_9.2\r\n") as (port, requests), pytest.raises(BaseException) as caught:
+        iterate(f"ws://127.0.0.1:{port}/", {"proxy": None}, lambda connection: True)
+    error = caught.value
+    assert isinstance(getattr(error, "exceptions", (error,))[0], ResponseError)  # trio has a group
+    assert len(requests) == 1
 
 
 @every_client

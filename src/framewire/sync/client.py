@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import find_proxy
-from ..http.reconnect import backoff, process_exception
+from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
@@ -242,23 +242,22 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
             connection.__exit__(kind, error, trace)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        delays: Generator[float, None, None] | None = None
+        reconnection = Reconnection(self.process_exception, self.reconnect_delays)
         while True:
             try:
                 with self as connection:
+                    begin = monotonic()
                     yield connection
+                    by_peer = connection.ended_by_peer
             except Exception as error:
-                verdict = self.process_exception(error)
-                if verdict is error:
-                    raise
-                if verdict is not None:
-                    raise verdict from error
-                delays = delays or self.reconnect_delays()
-                delay = next(delays)
-                self.logger.info("connecting failed, again in %.1f seconds: %r", delay, error)
-                time.sleep(delay)
+                delay = reconnection.failed(error)
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
             else:
-                delays = None
+                delay = reconnection.ended(monotonic() - begin, by_peer)
+                if delay:
+                    self.logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
+            if delay:
+                time.sleep(delay)
 
 
 def _open_unix(path: str | os.PathLike[str], timeout: float | None) -> Transport:

@@ -15,7 +15,7 @@ import trio
 from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
 from ..http.proxy import Tunnel, find_proxy
-from ..http.reconnect import backoff, process_exception
+from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
@@ -253,31 +253,33 @@ class _Reconnecting:
 
     def __init__(self, connect: connect) -> None:
         self._connect = connect
+        self._reconnection = Reconnection(connect.process_exception, connect.reconnect_delays)
         self._connection: ClientConnection | None = None
+        self._begin = 0.0  # of the connection
 
     def __aiter__(self) -> _Reconnecting:
         return self
 
     async def __anext__(self) -> ClientConnection:
-        await self.aclose()
         connect = self._connect
+        if self._connection is not None:
+            by_peer = self._connection.ended_by_peer
+            await self.aclose()
+            delay = self._reconnection.ended(trio.current_time() - self._begin, by_peer)
+            if delay:
+                connect.logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
+                await trio.sleep(delay)
         nursery = trio.lowlevel.current_task().parent_nursery
         assert nursery is not None  # only trio's own first task has none
-        delays: Generator[float, None, None] | None = None
         while True:
             try:
                 self._connection = await connect.open(nursery)
             except Exception as error:
-                verdict = connect.process_exception(error)
-                if verdict is error:
-                    raise
-                if verdict is not None:
-                    raise verdict from error
-                delays = delays or connect.reconnect_delays()
-                delay = next(delays)
-                connect.logger.info("connecting failed, again in %.1f seconds: %r", delay, error)
+                delay = self._reconnection.failed(error)
+                connect.logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
                 await trio.sleep(delay)
             else:
+                self._begin = trio.current_time()
                 return self._connection
 
     async def aclose(self) -> None:
