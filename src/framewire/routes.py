@@ -1,4 +1,7 @@
-"""Routing of connections to handlers by request path, for `framewire.sync` and `framewire.asyncio`.
+"""Routing of connections to handlers by request path, for `framewire.asyncio`, `.sync` and `.trio`.
+
+`Routes` needs no other package; `Router` and the modules `framewire.asyncio.router`, `.sync.router`
+and `.trio.router` take maps of werkzeug, as `websockets` does.
 
 routes = Routes()
 
@@ -11,18 +14,28 @@ serve(routes, process_request=routes.process_request)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from http import HTTPStatus
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import quote, unquote
 
 from .http.headers import Headers, parse_tokens
 from .http.http11 import Request, Response
-from .http.request_checks import choose_subprotocol
-from .http.server_policy import make_response
+from .http.request_checks import check_host, choose_subprotocol
 
-__all__ = ["Route", "Router", "Routes", "choose_router"]
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
+    from werkzeug.routing import Map
+
+__all__ = ["Route", "Router", "Routes", "UrlMap", "add_router"]
+
+#: The routes of the functions `route`.
+UrlMap: TypeAlias = "Routes | Map"
+
+_ORIGIN: Final = re.compile(r"(?:https?|wss?)://[^/]*", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
@@ -83,7 +96,7 @@ class Routes:
         Returns:
             The route and the parameters, or None if no pattern matches.
         """
-        path = target.partition("?")[0]
+        path, _ = _split_target(target)
         for route in self._routes:
             if match := route.pattern.fullmatch(path):
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}
@@ -128,15 +141,17 @@ class Routes:
 
 
 class Router:
-    """Dispatches connections by a `werkzeug.routing.Map`; subclass it to change that.
+    """Dispatches connections by a `werkzeug.routing.Map`; `create_router` of `route` takes a subclass.
+
+    `route_request` is the `process_request` of a server, `handler` its handler.
 
     Args:
-        url_map: The map, whose endpoints are handlers. Each rule becomes one for WebSockets.
-        server_name: The name of the server in redirects, None for that of the Host header.
-        url_scheme: The scheme in redirects.
+        url_map: The map, whose endpoints are handlers. Its rules become rules for WebSockets.
+        server_name: The host and port of redirects; None for those of the Host header.
+        url_scheme: The scheme of redirects, "ws" or "wss".
     """
 
-    def __init__(self, url_map: Any, server_name: str | None = None, url_scheme: str = "ws") -> None:
+    def __init__(self, url_map: Map, server_name: str | None = None, url_scheme: str = "ws") -> None:
         self.url_map = url_map
         self.server_name = server_name
         self.url_scheme = url_scheme
@@ -144,59 +159,129 @@ class Router:
             rule.websocket = True
 
     def get_server_name(self, connection: Any, request: Request) -> str:
-        """Return the name of the server in redirects."""
-        return request.headers["Host"] if self.server_name is None else self.server_name
+        """Return the host and port of redirects.
+
+        Raises:
+            HandshakeError: They are those of the Host header, which is missing, repeated or
+                malformed.
+        """
+        return check_host(request.headers) if self.server_name is None else self.server_name
 
     def redirect(self, connection: Any, url: str) -> Response:
-        """Return the response that redirects to a URL."""
-        response = make_response(302, f"Found at {url}")
-        response.headers["Location"] = url
+        """Return the response that redirects to a URL, whose other characters it percent-encodes."""
+        location = quote(url, safe="%!#$&'()*+,/:;=?@[]~")
+        response: Response = connection.respond(HTTPStatus.FOUND, f"Found at {location}")
+        response.headers["Location"] = location
         return response
 
     def not_found(self, connection: Any) -> Response:
-        """Return the response for a path without a rule."""
-        return make_response(404, "Not Found")
+        """Return the response to a request whose path has no rule."""
+        response: Response = connection.respond(HTTPStatus.NOT_FOUND, "Not Found")
+        return response
 
     def route_request(self, connection: Any, request: Request) -> Response | None:
-        """Set `handler` and `handler_kwargs` of the connection, or return a response without a WebSocket.
+        """Find the rule of a request; it sets `handler` and `handler_kwargs` of the connection.
 
-        Pass this method to the server as `process_request`.
+        Args:
+            connection: The connection.
+            request: Its opening request. The path is percent-decoded, the query is ignored.
+
+        Returns:
+            None, or the response without a WebSocket: a redirect, 404 if no rule matches, or the
+            status of another HTTPException of werkzeug, such as 405 for rules of other methods.
+
+        Raises:
+            HandshakeError: As `get_server_name`.
         """
-        from werkzeug.exceptions import NotFound
+        from werkzeug.exceptions import HTTPException, NotFound
         from werkzeug.routing import RequestRedirect
 
-        if "Host" not in request.headers:
-            return None  # the handshake refuses the request
-        adapter = self.url_map.bind(server_name=self.get_server_name(connection, request), url_scheme=self.url_scheme)
-        parts = urlsplit(request.path)
+        server_name = self.get_server_name(connection, request)
+        path, query = _split_target(request.target)
         try:
-            found = adapter.match(path_info=parts.path, query_args=parts.query)
+            adapter = self.url_map.bind(server_name, url_scheme=self.url_scheme)
+            found = adapter.match(path_info=unquote(path), query_args=query)
         except RequestRedirect as redirect:
             return self.redirect(connection, redirect.new_url)
         except NotFound:
             return self.not_found(connection)
+        except HTTPException as error:
+            response: Response = connection.respond(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
+            return response
         connection.handler, connection.handler_kwargs = found
         return None
 
     def handler(self, connection: Any) -> Any:
-        """Call the handler of a connection and return its result."""
+        """Call the handler of a connection with its parameters, and return its result: a coroutine of an async one."""
         return connection.handler(connection, **connection.handler_kwargs)
 
 
-def choose_router(
-    url_map: Any, server_name: str | None, url_scheme: str, create_router: type[Router] | None
-) -> tuple[Callable[[Any], Any], Callable[[Any, Request], Response | None]]:
-    """Return the handler and the `process_request` of a server for `Routes` or a map of werkzeug.
+def add_router(
+    url_map: UrlMap,
+    *,
+    server_name: str | None = None,
+    ssl: SSLContext | Literal[True] | None = None,
+    create_router: Callable[[Map, str | None, str], Router] | None = None,
+    process_request: Callable[[Any, Request], Any] | None = None,
+    **options: Any,
+) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """Return the arguments of `serve` from those of `route`, for the functions `route` of each API.
+
+    Args:
+        url_map: The routes.
+        server_name: The host and port of redirects.
+        ssl: The TLS context, or True for redirects to wss without one.
+        create_router: Makes the router of a map in place of `Router`.
+        process_request: Runs before the routes; what it returns other than None is the response.
+        **options: Other arguments of `serve`.
+
+    Returns:
+        The handler, and the options of `serve`.
 
     Raises:
-        ImportError: werkzeug is not installed.
+        ImportError: `url_map` is not `Routes`, and werkzeug is not installed.
+        TypeError: `url_map` is neither `Routes` nor a map of werkzeug.
     """
     if isinstance(url_map, Routes):
-        return url_map, url_map.process_request
-    import werkzeug.routing  # noqa: F401 - raises ImportError
+        handler: Callable[[Any], Any] = url_map
+        routed = url_map.process_request
+    else:
+        _check_map(url_map)
+        router = (create_router or Router)(url_map, server_name, "ws" if ssl is None else "wss")
+        handler, routed = router.handler, router.route_request
 
-    router = (create_router or Router)(url_map, server_name, url_scheme)
-    return router.handler, router.route_request
+    async def complete(result: Awaitable[Response | None], connection: Any, request: Request) -> Response | None:
+        response = await result
+        return routed(connection, request) if response is None else response
+
+    def process(connection: Any, request: Request) -> Awaitable[Response | None] | Response | None:
+        assert process_request is not None
+        result: Awaitable[Response | None] | Response | None = process_request(connection, request)
+        if isawaitable(result):
+            return complete(result, connection, request)
+        return routed(connection, request) if result is None else result
+
+    options["process_request"] = routed if process_request is None else process
+    if ssl is not True:
+        options["ssl"] = ssl
+    return handler, options
+
+
+def _check_map(url_map: object) -> None:
+    try:
+        from werkzeug.routing import Map
+    except ImportError as error:
+        raise ImportError("routes that are not framewire.routes.Routes need werkzeug: pip install werkzeug") from error
+    if not isinstance(url_map, Map):
+        raise TypeError(f"url_map is a werkzeug.routing.Map or framewire.routes.Routes, not {type(url_map).__name__}")
+
+
+def _split_target(target: str) -> tuple[str, str]:
+    """Return the path and the query of a request target, which may be an absolute URI (RFC 9112 3.2)."""
+    path, _, query = target.partition("?")
+    if match := _ORIGIN.match(path):
+        path = path[match.end() :]
+    return path or "/", query
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -1,56 +1,47 @@
-"""`route`: a server whose connections go to handlers by path, with the names of `websockets.asyncio.router`."""
+"""`route`: a WebSocket server that dispatches connections by path, with the names of `websockets.asyncio.router`."""
 
 from __future__ import annotations
 
 import ssl as tls
-from inspect import isawaitable
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, Literal
 
-from ..http.http11 import Request, Response
-from ..http.server_answer import ProcessRequest
-from ..routes import Router, choose_router
-from .server import serve
+from ..routes import Router, UrlMap, add_router
+from .server import serve, unix_serve
 
 __all__ = ["Router", "route", "unix_route"]
 
 
 def route(
-    url_map: Any,
+    url_map: UrlMap,
     *args: Any,
     server_name: str | None = None,
     ssl: tls.SSLContext | Literal[True] | None = None,
-    create_router: type[Router] | None = None,
+    create_router: Callable[..., Router] | None = None,
     **kwargs: Any,
 ) -> serve:
-    """Start a WebSocket server that dispatches connections to handlers; otherwise as `serve`.
+    """Start a WebSocket server that dispatches connections to handlers by path; otherwise as `serve`.
 
     Args:
-        url_map: `framewire.routes.Routes`, or a `werkzeug.routing.Map` whose endpoints are handlers.
-            Handlers get the connection, and by name the parameters of the path.
-        *args: The host and the port, as for `serve`.
-        server_name: The name of the server in redirects of a map, by default the Host header.
-        ssl: The TLS context; True if a reverse proxy terminates TLS, for redirects of a map.
+        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or `framewire.routes.Routes`.
+            Handlers are called with the connection and, by name, the parameters of the path.
+        *args: The host and the port.
+        server_name: The host and port of redirects; None for those of the Host header.
+        ssl: The TLS context; True if a reverse proxy terminates TLS, so that redirects have the
+            scheme wss.
         create_router: Makes the router of a map in place of `Router`.
-        **kwargs: Arguments of `serve`. `process_request` runs first.
+        **kwargs: Other arguments of `serve`. `process_request` runs before the routes.
 
     Raises:
-        ImportError: A map needs werkzeug.
+        ImportError: `url_map` is not `Routes`, and werkzeug is not installed.
+        TypeError: `url_map` is neither `Routes` nor a map of werkzeug.
     """
-    if ssl is not True and ssl is not None:
-        kwargs["ssl"] = ssl
-    handler, routed = choose_router(url_map, server_name, "ws" if ssl is None else "wss", create_router)
-    own: ProcessRequest | None = kwargs.pop("process_request", None)
-
-    async def process_request(connection: Any, request: Request) -> Response | None:
-        assert own is not None
-        result = own(connection, request)
-        response: Response | None = await result if isawaitable(result) else result
-        return routed(connection, request) if response is None else response
-
-    return serve(handler, *args, process_request=routed if own is None else process_request, **kwargs)
+    handler, options = add_router(url_map, server_name=server_name, ssl=ssl, create_router=create_router, **kwargs)
+    return serve(handler, *args, **options)
 
 
-def unix_route(url_map: Any, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:
+def unix_route(url_map: UrlMap, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:
     """Start a server on a Unix socket at `path`; otherwise as `route`."""
-    return route(url_map, unix=True, path=path, **kwargs)
+    handler, options = add_router(url_map, **kwargs)
+    return unix_serve(handler, path, **options)

@@ -17,6 +17,7 @@ __all__ = [
     "Offer",
     "Origin",
     "check_connection_header",
+    "check_host",
     "check_http_version",
     "check_request",
     "check_subprotocols",
@@ -61,6 +62,18 @@ def check_version_header(value: str | None) -> bool:
     return value == "13"
 
 
+def check_host(headers: Headers) -> str:
+    """Return the Host header (RFC 9110 7.2).
+
+    Raises:
+        HandshakeError: It is missing, repeated or malformed.
+    """
+    host = _only(headers, "Host")
+    if not _HOST.fullmatch(host):
+        raise HandshakeError(400, "the Host header is not a host")
+    return host
+
+
 class Offer(NamedTuple):
     """The offers in a client's request."""
 
@@ -98,9 +111,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
         raise InvalidProtocol(http_version)
     if not _TARGET.match(request.target):
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
-    host = _only(headers, "Host")
-    if not _HOST.fullmatch(host):
-        raise HandshakeError(400, "the Host header is not a host")
+    host = check_host(headers)
     if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(headers.get_all("Upgrade")):
