@@ -38,6 +38,7 @@ from .version import version as __version__
 if TYPE_CHECKING:
     from .adapters.accelerate import Acceleration, accelerate
     from .asyncio.client import ClientConnection, connect, unix_connect
+    from .asyncio.router import Router, route, unix_route
     from .asyncio.server import Server, ServerConnection, basic_auth, broadcast, serve, unix_serve
     from .datastructures import Headers, HeadersLike, MultipleValuesError
     from .exceptions import (
@@ -136,6 +137,7 @@ __all__ = [
     "Response",
     "ResponseError",
     "Role",
+    "Router",
     "SecurityError",
     "Server",
     "ServerConnection",
@@ -159,8 +161,10 @@ __all__ = [
     "basic_auth",
     "broadcast",
     "connect",
+    "route",
     "serve",
     "unix_connect",
+    "unix_route",
     "unix_serve",
 ]
 
@@ -170,6 +174,7 @@ __all__ = [
 _LATE = {
     "adapters.accelerate": "Acceleration accelerate",
     "asyncio.client": "ClientConnection connect unix_connect",
+    "asyncio.router": "Router route unix_route",
     "asyncio.server": "Server ServerConnection basic_auth broadcast serve unix_serve",
     "datastructures": "Headers HeadersLike MultipleValuesError",
     "exceptions": "DuplicateParameter HeaderLineTooLong InvalidHandshake InvalidHeader InvalidHeaderFormat "

@@ -28,7 +28,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "migrating.md"
 
 #: Missing names, by their module in websockets.
 ABSENT = {
-    "asyncio.router": {"Router", "route", "unix_route"},
     "client": {"ClientProtocol"},
     "frames": {"Frame"},
     "protocol": {"Protocol", "SEND_EOF"},

@@ -530,6 +530,8 @@ def test_valid_request_is_accepted(changes: dict[str, str]) -> None:
         (400, {"Host": "a b"}),
         (400, {"Host": "a/b"}),
         (400, {"Host": "user@a"}),
+        (400, {"Host": "[::::]"}),
+        (400, {"Host": "[127.0.0.1]"}),
         (400, {"Host": "caf\xe9"}),
         (426, {"Upgrade": None}),
         (426, {"Upgrade": "h2c"}),

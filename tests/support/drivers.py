@@ -526,31 +526,37 @@ def serving_sync(script, new_record, settings):
 
 
 @contextmanager
+def trio_server_of_thread(serve):
+    """Run the server that `nursery.start(serve)` starts in a thread; give the server."""
+    started, stopped = Future(), threading.Event()
+
+    async def main():
+        async with trio.open_nursery() as nursery, await nursery.start(serve) as server:
+            started.set_result(server)
+            while not stopped.is_set():
+                await trio.sleep(0.005)
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(trio.run, main)
+        running.add_done_callback(
+            lambda done: done.exception() and not started.done() and started.set_exception(done.exception())
+        )
+        try:
+            yield started.result(PATIENCE)
+        finally:
+            stopped.set()
+        running.result()
+
+
+@contextmanager
 def serving_trio(script, new_record, settings):
     async def handler(connection):
         record = new_record()
         await run_script(script, TrioOperations(connection, record), record)
 
-    port, stopped = Future(), threading.Event()
-
-    async def main():
-        async with trio.open_nursery() as nursery:
-            serve = functools.partial(framewire.trio.serve, handler, 0, host="127.0.0.1", **settings)
-            async with await nursery.start(serve) as server:
-                port.set_result(server.listeners[0].socket.getsockname()[1])
-                while not stopped.is_set():
-                    await trio.sleep(0.005)
-
-    with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(trio.run, main)
-        running.add_done_callback(
-            lambda done: done.exception() and not port.done() and port.set_exception(done.exception())
-        )
-        try:
-            yield port.result(PATIENCE)
-        finally:
-            stopped.set()
-        running.result()
+    serve = functools.partial(framewire.trio.serve, handler, 0, host="127.0.0.1", **settings)
+    with trio_server_of_thread(serve) as server:
+        yield server.listeners[0].socket.getsockname()[1]
 
 
 #: uvicorn's names of settings.

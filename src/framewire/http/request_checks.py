@@ -69,9 +69,20 @@ def check_host(headers: Headers) -> str:
         HandshakeError: It is missing, repeated or malformed.
     """
     host = _only(headers, "Host")
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or (host.startswith("[") and not _is_ipv6(host[1:].partition("]")[0])):
         raise HandshakeError(400, "the Host header is not a host")
     return host
+
+
+def _is_ipv6(address: str) -> bool:
+    # Imported here because hosts are rarely addresses of this kind.
+    from ipaddress import AddressValueError, IPv6Address
+
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        return False
+    return True
 
 
 class Offer(NamedTuple):
