@@ -213,12 +213,10 @@ def test_process_request_runs_before_the_routes(api, url_map):
         assert receive(port, "/count") == "{'number': 1}"
 
 
-def test_async_process_request_is_awaited(api, url_map):
+def test_result_of_async_process_request_is_used(api, url_map):
     async def process_request(connection, request):
         return connection.respond(403, "No") if request.path == "/count/403" else None
 
-    if isinstance(api, Threads):
-        pytest.skip("framewire.sync takes no coroutine functions")
     with api.route(url_map, process_request=process_request) as port:
         assert answer(port, "/count/403") == (403,)
         assert answer(port, "/none") == (404,)

@@ -63,7 +63,6 @@ FOREIGN = {
     "trio.proxy": {"trio", "python_socks"},
     "trio.router": {"trio"},
     "trio.server": {"trio", "exceptiongroup"},
-    "routes": {"werkzeug"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
