@@ -13,11 +13,22 @@ import framewire.asyncio
 import framewire.sync
 from framewire.handshake import Headers, ServerHandshake
 
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+HAS_IPV6 = socket.has_ipv6 and has_ipv6()
+
 FOUND = "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n"
 
 
 @contextmanager
-def recording(*locations):
+def recording(*locations, address="127.0.0.1"):
     """Run a server that answers requests with redirects to `locations`, then with 101.
 
     Give its port and the list of all requests. In the locations `{port}` stands for the port.
@@ -45,7 +56,8 @@ def recording(*locations):
                     while connection.recv(4096):
                         pass
 
-    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listening_socket:
         listening_socket.settimeout(10)
         thread = Thread(target=answer, args=(listening_socket,))
         thread.start()
@@ -103,6 +115,15 @@ def test_repeated_additional_headers_are_all_sent(connect):
         connect(f"ws://127.0.0.1:{port}/", additional_headers=[("Cookie", "a=1"), ("Cookie", "b=2")])
     assert requests[0].headers.get_all("Cookie") == ["a=1", "b=2"]
     assert len(requests[0].headers.get_all("User-Agent")) == 1
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="the machine has no IPv6")
+@every_client
+def test_zone_of_an_ipv6_address_is_used_and_not_sent(connect):
+    loopback = next(index for index, name in socket.if_nameindex() if name.startswith("lo"))
+    with recording(address="::1") as (port, requests):
+        connect(f"ws://[::1%25{loopback}]:{port}/")
+    assert requests[0].headers["Host"] == f"[::1]:{port}"
 
 
 @every_client

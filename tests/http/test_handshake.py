@@ -432,6 +432,36 @@ def test_longest_accepted_head_has_max_head_bytes() -> None:
     assert len(head) == MAX_HEAD
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_empty_lines_before_the_head_are_ignored_as_often_as_allowed(size: int) -> None:
+    scanner = HeadScanner(empty_lines=1)
+    feed(scanner.receive, b"\r\n", size)
+    assert scanner.receive(make_head() + FRAME) == (make_head(), FRAME)
+    scanner = HeadScanner(empty_lines=1)
+    assert scanner.receive(b"\r\n" + make_head() + FRAME) == (make_head(), FRAME)
+    assert HeadScanner(empty_lines=1).receive(b"\r\n\r\n") == (b"\r\n", b"")
+    assert HeadScanner().receive(b"\r\n") == (b"\r\n", b"")
+
+
+def test_empty_line_before_the_head_is_checked_like_any_line() -> None:
+    for data in (b"\n", b"\r\r\n"):
+        with pytest.raises(HandshakeError):
+            HeadScanner(empty_lines=1).receive(data + make_head())
+
+
+def test_server_ignores_one_empty_line_before_the_request() -> None:
+    assert receive(b"\r\n" + make_head()).check() == ([], [])
+    assert refuse(b"\r\n\r\n" + make_head()).status == 400
+
+
+@pytest.mark.parametrize("value", ["100-continue", "100-Continue", "x, 100-continue"])
+def test_expected_100_response_precedes_the_101(value: str) -> None:
+    server = receive(make_head(("Expect", value)))
+    server.check()
+    assert server.accept().startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n")
+    assert receive(make_head(("Expect", value))).reject(403, "no").startswith(b"HTTP/1.1 403 ")
+
+
 def test_head_scan_rejects_control_characters_except_tab_in_values() -> None:
     for text in CONTROLS:
         for template in ("GET /{} HTTP/1.1\r\n", "GET / HTTP/1.1\r\nX{}: a\r\n\r\n"):
@@ -909,6 +939,10 @@ def test_incomplete_request_can_only_be_rejected() -> None:
         ("ws://localhost/?", False, "localhost", 80, "/", "localhost"),
         ("ws://127.0.0.1:1/", False, "127.0.0.1", 1, "/", "127.0.0.1:1"),
         ("ws://[::1]/", False, "::1", 80, "/", "[::1]"),
+        ("ws://[fe80::1%25eth0]/", False, "fe80::1%eth0", 80, "/", "[fe80::1]"),
+        ("ws://[FE80:0::1%25a%2Db]:81/", False, "fe80::1%a-b", 81, "/", "[fe80::1]:81"),
+        ("ws://[fe80::1%eth0]/", False, "fe80::1%eth0", 80, "/", "[fe80::1]"),
+        ("ws://[fe80::1%2]/", False, "fe80::1%2", 80, "/", "[fe80::1]"),
         ("ws://[0:0::1]:8080/", False, "::1", 8080, "/", "[::1]:8080"),
         ("ws://a_b/%20", False, "a_b", 80, "/%20", "a_b"),
         ("ws://m\xfcnchen.example/caf\xe9?\xe9=%C3%A9", False, "xn--mnchen-3ya.example", 80,
@@ -976,7 +1010,11 @@ def test_uri_credentials_become_basic_authorization(
         "ws://[::1/",
         "ws://::1/",
         "ws://[localhost]/",
-        "ws://[::1%25eth0]/",
+        "ws://[fe80::1%]/",
+        "ws://[fe80::1%25%00]/",
+        "ws://[fe80::1%25a%25b]/",
+        "ws://[fe80::1%25\xe9]/",
+        "ws://127.0.0.1%25eth0/",
         "ws://[::1]x/",
         "ws://a..b/",
         "ws://" + "a" * 64 + "/",

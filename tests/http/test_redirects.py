@@ -37,6 +37,14 @@ def test_redirect_has_a_redirect_status_and_location(status):
         ("ws://h/old", "HTTP://h/new", "ws://h/new"),
         ("ws://h/old", "https://h/new", "wss://h/new"),
         ("ws://[::1]:81/old", "/new", "ws://[::1]:81/new"),
+        (
+            "ws://h/old",
+            "/caf\u00c3\u00a9?\u00c3\u00a9=%C3%A9",
+            "ws://h/caf%C3%A9?%C3%A9=%C3%A9",
+        ),  # UTF-8 read as Latin-1
+        ("ws://h/old", "/caf\u00e9", "ws://h/caf%E9"),  # Latin-1
+        ("ws://h/old", "/\u65e5", "ws://h/%E6%97%A5"),
+        ("ws://h/old", "ws://b\u00c3\u00bccher.example/", "ws://xn--bcher-kva.example/"),
     ],
 )
 def test_redirect_leads_to_location(old, location, new):
@@ -70,6 +78,13 @@ def test_redirect_from_wss_to_ws_raises_security_error():
     for location in ("ws://h/new", "http://h/new"):
         with pytest.raises(SecurityError, match="from wss to ws"):
             follow_redirect(parse_uri("wss://h/"), location)
+
+
+def test_zone_of_an_ipv6_address_is_kept_by_redirects_to_the_same_address():
+    old = parse_uri("ws://[fe80::1%25eth0]/old")
+    for location in ("/new", "ws://[fe80::1]/new", "http://[fe80::1]/new"):
+        assert follow_redirect(old, location) == parse_uri("ws://[fe80::1%25eth0]/new")
+    assert follow_redirect(old, "ws://[fe80::2]/new").host == "fe80::2"
 
 
 @pytest.mark.parametrize("location", ["ftp://h/", "mailto:a@b", "ws://h/#fragment", "ws://"])

@@ -2,9 +2,9 @@
 
 import pytest
 from drivers import every_driver, receive_all
-from frames import REQUEST
+from frames import REQUEST, to
 
-from framewire import Close
+from framewire import SERVER, Close
 from framewire.errors import HandshakeError, NegotiationError
 
 BAD_REQUESTS = {
@@ -30,6 +30,14 @@ def test_frames_in_one_segment_with_the_request_are_received(driver):
         assert peer.read_to_end() == [Close(1000, "")]
         peer.record.end()
         assert peer.record.messages == ["early", "late"]
+
+
+@every_driver(tls=True, without=["uvicorn"])  # uvicorn parses requests itself
+def test_request_after_an_empty_line_that_expects_100_is_answered(driver):
+    request = b"\r\n" + REQUEST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") + to(SERVER, 0x88)
+    with driver.serve(receive_all) as server:
+        answer = server.answer(request)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 ")
 
 
 # Refusals of the application.

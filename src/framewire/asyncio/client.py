@@ -167,7 +167,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
         loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
         if target.secure:
-            kwargs.setdefault("server_hostname", target.host)
+            kwargs.setdefault("server_hostname", target.server_name)
             kwargs["ssl"] = True if self._ssl is None else self._ssl  # None if a redirect leads to wss
         proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
         if self._unix:

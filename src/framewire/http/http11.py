@@ -6,6 +6,7 @@ control characters. Therefore each head passes `HeadScanner` first, once, as it 
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, Final, overload
 
@@ -14,16 +15,35 @@ from ..exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
 from ..protocol.record import Record, assign
 from .headers import Headers, HeadersLike
 
-__all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Response"]
+__all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Response", "read_limit"]
+
+
+def read_limit(name: str, default: int, minimum: int) -> int:
+    """Return a limit of HTTP messages.
+
+    Args:
+        name: The variable of the environment that sets it, without its prefix "WEBSOCKETS_MAX_": the
+            variables are those of websockets.
+        default: The limit without that variable.
+        minimum: The lowest limit.
+
+    Raises:
+        ValueError: The variable is not an integer, or too low.
+    """
+    text = os.environ.get(f"WEBSOCKETS_MAX_{name}", str(default))
+    if not (text.isascii() and text.isdigit() and int(text[:20]) >= minimum):
+        raise ValueError(f"WEBSOCKETS_MAX_{name} is an integer of {minimum} or more, not {text!r}")
+    return int(text[:20])
+
 
 #: The longest line of a head, in bytes, its CRLF included.
-MAX_LINE: Final = 8192
+MAX_LINE: Final = read_limit("LINE_LENGTH", 8192, 256)
 
 #: The maximum number of header lines of a head, without the first line and the empty one.
-MAX_HEADERS: Final = 128
+MAX_HEADERS: Final = read_limit("NUM_HEADERS", 128, 16)
 
 #: The longest head, in bytes, its empty line included.
-MAX_HEAD: Final = 32768
+MAX_HEAD: Final = 4 * MAX_LINE
 
 #: The bytes allowed in a line: no control characters except HTAB (RFC 9110 5.5). 80 to ff are
 #: obs-text.
@@ -153,9 +173,14 @@ class HeadScanner:
     """Finds the end of a head, and rejects the head at the first byte that is not allowed in it.
 
     Each byte is scanned once, and the result does not depend on how the head is cut into chunks.
+
+    Args:
+        empty_lines: How many empty lines before the head to ignore. A server should ignore one,
+            which some clients send after their last request (RFC 9112 2.2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, empty_lines: int = 0) -> None:
+        self._empty_lines = empty_lines
         self._buffer = bytearray()
         self._line = 0  # start of the current line
         self._scanned = 0  # end of the bytes that are known to be valid
@@ -192,6 +217,11 @@ class HeadScanner:
                 return None
             if newline == end:
                 raise HandshakeError(400, "a line of the head ends in LF without CR")
+            if end == self._line == 0 and self._empty_lines:
+                self._empty_lines -= 1
+                del buffer[: newline + 1]
+                self._scanned = 0
+                continue
             if end == self._line:
                 return bytes(buffer[: newline + 1]), bytes(buffer[newline + 1 :])
             self._line = self._scanned = newline + 1

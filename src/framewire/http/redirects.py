@@ -42,6 +42,7 @@ def follow_redirect(old: Uri, location: str) -> Uri:
     """
     from urllib.parse import urljoin
 
+    location = _decode_location(location)
     # urljoin resolves relative references only for schemes that it knows: http instead of ws.
     new = urljoin(f"http{'s' * old.secure}://{old.authority}{old.target}", location)
     if new.startswith("http"):
@@ -49,9 +50,29 @@ def follow_redirect(old: Uri, location: str) -> Uri:
     target = parse_uri(new)
     if old.secure and not target.secure:
         raise SecurityError("a redirect from wss to ws")
+    if target.host == old.server_name:  # servers do not know the zone of an IPv6 address
+        target = Uri(target.secure, old.host, target.port, target.target, target.username, target.password)
     if target.username is None and target.has_origin_of(old):
         target = Uri(target.secure, target.host, target.port, target.target, old.username, old.password)
     return target
+
+
+def _decode_location(location: str) -> str:
+    """Return a Location with the characters beyond ASCII that its bytes stand for.
+
+    Headers are decoded as Latin-1. Servers send UTF-8, which then is percent-encoded once; other
+    bytes are percent-encoded as they are.
+    """
+    from urllib.parse import quote
+
+    try:
+        data = location.encode("latin-1")
+    except UnicodeEncodeError:
+        return location
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return quote(data, safe="".join(map(chr, range(0x80))))
 
 
 async def open_at_redirects(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import HandshakeError
 from ..exceptions import InvalidMessage, RequestLineTooLong, StatusLineTooLong
-from .http11 import HeadScanner, Response
+from .http11 import HeadScanner, Response, read_limit
 
 if TYPE_CHECKING:
     from .message_parser import ResponseParser
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BODY", "MAX_INTERIM", "ResponseReader"]
 
 #: How much of the body of a refusal a client keeps, in bytes.
-MAX_BODY: Final = 1 << 20
+MAX_BODY: Final = read_limit("BODY_SIZE", 1 << 20, 0)
 
 #: The maximum number of 1xx responses before the final response.
 MAX_INTERIM: Final = 16

@@ -9,7 +9,7 @@ from typing import Final
 from .._backend import accept_key
 from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
-from .headers import FRAMING, Headers, check_additional, check_field, format_extensions
+from .headers import FRAMING, Headers, check_additional, check_field, format_extensions, split_list
 from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
 
@@ -26,6 +26,9 @@ CLOSING: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 28\r\n\r\nthe server is shutting down\n"
 )
+
+#: The interim response to a request with "Expect: 100-continue"; it comes before a 101 (RFC 9110 7.8).
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 #: The maximum number of bytes that a client may send after its request before it has the response;
 #: 4.1 allows none.
@@ -48,7 +51,7 @@ class ServerHandshake:
         self.response: Response | None = None
         self._trailing = b""
         self._offer: Offer | None = None
-        self._scanner = HeadScanner()
+        self._scanner = HeadScanner(empty_lines=1)
 
     @property
     def trailing(self) -> bytes:
@@ -195,7 +198,8 @@ class ServerHandshake:
     def answer(self, response: Response) -> bytes:
         """Return the bytes of a response that `agree` has made, or of another one, as `respond`.
 
-        Headers may have been added to the 101 since.
+        Headers may have been added to the 101 since. A 100 response precedes it if the client
+        expects one (RFC 9110 7.8).
 
         Raises:
             ValueError: A header is malformed, the response is a 101 although `check` has not
@@ -208,7 +212,9 @@ class ServerHandshake:
             raise ValueError("a 101 response comes from `agree`")
         data = self._encode(response, response.headers.lines)
         self.response = response
-        return data
+        assert self.request is not None
+        expected = split_list(self.request.headers.get_all("Expect"))
+        return _CONTINUE + data if "100-continue" in map(str.lower, expected) else data
 
     def _encode(self, response: Response, lines: Iterable[tuple[str, str]]) -> bytes:
         if self.response is not None:

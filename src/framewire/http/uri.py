@@ -12,7 +12,8 @@ __all__ = ["Uri", "format_authority", "parse_uri"]
 
 #: The part of a URI after the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
-    r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?", re.DOTALL
+    r"(?:([^/?@]*)@)?(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.~%\-]+)?\]|[^\[\]/?@:]+)(?::([0-9]*))?(/[^?]*)?(?:\?(.*))?",
+    re.DOTALL,
 )
 
 
@@ -21,7 +22,8 @@ class Uri(Record):
 
     Args:
         secure: Whether the scheme is wss.
-        host: The host in lower case, without the brackets of an IPv6 address.
+        host: The host in lower case, without the brackets of an IPv6 address; the zone of a link-local
+            address follows it, as in "fe80::1%eth0".
         port: The port.
         target: The path and the query, percent-encoded.
         username: The user name, decoded; None for none.
@@ -53,6 +55,11 @@ class Uri(Record):
         """The value of the Host header: without the port if that is the default."""
         return format_authority(self.host, self.port, self.secure)
 
+    @property
+    def server_name(self) -> str:
+        """The host as the server knows it, for its certificate: without the zone of an IPv6 address."""
+        return self.host.partition("%")[0]
+
     def has_origin_of(self, other: Uri) -> bool:
         """Return whether the scheme, host and port are those of another URI."""
         return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
@@ -62,10 +69,12 @@ def format_authority(host: str, port: int, secure: bool | None) -> str:
     """Return the value of a Host header.
 
     Args:
-        host: The host, an IPv6 address without its brackets.
+        host: The host, an IPv6 address without its brackets. Its zone is left out: it has a meaning on
+            this machine only (RFC 6874 4).
         port: The port, left out if it is the default of the scheme.
         secure: Whether the scheme is wss; None to write each port.
     """
+    host = host.partition("%")[0]
     bracketed = f"[{host}]" if ":" in host else host
     default = None if secure is None else 443 if secure else 80
     return bracketed if port == default else f"{bracketed}:{port}"
@@ -118,8 +127,14 @@ def parse_uri(text: str) -> Uri:
 def _parse_host(text: str) -> str:
     if text.startswith("["):
         from ipaddress import IPv6Address
+        from urllib.parse import unquote
 
-        return str(IPv6Address(text[1:-1]))
+        address, percent, zone = text[1:-1].partition("%")
+        if zone[2:] and zone.startswith("25"):  # "%" is encoded in a URI (RFC 6874 2), but users write it as it is too
+            zone = unquote(zone[2:], errors="strict")
+        if percent and not re.fullmatch(r"[A-Za-z0-9_.~\-]+", zone):
+            raise ValueError("not the zone of an address")
+        return str(IPv6Address(address + percent + zone))
     host = text.encode("idna").decode("ascii").lower()
     if not re.fullmatch(r"[a-z0-9._\-]+", host):
         raise ValueError("not a host name")

@@ -205,7 +205,7 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
             if transport.socket.family in (socket.AF_INET, socket.AF_INET6):
                 transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if target.secure:
-                transport.start_tls(self._ssl or tls.create_default_context(), self._hostname or target.host)
+                transport.start_tls(self._ssl or tls.create_default_context(), self._hostname or target.server_name)
             connection = self._make(transport, self._settings, self.logger)
             connection.handshake(handshake, self._extensions)
         except BaseException:

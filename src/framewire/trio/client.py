@@ -198,7 +198,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         waiting.append(handshake)
         try:
             if target.secure:
-                stream = await start_tls(stream, self._ssl, self._hostname or target.host)
+                stream = await start_tls(stream, self._ssl, self._hostname or target.server_name)
             connection = self._make(nursery, stream, self._settings, self.logger)
             await connection.handshake(handshake, self._extensions)
         except BaseException:
