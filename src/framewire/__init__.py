@@ -1,7 +1,8 @@
-"""WebSocket (RFC 6455) at C speed: a stream without I/O whose hot paths are compiled, and its pure Python twin.
+"""WebSocket (RFC 6455) at C speed: a stream without I/O whose hot paths are compiled, and its pure
+Python twin.
 
-Servers and clients are in `framewire.asyncio` and `framewire.sync`, the opening handshake without I/O in
-`framewire.handshake`.
+Servers and clients are in `framewire.asyncio` and `framewire.sync`, the opening handshake without
+I/O in `framewire.handshake`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -169,8 +170,8 @@ __all__ = [
 ]
 
 
-#: The modules of names that are imported when they are used: of what takes long to import, and of names that are here
-#: because `websockets` has them.
+#: The modules of names that are imported when they are used: of what takes long to import, and of
+#: names that are here because `websockets` has them.
 _LATE = {
     "adapters.accelerate": "Acceleration accelerate",
     "asyncio.client": "ClientConnection connect unix_connect",

@@ -50,7 +50,9 @@ class FramewireError(Exception):
 
 
 class LocalError(FramewireError):
-    """The caller asked for something that RFC 6455 forbids; nothing was sent and nothing has changed."""
+    """The caller asked for something that RFC 6455 forbids; nothing was sent and nothing has
+    changed.
+    """
 
 
 class StateError(LocalError):
@@ -58,16 +60,20 @@ class StateError(LocalError):
 
 
 class FragmentError(LocalError):
-    """A fragment is of another type than its message, or a message begins before the last one has ended (5.4)."""
+    """A fragment is of another type than its message, or a message begins before the last one has
+    ended (5.4).
+    """
 
 
 class TextError(LocalError):
-    """Text to send is not valid UTF-8 (8.1): a lone surrogate, invalid bytes, or an incomplete code point."""
+    """Text to send is not valid UTF-8 (8.1): a lone surrogate, invalid bytes, or an incomplete code
+    point.
+    """
 
 
 class PayloadTooBigError(LocalError):
-    """A control payload has more than 125 bytes, a close reason more than 123 (5.5), or a message more than
-    `max_send_size`.
+    """A control payload has more than 125 bytes, a close reason more than 123 (5.5), or a message
+    more than `max_send_size`.
     """
 
 
@@ -84,7 +90,8 @@ class ConcurrencyError(LocalError, RuntimeError):
 
 
 class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of websockets know
-    """The connection has ended: nothing can be sent, and all messages that arrived have been received.
+    """The connection has ended: nothing can be sent, and all messages that arrived have been
+    received.
 
     Args:
         rcvd: The close frame of the peer, None if there was none.
@@ -100,7 +107,9 @@ class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of w
 
     @property
     def code(self) -> int:
-        """The close code of the peer: 1005 if its close frame was empty, 1006 if there was none (7.1.5)."""
+        """The close code of the peer: 1005 if its close frame was empty, 1006 if there was none
+        (7.1.5).
+        """
         return 1006 if self.rcvd is None else self.rcvd.code
 
     @property
@@ -199,7 +208,8 @@ class HandshakeError(OpeningError):
 
 
 class NegotiationError(HandshakeError):
-    """There is no subprotocol that both sides speak: `select_subprotocol` raises it to answer with status 400.
+    """There is no subprotocol that both sides speak: `select_subprotocol` raises it to answer with
+    status 400.
 
     Args:
         reason: The body of the response.
@@ -213,8 +223,8 @@ class NegotiationError(HandshakeError):
 class Violation(Exception):  # noqa: N818 - never raised to the caller: the stream turns it into a Failure
     """The peer broke a rule. Internal: `Stream` turns it into a `Failure` event.
 
-    `offset` counts the bytes of the stream before the offending one. `sent_reason` goes to the peer instead of a
-    `reason` that may quote the peer's bytes.
+    `offset` counts the bytes of the stream before the offending one. `sent_reason` goes to the peer
+    instead of a `reason` that may quote the peer's bytes.
     """
 
     def __init__(self, code: int, reason: str, offset: int, sent_reason: str | None = None) -> None:

@@ -1,8 +1,9 @@
-"""The exceptions of `websockets.exceptions` by their names: aliases of `framewire.errors`, and finer classes of these.
+"""The exceptions of `websockets.exceptions` by their names: aliases of `framewire.errors`, and
+finer classes of these.
 
-The classes that are defined here are raised where their docstrings say. What catches `InvalidHandshake`,
-`InvalidStatus` or `ConnectionClosed` needs none of them; code written for framewire catches the classes of
-`framewire.errors`, of which each of them is one.
+The classes that are defined here are raised where their docstrings say. What catches
+`InvalidHandshake`, `InvalidStatus` or `ConnectionClosed` needs none of them; code written for
+framewire catches the classes of `framewire.errors`, of which each of them is one.
 """
 
 # ruff: noqa: N818 - the names that users of websockets know
@@ -70,7 +71,9 @@ __all__ = [
 
 
 class InvalidMessage(ResponseError):
-    """A client has received no HTTP response; its `__cause__` is EOFError if the connection ended before one."""
+    """A client has received no HTTP response; its `__cause__` is EOFError if the connection ended
+    before one.
+    """
 
 
 class InvalidHeader(ResponseError):
@@ -93,7 +96,8 @@ class InvalidHeader(ResponseError):
 
 
 class InvalidHeaderFormat(InvalidHeader, ValueError):
-    """A header does not follow its grammar: raised by the functions of `framewire.headers`, and by a client.
+    """A header does not follow its grammar: raised by the functions of `framewire.headers`, and by
+    a client.
 
     Args:
         name: The name of the header.
@@ -112,7 +116,9 @@ class InvalidHeaderFormat(InvalidHeader, ValueError):
 
 
 class InvalidHeaderValue(InvalidHeader, ValueError):
-    """A header has a value that it may not have: raised by `Headers`, and by a client for Sec-WebSocket-Accept."""
+    """A header has a value that it may not have: raised by `Headers`, and by a client for
+    Sec-WebSocket-Accept.
+    """
 
 
 class InvalidUpgrade(InvalidHeader):
@@ -132,7 +138,9 @@ class RequestLineTooLong(HandshakeError, SecurityError):
 
 
 class HeaderLineTooLong(HandshakeError, SecurityError):
-    """A header line, or a head, exceeds the limit: a server answers 431, a client raises InvalidMessage from it."""
+    """A header line, or a head, exceeds the limit: a server answers 431, a client raises
+    InvalidMessage from it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(431, reason)
@@ -180,7 +188,8 @@ class InvalidOrigin(HandshakeError):
 
 
 class DuplicateParameter(NegotiationError, ValueError):
-    """An extension has a parameter twice: for the `agree` of extensions; framewire itself raises ValueError.
+    """An extension has a parameter twice: for the `agree` of extensions; framewire itself raises
+    ValueError.
 
     Args:
         name: The name of the parameter.
@@ -193,7 +202,8 @@ class DuplicateParameter(NegotiationError, ValueError):
 
 
 class InvalidParameterName(NegotiationError, ValueError):
-    """An extension has an unknown parameter: for the `agree` of extensions; framewire itself raises ValueError.
+    """An extension has an unknown parameter: for the `agree` of extensions; framewire itself raises
+    ValueError.
 
     Args:
         name: The name of the parameter.
@@ -206,7 +216,8 @@ class InvalidParameterName(NegotiationError, ValueError):
 
 
 class InvalidParameterValue(NegotiationError, ValueError):
-    """A parameter of an extension has a wrong value: for the `agree` of extensions; framewire itself raises ValueError.
+    """A parameter of an extension has a wrong value: for the `agree` of extensions; framewire
+    itself raises ValueError.
 
     Args:
         name: The name of the parameter.

@@ -1,4 +1,5 @@
-"""Extensions (RFC 6455 9): permessage-deflate, the negotiation, and the interfaces for extensions of one's own.
+"""Extensions (RFC 6455 9): permessage-deflate, the negotiation, and the interfaces for extensions
+of one's own.
 
 client: make_offers ─▶ request … response ─ agree_to_answers ─▶ codecs for the Stream
 server: request ─ accept_offers ─▶ response, codecs for the Stream

@@ -1,4 +1,6 @@
-"""Opcodes, close codes and the content of a close frame, under the module name that they have in websockets."""
+"""Opcodes, close codes and the content of a close frame, under the module name that they have in
+websockets.
+"""
 
 from .protocol.constants import CloseCode, Opcode
 from .protocol.events import Close

@@ -1,4 +1,6 @@
-"""Values of the headers of the opening handshake, under the function names that they have in websockets."""
+"""Values of the headers of the opening handshake, under the function names that they have in
+websockets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Requests and responses of the opening handshake, under the module name that they have in websockets."""
+"""Requests and responses of the opening handshake, under the module name that they have in
+websockets.
+"""
 
 from .http.client_handshake import USER_AGENT
 from .http.http11 import Request, Response

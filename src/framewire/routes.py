@@ -141,7 +141,8 @@ class Routes:
 
 
 class Router:
-    """Dispatches connections by a `werkzeug.routing.Map`; `create_router` of `route` takes a subclass.
+    """Dispatches connections by a `werkzeug.routing.Map`; `create_router` of `route` takes a
+    subclass.
 
     `route_request` is the `process_request` of a server, `handler` its handler.
 
@@ -168,7 +169,9 @@ class Router:
         return check_host(request.headers) if self.server_name is None else self.server_name
 
     def redirect(self, connection: Any, url: str) -> Response:
-        """Return the response that redirects to a URL, whose other characters it percent-encodes."""
+        """Return the response that redirects to a URL, whose other characters it
+        percent-encodes.
+        """
         location = quote(url, safe="%!#$&'()*+,/:;=?@[]~")
         response: Response = connection.respond(HTTPStatus.FOUND, f"Found at {location}")
         response.headers["Location"] = location
@@ -212,7 +215,9 @@ class Router:
         return None
 
     def handler(self, connection: Any) -> Any:
-        """Call the handler of a connection with its parameters, and return its result: a coroutine of an async one."""
+        """Call the handler of a connection with its parameters, and return its result: a coroutine
+        of an async one.
+        """
         return connection.handler(connection, **connection.handler_kwargs)
 
 
@@ -277,7 +282,9 @@ def _check_map(url_map: object) -> None:
 
 
 def _split_target(target: str) -> tuple[str, str]:
-    """Return the path and the query of a request target, which may be an absolute URI (RFC 9112 3.2)."""
+    """Return the path and the query of a request target, which may be an absolute URI (RFC 9112
+    3.2).
+    """
     path, _, query = target.partition("?")
     if match := _ORIGIN.match(path):
         path = path[match.end() :]

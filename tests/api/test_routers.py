@@ -1,4 +1,6 @@
-"""`framewire.asyncio.router`, `.sync.router` and `.trio.router`: one set of rules, on real sockets."""
+"""`framewire.asyncio.router`, `.sync.router` and `.trio.router`: one set of rules, on real
+sockets.
+"""
 
 import functools
 import inspect
@@ -30,7 +32,10 @@ REQUEST = (
 
 
 class Asyncio:
-    """Servers of asyncio in a thread; `handler` makes a handler that sends what a function returns."""
+    """Servers of asyncio in a thread.
+
+    `handler` makes a handler that sends what a function returns.
+    """
 
     module = framewire.asyncio.router
 

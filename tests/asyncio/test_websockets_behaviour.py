@@ -1,4 +1,6 @@
-"""Behaviour that programs for `websockets` rely on: logs, causes, the end of servers, reconnecting, routes."""
+"""Behaviour that programs for `websockets` rely on: logs, causes, the end of servers, reconnecting,
+routes.
+"""
 
 import asyncio
 import logging

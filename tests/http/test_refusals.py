@@ -1,4 +1,6 @@
-"""Servers and proxies that refuse a client, on real sockets: the exceptions of the client of every API."""
+"""Servers and proxies that refuse a client, on real sockets: the exceptions of the client of every
+API.
+"""
 
 import asyncio
 import socket

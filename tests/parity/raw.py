@@ -1,7 +1,8 @@
 """Connections of framewire whose peer is a raw socket or stream, made with the public API alone.
 
-The peer's suite tests its `Connection` on a pair of sockets without an opening handshake. Here the far end makes the
-handshake by hand, so that the connection under test is one as users have it, and its peer is at the first frame.
+The peer's suite tests its `Connection` on a pair of sockets without an opening handshake. Here the
+far end makes the handshake by hand, so that the connection under test is one as users have it, and
+its peer is at the first frame.
 """
 
 import asyncio
@@ -31,7 +32,9 @@ OPTIONS = {}
 
 
 def import_each(module, *names):
-    """Return names of a module of framewire; one that it lacks is a function that raises ImportError when called."""
+    """Return names of a module of framewire; one that it lacks is a function that raises
+    ImportError when called.
+    """
 
     def lack(error):
         def raise_it(*args, **kwargs):
@@ -112,7 +115,9 @@ class Ping:
 
 
 def extensions(connection):
-    """Return the extensions of a connection as instances of the peer's class, in place of `protocol.extensions`."""
+    """Return the extensions of a connection as instances of the peer's class, in place of
+    `protocol.extensions`.
+    """
     names = connection.response.headers.get("Sec-WebSocket-Extensions", "")
     return [object.__new__(PerMessageDeflate)] if names.startswith("permessage-deflate") else []
 
@@ -149,7 +154,9 @@ async def _wait(awaitable):
 
 
 async def create_connection(loop, factory, *, sock):
-    """Open a connection of framewire, or one of websockets, in place of `loop.create_connection`."""
+    """Open a connection of framewire, or one of websockets, in place of
+    `loop.create_connection`.
+    """
     made = factory()
     if not isinstance(made, AsyncioConnection):
         return await loop.create_connection(lambda: made, sock=sock)

@@ -25,7 +25,9 @@ unittest.TestCase.assertText = assert_text
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Raise in the main thread when a test takes too long; again each second, for what swallows it."""
+    """Raise in the main thread when a test takes too long; again each second, for what swallows
+    it.
+    """
 
     def end(number, frame):
         raise TimeoutError("the test takes too long")

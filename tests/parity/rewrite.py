@@ -1,4 +1,6 @@
-"""Changes the imports of the peer's tests, and the few other lines that name its internals, to framewire."""
+"""Changes the imports of the peer's tests, and the few other lines that name its internals, to
+framewire.
+"""
 
 import re
 
@@ -64,7 +66,9 @@ _KEEPALIVE = (
 
 
 def _reopen(match):
-    """Return the statements that open the connection with these settings, instead of changing them."""
+    """Return the statements that open the connection with these settings, instead of changing
+    them.
+    """
     indentation, interval, _, timeout, dropping, _ = match.groups()
     options = f"ping_interval={interval}" + (f", ping_timeout={timeout}" if timeout else "")
     return f"{indentation}REOPEN(self, {options})\n{dropping}"
@@ -95,7 +99,9 @@ def change(text, changes):
 
 
 def rewrite_folder(folder):
-    """Change the tests of one of the three APIs in place, and add the helper that starts servers of framewire."""
+    """Change the tests of one of the three APIs in place, and add the helper that starts servers of
+    framewire.
+    """
     for name, changes in _CHANGES.items():
         path = folder / name
         text = re.sub(_KEEPALIVE, _reopen, change(path.read_text(), changes))
@@ -108,7 +114,9 @@ def rewrite_folder(folder):
 
 
 def _import_each(match):
-    """Return the statement that imports each name by itself, so that one that is lacking does not fail all tests."""
+    """Return the statement that imports each name by itself, so that one that is lacking does not
+    fail all tests.
+    """
     names = match[2].split(", ")
     return f"[{match[2]}] = __import__('raw').import_each('framewire.{match[1]}', *{names})"
 

@@ -1,13 +1,15 @@
-"""Run the test suite of `websockets` against framewire: how much of a program works after changing its imports.
+"""Run the test suite of `websockets` against framewire: how much of a program works after changing
+its imports.
 
     python run.py FOLDER [PART ...] [--list] [--factor N]
 
-FOLDER is a checkout of the repository python-websockets/websockets, of a version near the installed one. Its tests are
-copied to a temporary folder, their imports are changed, and they run with framewire at one end of each connection and
-the installed `websockets` at the other. Texts of exceptions are compared, but fail no test. `known.py` says of each
-known failure whether it is a documented difference, internal to websockets, or fails with `websockets` itself. What
-fails besides is a name or parameter that framewire lacks, or an undocumented difference; these are listed, and the exit
-status is then 1.
+FOLDER is a checkout of the repository python-websockets/websockets, of a version near the installed
+one. Its tests are copied to a temporary folder, their imports are changed, and they run with
+framewire at one end of each connection and the installed `websockets` at the other. Texts of
+exceptions are compared, but fail no test. `known.py` says of each known failure whether it is a
+documented difference, internal to websockets, or fails with `websockets` itself. What fails besides
+is a name or parameter that framewire lacks, or an undocumented difference; these are listed, and
+the exit status is then 1.
 
 This script is not part of the test suite, because it needs that checkout and takes minutes.
 """
@@ -75,7 +77,9 @@ def prepare(suite, folder):
 
 
 def run_module(module, folder, factor, seconds):
-    """Run the tests of a module; return the worst outcome, the error and the different texts of each."""
+    """Run the tests of a module; return the worst outcome, the error and the different texts of
+    each.
+    """
     record = folder / "record"
     record.write_text("")
     variables = {
@@ -133,7 +137,10 @@ def classify(name, line):
 
 
 def run_part(part, folder, arguments):
-    """Run a part; return the kind of each outcome, and print the unexpected ones; None if framewire lacks the part."""
+    """Run a part; return the kind of each outcome, and print the unexpected ones.
+
+    None if framewire lacks the part.
+    """
     modules = [
         module for module in PARTS[part] if "/" not in module or find_spec(f"framewire.{module.partition('/')[0]}")
     ]

@@ -9,8 +9,8 @@ KIB, MIB = 1 << 10, 1 << 20
 SMALL = 8 * KIB
 
 
-#: Files whose allocations are not counted by `now`: threads of earlier tests that have not ended yet
-#: allocate too, an event loop for example a read buffer of 256 KiB.
+#: Files whose allocations are not counted by `now`: threads of earlier tests that have not ended
+#: yet allocate too, an event loop for example a read buffer of 256 KiB.
 _OTHER_THREADS = [
     tracemalloc.Filter(False, pattern)
     for pattern in ("*/asyncio/*", "*/framewire/sync/*", "*/threading.py", "*/socket*.py", "*/uvicorn/*")

@@ -573,7 +573,9 @@ UVICORN_ATTRIBUTES = {"close_timeout", "send_close_reasons"}
 
 @contextlib.asynccontextmanager
 async def uvicorn_server(application, made, settings):
-    """Run uvicorn with framewire's protocol class, append the protocols to `made`; give the port."""
+    """Run uvicorn with framewire's protocol class, append the protocols to `made`; give the
+    port.
+    """
     import uvicorn
     from ends import CERTIFICATE
 

@@ -1,4 +1,6 @@
-"""The blocking API beside messages: logs, redirects, reconnecting, Unix sockets, callbacks, broadcast, shutdown."""
+"""The blocking API beside messages: logs, redirects, reconnecting, Unix sockets, callbacks,
+broadcast, shutdown.
+"""
 
 import logging
 import socket

@@ -1,1 +1,4 @@
-"""The compiled twins, if they were built; `_backend` chooses. The .pxd files are their interfaces in Cython."""
+"""The compiled twins, if they were built; `_backend` chooses.
+
+The .pxd files are their interfaces in Cython.
+"""

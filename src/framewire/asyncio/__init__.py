@@ -1,4 +1,6 @@
-"""WebSocket servers and clients on asyncio, with the names and shapes of the `websockets` package."""
+"""WebSocket servers and clients on asyncio, with the names and shapes of the `websockets`
+package.
+"""
 
 from .callbacks import Listener, ListenerConnection
 from .client import connect, unix_connect

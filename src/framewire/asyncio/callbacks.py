@@ -1,7 +1,7 @@
 """The callback API of one WebSocket, for programs that count microseconds.
 
-No task and no switch stands between the network and the callback, and everything that it sends while one read is
-handled leaves in one system call.
+No task and no switch stands between the network and the callback, and everything that it sends
+while one read is handled leaves in one system call.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ __all__ = ["Listener", "ListenerConnection"]
 
 
 class Listener:
-    """Callbacks for the events of connections; subclass it and give an instance to `serve` or `connect`.
+    """Callbacks for the events of connections; subclass it and give an instance to `serve` or
+    `connect`.
 
-    One instance may listen to any number of connections. The callbacks must not block. One that raises closes its
-    connection with 1011, and the error is logged.
+    One instance may listen to any number of connections. The callbacks must not block. One that
+    raises closes its connection with 1011, and the error is logged.
     """
 
     def on_open(self, connection: ListenerConnection) -> None:
@@ -41,14 +42,17 @@ class Listener:
         """A ping has arrived; it has been answered."""
 
     def on_close(self, connection: ListenerConnection, code: int, reason: str) -> None:
-        """The connection has ended with the peer's close code: 1005 if empty, 1006 without one (7.1.5). The last."""
+        """The connection has ended with the peer's close code: 1005 if empty, 1006 without one
+        (7.1.5). The last.
+        """
 
 
 class ListenerConnection(BaseConnection):
-    """An open WebSocket whose events go to a `Listener`. Nothing waits: use it in the event loop's thread.
+    """An open WebSocket whose events go to a `Listener`. Nothing waits: use it in the event loop's
+    thread.
 
-    While the peer reads so slowly that more than `write_limit` bytes wait for it, nothing is read from it; a message
-    after more than `max_unsent` unread bytes aborts the connection.
+    While the peer reads so slowly that more than `write_limit` bytes wait for it, nothing is read
+    from it; a message after more than `max_unsent` unread bytes aborts the connection.
     """
 
     _driver: Driver
@@ -95,8 +99,8 @@ class ListenerConnection(BaseConnection):
     def send(self, message: Data, text: bool | None = None, *, last: bool = True, compress: bool | None = None) -> bool:
         """Send one message, or a fragment of one.
 
-        Returns at once; look at `full` before you send much. A whole message of more than `fragment_size` bytes is
-        sent in fragments.
+        Returns at once; look at `full` before you send much. A whole message of more than
+        `fragment_size` bytes is sent in fragments.
 
         Args:
             message: Text as `str`, binary as a bytes-like object.

@@ -31,22 +31,23 @@ __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect",
 
 
 class connect:  # noqa: N801 - called like the function that it is to its users
-    """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the connection.
+    """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the
+    connection.
 
     `async for connection in connect(...)` opens one connection after another: the next one when the
-    body ends, and again after a delay if it could not be opened, or the server has ended it within a
-    second. A Retry-After of the server makes the delay longer.
+    body ends, and again after a delay if it could not be opened, or the server has ended it within
+    a second. A Retry-After of the server makes the delay longer.
 
-    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port) gets
-    no credentials: no Authorization or Cookie, and no user name and password of `uri`.
+    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port)
+    gets no credentials: no Authorization or Cookie, and no user name and password of `uri`.
 
     Args:
         uri: The ws or wss URI. Its user name and password become basic authentication.
         origin: The value of the Origin header.
         extensions: Extensions to offer before permessage-deflate, best first.
         subprotocols: Subprotocols to offer, best first.
-        compression: "deflate" to offer permessage-deflate with default settings, unless `extensions`
-            has it with others; None not to.
+        compression: "deflate" to offer permessage-deflate with default settings, unless
+            `extensions` has it with others; None not to.
         additional_headers: Headers to add to the request, as a mapping or as pairs of name and
             value. They replace Origin and User-Agent.
         user_agent_header: The value of the User-Agent header, None for no such header.
@@ -55,8 +56,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             ws `ws_proxy` first and `http_proxy` last.
         process_exception: Decides in `async for` whether an exception of an attempt is temporary:
             it returns None to try again, or the exception to raise.
-        open_timeout: Time for the connection, TLS, the redirects and the opening handshake together,
-            in seconds; None for no limit.
+        open_timeout: Time for the connection, TLS, the redirects and the opening handshake
+            together, in seconds; None for no limit.
         ping_interval: As for `serve`, like the arguments after it.
         reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
         logger: The logger, by default `framewire.client`.

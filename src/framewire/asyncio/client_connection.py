@@ -32,7 +32,8 @@ class ClientOpening(Opening):
         driver: Its driver.
         handshake: The handshake, with everything that the client offers.
         extensions: The extensions that it knows.
-        opened: Called with the session, and whether messages may be compressed, once the handshake is done.
+        opened: Called with the session, and whether messages may be compressed, once the handshake
+            is done.
 
     Attributes:
         done: Done when the handshake is; has the error if it failed.

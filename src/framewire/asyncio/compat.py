@@ -1,4 +1,7 @@
-"""`asyncio.timeout`, which Python 3.10 lacks. Unlike `wait_for` before 3.12, it loses no cancellation."""
+"""`asyncio.timeout`, which Python 3.10 lacks.
+
+Unlike `wait_for` before 3.12, it loses no cancellation.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ else:
 
     @asynccontextmanager
     async def timeout(delay: float | None) -> AsyncIterator[None]:
-        """Cancels what is inside after `delay` seconds, and makes of that an asyncio.TimeoutError."""
+        """Cancels what is inside after `delay` seconds, and makes of that an
+        asyncio.TimeoutError.
+        """
         task, expired = asyncio.current_task(), False
         assert task is not None
 

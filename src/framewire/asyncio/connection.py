@@ -1,7 +1,7 @@
 """The coroutine API of one WebSocket: `recv`, `recv_streaming`, iteration and `send`.
 
-A whole read is processed before any task wakes, and `recv` finds the next message in the queue without a switch. A
-full queue stops reading from the transport; a full transport makes `send` wait.
+A whole read is processed before any task wakes, and `recv` finds the next message in the queue
+without a switch. A full queue stops reading from the transport; a full transport makes `send` wait.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ __all__ = ["Connection", "broadcast"]
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
 
-#: Messages of more than this, in bytes or characters, are compressed in steps between which other tasks run.
+#: Messages of more than this, in bytes or characters, are compressed in steps between which other
+#: tasks run.
 MAX_COMPRESSED_AT_ONCE: Final = 1 << 16
 
 
 class Connection(BaseConnection):
     """An open WebSocket, made by `serve` or `connect`.
 
-    Use it as an async iterator over the peer's messages (`str` for text, `bytes` for binary), which ends with an
-    orderly close and raises `ConnectionClosedError` otherwise; or call `recv` and `send`. One task may receive at a
-    time, any number may send.
+    Use it as an async iterator over the peer's messages (`str` for text, `bytes` for binary), which
+    ends with an orderly close and raises `ConnectionClosedError` otherwise; or call `recv` and
+    `send`. One task may receive at a time, any number may send.
     """
 
     _driver: Driver
@@ -90,7 +91,10 @@ class Connection(BaseConnection):
 
     @property
     def next_size(self) -> int | None:
-        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
+
+        None if none waits.
+        """
         return None if self._session is None else self._queue.next_size
 
     @overload
@@ -109,10 +113,12 @@ class Connection(BaseConnection):
         """Receive the next message. Cancelling loses nothing.
 
         Args:
-            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`, binary `bytes`.
+            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`,
+                binary `bytes`.
 
         Raises:
-            ConnectionClosed: The connection has ended, and everything that arrived before has been received.
+            ConnectionClosed: The connection has ended, and everything that arrived before has been
+                received.
             ConcurrencyError: Another task receives, or a message is being received in pieces.
         """
         await self._let_others_run()
@@ -138,9 +144,10 @@ class Connection(BaseConnection):
     async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Message]:
         """Receive the next message as an async iterator over its pieces, as they arrive.
 
-        A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come while the rest is
-        still under way. From the first call on such messages arrive in pieces; what `recv` returns does not change.
-        Take every piece: until the last one is taken, other calls raise ConcurrencyError. Raises as `recv`.
+        A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come
+        while the rest is still under way. From the first call on such messages arrive in pieces;
+        what `recv` returns does not change. Take every piece: until the last one is taken, other
+        calls raise ConcurrencyError. Raises as `recv`.
         """
         self._check_receiving()
         if self._queue.streaming:
@@ -202,7 +209,9 @@ class Connection(BaseConnection):
         return self
 
     async def aclose(self) -> None:
-        """End an iteration, like the method of a generator; the connection stays open (see `close`)."""
+        """End an iteration, like the method of a generator; the connection stays open (see
+        `close`).
+        """
 
     async def __anext__(self) -> Message:
         # Like `recv`, without its calls for a whole message: test_iteration_receives_as_recv_does.
@@ -251,13 +260,14 @@ class Connection(BaseConnection):
     ) -> None:
         """Send one message.
 
-        An iterable or async iterable is sent as one message of as many fragments, which are all text or all binary;
-        other messages wait until it is over. If it raises, the connection is closed with 1011. Messages longer than
-        `fragment_size` are sent in fragments too. A message of over 64 KiB is compressed in steps, between which
-        other tasks run; messages still leave in the order of the calls.
+        An iterable or async iterable is sent as one message of as many fragments, which are all
+        text or all binary; other messages wait until it is over. If it raises, the connection is
+        closed with 1011. Messages longer than `fragment_size` are sent in fragments too. A message
+        of over 64 KiB is compressed in steps, between which other tasks run; messages still leave
+        in the order of the calls.
 
-        Waits first while more than `write_limit` bytes wait for the network. A call that is cancelled has sent
-        nothing, and a call that returns has sent everything.
+        Waits first while more than `write_limit` bytes wait for the network. A call that is
+        cancelled has sent nothing, and a call that returns has sent everything.
 
         Args:
             message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
@@ -325,7 +335,9 @@ class Connection(BaseConnection):
     async def _send_fragments(
         self, fragments: AsyncIterable[tuple[Data, bool | None, bool]], text: bool | None, compress: bool | None
     ) -> None:
-        """Send fragments, each with `text` and whether it is the last, while other messages wait."""
+        """Send fragments, each with `text` and whether it is the last, while other messages
+        wait.
+        """
         await self._next_turn()
         self._turn = asyncio.Lock()
         self._in_fragments = True
@@ -383,7 +395,8 @@ class Connection(BaseConnection):
             data: At most 125 bytes, text as UTF-8; by default 4 random bytes.
 
         Returns:
-            A future of the round trip in seconds. A pong answers all pings before its own too (5.5.3).
+            A future of the round trip in seconds. A pong answers all pings before its own too
+            (5.5.3).
 
         Raises:
             ConcurrencyError: A ping with this payload waits for its pong.
@@ -409,8 +422,9 @@ class Connection(BaseConnection):
     async def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.
 
-        The connection is aborted if the peer has not done its part within `close_timeout`. What arrives meanwhile can
-        still be received, as far as the queue has room. Closing again only waits.
+        The connection is aborted if the peer has not done its part within `close_timeout`. What
+        arrives meanwhile can still be received, as far as the queue has room. Closing again only
+        waits.
 
         Args:
             code: The close code; None: an empty close frame.
@@ -440,15 +454,16 @@ def broadcast(
 ) -> None:
     """Send one message to all open `connections` without waiting for any.
 
-    A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with 1013 (try again
-    later) instead: neither memory nor the others pay for it. A connection that is in the middle of another message in
-    fragments is left out, with a warning in its log.
+    A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with
+    1013 (try again later) instead: neither memory nor the others pay for it. A connection that is
+    in the middle of another message in fragments is left out, with a warning in its log.
 
     Args:
         connections: The connections; those that are not open are left out.
         message: Text as `str`, binary as a bytes-like object.
         text: Whether the message is sent as text; by default the type decides.
-        raise_exceptions: Whether to raise the exceptions of single connections at the end, instead of logging them.
+        raise_exceptions: Whether to raise the exceptions of single connections at the end, instead
+            of logging them.
 
     Raises:
         TypeError: `message` is neither text nor binary.
@@ -498,7 +513,9 @@ async def _as_async(
 
 
 async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data, bool | None, bool]]:
-    """Yield each fragment at once; which one is the last is only known later, so an empty one ends the message."""
+    """Yield each fragment at once; which one is the last is only known later, so an empty one ends
+    the message.
+    """
     empty: Data | None = None
     async for fragment in fragments:
         if not isinstance(fragment, (str, bytes, bytearray, memoryview)):

@@ -103,7 +103,8 @@ class Driver(asyncio.BufferedProtocol):
         self.receiver: asyncio.Future[None] | None = None
         self._receive: Callable[[memoryview, int], list[Event]]
         self._buffer = read_buffer(self.loop)[:HEAD_READ_SIZE]
-        #: The largest read that goes straight to the stream; -1 until the opening handshake is done.
+        #: The largest read that goes straight to the stream; -1 until the opening handshake is
+        #: done.
         self._max_direct_read = -1
         self._reading = True
         self._ending = Ending.NONE
@@ -125,7 +126,8 @@ class Driver(asyncio.BufferedProtocol):
         self._buffer = read_buffer(self.loop)
         session = self.session = Session(self._role, self._settings, self.now(), codecs=codecs, queue=self._queue)
         self.writer = TransportWriter(session, self.transport, self.loop)
-        # Without a queue and without extensions there is nothing to do between the stream and the API.
+        # Without a queue and without extensions there is nothing to do between the stream and the
+        # API.
         self._receive = session.receive_quickly if self._queue or codecs else session.stream.receive
         self._max_direct_read = session.receive_step - 1 if codecs else READ_SIZE - 1
         self._timer.add(self)
@@ -134,7 +136,9 @@ class Driver(asyncio.BufferedProtocol):
             self.process(session.receive_quickly(rest))
 
     def set_timeout(self, seconds: float | None, callback: Callable[[], object]) -> None:
-        """Call `callback` after so many seconds, unless the handshake is done or another timeout is set by then."""
+        """Call `callback` after so many seconds, unless the handshake is done or another timeout is
+        set by then.
+        """
         self._cancel_end_timer()
         if seconds is not None:
             self._end_timer = self.loop.call_later(seconds, callback)
@@ -185,7 +189,9 @@ class Driver(asyncio.BufferedProtocol):
             self._yield_turn()
 
     def _yield_turn(self) -> None:
-        """Let other connections read: uvloop reads up to 32 times from one that floods before it goes on."""
+        """Let other connections read: uvloop reads up to 32 times from one that floods before it
+        goes on.
+        """
         if not isinstance(self.loop, asyncio.BaseEventLoop) and self._reading and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop.call_soon(self._take_turn)
@@ -237,7 +243,10 @@ class Driver(asyncio.BufferedProtocol):
             self.update()
 
     def ping(self, payload: bytes | None) -> asyncio.Future[float]:
-        """Have the session send a ping; return a future of the round trip in seconds. Raises as `Session.ping`."""
+        """Have the session send a ping; return a future of the round trip in seconds.
+
+        Raises as `Session.ping`.
+        """
         answer: asyncio.Future[float] = self.loop.create_future()
 
         def answered(latency: float | None) -> None:

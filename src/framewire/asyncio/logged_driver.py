@@ -1,6 +1,7 @@
 """`LoggedDriver`: a `Driver` that logs the frames of both directions at DEBUG.
 
-Whether frames are logged is decided once per connection, so that other connections do no work for it.
+Whether frames are logged is decided once per connection, so that other connections do no work for
+it.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ async def open_through_proxy(
         target: The URI of the server.
         make: Makes the protocol of the connection.
         user_agent: The value of User-Agent, None for no such header.
-        kwargs: Arguments of `loop.create_connection`; those for the connection to an HTTP proxy begin
-            with `proxy_`.
+        kwargs: Arguments of `loop.create_connection`; those for the connection to an HTTP proxy
+            begin with `proxy_`.
         waiting: Gets the `Tunnel` that is waited for.
 
     Raises:

@@ -18,8 +18,8 @@ _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDict
 def read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     """Return the memory, `READ_SIZE` bytes, that all connections of one event loop read into.
 
-    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause in between, and the stream
-    copies what it keeps: so an idle connection needs no buffer of its own.
+    A transport calls `get_buffer`, reads, and calls `buffer_updated` without a pause in between,
+    and the stream copies what it keeps: so an idle connection needs no buffer of its own.
     """
     if sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop):
         return memoryview(bytearray(READ_SIZE))  # its reads are under way while others are processed

@@ -1,4 +1,6 @@
-"""`route`: a WebSocket server that dispatches connections by path, with the names of `websockets.asyncio.router`."""
+"""`route`: a WebSocket server that dispatches connections by path, with the names of
+`websockets.asyncio.router`.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,13 @@ def route(
     create_router: Callable[..., Router] | None = None,
     **kwargs: Any,
 ) -> serve:
-    """Start a WebSocket server that dispatches connections to handlers by path; otherwise as `serve`.
+    """Start a WebSocket server that dispatches connections to handlers by path; otherwise as
+    `serve`.
 
     Args:
-        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or `framewire.routes.Routes`.
-            Handlers are called with the connection and, by name, the parameters of the path.
+        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or
+            `framewire.routes.Routes`. Handlers are called with the connection and, by name, the
+            parameters of the path.
         *args: The host and the port.
         server_name: The host and port of redirects; None for those of the Host header.
         ssl: The TLS context; True if a reverse proxy terminates TLS, so that redirects have the

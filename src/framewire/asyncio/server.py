@@ -127,9 +127,9 @@ class Server:
         """Stop listening and close every connection, without waiting: see `wait_closed`.
 
         Clients in the opening handshake are answered 503. With `close_connections=False` open
-        connections go on until their handlers return. `timeout` seconds later, if given, all that is
-        left is cut; each connection has its `close_timeout` besides. A closed server cannot be used
-        again.
+        connections go on until their handlers return. `timeout` seconds later, if given, all that
+        is left is cut; each connection has its `close_timeout` besides. A closed server cannot be
+        used again.
         """
         if not self.closing:
             self.closing = True
@@ -152,7 +152,9 @@ class Server:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed, its connections have ended and their handlers have returned."""
+        """Wait until the server is closed, its connections have ended and their handlers have
+        returned.
+        """
         await self._closed.wait()
 
     async def _finish(self) -> None:
@@ -244,32 +246,36 @@ class Server:
 class serve:  # noqa: N801 - called like the function that it is to its users
     """Start a WebSocket server on `host` and `port`; `await` it or enter it with `async with`.
 
-    `handler(connection)` runs for each connection; when it returns the connection is closed with 1000, when it
-    raises with 1011 and the error is logged. A `Listener` in its place gets the events as callbacks.
+    `handler(connection)` runs for each connection; when it returns the connection is closed with
+    1000, when it raises with 1011 and the error is logged. A `Listener` in its place gets the
+    events as callbacks.
 
-    `origins` lists the origins that may connect, as text or patterns (None in it: requests without one); by default
-    those of the server's own host, and requests without one (10.2); `None` lets everyone in. `extensions` are those
-    that clients may use besides permessage-deflate, which is on unless `compression` is None; one among them with other
-    settings replaces it. `subprotocols` are those
-    the handler speaks, best first; `select_subprotocol(connection, offered)` chooses instead. `process_request(
-    connection, request)`, sync or async, may return a `Response` to answer with instead, so that other HTTP requests
-    can be served; `process_response(connection, request, response)` may change or replace what is answered.
-    `server_header` is the Server header, None for none.
+    `origins` lists the origins that may connect, as text or patterns (None in it: requests without
+    one); by default those of the server's own host, and requests without one (10.2); `None` lets
+    everyone in. `extensions` are those that clients may use besides permessage-deflate, which is on
+    unless `compression` is None; one among them with other settings replaces it. `subprotocols` are
+    those the handler speaks, best first; `select_subprotocol(connection, offered)` chooses instead.
+    `process_request( connection, request)`, sync or async, may return a `Response` to answer with
+    instead, so that other HTTP requests can be served; `process_response(connection, request,
+    response)` may change or replace what is answered. `server_header` is the Server header, None
+    for none.
 
-    Times are in seconds, None for no limit: `open_timeout` is for the whole handshake, `close_timeout` for the
-    whole end. Every `ping_interval` a ping is sent, and a peer that does not answer within `ping_timeout` is closed
-    with 1011. A connection is closed with 1008 when no message passed for `idle_timeout`, or after `total_timeout`.
+    Times are in seconds, None for no limit: `open_timeout` is for the whole handshake,
+    `close_timeout` for the whole end. Every `ping_interval` a ping is sent, and a peer that does
+    not answer within `ping_timeout` is closed with 1011. A connection is closed with 1008 when no
+    message passed for `idle_timeout`, or after `total_timeout`.
 
-    `max_size` is the largest message in bytes, or a pair: message, frame. `max_queue` is how many messages may wait
-    for `recv` before reading stops; `write_limit` how many bytes may wait for the network before `send` waits. Both
-    can be a pair of marks, (high, low); low is a quarter of high otherwise. `max_unsent` bytes cut the connection,
-    whoever sent without waiting. Longer messages than `fragment_size` bytes are sent in fragments; `piece_size` is the
-    most that `recv_streaming` gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets
-    text in that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007 and 1009
-    without a reason. `max_connections` are served at a time; others are answered 503.
+    `max_size` is the largest message in bytes, or a pair: message, frame. `max_queue` is how many
+    messages may wait for `recv` before reading stops; `write_limit` how many bytes may wait for the
+    network before `send` waits. Both can be a pair of marks, (high, low); low is a quarter of high
+    otherwise. `max_unsent` bytes cut the connection, whoever sent without waiting. Longer messages
+    than `fragment_size` bytes are sent in fragments; `piece_size` is the most that `recv_streaming`
+    gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets text in
+    that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007
+    and 1009 without a reason. `max_connections` are served at a time; others are answered 503.
 
-    `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all further arguments
-    are those of `loop.create_server`, whose errors are raised.
+    `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all
+    further arguments are those of `loop.create_server`, whose errors are raised.
     """
 
     def __init__(

@@ -57,7 +57,8 @@ class ServerOpening(Opening):
         connection: The connection that it is for.
         driver: Its driver.
         server: Its server, whose policy decides.
-        opened: Called with the session, and whether messages may be compressed, once the handshake is done.
+        opened: Called with the session, and whether messages may be compressed, once the handshake
+            is done.
     """
 
     __slots__ = ("_connection", "_driver", "_handshake", "_opened", "_server", "_task")

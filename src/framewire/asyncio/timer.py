@@ -1,6 +1,7 @@
 """One timer for the keepalive and the timeouts of many open connections.
 
-A timer or a task for each connection would cost more memory than everything else that an idle one needs.
+A timer or a task for each connection would cost more memory than everything else that an idle one
+needs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from ..session.settings import ConnectionSettings
 
 __all__ = ["SharedTimer"]
 
-#: So many members are called before other callbacks of the loop have their turn: a fraction of a millisecond.
+#: So many members are called before other callbacks of the loop have their turn: a fraction of a
+#: millisecond.
 _MEMBERS_PER_TURN: Final = 256
 
 
@@ -28,7 +30,8 @@ class Timed(Protocol):
 class SharedTimer:
     """Calls `look_at_clock` of its members again and again; rests while it has none.
 
-    The interval is an eighth of the shortest time in the settings, at most 1 s. Without times it never calls.
+    The interval is an eighth of the shortest time in the settings, at most 1 s. Without times it
+    never calls.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:

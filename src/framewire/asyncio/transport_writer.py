@@ -2,8 +2,8 @@
 
     send ─▶ Session.output ─ flush ─▶ SocketWriter ─▶ socket, or the transport for what the socket does not take
 
-Writes are corked: the frames of one read, or of one turn of the event loop, leave in one system call. The first
-answer to a single message does not wait for more.
+Writes are corked: the frames of one read, or of one turn of the event loop, leave in one system
+call. The first answer to a single message does not wait for more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MAX_CORKED: Final = 1 << 16
 #: Uncompressed messages of this size, in bytes or characters, are not copied into the cork.
 MIN_UNCORKED: Final = 1 << 15
 
-#: The transports that write exactly what they are given to their socket, and whose socket tells when it is closed.
+#: The transports that write exactly what they are given to their socket, and whose socket tells
+#: when it is closed.
 _PLAIN_TRANSPORTS: Final = {
     "asyncio.selector_events._SelectorSocketTransport",
     "uvloop.loop.TCPTransport",
@@ -40,9 +41,10 @@ class TransportWriter:
     Attributes:
         uncorked: Whether the next frame leaves at once.
         handling: Whether a callback handles received messages; its frames leave when it is done.
-        send_whole: Sends a whole message straight to the socket if it can be sent as it is: True, or False without
-            side effects. To be called only while `uncorked` and not `blocked`.
-        blocked: Whether senders have to wait or ask: the transport is full, or a message is being sent in parts.
+        send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
+            or False without side effects. To be called only while `uncorked` and not `blocked`.
+        blocked: Whether senders have to wait or ask: the transport is full, or a message is being
+            sent in parts.
     """
 
     __slots__ = (
@@ -82,13 +84,18 @@ class TransportWriter:
     # Writing.
 
     def send_large(self, message: object) -> bool:
-        """Send a long message after what is corked, without copying it; False if it cannot be sent as it is."""
+        """Send a long message after what is corked, without copying it.
+
+        False if it cannot be sent as it is.
+        """
         self.flush()
         self.uncorked = False
         return self.send_whole(message)
 
     def cork(self) -> None:
-        """Write what the session has to send: at once, or with what else is sent in this turn of the event loop."""
+        """Write what the session has to send: at once, or with what else is sent in this turn of
+        the event loop.
+        """
         if self.uncorked:
             self.uncorked = False
             self._push()
@@ -109,10 +116,11 @@ class TransportWriter:
             self._socket_writer.write(data)
 
     def may_write(self) -> bool:
-        """Return whether a further message may be written; aborts the connection if the peer does not read.
+        """Return whether a further message may be written; aborts the connection if the peer does
+        not read.
 
-        Not asked for control frames: pings and pongs are due while one long message is written, and are limited by
-        other rules.
+        Not asked for control frames: pings and pongs are due while one long message is written, and
+        are limited by other rules.
         """
         session = self._session
         if session.write_paused and not session.check_unsent(self.waiting):
@@ -168,7 +176,9 @@ class TransportWriter:
 
 
 class LoggedSocketWriter:
-    """Writes like `SocketWriter` and logs the frames, which therefore all come as bytes of the session."""
+    """Writes like `SocketWriter` and logs the frames, which therefore all come as bytes of the
+    session.
+    """
 
     def __init__(self, writer: Any, log: FrameLog) -> None:
         self._writer = writer
@@ -195,12 +205,17 @@ class LoggedSocketWriter:
 
 
 def max_corked_message(settings: ConnectionSettings) -> int:
-    """Return the length up to which a message is simply corked: bytes, or characters of up to 4 bytes each."""
+    """Return the length up to which a message is simply corked: bytes, or characters of up to 4
+    bytes each.
+    """
     return min(MIN_UNCORKED - 1, (settings.fragment_size or MIN_UNCORKED << 2) // 4)
 
 
 def _socket_of(transport: asyncio.BaseTransport) -> Any:
-    """Return the socket to write to beside the transport; None where only the transport may write, as with TLS."""
+    """Return the socket to write to beside the transport.
+
+    None where only the transport may write, as with TLS.
+    """
     kind = type(transport)
     if sys.platform == "win32" or f"{kind.__module__}.{kind.__qualname__}" not in _PLAIN_TRANSPORTS:
         return None
@@ -208,7 +223,9 @@ def _socket_of(transport: asyncio.BaseTransport) -> Any:
 
 
 def end_output(transport: asyncio.Transport) -> None:
-    """End our direction of TCP once all is written; with TLS, which peers do not half-close, both directions."""
+    """End our direction of TCP once all is written; with TLS, which peers do not half-close, both
+    directions.
+    """
     if transport.can_write_eof():
         with suppress(OSError):  # the peer has ended both directions already
             transport.write_eof()

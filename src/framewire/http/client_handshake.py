@@ -48,8 +48,8 @@ def request_headers(
     """Return the header lines that a client adds to its request.
 
     Args:
-        additional: The headers of the caller, in any form that `Headers` takes. They replace those of
-            the same name that follow.
+        additional: The headers of the caller, in any form that `Headers` takes. They replace those
+            of the same name that follow.
         origin: The value of Origin, None for no such header.
         user_agent: The value of User-Agent, None for no such header.
 
@@ -187,7 +187,8 @@ class ClientHandshake:
         raise InvalidMessage("the connection was closed before a whole answer") from EOFError()
 
     def refusal_error(self) -> StatusError | None:
-        """Return the error of a refusal whose body is incomplete; None if the head of none has arrived.
+        """Return the error of a refusal whose body is incomplete; None if the head of none has
+        arrived.
 
         For a driver whose time is up, or whose connection is lost: the server's answer says more
         than a TimeoutError.

@@ -1,4 +1,6 @@
-"""Header fields: the `Headers` mapping, validation, lists of tokens and extensions (RFC 9110 5, RFC 6455 9.1)."""
+"""Header fields: the `Headers` mapping, validation, lists of tokens and extensions (RFC 9110 5, RFC
+6455 9.1).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class MultipleValuesError(LookupError):
-    """Several lines of `Headers` have the name that was looked up; `Headers.get_all` returns the value of each."""
+    """Several lines of `Headers` have the name that was looked up.
+
+    `Headers.get_all` returns the value of each.
+    """
 
     def __str__(self) -> str:
         # Quoted like the name in a KeyError.
@@ -102,7 +107,9 @@ class Headers(MutableMapping[str, str]):
         return self.__class__(self)
 
     def serialize(self) -> bytes:
-        """Return the lines and the empty line after them as they are sent, without validating them."""
+        """Return the lines and the empty line after them as they are sent, without validating
+        them.
+        """
         return str(self).encode("latin-1")
 
     def pack(self) -> None:
@@ -132,7 +139,9 @@ class Headers(MutableMapping[str, str]):
         return list(found.get(name.lower(), ()))
 
     def get_joined(self, name: str) -> str:
-        """Return the values of all lines with this name, joined by ", " (RFC 9110 5.3); "" if there is none."""
+        """Return the values of all lines with this name, joined by ", " (RFC 9110 5.3); "" if there
+        is none.
+        """
         return ", ".join(self._values().get(name.lower(), ()))
 
     def set_insecure(self, name: str, value: str) -> None:

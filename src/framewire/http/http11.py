@@ -1,7 +1,9 @@
-"""HTTP/1.1 messages of the opening handshake (RFC 9112): requests, responses, and the scan of their heads.
+"""HTTP/1.1 messages of the opening handshake (RFC 9112): requests, responses, and the scan of their
+heads.
 
-h11 parses heads, but accepts bytes that have been used to smuggle requests past proxies: bare LF, folded lines,
-control characters. Therefore each head passes `HeadScanner` first, once, as it arrives.
+h11 parses heads, but accepts bytes that have been used to smuggle requests past proxies: bare LF,
+folded lines, control characters. Therefore each head passes `HeadScanner` first, once, as it
+arrives.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ def read_limit(name: str, default: int, minimum: int) -> int:
     """Return a limit of HTTP messages.
 
     Args:
-        name: The variable of the environment that sets it, without its prefix "WEBSOCKETS_MAX_": the
-            variables are those of websockets.
+        name: The variable of the environment that sets it, without its prefix "WEBSOCKETS_MAX_":
+            the variables are those of websockets.
         default: The limit without that variable.
         minimum: The lowest limit.
 
@@ -91,7 +93,9 @@ class Request(Record):
 
 
 class _DataclassFields:
-    """The fields of a class that is no dataclass, for `dataclasses.replace`; made when they are looked up."""
+    """The fields of a class that is no dataclass, for `dataclasses.replace`; made when they are
+    looked up.
+    """
 
     def __init__(self, *names: str) -> None:
         self._names = names

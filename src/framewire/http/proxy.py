@@ -1,4 +1,5 @@
-"""Proxies between a client and its server, without I/O: the choice of a proxy, and HTTP CONNECT (RFC 9110 9.3.6).
+"""Proxies between a client and its server, without I/O: the choice of a proxy, and HTTP CONNECT
+(RFC 9110 9.3.6).
 
 SOCKS is left to python-socks.
 """
@@ -70,9 +71,10 @@ class Proxy(Record):
 def find_proxy(target: Uri) -> str | None:
     """Find the proxy that the environment names for a URI.
 
-    For wss the variables `wss_proxy`, `socks_proxy` and `https_proxy` are read in this order; for ws
-    `ws_proxy`, `socks_proxy`, `https_proxy` and `http_proxy`. Hosts in `no_proxy` need no proxy. The
-    settings of macOS name a SOCKS proxy by an http URL: a `socks_proxy` of this scheme is socks5h.
+    For wss the variables `wss_proxy`, `socks_proxy` and `https_proxy` are read in this order; for
+    ws `ws_proxy`, `socks_proxy`, `https_proxy` and `http_proxy`. Hosts in `no_proxy` need no proxy.
+    The settings of macOS name a SOCKS proxy by an http URL: a `socks_proxy` of this scheme is
+    socks5h.
 
     Returns:
         The URL of the proxy, None for none.
@@ -167,6 +169,9 @@ class Tunnel:
         return True
 
     def refusal_error(self) -> InvalidProxyStatus | None:
-        """Return the error of a refusal whose body is incomplete; None if the head of none has arrived."""
+        """Return the error of a refusal whose body is incomplete.
+
+        None if the head of none has arrived.
+        """
         response = self._reader.partial_refusal()
         return None if response is None else InvalidProxyStatus(response)

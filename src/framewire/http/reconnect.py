@@ -18,7 +18,9 @@ MAX_RETRY_AFTER: Final = 3600.0
 
 
 def _number(name: str, default: float) -> float:
-    """Return a default of `backoff`; the environment can set it, with the variables of websockets."""
+    """Return a default of `backoff`; the environment can set it, with the variables of
+    websockets.
+    """
     return float(os.environ.get(f"WEBSOCKETS_BACKOFF_{name}", default))
 
 
@@ -51,8 +53,8 @@ def backoff(
 ) -> Generator[float, None, None]:
     """Yield the delays between attempts, in seconds, without end.
 
-    The variables `WEBSOCKETS_BACKOFF_INITIAL_DELAY`, `_MIN_DELAY`, `_MAX_DELAY` and `_FACTOR` of the
-    environment set the defaults, as for websockets.
+    The variables `WEBSOCKETS_BACKOFF_INITIAL_DELAY`, `_MIN_DELAY`, `_MAX_DELAY` and `_FACTOR` of
+    the environment set the defaults, as for websockets.
 
     Args:
         initial_delay: The first delay is a random one of up to so many seconds (7.2.3).
@@ -104,8 +106,8 @@ class Reconnection:
 
         Args:
             seconds: How long the connection was open.
-            by_peer: Whether the peer has ended it. A server that accepts each connection and ends it
-                at once must not be asked again without a delay.
+            by_peer: Whether the peer has ended it. A server that accepts each connection and ends
+                it at once must not be asked again without a delay.
         """
         if by_peer and seconds < MIN_DURATION:
             return self._next()

@@ -1,4 +1,6 @@
-"""Redirects of the opening handshake: where they may lead, and which credentials go there (RFC 9110 15.4)."""
+"""Redirects of the opening handshake: where they may lead, and which credentials go there (RFC 9110
+15.4).
+"""
 
 from __future__ import annotations
 
@@ -84,16 +86,18 @@ async def open_at_redirects(
     same_origin: bool,
     never: bool,
 ) -> Opened:
-    """Open a connection where redirects lead. It waits for nothing but `attempt`, so it runs on every event loop.
+    """Open a connection where redirects lead. It waits for nothing but `attempt`, so it runs on
+    every event loop.
 
     Args:
         attempt: Opens a connection, given a URI and the header lines of the request.
         target: The first URI.
         headers: The header lines for it.
         limit: The maximum number of redirects.
-        same_origin: Whether redirects to another origin cannot be followed, as the caller has chosen
-            the host or the port.
-        never: Whether no redirect can be followed, as the caller has given a stream that is used up.
+        same_origin: Whether redirects to another origin cannot be followed, as the caller has
+            chosen the host or the port.
+        never: Whether no redirect can be followed, as the caller has given a stream that is used
+            up.
 
     Raises:
         SecurityError: There are too many redirects, or one leads from wss to ws.

@@ -1,4 +1,6 @@
-"""The requirements of a server on a request (RFC 6455 4.2.1), and the choice of a subprotocol (4.2.2)."""
+"""The requirements of a server on a request (RFC 6455 4.2.1), and the choice of a subprotocol
+(4.2.2).
+"""
 
 from __future__ import annotations
 
@@ -99,9 +101,9 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
 
     Args:
         request: The request.
-        origins: The only origins that may connect, with None for requests without Origin. By default
-            a request with Origin must come from the host that it names, and one without, which
-            browsers never send, passes (10.2).
+        origins: The only origins that may connect, with None for requests without Origin. By
+            default a request with Origin must come from the host that it names, and one without,
+            which browsers never send, passes (10.2).
         version: The HTTP version, as in "HTTP/1.0", if another parser read the request and passed
             it on under a version of its own; by default that of `request`.
 

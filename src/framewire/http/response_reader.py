@@ -1,4 +1,6 @@
-"""`ResponseReader`: reads the response of a server or a proxy to one request (RFC 9112 4, RFC 9110 15)."""
+"""`ResponseReader`: reads the response of a server or a proxy to one request (RFC 9112 4, RFC 9110
+15).
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ class ResponseReader:
         return self._cut_refusal(self._refusal), b""
 
     def partial_refusal(self) -> Response | None:
-        """Return a refusal with the part of its body that has arrived, None before the end of its head.
+        """Return a refusal with the part of its body that has arrived, None before the end of its
+        head.
 
         For a client that cannot wait any longer: the input has ended, or the time.
         """
@@ -90,7 +93,9 @@ class ResponseReader:
         return Response(head.status, head.reason, head.headers, bytes(self._body[:MAX_BODY]), head.version)
 
     def _check_start(self, data: bytes) -> None:
-        """Reject a response at its first byte that is not HTTP, instead of waiting for the end of its head."""
+        """Reject a response at its first byte that is not HTTP, instead of waiting for the end of
+        its head.
+        """
         wanted = _START[self._begun : self._begun + len(data)]
         if data[: len(wanted)] != wanted:
             raise InvalidMessage("the response is not HTTP") from ValueError(bytes(data[:80]))

@@ -1,4 +1,5 @@
-"""`answer_request`: the answer of a server to one opening handshake, from its callbacks and its policy.
+"""`answer_request`: the answer of a server to one opening handshake, from its callbacks and its
+policy.
 
     request ─ process_request ─ policy ─ process_response ─▶ bytes, codecs
 

@@ -27,7 +27,8 @@ CLOSING: Final = (
     b"Content-Length: 28\r\n\r\nthe server is shutting down\n"
 )
 
-#: The interim response to a request with "Expect: 100-continue"; it comes before a 101 (RFC 9110 7.8).
+#: The interim response to a request with "Expect: 100-continue"; it comes before a 101 (RFC 9110
+#: 7.8).
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 #: The maximum number of bytes that a client may send after its request before it has the response;
@@ -65,8 +66,8 @@ class ServerHandshake:
             The request once, when its head is complete; None before and after.
 
         Raises:
-            HandshakeError: The bytes are not HTTP as of RFC 9112 or exceed a limit of `HeadScanner`,
-                or more than 64 KiB follow the head.
+            HandshakeError: The bytes are not HTTP as of RFC 9112 or exceed a limit of
+                `HeadScanner`, or more than 64 KiB follow the head.
         """
         request = None
         if self.request is None:

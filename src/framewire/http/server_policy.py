@@ -113,7 +113,8 @@ class ServerPolicy(Record):
         Args:
             offer: The offer.
             connection: The connection, for `select_subprotocol`.
-            subprotocols: The subprotocols to choose from: those of the policy, or of one connection.
+            subprotocols: The subprotocols to choose from: those of the policy, or of one
+                connection.
 
         Returns:
             The subprotocol, the answers to the offers of extensions, and the codecs of these.
@@ -146,7 +147,9 @@ class ServerPolicy(Record):
         return [date] if self.server_header is None else [date, ("Server", self.server_header)]
 
     def complete(self, response: Response) -> Response:
-        """Add the header lines of every response, unless the response has them; return the response."""
+        """Add the header lines of every response, unless the response has them; return the
+        response.
+        """
         for name, value in self.headers():
             if name not in response.headers:
                 response.headers[name] = value
@@ -154,7 +157,8 @@ class ServerPolicy(Record):
 
 
 def check_functions(**functions: Any) -> None:
-    """Check the functions of the user's that a server calls for each connection, by the names of the arguments.
+    """Check the functions of the user's that a server calls for each connection, by the names of
+    the arguments.
 
     Raises:
         TypeError: One of them cannot be called.

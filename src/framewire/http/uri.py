@@ -22,8 +22,8 @@ class Uri(Record):
 
     Args:
         secure: Whether the scheme is wss.
-        host: The host in lower case, without the brackets of an IPv6 address; the zone of a link-local
-            address follows it, as in "fe80::1%eth0".
+        host: The host in lower case, without the brackets of an IPv6 address; the zone of a
+            link-local address follows it, as in "fe80::1%eth0".
         port: The port.
         target: The path and the query, percent-encoded.
         username: The user name, decoded; None for none.
@@ -57,7 +57,9 @@ class Uri(Record):
 
     @property
     def server_name(self) -> str:
-        """The host as the server knows it, for its certificate: without the zone of an IPv6 address."""
+        """The host as the server knows it, for its certificate: without the zone of an IPv6
+        address.
+        """
         return self.host.partition("%")[0]
 
     def has_origin_of(self, other: Uri) -> bool:
@@ -69,8 +71,8 @@ def format_authority(host: str, port: int, secure: bool | None) -> str:
     """Return the value of a Host header.
 
     Args:
-        host: The host, an IPv6 address without its brackets. Its zone is left out: it has a meaning on
-            this machine only (RFC 6874 4).
+        host: The host, an IPv6 address without its brackets. Its zone is left out: it has a meaning
+            on this machine only (RFC 6874 4).
         port: The port, left out if it is the default of the scheme.
         secure: Whether the scheme is wss; None to write each port.
     """
@@ -86,8 +88,8 @@ def parse_uri(text: str) -> Uri:
     Characters beyond ASCII become IDNA in the host, percent-encoded UTF-8 in the path and query.
 
     Raises:
-        UriError: Another scheme, a fragment, a control character or a space, a malformed host, port,
-            user name or password, or a user name without a password.
+        UriError: Another scheme, a fragment, a control character or a space, a malformed host,
+            port, user name or password, or a user name without a password.
     """
     # Imported here because only clients need it.
     from urllib.parse import quote, unquote

@@ -1,1 +1,3 @@
-"""One open connection without I/O: limits, queue, keepalive and close, the same for every driver."""
+"""One open connection without I/O: limits, queue, keepalive and close, the same for every
+driver.
+"""

@@ -13,8 +13,9 @@ def broadcast_to(
 ) -> None:
     """Queue a message on one of many connections, without waiting.
 
-    A connection is left out if it is not open, or in the middle of a fragmented message. One whose peer does not keep
-    up, with more than `write_limit` unread, is closed with 1013 (try again later).
+    A connection is left out if it is not open, or in the middle of a fragmented message. One whose
+    peer does not keep up, with more than `write_limit` unread, is closed with 1013 (try again
+    later).
 
     Args:
         session: The session of the connection.

@@ -15,7 +15,8 @@ _ORDERLY: Final = frozenset({CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, Clo
 
 
 class CloseState:
-    """The close frames received and sent (None: none), their order, the peer's violation, and the error below.
+    """The close frames received and sent (None: none), their order, the peer's violation, and the
+    error below.
 
     Args:
         auto_close: Whether the stream answers a close frame and a failure by itself.
@@ -58,7 +59,9 @@ class CloseState:
         return self.sent is None or self.failure is not None or self.rcvd_then_sent is True
 
     def error(self) -> ConnectionClosed:
-        """Return the exception that says how the connection ended; its `__cause__` is the error of the transport."""
+        """Return the exception that says how the connection ended; its `__cause__` is the error of
+        the transport.
+        """
         orderly = all(close is not None and close.code in _ORDERLY for close in (self.rcvd, self.sent))
         kind = ConnectionClosedOK if orderly else ConnectionClosedError
         error = kind(self.rcvd, self.sent, self.rcvd_then_sent)

@@ -21,7 +21,10 @@ class ConnectionDriver(Protocol):
 
     @property
     def state(self) -> State:
-        """CONNECTING during the opening handshake, then the session's state; CLOSED if it never opened."""
+        """CONNECTING during the opening handshake, then the session's state.
+
+        CLOSED if it never opened.
+        """
 
     @property
     def local_address(self) -> Any:
@@ -43,9 +46,9 @@ class ConnectionDriver(Protocol):
 class BaseConnection:
     """The session of one connection, its driver, and what the opening handshake agreed on.
 
-    A connection is CONNECTING until `_session` is set, at the end of the opening handshake. The counters
-    (`messages_received` and so on) are for reading; bytes are those of frames with their headers, without the
-    opening handshake.
+    A connection is CONNECTING until `_session` is set, at the end of the opening handshake. The
+    counters (`messages_received` and so on) are for reading; bytes are those of frames with their
+    headers, without the opening handshake.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_driver", "_session", "request", "response", "subprotocol")
@@ -84,7 +87,10 @@ class BaseConnection:
 
     @property
     def close_code(self) -> int | None:
-        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5); None before the end."""
+        """The peer's close code, 1005 if empty, 1006 if it sent none (7.1.5).
+
+        None before the end.
+        """
         return self._session.stream.close_code if self._session and self.state is State.CLOSED else None
 
     @property

@@ -1,11 +1,13 @@
-"""Pings: those that wait for a pong, and the keepalive that tests a silent peer (RFC 6455 5.5.2, 5.5.3).
+"""Pings: those that wait for a pong, and the keepalive that tests a silent peer (RFC 6455 5.5.2,
+5.5.3).
 
-A keepalive ping is sent every `ping_interval`. If the peer is silent for `ping_timeout` after it, the connection
-fails. Four things postpone that deadline, as the pong cannot come, or need not, meanwhile:
+A keepalive ping is sent every `ping_interval`. If the peer is silent for `ping_timeout` after it,
+the connection fails. Four things postpone that deadline, as the pong cannot come, or need not,
+meanwhile:
 
 * bytes have arrived: a peer cannot send a pong inside a frame of its own;
-* we have paused reading, so that the pong may wait in the kernel, and not because the peer takes nothing of what we
-  write;
+* we have paused reading, so that the pong may wait in the kernel, and not because the peer takes
+  nothing of what we write;
 * the ping still waits in our own write buffer, while that is being written;
 * the peer has answered the ping.
 """
@@ -135,7 +137,8 @@ class Keepalive:
             return False
         written = bytes_written != self._bytes_written
         self._probe_waits = self._probe_waits and waiting > 0
-        # If nothing is taken of what we have to write, that is why we do not read: such a peer is silent.
+        # If nothing is taken of what we have to write, that is why we do not read: such a peer is
+        # silent.
         paused = paused and (written or not waiting)
         progress = bytes_received != self._bytes_received or paused or (self._probe_waits and written)
         self._bytes_received, self._bytes_written = bytes_received, bytes_written

@@ -1,7 +1,7 @@
 """Log records of connections: the same names, levels and texts on every driver.
 
-INFO: a connection opens and closes, a server listens and closes. DEBUG: the requests and responses of
-opening handshakes, and frames. Records have the connection as `websocket`.
+INFO: a connection opens and closes, a server listens and closes. DEBUG: the requests and responses
+of opening handshakes, and frames. Records have the connection as `websocket`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def adapt_logger(logger: Logger, connection: object) -> logging.LoggerAdapter[An
 
 
 def describe_address(address: Any) -> str:
-    """Return an address of `socket.getsockname` for a log: host:port, [host]:port, or the path of a Unix socket."""
+    """Return an address of `socket.getsockname` for a log: host:port, [host]:port, or the path of a
+    Unix socket.
+    """
     if not isinstance(address, tuple):
         return str(address)
     host, port = address[:2]
@@ -71,8 +73,8 @@ def _log_headers(logger: Logger, arrow: str, headers: Iterable[tuple[str, str]])
 class FrameLog:
     """Log the frames of one direction at DEBUG, from the bytes that a driver reads or writes.
 
-    It holds at most a header and the beginning of a payload. After a header with an invalid length it
-    logs nothing more. Make one only if the logger is enabled for DEBUG, as it costs time.
+    It holds at most a header and the beginning of a payload. After a header with an invalid length
+    it logs nothing more. Make one only if the logger is enabled for DEBUG, as it costs time.
 
     Args:
         logger: The logger of the connection.

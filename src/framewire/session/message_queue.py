@@ -1,4 +1,5 @@
-"""The messages that have arrived and wait for `recv`: bounded, and joined from fragments where needed.
+"""The messages that have arrived and wait for `recv`: bounded, and joined from fragments where
+needed.
 
 Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | recv_streaming
 """
@@ -21,9 +22,9 @@ Item: TypeAlias = str | bytes | Fragment
 class MessageQueue:
     """A queue of messages and fragments with marks that stop and resume reading.
 
-    A message is taken whole (`take_message`) or piece by piece (`take_piece`). Fragments that were joined for a
-    message that nobody took in the end are the first piece of that message: nothing is lost or mixed when a
-    receiver gives up.
+    A message is taken whole (`take_message`) or piece by piece (`take_piece`). Fragments that were
+    joined for a message that nobody took in the end are the first piece of that message: nothing is
+    lost or mixed when a receiver gives up.
 
     Args:
         settings: `max_queue` and `piece_size` hold here, and `text_errors`.
@@ -39,18 +40,20 @@ class MessageQueue:
         self.items: list[Item] = []
         #: Bytes or characters of `items`.
         self.size = 0
-        #: Whether arriving messages are dropped: from `Session.stop_queueing` on, or from the first that found no room
-        #: after our close.
+        #: Whether arriving messages are dropped: from `Session.stop_queueing` on, or from the first
+        #: that found no room after our close.
         self.dropping = False
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
         self.high, self._low = settings.queue_marks
         self._piece_size = settings.piece_size
         self._text_errors = settings.text_errors
-        #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short strings apart.)
+        #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short
+        #: strings apart.)
         self._joined: BytesIO | None = None
         self._joined_text = False
-        #: Pieces of an item that was longer than `piece_size`, and whether its end ends the message.
+        #: Pieces of an item that was longer than `piece_size`, and whether its end ends the
+        #: message.
         self._rest: tuple[Message, bool] | None = None
 
     # Putting.
@@ -65,7 +68,9 @@ class MessageQueue:
         self.size += size
 
     def is_above(self, low: bool) -> bool:
-        """Return whether more waits than the high marks allow, or with `low`, than the low marks."""
+        """Return whether more waits than the high marks allow, or with `low`, than the low
+        marks.
+        """
         if low:
             return len(self.items) > self._low or self.size > QUEUE_SIZE // 4
         return len(self.items) > self.high or (self.size > QUEUE_SIZE and len(self.items) > 0)
@@ -106,7 +111,10 @@ class MessageQueue:
         return encode_or_decode(data, self._joined_text, self._text_errors)
 
     def take_piece(self) -> tuple[Message, bool] | None:
-        """Return the next piece of the next message, and whether it is the last; None if none has arrived."""
+        """Return the next piece of the next message, and whether it is the last.
+
+        None if none has arrived.
+        """
         if self._rest is not None:
             data, last = self._rest
         elif self._joined is not None:  # collected by a receiver that gave up

@@ -1,11 +1,13 @@
-"""`Session`: every rule about one open connection, without I/O and without a clock (RFC 6455 5 to 7).
+"""`Session`: every rule about one open connection, without I/O and without a clock (RFC 6455 5 to
+7).
 
-    in:   receive, receive_eof, send, ping, close, handle_timer, written, pause_writing, resume_writing
-    out:  data_to_send, next_timer, reading, ending, queue (or the events that `receive` returns), error
+    in:   receive, receive_eof, send, ping, close, handle_timer, written, pause_writing,
+    resume_writing out:  data_to_send, next_timer, reading, ending, queue (or the events that
+    `receive` returns), error
 
-A driver reads, writes and waits; what to read, when to stop, what to send and when to give up is decided here. After
-each call the driver writes `data_to_send()`, follows `reading` and `ending`, and comes back at `next_timer()`.
-All times are seconds on the driver's clock, all sizes bytes.
+A driver reads, writes and waits; what to read, when to stop, what to send and when to give up is
+decided here. After each call the driver writes `data_to_send()`, follows `reading` and `ending`,
+and comes back at `next_timer()`. All times are seconds on the driver's clock, all sizes bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ __all__ = ["Data", "Ending", "Session"]
 #: One message to send, or the data of one fragment.
 Data = str | bytes | bytearray | memoryview
 
-#: How many bytes are received at a time where they may inflate a thousandfold: a full queue has to stop that midway.
+#: How many bytes are received at a time where they may inflate a thousandfold: a full queue has to
+#: stop that midway.
 COMPRESSED_STEP: Final = 1 << 12
 
 #: How many bytes are received at a time where each frame, of 2 bytes perhaps, becomes an event.
@@ -47,8 +50,9 @@ class Ending(Enum):
     NONE = "none"
     #: Wait for the peer to end TCP: a client, to which the server owes that.
     WAIT = "wait"
-    #: End our direction once everything is written, and discard input until the peer ends its own. To close a socket
-    #: with unread input would reset the connection, and the peer could lose the close frame.
+    #: End our direction once everything is written, and discard input until the peer ends its own.
+    #: To close a socket with unread input would reset the connection, and the peer could lose the
+    #: close frame.
     OUTPUT = "output"
     #: Close both directions once everything is written: the peer has ended its own.
     CLOSE = "close"
@@ -59,8 +63,8 @@ class Ending(Enum):
 class Session:
     """One WebSocket connection from the end of the opening handshake to the end of TCP.
 
-    With `queue=True` messages wait in `queue` for a receiver, who calls `taken` after taking from it; otherwise
-    `receive` returns them. One thread or task at a time.
+    With `queue=True` messages wait in `queue` for a receiver, who calls `taken` after taking from
+    it; otherwise `receive` returns them. One thread or task at a time.
 
     Args:
         role: Which end this is.
@@ -68,7 +72,8 @@ class Session:
         now: The time.
         codecs: The extensions that the opening handshake agreed on.
         queue: Whether messages wait in `queue`.
-        auto_close: Whether close frames and violations are answered by the session; otherwise by a call of `close`.
+        auto_close: Whether close frames and violations are answered by the session; otherwise by a
+            call of `close`.
         auto_pong: Whether pings are answered by the session; otherwise by calls of `reply_pong`.
         fragments: Whether fragmented messages are delivered frame by frame from the beginning; see
             `deliver_fragments`.
@@ -121,7 +126,8 @@ class Session:
         self._bytes_taken = 0  # by `data_to_send`
         #: Whether the driver is to read; False asks it to stop.
         self.reading = True
-        #: Whether a receiver can just wait for messages: the connection is open, and no failure is held back.
+        #: Whether a receiver can just wait for messages: the connection is open, and no failure is
+        #: held back.
         self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
@@ -183,14 +189,15 @@ class Session:
             size: Only the first `size` bytes of `data`.
 
         Returns:
-            All events, for a session without a queue; otherwise those that are no messages. The session has
-            processed them; they are for information.
+            All events, for a session without a queue; otherwise those that are no messages. The
+            session has processed them; they are for information.
         """
         events = self.receive_quickly(data, size)
         return self.process(events, now) if events or self._held_back else events
 
     def receive_quickly(self, data: bytes | bytearray | memoryview, size: int | None = None) -> list[Event]:
-        """Receive bytes; queue them if they bring nothing but messages, else return the events to `process`.
+        """Receive bytes; queue them if they bring nothing but messages, else return the events to
+        `process`.
 
         The first half of `receive`, for a driver that needs no clock for most reads.
         """
@@ -242,7 +249,9 @@ class Session:
         return remaining
 
     def _note(self, events: list[Event], now: float) -> list[Event]:
-        """Queue messages, process control frames and the end, and decide whether to go on reading."""
+        """Queue messages, process control frames and the end, and decide whether to go on
+        reading.
+        """
         items = events
         remaining = events if self.queue is None else []
         self.only_messages = _MESSAGES.issuperset(map(type, events))
@@ -328,8 +337,8 @@ class Session:
     def taken(self) -> None:
         """Go on reading if there is room again.
 
-        To be called after taking from `queue` if `has_room_again`. If the session `has_held_back` input, the driver
-        then calls `process`.
+        To be called after taking from `queue` if `has_room_again`. If the session `has_held_back`
+        input, the driver then calls `process`.
         """
         self._regulate()
 
@@ -339,14 +348,16 @@ class Session:
         return not (self.reading or cast(MessageQueue, self.queue).is_above(low=True))
 
     def stop_queueing(self) -> None:
-        """Drop the messages that arrive from now on, for a caller that takes none after its own close."""
+        """Drop the messages that arrive from now on, for a caller that takes none after its own
+        close.
+        """
         cast(MessageQueue, self.queue).dropping = True
 
     def settle(self, now: float) -> None:
         """Take a failure that was held back until everything before it was answered.
 
-        To be called when a receiver has taken all that `queue` held and waits for more, or has processed all that
-        `receive` returned; the session does so itself after `close_timeout`.
+        To be called when a receiver has taken all that `queue` held and waits for more, or has
+        processed all that `receive` returned; the session does so itself after `close_timeout`.
         """
         if self.stream.failing is not None:
             self._fail_at = None
@@ -359,8 +370,8 @@ class Session:
     def _regulate(self) -> None:
         """Decide whether to read: not while there is no room, but always on the way to the end.
 
-        After our own close the peer's has to come through, so reading goes on; messages are dropped from the first
-        that finds no room.
+        After our own close the peer's has to come through, so reading goes on; messages are dropped
+        from the first that finds no room.
         """
         state, queue = self.stream.state, self.queue
         reading = True
@@ -376,7 +387,9 @@ class Session:
         self.quiet = state is State.OPEN and self.stream.failing is None
 
     def deliver_fragments(self) -> None:
-        """From now on deliver fragmented messages frame by frame, and long frames in pieces of `piece_size`."""
+        """From now on deliver fragmented messages frame by frame, and long frames in pieces of
+        `piece_size`.
+        """
         self.stream.deliver_fragments()
         self.receive_step = min(self.receive_step, FRAGMENT_STEP)
 
@@ -407,17 +420,22 @@ class Session:
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
     ) -> Generator[None, None, None]:
-        """Like `send`, as a generator that yields after each 64 KiB it compresses, so that other tasks can run."""
+        """Like `send`, as a generator that yields after each 64 KiB it compresses, so that other
+        tasks can run.
+        """
         frame = yield from self.stream.send_steps(message, text=text, compress=compress)
         self._add_output(frame)
 
     def is_fragmented(self, message: Data) -> bool:
-        """Return whether a whole message may be longer than `fragment_size`, and goes through `fragments`."""
+        """Return whether a whole message may be longer than `fragment_size`, and goes through
+        `fragments`.
+        """
         size = self.settings.fragment_size
         return size is not None and len(message) * (4 if isinstance(message, str) else 1) > size
 
     def fragments(self, message: Data, text: bool | None = None) -> list[tuple[Data, bool, bool]]:
-        """Return the fragments of `fragment_size` as which to send a whole message: data, `text`, `last`.
+        """Return the fragments of `fragment_size` as which to send a whole message: data, `text`,
+        `last`.
 
         Raises as `send`, so that none is sent of a message that cannot be sent.
         """
@@ -430,7 +448,8 @@ class Session:
         Args:
             payload: At most 125 bytes; None: 4 random ones.
             now: The time.
-            callback: Called with the round trip in seconds when the pong arrives, with None if it never will.
+            callback: Called with the round trip in seconds when the pong arrives, with None if it
+                never will.
 
         Raises:
             ConcurrencyError: A ping with this payload waits for its pong.
@@ -449,7 +468,9 @@ class Session:
         self._add_output(self.stream.pong(payload))
 
     def send_ping(self, payload: bytes) -> None:
-        """Queue a ping whose pong is for the caller to recognise; like `ping`, it may repeat the payload of another."""
+        """Queue a ping whose pong is for the caller to recognise; like `ping`, it may repeat the
+        payload of another.
+        """
         self._add_output(self.stream.ping(payload))
         self.pings_sent += 1
 
@@ -465,7 +486,8 @@ class Session:
     def close(self, code: int | None, reason: str, now: float) -> None:
         """Begin the closing handshake, unless it has begun. Raises as `Stream.close`.
 
-        In the middle of a fragmented message the code is 1011: the peer must not take the message for complete.
+        In the middle of a fragmented message the code is 1011: the peer must not take the message
+        for complete.
 
         Args:
             code: The close code; None: an empty close frame.
@@ -530,7 +552,9 @@ class Session:
         self._regulate()
 
     def write_failed(self, now: float) -> None:
-        """Take note that nothing more can be written: what has arrived can be read, for `close_timeout` at most."""
+        """Take note that nothing more can be written: what has arrived can be read, for
+        `close_timeout` at most.
+        """
         self._limit_end(now)
 
     def written(self, nbytes: int, waiting: int) -> None:
@@ -543,10 +567,11 @@ class Session:
         self._written, self._waiting = nbytes - waiting, waiting
 
     def check_unsent(self, waiting: int) -> bool:
-        """Return whether another message may be written behind `waiting` bytes that wait for the network.
+        """Return whether another message may be written behind `waiting` bytes that wait for the
+        network.
 
-        What waited before the message tells that a peer does not read, however long the message is. If it is more
-        than `max_unsent` the connection is aborted.
+        What waited before the message tells that a peer does not read, however long the message is.
+        If it is more than `max_unsent` the connection is aborted.
         """
         limit = self.settings.max_unsent
         if limit is None or waiting <= limit:
@@ -559,7 +584,9 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        """When something is forced that was waited for: the end of TCP, or a failure that is held back."""
+        """When something is forced that was waited for: the end of TCP, or a failure that is held
+        back.
+        """
         if self.ending is Ending.ABORT:
             return None
         if self._end_at is None or self._fail_at is None:

@@ -115,7 +115,10 @@ class ConnectionSettings:
 
 
 def check_max_connections(number: int | None) -> None:
-    """Check how many connections a server may have at a time; None: no limit. Raises like `ConnectionSettings`."""
+    """Check how many connections a server may have at a time; None: no limit.
+
+    Raises like `ConnectionSettings`.
+    """
     _check_size("max_connections", number, 0)
 
 

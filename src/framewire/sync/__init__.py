@@ -1,4 +1,6 @@
-"""WebSocket servers and clients for blocking programs, with the names and parameters of `websockets.sync`."""
+"""WebSocket servers and clients for blocking programs, with the names and parameters of
+`websockets.sync`.
+"""
 
 from .client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
 from .connection import Connection, broadcast

@@ -1,4 +1,6 @@
-"""The blocking client: `connect` opens one WebSocket, `reconnect` one after another (RFC 6455 4.1)."""
+"""The blocking client: `connect` opens one WebSocket, `reconnect` one after another (RFC 6455
+4.1).
+"""
 
 from __future__ import annotations
 
@@ -88,11 +90,11 @@ class ClientConnection(Connection):
 class reconnect:  # noqa: N801 - called like the function that it is to its users
     """Open one WebSocket after another: `for connection in reconnect(...)`.
 
-    The next one is opened when the body ends, and again after a delay if it could not be opened. `with`
-    opens one. Each is closed at the end of its body.
+    The next one is opened when the body ends, and again after a delay if it could not be opened.
+    `with` opens one. Each is closed at the end of its body.
 
-    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port) gets
-    no credentials: no Authorization or Cookie, and no user name and password of `uri`.
+    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port)
+    gets no credentials: no Authorization or Cookie, and no user name and password of `uri`.
 
     Times are in seconds, sizes in bytes; None: no limit. `ConnectionSettings` says more.
 
@@ -112,9 +114,10 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
             True to read the environment; see `framewire.asyncio.connect`.
         proxy_ssl: The TLS context for a proxy of the scheme https.
         proxy_server_hostname: The name of that proxy to verify, by default that of its URL.
-        process_exception: Decides in `for` whether an exception of an attempt is temporary: it returns
-            None to try again, or the exception to raise.
-        open_timeout: Time for the connection, TLS, the redirects and the opening handshake together.
+        process_exception: Decides in `for` whether an exception of an attempt is temporary: it
+            returns None to try again, or the exception to raise.
+        open_timeout: Time for the connection, TLS, the redirects and the opening handshake
+            together.
         ping_interval: As for `serve`, like the other limits.
         reconnect_delays: Returns the delays between attempts in `for`.
         logger: The logger, by default `framewire.client`.

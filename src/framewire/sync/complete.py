@@ -1,4 +1,6 @@
-"""`complete`: runs a coroutine that waits for nothing, so that threads share code with event loops."""
+"""`complete`: runs a coroutine that waits for nothing, so that threads share code with event
+loops.
+"""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Connection(BaseConnection):
     """An open WebSocket, made by `serve` or `connect`.
 
     Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an
-    orderly close and raises `ConnectionClosedError` otherwise. Or call `recv` and `send`. One thread
-    may receive at a time, any number may send.
+    orderly close and raises `ConnectionClosedError` otherwise. Or call `recv` and `send`. One
+    thread may receive at a time, any number may send.
 
     Args:
         driver: Its driver.
@@ -63,7 +63,10 @@ class Connection(BaseConnection):
 
     @property
     def next_size(self) -> int | None:
-        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
+
+        None if none waits.
+        """
         if self._session is None:
             return None
         with self._driver.changed:
@@ -84,11 +87,13 @@ class Connection(BaseConnection):
 
         Args:
             timeout: Time to wait in seconds; 0 only looks; None: no limit.
-            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`, binary `bytes`.
+            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`,
+                binary `bytes`.
 
         Raises:
             TimeoutError: No message came in time.
-            ConnectionClosed: The connection has ended, and everything that arrived before has been received.
+            ConnectionClosed: The connection has ended, and everything that arrived before has been
+                received.
             ConcurrencyError: Another thread receives, or a message is being received in pieces.
         """
         until = None if timeout is None else monotonic() + timeout
@@ -108,9 +113,9 @@ class Connection(BaseConnection):
     def recv_streaming(self, decode: bool | None = None) -> Iterator[Any]:
         """Receive the next message as an iterator over its pieces, as they arrive.
 
-        A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come while the rest is
-        still under way. Take every piece: until the last one is taken, `recv` raises ConcurrencyError.
-        Raises as `recv`.
+        A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come
+        while the rest is still under way. Take every piece: until the last one is taken, `recv`
+        raises ConcurrencyError. Raises as `recv`.
 
         Args:
             decode: See `recv`.
@@ -173,9 +178,10 @@ class Connection(BaseConnection):
     def send(self, message: Data | Iterable[Data], *, text: bool | None = None) -> None:
         """Send one message, and wait until the network has taken it.
 
-        An iterable is sent as one message of as many fragments, as it makes them, which are all text
-        or all binary. If it raises, the connection is closed with 1011, since a message cannot be taken
-        back. An empty one sends nothing. Messages longer than `fragment_size` are sent in fragments too.
+        An iterable is sent as one message of as many fragments, as it makes them, which are all
+        text or all binary. If it raises, the connection is closed with 1011, since a message cannot
+        be taken back. An empty one sends nothing. Messages longer than `fragment_size` are sent in
+        fragments too.
 
         Args:
             message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
@@ -200,7 +206,9 @@ class Connection(BaseConnection):
                 self._send_fragments(cast("Iterable[Data]", message), text)
 
     def _send_fragments(self, fragments: Iterable[Data], text: bool | None) -> None:
-        """Send the fragments of an iterable; which one is the last is known too late: an empty one follows."""
+        """Send the fragments of an iterable; which one is the last is known too late: an empty one
+        follows.
+        """
         empty: Data | None = None
         self._in_fragments = True
         try:
@@ -230,7 +238,10 @@ class Connection(BaseConnection):
             self.send_piece(fragment, is_text, last)
 
     def send_piece(self, piece: Data, text: bool | None = None, last: bool = True) -> None:
-        """Send a fragment of a message, `last` with its end. No other thread may send a message in between."""
+        """Send a fragment of a message, `last` with its end.
+
+        No other thread may send a message in between.
+        """
         with self._driver.changed:
             self._driver.sendable().send(piece, text, last=last)
         self._driver.flush(wait=True)
@@ -282,8 +293,9 @@ class Connection(BaseConnection):
     def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.
 
-        The connection is aborted if the peer has not done its part within `close_timeout`. What arrives meanwhile can
-        still be received, as far as the queue has room. Closing again only waits.
+        The connection is aborted if the peer has not done its part within `close_timeout`. What
+        arrives meanwhile can still be received, as far as the queue has room. Closing again only
+        waits.
 
         Args:
             code: The close code; None: an empty close frame.
@@ -326,8 +338,8 @@ def broadcast(
     """Send one message to all open `connections` without waiting for slow peers.
 
     A peer that does not keep up, with more than its `write_limit` unread, is closed with 1013 (try
-    again later) instead: neither memory nor the others pay for it. A connection that is in the middle
-    of another message in fragments is left out, with a warning in its log.
+    again later) instead: neither memory nor the others pay for it. A connection that is in the
+    middle of another message in fragments is left out, with a warning in its log.
 
     Args:
         connections: The connections.

@@ -3,10 +3,11 @@
     socket ─ reader thread ─▶ Session ─▶ queue ─ recv()
     socket ◀─ the thread that holds `_writing` ◀─ Session ◀─ send(), and the reader's replies
 
-A thread of the connection's own reads all the time, so pings are answered and a close is noticed whatever the program
-does meanwhile. It stops while there is no room for messages. Any number of threads may send; frames leave in the order
-in which the session made them. The reader never waits for the network to take bytes: what a socket does not take at
-once is written by the thread that holds `_writing`, or by one that is started for it.
+A thread of the connection's own reads all the time, so pings are answered and a close is noticed
+whatever the program does meanwhile. It stops while there is no room for messages. Any number of
+threads may send; frames leave in the order in which the session made them. The reader never waits
+for the network to take bytes: what a socket does not take at once is written by the thread that
+holds `_writing`, or by one that is started for it.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ class Driver:
         return self.session
 
     def sendable(self) -> Session:
-        """Return the session, once it is known whether messages can be sent. Called with `changed` held.
+        """Return the session, once it is known whether messages can be sent. Called with `changed`
+        held.
 
         Raises:
             ConnectionClosed: The connection has ended.
@@ -188,7 +190,10 @@ class Driver:
                 self._cause = error
 
     def make_room(self, session: Session) -> None:
-        """After taking from the queue: let the reader go on if there is room. Called with `changed` held."""
+        """After taking from the queue: let the reader go on if there is room.
+
+        Called with `changed` held.
+        """
         if session.has_room_again:
             session.taken()
             self.changed.notify_all()
@@ -199,7 +204,8 @@ class Driver:
         Args:
             code: The close code; None: an empty close frame.
             reason: At most 123 bytes of UTF-8.
-            watched: Whether the caller aborts the connection after `close_timeout`; otherwise a timer does.
+            watched: Whether the caller aborts the connection after `close_timeout`; otherwise a
+                timer does.
         """
         with self.changed:
             session = self.session
@@ -216,7 +222,9 @@ class Driver:
         self.flush(wait=False)
 
     def wait_ended(self, timeout: float | None = None) -> bool:
-        """Wait until the connection has ended, for at most `timeout` seconds; return whether it has."""
+        """Wait until the connection has ended, for at most `timeout` seconds; return whether it
+        has.
+        """
         with self.changed:
             if not self.changed.wait_for(lambda: self._ended, timeout):
                 return False
@@ -240,8 +248,8 @@ class Driver:
         """Write what the session has to send.
 
         Args:
-            wait: Whether to wait until the network has taken it. Otherwise what it does not take at once is left to
-                another thread.
+            wait: Whether to wait until the network has taken it. Otherwise what it does not take at
+                once is left to another thread.
 
         Raises:
             ConnectionClosed: The connection broke while this call waited for its own data.
@@ -280,7 +288,9 @@ class Driver:
         self.flush(wait=False)
 
     def _write(self, session: Session, wait: bool) -> bool:
-        """Write everything; return False if the network does not take it at once and we do not `wait`."""
+        """Write everything; return False if the network does not take it at once and we do not
+        `wait`.
+        """
         while True:
             if not self._unsent:
                 with self.changed:
@@ -352,7 +362,10 @@ class Driver:
             self._end(session)
 
     def _handle_timer(self, session: Session) -> float | None:
-        """Do what is due; return the seconds until something is due again. Called with `changed` held."""
+        """Do what is due; return the seconds until something is due again.
+
+        Called with `changed` held.
+        """
         when = session.next_timer()
         if when is None:
             return None

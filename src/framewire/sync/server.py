@@ -1,4 +1,6 @@
-"""The blocking server: `serve` listens, and runs a handler in a thread for each WebSocket (RFC 6455 4.2)."""
+"""The blocking server: `serve` listens, and runs a handler in a thread for each WebSocket (RFC 6455
+4.2).
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class Server:
         return self.socket.fileno()
 
     def serve_forever(self) -> None:
-        """Accept connections until `shutdown` is called, from another thread or a signal handler."""
+        """Accept connections until `shutdown` is called, from another thread or a signal
+        handler.
+        """
         self._acceptor = threading.current_thread()
         self._idle.clear()
         try:
@@ -146,8 +150,8 @@ class Server:
     def shutdown(self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Stop listening, close every connection, and wait until their handlers have returned.
 
-        Clients whose request has arrived are answered 503, those without a request are cut. A server
-        that is shut down cannot be used again.
+        Clients whose request has arrived are answered 503, those without a request are cut. A
+        server that is shut down cannot be used again.
 
         Args:
             close_connections: False lets open connections go on until their handlers return.
@@ -175,7 +179,9 @@ class Server:
             self.logger.info("server closed")
 
     def _join(self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None) -> None:
-        """Wait for handlers; abort connections at the deadline, so that their handlers learn of the end."""
+        """Wait for handlers; abort connections at the deadline, so that their handlers learn of the
+        end.
+        """
         others = [(connection, thread) for connection, thread in everyone if thread is not threading.current_thread()]
         for connection, thread in others:
             thread.join(None if deadline is None else max(0, deadline - time.monotonic()))

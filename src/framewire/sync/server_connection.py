@@ -1,4 +1,6 @@
-"""The server's end of one connection, blocking: its opening handshake (RFC 6455 4.2), handler and close."""
+"""The server's end of one connection, blocking: its opening handshake (RFC 6455 4.2), handler and
+close.
+"""
 
 from __future__ import annotations
 

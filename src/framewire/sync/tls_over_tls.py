@@ -18,8 +18,9 @@ _RECORD: Final = 1 << 14
 class TlsOverTls:
     """A TLS connection over a TLS socket that does not block, as a client.
 
-    It has the methods of `ssl.SSLSocket` that `Transport` calls. What would block raises SSLWantReadError
-    or SSLWantWriteError of the outer socket; the caller then repeats the call with the same arguments.
+    It has the methods of `ssl.SSLSocket` that `Transport` calls. What would block raises
+    SSLWantReadError or SSLWantWriteError of the outer socket; the caller then repeats the call with
+    the same arguments.
 
     Args:
         outer: The TLS socket.
@@ -35,7 +36,9 @@ class TlsOverTls:
         self._taken = 0  # bytes of the message that is being sent which are encrypted already
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the socket says of itself: the certificate of the server, addresses, the descriptor."""
+        """Return what the socket says of itself: the certificate of the server, addresses, the
+        descriptor.
+        """
         of_inner = name in ("cipher", "getpeercert", "selected_alpn_protocol", "version")
         return getattr(self._inner if of_inner else self.outer, name)
 

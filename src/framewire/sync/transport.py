@@ -1,7 +1,8 @@
-"""A TCP or TLS connection for two threads: one receives while another sends, and every wait can end in time.
+"""A TCP or TLS connection for two threads: one receives while another sends, and every wait can end
+in time.
 
-The socket does not block; what would block waits in `poll`. OpenSSL allows one call at a time on a connection, so
-calls to it are made under a lock, which is never held while waiting.
+The socket does not block; what would block waits in `poll`. OpenSSL allows one call at a time on a
+connection, so calls to it are made under a lock, which is never held while waiting.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ Result = TypeVar("Result")
 
 
 def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
-    """Wait until `sock` can be read from, or written to; False if that takes longer than `seconds`."""
+    """Wait until `sock` can be read from, or written to.
+
+    False if that takes longer than `seconds`.
+    """
     if not hasattr(select, "poll"):  # Windows
         reads, writes = ([], [sock]) if writing else ([sock], [])
         return any(select.select(reads, writes, reads + writes, seconds))
@@ -33,7 +37,8 @@ def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
 
 
 class Transport:
-    """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever begins to wait after it is set.
+    """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever begins to
+    wait after it is set.
 
     All calls raise OSError if the connection is broken, TimeoutError if a wait lasts too long.
     """
@@ -75,7 +80,9 @@ class Transport:
             self.deadline = monotonic() + seconds
 
     def recv_into(self, buffer: memoryview, timeout: float | None = None) -> int:
-        """Receive what is there, waiting for it up to `timeout` seconds; return how many bytes, 0 at the end."""
+        """Receive what is there, waiting for it up to `timeout` seconds; return how many bytes, 0
+        at the end.
+        """
         size: int = self._attempt(lambda: self._socket.recv_into(buffer), False, timeout)
         return size
 
@@ -85,7 +92,9 @@ class Transport:
         return data
 
     def send(self, data: memoryview, timeout: float | None) -> int:
-        """Send what the network takes of `data`; return how many bytes, 0 if nothing within `timeout` seconds."""
+        """Send what the network takes of `data`; return how many bytes, 0 if nothing within
+        `timeout` seconds.
+        """
         try:
             sent: int = self._attempt(lambda: self._socket.send(data), True, timeout)
         except TimeoutError:
@@ -93,7 +102,9 @@ class Transport:
         return sent
 
     def sendall(self, data: bytes, timeout: float | None = None) -> None:
-        """Send all of `data`; TimeoutError if the peer takes nothing of it for `timeout` seconds."""
+        """Send all of `data`; TimeoutError if the peer takes nothing of it for `timeout`
+        seconds.
+        """
         with memoryview(data) as view:
             sent = 0
             while sent < len(view):
@@ -127,7 +138,8 @@ class Transport:
     def abort(self) -> None:
         """End both directions at once; threads that wait here wake."""
         with suppress(OSError):
-            # Not SSLSocket.shutdown(), which forgets TLS: a thread that then wakes would send in the clear.
+            # Not SSLSocket.shutdown(), which forgets TLS: a thread that then wakes would send in
+            # the clear.
             below = self._socket.outer if isinstance(self._socket, TlsOverTls) else self._socket
             socket.socket.shutdown(below, socket.SHUT_RDWR)
 

@@ -78,11 +78,12 @@ class connect:  # noqa: N801 - called like the function that it is to its users
     """Open a WebSocket in `async with`, which closes the connection at the end.
 
     `async for connection in connect(...)` opens one connection after another: the next one when the
-    body ends, and again after a delay if it could not be opened. These connections run in the nursery
-    of the task that iterates; one is closed when the next is asked for, or the loop is left.
+    body ends, and again after a delay if it could not be opened. These connections run in the
+    nursery of the task that iterates; one is closed when the next is asked for, or the loop is
+    left.
 
-    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port) gets
-    no credentials: no Authorization or Cookie, and no user name and password of `uri`.
+    Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port)
+    gets no credentials: no Authorization or Cookie, and no user name and password of `uri`.
 
     Times are in seconds, sizes in bytes; None: no limit. `ConnectionSettings` says more.
 
@@ -104,7 +105,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         proxy_server_hostname: The name of that proxy to verify, by default that of its URL.
         process_exception: Decides in `async for` whether an exception of an attempt is temporary:
             it returns None to try again, or the exception to raise.
-        open_timeout: Time for the connection, TLS, the redirects and the opening handshake together.
+        open_timeout: Time for the connection, TLS, the redirects and the opening handshake
+            together.
         ping_interval: As for `serve`, like the other limits.
         reconnect_delays: Returns the delays between attempts in `async for`.
         logger: The logger, by default `framewire.client`.
@@ -239,7 +241,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         try:
             await connection.__aexit__(kind, error, trace)
         finally:
-            # The exception of the body is not passed to the nursery, which would wrap it in a group.
+            # The exception of the body is not passed to the nursery, which would wrap it in a
+            # group.
             with trio.CancelScope(shield=True):
                 await connection.wait_closed()
             await manager.__aexit__(None, None, None)
@@ -249,7 +252,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
 
 
 class _Reconnecting:
-    """The iterator over one connection after another; not a generator, so that the loop may be left at any time."""
+    """The iterator over one connection after another; not a generator, so that the loop may be left
+    at any time.
+    """
 
     def __init__(self, connect: connect) -> None:
         self._connect = connect

@@ -60,7 +60,8 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         self._logger = logger
         self._encodes = False
         self._receiving = False
-        #: Whether a message is being sent in parts, whether these are fragments, and where others wait for its end.
+        #: Whether a message is being sent in parts, whether these are fragments, and where others
+        #: wait for its end.
         self._in_parts = self._in_fragments = False
         self._turns = trio.lowlevel.ParkingLot()
 
@@ -89,7 +90,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
     @property
     def next_size(self) -> int | None:
-        """The size in bytes of the message, or the piece of one, that `recv` would begin with; None if none waits."""
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
+
+        None if none waits.
+        """
         return None if self._session is None else cast(MessageQueue, self._session.queue).next_size
 
     @overload
@@ -123,8 +127,8 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         """Receive the next message as an async iterator over its pieces, as they arrive.
 
         A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come
-        while the rest is still under way. Take every piece: until the last one is taken, other calls
-        raise ConcurrencyError. Cancelling loses nothing. Raises as `recv`.
+        while the rest is still under way. Take every piece: until the last one is taken, other
+        calls raise ConcurrencyError. Cancelling loses nothing. Raises as `recv`.
 
         Args:
             decode: See `recv`.
@@ -189,9 +193,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     ) -> None:
         """Send one message.
 
-        An iterable or async iterable is sent as one message of as many fragments, which are all text
-        or all binary; other messages wait until it is over. If it raises or is cancelled, the
-        connection is closed with 1011. Messages longer than `fragment_size` are sent in fragments too.
+        An iterable or async iterable is sent as one message of as many fragments, which are all
+        text or all binary; other messages wait until it is over. If it raises or is cancelled, the
+        connection is closed with 1011. Messages longer than `fragment_size` are sent in fragments
+        too.
 
         Waits first while more than `write_limit` bytes wait for the network. A call for a whole
         message that is cancelled has sent nothing, and one that returns has sent everything.
@@ -234,7 +239,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def _send_fragments(
         self, fragments: Iterable[Data] | AsyncIterable[Data], text: bool | None, compress: bool | None
     ) -> None:
-        """Send fragments while other messages wait. Which one is the last is known too late: an empty one follows."""
+        """Send fragments while other messages wait.
+
+        Which one is the last is known too late: an empty one follows.
+        """
         await self._next_turn()
         self._in_parts = self._in_fragments = True
         empty: Data | None = None
@@ -327,8 +335,8 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         """Close, and wait for the end.
 
         The connection is aborted if the peer has not done its part within `close_timeout`, and if
-        this call is cancelled. What arrives meanwhile can still be received, as far as the queue has
-        room. Closing again only waits.
+        this call is cancelled. What arrives meanwhile can still be received, as far as the queue
+        has room. Closing again only waits.
 
         Args:
             code: The close code; None: an empty close frame.
@@ -358,7 +366,9 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
 
 class _Messages:
-    """The iterator over the messages of a connection; not a generator, so that it may be left at any time."""
+    """The iterator over the messages of a connection; not a generator, so that it may be left at
+    any time.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -386,8 +396,8 @@ async def broadcast(
     """Send one message to all open `connections` without waiting for slow peers.
 
     A peer that does not keep up, with more than its `write_limit` unread, is closed with 1013 (try
-    again later) instead: neither memory nor the others pay for it. A connection that is in the middle
-    of another message in fragments is left out, with a warning in its log.
+    again later) instead: neither memory nor the others pay for it. A connection that is in the
+    middle of another message in fragments is left out, with a warning in its log.
 
     Args:
         connections: The connections.

@@ -3,9 +3,9 @@
     stream ─ receive_some ─ reader task ─▶ Session ─▶ queue ─ recv()
     stream ◀─ send_all ─ writer task ◀─ Session ◀─ send(), the reader's replies, the clock task
 
-The three tasks run in one nursery from the end of the opening handshake to the end of TCP. Only they touch the
-stream, so a call of the API that is cancelled never leaves half a frame. The session decides everything; after
-each call to it `update` does what it asks for.
+The three tasks run in one nursery from the end of the opening handshake to the end of TCP. Only
+they touch the stream, so a call of the API that is cancelled never leaves half a frame. The session
+decides everything; after each call to it `update` does what it asks for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ __all__ = ["STREAM_ERRORS", "Driver", "limit_time", "write_on"]
 #: The most that one read brings, in bytes.
 READ_SIZE: Final = 1 << 16
 
-#: The most that one write passes to the stream, in bytes: the keepalive must see that a long message makes progress.
+#: The most that one write passes to the stream, in bytes: the keepalive must see that a long
+#: message makes progress.
 WRITE_SIZE: Final = 1 << 16
 
 #: Turns of the scheduler within which a stream has passed a write to the network, TLS included.
@@ -49,7 +50,9 @@ def limit_time(seconds: float | None) -> trio.CancelScope:
 
 
 async def write_on(drivers: Iterable[Driver]) -> None:
-    """Let writers write what is queued, as long as the network takes it at once: they are not to be taken for slow."""
+    """Let writers write what is queued, as long as the network takes it at once: they are not to be
+    taken for slow.
+    """
     ends = {driver: driver.opened_session().bytes_queued for driver in drivers}
     while ends := {
         each: end for each, end in ends.items() if each.bytes_sent < end and each.opened_session().write_paused
@@ -95,7 +98,10 @@ class Driver:
 
     @property
     def state(self) -> State:
-        """CONNECTING during the opening handshake, then the session's state; CLOSED if it never opened."""
+        """CONNECTING during the opening handshake, then the session's state.
+
+        CLOSED if it never opened.
+        """
         if self.session is not None:
             return self.session.state
         return State.CLOSED if self.closed.is_set() else State.CONNECTING
@@ -151,12 +157,15 @@ class Driver:
         self._scope.cancel()
 
     async def refuse(self, answer: bytes, seconds: float | None) -> None:
-        """Write the answer that refuses a connection, and close once the peer has read it, or after `seconds`."""
+        """Write the answer that refuses a connection, and close once the peer has read it, or after
+        `seconds`.
+        """
         try:
             with suppress(*STREAM_ERRORS), limit_time(seconds):
                 await self.stream.send_all(answer)
                 await self._end_output()
-                # To close a socket with unread input would reset the connection, and the peer lose the answer.
+                # To close a socket with unread input would reset the connection, and the peer lose
+                # the answer.
                 while await self.stream.receive_some(READ_SIZE):
                     pass
         finally:

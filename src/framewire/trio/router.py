@@ -1,4 +1,6 @@
-"""`route`: a trio server that dispatches connections by path, with the names of `websockets.trio.router`."""
+"""`route`: a trio server that dispatches connections by path, with the names of
+`websockets.trio.router`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ async def route(
     """Serve WebSockets and dispatch them to handlers by path; otherwise as `serve`.
 
     Args:
-        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or `framewire.routes.Routes`.
-            Handlers are called with the connection and, by name, the parameters of the path.
+        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or
+            `framewire.routes.Routes`. Handlers are called with the connection and, by name, the
+            parameters of the path.
         *args: The port.
         server_name: The host and port of redirects; None for those of the Host header.
         ssl: The TLS context; True if a reverse proxy terminates TLS, so that redirects have the

@@ -65,7 +65,9 @@ class ServerConnection(Connection):
         return make_response(status, text)
 
     async def handshake(self) -> bool:
-        """Perform the opening handshake; return whether the connection is open, else it is closed."""
+        """Perform the opening handshake; return whether the connection is open, else it is
+        closed.
+        """
         handshake, malformed = ServerHandshake(), None
         try:
             while self.request is None:
@@ -87,7 +89,10 @@ class ServerConnection(Connection):
 
 
 class Server(trio.abc.AsyncResource):
-    """A listening server, as `nursery.start(serve, ...)` returns it. Leaving it as an async context closes it."""
+    """A listening server, as `nursery.start(serve, ...)` returns it.
+
+    Leaving it as an async context closes it.
+    """
 
     def __init__(
         self, listeners: list[trio.SocketListener], handler: Callable[[Any], Awaitable[None]], logger: Logger,
@@ -248,14 +253,14 @@ async def serve(
 ) -> None:  # fmt: skip
     """Serve WebSockets until cancelled, or until `Server.aclose`.
 
-    `server = await nursery.start(serve, handler, port)` returns the `Server`, and `async with server:`
-    closes it gracefully at the end. To cancel `serve` cuts all connections.
+    `server = await nursery.start(serve, handler, port)` returns the `Server`, and `async with
+    server:` closes it gracefully at the end. To cancel `serve` cuts all connections.
 
     Times are in seconds, sizes in bytes; None: no limit. `ConnectionSettings` says more.
 
     Args:
-        handler: Runs for each connection; when it returns the connection is closed with 1000, when it
-            raises with 1011 and the error is logged.
+        handler: Runs for each connection; when it returns the connection is closed with 1000, when
+            it raises with 1011 and the error is logged.
         port: The TCP port, 0 for a free one.
         host: The address to listen on; None for all.
         backlog: How many connections the system may hold until they are accepted.
@@ -333,7 +338,9 @@ async def unix_serve(
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     **kwargs: Any,
 ) -> None:
-    """Serve WebSockets on a Unix socket at `path`, in place of one that is there; otherwise as `serve`."""
+    """Serve WebSockets on a Unix socket at `path`, in place of one that is there; otherwise as
+    `serve`.
+    """
     sock = trio.socket.socket(trio.socket.AF_UNIX)
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):

@@ -1,4 +1,6 @@
-"""uvicorn's WebSocket on framewire: `uvicorn --ws framewire.adapters.uvicorn:WebSocketProtocol app:app`."""
+"""uvicorn's WebSocket on framewire: `uvicorn --ws framewire.adapters.uvicorn:WebSocketProtocol
+app:app`.
+"""
 
 from .configuration import check_at_startup
 from .protocol import WebSocketProtocol

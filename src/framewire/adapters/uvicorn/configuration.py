@@ -1,8 +1,8 @@
 """The settings of connections, as uvicorn's configuration says; checked when a server starts.
 
-uvicorn shows its configuration to a protocol class with the first connection only. A bad value would then fail each
-connection of a server that seems to run; there is no hook for an earlier check, so `check_at_startup` wraps
-`Server.startup`.
+uvicorn shows its configuration to a protocol class with the first connection only. A bad value
+would then fail each connection of a server that seems to run; there is no hook for an earlier
+check, so `check_at_startup` wraps `Server.startup`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def read_settings(config: Config, close_timeout: float | None, send_close_reason
 
     Args:
         config: uvicorn's configuration.
-        close_timeout: Like the following, as for `framewire.asyncio.serve`; uvicorn has no such settings.
+        close_timeout: Like the following, as for `framewire.asyncio.serve`; uvicorn has no such
+            settings.
         send_close_reasons: See above.
 
     Raises:
@@ -37,7 +38,8 @@ def read_settings(config: Config, close_timeout: float | None, send_close_reason
     return ConnectionSettings(
         max_size=config.ws_max_size,
         max_queue=config.ws_max_queue,
-        # 0 turns pings off, as in uvicorn's own classes: its command line has no other way to say so.
+        # 0 turns pings off, as in uvicorn's own classes: its command line has no other way to say
+        # so.
         ping_interval=interval if interval is not None and interval > 0 else None,
         ping_timeout=timeout,
         close_timeout=close_timeout,
@@ -51,11 +53,16 @@ class Configured(Protocol):
 
     @classmethod
     def read_settings(cls, config: Config) -> ConnectionSettings:
-        """Return the settings of all connections of a server; raise TypeError or ValueError for bad ones."""
+        """Return the settings of all connections of a server.
+
+        Raise TypeError or ValueError for bad ones.
+        """
 
 
 def check_at_startup(base: type[Configured]) -> None:
-    """Have each server of uvicorn that uses `base`, or a subclass, read the settings before it listens."""
+    """Have each server of uvicorn that uses `base`, or a subclass, read the settings before it
+    listens.
+    """
     startup = Server.startup
 
     @functools.wraps(startup)

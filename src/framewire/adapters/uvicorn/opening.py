@@ -49,9 +49,11 @@ _logger: Final = logging.getLogger("uvicorn.error")
 
 
 class AsgiOpening(Opening):
-    """The opening handshake of one connection: uvicorn hands over the request, the application answers it.
+    """The opening handshake of one connection: uvicorn hands over the request, the application
+    answers it.
 
-    Bytes that arrive before the answer are kept; above 64 KiB of them reading pauses until the answer.
+    Bytes that arrive before the answer are kept; above 64 KiB of them reading pauses until the
+    answer.
 
     Args:
         driver: The driver of the connection.
@@ -190,10 +192,12 @@ class AsgiOpening(Opening):
 
 
 def _read_by_http(transport: asyncio.Transport) -> bytes:
-    """Return the bytes after the request that uvicorn's HTTP protocol has read and does not hand over.
+    """Return the bytes after the request that uvicorn's HTTP protocol has read and does not hand
+    over.
 
-    h11 keeps them. httptools says where they begin, in the exception that uvicorn is handling at this moment; the
-    data is the argument of the `data_received` that raised it, and only the traceback still refers to that.
+    h11 keeps them. httptools says where they begin, in the exception that uvicorn is handling at
+    this moment; the data is the argument of the `data_received` that raised it, and only the
+    traceback still refers to that.
     """
     http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
     trailing: tuple[bytes, bool] | None = getattr(getattr(http, "conn", None), "trailing_data", None)
@@ -208,7 +212,9 @@ def _read_by_http(transport: asyncio.Transport) -> bytes:
 
 
 def _version_read_by_http(transport: asyncio.Transport) -> str | None:
-    """Return the HTTP version of the request: uvicorn hands every request over as one of HTTP/1.1."""
+    """Return the HTTP version of the request: uvicorn hands every request over as one of
+    HTTP/1.1.
+    """
     http = transport.get_protocol() if hasattr(transport, "get_protocol") else None
     version = (getattr(http, "scope", None) or {}).get("http_version")
     return None if version is None else f"HTTP/{version}"
@@ -240,7 +246,9 @@ def _make_scope(
 def _format_acceptance(
     request: Request, subprotocol: str | None, offer: Offer, compress: bool, headers: Iterable[Header]
 ) -> tuple[bytes, list[Codec]]:
-    """Return the 101 (4.2.2), with permessage-deflate if `compress` allows it, and the codecs agreed on."""
+    """Return the 101 (4.2.2), with permessage-deflate if `compress` allows it, and the codecs
+    agreed on.
+    """
     key = request.headers["Sec-WebSocket-Key"].encode("latin-1")
     lines = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept_key(key))]
     terms, codecs = accept_offers(offer.extensions, [_DEFLATE] if compress else [])
@@ -252,7 +260,10 @@ def _format_acceptance(
 
 
 def _format_response(status: int, headers: Sequence[Header], body: bytes, defaults: Sequence[Header]) -> bytes:
-    """Return a response that ends the connection; `defaults` are headers that `headers` replaces."""
+    """Return a response that ends the connection.
+
+    `defaults` are headers that `headers` replaces.
+    """
     given = {name.lower() for name, _ in headers}
     defaults = [
         *defaults,
@@ -264,7 +275,10 @@ def _format_response(status: int, headers: Sequence[Header], body: bytes, defaul
 
 
 def _format_head(status: int, headers: Iterable[Header]) -> bytes:
-    """Return the head of a response. ValueError for a header that could be read as anything but one."""
+    """Return the head of a response.
+
+    ValueError for a header that could be read as anything but one.
+    """
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

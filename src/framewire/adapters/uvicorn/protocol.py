@@ -3,8 +3,8 @@
     transport ─▶ Driver ─▶ Session ─▶ queue ─▶ receive() ─▶ application
     transport ◀─ TransportWriter ◀─ Session ◀─ send() ◀──── application
 
-The application sees ASGI's WebSocket, spec version 2.4, with `websocket.http.response`; uvicorn sees the interface of
-its own classes. Neither websockets nor wsproto has to be installed.
+The application sees ASGI's WebSocket, spec version 2.4, with `websocket.http.response`; uvicorn
+sees the interface of its own classes. Neither websockets nor wsproto has to be installed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MESSAGES_PER_TURN: Final = 256
 _shared: Final[WeakKeyDictionary[ServerState, tuple[ConnectionSettings, SharedTimer]]] = WeakKeyDictionary()
 
 if TYPE_CHECKING:
-    # The parameter `ws` of uvicorn is typed as a subclass of asyncio.Protocol. At run time it must not be one: uvloop
-    # would not read into the buffer of such a protocol.
+    # The parameter `ws` of uvicorn is typed as a subclass of asyncio.Protocol. At run time it must
+    # not be one: uvloop would not read into the buffer of such a protocol.
     class _Driver(Driver, asyncio.Protocol):
         pass
 else:
@@ -47,19 +47,22 @@ else:
 
 
 class WebSocketProtocol(_Driver):
-    """One WebSocket connection of uvicorn, from the request that its HTTP protocol hands over to the end of TCP.
+    """One WebSocket connection of uvicorn, from the request that its HTTP protocol hands over to
+    the end of TCP.
 
-    Pass it as `ws`. It follows `ws_max_size` (bytes of one message), `ws_max_queue` (messages that may wait for the
-    application before reading stops), `ws_ping_interval` (seconds, 0 or None: no pings), `ws_ping_timeout` (seconds,
-    None: never) and `ws_per_message_deflate`. A server whose settings are out of range does not start.
+    Pass it as `ws`. It follows `ws_max_size` (bytes of one message), `ws_max_queue` (messages that
+    may wait for the application before reading stops), `ws_ping_interval` (seconds, 0 or None: no
+    pings), `ws_ping_timeout` (seconds, None: never) and `ws_per_message_deflate`. A server whose
+    settings are out of range does not start.
     """
 
     # Class attributes, because uvicorn has no settings for them.
 
-    #: Seconds that the peer has for the closing handshake and the end of TCP; then the connection is aborted.
+    #: Seconds that the peer has for the closing handshake and the end of TCP; then the connection
+    #: is aborted.
     close_timeout: float | None = 10.0
-    #: Whether the close frame after a violation by the peer (1002, 1007, 1009) says what was wrong; False sends the
-    #: code alone.
+    #: Whether the close frame after a violation by the peer (1002, 1007, 1009) says what was wrong;
+    #: False sends the code alone.
     send_close_reasons: bool = True
 
     opening: AsgiOpening
@@ -79,8 +82,9 @@ class WebSocketProtocol(_Driver):
         self._app = config.loaded_app
         self._connections = server_state.connections
         self._tasks = server_state.tasks
-        #: The state as the application knows it. CONNECTING: it has not answered the request; CLOSING: it has ended
-        #: the connection; CLOSED: the peer, a violation, the network or the server has.
+        #: The state as the application knows it. CONNECTING: it has not answered the request;
+        #: CLOSING: it has ended the connection; CLOSED: the peer, a violation, the network or the
+        #: server has.
         self._app_view = State.CONNECTING
         self._connected = False  # the application has received `websocket.connect`
         self._taken = 0  # messages received without waiting
@@ -108,20 +112,26 @@ class WebSocketProtocol(_Driver):
     # What uvicorn calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over the transport from uvicorn's HTTP protocol, with the limits that its write buffer has."""
+        """Take over the transport from uvicorn's HTTP protocol, with the limits that its write
+        buffer has.
+        """
         self.transport = cast(asyncio.Transport, transport)
         self._connections.add(cast(Any, self))
         self.opening.connected()
 
     def data_received(self, data: bytes) -> None:
-        """Process the head of the request, which uvicorn hands over like this; or frames, without a buffer."""
+        """Process the head of the request, which uvicorn hands over like this; or frames, without a
+        buffer.
+        """
         if self.opened:
             self.process(self.session.receive_quickly(data))
         else:
             self.opening.receive(data)
 
     def shutdown(self) -> None:
-        """End the connection because the server stops: with 1012, or with status 500 before the answer."""
+        """End the connection because the server stops: with 1012, or with status 500 before the
+        answer.
+        """
         if self._app_view is State.OPEN:
             self._note_disconnect(CloseCode.SERVICE_RESTART)
             self._close(CloseCode.SERVICE_RESTART, "", State.CLOSED)
@@ -167,7 +177,9 @@ class WebSocketProtocol(_Driver):
         self._note_disconnect(CloseCode.ABNORMAL_CLOSURE)
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next event for the application; at the end `websocket.disconnect`, however often it is called."""
+        """Return the next event for the application; at the end `websocket.disconnect`, however
+        often it is called.
+        """
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
@@ -195,7 +207,10 @@ class WebSocketProtocol(_Driver):
         return message
 
     async def _wait_for_event(self) -> None:
-        """Wait until there may be something to receive. Several tasks may wait; a message wakes them in turn."""
+        """Wait until there may be something to receive.
+
+        Several tasks may wait; a message wakes them in turn.
+        """
         if self.receiver is not None:
             await asyncio.wait([self.receiver])
             return
