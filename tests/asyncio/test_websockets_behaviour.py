@@ -101,7 +101,8 @@ async def test_connection_closed_has_the_error_of_the_transport_as_cause():
 
 @on_loop
 async def test_close_timeout_is_the_cause_of_connection_closed():
-    async with serve(echo, "127.0.0.1", 0) as server, connect(uri_of(server), close_timeout=0.05) as client:
+    serving = serve(echo, "127.0.0.1", 0, close_timeout=0.1)
+    async with serving as server, connect(uri_of(server), close_timeout=0.05) as client:
         await until(lambda: server.connections)
         next(iter(server.connections)).transport.pause_reading()
         await client.close()

@@ -120,14 +120,6 @@ def test_decode_reports_number_of_consumed_bytes():
     assert seen == [("one", 9), (Ping(b"?"), 7), (b"\0", 7)]
 
 
-def test_decode_of_a_long_message_takes_no_more_than_it():
-    stream = Stream(SERVER)
-    wire = to(SERVER, 0x82, bytes(1000))
-    assert stream.receive_one(wire + to(SERVER, 0x81, b"next")) == (bytes(1000), len(wire))
-    assert stream.receive_one(wire[:900]) == (None, 900)
-    assert stream.receive_one(wire[900:]) == (bytes(1000), len(wire) - 900)
-
-
 def test_decode_accepts_input_byte_by_byte():
     stream = Stream(SERVER)
     answers = [stream.receive_one(bytes([byte])) for byte in bytes.fromhex("818001020304")]

@@ -36,7 +36,7 @@ def rows(page):
     for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
         if line.startswith("|") and after.startswith("|-"):
             header = line
-        elif line.startswith("|") and not line.startswith("|-") and not header.startswith(("| command", "| where")):
+        elif line.startswith("|") and not line.startswith("|-") and not header.startswith(("| command", "| platform")):
             yield number, re.findall(r"`((?:(?:\w+/)?test_\w+\.py::)?test_\w+)`", line)
 
 

@@ -64,7 +64,7 @@ def test_sync_client_connects_through_socks_proxy(secure):
 
 def test_sync_client_sends_proxy_credentials():
     def answer(head):
-        return OPEN if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head else b"HTTP/1.1 407 Who?\r\n\r\n"
+        return OPEN if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head else b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n"
 
     with serving_at_localhost() as uri, proxying(answering(answer)) as port:
         check(connect(uri, proxy=f"a:b%20c@127.0.0.1:{port}"))
@@ -73,7 +73,7 @@ def test_sync_client_sends_proxy_credentials():
 
 
 def test_sync_client_reads_proxy_from_environment(monkeypatch):
-    with serving_at_localhost() as uri, proxying(answering(b"HTTP/1.1 403 No\r\n\r\n")) as port:
+    with serving_at_localhost() as uri, proxying(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")) as port:
         monkeypatch.setenv("ws_proxy", f"http://127.0.0.1:{port}")
         with pytest.raises(ProxyError, match="403"):
             connect(uri)

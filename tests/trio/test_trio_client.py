@@ -241,7 +241,7 @@ async def test_proxy_connects_to_the_server(kind, tls):
 
 @on_trio
 async def test_proxy_of_the_environment_is_used_and_its_refusal_raises(monkeypatch):
-    with proxying(answering(b"HTTP/1.1 403 No\r\n\r\n")) as port:
+    with proxying(answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")) as port:
         async with serving() as (server, _):
             uri = f"ws://localhost:{port_of(server)}/"
             monkeypatch.setenv("ws_proxy", f"http://127.0.0.1:{port}")

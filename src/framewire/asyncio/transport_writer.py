@@ -48,8 +48,8 @@ class TransportWriter:
     """
 
     __slots__ = (
-        "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling", "send_whole",
-        "transport", "uncorked",
+        "_flush_scheduled", "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling",
+        "send_whole", "transport", "uncorked",
     )  # fmt: skip
 
     def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,6 +61,7 @@ class TransportWriter:
         self.send_whole = self._socket_writer.send
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
+        self._flush_scheduled = False
         self.blocked = False
         self.handling = False
         self.uncorked = True
@@ -101,8 +102,13 @@ class TransportWriter:
             self._push()
         elif self._session.output_size > MAX_CORKED:
             self._push()
-        elif len(self._session.output) == 1 and not self.handling:
-            self._loop.call_soon(self.flush)
+        elif not (self._flush_scheduled or self.handling):
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flush_scheduled = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what the session has to send, now."""
