@@ -64,7 +64,11 @@ def test_sync_client_connects_through_socks_proxy(secure):
 
 def test_sync_client_sends_proxy_credentials():
     def answer(head):
-        return OPEN if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head else b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n"
+        return (
+            OPEN
+            if b"\r\nProxy-Authorization: Basic YTpiIGM=\r\n" in head
+            else b"HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n"
+        )
 
     with serving_at_localhost() as uri, proxying(answering(answer)) as port:
         check(connect(uri, proxy=f"a:b%20c@127.0.0.1:{port}"))
