@@ -27,7 +27,7 @@ settings.load_profile("framewire")
 MARKS = {
     "both_backends": "runs on the pure backend too, in a run of its own with FRAMEWIRE_BACKEND=pure",
     "engine": "tests the engine without a socket, thread, child process or compiler: runs on every platform",
-    "exhaustive": "goes through so many cases that tracing each line of them, for coverage, would take minutes",
+    "exhaustive": "is left out of the run that traces lines for coverage: it has too many cases, or measures memory",
     "alone": "runs in a process without other tests: it makes allocations fail for every thread",
 }
 

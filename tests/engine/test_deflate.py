@@ -329,6 +329,7 @@ def test_announced_payload_is_not_allocated_before_it_arrives():
     assert peak <= 64 * KIB
 
 
+@pytest.mark.exhaustive
 def test_messages_after_bfinal_do_not_grow_memory():
     wire = to(CLIENT, TEXT | RSV1, deflate(b"hello " * 10, final=True)) + to(CLIENT, TEXT | RSV1, deflate(b"world"))
     stream = receiver()

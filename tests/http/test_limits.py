@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from framewire.http.http11 import read_limit
+
 pytestmark = pytest.mark.engine
 
 #: Prints the outcome of a request with a cookie of 8,700 bytes and of one with 200 header lines.
@@ -46,3 +48,16 @@ def test_limit_that_is_no_integer_or_too_low_is_refused(value):
     finished = run(LINE_LENGTH=value)
     assert finished.returncode == 1
     assert "ValueError: WEBSOCKETS_MAX_LINE_LENGTH is an integer of 256 or more" in finished.stderr
+
+
+@pytest.mark.parametrize("value", ["", "-1", "9", "1e3", "ten", "\u0661\u0660"])
+def test_limit_that_cannot_be_is_refused(value, monkeypatch):
+    monkeypatch.setenv("WEBSOCKETS_MAX_LINE_LENGTH", value)
+    with pytest.raises(ValueError, match="WEBSOCKETS_MAX_LINE_LENGTH is an integer of 10 or more"):
+        read_limit("LINE_LENGTH", 100, 10)
+
+
+def test_limit_is_read_from_the_environment_or_the_default(monkeypatch):
+    assert read_limit("LINE_LENGTH", 100, 10) == 100
+    monkeypatch.setenv("WEBSOCKETS_MAX_LINE_LENGTH", "10")
+    assert read_limit("LINE_LENGTH", 100, 10) == 10

@@ -64,7 +64,15 @@ def busy(retry_after):
 
 @pytest.mark.parametrize(
     ("value", "delay"),
-    [("30", 30), ("0", 1), ("99999999999", 3600), ("soon", 1), ("-5", 1), ("Fri, 01 Jan 2100 00:00:00 GMT", 3600)],
+    [
+        ("30", 30),
+        ("0", 1),
+        ("99999999999", 3600),
+        ("soon", 1),
+        ("-5", 1),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 3600),
+        ("Fri, 01 Jan 2100 00:00:00 -0000", 3600),
+    ],
 )
 def test_retry_after_makes_the_delay_longer(value, delay):
     assert Reconnection(process_exception, numbered_delays).failed(busy(value)) == delay
@@ -80,3 +88,10 @@ def test_verdict_of_the_caller_is_raised():
     with pytest.raises(LookupError) as caught:
         Reconnection(lambda error: verdict, numbered_delays).failed(OSError())
     assert caught.value is verdict
+
+
+def test_error_that_is_not_temporary_is_raised():
+    error = SecurityError()
+    with pytest.raises(SecurityError) as caught:
+        Reconnection(process_exception, numbered_delays).failed(error)
+    assert caught.value is error

@@ -98,3 +98,17 @@ def test_id_is_random_and_lasts():
 def test_payload_of_a_ping_is_bytes_or_text_as_utf8():
     assert as_payload("\xe9") == b"\xc3\xa9"
     assert as_payload(b"\xe9") == b"\xe9"
+
+
+def test_connection_knows_whether_its_peer_has_begun_the_end():
+    connection, session = opened()
+    assert not connection.ended_by_peer
+    session.close(1000, "", 0)
+    session.receive(to(SERVER, CLOSE, b"\x03\xe8"), 0)
+    assert not connection.ended_by_peer
+    connection, session = opened()
+    session.receive(to(SERVER, CLOSE, b"\x03\xe8"), 0)
+    assert connection.ended_by_peer
+    connection, session = opened()
+    session.receive_eof(0)
+    assert connection.ended_by_peer

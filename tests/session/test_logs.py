@@ -7,7 +7,9 @@ import pytest
 from framewire._backend import apply_mask, write_header
 from framewire.http.headers import Headers
 from framewire.http.http11 import Request, Response
-from framewire.session.logs import FrameLog, describe_address, log_request, log_response
+from framewire.session.logs import FrameLog, adapt_logger, describe_address, log_request, log_response
+
+pytestmark = pytest.mark.both_backends
 
 KEY = b"\x01\x02\x03\x04"
 FRAMES = [
@@ -58,3 +60,25 @@ def test_addresses_are_described_with_host_and_port():
     assert describe_address(("127.0.0.1", 80)) == "127.0.0.1:80"
     assert describe_address(("::1", 80, 0, 0)) == "[::1]:80"
     assert describe_address("/run/socket") == "/run/socket"
+
+
+def test_records_of_an_adapted_logger_have_the_connection(caplog):
+    class Connection:
+        name = "a connection"
+
+    connection = Connection()
+    adapt_logger(logging.getLogger("framewire.test"), connection).warning("here")
+    assert caplog.records[0].websocket.name == "a connection"
+
+
+def test_response_without_a_body_is_logged_without_one(records):
+    log_response(logging.getLogger("framewire.test"), ">", Response(101, "Switching Protocols"))
+    assert records.messages == ["> HTTP/1.1 101 Switching Protocols"]
+
+
+def test_nothing_is_logged_below_the_level_of_the_logger(records):
+    logger = logging.getLogger("framewire.test")
+    logger.setLevel(logging.INFO)
+    log_request(logger, ">", Request("GET", "/", Headers({})))
+    log_response(logger, "<", Response(200, "OK", Headers({})))
+    assert records.messages == []

@@ -832,3 +832,18 @@ def test_misuse_raises_and_changes_nothing():
     with pytest.raises(StateError):
         world.session.send("late")
     assert world.sent() == [Close(1000, "")]
+
+
+def test_first_error_of_the_transport_is_the_cause_of_the_end():
+    world = World()
+    first, second = OSError("reset"), OSError("again")
+    world.session.close_state.note_cause(first)
+    world.session.receive_eof(world.now, second)
+    assert world.session.error().__cause__ is first
+
+
+def test_end_of_input_after_a_close_frame_is_no_error():
+    world = World(auto_close=False)
+    world.receive((CLOSE, b"\x03\xe8"))
+    world.session.receive_eof(world.now)
+    assert world.session.error().__cause__ is None
