@@ -50,6 +50,8 @@ WORKLOADS = {
     "send a bytearray, 16 bytes": "s, data = Stream(SERVER), bytearray(16)\nfor _ in range(count): s.send(data)",
 }
 PRELUDE = """
+import gc
+gc.disable()  # a full collection would fall into the longer run alone
 from framewire import CLIENT, SERVER, Stream, backend
 from framewire._backend import Deflate
 assert backend().name == 'fast'
