@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from framewire.errors import ProxyError
-from framewire.exceptions import InvalidProxy, InvalidProxyStatus
+from framewire.exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from framewire.handshake import parse_uri
 from framewire.http.proxy import Proxy, Tunnel, find_proxy, parse_proxy
 
@@ -191,3 +191,8 @@ def test_refusal_of_a_proxy_without_end_is_known_after_its_head():
     assert not tunnel.receive(b"\r\nwhy")
     refused = tunnel.refusal_error()
     assert (refused.response.status, refused.response.body) == (403, b"why")
+
+
+def test_status_code_out_of_range_is_no_http():
+    with pytest.raises(InvalidProxyMessage, match="999"):
+        Tunnel(parse_proxy("p"), TARGET, None).receive(b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n")

@@ -24,20 +24,13 @@ def _both(*tests):
 
 #: Differences that docs/asyncio.md tells, by what it calls them.
 DOCUMENTED = {
-    "broadcast(..., text=)": _connection(
-        "broadcast_text_from_bytes", "broadcast_binary_from_str", apis=("asyncio", "sync")
-    ),
-    "broadcast(..., raise_exceptions=)": _connection(
-        "broadcast_text_reports_no_errors",
-        "broadcast_binary_reports_no_errors",
-        "broadcast_reports_connection_with_send_blocked",
-        apis=("asyncio", "sync"),
-    ),
     "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
     "errors in debug logs": {
         "sync/test_server.py::test_connection_closed_before_handshake_request",
         "sync/test_server.py::test_junk_handshake_request",
         "sync/test_server.py::test_timeout_before_handshake_request",
+        "trio/test_server.py::test_junk_handshake_request",
+        "trio/test_server.py::test_timeout_before_handshake_request",
     },
     "no common subprotocol": _both("subprotocol_requires_match"),
     "a request that is no HTTP": {"asyncio/test_server.py::test_junk_handshake_request"},

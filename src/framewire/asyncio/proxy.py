@@ -84,7 +84,13 @@ async def _open_http(
             if context is True:
                 context = tls.create_default_context()
             # The connection does not see a TLS handshake that fails.
-            secured = await loop.start_tls(transport, opening, context, **inner)
+            try:
+                secured = await loop.start_tls(transport, opening, context, **inner)
+            except TypeError as error:
+                # The transport of TLS to the proxy cannot be cut by the TLS inside (CPython 3.11).
+                if isinstance(error.__context__, tls.SSLError):
+                    raise error.__context__ from None
+                raise
             assert secured is not None
             transport = secured
         if opening.lost:

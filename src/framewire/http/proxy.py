@@ -162,6 +162,8 @@ class Tunnel:
         if found is None:
             return False
         response, rest = found
+        if not 100 <= response.status < 600:
+            raise InvalidProxyMessage(f"the proxy's answer is not HTTP: status {response.status}")
         if not 200 <= response.status < 300:
             raise InvalidProxyStatus(response)
         if rest:

@@ -73,11 +73,11 @@ class ServerConnection(Connection):
             while self.request is None:
                 data = await self.stream.receive_some(READ_SIZE)
                 if not data:
-                    self.logger.debug("no valid HTTP request: the client has left")
+                    self.logger.debug("! no valid HTTP request", exc_info=EOFError("the client has left"))
                     return False
                 self.request = handshake.receive(bytes(data))
         except HandshakeError as error:
-            self.logger.debug("no valid HTTP request", exc_info=error)
+            self.logger.debug("! no valid HTTP request", exc_info=error)
             malformed = error
         answer, codecs = await answer_request(self, handshake, self.server, malformed)
         if self.response is None or self.response.status != 101:
