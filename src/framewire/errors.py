@@ -59,9 +59,11 @@ class StateError(LocalError):
     """The call is not allowed in the present state, such as a send after a close or a failure."""
 
 
-class FragmentError(LocalError):
+class FragmentError(LocalError, TypeError):
     """A fragment is of another type than its message, or a message begins before the last one has
     ended (5.4).
+
+    It is a TypeError because `websockets` raises that for fragments of both types.
     """
 
 

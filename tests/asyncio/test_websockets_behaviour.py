@@ -4,6 +4,7 @@ routes.
 
 import asyncio
 import logging
+import ssl
 import sys
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -11,7 +12,9 @@ from itertools import repeat
 
 import ends
 import pytest
+from backends import needed
 from ends import echo, on_loop, until
+from proxies import OPEN, answering, proxying
 
 from framewire.asyncio.client import connect
 from framewire.asyncio.connection import broadcast
@@ -238,6 +241,20 @@ def test_proxy_interim_responses_are_skipped_and_refusals_have_their_body():
 
 
 @on_loop
+async def test_server_inside_of_tls_to_a_proxy_is_verified():
+    trust = ends.client_side()
+    with proxying(answering(OPEN), ssl=ends.server_side()) as port:
+        async with serve(echo, "127.0.0.1", 0, ssl=ends.server_side()) as server:
+            uri = f"wss://localhost:{server.sockets[0].getsockname()[1]}/"
+            options = {"proxy": f"https://localhost:{port}", "proxy_ssl": trust}
+            async with connect(uri, ssl=trust, **options) as client:
+                await client.send("through both")
+                assert await client.recv() == "through both"
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await connect(uri, **options)
+
+
+@on_loop
 async def test_tls_failure_through_a_proxy_is_raised_and_logs_nothing(caplog):
     async def proxy(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -300,7 +317,7 @@ async def test_routes_serve_their_handlers_after_process_request():
 
 @on_loop
 async def test_map_of_werkzeug_serves_endpoints_and_redirects():
-    routing = pytest.importorskip("werkzeug.routing")
+    routing = needed("werkzeug.routing")
 
     async def count(connection, number):
         await connection.send(str(number))

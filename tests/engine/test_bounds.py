@@ -103,7 +103,7 @@ def test_peak_memory_of_text_in_small_pieces_is_bounded(character, fragmented):
         ]
     else:
         chunks = [frame(TEXT, payload)[:10], *(payload[i : i + piece] for i in range(0, len(payload), piece))]
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream, events = new_stream(CLIENT), []
         for chunk in chunks:
             events += stream.receive(chunk)
@@ -114,7 +114,7 @@ def test_peak_memory_of_text_in_small_pieces_is_bounded(character, fragmented):
 
 def test_peak_memory_of_text_ending_in_single_bytes_is_bounded():
     data = frame(TEXT, b"a" * MIB, KEY)
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream, most = new_stream(SERVER), MIB - 100_000
         for i in range(0, most, 1000):
             assert stream.receive(data[i : i + 1000]) == []
@@ -127,7 +127,7 @@ def test_peak_memory_of_text_ending_in_single_bytes_is_bounded():
 
 def test_peak_memory_of_one_byte_fragments_is_bounded():
     one = b"\x00\x01b"
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(CLIENT)
         assert stream.receive(b"\x01\x00") == []
         for _ in range(200):
@@ -141,7 +141,7 @@ def test_empty_fragments_take_no_memory():
     chunk = b"\x00\x00" * 10_000
     stream = new_stream(CLIENT)
     assert stream.receive(b"\x02\x00") == []
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         for _ in range(10):
             assert stream.receive(chunk) == []
         assert memory.now() <= SMALL
@@ -156,7 +156,7 @@ def test_empty_fragments_take_no_memory():
 def test_allocated_memory_follows_received_not_announced_bytes(role, first, length):
     """At most 64 KiB or twice the received bytes are held, whatever length the header announces."""
     header = bytes([first, 127 | 0x80 * (role is SERVER)]) + length.to_bytes(8, "big") + KEY * (role is SERVER)
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(role, max_message_size=None)
         assert stream.receive(header) == []
         arrived = 0
@@ -172,7 +172,7 @@ def test_allocated_memory_follows_received_not_announced_bytes(role, first, leng
 
 
 def test_get_buffer_allocates_at_most_64_kib():
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(SERVER)
         stream.get_buffer(-1)
         stream.get_buffer(100 * MIB)
@@ -180,7 +180,7 @@ def test_get_buffer_allocates_at_most_64_kib():
 
 
 def test_header_over_the_limit_allocates_no_payload():
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(CLIENT)
         (failure,) = stream.receive(b"\x82\x7f\0\0\0\0\0\x20\0\0")
         assert failure.code == 1009
@@ -201,7 +201,7 @@ ENDS = {
 @pytest.mark.parametrize("end", list(ENDS))
 def test_stream_frees_its_buffers_when_it_ends(end, fragments, auto_close):
     finish, kind = ENDS[end]
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(CLIENT, fragments=fragments, auto_close=auto_close)
         stream.receive(frame(0x01, b"a" * 400_000))
         stream.receive(frame(0x00, b"b" * 400_000)[:-1])
@@ -217,7 +217,7 @@ def test_stream_frees_its_buffers_when_it_ends(end, fragments, auto_close):
 
 def test_fragments_are_freed_after_delivery():
     piece = frame(0x00, b"b" * 1000)
-    with Traced() as memory:
+    with Traced(drivers=False) as memory:
         stream = new_stream(CLIENT, max_message_size=None, fragments=True)
         stream.receive(b"\x02\x00")
         for _ in range(1000):

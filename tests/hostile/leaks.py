@@ -56,10 +56,10 @@ async def main(count):
     async with serve(echo, "127.0.0.1", 0, logger=None) as server:
         port = server.sockets[0].getsockname()[1]
         await visits(port, max(count // 10, 1000))  # one-time allocations
-        await until(lambda: not server._everyone)
+        await until(lambda: not server.counters().as_dict()["connections_open"])
         before = measure()
         await visits(port, count)
-        await until(lambda: not server._everyone)
+        await until(lambda: not server.counters().as_dict()["connections_open"])
         left = [after - first for after, first in zip(measure(), before, strict=True)]
     print(
         f"{count} connections: {left[0]} objects, {left[1]} references, {left[2] / count:.1f} bytes for each are left"

@@ -847,3 +847,19 @@ def test_end_of_input_after_a_close_frame_is_no_error():
     world.receive((CLOSE, b"\x03\xe8"))
     world.session.receive_eof(world.now)
     assert world.session.error().__cause__ is None
+
+
+def test_error_of_the_transport_after_a_close_frame_is_no_cause():
+    world = World()
+    world.receive((CLOSE, b"\x03\xe8"))
+    world.session.note_cause(OSError("reset"))
+    assert world.session.error().__cause__ is None
+
+
+def test_events_that_were_held_back_are_not_taken_for_messages_only():
+    from framewire.extensions import Deflate
+
+    world = World(codecs=[Deflate()], queue=False)
+    events = world.receive((PING, b"?"), *[(TEXT, b"x" * 1000)] * 10)
+    assert [type(event) for event in events] == [Ping, *[str] * 10]
+    assert not world.session.only_messages

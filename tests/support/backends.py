@@ -52,5 +52,9 @@ def skip_unless(missing, subject):
 
 def needed(module):
     """Import a module by name; skip or fail the calling test without it, as `skip_unless` does."""
-    skip_unless("" if importlib.util.find_spec(module) else module, f"a user of {module}")
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package that it is in
+        found = None
+    skip_unless("" if found else module, f"a user of {module}")
     return importlib.import_module(module)

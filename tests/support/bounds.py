@@ -9,16 +9,24 @@ KIB, MIB = 1 << 10, 1 << 20
 SMALL = 8 * KIB
 
 
-#: Files whose allocations are not counted by `now`: threads of earlier tests that have not ended
-#: yet allocate too, an event loop for example a read buffer of 256 KiB.
-_OTHER_THREADS = [
+#: Where an event loop or a server allocates that an earlier test has left in another thread: for
+#: example its read buffer of 256 KiB.
+_DRIVERS = [
     tracemalloc.Filter(False, pattern)
     for pattern in ("*/asyncio/*", "*/framewire/sync/*", "*/threading.py", "*/socket*.py", "*/uvicorn/*")
 ]
 
 
 class Traced:
-    """Measure the bytes allocated since `with`: now, and at the peak."""
+    """Measure the bytes allocated since `with`: now, and at the peak.
+
+    Args:
+        drivers: Whether `now` counts allocations of servers, clients and event loops too. A test of
+            a stream, which uses none, passes False.
+    """
+
+    def __init__(self, drivers=True):
+        self.filters = [] if drivers else _DRIVERS
 
     def __enter__(self):
         gc.collect()
@@ -30,7 +38,9 @@ class Traced:
         tracemalloc.stop()
 
     def now(self):
-        snapshot = tracemalloc.take_snapshot().filter_traces(_OTHER_THREADS)
+        if not self.filters:
+            return tracemalloc.get_traced_memory()[0] - self.before
+        snapshot = tracemalloc.take_snapshot().filter_traces(self.filters)
         return sum(trace.size for trace in snapshot.traces)
 
     def peak(self):

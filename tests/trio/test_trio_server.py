@@ -55,6 +55,32 @@ async def test_connection_attributes_describe_the_connection_on_trio(tls):
         await until(lambda: not server.connections)
 
 
+@on_trio
+async def test_handshakes_and_frames_are_logged_at_debug_on_trio(caplog):
+    caplog.set_level(logging.DEBUG, "framewire")
+    async with serving() as (server, uri), connect(uri) as ws:
+        await ws.send("hello")
+        assert await ws.recv() == "hello"
+        (other,) = server.connections
+    of_client, of_server = (
+        [record.getMessage() for record in caplog.records if getattr(record, "websocket", None) == each]
+        for each in (ws, other)
+    )
+    for sent, received, messages in ((">", "<", of_client), ("<", ">", of_server)):
+        assert messages[0] == f"{sent} GET /path HTTP/1.1"
+        assert f"{received} HTTP/1.1 101 Switching Protocols" in messages
+        frames = messages[messages.index("connection open") + 1 : messages.index("connection closed")]
+        assert frames[:2] == [f"{sent} TEXT 'hello' [5 bytes]", f"{received} TEXT 'hello' [5 bytes]"]
+
+
+@on_trio
+async def test_refusals_are_logged_at_info_on_trio(caplog):
+    caplog.set_level(logging.INFO, "framewire")
+    async with serving(process_request=lambda connection, request: connection.respond(403, "no")) as (_, uri):
+        assert await status_of(uri) == 403
+    assert "connection rejected (403 Forbidden)" in caplog.messages
+
+
 # Handlers
 
 

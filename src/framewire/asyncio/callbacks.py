@@ -13,7 +13,7 @@ from typing import cast
 from ..errors import StateError
 from ..protocol.constants import Role, State
 from ..protocol.events import Close, Event, Ping
-from ..session.connection import BaseConnection
+from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
@@ -224,8 +224,8 @@ class ListenerConnection(BaseConnection):
                         listener.on_message(self, event)
                     elif isinstance(event, Ping):
                         listener.on_ping(self, event.payload)
-        except Exception:
-            self.fail()  # the rest is ignored
+        except Exception as error:
+            self.fail(error)  # the rest is ignored
         writer.handling = nested
         if not nested:
             writer.flush()
@@ -240,13 +240,13 @@ class ListenerConnection(BaseConnection):
     def _call(self, callback: object, *arguments: object) -> None:
         try:
             callback(self, *arguments)  # type: ignore[operator]
-        except Exception:
-            self.fail()
+        except Exception as error:
+            self.fail(error)
 
-    def fail(self) -> None:
+    def fail(self, error: Exception) -> None:
         """Close the connection because a callback has raised."""
-        self.logger.exception("listener failed")
-        self.start_closing(1011)
+        self.logger.error("listener failed", exc_info=error)
+        self.start_closing(close_code_after(error))
 
     def lost(self) -> None:
         """Process the loss of the transport."""
@@ -276,8 +276,8 @@ class _ListenerDriver(Driver):
                 writer.uncorked = not session.output
                 try:
                     owner.listener.on_message(owner, event)
-                except Exception:
-                    owner.fail()
+                except Exception as error:
+                    owner.fail(error)
                 writer.handling = False
                 if session.output:
                     writer.flush()

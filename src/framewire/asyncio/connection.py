@@ -14,14 +14,14 @@ from contextlib import closing
 from types import TracebackType
 from typing import Final, Literal, cast, overload
 
-from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError, StateError
-from ..protocol.constants import CloseCode, Role, State
+from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
+from ..protocol.constants import Role, State
 from ..protocol.events import Event
 from ..session.broadcast import broadcast_to
-from ..session.connection import BaseConnection, as_payload
+from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
-from ..session.session import Data, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
 from .logged_driver import LoggedDriver, choose_driver
@@ -351,11 +351,9 @@ class Connection(BaseConnection):
                     session.send(fragment, kind, last=last, compress=compress)
                     begun = not last
                     self._cork()
-        except BaseException as error:
+        except BaseException:
             if begun:  # the message can neither be ended any more nor another one begun
-                self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-            if isinstance(error, FragmentError):
-                raise TypeError("fragments are all text or all binary") from error
+                self.start_closing(*ABANDONED_MESSAGE)
             raise
         finally:
             self._end_parts()
@@ -446,7 +444,7 @@ class Connection(BaseConnection):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
+        await self.close(close_code_after(error))
 
 
 def broadcast(

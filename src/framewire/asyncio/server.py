@@ -20,6 +20,7 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.connection import close_code_after
 from ..session.logs import Logger, describe_address
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .callbacks import Listener
@@ -228,9 +229,9 @@ class Server:
             await self.handler(connection)
         except ConnectionClosed:
             pass  # the handler was not done, but the client was
-        except Exception:
+        except Exception as error:
             connection.logger.exception("connection handler failed")
-            connection.start_closing(CloseCode.INTERNAL_ERROR)
+            connection.start_closing(close_code_after(error))
         finally:
             connection.start_closing()
         await connection.wait_closed()

@@ -15,7 +15,7 @@ from ..http.server_handshake import CLOSING, ServerHandshake
 from ..http.server_policy import ServerPolicy, make_response
 from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER
-from ..session.logs import Logger, adapt_logger, log_request, log_response
+from ..session.logs import Logger, adapt_logger, log_refusal, log_request, log_response
 from ..session.session import Session
 from ..session.settings import LINGER, ConnectionSettings
 from .callbacks import Listener, ListenerConnection
@@ -159,17 +159,17 @@ class ServerOpening(Opening):
             self._log_info("connection open")
             driver.open(handshake.trailing, codecs, lambda session: self._begin(session, bool(codecs)))
         else:
-            text = "connection rejected (%d %s)" if response.status >= 400 else "HTTP response sent (%d %s)"
-            self._log_info(text, response.status, response.reason)
+            if self._server.logger.isEnabledFor(logging.INFO):
+                log_refusal(connection.logger, response)
             driver.refuse()
 
     def _log_no_request(self, error: Exception) -> None:
         if self._server.logger.isEnabledFor(logging.DEBUG):
             self._connection.logger.debug("! no valid HTTP request", exc_info=error)
 
-    def _log_info(self, text: str, *arguments: object) -> None:
+    def _log_info(self, text: str) -> None:
         if self._server.logger.isEnabledFor(logging.INFO):  # else the logger of the connection is not made
-            self._connection.logger.info(text, *arguments)
+            self._connection.logger.info(text)
 
     def _begin(self, session: Session, compressed: bool) -> None:
         self._opened(session, compressed)

@@ -152,7 +152,7 @@ def _read_answer(output: bytes) -> Response:
     """Parse the output of a program (RFC 3875 6). ValueError if it is invalid."""
     head, *rest = _END_OF_HEAD.split(output, maxsplit=1)
     if not rest:
-        raise ValueError("its output has no empty line behind its headers")
+        raise ValueError("its output has no empty line after its headers")
     lines = []
     for line in head.decode("latin-1").splitlines():
         name, _, value = line.partition(":")

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..http.http11 import Request, Response
-from ..protocol.constants import State
+from ..protocol.constants import CloseCode, State
 from .session import Session
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-__all__ = ["BaseConnection", "ConnectionDriver", "as_payload"]
+__all__ = ["BaseConnection", "ConnectionDriver", "as_payload", "close_code_after"]
 
 
 class ConnectionDriver(Protocol):
@@ -142,6 +142,13 @@ class BaseConnection:
     def pings_sent(self) -> int:
         """Pings sent so far, those of the keepalive included."""
         return 0 if self._session is None else self._session.pings_sent
+
+
+def close_code_after(error: BaseException | None) -> CloseCode:
+    """Return the close code at the end of a block, a handler or a callback (7.4.1): 1011 if it raised
+    `error`, else 1000.
+    """
+    return CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR
 
 
 def as_payload(data: str | bytes) -> bytes:

@@ -15,7 +15,7 @@ from .._backend import apply_mask, read_header
 from ..http.http11 import Request, Response
 from ..protocol.constants import Opcode
 
-__all__ = ["FrameLog", "Logger", "adapt_logger", "describe_address", "log_request", "log_response"]
+__all__ = ["FrameLog", "Logger", "adapt_logger", "describe_address", "log_refusal", "log_request", "log_response"]
 
 Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
@@ -65,6 +65,12 @@ def log_response(logger: Logger, arrow: str, response: Response) -> None:
             logger.debug("%s [body] (%d bytes)", arrow, len(response.body))
 
 
+def log_refusal(logger: Logger, response: Response) -> None:
+    """Log at INFO that a server has answered a request with something else than 101."""
+    text = "connection rejected (%d %s)" if response.status >= 400 else "HTTP response sent (%d %s)"
+    logger.info(text, response.status, response.reason)
+
+
 def _log_headers(logger: Logger, arrow: str, headers: Iterable[tuple[str, str]]) -> None:
     for name, value in headers:
         logger.debug("%s %s: %s", arrow, name, "[secret]" if name.lower() in _SECRETS else value)
@@ -90,7 +96,7 @@ class FrameLog:
         self._first_byte = self._length = self._left = 0
         self._key = self._shown = b""
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Log the frames that end in `data`, the next bytes of the direction."""
         if self._length < 0:
             return

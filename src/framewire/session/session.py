@@ -28,7 +28,7 @@ from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
 from .message_queue import Item, MessageQueue
 from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
-__all__ = ["Data", "Ending", "Session"]
+__all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session"]
 
 #: One message to send, or the data of one fragment.
 Data = str | bytes | bytearray | memoryview
@@ -39,6 +39,10 @@ COMPRESSED_STEP: Final = 1 << 12
 
 #: How many bytes are received at a time where each frame, of 2 bytes perhaps, becomes an event.
 FRAGMENT_STEP: Final = 1 << 14
+
+#: The close code and reason after a message in fragments whose sender gave up: neither can that
+#: message be ended any more, nor another one begin.
+ABANDONED_MESSAGE: Final = (CloseCode.INTERNAL_ERROR, "error in fragmented message")
 
 _MESSAGES: Final = frozenset({str, bytes})
 
@@ -550,6 +554,13 @@ class Session:
         self.write_paused = False
         self._unread_replies = 0
         self._regulate()
+
+    def note_cause(self, error: BaseException) -> None:
+        """Take note of the error of the transport that ends the connection; the first one counts,
+        and none once nothing more will be received.
+        """
+        if not self.over:
+            self.close_state.note_cause(error)
 
     def write_failed(self, now: float) -> None:
         """Take note that nothing more can be written: what has arrived can be read, for

@@ -10,13 +10,13 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
 
-from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK, FragmentError
-from ..protocol.constants import CloseCode, State
+from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from ..protocol.constants import State
 from ..session.broadcast import broadcast_to
-from ..session.connection import BaseConnection, as_payload
+from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
-from ..session.session import Data, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Session
 from .driver import Driver
 
 __all__ = ["Connection", "Message", "broadcast"]
@@ -164,7 +164,7 @@ class Connection(BaseConnection):
                     return taken
                 if session.stream.failing is None and not queue.items:
                     if session.over:
-                        raise driver.error()
+                        raise session.error()
                     left = None if until is None else until - monotonic()
                     if left is not None and left <= 0:
                         raise TimeoutError("no message came in time")
@@ -221,9 +221,7 @@ class Connection(BaseConnection):
                 self.send_piece(empty, text, True)
         except BaseException as error:
             if empty is not None and not isinstance(error, ConnectionClosed):
-                self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-            if isinstance(error, FragmentError):
-                raise TypeError("fragments are all text or all binary") from error
+                self.start_closing(*ABANDONED_MESSAGE)
             raise
         finally:
             self._in_fragments = False
@@ -324,7 +322,7 @@ class Connection(BaseConnection):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
+        self.close(close_code_after(error))
 
 
 def broadcast(

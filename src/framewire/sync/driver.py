@@ -19,7 +19,7 @@ from functools import cached_property
 from time import monotonic
 from typing import Any
 
-from ..errors import ConnectionClosed, StateError
+from ..errors import StateError
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role, State
 from ..protocol.events import Event
@@ -62,8 +62,6 @@ class Driver:
         self.logger: Logger | None = None
         self._received_log: FrameLog | None = None
         self._sent_log: FrameLog | None = None
-        #: The error that ended TCP, None for an orderly end.
-        self._cause: BaseException | None = None
         self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         #: Guards the session; notified when anything of it has changed that a thread may wait for.
         self.changed = threading.Condition()
@@ -169,25 +167,13 @@ class Driver:
             ConnectionClosed: The connection has ended.
         """
         session = self.opened_session()
-        try:
-            while not session.check_sendable():  # only the end tells whether it was an orderly one
-                self.changed.wait()
-        except ConnectionClosed as error:
-            error.__cause__ = self._cause
-            raise
+        while not session.check_sendable():  # only the end tells whether it was an orderly one
+            self.changed.wait()
         return session
 
-    def error(self) -> ConnectionClosed:
-        """Return the exception that says how the connection ended, with its cause."""
-        error = self.opened_session().error()
-        error.__cause__ = self._cause
-        return error
-
-    def _note_cause(self, session: Session, error: BaseException) -> None:
-        """Record why TCP ended, if that was before the end of the connection."""
+    def _note_cause(self, session: Session, error: OSError) -> None:
         with self.changed:
-            if self._cause is None and not session.over:
-                self._cause = error
+            session.note_cause(error)
 
     def make_room(self, session: Session) -> None:
         """After taking from the queue: let the reader go on if there is room.
@@ -216,7 +202,7 @@ class Driver:
             deadline = session.deadline
             if not watched and deadline is not None and self._deadline_timer is None and not self._ended:
                 # The reader may be waiting for input already, and not know of the deadline.
-                timer = threading.Timer(max(0, deadline - monotonic()), self.transport.abort)
+                timer = threading.Timer(max(0, deadline - monotonic()), self._end_at_deadline)
                 self._deadline_timer, timer.daemon = timer, True
                 timer.start()
         self.flush(wait=False)
@@ -238,9 +224,18 @@ class Driver:
         if session is None or self.reader is threading.current_thread():
             return
         if not self.wait_ended(self.settings.close_timeout):
-            self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
-            self.transport.abort()
+            self._end_at_deadline()
             self.wait_ended()
+
+    def _end_at_deadline(self) -> None:
+        """Do what the session wants at its deadline; the reader may be waiting for input, and not
+        look.
+        """
+        with self.changed:
+            session = self.opened_session()
+            if session.deadline is not None:
+                session.handle_timer(max(monotonic(), session.deadline))
+        self.transport.abort()
 
     # Writing.
 
@@ -323,7 +318,7 @@ class Driver:
         if wait and threading.current_thread() is not self.reader:
             with self.changed:
                 self.changed.wait_for(lambda: self._ended)
-                raise self.error()
+                raise session.error()
 
     # The reader.
 
@@ -336,8 +331,6 @@ class Driver:
                 with self.changed:
                     seconds = self._handle_timer(session)
                     if session.ending in (Ending.ABORT, Ending.CLOSE):
-                        if session.ending is Ending.ABORT:
-                            self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
                         break
                 self.flush(wait=False)
                 with self.changed:
@@ -355,7 +348,6 @@ class Driver:
                     self._note_cause(session, error)
                     break
                 if not size:
-                    self._note_cause(session, EOFError("the stream ended"))
                     break
                 self._receive(session, buffer, size)
         finally:

@@ -13,8 +13,9 @@ from ..http.server_answer import answer_request
 from ..http.server_handshake import BUSY, ServerHandshake
 from ..http.server_policy import ServerPolicy, make_response
 from ..protocol.codecs import Codec
-from ..protocol.constants import SERVER, CloseCode
-from ..session.logs import Logger, log_request, log_response
+from ..protocol.constants import SERVER
+from ..session.connection import close_code_after
+from ..session.logs import Logger, log_refusal, log_request, log_response
 from ..session.settings import LINGER, ConnectionSettings
 from .complete import complete
 from .connection import Connection
@@ -114,6 +115,7 @@ class ServerConnection(Connection):
         if self.response.status == 101:
             self._begin(handshake.trailing, codecs, answer)
         else:
+            log_refusal(self.logger, self.response)
             self._driver.transport.sendall(answer)
             self._discard(self._driver.settings.close_timeout)
 
@@ -159,5 +161,5 @@ class ServerConnection(Connection):
             pass  # the handler was not done, but the client was
         except Exception as error:
             self.logger.error("connection handler failed", exc_info=error)
-            self.close(CloseCode.INTERNAL_ERROR)
+            self.close(close_code_after(error))
         self.close()

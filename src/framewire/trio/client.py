@@ -23,8 +23,9 @@ from ..protocol.codecs import Extension, agree_to_answers, make_offers
 from ..protocol.constants import CLIENT, State
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.logs import Logger, log_request, log_response
 from ..session.settings import ConnectionSettings
-from .connection import Connection, Logger
+from .connection import Connection
 from .driver import READ_SIZE, STREAM_ERRORS, limit_time
 from .proxy import open_through_proxy, start_tls
 
@@ -61,11 +62,14 @@ class ClientConnection(Connection):
         self.request = handshake.sent
         try:
             await self.stream.send_all(handshake.request())
+            log_request(self.logger, ">", handshake.sent)
             while self.response is None:
                 data = await self.stream.receive_some(READ_SIZE)
                 self.response = handshake.receive(bytes(data)) if data else handshake.receive_eof()
         except STREAM_ERRORS:
             handshake.receive_eof()
+        assert self.response is not None  # else `receive_eof` has raised
+        log_response(self.logger, "<", self.response)
         self.subprotocol = handshake.subprotocol
         try:
             codecs = agree_to_answers(handshake.extensions, extensions)

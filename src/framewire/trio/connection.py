@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
-import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import closing
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 import trio
 
-from ..errors import ConcurrencyError, ConnectionClosedOK, FragmentError
+from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
-from ..protocol.constants import CloseCode, Role, State
+from ..protocol.constants import Role, State
 from ..session.broadcast import broadcast_to
-from ..session.connection import BaseConnection, as_payload
+from ..session.connection import BaseConnection, as_payload, close_code_after
+from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
-from ..session.session import Data, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver, write_on
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
-__all__ = ["Connection", "Logger", "broadcast"]
+__all__ = ["Connection", "broadcast"]
 
-Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 Taken = TypeVar("Taken")
 
 
@@ -68,7 +67,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     @cached_property
     def logger(self) -> logging.LoggerAdapter[Any]:
         """The logger of `serve` or `connect`, whose records have the connection as `websocket`."""
-        return logging.LoggerAdapter(self._logger, {"websocket": weakref.proxy(self)})
+        return adapt_logger(self._logger, self)
 
     def begin(self, rest: bytes, codecs: list[Codec]) -> None:
         """Begin with the frames after the opening handshake.
@@ -78,7 +77,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             codecs: The extensions that it agreed on.
         """
         self._encodes = bool(codecs)
-        self._session = self._driver.open(rest, codecs)
+        self._session = self._driver.open(rest, codecs, self.logger)
         self.nursery.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -167,7 +166,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
                     session.settle(trio.current_time())
                     driver.update()
                 elif session.over:
-                    raise driver.error()
+                    raise session.error()
                 else:
                     await driver.arrivals.park()
             self._make_room(session)
@@ -255,12 +254,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
                     empty = await self._send_fragment(fragment, text, False, compress)
             if empty is not None:
                 await self._send_fragment(empty, text, True, compress)
-        except BaseException as error:
+        except BaseException:
             # The message can neither be ended any more nor another one begun.
             if cast(Session, self._session).stream.message_open:
-                self.start_closing(CloseCode.INTERNAL_ERROR, "error in fragmented message")
-            if isinstance(error, FragmentError):
-                raise TypeError("fragments are all text or all binary") from error
+                self.start_closing(*ABANDONED_MESSAGE)
             raise
         finally:
             self._end_parts()
@@ -362,7 +359,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose(CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR)
+        await self.aclose(close_code_after(error))
 
 
 class _Messages:

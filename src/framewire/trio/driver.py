@@ -10,6 +10,7 @@ decides everything; after each call to it `update` does what it asks for.
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,10 @@ from typing import Any, Final, cast
 
 import trio
 
-from ..errors import ConnectionClosed, StateError
+from ..errors import StateError
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role, State
+from ..session.logs import FrameLog, Logger
 from ..session.message_queue import MessageQueue
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
@@ -84,11 +86,11 @@ class Driver:
         self.arrivals, self.room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._role = role
         self._high, self._low = settings.write_marks
-        #: The error that ended TCP, None for an orderly end.
-        self._cause: BaseException | None = None
         #: Bytes of frames that the stream has taken so far.
         self.bytes_sent = 0
         self._output_ended = False
+        self._received_log: FrameLog | None = None
+        self._sent_log: FrameLog | None = None
         #: Where the reader waits for room in the queue, and the writer for output.
         self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
@@ -118,17 +120,20 @@ class Driver:
 
     # The life cycle.
 
-    def open(self, rest: bytes, codecs: Sequence[Codec]) -> Session:
+    def open(self, rest: bytes, codecs: Sequence[Codec], logger: Logger) -> Session:
         """Begin with the frames; `run` must follow.
 
         Args:
             rest: What arrived after the opening handshake.
             codecs: The extensions that it agreed on.
+            logger: Logs the frames, if it is enabled for DEBUG.
         """
+        if logger.isEnabledFor(logging.DEBUG):
+            self._received_log, self._sent_log = FrameLog(logger, "<"), FrameLog(logger, ">")
         now = trio.current_time()
         session = self.session = Session(self._role, self.settings, now, codecs=codecs, fragments=True)
         if rest:
-            session.receive(rest, now)
+            self._receive(session, rest)
         return session
 
     async def run(self) -> None:
@@ -184,12 +189,6 @@ class Driver:
             raise StateError("the opening handshake is not done")
         return self.session
 
-    def error(self) -> ConnectionClosed:
-        """Return the exception that says how the connection ended, with its cause."""
-        error = self.opened_session().error()
-        error.__cause__ = self._cause
-        return error
-
     async def sendable(self) -> Session:
         """Wait until there is room in the write buffer; return the session.
 
@@ -203,7 +202,7 @@ class Driver:
         if not session.over and not session.check_sendable():
             await self.closed.wait()  # only the end tells whether it was an orderly one
         if session.over:
-            raise self.error()
+            raise session.error()
         return session
 
     def update(self) -> None:
@@ -240,15 +239,19 @@ class Driver:
             try:
                 data = await self.stream.receive_some(READ_SIZE)
             except STREAM_ERRORS as error:
-                self._note_cause(session, error)
+                session.note_cause(error)
                 data = b""
-            now = trio.current_time()
             if not data:
-                session.receive_eof(now)
+                session.receive_eof(trio.current_time())
                 self.update()
                 return
-            session.receive(data, now)
+            self._receive(session, data)
             self.update()
+
+    def _receive(self, session: Session, data: bytes | bytearray) -> None:
+        if self._received_log is not None:
+            self._received_log.feed(data)
+        session.receive(data, trio.current_time())
 
     async def _write(self, session: Session) -> None:
         """Write what the session has to send, and end TCP as it asks."""
@@ -262,7 +265,7 @@ class Driver:
                     await self._writer.park()
             await self.stream.aclose()
         except STREAM_ERRORS as error:
-            self._note_cause(session, error)
+            session.note_cause(error)
             session.write_failed(trio.current_time())
             self.update()
             while session.ending is not Ending.CLOSE:  # until all that has arrived is read
@@ -270,6 +273,8 @@ class Driver:
         self._scope.cancel()
 
     async def _send(self, session: Session, data: memoryview) -> None:
+        if self._sent_log is not None:
+            self._sent_log.feed(data)
         for start in range(0, len(data), WRITE_SIZE):
             piece = data[start : start + WRITE_SIZE]
             await self.stream.send_all(piece)
@@ -295,14 +300,7 @@ class Driver:
                 await trio.sleep_forever()
             session.written(session.bytes_queued, self._waiting(session))
             session.handle_timer(trio.current_time())
-            if session.ending is Ending.ABORT:
-                self._cause = self._cause or TimeoutError("TCP did not end within close_timeout")
             self.update()
-
-    def _note_cause(self, session: Session, error: Exception) -> None:
-        """Record why TCP ended, if that was before the end of the connection."""
-        if self._cause is None and not session.over:
-            self._cause = error
 
 
 def _addresses(stream: Any) -> tuple[Any, Any]:

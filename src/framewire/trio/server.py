@@ -31,8 +31,10 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
+from ..session.connection import close_code_after
+from ..session.logs import Logger, describe_address, log_refusal, log_request, log_response
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
-from .connection import Connection, Logger, broadcast
+from .connection import Connection, broadcast
 from .driver import READ_SIZE, STREAM_ERRORS, limit_time
 
 __all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
@@ -73,14 +75,21 @@ class ServerConnection(Connection):
             while self.request is None:
                 data = await self.stream.receive_some(READ_SIZE)
                 if not data:
-                    self.logger.debug("! no valid HTTP request", exc_info=EOFError("the client has left"))
+                    self.logger.debug(
+                        "! no valid HTTP request",
+                        exc_info=EOFError("connection closed while reading HTTP request line"),
+                    )
                     return False
                 self.request = handshake.receive(bytes(data))
+            log_request(self.logger, "<", self.request)
         except HandshakeError as error:
             self.logger.debug("! no valid HTTP request", exc_info=error)
             malformed = error
         answer, codecs = await answer_request(self, handshake, self.server, malformed)
-        if self.response is None or self.response.status != 101:
+        assert self.response is not None
+        log_response(self.logger, ">", self.response)
+        if self.response.status != 101:
+            log_refusal(self.logger, self.response)
             await self._driver.refuse(answer, self.server.settings.close_timeout)
             return False
         await self.stream.send_all(answer)
@@ -134,7 +143,7 @@ class Server(trio.abc.AsyncResource):
             with self._serving:
                 async with trio.open_nursery() as handlers:
                     for listener in self.listeners:
-                        self.logger.info("server listening on %s", listener.socket.getsockname())
+                        self.logger.info("server listening on %s", describe_address(listener.socket.getsockname()))
                     task_status.started(self)
                     with self._accepting:
                         await trio.serve_listeners(self._serve, self.listeners, handler_nursery=handlers)
@@ -213,14 +222,14 @@ class Server(trio.abc.AsyncResource):
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
-        code = CloseCode.NORMAL_CLOSURE
+        failure: Exception | None = None
         try:
             await self.handler(connection)
         except Exception as error:
             if not _is_closed(error):  # else the handler was not done, but the client was
                 connection.logger.error("connection handler failed", exc_info=error)
-                code = CloseCode.INTERNAL_ERROR
-        await connection.aclose(code)
+                failure = error
+        await connection.aclose(close_code_after(failure))
 
 
 def _is_closed(error: BaseException) -> bool:
