@@ -7,7 +7,7 @@ import pytest
 from framewire._backend import apply_mask, write_header
 from framewire.http.headers import Headers
 from framewire.http.http11 import Request, Response
-from framewire.session.logs import FrameLog, adapt_logger, describe_address, log_request, log_response
+from framewire.session.logs import FrameLog, adapt_logger, describe_address, log_refusal, log_request, log_response
 
 pytestmark = pytest.mark.both_backends
 
@@ -54,6 +54,19 @@ def test_request_and_response_are_logged_without_secrets(records):
         "> GET /chat HTTP/1.1", "> Host: a", "> Authorization: [secret]",
         "< HTTP/1.1 404 Not Found", "< Set-Cookie: [secret]", "< [body] (2 bytes)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        (Response(403, "Forbidden"), "connection rejected (403 Forbidden)"),
+        (Response(200, "OK"), "HTTP response sent (200 OK)"),
+    ],
+)
+def test_refusal_is_logged_at_info_with_its_status(caplog, response, text):
+    caplog.set_level(logging.INFO, "framewire.test")
+    log_refusal(logging.getLogger("framewire.test"), response)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(logging.INFO, text)]
 
 
 def test_addresses_are_described_with_host_and_port():
