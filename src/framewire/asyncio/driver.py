@@ -203,7 +203,6 @@ class Driver(asyncio.BufferedProtocol):
     def eof_received(self) -> None:
         if self.opened:
             self._owner.deliver(self.session.receive_eof(self.now()))
-            self.update()
         else:
             self.opening.receive_eof()
             if self._end_timer is None:
@@ -216,8 +215,10 @@ class Driver(asyncio.BufferedProtocol):
         self._timer.discard(self)
         if self.opened:
             self.writer.close()
-            self._owner.deliver(self.session.receive_eof(self.now(), exc))
-            self.writer.resume_writing()
+            if self.session.ending is not Ending.CLOSE:  # else the end of input came before
+                self._owner.deliver(self.session.receive_eof(self.now(), exc))
+            if self.session.write_paused:
+                self.writer.resume_writing()  # whoever waits to send goes on, and fails
         else:
             self.opening.lost(exc)
         self._cancel_end_timer()

@@ -1,9 +1,8 @@
 """HTTP/1.1 messages of the opening handshake (RFC 9112): requests, responses, and the scan of their
 heads.
 
-h11 parses heads, but accepts bytes that have been used to smuggle requests past proxies: bare LF,
-folded lines, control characters. Therefore each head passes `HeadScanner` first, once, as it
-arrives.
+Each head passes `HeadScanner`, once, as it arrives, before it is parsed: h11 accepts bytes that have
+been used to smuggle requests past proxies, such as bare LF, folded lines and control characters.
 """
 
 from __future__ import annotations

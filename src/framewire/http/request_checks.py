@@ -41,6 +41,8 @@ _WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
 
 def check_http_version(version: str | None) -> bool:
     """Return whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1)."""
+    if version == "HTTP/1.1":
+        return True
     match = _VERSION.fullmatch(version or "")
     if not match:
         return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import HandshakeError
 from ..exceptions import InvalidMessage, RequestLineTooLong, StatusLineTooLong
+from . import ordinary_heads
 from .http11 import HeadScanner, Response, read_limit
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class ResponseReader:
 
     def _parse(self, head: bytes) -> Response:
         if self._parser is None:
+            if 101 in self._accepted:
+                response = ordinary_heads.parse_switch(head)
+                if response is not None:
+                    return response
             # Imported here because h11 takes long to import.
             from .message_parser import ResponseParser
 

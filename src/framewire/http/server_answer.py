@@ -66,14 +66,15 @@ async def answer_request(
             response = await _result(server.process_request(connection, request))
         except Exception as error:
             response = explain(error, "process_request failed")
-    if response is None:
+    if response is not None:
+        response = policy.complete(response)
+    else:
         try:
             offer = policy.check(handshake)
             connection.subprotocol, answers, codecs = policy.choose(offer, connection, connection.subprotocols)
             response = handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers())
         except Exception as error:
             response = explain(error, "opening handshake failed")
-    response = policy.complete(response)
     if malformed is None and server.process_response is not None:
         assert request is not None
         try:

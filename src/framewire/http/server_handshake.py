@@ -9,6 +9,7 @@ from typing import Final
 from .._backend import accept_key
 from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
+from . import ordinary_heads
 from .headers import FRAMING, Headers, check_additional, check_field, format_extensions, split_list
 from .http11 import HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
@@ -75,10 +76,7 @@ class ServerHandshake:
             if found is None:
                 return None
             head, data = found
-            # Imported here because h11 takes long to import.
-            from .message_parser import parse_request
-
-            request = self.request = parse_request(head)
+            request = self.request = _parse(head)
         self._trailing += data
         if len(self._trailing) > MAX_TRAILING:
             raise HandshakeError(400, "the client sends frames before the handshake is over")
@@ -226,6 +224,16 @@ class ServerHandshake:
             phrase,
             b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines]),
         )
+
+
+def _parse(head: bytes) -> Request:
+    request = ordinary_heads.parse_request(head)
+    if request is None:
+        # Imported here because h11 takes long to import.
+        from .message_parser import parse_request
+
+        request = parse_request(head)
+    return request
 
 
 def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
