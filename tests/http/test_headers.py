@@ -33,6 +33,20 @@ def test_deleting_a_header_removes_all_its_lines():
         del headers["A"]
 
 
+def test_headers_from_text_can_be_changed_and_packed_again():
+    headers = Headers.from_text("Host: a\r\nX-A:\t b \r\nx-a:c")
+    assert headers.lines == (("Host", "a"), ("X-A", "b"), ("x-a", "c"))
+    headers["Y"] = "d"
+    headers.pack()
+    assert headers.lines == (("Host", "a"), ("X-A", "b"), ("x-a", "c"), ("Y", "d"))
+    del headers["X-A"]
+    headers.pack()
+    assert headers.lines == (("Host", "a"), ("Y", "d"))
+    headers.clear()
+    headers.pack()
+    assert headers.lines == ()
+
+
 def test_packed_headers_keep_their_lines():
     lines = [("A", "1"), ("B", ""), ("a", "caf\xe9: x")]
     for read in (lambda headers: headers.lines, lambda headers: tuple(headers._lines())):

@@ -24,7 +24,6 @@ __all__ = [
     "list_lines",
     "parse_extensions",
     "parse_tokens",
-    "split_fields",
     "split_list",
 ]
 
@@ -112,16 +111,23 @@ class Headers(MutableMapping[str, str]):
         """
         return str(self).encode("latin-1")
 
+    @classmethod
+    def from_text(cls, text: str) -> Headers:
+        """Return headers with the lines in `text`, separated by CRLF and known to be well-formed."""
+        headers = cls()
+        headers._packed, headers._pairs = text, None
+        return headers
+
     def pack(self) -> None:
         """Store the lines as one string until they are needed again: an eighth of the memory."""
-        if self._pairs:
+        if self._pairs and not self._packed:
             self._packed = "\r\n".join([f"{name}:{value}" for name, value in self._pairs])
+        if self._packed:
             self._pairs = self._found = None
 
     def _lines(self) -> list[tuple[str, str]]:
         if self._pairs is None:
-            self._pairs = split_fields(self._packed)
-            self._packed = ""
+            self._pairs = _split_fields(self._packed)
         return self._pairs
 
     def _values(self) -> dict[str, list[str]]:
@@ -148,6 +154,7 @@ class Headers(MutableMapping[str, str]):
         """Add a line without validating it now; it is validated when it is sent."""
         self._lines().append((name, value))
         self._found = None
+        self._packed = ""
 
     def update(self, lines: HeadersLike = (), /, **more: str) -> None:
         """Add lines, given as for the constructor.
@@ -177,6 +184,7 @@ class Headers(MutableMapping[str, str]):
             raise KeyError(name)
         self._pairs = [line for line in self._lines() if line[0].lower() != name.lower()]
         self._found = None
+        self._packed = ""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._values()
@@ -208,8 +216,7 @@ def list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
     return list(dict(lines).items()) if hasattr(lines, "keys") else list(lines)
 
 
-def split_fields(text: str) -> list[tuple[str, str]]:
-    """Split header lines that are known to be well-formed into pairs of name and value."""
+def _split_fields(text: str) -> list[tuple[str, str]]:
     fields = []
     for line in text.split("\r\n"):
         name, _, value = line.partition(":")

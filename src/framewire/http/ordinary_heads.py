@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .headers import Headers, split_fields
+from .headers import Headers
 from .http11 import Request, Response
 
 __all__ = ["parse_request", "parse_switch"]
@@ -18,9 +18,6 @@ __all__ = ["parse_request", "parse_switch"]
 _FIELDS: Final = r"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
 _REQUEST: Final = re.compile(r"GET ([!-~]+) HTTP/1\.1\r\n" + _FIELDS)
 _SWITCH: Final = re.compile(r"HTTP/1\.1 101 ([!-~]+(?: [!-~]+)*)\r\n" + _FIELDS)
-
-#: Headers that give a message a body.
-_BODY: Final = frozenset({"content-length", "transfer-encoding"})
 
 
 def parse_request(head: bytes) -> Request | None:
@@ -32,11 +29,10 @@ def parse_request(head: bytes) -> Request | None:
     match = _REQUEST.fullmatch(head.decode("latin-1"))
     if match is None:
         return None
-    fields = split_fields(match[2][:-2])
-    names = [name.lower() for name, _ in fields]
-    if names.count("host") != 1 or not _BODY.isdisjoint(names):
+    headers = Headers.from_text(match[2][:-2])
+    if len(headers.get_all("Host")) != 1 or _has_body(headers):
         return None
-    return Request("GET", match[1], Headers(fields))
+    return Request("GET", match[1], headers)
 
 
 def parse_switch(head: bytes) -> Response | None:
@@ -48,7 +44,9 @@ def parse_switch(head: bytes) -> Response | None:
     match = _SWITCH.fullmatch(head.decode("latin-1"))
     if match is None:
         return None
-    fields = split_fields(match[2][:-2])
-    if not _BODY.isdisjoint([name.lower() for name, _ in fields]):
-        return None
-    return Response(101, match[1], Headers(fields))
+    headers = Headers.from_text(match[2][:-2])
+    return None if _has_body(headers) else Response(101, match[1], headers)
+
+
+def _has_body(headers: Headers) -> bool:
+    return "Content-Length" in headers or "Transfer-Encoding" in headers
