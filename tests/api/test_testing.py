@@ -24,7 +24,7 @@ from framewire import (
     ResponseError,
     State,
     StatusError,
-)  # fmt: skip
+)
 from framewire.testing import VIOLATIONS, asgi, sync
 from framewire.testing import asyncio as on_asyncio
 from framewire.testing import trio as in_trio
