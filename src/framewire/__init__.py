@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         TooManyHeaders,
         WebSocketException,
     )
+    from .http.trusted_proxies import TrustedProxies
     from .http11 import Request, Response
     from .protocol import Side
     from .typing import Data, ExtensionName, ExtensionParameter, LoggerLike, Origin, StatusLike, Subprotocol
@@ -154,6 +155,7 @@ __all__ = [
     "TextError",
     "TooManyFragments",
     "TooManyHeaders",
+    "TrustedProxies",
     "UriError",
     "WebSocketException",
     "__version__",
@@ -184,6 +186,7 @@ _LATE = {
     "InvalidUpgrade PayloadTooBig ProtocolError RequestLineTooLong StatusLineTooLong TooManyFragments TooManyHeaders "
     "WebSocketException",
     "http11": "Request Response",
+    "http.trusted_proxies": "TrustedProxies",
     "protocol": "Side",
     "typing": "Data ExtensionName ExtensionParameter LoggerLike Origin StatusLike Subprotocol",
 }

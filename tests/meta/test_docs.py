@@ -26,7 +26,8 @@ RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py"}
 
 
 def call(*command, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONWARNINGS": "error", "COLUMNS": "130"}
+    paths = os.pathsep.join(filter(None, [str(cwd), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "error", "COLUMNS": "130"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 

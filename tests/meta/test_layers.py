@@ -44,6 +44,7 @@ LAYERS = {
     "pywebsocket": 9,
     "websocket": 9,
     "relay": 9,
+    "testing": 9,
     "cli": 10,
     "__main__": 11,
 }
@@ -76,6 +77,8 @@ FOREIGN = {
     "cli.capture": {"scapy"},
     "cli.inspect": {"rich"},
     "relay": {"redis"},
+    "testing.fixtures": {"pytest"},
+    "testing.trio": {"trio"},
 }
 
 

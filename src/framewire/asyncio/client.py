@@ -166,6 +166,20 @@ class connect:  # noqa: N801 - called like the function that it is to its users
             made.append((connection, connection._driver.opening))
             return connection._driver
 
+        transport = await self._open_transport(make, target, waiting)
+        connection, opening = made[-1]
+        waiting.append(handshake)
+        try:
+            await opening.done
+        except BaseException:
+            transport.abort()
+            raise
+        return connection
+
+    async def _open_transport(
+        self, make: Callable[[], Any], target: Uri, waiting: list[Tunnel | ClientHandshake]
+    ) -> asyncio.Transport:
+        """Connect to the server of a URI, if need be through a proxy and with TLS."""
         loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
         if target.secure:
             kwargs.setdefault("server_hostname", target.server_name)
@@ -180,14 +194,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
                 kwargs.setdefault("host", target.host)
                 kwargs.setdefault("port", target.port)
             transport, _ = await loop.create_connection(make, **kwargs)
-        connection, opening = made[-1]
-        waiting.append(handshake)
-        try:
-            await opening.done
-        except BaseException:
-            transport.abort()
-            raise
-        return connection
+        return transport
 
     async def _start(self) -> Any:
         seconds = self._settings.open_timeout

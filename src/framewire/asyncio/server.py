@@ -16,6 +16,7 @@ from ..http.auth import basic_auth
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY
 from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
+from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
@@ -26,6 +27,7 @@ from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_co
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
+from .proxy_header import ProxyHeaderProtocol
 from .server_connection import ProcessRequest, ProcessResponse, ServerConnection, ServerListenerConnection
 from .timer import SharedTimer
 from .transport_writer import end_output
@@ -68,6 +70,8 @@ class Server:
         self._finishing: asyncio.Task[None] | None = None
         self._everyone: set[Any] = set()
         self._refused: set[asyncio.BaseTransport] = set()
+        #: Connections that have not come to their opening handshake.
+        self.beginning: set[ProxyHeaderProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._past = Counters()
 
@@ -136,6 +140,8 @@ class Server:
             self.closing = True
             self.logger.info("server closing")
         self._listener.close()
+        for early in list(self.beginning):
+            early.abort()
         for connection in list(self._everyone):
             if connection.state is State.CONNECTING:
                 connection._driver.opening.close()
@@ -274,6 +280,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets text in
     that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007
     and 1009 without a reason. `max_connections` are served at a time; others are answered 503.
+    `trusted_proxies` tell the addresses of clients, by the PROXY protocol or X-Forwarded-For; see
+    `TrustedProxies`.
 
     `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all
     further arguments are those of `loop.create_server`, whose errors are raised.
@@ -309,6 +317,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
+        trusted_proxies: TrustedProxies | None = None,
         logger: Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
@@ -327,6 +336,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             select_subprotocol,
             add_compression(extensions or (), compression, SERVER_DEFAULT),
             server_header,
+            trusted_proxies,
         )
         make: Callable[[Server], Any] = create_connection or ServerConnection
         check_max_connections(max_connections)
@@ -351,7 +361,12 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         server = Server(*self._arguments)
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
-        server._listener = await create(lambda: server.make_connection(server)._driver, **self._kwargs)
+        kwargs, proxies = dict(self._kwargs), server.policy.trusted_proxies
+        make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
+        if proxies is not None and proxies.proxy_protocol:  # whose header comes before TLS
+            tls_options = {name: kwargs.pop(name) for name in self._kwargs if name.startswith("ssl")}
+            make = lambda: ProxyHeaderProtocol(server, tls_options)  # noqa: E731
+        server._listener = await create(make, **kwargs)
         if server.is_serving():
             server.log_listening()
         return server

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from time import gmtime, time
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import HandshakeError
 from ..protocol.codecs import Codec, Extension, Terms, accept_offers
@@ -23,6 +23,10 @@ from .headers import Headers, check_field
 from .http11 import Response
 from .request_checks import Offer, Origin, check_subprotocols, choose_subprotocol
 from .server_handshake import ServerHandshake, refusal
+from .trusted_proxies import TrustedProxies
+
+if TYPE_CHECKING:
+    from .proxy_protocol import ProxyHeader
 
 __all__ = ["SAME_ORIGIN", "SERVER_HEADER", "SelectSubprotocol", "ServerPolicy", "check_functions", "make_response"]
 
@@ -53,20 +57,25 @@ class ServerPolicy(Record):
             raises NegotiationError to refuse the connection with status 400.
         extensions: The extensions that clients may use, best first.
         server_header: The value of the Server header, None for no such header.
+        trusted_proxies: The proxies that tell the addresses of clients, None for none.
 
     Raises:
         TypeError: `origins` or `subprotocols` is text or something else that is not a list of what
-            it should hold, or `select_subprotocol` cannot be called.
+            it should hold, `select_subprotocol` cannot be called, or `trusted_proxies` is something
+            else.
         ValueError: A subprotocol is not a token, or `server_header` cannot be sent.
     """
 
-    __slots__ = __match_args__ = ("origins", "subprotocols", "select_subprotocol", "extensions", "server_header")
+    __slots__ = __match_args__ = (
+        "origins", "subprotocols", "select_subprotocol", "extensions", "server_header", "trusted_proxies",
+    )  # fmt: skip
 
     origins: Sequence[Origin] | str | None
     subprotocols: Sequence[str]
     select_subprotocol: SelectSubprotocol | None
     extensions: Sequence[Extension]
     server_header: str | None
+    trusted_proxies: TrustedProxies | None
 
     def __init__(
         self,
@@ -75,17 +84,37 @@ class ServerPolicy(Record):
         select_subprotocol: SelectSubprotocol | None = None,
         extensions: Sequence[Extension] = (),
         server_header: str | None = SERVER_HEADER,
+        trusted_proxies: TrustedProxies | None = None,
     ) -> None:
         if select_subprotocol is not None:
             check_functions(select_subprotocol=select_subprotocol)
         if server_header is not None:
             check_field("Server", server_header)
+        if trusted_proxies is not None and not isinstance(trusted_proxies, TrustedProxies):
+            raise TypeError(f"trusted_proxies is TrustedProxies or None, not {type(trusted_proxies).__name__}")
         # Tuples, so that the first connection does not exhaust an iterator.
         assign(self, "origins", _check_origins(origins))
         assign(self, "subprotocols", check_subprotocols(subprotocols))
         assign(self, "select_subprotocol", select_subprotocol)
         assign(self, "extensions", tuple(extensions))
         assign(self, "server_header", server_header)
+        assign(self, "trusted_proxies", trusted_proxies)
+
+    def begin(self, address: Any) -> ProxyHeader | None:
+        """Return the header of the PROXY protocol with which a connection has to begin.
+
+        Args:
+            address: The address of the peer.
+
+        Returns:
+            None for a connection that begins with TLS or with the request.
+        """
+        proxies = self.trusted_proxies
+        if proxies is None or not proxies.proxy_protocol or not proxies.trusts(address):
+            return None
+        from .proxy_protocol import ProxyHeader  # few servers need it
+
+        return ProxyHeader()
 
     def check(self, handshake: ServerHandshake, *, version: str | None = None) -> Offer:
         """Check the request of a handshake.

@@ -63,6 +63,9 @@ class BaseConnection:
         self.subprotocol: str | None = None
         self._session: Session | None = None
 
+    #: The address that `trusted_proxies` have told, None if that of the driver counts.
+    client_address: Any = None
+
     @cached_property
     def id(self) -> UUID:
         """A random name for logs."""
@@ -77,8 +80,11 @@ class BaseConnection:
 
     @property
     def remote_address(self) -> Any:
-        """The peer's address: (host, port, ...) for TCP."""
-        return self._driver.remote_address
+        """The peer's address: (host, port, ...) for TCP.
+
+        With `trusted_proxies`, the address that they tell; a port that they do not tell is 0.
+        """
+        return self._driver.remote_address if self.client_address is None else self.client_address
 
     @property
     def state(self) -> State:

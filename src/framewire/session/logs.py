@@ -15,7 +15,16 @@ from .._backend import apply_mask, read_header
 from ..http.http11 import Request, Response
 from ..protocol.constants import Opcode
 
-__all__ = ["FrameLog", "Logger", "adapt_logger", "describe_address", "log_refusal", "log_request", "log_response"]
+__all__ = [
+    "FrameLog",
+    "Logger",
+    "adapt_logger",
+    "describe_address",
+    "log_proxy_header",
+    "log_refusal",
+    "log_request",
+    "log_response",
+]
 
 Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
@@ -69,6 +78,14 @@ def log_refusal(logger: Logger, response: Response) -> None:
     """Log at INFO that a server has answered a request with something else than 101."""
     text = "connection rejected (%d %s)" if response.status >= 400 else "HTTP response sent (%d %s)"
     logger.info(text, response.status, response.reason)
+
+
+def log_proxy_header(logger: Logger, error: Exception) -> None:
+    """Log that a connection of a trusted proxy is closed, as it has no valid header: at WARNING; at
+    DEBUG if it has ended, as connections for health checks do.
+    """
+    level = logging.DEBUG if isinstance(error, EOFError) else logging.WARNING
+    logger.log(level, "invalid header of the PROXY protocol: %s", error)
 
 
 def _log_headers(logger: Logger, arrow: str, headers: Iterable[tuple[str, str]]) -> None:

@@ -15,7 +15,7 @@ from ..http.server_policy import ServerPolicy, make_response
 from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER
 from ..session.connection import close_code_after
-from ..session.logs import Logger, log_refusal, log_request, log_response
+from ..session.logs import Logger, log_proxy_header, log_refusal, log_request, log_response
 from ..session.settings import LINGER, ConnectionSettings
 from .complete import complete
 from .connection import Connection
@@ -78,13 +78,8 @@ class ServerConnection(Connection):
         transport.limit(self._driver.settings.open_timeout)
         failed = False
         try:
-            if self.server.ssl is not None:
-                transport.start_tls(self.server.ssl)
-            if busy:
-                transport.sendall(BUSY)
-                self._discard(LINGER)
-            else:
-                self.shake_hands(ServerHandshake())
+            if self._read_proxy_header():
+                self._open(busy)
         except OSError as error:
             failed = True
             # The client has left, took too long, or does not speak TLS.
@@ -100,6 +95,32 @@ class ServerConnection(Connection):
             if not failed:
                 self._handle()
             self._driver.reader.join()
+
+    def _read_proxy_header(self) -> bool:
+        """Read the header of the PROXY protocol, if the connection has to begin with one; return
+        whether the connection goes on.
+        """
+        header = self.server.policy.begin(self.remote_address)
+        if header is not None:
+            try:
+                while not header.receive(self._driver.transport.recv(header.needed)):
+                    pass
+            except (ValueError, EOFError) as error:
+                log_proxy_header(self.logger, error)
+                return False
+            self.client_address = header.source
+        return True
+
+    def _open(self, busy: bool) -> None:
+        """Perform TLS and the opening handshake."""
+        transport = self._driver.transport
+        if self.server.ssl is not None:
+            transport.start_tls(self.server.ssl)
+        if busy:
+            transport.sendall(BUSY)
+            self._discard(LINGER)
+        else:
+            self.shake_hands(ServerHandshake())
 
     def shake_hands(self, handshake: ServerHandshake) -> None:
         """Answer the client, and open the connection if it is accepted; for subclasses."""

@@ -30,7 +30,7 @@ from ..session.settings import ConnectionSettings
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["STREAM_ERRORS", "Driver", "limit_time", "write_on"]
+__all__ = ["STREAM_ERRORS", "Driver", "addresses_of", "limit_time", "write_on"]
 
 #: The most that one read brings, in bytes.
 READ_SIZE: Final = 1 << 16
@@ -78,7 +78,7 @@ class Driver:
         self.stream = stream
         self.settings = settings
         #: The addresses of both ends, None for a stream without a socket.
-        self.local_address, self.remote_address = _addresses(stream)
+        self.local_address, self.remote_address = addresses_of(stream)
         self.session: Session | None = None
         #: Set when TCP has ended.
         self.closed = trio.Event()
@@ -303,7 +303,7 @@ class Driver:
             self.update()
 
 
-def _addresses(stream: Any) -> tuple[Any, Any]:
+def addresses_of(stream: Any) -> tuple[Any, Any]:
     """Return the addresses of both ends of a stream, None where there is none any more."""
     while isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream

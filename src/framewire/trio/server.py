@@ -16,6 +16,7 @@ import trio
 from ..errors import ConnectionClosed, HandshakeError
 from ..http.auth import basic_auth
 from ..http.http11 import Response
+from ..http.proxy_protocol import ProxyHeader
 from ..http.request_checks import Origin
 from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
 from ..http.server_handshake import BUSY, ServerHandshake
@@ -27,15 +28,16 @@ from ..http.server_policy import (
     check_functions,
     make_response,
 )
+from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.connection import close_code_after
-from ..session.logs import Logger, describe_address, log_refusal, log_request, log_response
+from ..session.logs import Logger, describe_address, log_proxy_header, log_refusal, log_request, log_response
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .connection import Connection, broadcast
-from .driver import READ_SIZE, STREAM_ERRORS, limit_time
+from .driver import READ_SIZE, STREAM_ERRORS, addresses_of, limit_time
 
 __all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 if sys.version_info < (3, 11):
@@ -208,10 +210,14 @@ class Server(trio.abc.AsyncResource):
         with limit_time(self.settings.open_timeout) as scope, suppress(*STREAM_ERRORS):
             self._opening[scope] = None
             try:
+                header = self.policy.begin(addresses_of(stream)[1])
+                if header is not None and not await self._read_proxy_header(stream, header):
+                    return None
                 if self._ssl is not None:
                     stream = trio.SSLStream(stream, self._ssl, server_side=True)
                     await stream.do_handshake()
                 connection = self._opening[scope] = self._create_connection(nursery, stream, self)
+                connection.client_address = None if header is None else header.source
                 if not busy:
                     return connection if await connection.handshake() else None
                 if self._refused <= max(self._max_connections or 0, REFUSED):
@@ -219,6 +225,16 @@ class Server(trio.abc.AsyncResource):
             finally:
                 del self._opening[scope]
         return None
+
+    async def _read_proxy_header(self, stream: trio.abc.Stream, header: ProxyHeader) -> bool:
+        """Read the header of the PROXY protocol; return whether the connection goes on."""
+        try:
+            while not header.receive(bytes(await stream.receive_some(header.needed))):
+                pass
+        except (ValueError, EOFError) as error:
+            log_proxy_header(self.logger, error)
+            return False
+        return True
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
@@ -257,6 +273,7 @@ async def serve(
     max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
     max_connections: int | None = None, fragment_size: int | None = None, piece_size: int | None = None,
     max_send_size: int | None = None, text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+    trusted_proxies: TrustedProxies | None = None,
     logger: Logger | None = None, create_connection: Callable[..., ServerConnection] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
@@ -300,6 +317,8 @@ async def serve(
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
+        trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
+            X-Forwarded-For; see `TrustedProxies`.
         logger: The logger, by default `framewire.server`.
         create_connection: Makes the connections in place of `ServerConnection`.
         task_status: For `nursery.start`.
@@ -311,7 +330,7 @@ async def serve(
     """
     policy = ServerPolicy(
         origins, () if subprotocols is None else subprotocols, select_subprotocol,
-        add_compression(extensions or (), compression, SERVER_DEFAULT), server_header,
+        add_compression(extensions or (), compression, SERVER_DEFAULT), server_header, trusted_proxies,
     )  # fmt: skip
     settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,

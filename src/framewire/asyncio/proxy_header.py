@@ -1,0 +1,133 @@
+"""The beginning of a connection to a server with `trusted_proxies` that speak the PROXY protocol.
+
+transport ─ header ─ TLS, if the server has it ─▶ the driver of a new connection
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from typing import Any, Protocol, cast
+
+from ..http.proxy_protocol import ProxyHeader
+from ..session.logs import log_proxy_header
+from .driver import HEAD_READ_SIZE, Driver
+from .server_connection import AnyServer
+
+__all__ = ["ProxyHeaderProtocol"]
+
+
+class ConnectingServer(AnyServer, Protocol):
+    """A server, as the beginnings of its connections need it."""
+
+    beginning: set[ProxyHeaderProtocol]
+
+    def make_connection(self, server: Any) -> Any:
+        """Return a new connection."""
+
+
+class ProxyHeaderProtocol(asyncio.BufferedProtocol):
+    """Reads the header, then starts TLS, then passes the transport on to a new connection.
+
+    A connection that begins with no header, since its peer is no trusted proxy, has the other steps.
+
+    Args:
+        server: The server.
+        tls_options: The arguments of `loop.create_server` that begin with "ssl".
+    """
+
+    def __init__(self, server: ConnectingServer, tls_options: dict[str, Any]) -> None:
+        self._server = server
+        self._context: tls.SSLContext | None = tls_options.get("ssl")
+        self._tls_options = {name: value for name, value in tls_options.items() if name != "ssl"}
+        self._transport = cast(asyncio.Transport, None)
+        self._header: ProxyHeader | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._buffer = bytearray()
+        self._early = b""  # decrypted before the connection was made
+        self._ended = self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.beginning.add(self)
+        self._header = self._server.policy.begin(transport.get_extra_info("peername"))
+        if self._header is None:
+            self._go_on()
+        elif (seconds := self._server.settings.open_timeout) is not None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # Not a byte more than the header has: the next belongs to TLS.
+        self._buffer = bytearray(HEAD_READ_SIZE if self._header is None else self._header.needed)
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        if self._header is None:
+            self._early += data
+            return
+        try:
+            done = self._header.receive(data)
+        except ValueError as error:
+            self._refuse(error)
+            return
+        if done:
+            self._go_on()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        if self._header is not None:
+            self._refuse(EOFError("the connection ended within the header"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._leave()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
+
+    def _refuse(self, error: Exception) -> None:
+        log_proxy_header(self._server.logger, error)
+        self.abort()
+
+    def _leave(self) -> None:
+        self._server.beginning.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _go_on(self) -> None:
+        """Go on after the header."""
+        address = None if self._header is None else self._header.source
+        self._header = None
+        if self._context is None:
+            self._connect(self._transport, address)
+        else:
+            self._transport.pause_reading()  # until TLS reads
+            self._server.start(self._start_tls(self._context, address))
+
+    async def _start_tls(self, context: tls.SSLContext, address: Any) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            transport = await loop.start_tls(self._transport, self, context, server_side=True, **self._tls_options)
+        except OSError as error:
+            self._server.logger.debug("! TLS handshake failed", exc_info=error)
+            self.abort()
+            self._leave()
+        else:
+            # TLS tells no one of a transport that was lost during its handshake.
+            if not (self._lost or self._transport.is_closing()) and transport is not None:
+                self._connect(transport, address)
+
+    def _connect(self, transport: asyncio.Transport, address: Any) -> None:
+        """Pass the transport on to a new connection."""
+        self._leave()
+        connection = self._server.make_connection(self._server)
+        connection.client_address = address
+        driver: Driver = connection._driver
+        transport.set_protocol(driver)
+        driver.connection_made(transport)
+        if self._early:
+            driver.opening.receive(self._early)
+        if self._ended:
+            driver.eof_received()

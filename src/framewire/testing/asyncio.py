@@ -1,0 +1,291 @@
+"""Connections in memory for tests on asyncio: the real server and client, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeAlias
+
+from ..asyncio.client import ClientConnection
+from ..asyncio.client import connect as connect_socket
+from ..asyncio.compat import timeout as limit_time
+from ..asyncio.server import Server, ServerConnection, serve
+from ..http.client_handshake import ClientHandshake
+from ..http.proxy import Tunnel
+from ..http.uri import Uri, parse_uri
+from ..protocol.constants import CLIENT
+from ..protocol.events import Event
+from .application import Failures
+from .memory import MemoryTransport, connect_in_memory
+from .peer import BasePeer, complete_uri
+
+__all__ = ["Peer", "connect", "connect_peer", "pair"]
+
+Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
+
+#: Seconds that a handler has to end after it was cancelled.
+_CUT_TIME: Final = 1.0
+
+
+@asynccontextmanager
+async def connect(
+    handler: Handler,
+    uri: str = "/",
+    *,
+    timeout: float | None = 10,
+    server: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncIterator[ClientConnection]:
+    """Connect a client to a handler in `async with`, which closes the connection.
+
+    An exception of the handler is raised at the end of the block, or in place of the
+    ConnectionClosed or ResponseError with which the block ends because of it.
+
+    Args:
+        handler: The handler, as for `framewire.asyncio.serve`.
+        uri: The URI of the request, or its path and query.
+        timeout: Time for the block with everything in it, in seconds; None for no limit. The
+            handler is cancelled then.
+        server: Arguments of `framewire.asyncio.serve`, such as `process_request`.
+        **options: Arguments of `framewire.asyncio.connect`, such as `subprotocols`.
+
+    Raises:
+        TimeoutError: The block, or the handler after it, goes on after `timeout`
+            (asyncio.TimeoutError in Python 3.10).
+        ResponseError: The server refuses the request, or `process_request` has answered it.
+    """
+    async with connect_memory(handler, uri, Failures(), timeout, server or {}, options) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def pair(
+    uri: str = "/", *, timeout: float | None = 10, server: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[ClientConnection, ServerConnection]]:
+    """Open a connection in `async with`: its client's end and its server's end.
+
+    Both are closed at the end of the block. The arguments and exceptions are those of `connect`,
+    without the handler.
+    """
+    accepted: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
+
+    async def handler(connection: ServerConnection) -> None:
+        accepted.set_result(connection)
+        await connection.wait_closed()
+
+    async with connect(handler, uri, timeout=timeout, server=server, **options) as client:
+        yield client, await accepted
+
+
+@asynccontextmanager
+async def connect_peer(
+    handler: Handler,
+    uri: str = "/",
+    *,
+    timeout: float | None = 10,
+    server: Mapping[str, Any] | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+) -> AsyncIterator[Peer]:
+    """Connect a scripted client to a handler in `async with`, which cuts the connection.
+
+    Args:
+        handler: See `connect`, also for `uri`, `timeout` and `server`, and for the exceptions.
+        headers: Headers to add to the request.
+    """
+    async with connect_memory_peer(handler, uri, Failures(), timeout, server or {}, headers) as peer:
+        yield peer
+
+
+class Peer(BasePeer[Awaitable[None]]):
+    """The client's end of a connection on asyncio whose every byte is the test's.
+
+    It answers nothing by itself, and reads only in `receive`: a peer that does not receive stalls.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CLIENT)
+        self._protocol = _PeerProtocol()
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send any bytes."""
+        self._protocol.transport.write(data)
+
+    async def receive(self) -> Event:
+        """Return the next event that the application sends: a message, or a control frame.
+
+        Raises:
+            EOFError: The application has ended the connection.
+        """
+        while (event := self._take_event()) is None:
+            self._feed(await self._protocol.read())
+        return event
+
+    def cut(self) -> None:
+        """Cut the connection without a close frame, as a network does that fails."""
+        self._protocol.transport.reset()
+
+    def end(self) -> None:
+        """End this direction of the connection, without a close frame."""
+        self._protocol.transport.write_eof()
+
+    async def _open(self, uri: str, headers: Iterable[tuple[str, str]]) -> None:
+        handshake = ClientHandshake(parse_uri(uri), headers=headers)
+        await self.send_bytes(handshake.request())
+        response = None
+        while response is None:
+            data = await self._protocol.read()
+            response = handshake.receive(data) if data else handshake.receive_eof()
+        self._begin(response, handshake.trailing)
+
+
+class _PeerProtocol(asyncio.Protocol):
+    """The transport of a `Peer`, from which nothing is read but in `read`."""
+
+    transport: MemoryTransport
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[bytes] | None = None
+        self._lost = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.pause_reading()
+
+    async def read(self) -> bytes:
+        """Return the next bytes; b"" at the end."""
+        if self._lost:
+            return b""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.transport.resume_reading()
+        try:
+            return await self._waiter
+        finally:
+            self.transport.pause_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.pause_reading()
+        assert self._waiter is not None
+        self._waiter.set_result(data)
+
+    def eof_received(self) -> bool:
+        self._end()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._lost = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(b"")
+
+
+@asynccontextmanager
+async def connect_memory(
+    handler: Handler,
+    uri: str,
+    failures: Failures,
+    timeout: float | None,
+    server: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> AsyncIterator[ClientConnection]:
+    """As `connect`, for an application whose exceptions get into `failures`."""
+    async with (
+        _serving(handler, server, timeout, failures) as running,
+        _MemoryConnect(running, complete_uri(uri), **options) as connection,
+    ):
+        with _cut_after_failure(running):
+            yield connection
+
+
+@asynccontextmanager
+async def connect_memory_peer(
+    handler: Handler,
+    uri: str,
+    failures: Failures,
+    timeout: float | None,
+    server: Mapping[str, Any],
+    headers: Iterable[tuple[str, str]],
+) -> AsyncIterator[Peer]:
+    """As `connect_peer`, for an application whose exceptions get into `failures`."""
+    async with _serving(handler, server, timeout, failures) as running:
+        peer = Peer()
+        connect_in_memory(peer._protocol, running.make_connection(running)._driver)
+        try:
+            await peer._open(complete_uri(uri), headers)
+            with _cut_after_failure(running):
+                yield peer
+        finally:
+            peer.cut()
+
+
+class _MemoryConnect(connect_socket):
+    """`framewire.asyncio.connect` to a server in memory."""
+
+    def __init__(self, server: Server, uri: str, **options: Any) -> None:
+        super().__init__(uri, **options)
+        self._server = server
+        self._fixed = True  # no proxy, and redirects stay with this server
+
+    async def _open_transport(
+        self, make: Callable[[], Any], target: Uri, waiting: list[Tunnel | ClientHandshake]
+    ) -> asyncio.Transport:
+        return connect_in_memory(make(), self._server.make_connection(self._server)._driver)
+
+
+class _NoListener:
+    """In place of the `asyncio.Server` of a server that listens nowhere."""
+
+    sockets = ()
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def close(self) -> None:
+        pass
+
+    async def wait_closed(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def _serving(
+    handler: Handler, options: Mapping[str, Any], seconds: float | None, failures: Failures
+) -> AsyncIterator[Server]:
+    """Run a server in memory; raise what its handler raises at the end."""
+
+    async def run(connection: ServerConnection) -> None:
+        try:
+            await handler(connection)
+        except Exception as error:
+            failures.add(error)
+            raise
+
+    server = Server(*serve(run, **options)._arguments)
+    server._listener = _NoListener()  # type: ignore[assignment]
+    with failures.raised():
+        async with limit_time(seconds):
+            try:
+                yield server
+                server.close()
+                await server.wait_closed()
+            except BaseException:
+                server.close()
+                server._cut()
+                assert server._finishing is not None
+                await asyncio.wait({server._finishing}, timeout=_CUT_TIME)
+                raise
+
+
+@contextmanager
+def _cut_after_failure(server: Server) -> Iterator[None]:
+    """Cut everything if the test has failed, so that its exception need not wait for a handler."""
+    try:
+        yield
+    except BaseException:
+        server._cut()
+        raise
