@@ -1080,8 +1080,8 @@ def test_client_keys_differ_between_handshakes() -> None:
         {"subprotocols": [""]},
         {"subprotocols": ["caf\xe9"]},
         {"extensions": [("a b", [])]},
-        {"headers": [("Host", "a")]},
-        {"headers": [("host", "a")]},
+        {"headers": [("Host", "a"), ("host", "a")]},
+        {"headers": [("Host", "a/b")]},
         {"headers": [("Upgrade", "a")]},
         {"headers": [("Sec-WebSocket-Key", "a")]},
         {"headers": [("Content-Length", "5")]},
@@ -1091,8 +1091,15 @@ def test_client_keys_differ_between_handshakes() -> None:
     ],
 )
 def test_client_rejects_invalid_options(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"key|token|handshake|control"):
+    with pytest.raises(ValueError, match=r"key|token|handshake|control|Host"):
         ClientHandshake(parse_uri("ws://a/"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["Host", "HOST"])
+def test_host_among_the_headers_of_the_caller_replaces_that_of_the_uri(name: str) -> None:
+    client = ClientHandshake(parse_uri("ws://127.0.0.1:8000/"), headers=[("X", "1"), (name, "chat.example:81")])
+    assert client.sent.headers.get_all("Host") == ["chat.example:81"]
+    assert client.request().lower().count(b"host: chat.example:81\r\n") == 1
 
 
 @pytest.mark.parametrize("text", [*CONTROLS, " "])

@@ -8,8 +8,8 @@ from framewire.http.redirects import (
     MAX_REDIRECTS,
     follow_redirect,
     is_redirect,
+    keep_for_other_origin,
     open_at_redirects,
-    without_credentials,
 )
 
 pytestmark = pytest.mark.engine
@@ -93,10 +93,10 @@ def test_redirect_to_another_kind_of_uri_raises_uri_error(location):
         follow_redirect(parse_uri("ws://h/"), location)
 
 
-def test_header_lines_with_credentials_do_not_leave_the_origin():
+def test_credentials_and_host_do_not_leave_the_origin():
     kept = [("X", "1"), ("Cookie2", "a"), ("User-Agent", "b")]
-    secret = [("Authorization", "a"), ("COOKIE", "b"), ("proxy-authorization", "c")]
-    assert without_credentials([*secret, *kept]) == kept
+    secret = [("Authorization", "a"), ("COOKIE", "b"), ("proxy-authorization", "c"), ("Host", "d")]
+    assert keep_for_other_origin([*secret, *kept]) == kept
 
 
 def opening(locations, *, same_origin=False, never=False):

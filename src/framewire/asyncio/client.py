@@ -49,7 +49,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         compression: "deflate" to offer permessage-deflate with default settings, unless
             `extensions` has it with others; None not to.
         additional_headers: Headers to add to the request, as a mapping or as pairs of name and
-            value. They replace Origin and User-Agent.
+            value. They replace Host, Origin and User-Agent.
         user_agent_header: The value of the User-Agent header, None for no such header.
         proxy: The URL of an HTTP or SOCKS proxy (SOCKS needs the extra `socks`), None for no proxy,
             True to read the environment: `wss_proxy`, `socks_proxy`, `https_proxy`, `no_proxy`; for

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 from .._backend import accept_key
-from ..errors import ResponseError, StateError, StatusError
+from ..errors import HandshakeError, ResponseError, StateError, StatusError
 from ..exceptions import (
     InvalidHeader,
     InvalidHeaderFormat,
@@ -32,7 +32,7 @@ from .headers import (
     split_list,
 )
 from .http11 import Request, Response
-from .request_checks import Offer, check_connection_header, check_http_version, check_subprotocols
+from .request_checks import Offer, check_connection_header, check_host, check_http_version, check_subprotocols
 from .response_reader import ResponseReader
 from .uri import Uri
 
@@ -68,6 +68,16 @@ def request_headers(
     return lines
 
 
+def _choose_host(added: list[tuple[str, str]], uri: Uri) -> str:
+    """Return the value of Host: that of the caller's header lines, else that of the URI."""
+    if all(name.lower() != "host" for name, _ in added):
+        return uri.authority
+    try:
+        return check_host(Headers(added))
+    except HandshakeError as error:
+        raise ValueError(error.reason) from None
+
+
 class ClientHandshake:
     """The client's side of one opening handshake.
 
@@ -79,7 +89,8 @@ class ClientHandshake:
             `headers` has an Authorization.
         subprotocols: The subprotocols to offer, best first.
         extensions: The extensions to offer, best first.
-        headers: Header lines to add to the request: pairs of name and value.
+        headers: Header lines to add to the request: pairs of name and value. A Host replaces that
+            of the URI.
         key: The nonce of the request (4.1), 16 bytes; random by default.
 
     Raises:
@@ -102,8 +113,9 @@ class ClientHandshake:
             raise ValueError("subprotocols are tokens, each once")
         nonce = b64encode(os.urandom(16) if key is None else key)
         self._accept = accept_key(nonce).decode("ascii")
+        added = check_additional(headers)
         lines = [
-            ("Host", uri.authority),
+            ("Host", _choose_host(added, uri)),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Key", nonce.decode("ascii")),
@@ -113,12 +125,11 @@ class ClientHandshake:
             lines.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
         if extensions:
             lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-        added = check_additional(headers, "host")
         if uri.username is not None and "Authorization" not in Headers(added):
             lines.append(("Authorization", build_authorization_basic(uri.username, uri.password)))
         if not re.fullmatch(r"[\x21-\x7e]+", uri.target):
             raise ValueError("a control character, a space or non-ASCII in the target")
-        lines += added
+        lines += [line for line in added if line[0].lower() != "host"]
         fields = b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines])
         self._head = b"GET %b HTTP/1.1\r\n%b\r\n" % (uri.target.encode("ascii"), fields)
         self._offer = Offer(list(subprotocols), list(extensions))

@@ -250,12 +250,11 @@ def _check_field(name: str, value: str) -> tuple[bytes, bytes]:
 _check_again = lru_cache(32)(_check_field)
 
 
-def check_additional(headers: Iterable[tuple[str, str]], *own: str) -> list[tuple[str, str]]:
+def check_additional(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Validate the header lines that a caller adds to a handshake.
 
     Args:
         headers: Pairs of name and value.
-        own: Names in lower case that the handshake writes itself, besides those of the upgrade.
 
     Returns:
         The lines.
@@ -267,7 +266,7 @@ def check_additional(headers: Iterable[tuple[str, str]], *own: str) -> list[tupl
     for name, value in lines:
         check_field(name, value)
         lower = name.lower()
-        if lower in FRAMING or lower in ("upgrade", *own) or lower.startswith("sec-websocket-"):
+        if lower in FRAMING or lower == "upgrade" or lower.startswith("sec-websocket-"):
             raise ValueError(f"{name} is written by the handshake itself")
     return lines
 

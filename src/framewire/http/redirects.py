@@ -11,7 +11,7 @@ from ..errors import SecurityError, StatusError
 from .http11 import Response
 from .uri import Uri, parse_uri
 
-__all__ = ["MAX_REDIRECTS", "follow_redirect", "is_redirect", "open_at_redirects", "without_credentials"]
+__all__ = ["MAX_REDIRECTS", "follow_redirect", "is_redirect", "keep_for_other_origin", "open_at_redirects"]
 
 Opened = TypeVar("Opened")
 
@@ -19,7 +19,8 @@ Opened = TypeVar("Opened")
 MAX_REDIRECTS: Final = 10
 
 _STATUSES: Final = frozenset({300, 301, 302, 303, 307, 308})
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+#: Headers for one origin only: its credentials and its name.
+_OF_ONE_ORIGIN: Final = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
 
 
 def is_redirect(response: Response) -> bool:
@@ -116,10 +117,10 @@ async def open_at_redirects(
                     "a redirect cannot be followed with a socket, host or port given by the caller"
                 ) from error
         if not target.has_origin_of(old):
-            headers = without_credentials(headers)
+            headers = keep_for_other_origin(headers)
     raise SecurityError(f"more than {limit} redirects")
 
 
-def without_credentials(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the header lines that may be sent to another origin: all without credentials."""
-    return [line for line in headers if line[0].lower() not in _CREDENTIALS]
+def keep_for_other_origin(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the header lines that may be sent to another origin: neither credentials nor Host."""
+    return [line for line in headers if line[0].lower() not in _OF_ONE_ORIGIN]
