@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         TooManyHeaders,
         WebSocketException,
     )
+    from .http.http11 import HeadLimits
     from .http.trusted_proxies import TrustedProxies
     from .http11 import Request, Response
     from .protocol import Side
@@ -99,6 +100,7 @@ __all__ = [
     "FragmentError",
     "FramewireError",
     "HandshakeError",
+    "HeadLimits",
     "HeaderLineTooLong",
     "Headers",
     "HeadersLike",
@@ -186,6 +188,7 @@ _LATE = {
     "InvalidUpgrade PayloadTooBig ProtocolError RequestLineTooLong StatusLineTooLong TooManyFragments TooManyHeaders "
     "WebSocketException",
     "http11": "Request Response",
+    "http.http11": "HeadLimits",
     "http.trusted_proxies": "TrustedProxies",
     "protocol": "Side",
     "typing": "Data ExtensionName ExtensionParameter LoggerLike Origin StatusLike Subprotocol",

@@ -10,7 +10,7 @@ from ._backend import accept_key
 from .errors import ResponseError, StatusError
 from .http.client_handshake import ClientHandshake
 from .http.headers import Headers, format_extensions, parse_extensions
-from .http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
+from .http.http11 import MAX_BODY, MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadLimits, HeadScanner, Request, Response
 from .http.request_checks import (
     Offer,
     Origin,
@@ -21,7 +21,7 @@ from .http.request_checks import (
     check_version_header,
     choose_subprotocol,
 )
-from .http.response_reader import MAX_BODY, MAX_INTERIM
+from .http.response_reader import MAX_INTERIM
 from .http.server_handshake import BUSY, MAX_TRAILING, ServerHandshake, refusal
 from .http.uri import Uri, parse_uri
 
@@ -34,6 +34,7 @@ __all__ = [
     "MAX_LINE",
     "MAX_TRAILING",
     "ClientHandshake",
+    "HeadLimits",
     "HeadScanner",
     "Headers",
     "Offer",

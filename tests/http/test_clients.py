@@ -11,6 +11,8 @@ from backends import needed
 
 import framewire.asyncio
 import framewire.sync
+from framewire import HeadLimits
+from framewire.exceptions import InvalidMessage
 from framewire.handshake import Headers, ServerHandshake
 
 
@@ -115,6 +117,16 @@ def test_repeated_additional_headers_are_all_sent(connect):
         connect(f"ws://127.0.0.1:{port}/", additional_headers=[("Cookie", "a=1"), ("Cookie", "b=2")])
     assert requests[0].headers.get_all("Cookie") == ["a=1", "b=2"]
     assert len(requests[0].headers.get_all("User-Agent")) == 1
+
+
+@every_client
+def test_head_limits_of_the_client_decide_which_responses_are_too_long(connect):
+    long = "/b\r\nX: " + "a" * 9000
+    with recording(long, long) as (port, requests):
+        with pytest.raises(InvalidMessage, match="header line of over 8192"):
+            connect(f"ws://127.0.0.1:{port}/", head_limits=HeadLimits())
+        connect(f"ws://127.0.0.1:{port}/", head_limits=HeadLimits(max_line=16384))
+    assert [request.target for request in requests] == ["/", "/", "/b"]
 
 
 @pytest.mark.skipif(not HAS_IPV6, reason="the machine has no IPv6")

@@ -1,4 +1,4 @@
-"""The limits of HTTP messages, which the environment sets for the whole process."""
+"""The limits of HTTP messages: those of the environment for the whole process, and those of one server or client."""
 
 import os
 import subprocess
@@ -6,7 +6,11 @@ import sys
 
 import pytest
 
-from framewire.http.http11 import read_limit
+from framewire.errors import StatusError
+from framewire.exceptions import HeaderLineTooLong, TooManyHeaders
+from framewire.handshake import ClientHandshake, HeadLimits, ServerHandshake, parse_uri
+from framewire.http.http11 import check_head_limits, read_limit
+from framewire.http.server_policy import ServerPolicy
 
 pytestmark = pytest.mark.engine
 
@@ -61,3 +65,49 @@ def test_limit_is_read_from_the_environment_or_the_default(monkeypatch):
     assert read_limit("LINE_LENGTH", 100, 10) == 100
     monkeypatch.setenv("WEBSOCKETS_MAX_LINE_LENGTH", "10")
     assert read_limit("LINE_LENGTH", 100, 10) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"max_line": 255}, ValueError, "max_line is at least 256"),
+        ({"max_headers": 15}, ValueError, "max_headers is at least 16"),
+        ({"max_body": -1}, ValueError, "max_body is at least 0"),
+        ({"max_line": "8k"}, TypeError, "max_line is an int, not str"),
+        ({"max_body": None}, TypeError, "max_body is an int, not NoneType"),
+    ],
+)
+def test_head_limits_that_cannot_be_are_refused(options, error, text):
+    with pytest.raises(error, match=text):
+        HeadLimits(**options)
+
+
+@pytest.mark.parametrize(
+    "give", [lambda limits: ServerPolicy(head_limits=limits), lambda limits: check_head_limits(limits)]
+)
+def test_head_limits_of_another_type_are_refused(give):
+    with pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"):
+        give(8192)
+
+
+@pytest.mark.parametrize("step", [1, 100, 1 << 20])
+def test_handshakes_heed_their_own_head_limits(step):
+    def receive(handshake, data):
+        for start in range(0, len(data), step):
+            handshake.receive(data[start : start + step])
+
+    limits = HeadLimits(max_line=300, max_headers=16, max_body=3)
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n"
+    for lines, error in (
+        (b"X: " + b"a" * 300 + b"\r\n", HeaderLineTooLong),
+        (b"X: y\r\n" * 16, TooManyHeaders),
+        ((b"X: " + b"a" * 290 + b"\r\n") * 4, HeaderLineTooLong),
+    ):
+        with pytest.raises(error):
+            receive(ServerHandshake(limits), request % lines)
+    receive(ServerHandshake(limits), request % (b"X: y\r\n" * 15))
+    client = ClientHandshake(parse_uri("ws://a/"), limits=limits)
+    client.request()
+    with pytest.raises(StatusError) as caught:
+        receive(client, b"HTTP/1.1 403 Forbidden\r\n\r\nbody")
+    assert caught.value.response.body == b"bod"

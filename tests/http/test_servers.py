@@ -4,7 +4,7 @@ import pytest
 from drivers import every_driver, receive_all
 from frames import REQUEST, to
 
-from framewire import SERVER, Close
+from framewire import SERVER, Close, HeadLimits
 from framewire.errors import HandshakeError, NegotiationError
 
 BAD_REQUESTS = {
@@ -30,6 +30,19 @@ def test_frames_in_one_segment_with_the_request_are_received(driver):
         assert peer.read_to_end() == [Close(1000, "")]
         peer.record.end()
         assert peer.record.messages == ["early", "late"]
+
+
+@every_driver(without=["uvicorn"])  # uvicorn parses requests itself
+def test_head_limits_of_the_server_decide_which_requests_are_too_long(driver):
+    cookie = b"Cookie: " + b"a" * 8700
+    lines = [cookie, b"\r\n".join([b"X: y"] * 200), b"X: " + b"a" * 300]
+    for limits, statuses in ((None, [431, 431, 101]), (HeadLimits(max_line=16384, max_headers=300), [101, 101, 101])):
+        with driver.serve(receive_all, head_limits=limits) as server:
+            for line, status in zip(lines, statuses, strict=True):
+                request = REQUEST.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n") + to(SERVER, 0x88)
+                assert server.answer(request).startswith(b"HTTP/1.1 %d " % status)
+    with driver.serve(receive_all, head_limits=HeadLimits(max_line=256)) as server:
+        assert server.answer(REQUEST.replace(b"GET /", b"GET /" + b"a" * 300)).startswith(b"HTTP/1.1 414 ")
 
 
 @every_driver(tls=True, without=["uvicorn"])  # uvicorn parses requests itself

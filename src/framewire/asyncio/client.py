@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
+from ..http.http11 import HeadLimits, check_head_limits
 from ..http.proxy import Tunnel, find_proxy
 from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
@@ -59,6 +60,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together, in seconds; None for no limit.
         ping_interval: As for `serve`, like the arguments after it.
+        head_limits: The limits of responses; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.
@@ -106,6 +108,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
+        head_limits: HeadLimits | None = None,
         logger: Logger | None = None,
         listener: Listener | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
@@ -131,6 +134,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
         self._headers = request_headers(additional_headers, origin, user_agent_header)
+        self._head_limits = check_head_limits(head_limits)
         self._user_agent = user_agent_header
         self._proxy = proxy
         self._listener = listener
@@ -152,8 +156,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self, waiting: list[Tunnel | ClientHandshake], target: Uri, headers: list[tuple[str, str]]
     ) -> Any:
         handshake = ClientHandshake(
-            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
-        )
+            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers,
+            limits=self._head_limits,
+        )  # fmt: skip
 
         made: list[tuple[Any, ClientOpening]] = []
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..errors import ConnectionClosed
 from ..http.auth import basic_auth
+from ..http.http11 import HeadLimits
 from ..http.request_checks import Origin
 from ..http.server_handshake import BUSY
 from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
@@ -281,7 +282,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007
     and 1009 without a reason. `max_connections` are served at a time; others are answered 503.
     `trusted_proxies` tell the addresses of clients, by the PROXY protocol or X-Forwarded-For; see
-    `TrustedProxies`.
+    `TrustedProxies`. `head_limits` are the limits of requests; see `HeadLimits`.
 
     `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all
     further arguments are those of `loop.create_server`, whose errors are raised.
@@ -318,6 +319,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
         trusted_proxies: TrustedProxies | None = None,
+        head_limits: HeadLimits | None = None,
         logger: Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
@@ -337,6 +339,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             add_compression(extensions or (), compression, SERVER_DEFAULT),
             server_header,
             trusted_proxies,
+            head_limits,
         )
         make: Callable[[Server], Any] = create_connection or ServerConnection
         check_max_connections(max_connections)

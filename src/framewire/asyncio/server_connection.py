@@ -70,7 +70,7 @@ class ServerOpening(Opening):
         self._driver = driver
         self._server = server
         self._opened = opened
-        self._handshake: ServerHandshake | None = ServerHandshake()
+        self._handshake: ServerHandshake | None = server.policy.new_handshake()
         self._task: asyncio.Task[None] | None = None
 
     def connected(self) -> None:

@@ -31,7 +31,7 @@ from .headers import (
     parse_extensions,
     split_list,
 )
-from .http11 import Request, Response
+from .http11 import DEFAULT_LIMITS, HeadLimits, Request, Response
 from .request_checks import Offer, check_connection_header, check_host, check_http_version, check_subprotocols
 from .response_reader import ResponseReader
 from .uri import Uri
@@ -92,6 +92,7 @@ class ClientHandshake:
         headers: Header lines to add to the request: pairs of name and value. A Host replaces that
             of the URI.
         key: The nonce of the request (4.1), 16 bytes; random by default.
+        limits: The limits of the response.
 
     Raises:
         TypeError: `subprotocols` is not a list of text.
@@ -107,6 +108,7 @@ class ClientHandshake:
         extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
         key: bytes | None = None,
+        limits: HeadLimits = DEFAULT_LIMITS,
     ) -> None:
         subprotocols = check_subprotocols(subprotocols)
         if len(set(subprotocols)) != len(subprotocols):
@@ -133,7 +135,7 @@ class ClientHandshake:
         fields = b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines])
         self._head = b"GET %b HTTP/1.1\r\n%b\r\n" % (uri.target.encode("ascii"), fields)
         self._offer = Offer(list(subprotocols), list(extensions))
-        self._reader = ResponseReader(range(101, 102))
+        self._reader = ResponseReader(range(101, 102), limits)
         self._requested = False
         self._ended = False
         #: The request that `request` encodes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Any, Final, overload
 
 from ..errors import HandshakeError
@@ -16,7 +17,19 @@ from ..exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
 from ..protocol.record import Record, assign
 from .headers import Headers, HeadersLike
 
-__all__ = ["MAX_HEAD", "MAX_HEADERS", "MAX_LINE", "HeadScanner", "Request", "Response", "read_limit"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MAX_BODY",
+    "MAX_HEAD",
+    "MAX_HEADERS",
+    "MAX_LINE",
+    "HeadLimits",
+    "HeadScanner",
+    "Request",
+    "Response",
+    "check_head_limits",
+    "read_limit",
+]
 
 
 def read_limit(name: str, default: int, minimum: int) -> int:
@@ -37,24 +50,81 @@ def read_limit(name: str, default: int, minimum: int) -> int:
     return int(text[:20])
 
 
+#: The lowest limits that `HeadLimits` accepts: every sound handshake is within them.
+_MIN_LINE: Final = 256
+_MIN_HEADERS: Final = 16
+
 #: The longest line of a head, in bytes, its CRLF included.
-MAX_LINE: Final = read_limit("LINE_LENGTH", 8192, 256)
+MAX_LINE: Final = read_limit("LINE_LENGTH", 8192, _MIN_LINE)
 
 #: The maximum number of header lines of a head, without the first line and the empty one.
-MAX_HEADERS: Final = read_limit("NUM_HEADERS", 128, 16)
+MAX_HEADERS: Final = read_limit("NUM_HEADERS", 128, _MIN_HEADERS)
 
-#: The longest head, in bytes, its empty line included.
-MAX_HEAD: Final = 4 * MAX_LINE
+#: How much of the body of a refusal a client keeps, in bytes.
+MAX_BODY: Final = read_limit("BODY_SIZE", 1 << 20, 0)
 
 #: The bytes allowed in a line: no control characters except HTAB (RFC 9110 5.5). 80 to ff are
 #: obs-text.
 _TEXT: Final = bytes(byte for byte in range(256) if byte == 0x09 or 0x20 <= byte != 0x7F)
 
-#: A complete head that `HeadScanner` accepts if it is not longer than MAX_HEAD.
-_SOUND: Final = re.compile(
-    rb"[\t -~\x80-\xff]{1,%d}\r\n(?:[!-~\x80-\xff][\t -~\x80-\xff]{0,%d}\r\n){0,%d}\r\n"
-    % (MAX_LINE - 2, MAX_LINE - 3, MAX_HEADERS)
-)
+
+class HeadLimits(Record):
+    """Limits of what the peer may send in an opening handshake; a longer head is refused.
+
+    The defaults are those of the environment, as with websockets: `WEBSOCKETS_MAX_LINE_LENGTH`,
+    `WEBSOCKETS_MAX_NUM_HEADERS` and `WEBSOCKETS_MAX_BODY_SIZE`.
+
+    Args:
+        max_line: The longest line of a head, in bytes, its CRLF included: 8192 by default, at least
+            256. A whole head may have 4 times as many bytes.
+        max_headers: The maximum number of header lines: 128 by default, at least 16.
+        max_body: How much of the body of a refusal a client keeps, in bytes: 1 MiB by default.
+
+    Raises:
+        TypeError: A limit is not an int.
+        ValueError: A limit is too low.
+    """
+
+    __slots__ = __match_args__ = ("max_line", "max_headers", "max_body")
+
+    max_line: int
+    max_headers: int
+    max_body: int
+
+    def __init__(self, max_line: int = MAX_LINE, max_headers: int = MAX_HEADERS, max_body: int = MAX_BODY) -> None:
+        for name, limit, minimum in (
+            ("max_line", max_line, _MIN_LINE),
+            ("max_headers", max_headers, _MIN_HEADERS),
+            ("max_body", max_body, 0),
+        ):
+            if not isinstance(limit, int):
+                raise TypeError(f"{name} is an int, not {type(limit).__name__}")
+            if limit < minimum:
+                raise ValueError(f"{name} is at least {minimum}, not {limit}")
+            assign(self, name, limit)
+
+    @property
+    def max_head(self) -> int:
+        """The longest head, in bytes, its empty line included."""
+        return 4 * self.max_line
+
+
+#: The limits of the environment.
+DEFAULT_LIMITS: Final = HeadLimits()
+
+#: The longest head, in bytes, its empty line included.
+MAX_HEAD: Final = DEFAULT_LIMITS.max_head
+
+
+def check_head_limits(limits: HeadLimits | None) -> HeadLimits:
+    """Return the limits, those of the environment for None.
+
+    Raises:
+        TypeError: They are something else.
+    """
+    if limits is not None and not isinstance(limits, HeadLimits):
+        raise TypeError(f"head_limits is HeadLimits or None, not {type(limits).__name__}")
+    return limits or DEFAULT_LIMITS
 
 
 class Request(Record):
@@ -178,11 +248,13 @@ class HeadScanner:
     Each byte is scanned once, and the result does not depend on how the head is cut into chunks.
 
     Args:
+        limits: The limits of the head.
         empty_lines: How many empty lines before the head to ignore. A server should ignore one,
             which some clients send after their last request (RFC 9112 2.2).
     """
 
-    def __init__(self, *, empty_lines: int = 0) -> None:
+    def __init__(self, limits: HeadLimits = DEFAULT_LIMITS, *, empty_lines: int = 0) -> None:
+        self._limits = limits
         self._empty_lines = empty_lines
         self._buffer = bytearray()
         self._line = 0  # start of the current line
@@ -197,18 +269,17 @@ class HeadScanner:
 
         Raises:
             HandshakeError: 400 for a bare CR or LF, another control character or a folded line; 414
-                (RequestLineTooLong) for a first line of more than MAX_LINE bytes; 431 for another
-                line of that length or a head of more than MAX_HEAD bytes (HeaderLineTooLong), or
-                more than MAX_HEADERS lines (TooManyHeaders).
+                (RequestLineTooLong) for a first line that is too long; 431 for another line or a
+                head that is too long (HeaderLineTooLong), or too many lines (TooManyHeaders).
         """
-        buffer = self._buffer
+        limits, buffer = self._limits, self._buffer
         if not buffer:  # nearly all heads arrive in one chunk and are valid: one match, no loop
-            sound = _SOUND.match(data)
-            if sound and sound.end() <= MAX_HEAD:
+            sound = _sound_head(limits.max_line, limits.max_headers).match(data)
+            if sound and sound.end() <= limits.max_head:
                 return bytes(data[: sound.end()]), bytes(data[sound.end() :])
         buffer += data
         while True:
-            limit = min(self._line + MAX_LINE, MAX_HEAD)
+            limit = min(self._line + limits.max_line, limits.max_head)
             newline = buffer.find(b"\n", self._scanned, limit)
             end = newline if newline >= 0 else min(len(buffer), limit)
             if buffer.endswith(b"\r", self._line, end):
@@ -229,8 +300,8 @@ class HeadScanner:
                 return bytes(buffer[: newline + 1]), bytes(buffer[newline + 1 :])
             self._line = self._scanned = newline + 1
             self._lines += 1
-            if self._lines > 1 + MAX_HEADERS:
-                raise TooManyHeaders(f"more than {MAX_HEADERS} header lines")
+            if self._lines > 1 + limits.max_headers:
+                raise TooManyHeaders(f"more than {limits.max_headers} header lines")
 
     def _check_text(self, end: int) -> None:
         """Check the bytes of the current line that have not been scanned, up to `end`."""
@@ -242,8 +313,18 @@ class HeadScanner:
         self._scanned = end
 
     def _too_long(self, limit: int) -> HandshakeError:
-        if limit == MAX_HEAD:
-            return HeaderLineTooLong(f"a head of over {MAX_HEAD} bytes")
+        limits = self._limits
+        if limit == limits.max_head:
+            return HeaderLineTooLong(f"a head of over {limits.max_head} bytes")
         if self._lines == 0:
-            return RequestLineTooLong(f"a first line of over {MAX_LINE} bytes")
-        return HeaderLineTooLong(f"a header line of over {MAX_LINE} bytes")
+            return RequestLineTooLong(f"a first line of over {limits.max_line} bytes")
+        return HeaderLineTooLong(f"a header line of over {limits.max_line} bytes")
+
+
+@lru_cache(16)
+def _sound_head(max_line: int, max_headers: int) -> re.Pattern[bytes]:
+    """Return a pattern for a complete head that `HeadScanner` accepts if it is not too long."""
+    return re.compile(
+        rb"[\t -~\x80-\xff]{1,%d}\r\n(?:[!-~\x80-\xff][\t -~\x80-\xff]{0,%d}\r\n){0,%d}\r\n"
+        % (max_line - 2, max_line - 3, max_headers)
+    )

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Final
 from ..errors import HandshakeError
 from ..exceptions import InvalidMessage, RequestLineTooLong, StatusLineTooLong
 from . import ordinary_heads
-from .http11 import HeadScanner, Response, read_limit
+from .http11 import DEFAULT_LIMITS, HeadLimits, HeadScanner, Response
 
 if TYPE_CHECKING:
     from .message_parser import ResponseParser
 
-__all__ = ["MAX_BODY", "MAX_INTERIM", "ResponseReader"]
-
-#: How much of the body of a refusal a client keeps, in bytes.
-MAX_BODY: Final = read_limit("BODY_SIZE", 1 << 20, 0)
+__all__ = ["MAX_INTERIM", "ResponseReader"]
 
 #: The maximum number of 1xx responses before the final response.
 MAX_INTERIM: Final = 16
@@ -32,11 +29,13 @@ class ResponseReader:
     Args:
         accepted: The status codes of a response without a body, which opens a connection; any other
             final response is a refusal, and is read with its body.
+        limits: The limits of heads, and of the body of a refusal.
     """
 
-    def __init__(self, accepted: range) -> None:
+    def __init__(self, accepted: range, limits: HeadLimits = DEFAULT_LIMITS) -> None:
         self._accepted = accepted
-        self._scanner = HeadScanner()
+        self._limits = limits
+        self._scanner = HeadScanner(self._limits)
         self._begun = 0  # how many bytes of _START have arrived
         self._parser: ResponseParser | None = None
         self._interim = 0
@@ -48,7 +47,7 @@ class ResponseReader:
 
         Returns:
             The final response, and the bytes after the head of one that is accepted. A refusal is
-            complete at the end of its body, or when 1 MiB of it have arrived. None before.
+            complete at the end of its body, or when `max_body` bytes of it have arrived. None before.
 
         Raises:
             InvalidMessage: The response is not HTTP, or there are too many interim ones.
@@ -74,11 +73,11 @@ class ResponseReader:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise InvalidMessage(f"more than {MAX_INTERIM} interim responses", response)
-                self._scanner, self._begun = HeadScanner(), 0
+                self._scanner, self._begun = HeadScanner(self._limits), 0
         assert self._parser is not None
         content, complete = self._parser.parse_body(data)
         self._body += content
-        if not complete and len(self._body) <= MAX_BODY:
+        if not complete and len(self._body) <= self._limits.max_body:
             return None
         return self._cut_refusal(self._refusal), b""
 
@@ -91,7 +90,9 @@ class ResponseReader:
         return None if self._refusal is None else self._cut_refusal(self._refusal)
 
     def _cut_refusal(self, head: Response) -> Response:
-        return Response(head.status, head.reason, head.headers, bytes(self._body[:MAX_BODY]), head.version)
+        return Response(
+            head.status, head.reason, head.headers, bytes(self._body[: self._limits.max_body]), head.version
+        )
 
     def _check_start(self, data: bytes) -> None:
         """Reject a response at its first byte that is not HTTP, instead of waiting for the end of

@@ -11,7 +11,7 @@ from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
 from . import ordinary_heads
 from .headers import FRAMING, Headers, check_additional, check_field, format_extensions, split_list
-from .http11 import HeadScanner, Request, Response
+from .http11 import DEFAULT_LIMITS, HeadLimits, HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
 
 __all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "ServerHandshake", "refusal"]
@@ -42,18 +42,21 @@ class ServerHandshake:
 
     Pass the bytes that arrive to `receive` until it returns the request; then answer once, with
     `accept`, `reject` or `respond`. `check` tells which.
+
+    Args:
+        limits: The limits of the request.
     """
 
     __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
 
-    def __init__(self) -> None:
+    def __init__(self, limits: HeadLimits = DEFAULT_LIMITS) -> None:
         #: The request of the client, None until it is complete.
         self.request: Request | None = None
         #: The response that was sent, None before.
         self.response: Response | None = None
         self._trailing = b""
         self._offer: Offer | None = None
-        self._scanner = HeadScanner(empty_lines=1)
+        self._scanner = HeadScanner(limits, empty_lines=1)
 
     @property
     def trailing(self) -> bytes:

@@ -20,7 +20,7 @@ from ..errors import HandshakeError
 from ..protocol.codecs import Codec, Extension, Terms, accept_offers
 from ..protocol.record import Record, assign
 from .headers import Headers, check_field
-from .http11 import Response
+from .http11 import HeadLimits, Response, check_head_limits
 from .request_checks import Offer, Origin, check_subprotocols, choose_subprotocol
 from .server_handshake import ServerHandshake, refusal
 from .trusted_proxies import TrustedProxies
@@ -58,16 +58,18 @@ class ServerPolicy(Record):
         extensions: The extensions that clients may use, best first.
         server_header: The value of the Server header, None for no such header.
         trusted_proxies: The proxies that tell the addresses of clients, None for none.
+        head_limits: The limits of requests, None for those of the environment.
 
     Raises:
         TypeError: `origins` or `subprotocols` is text or something else that is not a list of what
-            it should hold, `select_subprotocol` cannot be called, or `trusted_proxies` is something
-            else.
+            it should hold, `select_subprotocol` cannot be called, or `trusted_proxies` or
+            `head_limits` is something else.
         ValueError: A subprotocol is not a token, or `server_header` cannot be sent.
     """
 
     __slots__ = __match_args__ = (
         "origins", "subprotocols", "select_subprotocol", "extensions", "server_header", "trusted_proxies",
+        "head_limits",
     )  # fmt: skip
 
     origins: Sequence[Origin] | str | None
@@ -76,6 +78,7 @@ class ServerPolicy(Record):
     extensions: Sequence[Extension]
     server_header: str | None
     trusted_proxies: TrustedProxies | None
+    head_limits: HeadLimits
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class ServerPolicy(Record):
         extensions: Sequence[Extension] = (),
         server_header: str | None = SERVER_HEADER,
         trusted_proxies: TrustedProxies | None = None,
+        head_limits: HeadLimits | None = None,
     ) -> None:
         if select_subprotocol is not None:
             check_functions(select_subprotocol=select_subprotocol)
@@ -99,6 +103,11 @@ class ServerPolicy(Record):
         assign(self, "extensions", tuple(extensions))
         assign(self, "server_header", server_header)
         assign(self, "trusted_proxies", trusted_proxies)
+        assign(self, "head_limits", check_head_limits(head_limits))
+
+    def new_handshake(self) -> ServerHandshake:
+        """Return the handshake for a new connection."""
+        return ServerHandshake(self.head_limits)
 
     def begin(self, address: Any) -> ProxyHeader | None:
         """Return the header of the PROXY protocol with which a connection has to begin.

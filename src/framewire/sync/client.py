@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
+from ..http.http11 import HeadLimits, check_head_limits
 from ..http.proxy import find_proxy
 from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
@@ -119,6 +120,7 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together.
         ping_interval: As for `serve`, like the other limits.
+        head_limits: The limits of responses; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `for`.
         logger: The logger, by default `framewire.client`.
         create_connection: Makes the connection in place of `ClientConnection`.
@@ -156,6 +158,7 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
         max_queue: int | tuple[int, int | None] | None = 16,
         fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
         text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+        head_limits: HeadLimits | None = None,
         logger: Logger | None = None, create_connection: CreateConnection | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -175,6 +178,7 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
         self._headers = request_headers(additional_headers, origin, user_agent_header)
+        self._head_limits = check_head_limits(head_limits)
         self._proxy = proxy
         self._proxy_options = user_agent_header, proxy_ssl, proxy_server_hostname
         self._make = create_connection or ClientConnection
@@ -200,8 +204,9 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
 
     def _attempt(self, target: Uri, headers: list[tuple[str, str]], deadline: float | None) -> ClientConnection:
         handshake = ClientHandshake(
-            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
-        )
+            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers,
+            limits=self._head_limits,
+        )  # fmt: skip
         transport = self._open_transport(target, deadline) if self._sock is None else Transport(self._sock)
         transport.deadline = deadline
         try:
@@ -292,6 +297,7 @@ def connect(
     max_queue: int | tuple[int, int | None] | None = 16,
     fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
     text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+    head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: CreateConnection | None = None,
     legacy: Literal[True] | None = None,
     **kwargs: Any,

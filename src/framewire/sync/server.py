@@ -17,7 +17,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
-from ..http.http11 import Request, Response
+from ..http.http11 import HeadLimits, Request, Response
 from ..http.request_checks import Origin
 from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
 from ..http.trusted_proxies import TrustedProxies
@@ -222,7 +222,7 @@ def serve(
     max_queue: int | tuple[int, int | None] | None = 16,
     fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
     text_errors: TextErrors = "strict", send_close_reasons: bool = True, max_connections: int | None = None,
-    trusted_proxies: TrustedProxies | None = None,
+    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: CreateConnection | None = None,
     **kwargs: Any,
 ) -> Server:  # fmt: skip
@@ -264,6 +264,7 @@ def serve(
         max_connections: Connections at a time; others are answered 503.
         trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
             X-Forwarded-For; see `TrustedProxies`.
+        head_limits: The limits of requests; see `HeadLimits`.
         logger: The logger, by default `framewire.server`.
         create_connection: Makes the connections in place of `ServerConnection`.
         **kwargs: Arguments of `socket.create_server`, such as `backlog` or `reuse_port`.
@@ -276,6 +277,7 @@ def serve(
     policy = ServerPolicy(
         origins, () if subprotocols is None else subprotocols, select_subprotocol,
         add_compression(extensions or (), compression, SERVER_DEFAULT), server_header, trusted_proxies,
+        head_limits,
     )  # fmt: skip
     settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,

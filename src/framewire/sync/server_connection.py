@@ -120,7 +120,7 @@ class ServerConnection(Connection):
             transport.sendall(BUSY)
             self._discard(LINGER)
         else:
-            self.shake_hands(ServerHandshake())
+            self.shake_hands(self.server.policy.new_handshake())
 
     def shake_hands(self, handshake: ServerHandshake) -> None:
         """Answer the client, and open the connection if it is accepted; for subclasses."""

@@ -14,6 +14,7 @@ import trio
 
 from ..errors import ResponseError
 from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
+from ..http.http11 import HeadLimits, check_head_limits
 from ..http.proxy import Tunnel, find_proxy
 from ..http.reconnect import Reconnection, backoff, process_exception
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
@@ -112,6 +113,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together.
         ping_interval: As for `serve`, like the other limits.
+        head_limits: The limits of responses; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `async for`.
         logger: The logger, by default `framewire.client`.
         create_connection: Makes the connection in place of `ClientConnection`.
@@ -150,6 +152,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
         fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
         text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+        head_limits: HeadLimits | None = None,
         logger: Logger | None = None, create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -169,6 +172,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
         self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
         self._headers = request_headers(additional_headers, origin, user_agent_header)
+        self._head_limits = check_head_limits(head_limits)
         self._proxy = proxy
         self._proxy_options = user_agent_header, proxy_ssl, proxy_server_hostname
         self._make = create_connection or ClientConnection
@@ -198,8 +202,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         headers: list[tuple[str, str]],
     ) -> ClientConnection:
         handshake = ClientHandshake(
-            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers
-        )
+            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers,
+            limits=self._head_limits,
+        )  # fmt: skip
         stream = await self._open_stream(target, waiting) if self._stream is None else self._stream
         waiting.append(handshake)
         try:

@@ -15,11 +15,11 @@ import trio
 
 from ..errors import ConnectionClosed, HandshakeError
 from ..http.auth import basic_auth
-from ..http.http11 import Response
+from ..http.http11 import HeadLimits, Response
 from ..http.proxy_protocol import ProxyHeader
 from ..http.request_checks import Origin
 from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
-from ..http.server_handshake import BUSY, ServerHandshake
+from ..http.server_handshake import BUSY
 from ..http.server_policy import (
     SAME_ORIGIN,
     SERVER_HEADER,
@@ -72,7 +72,7 @@ class ServerConnection(Connection):
         """Perform the opening handshake; return whether the connection is open, else it is
         closed.
         """
-        handshake, malformed = ServerHandshake(), None
+        handshake, malformed = self.server.policy.new_handshake(), None
         try:
             while self.request is None:
                 data = await self.stream.receive_some(READ_SIZE)
@@ -273,7 +273,7 @@ async def serve(
     max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
     max_connections: int | None = None, fragment_size: int | None = None, piece_size: int | None = None,
     max_send_size: int | None = None, text_errors: TextErrors = "strict", send_close_reasons: bool = True,
-    trusted_proxies: TrustedProxies | None = None,
+    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: Callable[..., ServerConnection] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
@@ -319,6 +319,7 @@ async def serve(
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
         trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
             X-Forwarded-For; see `TrustedProxies`.
+        head_limits: The limits of requests; see `HeadLimits`.
         logger: The logger, by default `framewire.server`.
         create_connection: Makes the connections in place of `ServerConnection`.
         task_status: For `nursery.start`.
@@ -331,6 +332,7 @@ async def serve(
     policy = ServerPolicy(
         origins, () if subprotocols is None else subprotocols, select_subprotocol,
         add_compression(extensions or (), compression, SERVER_DEFAULT), server_header, trusted_proxies,
+        head_limits,
     )  # fmt: skip
     settings = ConnectionSettings(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
