@@ -6,20 +6,27 @@
 
 Names, constants, errors and the order of events are those of the standard. Listeners never run
 concurrently: a listener may be a coroutine function, and the next event waits for it.
+
+`WebSocketStream` is the API of Chromium with streams in place of events:
+
+    stream = WebSocketStream("ws://localhost:9998/echo")
+    connection = await stream.opened
+    await connection.writable.write("Hello")
+    async for message in connection.readable: ...
 """
-# ruff: noqa: N802, N815 - the names are those of the standard
+# ruff: noqa: N802, N803, N806, N815 - the names are those of the standard
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeAlias
 
 from .asyncio import ClientConnection, connect
-from .errors import ConnectionClosed, LocalError, UriError
+from .errors import ConnectionClosed, LocalError, NegotiationError, UriError
 from .http.headers import is_token
 from .http.uri import Uri, parse_uri
 from .protocol.constants import MAX_REASON
@@ -33,6 +40,12 @@ __all__ = [
     "MessageEvent",
     "UrlSyntaxError",
     "WebSocket",
+    "WebSocketCloseInfo",
+    "WebSocketError",
+    "WebSocketOpenInfo",
+    "WebSocketReadable",
+    "WebSocketStream",
+    "WebSocketWritable",
 ]
 
 #: Default of `max_size`: the largest message that is received, in bytes.
@@ -147,7 +160,8 @@ class WebSocket:
 
     Args:
         url: The URL, with the scheme ws, wss, http (the same as ws) or https (the same as wss).
-        protocols: The subprotocols to offer, in order of preference.
+        protocols: The subprotocols to offer, in order of preference; or a mapping with them as
+            "protocols", whose other keys have no effect.
         **options: Further arguments of `framewire.asyncio.connect`, such as `origin`, `ssl` and
             `additional_headers`. The default of `max_size` is 64 MiB here.
 
@@ -166,11 +180,9 @@ class WebSocket:
     onerror = _Handler()
     onclose = _Handler()
 
-    def __init__(self, url: str, protocols: str | Iterable[str] = (), **options: Any) -> None:
+    def __init__(self, url: str, protocols: str | Iterable[str] | Mapping[str, Any] = (), **options: Any) -> None:
         uri, self._url = _parse(url)
-        offered = [protocols] if isinstance(protocols, str) else list(protocols)
-        if len(set(offered)) < len(offered) or not all(map(is_token, offered)):
-            raise UrlSyntaxError("subprotocols must be tokens, each given once")
+        offered = _check_protocols(protocols)
         self._origin = f"{'wss' if uri.secure else 'ws'}://{uri.authority}"
         # With a write limit of 0, `send` waits until its message is written, so the transport never
         # holds more than one message: `bufferedAmount` relies on it.
@@ -276,11 +288,7 @@ class WebSocket:
             InvalidAccessError: If the code is not allowed.
             UrlSyntaxError: If the reason is too long.
         """
-        if code is not None and code != 1000 and not 3000 <= code <= 4999:
-            raise InvalidAccessError(f"the close code must be 1000 or 3000 to 4999, not {code}")
-        text = _to_scalars(reason or "")
-        if len(text.encode()) > MAX_REASON:
-            raise UrlSyntaxError(f"the close reason exceeds {MAX_REASON} bytes")
+        text = _check_close(code, reason or "")
         if self._state == self.CONNECTING:
             self._state = self.CLOSING
             if self._opening is not None:
@@ -330,7 +338,7 @@ class WebSocket:
                 if self._state == self.OPEN:
                     await self._dispatch(MessageEvent("message", self, self._convert(message), self._origin))
         except ConnectionClosed as closed:
-            clean = closed.rcvd is not None and closed.sent is not None
+            clean = _is_clean(closed)
             failed = closed.rcvd is None and closed.sent is not None and self._state == self.OPEN
             self._state = self.CLOSING
             await connection.wait_closed()
@@ -352,9 +360,7 @@ class WebSocket:
         if self._opening.cancelled() or self._opening.exception() is not None:
             return None
         connection = self._opening.result()
-        # The standard fails the connection if the server selects none of the offered subprotocols.
-        subprotocol_agreed = bool(self._options["subprotocols"]) == (connection.subprotocol is not None)
-        if self._state == self.CONNECTING and subprotocol_agreed:
+        if self._state == self.CONNECTING:
             return connection
         connection.transport.abort()
         return None
@@ -406,8 +412,273 @@ class WebSocket:
                 asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
+@dataclass(frozen=True)
+class WebSocketCloseInfo:
+    """The close code and reason of one end.
+
+    Attributes:
+        closeCode: The close code; None for a close frame without one.
+        reason: The close reason.
+    """
+
+    closeCode: int | None = None
+    reason: str = ""
+
+
+class WebSocketError(DOMException):
+    """A `WebSocketStream` failed to open, or ended without a closing handshake.
+
+    Passed to `WebSocketReadable.cancel` and `WebSocketWritable.abort`, it sets the close code and
+    the reason to send.
+
+    Args:
+        message: The text of the exception.
+        closeCode: The close code: 1000 or 3000 to 4999.
+        reason: The close reason, at most 123 bytes in UTF-8.
+
+    Raises:
+        InvalidAccessError: If the code is not allowed.
+        UrlSyntaxError: If the reason is too long.
+    """
+
+    name = "WebSocketError"
+
+    def __init__(self, message: str = "", closeCode: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = _check_close(closeCode, reason)
+        self.closeCode = 1000 if reason and closeCode is None else closeCode
+
+
+@dataclass(frozen=True)
+class WebSocketOpenInfo:
+    """What `WebSocketStream.opened` returns.
+
+    Attributes:
+        readable: The messages of the server.
+        writable: Takes the messages to the server.
+        protocol: The subprotocol that the server selected, or "".
+        extensions: The negotiated extensions, in the form of the response header, or "".
+    """
+
+    readable: WebSocketReadable
+    writable: WebSocketWritable
+    protocol: str
+    extensions: str
+
+
+class WebSocketReadable:
+    """The messages of the server, as an async iterator: `str` for text, `bytes` for binary.
+
+    While nobody reads, at most `max_queue` messages wait, and the server has to wait too. The
+    iteration ends after a closing handshake, and otherwise raises WebSocketError.
+    """
+
+    def __init__(self, stream: WebSocketStream, connection: ClientConnection) -> None:
+        self._stream = stream
+        self._connection = connection
+
+    def __aiter__(self) -> WebSocketReadable:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as closed:
+            if _is_clean(closed):
+                raise StopAsyncIteration from None
+            raise _lost(closed) from closed
+
+    async def cancel(self, reason: object = None) -> None:
+        """Close the connection, with the code and reason of a WebSocketError."""
+        await self._stream._close_with(reason)
+
+
+class WebSocketWritable:
+    """Takes the messages to the server."""
+
+    def __init__(self, stream: WebSocketStream, connection: ClientConnection) -> None:
+        self._stream = stream
+        self._connection = connection
+
+    async def write(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Send a message; waits first until the network has taken those before it.
+
+        Args:
+            message: A `str` is sent as text, with U+FFFD in place of each lone surrogate; bytes are
+                sent as binary.
+
+        Raises:
+            WebSocketError: If the connection is closing or closed.
+        """
+        try:
+            await self._connection.send(_to_scalars(message) if isinstance(message, str) else message)
+        except ConnectionClosed as closed:
+            raise _lost(closed) from closed
+
+    async def close(self) -> None:
+        """Close the connection without a code; returns when it is closed."""
+        await self._stream._close_with(None)
+
+    async def abort(self, reason: object = None) -> None:
+        """Close the connection, with the code and reason of a WebSocketError."""
+        await self._stream._close_with(reason)
+
+
+class WebSocketStream:
+    """A client connection as a readable and a writable stream, with backpressure in both directions.
+
+    It must be created while an event loop runs, and connects in the background.
+
+    Args:
+        url: The URL, as for `WebSocket`.
+        options: A mapping with the subprotocols to offer as "protocols"; other keys have no effect.
+        **connect_options: Further arguments of `framewire.asyncio.connect`. The default of
+            `max_size` is 64 MiB here.
+
+    Raises:
+        UrlSyntaxError: As for `WebSocket`.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None, **connect_options: Any) -> None:
+        _, self._url = _parse(url)
+        offered = _check_protocols(options or {})
+        self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **connect_options, "subprotocols": offered}
+        loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[WebSocketOpenInfo] = loop.create_future()
+        self._closed: asyncio.Future[WebSocketCloseInfo] = loop.create_future()
+        for future in (self._opened, self._closed):
+            future.add_done_callback(_retrieve)
+        self._connection: ClientConnection | None = None
+        self._opening = loop.create_task(_open(self._url, self._options))
+        self._task = loop.create_task(self._run())
+
+    @property
+    def url(self) -> str:
+        """The parsed URL."""
+        return self._url
+
+    @property
+    def opened(self) -> Awaitable[WebSocketOpenInfo]:
+        """Await it for the streams; raises WebSocketError if the connection cannot be opened."""
+        return asyncio.shield(self._opened)
+
+    @property
+    def closed(self) -> Awaitable[WebSocketCloseInfo]:
+        """Await it for the close code and reason of the server; raises WebSocketError if there was
+        no closing handshake.
+        """
+        return asyncio.shield(self._closed)
+
+    def close(self, closeInfo: WebSocketCloseInfo | Mapping[str, Any] | None = None) -> None:
+        """Begin to close the connection; `closed` tells when it is done.
+
+        While the connection opens, the attempt fails. Later calls have no effect.
+
+        Args:
+            closeInfo: The `closeCode`, 1000 or 3000 to 4999, and the `reason`, at most 123 bytes in
+                UTF-8. By default the close frame is empty; a reason without a code is sent with
+                1000.
+
+        Raises:
+            InvalidAccessError: If the code is not allowed.
+            UrlSyntaxError: If the reason is too long.
+        """
+        if isinstance(closeInfo, Mapping):
+            closeInfo = WebSocketCloseInfo(closeInfo.get("closeCode"), closeInfo.get("reason", ""))
+        info = closeInfo or WebSocketCloseInfo()
+        reason = _check_close(info.closeCode, info.reason)
+        code = 1000 if reason and info.closeCode is None else info.closeCode
+        if self._connection is None:
+            self._opening.cancel()
+        else:
+            self._connection.start_closing(code, reason)
+
+    async def _close_with(self, reason: object) -> None:
+        """Close with the code and reason of a WebSocketError, and wait for the end."""
+        error = reason if isinstance(reason, WebSocketError) else WebSocketError()
+        self.close(WebSocketCloseInfo(error.closeCode, error.reason))
+        assert self._connection is not None  # there are streams
+        # Messages that wait for a reader would keep the close frame of the server from being read.
+        await self._connection.close()
+
+    async def _run(self) -> None:
+        """Connect, and wait for the end."""
+        try:
+            connection = self._connection = await self._opening
+        except (Exception, asyncio.CancelledError) as cause:
+            error = WebSocketError("the connection could not be opened")
+            error.__cause__ = cause
+            self._opened.set_exception(error)
+            self._closed.set_exception(error)
+            return
+        assert connection.response is not None
+        self._opened.set_result(
+            WebSocketOpenInfo(
+                WebSocketReadable(self, connection),
+                WebSocketWritable(self, connection),
+                connection.subprotocol or "",
+                connection.response.headers.get_joined("Sec-WebSocket-Extensions"),
+            )
+        )
+        try:
+            await connection.wait_closed()
+        finally:
+            connection.transport.abort()
+        if connection.clean:
+            self._closed.set_result(WebSocketCloseInfo(connection.close_code, connection.close_reason or ""))
+        else:
+            self._closed.set_exception(WebSocketError("the connection was lost"))
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Take note of an exception that nobody has to await."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _is_clean(closed: ConnectionClosed) -> bool:
+    return closed.rcvd is not None and closed.sent is not None
+
+
+def _lost(closed: ConnectionClosed) -> WebSocketError:
+    return WebSocketError("the connection is closed" if _is_clean(closed) else "the connection was lost")
+
+
 async def _open(url: str, options: dict[str, Any]) -> ClientConnection:
-    return await connect(url, **options)
+    connection = await connect(url, **options)
+    if options["subprotocols"] and connection.subprotocol is None:
+        connection.transport.abort()
+        raise NegotiationError("the server selects none of the subprotocols")  # fails the connection by the standard
+    return connection
+
+
+def _check_protocols(protocols: str | Iterable[str] | Mapping[str, Any]) -> list[str]:
+    """Return the subprotocols to offer.
+
+    Raises:
+        UrlSyntaxError: If they are not tokens, each given once.
+    """
+    if isinstance(protocols, Mapping):
+        protocols = protocols.get("protocols", ())
+    offered = [protocols] if isinstance(protocols, str) else list(protocols)
+    if len(set(offered)) < len(offered) or not all(map(is_token, offered)):
+        raise UrlSyntaxError("subprotocols must be tokens, each given once")
+    return offered
+
+
+def _check_close(code: int | None, reason: str) -> str:
+    """Return the reason to send with a close code.
+
+    Raises:
+        InvalidAccessError: If the code is not allowed.
+        UrlSyntaxError: If the reason is too long.
+    """
+    if code is not None and code != 1000 and not 3000 <= code <= 4999:
+        raise InvalidAccessError(f"the close code must be 1000 or 3000 to 4999, not {code}")
+    text = _to_scalars(reason)
+    if len(text.encode()) > MAX_REASON:
+        raise UrlSyntaxError(f"the close reason exceeds {MAX_REASON} bytes")
+    return text
 
 
 def _parse(url: str) -> tuple[Uri, str]:

@@ -100,6 +100,7 @@ async def test_url_attribute_is_normalised():
         ("ws://h/", ["not a token"]),
         ("ws://h/", ""),
         ("ws://h/", "a,b"),
+        ("ws://h/", {"protocols": ["a", "a"]}),
     ],
 )
 def test_constructor_rejects_invalid_url_or_protocols(url, protocols):
@@ -217,6 +218,21 @@ async def test_failed_opening_gives_error_event_then_close_1006():
     assert await Log(WebSocket(uri)).end() == failed  # no server listens on that port now
     async with serving() as uri:
         assert await Log(WebSocket(uri, ["asked"])).end() == failed  # no subprotocol was selected
+
+
+@on_loop
+async def test_protocols_may_be_given_in_a_mapping_of_options():
+    async with serving(subprotocols=["soap"]) as uri:
+        for options in ({"protocols": ["wamp", "soap"]}, {"protocols": "soap", "unknown": 1}):
+            socket = WebSocket(uri, options)
+            await until(lambda: socket.readyState == socket.OPEN)  # noqa: B023 - awaited at once
+            assert socket.protocol == "soap"
+            socket.close()
+            await Log(socket).end()
+        socket = WebSocket(uri, {"unknown": ["soap"]})
+        socket.onopen = lambda event: socket.close()
+        await Log(socket).end()
+        assert socket.protocol == ""
 
 
 @on_loop
