@@ -173,6 +173,7 @@ class ServerOpening(Opening):
 
     def _begin(self, session: Session, compressed: bool) -> None:
         self._opened(session, compressed)
+        del self._opened  # to save memory
         self._server.opened(self._connection)
 
 

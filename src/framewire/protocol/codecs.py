@@ -177,6 +177,10 @@ def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) 
     return check_codecs(codecs)
 
 
+#: The codecs of a connection without extensions; shared to save memory.
+_NO_CODECS: Final[list[Codec]] = []
+
+
 def check_codecs(codecs: Iterable[Codec]) -> list[Codec]:
     """Return the codecs that transform messages.
 
@@ -199,7 +203,7 @@ def check_codecs(codecs: Iterable[Codec]) -> list[Codec]:
             raise ValueError("two extensions claim one RSV bit, or one claims another bit")
         if codec.rsv:
             active.append(codec)
-    return active
+    return active or _NO_CODECS
 
 
 def _taken(codecs: Iterable[Codec]) -> int:
