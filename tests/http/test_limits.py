@@ -70,9 +70,10 @@ def test_limit_is_read_from_the_environment_or_the_default(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"max_line": 255}, ValueError, "max_line is at least 256"),
-        ({"max_headers": 15}, ValueError, "max_headers is at least 16"),
-        ({"max_body": -1}, ValueError, "max_body is at least 0"),
+        ({"max_line": 255}, ValueError, "max_line is 256 to "),
+        ({"max_line": 1 << 31}, ValueError, "max_line is 256 to "),
+        ({"max_headers": 15}, ValueError, "max_headers is 16 to "),
+        ({"max_body": -1}, ValueError, "max_body is 0 to "),
         ({"max_line": "8k"}, TypeError, "max_line is an int, not str"),
         ({"max_body": None}, TypeError, "max_body is an int, not NoneType"),
     ],
@@ -106,6 +107,7 @@ def test_handshakes_heed_their_own_head_limits(step):
         with pytest.raises(error):
             receive(ServerHandshake(limits), request % lines)
     receive(ServerHandshake(limits), request % (b"X: y\r\n" * 15))
+    receive(ServerHandshake(HeadLimits((1 << 31) - 1, (1 << 31) - 1)), request % b"")
     client = ClientHandshake(parse_uri("ws://a/"), limits=limits)
     client.request()
     with pytest.raises(StatusError) as caught:

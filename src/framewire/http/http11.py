@@ -82,7 +82,7 @@ class HeadLimits(Record):
 
     Raises:
         TypeError: A limit is not an int.
-        ValueError: A limit is too low.
+        ValueError: A limit is too low, or `2**31` or more.
     """
 
     __slots__ = __match_args__ = ("max_line", "max_headers", "max_body")
@@ -99,8 +99,8 @@ class HeadLimits(Record):
         ):
             if not isinstance(limit, int):
                 raise TypeError(f"{name} is an int, not {type(limit).__name__}")
-            if limit < minimum:
-                raise ValueError(f"{name} is at least {minimum}, not {limit}")
+            if not minimum <= limit < 1 << 31:
+                raise ValueError(f"{name} is {minimum} to 2**31 - 1, not {limit}")
             assign(self, name, limit)
 
     @property
