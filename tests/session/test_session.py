@@ -22,6 +22,7 @@ from framewire import (
     Stream,
 )
 from framewire.session.broadcast import broadcast_to
+from framewire.session.message_queue import MessageQueue
 from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
@@ -265,6 +266,17 @@ def test_queued_message_is_cut_into_pieces_of_piece_size(payload, pieces):
         taken.append(piece)
     assert taken == pieces
     assert all(len(piece.encode() if isinstance(piece, str) else piece) <= 8 for piece in taken)
+
+
+def test_cost_of_cutting_a_queued_message_into_pieces_is_linear(monkeypatch):
+    encoded = []
+    encode = MessageQueue.encode
+    monkeypatch.setattr(MessageQueue, "encode", lambda self, data: encoded.append(len(data)) or encode(self, data))
+    world = World(piece_size=16)
+    world.session.queue.put(["é" * 20_000], 20_000)
+    while not world.session.queue.take_piece()[1]:
+        pass
+    assert sum(encoded) <= 20_000
 
 
 def test_next_size_is_in_bytes():
