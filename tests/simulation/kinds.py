@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .asyncio_schedules import draw_asyncio_schedule
+from .asyncio_world import AsyncioWorld
 from .schedule import Schedule, shrink
 from .session_schedules import draw_session_schedule
 from .session_world import SessionWorld
@@ -19,7 +21,10 @@ class Kind(NamedTuple):
     world: Callable[[Schedule], Any]
 
 
-KINDS = {"session": Kind(draw_session_schedule, SessionWorld)}
+KINDS = {
+    "asyncio": Kind(draw_asyncio_schedule, AsyncioWorld),
+    "session": Kind(draw_session_schedule, SessionWorld),
+}
 
 
 def run(kind: str, schedule: Schedule) -> str:

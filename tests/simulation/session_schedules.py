@@ -9,7 +9,7 @@ from typing import Any
 from .schedule import Schedule
 from .violations import VIOLATIONS
 
-__all__ = ["draw_session_schedule"]
+__all__ = ["SIZES", "draw_close", "draw_session_schedule"]
 
 #: Sizes of messages: those at which the header grows, and those that go other ways.
 SIZES = (1, 2, 5, 20, 100, 125, 126, 500, 1000, 4000, 4096, 5000, 16_000, 40_000, 65_535, 65_536, 70_000, 150_000)
@@ -30,7 +30,7 @@ def draw_session_schedule(seed: int) -> Schedule:
         schedule.options = {name: value for name, value in schedule.options.items() if name[2:] != "max_send_size"}
     if good or random.random() < 0.8:
         for end in random.choice(((0,), (1,), (0, 1))):
-            schedule.steps.append((_LAST_STEP + random.random() * 0.01, end, "close", _draw_close(random)))
+            schedule.steps.append((_LAST_STEP + random.random() * 0.01, end, "close", draw_close(random)))
     if not good:
         schedule.faults += _draw_faults(random)
     return schedule
@@ -124,11 +124,11 @@ def _draw_steps(random: Random, end: int, good: bool, options: dict[str, Any]) -
     if not good and random.random() < 0.25:
         steps.append((random.random() * (when + 1), end, "raw", (random.choice(sorted(VIOLATIONS)),)))
     if not good and random.random() < 0.3:
-        steps.append((random.random() * (when + 1), end, "close", _draw_close(random)))
+        steps.append((random.random() * (when + 1), end, "close", draw_close(random)))
     return steps
 
 
-def _draw_close(random: Random) -> tuple[int | None, str]:
+def draw_close(random: Random) -> tuple[int | None, str]:
     return random.choice(((1000, ""), (1000, "bye"), (1001, "é" * 20), (4001, "x" * 123), (None, ""), (1011, "")))
 
 
