@@ -206,7 +206,7 @@ class End:
                         self.take(await connection.recv())
                 else:
                     self.take(await connection.recv())
-                if pause:
+                if pause and connection.state is State.OPEN:
                     await asyncio.sleep(pause)
             except asyncio.CancelledError:
                 if self.ended_at is not None or self.world.ended:
@@ -437,6 +437,8 @@ class AsyncioWorld:
         pending = [task for end in self.ends for task in end.tasks if not task.done()]
         if pending:
             await asyncio.wait(pending)
+        for _ in range(5):  # a client that was accepted as the server closed is turned away
+            await asyncio.sleep(0)
 
     async def _connect(self, end: End) -> None:
         """The program of the client."""
