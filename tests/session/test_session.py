@@ -331,9 +331,14 @@ def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queu
     assert not world.session.has_held_back
 
 
-def test_session_without_queue_does_not_read_while_writing_is_paused():
+def test_session_without_queue_stops_reading_when_unread_messages_pile_up():
     world = World(queue=False)
+    world.session.send(bytes(2 * REPLIES_LIMIT))
     world.session.pause_writing()
+    assert world.session.reading  # the peer may wait for us in the same way
+    world.session.send(bytes(REPLIES_LIMIT - 4))
+    assert world.session.reading
+    world.session.send(b"")
     assert not world.session.reading
     world.session.resume_writing()
     assert world.session.reading

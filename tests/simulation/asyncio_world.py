@@ -5,7 +5,6 @@ scripted peer. End 0 is the client.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import framewire.asyncio
-from framewire import Close, ConnectionClosed, ConnectionClosedOK, State, _backend
+from framewire import ConnectionClosed, ConnectionClosedOK, State, _backend
 from framewire.asyncio.compat import timeout
 from framewire.errors import FramewireError, PayloadTooBigError
 from framewire.session.settings import LINGER, QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
@@ -387,7 +386,9 @@ class AsyncioWorld:
             sys.unraisablehook = hook
         check(not self.errors, "error", "; ".join(self.errors))
         check(not records.texts, "log", "; ".join(records.texts))
-        return " ".join(f"{self.network._count} {end.received} {end.ended_at} {end.connection is not None}" for end in self.ends)
+        return " ".join(
+            f"{self.network._count} {end.received} {end.ended_at} {end.connection is not None}" for end in self.ends
+        )
 
     def _note_error(self, loop: object, context: dict[str, Any]) -> None:
         self.errors.append(f"{context.get('message')} {context.get('exception')!r}")
@@ -465,7 +466,10 @@ class AsyncioWorld:
                 async with connection:
                     await end.application(connection)
             finally:
-                check(connection.state is State.CLOSED or asyncio.current_task() is None or self._cancels, "end of the client")
+                check(
+                    connection.state is State.CLOSED or asyncio.current_task() is None or self._cancels,
+                    "end of the client",
+                )
         end.ended_at = self.network.now
 
     @property

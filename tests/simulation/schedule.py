@@ -63,7 +63,9 @@ class Schedule:
         """Return the schedule as lines of text."""
         lines = [f"  option {name} = {value!r}" for name, value in self.options.items()]
         for kind in ("steps", "faults"):
-            lines += [f"  {kind[:-1]} {at:.3f} s, end {end}: {name} {args!r}" for at, end, name, args in getattr(self, kind)]
+            lines += [
+                f"  {kind[:-1]} {at:.3f} s, end {end}: {name} {args!r}" for at, end, name, args in getattr(self, kind)
+            ]
         return "\n".join(lines)
 
 

@@ -41,7 +41,9 @@ class ScriptedPeer(asyncio.Protocol):
         self.end = end
         self.manners = {**MANNERS, **end.options["peer"]}
         self.client = end.number == 0
-        self.stream = Stream(CLIENT if self.client else SERVER, auto_close=False, auto_pong=False, max_message_size=None)
+        self.stream = Stream(
+            CLIENT if self.client else SERVER, auto_close=False, auto_pong=False, max_message_size=None
+        )
         self.head: bytes | None = b""
         self.lost = world.loop.create_future()
         self.transport: Any = None

@@ -44,7 +44,9 @@ def _draw_world(random: Random) -> dict[str, Any]:
     if random.random() < 0.5:
         options["window"] = random.choice((1 << 12, 1 << 14, 1 << 18))
     if random.random() < 0.6:
-        options["cut"] = random.choice((1, 3, 20, 300, 5000)) if random.random() < 0.5 else random.choice((5000, 40_000))
+        options["cut"] = (
+            random.choice((1, 3, 20, 300, 5000)) if random.random() < 0.5 else random.choice((5000, 40_000))
+        )
     if random.random() < 0.3:
         options["keeps_unread"] = True
     return options

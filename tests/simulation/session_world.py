@@ -241,8 +241,13 @@ class End:
         self.incoming.unread.clear()
         self.handle(self.session.receive_eof(self.world.now, error))
         self.session.resume_writing()
-        check(self.session.state is State.CLOSED or self.session.stream.failing is not None or
-              not self.options["auto_close"], "state after the loss", str(self.session.state))
+        check(
+            self.session.state is State.CLOSED
+            or self.session.stream.failing is not None
+            or not self.options["auto_close"],
+            "state after the loss",
+            str(self.session.state),
+        )
         self.peer.pump()
 
     def handle_timer(self, *_: object) -> None:
@@ -284,8 +289,10 @@ class End:
                 session.settle(now)
         elif self.options["receiver"] == 0:
             self.receive_queued()
-        elif self.options["receiver"] and not self.receives_later and (
-            session.queue.items or session.stream.failing is not None
+        elif (
+            self.options["receiver"]
+            and not self.receives_later
+            and (session.queue.items or session.stream.failing is not None)
         ):
             self.receives_later = True
             self.world.at(now + self.options["receiver"], self.receive_later)
@@ -534,7 +541,8 @@ class SessionWorld:
         for end in self.ends:
             self._check_end(end)
         return " ".join(
-            f"{self._count} {len(end.sent)} {len(end.received)} {end.session.error()} {end.gone_at}" for end in self.ends
+            f"{self._count} {len(end.sent)} {len(end.received)} {end.session.error()} {end.gone_at}"
+            for end in self.ends
         )
 
     # Faults.
@@ -583,7 +591,11 @@ class SessionWorld:
         if state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent:
             check(False, "close", "each end has answered the other one")
         if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps) and not peer.misbehaves:
-            check(end.misbehaves or state.rcvd is not None, "close", "no close frame has arrived, though nothing was wrong")
+            check(
+                end.misbehaves or state.rcvd is not None,
+                "close",
+                "no close frame has arrived, though nothing was wrong",
+            )
         check(isinstance(session.error(), ConnectionClosed), "error")
         if end.gone_at is not None:
             check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")

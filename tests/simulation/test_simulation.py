@@ -5,14 +5,13 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.simulation.kinds import KINDS, failure_of, run
-from tests.simulation.schedule import CheckError, Schedule, shrink
+from tests.simulation.kinds import KINDS, failure_of, name_of, run
+from tests.simulation.schedule import Schedule, shrink
 
 pytestmark = pytest.mark.both_backends
 
 #: How many schedules of each kind the suite runs: some seconds.
-SHORT = {"session": 500}
+SHORT = {"asyncio": 300, "session": 600}
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -44,10 +43,22 @@ def test_failing_schedule_is_made_smaller():
     assert shrink(schedule, fails) == Schedule(1, {"b": 2}, [entries[3], entries[7]], [])
 
 
-def test_message_that_is_lost_is_found(monkeypatch):
-    kind = KINDS["session"]
-    end = type(kind.world(kind.draw(1)).ends[0])
+def test_two_listeners_that_both_send_much_go_on_reading():
+    options = {"good": True, "window": 4096, "0.api": "listener", "1.api": "listener"}
+    steps = [(0.1, 0, "send", (1, 100_000, False, None)), (0.1, 1, "send", (1, 100_000, False, None))]
+    run("asyncio", Schedule(1, options, steps))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_message_that_is_lost_is_found(kind, monkeypatch):
+    end = type(KINDS[kind].world(Schedule(1)).ends[0])
     take, taken = end.take, []
-    monkeypatch.setattr(end, "take", lambda self, *args: taken.append(1) or (take(self, *args) if len(taken) != 2 else None))
-    failures = [failure_of("session", kind.draw(seed)) for seed in range(5)]
-    assert any(isinstance(failure, CheckError) for failure in failures)
+
+    def take_most(self, *arguments):
+        taken.append(1)
+        if len(taken) % 10:
+            take(self, *arguments)
+
+    monkeypatch.setattr(end, "take", take_most)
+    failures = {name_of(failure_of(kind, KINDS[kind].draw(seed))) for seed in range(20)}
+    assert failures & {"lost", "mixed"}

@@ -15,6 +15,7 @@ import selectors
 import socket
 from asyncio import selector_events
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
@@ -37,9 +38,7 @@ class Network:
     #: Cuts after which those that follow are long.
     MAX_CUTS = 200
 
-    def __init__(
-        self, random: Random, delay: float, window: int, cut: int, lag: float, keeps_unread: bool
-    ) -> None:
+    def __init__(self, random: Random, delay: float, window: int, cut: int, lag: float, keeps_unread: bool) -> None:
         self.random = random.random
         self.randrange = random.randrange
         self.now = 0.0
@@ -306,12 +305,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _make_socket_transport(  # type: ignore[no-untyped-def]
         self, sock, protocol, waiter=None, *, extra=None, server=None
     ):
-        sock.used = True
-        if self._direct:
-            return super()._make_socket_transport(  # type: ignore[misc]
-                sock, protocol, waiter, extra=extra, server=server
-            )
-        return _Transport(self, sock, protocol, waiter, extra, server)
+        make = super()._make_socket_transport if self._direct else partial(_Transport, self)  # type: ignore[misc]
+        transport = make(sock, protocol, waiter, extra=extra, server=server)
+        sock.used = True  # not by one for which a server that closes at this moment has no more use
+        return transport
 
     # The loop needs no pipe to wake itself, as it has no other threads.
 
