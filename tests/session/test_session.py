@@ -279,6 +279,14 @@ def test_cost_of_cutting_a_queued_message_into_pieces_is_linear(monkeypatch):
     assert sum(encoded) <= 20_000
 
 
+def test_max_queue_of_0_stops_reading_at_the_first_message():
+    world = World(max_queue=0)
+    world.receive((TEXT, b"a"))
+    assert not world.session.reading
+    assert world.take() == "a"
+    assert world.session.reading
+
+
 def test_next_size_is_in_bytes():
     world = World(fragments=True)
     assert world.session.queue.next_size is None

@@ -62,6 +62,8 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
     else:
         options["receiver"] = random.choice(("iterate", "iterate", "recv", "poll", "stream"))
         options["pause"] = random.choice((0.0, 0.0, 0.0, 0.001, 0.1))
+        if maybe(0.2):
+            options["leaves"] = _LAST_STEP * (1 if good else random.random())
         if not good and maybe(0.05):
             options["receiver"] = "absent"
     options["ping_interval"] = random.choice((None, 0.5, 1, 5))

@@ -5,6 +5,7 @@ scripted peer. End 0 is the client.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,7 @@ END_OPTIONS = {
     "api": "coroutines",  # or "listener", or "scripted"
     "receiver": "iterate",  # or "recv", "poll", "stream", "absent"
     "pause": 0.0,  # seconds between two receptions
+    "leaves": None,  # seconds after which the program is done with the connection
     "patient": True,  # a listener that looks at `full`
     "replies": False,  # a listener that answers every message
     "peer": {},  # the manners of a scripted peer
@@ -116,7 +118,7 @@ class End:
         self.opened = self.closed = 0  # calls of the listener
         self.ended_at: float | None = None
         self.failure: BaseException | None = None  # of opening
-        self.gone: asyncio.Task[None]  # done once the connection has ended
+        self.gone: Any = None  # a task that is done once the connection has ended
 
     @property
     def session(self) -> Any:
@@ -163,6 +165,9 @@ class End:
 
     def check_bounds(self) -> None:
         session, transport = self.session, self.connection.transport
+        if session.queue is not None:
+            size = sum(len(getattr(item, "data", item)) for item in session.queue.items)
+            check(session.queue.size == size, "queue", f"{session.queue.size} is not {size}")
         if session.queue is not None and session.queue.size > QUEUE_SIZE and self.limits.sizes[0] is not None:
             bound = QUEUE_SIZE + self.limits.sizes[0] + READ_SIZE
             check(session.queue.size <= bound, "queue", f"{session.queue.size} is over {bound}")
@@ -181,7 +186,7 @@ class End:
         work = [self._receive(connection), *(self._send_all(connection, sender) for sender in senders)]
         self.tasks += [asyncio.ensure_future(each) for each in work]
         try:
-            await asyncio.wait(self.tasks)
+            await asyncio.wait(self.tasks, timeout=self.options["leaves"])
         finally:
             for task in self.tasks:
                 task.cancel()
@@ -380,6 +385,10 @@ class AsyncioWorld:
         try:
             with _descriptors(self.network):
                 self._run()
+            for end in self.ends:
+                end.tasks, end.pings, end.gone = [], [], None
+            self.main = None
+            gc.collect()  # futures whose exception nobody has retrieved tell so when they are collected
         finally:
             for each in watched:
                 each.removeHandler(records)
@@ -432,12 +441,13 @@ class AsyncioWorld:
             begin = self.network.now
             self.server.close()
             await self.server.wait_closed()
-            for end in self.ends:
-                end.tasks = [task for task in end.tasks if not task.done()]
             self.check_deadline(server, begin)
-        pending = [task for end in self.ends for task in end.tasks if not task.done()]
+        pending = [task for end in self.ends for task in (*end.tasks, end.gone) if task and not task.done()]
         if pending:
             await asyncio.wait(pending)
+        for task in (task for end in self.ends for task in end.tasks):
+            if not task.cancelled():
+                task.result()
         for _ in range(5):  # a client that was accepted as the server closed is turned away
             await asyncio.sleep(0)
 
@@ -460,7 +470,10 @@ class AsyncioWorld:
             check(limit is None or self.network.now - begin <= limit + self._lag(), "open_timeout")
             return
         if end.options["api"] == "listener":
-            await connection.wait_closed()
+            try:
+                await connection.wait_closed()
+            finally:
+                connection.close()
         else:
             try:
                 async with connection:
@@ -566,6 +579,11 @@ class AsyncioWorld:
         for end in self.ends:
             if end.session is not None:
                 self._check_end(end)
+        client, server = self.ends
+        if client.options["api"] == "scripted" and not client.options["peer"].get("opens", True):
+            limit = (server.limits.open_timeout or 0.0) + self._lag() + 1
+            assert server.socket is not None
+            check(server.socket.closed_at <= limit, "open_timeout", f"{server.socket.closed_at}")
 
     def _check_end(self, end: End) -> None:
         session, peer = end.session, end.peer
@@ -583,11 +601,14 @@ class AsyncioWorld:
                     got = end.received.get(sender, 0)
                     check(got == len(sent_messages), "lost", f"{got} of {len(sent_messages)} from sender {sender}")
         if self.prompt and not end.gave_up and not peer.gave_up:
+            check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
             codes = [None if each is None else each.code for each in (state.rcvd, state.sent)]
             check(None not in codes and not {1002, 1006, 1007, 1008, 1009} & set(codes), "close", f"{codes}")
 
     def _stops_receiving(self, end: End) -> bool:
-        return any(name == "cancel_main" and number == end.number for _, number, name, _ in self.schedule.faults)
+        return end.options["leaves"] is not None or any(
+            name == "cancel_main" and number == end.number for _, number, name, _ in self.schedule.faults
+        )
 
 
 @contextmanager

@@ -94,6 +94,8 @@ class End:
         # What is checked.
         self.end_begins: float | None = None  # when the close frame was sent
         self.heard_at = 0.0
+        self.fed = 0  # bytes that the session has received before the end
+        self.sent_until: list[int] = []  # the bytes after which each message is complete
         self.timer_handled_at, self.timers_at_once = -1.0, 0
 
     # The transport.
@@ -136,12 +138,24 @@ class End:
             check(silence >= self.settings.ping_timeout, "keepalive", f"failed after a silence of {silence} s")
             check(not self.world.prompt, "keepalive", "a peer that answers was failed")
         check(session.state is not State.OPEN or session.ending is Ending.ABORT, "state after close")
+        if session.stream.message_open and session.close_state.rcvd is None and session.ending is not Ending.ABORT:
+            check(sent.code not in (1000, 1001, 1005), "close", f"{sent} within a message")
 
     def _check_bounds(self) -> None:
-        queue = self.session.queue
-        if queue is not None and queue.size > QUEUE_SIZE and self.max_size is not None:
-            bound = QUEUE_SIZE + self.max_size + READ_SIZE
-            check(queue.size <= bound, "queue", f"{queue.size} is over {bound}")
+        session = self.session
+        queue = session.queue
+        if queue is not None:
+            size = sum(map(_length, queue.items))
+            check(queue.size == size, "queue", f"{queue.size} is not {size}")
+            if session.state is State.OPEN:
+                full = len(queue.items) > self.settings.queue_marks[0] or (queue.items and size > QUEUE_SIZE)
+                check(not (full and session.reading), "queue", "reading goes on though it is full")
+                check(
+                    session.reading or queue.items or session.write_paused, "queue", "reading stopped without a reason"
+                )
+            if self.max_size is not None:
+                bound = QUEUE_SIZE + self.max_size + READ_SIZE
+                check(size <= bound, "queue", f"{size} is over {bound}")
         if len(self.unsent) > REPLIES_LIMIT and self.options["patient"] and not self.misbehaves:
             bound = self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
             check(len(self.unsent) <= bound, "write buffer", f"{len(self.unsent)} is over {bound}")
@@ -202,6 +216,8 @@ class End:
             data = bytes(link.unread[:size])
             del link.unread[:size]
             self.heard_at = world.now
+            if not session.over:
+                self.fed += size
             self.handle(session.receive(data, world.now))
             self.peer.pump()
         elif link.ended:
@@ -407,6 +423,7 @@ class End:
     def _note_sent(self, message: str | bytes) -> None:
         if not self.misbehaves:
             self.sent.append(message)
+            self.sent_until.append(self.session.bytes_queued)
 
     def send(self, size: int, text: bool, compress: bool | None) -> None:
         session, message = self.session, self._new_message(size, text)
@@ -588,6 +605,9 @@ class SessionWorld:
             check(not reasons or state.rcvd.reason == sent.reason, "close", f"received {state.rcvd}, sent {sent}")
             if end.options["receiver"] is not None and not dropping:
                 check(len(end.received) == len(peer.sent), "lost", f"{len(end.received)} of {len(peer.sent)} messages")
+        if end.options["receiver"] is not None and not dropping:
+            whole = sum(until <= end.fed for until in peer.sent_until)
+            check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
         if state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent:
             check(False, "close", "each end has answered the other one")
         if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps) and not peer.misbehaves:
@@ -596,9 +616,15 @@ class SessionWorld:
                 "close",
                 "no close frame has arrived, though nothing was wrong",
             )
+        if self.prompt:
+            check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
         check(isinstance(session.error(), ConnectionClosed), "error")
         if end.gone_at is not None:
             check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")
+
+
+def _length(item: Any) -> int:
+    return len(item.data if type(item) is Fragment else item)
 
 
 def _codecs() -> list[Any]:

@@ -17,6 +17,7 @@ from asyncio import selector_events
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
+from math import inf
 from random import Random
 from typing import Any
 
@@ -102,7 +103,7 @@ class SimulatedSocket:
         self._number = 1_000_000 + len(network.sockets)
         network.sockets[self._number] = self
         self.peer: SimulatedSocket | None = None
-        self.closed = False
+        self.closed, self.closed_at = False, inf
         self.accepting: list[SimulatedSocket] = []
         self.unread = bytearray()
         self.in_flight = 0  # sent by the peer
@@ -216,7 +217,7 @@ class SimulatedSocket:
     def close(self) -> None:
         if self.closed:
             return
-        self.closed = True
+        self.closed, self.closed_at = True, self._network.now
         for each in self.accepting:
             each.break_connection()
             each.close()

@@ -31,8 +31,8 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items", "size",
-        "streaming",
+        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items",
+        "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -46,6 +46,8 @@ class MessageQueue:
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
         self.high, self._low = settings.queue_marks
+        #: The size of the largest message that is not above the high marks if no other waits.
+        self.max_alone = QUEUE_SIZE if self.high >= 1 else -1
         self._piece_size = settings.piece_size
         self._text_errors = settings.text_errors
         #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short

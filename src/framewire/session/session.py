@@ -26,7 +26,7 @@ from ..protocol.stream import Stream
 from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
 from .message_queue import Item, MessageQueue
-from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+from .settings import REPLIES_LIMIT, ConnectionSettings
 
 __all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session"]
 
@@ -218,7 +218,7 @@ class Session:
             if type(event) is not str and type(event) is not bytes:
                 return events
             length = len(event)
-            if not queue.items and length <= QUEUE_SIZE:  # like the following, without its calls
+            if not queue.items and length <= queue.max_alone:  # like the following, without its calls
                 queue.items = events  # type: ignore[assignment]
                 queue.size = length
                 return []
