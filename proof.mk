@@ -9,7 +9,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity fuzz fuzz-kernels fuzz-twins asan valgrind leaks free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -104,6 +104,14 @@ CONNECTIONS ?= 100000
 
 leaks: $(VENV)/.built-for-test
 	PYTHONPATH=src:tests/support $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
+
+# Run SCHEDULES simulated schedules of each kind, on all cores and both backends; `python -m
+# tests.simulation --kind KIND --seed N` runs one of them again and makes it smaller if it fails.
+SCHEDULES ?= 1000
+
+simulate: $(VENV)/.built-for-test
+	PYTHONPATH=src $(RUN) -m tests.simulation --schedules $(SCHEDULES)
+	PYTHONPATH=src FRAMEWIRE_BACKEND=pure $(RUN) -m tests.simulation --schedules $(SCHEDULES)
 
 # Test the engine, asyncio connections and threaded connections on FREE_THREADED, a CPython that was
 # configured with --disable-gil.

@@ -30,3 +30,22 @@ async def test_recv_streaming_returns_pieces_while_the_frame_arrives():
             assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
             client.write(data[5_500:])
             assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
+
+
+@pytest.mark.both_backends
+@on_loop
+async def test_recv_streaming_receives_a_long_message_that_comes_in_one_read():
+    begun, received = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def handler(ws):
+        async for _ in ws.recv_streaming():
+            begun.set()
+        received.set_result(b"".join([piece async for piece in ws.recv_streaming()]))
+
+    async with serve(handler, "127.0.0.1", 0, compression=None) as server:
+        async with raw(server.sockets[0].getsockname()[1]) as client:
+            await client.upgrade()
+            client.write(frame(BINARY, b"first", KEY))
+            await asyncio.wait_for(begun.wait(), 10)
+            client.write(frame(BINARY, bytes(100_000), KEY))
+            assert await asyncio.wait_for(received, 10) == bytes(100_000)

@@ -22,6 +22,7 @@ from framewire import (
     Stream,
 )
 from framewire.session.broadcast import broadcast_to
+from framewire.session.message_queue import MessageQueue
 from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
@@ -267,6 +268,25 @@ def test_queued_message_is_cut_into_pieces_of_piece_size(payload, pieces):
     assert all(len(piece.encode() if isinstance(piece, str) else piece) <= 8 for piece in taken)
 
 
+def test_cost_of_cutting_a_queued_message_into_pieces_is_linear(monkeypatch):
+    encoded = []
+    encode = MessageQueue.encode
+    monkeypatch.setattr(MessageQueue, "encode", lambda self, data: encoded.append(len(data)) or encode(self, data))
+    world = World(piece_size=16)
+    world.session.queue.put(["é" * 20_000], 20_000)
+    while not world.session.queue.take_piece()[1]:
+        pass
+    assert sum(encoded) <= 20_000
+
+
+def test_max_queue_of_0_stops_reading_at_the_first_message():
+    world = World(max_queue=0)
+    world.receive((TEXT, b"a"))
+    assert not world.session.reading
+    assert world.take() == "a"
+    assert world.session.reading
+
+
 def test_next_size_is_in_bytes():
     world = World(fragments=True)
     assert world.session.queue.next_size is None
@@ -319,9 +339,14 @@ def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queu
     assert not world.session.has_held_back
 
 
-def test_session_without_queue_does_not_read_while_writing_is_paused():
+def test_session_without_queue_stops_reading_when_unread_messages_pile_up():
     world = World(queue=False)
+    world.session.send(bytes(2 * REPLIES_LIMIT))
     world.session.pause_writing()
+    assert world.session.reading  # the peer may wait for us in the same way
+    world.session.send(bytes(REPLIES_LIMIT - 4))
+    assert world.session.reading
+    world.session.send(b"")
     assert not world.session.reading
     world.session.resume_writing()
     assert world.session.reading

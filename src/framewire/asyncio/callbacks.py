@@ -51,8 +51,9 @@ class ListenerConnection(BaseConnection):
     """An open WebSocket whose events go to a `Listener`. Nothing waits: use it in the event loop's
     thread.
 
-    While the peer reads so slowly that more than `write_limit` bytes wait for it, nothing is read
-    from it; a message after more than `max_unsent` unread bytes aborts the connection.
+    While the peer reads so slowly that more than `write_limit` bytes wait for it, and 64 KiB have
+    been sent to it since, nothing is read from it; a message after more than `max_unsent` unread
+    bytes aborts the connection.
     """
 
     _driver: Driver
@@ -153,7 +154,8 @@ class ListenerConnection(BaseConnection):
         if session.state is not State.OPEN or not writer.may_write():
             return False
         whole = text is None and compress is None and last
-        if whole and len(message) >= MIN_UNCORKED and writer.send_large(message):
+        # While the peer does not read, the session counts what is sent.
+        if whole and len(message) >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
             return True
         if last and not session.stream.message_open and session.is_fragmented(message):
             for fragment, is_text, is_last in session.fragments(message, text):

@@ -152,7 +152,7 @@ class Connection(BaseConnection):
         self._check_receiving()
         if self._queue.streaming:
             raise ConcurrencyError("a message is being received in pieces")
-        cast(Session, self._session).deliver_fragments()
+        self._driver.deliver_fragments()
         last = False
         while not last:
             await self._let_others_run()

@@ -294,6 +294,13 @@ class Driver(asyncio.BufferedProtocol):
             session.process([], self.now())
         self.update()
 
+    def deliver_fragments(self) -> None:
+        """Have the session deliver fragmented messages frame by frame, and process in steps all reads
+        that it receives in steps.
+        """
+        self.session.deliver_fragments()
+        self._max_direct_read = min(self._max_direct_read, self.session.receive_step - 1)
+
     def update(self) -> None:
         """Do what the session asks for: write, pause or resume reading, end TCP, wait."""
         session, writer = self.session, self.writer

@@ -31,8 +31,8 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items", "size",
-        "streaming",
+        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items",
+        "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -46,15 +46,17 @@ class MessageQueue:
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
         self.high, self._low = settings.queue_marks
+        #: The size of the largest message that is not above the high marks if no other waits.
+        self.max_alone = QUEUE_SIZE if self.high >= 1 else -1
         self._piece_size = settings.piece_size
         self._text_errors = settings.text_errors
         #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short
         #: strings apart.)
         self._joined: BytesIO | None = None
         self._joined_text = False
-        #: Pieces of an item that was longer than `piece_size`, and whether its end ends the
-        #: message.
-        self._rest: tuple[Message, bool] | None = None
+        #: An item that was longer than `piece_size`, how much of it has been taken, and whether its
+        #: end ends the message. An offset, as to copy the remainder for each piece is quadratic.
+        self._rest: tuple[Message, int, bool] | None = None
 
     # Putting.
 
@@ -81,7 +83,7 @@ class MessageQueue:
     def next_size(self) -> int | None:
         """The size in bytes of the next message, or of its next piece; None if nothing waits."""
         if self._rest is not None:
-            return len(self.encode(self._rest[0]))
+            return len(self.encode(self._rest[0][self._rest[1] :]))
         if not self.items:
             return None
         item = self.items[-1]
@@ -115,8 +117,9 @@ class MessageQueue:
 
         None if none has arrived.
         """
+        start = 0
         if self._rest is not None:
-            data, last = self._rest
+            data, start, last = self._rest
         elif self._joined is not None:  # collected by a receiver that gave up
             data, last = self._take_joined(), False
         elif self.items:
@@ -124,23 +127,23 @@ class MessageQueue:
             data, last = (cast(Message, item.data), item.last) if isinstance(item, Fragment) else (item, True)
         else:
             return None
-        length = self._piece_length(data)
-        self._rest = (data[length:], last) if length < len(data) else None
+        end = self._piece_end(data, start)
+        self._rest = (data, end, last) if end < len(data) else None
         last = last and self._rest is None
         self.streaming = not last
-        return data[:length], last
+        return (data if end - start == len(data) else data[start:end]), last
 
     def _pop(self) -> Item:
         item = self.items.pop()
         self.size -= size_of(item)
         return item
 
-    def _piece_length(self, data: Message) -> int:
-        """Return how many bytes or characters of `data` are at most `piece_size` bytes."""
-        limit = self._piece_size
-        if limit is None or len(data) * (4 if isinstance(data, str) else 1) <= limit or len(self.encode(data)) <= limit:
+    def _piece_end(self, data: Message, start: int) -> int:
+        """Return the end of the piece of at most `piece_size` bytes that begins at `start`."""
+        limit, length = self._piece_size, len(data) - start
+        if limit is None or (length <= limit and len(self.encode(data[start:])) <= limit):
             return len(data)
-        return limit if isinstance(data, bytes) or data.isascii() else max(limit // 4, 1)
+        return start + (limit if isinstance(data, bytes) or data.isascii() else max(limit // 4, 1))
 
     def encode(self, data: Message) -> bytes:
         """Return text as its UTF-8, bytes as they are."""

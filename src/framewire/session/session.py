@@ -26,7 +26,7 @@ from ..protocol.stream import Stream
 from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
 from .message_queue import Item, MessageQueue
-from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+from .settings import REPLIES_LIMIT, ConnectionSettings
 
 __all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session"]
 
@@ -142,7 +142,7 @@ class Session:
         self.receive_step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
         self._held_back = b""  # received, but not processed as there is no room
         self._was_paused = False  # reading was paused since the last look of the keepalive
-        self._unread_replies = 0  # bytes of automatic replies since writing was paused
+        self._unread_replies = 0  # bytes queued since writing was paused: replies, and without a queue all
         self._written = self._waiting = 0  # bytes that the driver has written, and those that the transport still holds
         self._opened_at = self._idle_since = now
         self._messages = 0  # received and sent until `_idle_since`
@@ -218,7 +218,7 @@ class Session:
             if type(event) is not str and type(event) is not bytes:
                 return events
             length = len(event)
-            if not queue.items and length <= QUEUE_SIZE:  # like the following, without its calls
+            if not queue.items and length <= queue.max_alone:  # like the following, without its calls
                 queue.items = events  # type: ignore[assignment]
                 queue.size = length
                 return []
@@ -291,12 +291,7 @@ class Session:
         """Queue what the stream has to say by itself."""
         replies = self.stream.pending()
         if replies:
-            self._add_reply(replies)
-
-    def _add_reply(self, frames: bytes) -> None:
-        self._add_output(frames)
-        if self.write_paused:
-            self._unread_replies += len(frames)
+            self._add_output(replies, reply=True)
 
     def _note_end(self, now: float) -> None:
         """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
@@ -374,16 +369,18 @@ class Session:
     def _regulate(self) -> None:
         """Decide whether to read: not while there is no room, but always on the way to the end.
 
+        While writing is paused reading goes on until replies pile up: two ends that both send much
+        and then read would wait for each other for ever.
+
         After our own close the peer's has to come through, so reading goes on; messages are dropped
         from the first that finds no room.
         """
         state, queue = self.stream.state, self.queue
         reading = True
-        if queue is None:
-            reading = not (self.write_paused and state is State.OPEN)
-        elif state is State.OPEN:
-            reading = not (queue.is_above(low=not self.reading) or self._unread_replies > REPLIES_LIMIT)
-        elif state is State.CLOSING and queue.is_above(low=False):
+        if state is State.OPEN:
+            full = queue is not None and queue.is_above(low=not self.reading)
+            reading = not (full or self._unread_replies > REPLIES_LIMIT)
+        elif state is State.CLOSING and queue is not None and queue.is_above(low=False):
             queue.dropping = True
         if not reading:
             self._was_paused = True
@@ -481,7 +478,7 @@ class Session:
     def reply_pong(self, payload: bytes) -> None:
         """Answer a ping, for a session without `auto_pong`; nothing after the end."""
         if self.stream.state is not State.CLOSED:
-            self._add_reply(self.stream.pong(payload))
+            self._add_output(self.stream.pong(payload), reply=True)
 
     def send_raw(self, data: bytes) -> None:
         """Queue bytes that are no frame of ours, in their turn."""
@@ -522,9 +519,13 @@ class Session:
         self._note_end(now)
         self._regulate()
 
-    def _add_output(self, frames: bytes) -> None:
+    def _add_output(self, frames: bytes, reply: bool = False) -> None:
         self.output.append(frames)
         self.output_size += len(frames)
+        # Without a queue any message may be a reply to one that was received.
+        if self.write_paused and (reply or self.queue is None):
+            self._unread_replies += len(frames)
+            self._regulate()
 
     @property
     def bytes_queued(self) -> int:

@@ -1,0 +1,150 @@
+"""Draws schedules for `SessionWorld`."""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+from typing import Any
+
+from .schedule import Schedule
+from .violations import VIOLATIONS
+
+__all__ = ["SIZES", "draw_close", "draw_session_schedule"]
+
+#: Sizes of messages: those at which the header grows, and those that go other ways.
+SIZES = (1, 2, 5, 20, 100, 125, 126, 500, 1000, 4000, 4096, 5000, 16_000, 40_000, 65_535, 65_536, 70_000, 150_000)
+
+_LAST_STEP = 20.0
+
+
+def draw_session_schedule(seed: int) -> Schedule:
+    """Return the schedule of a seed: nearly half of them have a good network and good manners."""
+    random = Random(seed)
+    good = random.random() < 0.45
+    schedule = Schedule(seed, {"good": good, **_draw_world(random)})
+    for end in (0, 1):
+        schedule.options.update({f"{end}.{name}": value for name, value in _draw_end(random, good).items()})
+        schedule.steps += _draw_steps(random, end, good, schedule.options)
+    if "0.max_size" in schedule.options or "1.max_size" in schedule.options:
+        # Else it is not known which of the messages that are too long are sent.
+        schedule.options = {name: value for name, value in schedule.options.items() if name[2:] != "max_send_size"}
+    if good or random.random() < 0.8:
+        for end in random.choice(((0,), (1,), (0, 1))):
+            schedule.steps.append((_LAST_STEP + random.random() * 0.01, end, "close", draw_close(random)))
+    if not good:
+        schedule.faults += _draw_faults(random)
+    return schedule
+
+
+def _draw_world(random: Random) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if random.random() < 0.3:
+        options["compression"] = True
+    options["delay"] = random.choice((0.0001, 0.001, 0.01, 0.1))
+    if random.random() < 0.5:
+        options["window"] = random.choice((1 << 12, 1 << 14, 1 << 18))
+    if random.random() < 0.6:
+        options["cut"] = (
+            random.choice((1, 3, 20, 300, 5000)) if random.random() < 0.5 else random.choice((5000, 40_000))
+        )
+    if random.random() < 0.3:
+        options["keeps_unread"] = True
+    return options
+
+
+def _draw_end(random: Random, good: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    maybe = lambda probability: random.random() < probability  # noqa: E731
+    if maybe(0.3):
+        options["queue"] = False
+    if maybe(0.2):
+        options["fragments"] = True
+    if maybe(0.1):
+        options["auto_close"] = False
+    if maybe(0.1):
+        options["auto_pong"] = False
+    options["receiver"] = random.choice((0.0, 0.0, 0.001, 0.05)) if good or maybe(0.9) else None
+    if maybe(0.2):
+        options["pieces"] = True
+    if not good and maybe(0.3):
+        options["patient"] = False
+    if maybe(0.2):
+        options["late"] = random.choice((0.01, 0.3))
+    options["ping_interval"] = random.choice((None, 0.5, 1, 5))
+    options["ping_timeout"] = random.choice((None, 3, 10)) if good else random.choice((None, 0, 0.5, 1, 3))
+    options["close_timeout"] = random.choice((None, 20)) if good else random.choice((None, 0, 0.5, 2, 10))
+    if maybe(0.3):
+        options["max_queue"] = random.choice((None, 0, 1, 2, (4, 0), (8, 7)))
+    if maybe(0.4):
+        options["write_limit"] = random.choice((0, 100, 4096, (5000, 4999)))
+    if maybe(0.2):
+        options["fragment_size"] = random.choice((1000, 4096, 50_000))
+    if maybe(0.3):
+        options["piece_size"] = random.choice((100, 1000, 1 << 14))
+    if not good:
+        if maybe(0.2):
+            options["max_size"] = random.choice((0, 100, 5000, 50_000, None))
+        if maybe(0.2):
+            options["max_unsent"] = random.choice((0, 1000, 50_000, None))
+        if maybe(0.1):
+            options["max_send_size"] = random.choice((0, 1000, 50_000))
+        if maybe(0.1):
+            options["idle_timeout"] = random.choice((0, 1, 5))
+        if maybe(0.1):
+            options["total_timeout"] = random.choice((0, 1, 10))
+        if maybe(0.1):
+            options["send_close_reasons"] = False
+    return options
+
+
+def _draw_steps(random: Random, end: int, good: bool, options: dict[str, Any]) -> list[Any]:
+    steps: list[Any] = []
+    largest = 8 if options.get("cut", 1000) < 100 else len(SIZES)
+    when = 0.0
+    for _ in range(random.choice((0, 2, 5, 12, 30))):
+        when += random.choice((0, 0, 0.0005, 0.01, 0.1, 1.0)) * random.random()
+        if when > _LAST_STEP - 2:
+            break
+        size, text = SIZES[random.randrange(largest)], random.random() < 0.4
+        kind = random.random()
+        if kind < 0.55:
+            steps.append((when, end, "send", (size, text, random.choice((None, None, None, False, True)))))
+        elif kind < 0.7:
+            count = random.choice((2, 3, 8))
+            sizes = tuple(random.randrange(size + 1) for _ in range(count))
+            steps.append((when, end, "fragments", (sizes, text, random.choice((0, 0.001, 0.2)))))
+        elif kind < 0.75:
+            steps.append((when, end, "steps", (size, text, random.choice((0, 0.001)))))
+        elif kind < 0.82:
+            steps.append((when, end, "broadcast", (min(size, 5000), text)))
+        elif kind < 0.9:
+            steps.append((when, end, "ping", None))
+        elif kind < 0.95:
+            steps.append((when, end, "pong", None))
+        elif not good:
+            steps.append((when, end, random.choice(("pieces", "lose_receiver")), None))
+    if not good and random.random() < 0.25:
+        steps.append((random.random() * (when + 1), end, "raw", (random.choice(sorted(VIOLATIONS)),)))
+    if not good and random.random() < 0.3:
+        steps.append((random.random() * (when + 1), end, "close", draw_close(random)))
+    return steps
+
+
+def draw_close(random: Random) -> tuple[int | None, str]:
+    return random.choice(((1000, ""), (1000, "bye"), (1001, "é" * 20), (4001, "x" * 123), (None, ""), (1011, "")))
+
+
+def _draw_faults(random: Random) -> list[Any]:
+    faults: list[Any] = []
+    for _ in range(random.choice((0, 1, 1, 2, 4))):
+        when, end = random.choice((0.01, 0.1, 1, 5, _LAST_STEP + 0.1)) * random.random(), random.randrange(2)
+        kind = random.random()
+        if kind < 0.4:
+            faults.append((when, end, "stall", random.choice((0.1, 1, 5, inf)) if random.random() < 0.5 else inf))
+        elif kind < 0.55:
+            faults.append((when, end, "reset", None))
+        elif kind < 0.7:
+            faults.append((when, end, "fin", None))
+        else:
+            faults.append((when, end, "busy", random.choice((0.01, 0.5, 3))))
+    return faults

@@ -1,0 +1,634 @@
+"""Two sessions, without an event loop: the driver of each end, the network and the clock are simulated.
+
+Each end has a write buffer with marks. A link of limited capacity takes parts of it, delays them
+and delivers them in cuts; it also carries the end of TCP and resets. End 0 is the client.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from math import inf
+from typing import Any
+
+from framewire import CLIENT, SERVER, Close, ConnectionClosed, Failure, Fragment, Ping, State, StateError
+from framewire.errors import PayloadTooBigError
+from framewire.protocol.permessage_deflate import PerMessageDeflate
+from framewire.session.broadcast import broadcast_to
+from framewire.session.session import ABANDONED_MESSAGE, Ending, Session
+from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+
+from .schedule import Schedule, check, make_message
+from .violations import VIOLATIONS
+
+__all__ = ["SessionWorld"]
+
+#: Largest read of a driver, in bytes.
+READ_SIZE = 1 << 16
+
+#: Cuts after which those that follow are long.
+MAX_CUTS = 100
+
+#: When the simulated time ends, in seconds: long after every deadline of a schedule.
+HORIZON = 80.0
+
+#: Options of an end that are no settings of its connection, with their defaults.
+END_OPTIONS = {
+    "queue": True, "auto_close": True, "auto_pong": True, "fragments": False,
+    "receiver": 0.0,  # seconds between two receptions; 0: at once; None: never
+    "pieces": False,  # receive in pieces
+    "patient": True,  # senders wait while writing is paused
+    "late": 0.0,  # seconds that timers are late
+}  # fmt: skip
+
+#: Options of the world.
+WORLD_OPTIONS = {"compression": False, "delay": 0.001, "window": 1 << 16, "cut": READ_SIZE, "keeps_unread": False}
+
+
+class Link:
+    """One direction of TCP."""
+
+    __slots__ = ("ended", "in_flight", "last_arrival", "lost", "stalled_until", "unread")
+
+    def __init__(self) -> None:
+        self.unread = bytearray()  # arrived, in the kernel of the receiver
+        self.in_flight = 0
+        self.last_arrival = 0.0
+        self.stalled_until = 0.0
+        self.ended = False  # the end of TCP has arrived
+        self.lost = False  # nothing more arrives
+
+
+class End:
+    """One session, its driver and its application."""
+
+    def __init__(self, world: SessionWorld, number: int, options: dict[str, Any]) -> None:
+        self.world = world
+        self.number = number
+        self.options = {**END_OPTIONS, **{name: options[name] for name in END_OPTIONS.keys() & options.keys()}}
+        settings = {name: value for name, value in options.items() if name not in END_OPTIONS}
+        self.settings = ConnectionSettings(**settings)
+        flags = {name: self.options[name] for name in ("queue", "auto_close", "auto_pong", "fragments")}
+        role = (CLIENT, SERVER)[number]
+        codecs = world.codecs[number : number + 1]
+        self.session = Session(role, self.settings, 0.0, codecs=codecs, **flags)
+        self.high, self.low = self.settings.write_marks
+        self.max_size = self.settings.sizes[0]
+        self.incoming, self.outgoing = world.links[1 - number], world.links[number]
+        self.peer: End
+        self.unsent = bytearray()
+        self.written = 0
+        self.output_ends = self.output_ended = False
+        self.gone_at: float | None = None
+        self.busy_until = 0.0
+        self.timer_at = inf
+        # The application.
+        self.sent: list[str | bytes] = []
+        self.received: list[str | bytes] = []
+        self.parts: list[str | bytes] = []  # of a message that arrives
+        self.backlog: list[tuple[str, Any]] = []  # steps that wait for their turn
+        self.in_parts = False
+        self.receives_later = False
+        self.misbehaves = False  # has sent what is forbidden
+        self.pings = self.pongs = 0
+        self.biggest = 0
+        # What is checked.
+        self.end_begins: float | None = None  # when the close frame was sent
+        self.heard_at = 0.0
+        self.fed = 0  # bytes that the session has received before the end
+        self.sent_until: list[int] = []  # the bytes after which each message is complete
+        self.timer_handled_at, self.timers_at_once = -1.0, 0
+
+    # The transport.
+
+    def follow(self) -> None:
+        """Do what the session asks for."""
+        session, world = self.session, self.world
+        if session.output:
+            data = session.data_to_send()
+            if session.ending is not Ending.ABORT and not self.output_ended and self.gone_at is None:
+                self.unsent += data
+                self.written += len(data)
+        check(not session.output_size, "output is complete")
+        if self.end_begins is None and session.close_state.sent is not None:
+            self._note_close_sent()
+        if self.gone_at is not None:
+            return
+        if session.ending is not Ending.NONE:
+            if session.ending is Ending.ABORT:
+                self.abort()
+                return
+            if session.ending is not Ending.WAIT:
+                self.output_ends = True
+        self.pump()
+        if self.gone_at is not None:
+            return
+        if session.reading and (self.incoming.unread or self.incoming.ended):
+            world.at(world.now, self.feed)
+        when = session.next_timer()
+        if when is not None and when < self.timer_at:
+            self.timer_at = when
+            world.at(when + self.options["late"], self.handle_timer)
+        self._check_bounds()
+
+    def _note_close_sent(self) -> None:
+        self.end_begins = self.world.now
+        sent, session = self.session.close_state.sent, self.session
+        if sent.code == 1011 and sent.reason == "keepalive ping timeout" and session.close_state.rcvd is None:
+            silence = self.world.now - self.heard_at
+            check(silence >= self.settings.ping_timeout, "keepalive", f"failed after a silence of {silence} s")
+            check(not self.world.prompt, "keepalive", "a peer that answers was failed")
+        check(session.state is not State.OPEN or session.ending is Ending.ABORT, "state after close")
+        if session.stream.message_open and session.close_state.rcvd is None and session.ending is not Ending.ABORT:
+            check(sent.code not in (1000, 1001, 1005), "close", f"{sent} within a message")
+
+    def _check_bounds(self) -> None:
+        session = self.session
+        queue = session.queue
+        if queue is not None:
+            size = sum(map(_length, queue.items))
+            check(queue.size == size, "queue", f"{queue.size} is not {size}")
+            if session.state is State.OPEN:
+                full = len(queue.items) > self.settings.queue_marks[0] or (queue.items and size > QUEUE_SIZE)
+                check(not (full and session.reading), "queue", "reading goes on though it is full")
+                check(
+                    session.reading or queue.items or session.write_paused, "queue", "reading stopped without a reason"
+                )
+            if self.max_size is not None:
+                bound = QUEUE_SIZE + self.max_size + READ_SIZE
+                check(size <= bound, "queue", f"{size} is over {bound}")
+        if len(self.unsent) > REPLIES_LIMIT and self.options["patient"] and not self.misbehaves:
+            bound = self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
+            check(len(self.unsent) <= bound, "write buffer", f"{len(self.unsent)} is over {bound}")
+
+    def pump(self, *_: object) -> None:
+        """Give the network what it takes."""
+        world, link = self.world, self.outgoing
+        if self.unsent and not self.output_ended:
+            space = world.window - link.in_flight - len(link.unread)
+            if space > 0:
+                size = min(space, len(self.unsent), world.cut_size())
+                data = bytes(self.unsent[:size])
+                del self.unsent[:size]
+                link.in_flight += size
+                link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
+                world.at(link.last_arrival, self.peer.arrive, data)
+                if self.unsent and size < space:
+                    world.at(world.now + world.delay() / 4, self.pump)
+        if not self.session.write_paused and len(self.unsent) > self.high:
+            self.session.pause_writing()
+        elif self.session.write_paused and len(self.unsent) <= self.low:
+            self.session.resume_writing()
+            if self.session.has_held_back:
+                self.handle(self.session.process([], world.now))
+            else:
+                world.at(world.now, self.catch_up)
+        if self.output_ends and not self.unsent and not self.output_ended:
+            self.output_ended = True
+            link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
+            world.at(link.last_arrival, self.peer.arrive, None)
+        if self.output_ended and self.session.ending is Ending.CLOSE and self.gone_at is None:
+            if self.incoming.unread:
+                self.send_reset()
+            self.lost(None)
+
+    def arrive(self, data: bytes | None) -> None:
+        """Take bytes from the network into the kernel; None is the end of TCP."""
+        link = self.incoming
+        if link.lost or link.ended:
+            return
+        if data is None:
+            link.ended = True
+        else:
+            link.in_flight -= len(data)
+            if self.gone_at is not None:
+                self.send_reset()
+                return
+            link.unread += data
+        self.feed()
+
+    def feed(self, *_: object) -> None:
+        """Read from the kernel, as far as the session lets us."""
+        link, session, world = self.incoming, self.session, self.world
+        if self.gone_at is not None or not session.reading or self._is_busy(self.feed):
+            return
+        if link.unread:
+            size = min(len(link.unread), world.cut_size(), READ_SIZE)
+            data = bytes(link.unread[:size])
+            del link.unread[:size]
+            self.heard_at = world.now
+            if not session.over:
+                self.fed += size
+            self.handle(session.receive(data, world.now))
+            self.peer.pump()
+        elif link.ended:
+            link.ended, link.lost = False, True
+            self.handle(session.receive_eof(world.now))
+
+    def _is_busy(self, callback: Any, argument: Any = None) -> bool:
+        if self.world.now < self.busy_until:
+            self.world.at(self.busy_until, callback, argument)
+            return True
+        return False
+
+    def abort(self) -> None:
+        self.send_reset()
+        self.lost(None)
+
+    def send_reset(self) -> None:
+        link = self.outgoing
+        arrival = max(self.world.now + self.world.delay(), link.stalled_until)
+        self.world.at(arrival, self.peer.reset, None)
+
+    def reset(self, *_: object) -> None:
+        """Take a reset from the network."""
+        if self.gone_at is None and not self.incoming.lost:
+            if self.world.keeps_unread:  # some systems deliver what had arrived before
+                self.busy_until = 0.0
+                while self.incoming.unread and self.session.reading and self.gone_at is None:
+                    self.feed()
+            self.lost(ConnectionResetError("reset"))
+
+    def lost(self, error: Exception | None) -> None:
+        """Process the loss of the connection."""
+        if self.gone_at is not None:
+            return
+        self.gone_at = self.world.now
+        self.unsent.clear()
+        self.incoming.unread.clear()
+        self.handle(self.session.receive_eof(self.world.now, error))
+        self.session.resume_writing()
+        check(
+            self.session.state is State.CLOSED
+            or self.session.stream.failing is not None
+            or not self.options["auto_close"],
+            "state after the loss",
+            str(self.session.state),
+        )
+        self.peer.pump()
+
+    def handle_timer(self, *_: object) -> None:
+        if self.gone_at is not None or self._is_busy(self.handle_timer):
+            return
+        session, now = self.session, self.world.now
+        self.timer_at = inf
+        when = session.next_timer()
+        if when is not None and when <= now:
+            session.written(self.written, len(self.unsent))
+            session.handle_timer(now)
+            self.timers_at_once = self.timers_at_once + 1 if now == self.timer_handled_at else 1
+            self.timer_handled_at = now
+            check(self.timers_at_once < 5, "timer", f"due again and again at {now}")
+            self.handle([])
+        else:
+            self.follow()
+
+    # The application: receiving.
+
+    def handle(self, events: list[Any]) -> None:
+        """Take the events of a call of the session."""
+        session, now = self.session, self.world.now
+        for event in events:
+            kind = type(event)
+            if kind is str or kind is bytes:
+                self.take(event)
+            elif kind is Fragment:
+                self.take_part(event.data, event.last)
+            elif kind is Ping:
+                if not self.options["auto_pong"]:
+                    session.reply_pong(event.payload)
+            elif kind is Close or kind is Failure:
+                check(kind is Close or event.code == 1006 or self.peer.misbehaves, "failure", str(event))
+                if not self.options["auto_close"] and session.close_state.sent is None:
+                    session.close(None if event.code in (1005, 1006) else event.code, event.reason, now)
+        if session.queue is None:
+            if session.stream.failing is not None:
+                session.settle(now)
+        elif self.options["receiver"] == 0:
+            self.receive_queued()
+        elif (
+            self.options["receiver"]
+            and not self.receives_later
+            and (session.queue.items or session.stream.failing is not None)
+        ):
+            self.receives_later = True
+            self.world.at(now + self.options["receiver"], self.receive_later)
+        self.follow()
+
+    def receive_queued(self) -> None:
+        """Receive everything that is queued, like a task that calls `recv` again and again."""
+        session = self.session
+        queue = session.queue
+        while True:
+            if self.options["pieces"]:
+                taken = queue.take_piece()
+                if taken is not None:
+                    self.take_part(*taken)
+            else:
+                taken = queue.take_message()
+                if taken is not None:
+                    self.take(taken)
+            if session.has_room_again:
+                session.taken()
+                if session.has_held_back:
+                    self.handle(session.process([], self.world.now))
+            if taken is None:
+                break
+        if session.stream.failing is not None:
+            session.settle(self.world.now)
+
+    def receive_later(self, *_: object) -> None:
+        """Receive like a task that is slow: one message, or what is queued at the end."""
+        if self._is_busy(self.receive_later):
+            return
+        session, self.receives_later = self.session, False
+        if len(session.queue.items) > 1 and not self.options["pieces"]:
+            self.take(session.queue.take_message(), partial=True)
+            if session.has_room_again:
+                session.taken()
+                if session.has_held_back:
+                    session.process([], self.world.now)
+        else:
+            self.receive_queued()
+        self.handle([])
+
+    def take(self, message: str | bytes | None, partial: bool = False) -> None:
+        if message is None:
+            check(partial, "queue", "a message is missing")
+            return
+        sent, number = self.peer.sent, len(self.received)
+        check(number < len(sent), "doubled or made up", f"message {number}: {message[:40]!r}")
+        check(message == sent[number], "mixed", f"message {number} is {message[:40]!r}, not {sent[number][:40]!r}")
+        self.received.append(message)
+
+    def take_part(self, data: str | bytes, last: bool) -> None:
+        self.parts.append(data)
+        if last:
+            parts, self.parts = self.parts, []
+            self.take(type(data)().join(parts))
+
+    # The application: sending.
+
+    def step(self, entry: tuple[str, Any]) -> None:
+        """Do a step of the schedule."""
+        if self._is_busy(self.step, entry):
+            return
+        name, arguments = entry
+        if name in ("send", "fragments", "steps", "broadcast", "raw"):
+            self.backlog.append(entry)
+            self.catch_up()
+            return
+        session, now = self.session, self.world.now
+        if name == "close":
+            session.close(*arguments, now)
+            if self.gone_at is None:
+                check(session.state is not State.OPEN, "state after close")
+        elif name == "lose_receiver":
+            if session.queue is not None:
+                session.stop_queueing()
+        elif name == "pieces":
+            session.deliver_fragments()
+        elif session.state is State.OPEN:
+            if name == "ping":
+                self.pings += 1
+                session.ping(None, now, self.note_pong)
+            elif name == "pong":
+                session.pong(b"unsolicited")
+        self.handle([])
+
+    def note_pong(self, latency: float | None) -> None:
+        check(latency is None or latency >= 0, "latency", str(latency))
+        self.pongs += 1
+
+    def catch_up(self, *_: object) -> None:
+        """Send what waits, as far as there is room."""
+        while self.backlog and not self.in_parts and not (self.options["patient"] and self.session.write_paused):
+            name, arguments = self.backlog.pop(0)
+            if self.session.state is not State.OPEN:
+                continue
+            if self.session.write_paused and not self.session.check_unsent(len(self.unsent)):
+                break
+            getattr(self, name)(*arguments)
+            self.follow()
+        self.follow()
+
+    def _new_message(self, size: int, text: bool, whole: bool = True) -> str | bytes:
+        message = make_message(len(self.sent), size, text)
+        length = len(message.encode() if isinstance(message, str) else message)
+        self.biggest = max(self.biggest, length)
+        own, other = self.settings.max_send_size, self.peer.max_size
+        if other is not None and other < length and (own is None or length <= own or not whole):
+            self.misbehaves = True
+        return message
+
+    def _note_sent(self, message: str | bytes) -> None:
+        if not self.misbehaves:
+            self.sent.append(message)
+            self.sent_until.append(self.session.bytes_queued)
+
+    def send(self, size: int, text: bool, compress: bool | None) -> None:
+        session, message = self.session, self._new_message(size, text)
+        try:
+            if compress is None and not session.is_fragmented(message):
+                session.send_whole(message)
+            elif session.is_fragmented(message):
+                for piece, is_text, last in session.fragments(message):
+                    session.send(piece, is_text, last=last, compress=compress)
+            else:
+                session.send(message, compress=compress)
+        except PayloadTooBigError:
+            return
+        self._note_sent(message)
+
+    def raw(self, name: str) -> None:
+        self.misbehaves = True
+        self.session.send_raw(VIOLATIONS[name](self.peer.settings, self.number == 0))
+
+    def broadcast(self, size: int, text: bool) -> None:
+        session, message = self.session, self._new_message(size, text)
+        sent = session.messages_sent
+        try:
+            broadcast_to(session, message, self.world.now)
+        except PayloadTooBigError:
+            return
+        if session.messages_sent != sent:
+            self._note_sent(message)
+
+    def fragments(self, sizes: tuple[int, ...], text: bool, gap: float) -> None:
+        """Send a message in fragments, with pauses, while others wait."""
+        message = self._new_message(sum(sizes), text, whole=False)
+        parts, start = [], 0
+        for size in sizes[:-1]:
+            parts.append(message[start : start + size])
+            start += size
+        parts.append(message[start:])
+        self.in_parts = True
+        self._send_part((message, parts, gap))
+
+    def _send_part(self, work: tuple[Any, list[Any], float]) -> None:
+        message, parts, gap = work
+        if self._is_busy(self._send_part, work):
+            return
+        part = parts.pop(0)
+        try:
+            self.session.send(part, last=not parts)
+        except (StateError, PayloadTooBigError):
+            if self.session.stream.message_open:
+                self.session.close(*ABANDONED_MESSAGE, self.world.now)
+            self.in_parts = False
+        else:
+            if parts:
+                self.world.at(self.world.now + gap, self._send_part, (message, parts, gap))
+            else:
+                self._note_sent(message)
+                self.in_parts = False
+        self.catch_up()
+
+    def steps(self, size: int, text: bool, gap: float) -> None:
+        """Send a message that is compressed in steps, while others wait."""
+        message = self._new_message(size, text)
+        self.in_parts = True
+        self._take_step((message, self.session.send_steps(message), gap))
+
+    def _take_step(self, work: tuple[Any, Any, float]) -> None:
+        message, steps, gap = work
+        try:
+            next(steps)
+        except StopIteration:
+            self._note_sent(message)
+            self.in_parts = False
+        except (StateError, PayloadTooBigError):
+            self.in_parts = False
+        else:
+            self.world.at(self.world.now + gap, self._take_step, work)
+        self.catch_up()
+
+
+class SessionWorld:
+    """Runs one schedule and checks what has to hold in between and at the end."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        options = schedule.options
+        self.schedule = schedule
+        self._random = schedule.random().random
+        world = {**WORLD_OPTIONS, **{name: options[name] for name in WORLD_OPTIONS.keys() & options.keys()}}
+        self.window, self._cut, self._delay = world["window"], world["cut"], world["delay"]
+        self.keeps_unread = world["keeps_unread"]
+        self.codecs = _codecs() if world["compression"] else []
+        self.links = [Link(), Link()]
+        self._cuts = 0
+        self.now = 0.0
+        self._events: list[tuple[float, int, Any, Any]] = []
+        self._count = 0
+        self.ends = [
+            End(self, number, {name[2:]: value for name, value in options.items() if name.startswith(f"{number}.")})
+            for number in (0, 1)
+        ]
+        self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
+        #: Whether the network is good and both ends read and answer at once.
+        self.prompt = bool(options.get("good")) and not any(name == "raw" for _, _, name, _ in schedule.steps)
+
+    def at(self, when: float, callback: Any, argument: Any = None) -> None:
+        """Call back at a time."""
+        if when < HORIZON:
+            self._count += 1
+            heappush(self._events, (max(when, self.now), self._count, callback, argument))
+
+    def delay(self) -> float:
+        """Return how long the network takes, in seconds."""
+        return self._delay * self._random()
+
+    def cut_size(self) -> int:
+        """Return how many bytes go at once."""
+        self._cuts += 1
+        return 1 + int((self._cut if self._cuts < MAX_CUTS else READ_SIZE) * self._random())
+
+    def run(self) -> str:
+        """Run the schedule; return a line that tells how it went."""
+        for when, number, name, arguments in self.schedule.steps:
+            self.at(when, self.ends[number].step, (name, arguments))
+        for when, number, name, arguments in self.schedule.faults:
+            self.at(when, getattr(self, f"_{name}"), (number, arguments))
+        for end in self.ends:
+            end.follow()
+        events = self._events
+        while events and not (self.ends[0].gone_at is not None and self.ends[1].gone_at is not None):
+            self.now, _, callback, argument = heappop(events)
+            callback(argument)
+            check(self._count < 200_000, "progress", "too many events")
+        for end in self.ends:
+            self._check_end(end)
+        return " ".join(
+            f"{self._count} {len(end.sent)} {len(end.received)} {end.session.error()} {end.gone_at}"
+            for end in self.ends
+        )
+
+    # Faults.
+
+    def _stall(self, where: tuple[int, float]) -> None:
+        """Deliver nothing of what an end sends, for a time."""
+        number, seconds = where
+        self.links[number].stalled_until = max(self.links[number].stalled_until, self.now + seconds)
+
+    def _reset(self, where: tuple[int, Any]) -> None:
+        """Reset the connection: one end sees it now, the other one when the network tells."""
+        self.ends[where[0]].send_reset()
+        self.ends[where[0]].reset()
+
+    def _fin(self, where: tuple[int, Any]) -> None:
+        """End what an end sends, as if its process had been killed."""
+        self.ends[where[0]].peer.arrive(None)
+
+    def _busy(self, where: tuple[int, float]) -> None:
+        """Keep the process of an end busy, so that it reads, writes and looks at the clock later."""
+        number, seconds = where
+        self.ends[number].busy_until = max(self.ends[number].busy_until, self.now + seconds)
+
+    # What holds at the end.
+
+    def _check_end(self, end: End) -> None:
+        session, settings, peer = end.session, end.settings, end.peer
+        lag = 0.1 + end.options["late"] + sum(each[3] for each in self.schedule.faults if each[2] == "busy")
+        if end.end_begins is not None and settings.close_timeout is not None:
+            limit = end.end_begins + settings.close_timeout + lag
+            gone = inf if end.gone_at is None else end.gone_at
+            check(gone <= limit or not end.options["auto_close"], "deadline", f"gone at {gone}, after {limit}")
+        if end.gone_at is not None:
+            check(end.pings == end.pongs, "pings", f"{end.pongs} answers to {end.pings}")
+        if session.queue is not None and end.options["receiver"] is not None:
+            end.receive_queued()
+        state, dropping = session.close_state, session.queue is not None and session.queue.dropping
+        if state.rcvd is not None and not peer.misbehaves:
+            sent = peer.session.close_state.sent
+            check(sent is not None, "close", "a close frame that nobody sent")
+            check(state.rcvd.code == sent.code, "close", f"received {state.rcvd}, sent {sent}")
+            reasons = peer.settings.send_close_reasons or state.rcvd.reason
+            check(not reasons or state.rcvd.reason == sent.reason, "close", f"received {state.rcvd}, sent {sent}")
+            if end.options["receiver"] is not None and not dropping:
+                check(len(end.received) == len(peer.sent), "lost", f"{len(end.received)} of {len(peer.sent)} messages")
+        if end.options["receiver"] is not None and not dropping:
+            whole = sum(until <= end.fed for until in peer.sent_until)
+            check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
+        if state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent:
+            check(False, "close", "each end has answered the other one")
+        if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps) and not peer.misbehaves:
+            check(
+                end.misbehaves or state.rcvd is not None,
+                "close",
+                "no close frame has arrived, though nothing was wrong",
+            )
+        if self.prompt:
+            check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
+        check(isinstance(session.error(), ConnectionClosed), "error")
+        if end.gone_at is not None:
+            check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")
+
+
+def _length(item: Any) -> int:
+    return len(item.data if type(item) is Fragment else item)
+
+
+def _codecs() -> list[Any]:
+    extension = PerMessageDeflate()
+    offer = next(iter(extension.offers()))
+    answer, server = extension.accept(offer)
+    return [extension.agree(answer), server]

@@ -1,0 +1,64 @@
+"""Short campaigns of every kind of simulated world, and tests of the simulation itself."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.simulation.kinds import KINDS, failure_of, name_of, run
+from tests.simulation.schedule import Schedule, shrink
+
+pytestmark = pytest.mark.both_backends
+
+#: How many schedules of each kind the suite runs: some seconds.
+SHORT = {"asyncio": 300, "session": 600}
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_schedules_hold_every_property(kind, part):
+    count = SHORT[kind] // 4
+    for seed in range(part * count, (part + 1) * count):
+        schedule = KINDS[kind].draw(seed)
+        failure = failure_of(kind, schedule)
+        assert failure is None, f"{failure!r}; python -m tests.simulation --kind {kind} --seed {seed}"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_seed_runs_the_same_way_in_another_process(kind):
+    code = f"from tests.simulation.kinds import *; print(*(run({kind!r}, KINDS[{kind!r}].draw(n)) for n in range(20)))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert output.stdout.split() == " ".join(run(kind, KINDS[kind].draw(seed)) for seed in range(20)).split()
+
+
+def test_failing_schedule_is_made_smaller():
+    entries = [(float(number), 0, "step", number) for number in range(20)]
+    schedule = Schedule(1, {"a": 1, "b": 2}, entries, entries)
+
+    def fails(candidate):
+        numbers = {number for _, _, _, number in candidate.steps}
+        return {3, 7} <= numbers and "b" in candidate.options
+
+    assert shrink(schedule, fails) == Schedule(1, {"b": 2}, [entries[3], entries[7]], [])
+
+
+def test_two_listeners_that_both_send_much_go_on_reading():
+    options = {"good": True, "window": 4096, "0.api": "listener", "1.api": "listener"}
+    steps = [(0.1, 0, "send", (1, 100_000, False, None)), (0.1, 1, "send", (1, 100_000, False, None))]
+    run("asyncio", Schedule(1, options, steps))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_message_that_is_lost_is_found(kind, monkeypatch):
+    end = type(KINDS[kind].world(Schedule(1)).ends[0])
+    take, taken = end.take, []
+
+    def take_most(self, *arguments):
+        taken.append(1)
+        if len(taken) % 10:
+            take(self, *arguments)
+
+    monkeypatch.setattr(end, "take", take_most)
+    failures = {name_of(failure_of(kind, KINDS[kind].draw(seed))) for seed in range(20)}
+    assert failures & {"lost", "mixed"}
