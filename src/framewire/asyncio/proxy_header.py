@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
+from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from ..http.proxy_protocol import ProxyHeader
@@ -104,7 +106,11 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
             self._connect(self._transport, address)
         else:
             self._transport.pause_reading()  # until TLS reads
-            self._server.start(self._start_tls(self._context, address))
+            starting = self._start_tls(self._context, address)
+            # Its first step is taken now, not by a task in the next turn: uvloop begins to read after
+            # `connection_made` whatever that has paused, and what arrives belongs to TLS.
+            with suppress(StopIteration):
+                self._server.start(_continue(starting, starting.send(None)))
 
     async def _start_tls(self, context: tls.SSLContext, address: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -131,3 +137,25 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
             driver.opening.receive(self._early)
         if self._ended:
             driver.eof_received()
+
+
+async def _continue(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    """Run the rest of a coroutine whose last step has returned what it waits for."""
+    await _Rest(coroutine, waits_for)
+
+
+class _Rest:
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        with suppress(StopIteration):
+            while True:
+                try:
+                    result = yield waits_for
+                except BaseException as error:
+                    waits_for = self._coroutine.throw(error)
+                else:
+                    waits_for = self._coroutine.send(result)
