@@ -137,7 +137,7 @@ class TransportWriter:
 
     def pause_writing(self) -> None:
         """Take note that the transport is full."""
-        self._session.pause_writing()
+        self._session.pause_writing(self.waiting)
         self.blocked = True
 
     def resume_writing(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from operator import index
 from typing import Any, Final, get_args
 
-from .._backend import StreamCore, make_frame, make_parts, take_key
+from .._backend import Deflate, StreamCore, make_frame, make_parts, take_key
 from ..errors import FragmentError, PayloadTooBigError, StateError, TextError, Violation
 from .codecs import Codec, check_codecs
 from .constants import MAX_LENGTH, CloseCode, Opcode, Role, State, may_be_sent
@@ -20,6 +20,7 @@ from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
 from .receiver import Receiver, TextErrors
 from .sender import Sender, check_close, check_control, encode
+from .shared_message import SharedMessage
 
 __all__ = ["Stream"]
 
@@ -434,9 +435,7 @@ class Stream(StreamCore[Event]):
         """
         self._enter()
         try:
-            if self._sender.opcode:
-                raise FragmentError("a message in fragments has not ended")
-            self._check_open()
+            self._check_whole()
             opcode, payload, _ = self._sender.check(message, text, True)
             codec = self._sender.choose_codec(len(payload), True, compress, self._encoding)
             if codec is None:
@@ -463,6 +462,43 @@ class Stream(StreamCore[Event]):
             raise
         finally:
             self._encoding = False
+        return frame
+
+    def send_shared(self, message: SharedMessage, *, compress: bool | None = None) -> bytes:
+        """Return the frame of a message that is sent on other streams too.
+
+        It is compressed once for all streams with the same settings of permessage-deflate, without
+        the context of any. A stream that only sends shared messages has no compressor. After a
+        compressed one, the next message of `send` is compressed with an empty window. Codecs other
+        than `Deflate` encode the message for each stream, like `send`.
+
+        Args:
+            message: The message.
+            compress: See `send`. The message is not compressed while `send_steps` encodes another.
+
+        Raises:
+            StateError: After a close or a failure.
+            FragmentError: A fragmented message has not ended.
+            PayloadTooBigError: The message exceeds `max_send_size`.
+            RuntimeError: Another call is using the stream.
+        """
+        content = message.content
+        self._enter()
+        try:
+            self._check_whole()
+            self._sender.check_size(len(content))
+            if self._encoding:
+                compress = False
+            codec = self._sender.choose_codec(len(content), True, compress, False)
+            if codec is None or isinstance(codec, Deflate):
+                frame = message.frame(codec, take_key(self._keys))
+                if codec is not None:
+                    codec.abandon()
+            else:
+                frame = self._sender.take(content, message.is_text, True, compress, False, make_frame)
+            self._note_sent(True)
+        finally:
+            self._leave()
         return frame
 
     def cut(
@@ -508,6 +544,12 @@ class Stream(StreamCore[Event]):
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:
             raise StateError("no message can follow a close frame or a failure")
+
+    def _check_whole(self) -> None:
+        """Raise FragmentError or StateError if no whole message can be sent now."""
+        if self._sender.opcode:
+            raise FragmentError("a message in fragments has not ended")
+        self._check_open()
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Return a ping frame (5.5.2).

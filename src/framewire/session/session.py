@@ -22,6 +22,7 @@ from ..errors import ConcurrencyError, ConnectionClosed
 from ..protocol.codecs import Codec
 from ..protocol.constants import CloseCode, Role, State
 from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong
+from ..protocol.shared_message import SharedMessage
 from ..protocol.stream import Stream
 from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
@@ -85,9 +86,9 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_opened_at",
-        "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "keepalive",
-        "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet", "reading",
-        "receive_step", "role", "settings", "stream", "write_paused",
+        "_paused_size", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending",
+        "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet",
+        "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +136,7 @@ class Session:
         self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
+        self._paused_size = 0  # bytes that the transport held when it was paused
         #: Whether the events that `process` returned last are known to be whole messages only.
         self.only_messages = True
         self.pings_received = self.pings_sent = 0
@@ -418,6 +420,15 @@ class Session:
         self.output.append(frame)
         self.output_size += len(frame)
 
+    def send_shared(self, message: SharedMessage, compress: bool | None = None) -> None:
+        """Queue a message that is sent on other connections too. Raises as `Stream.send_shared`.
+
+        Args:
+            message: The message.
+            compress: Whether it is compressed; by default its size decides.
+        """
+        self._add_output(self.stream.send_shared(message, compress=compress))
+
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
     ) -> Generator[None, None, None]:
@@ -545,9 +556,14 @@ class Session:
 
     # What the driver reports.
 
-    def pause_writing(self) -> None:
-        """Take note that the transport holds more than the high mark of `write_limit`."""
+    def pause_writing(self, waiting: int) -> None:
+        """Take note that the transport holds more than the high mark of `write_limit`.
+
+        Args:
+            waiting: How many bytes it holds.
+        """
         self.write_paused = True
+        self._paused_size = waiting
         self._regulate()
 
     def resume_writing(self) -> None:
@@ -577,6 +593,17 @@ class Session:
             waiting: How many of them still wait for the network.
         """
         self._written, self._waiting = nbytes - waiting, waiting
+
+    def keeps_up(self, waiting: int) -> bool:
+        """Return whether the peer reads fast enough for a further message of a broadcast.
+
+        It does until the transport is full, however long the message was that has filled it. From
+        then on it must take as much as is added, except for `write_limit` bytes.
+
+        Args:
+            waiting: How many bytes wait for the network.
+        """
+        return not self.write_paused or waiting <= self._paused_size + self.settings.write_marks[0]
 
     def check_unsent(self, waiting: int) -> bool:
         """Return whether another message may be written behind `waiting` bytes that wait for the
