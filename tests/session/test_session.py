@@ -824,20 +824,32 @@ def test_broadcast_reaches_an_open_connection():
 
 def test_compression_of_a_broadcast_is_shared_own_or_none():
     text = "all " * 100
-    for encoding in (False, True):
-        for compression, compressed, keeps_compressor in (
-            ("shared", True, False),
-            ("own", True, True),
-            (None, False, False),
-        ):
-            codec = Deflate()
-            world = World(codecs=[codec])
-            world.peer = Stream(CLIENT, extensions=[Deflate()])
-            message = Broadcast(text, None, compression)
-            assert [message.queue(world.session, 0, 0, encoding) for _ in range(2)] == [True, True]
-            assert (world.session.output_size < 100) == (compressed and not encoding)
-            assert (codec.deflater is not None) == (keeps_compressor and not encoding)
-            assert world.sent() == [text, text]
+    for compression, compressed, keeps_compressor in (
+        ("shared", True, False),
+        ("own", True, True),
+        (None, False, False),
+    ):
+        codec = Deflate()
+        world = World(codecs=[codec])
+        world.peer = Stream(CLIENT, extensions=[Deflate()])
+        message = Broadcast(text, None, compression)
+        assert [message.queue(world.session, 0, 0) for _ in range(2)] == [True, True]
+        assert (world.session.output_size < 100) == compressed
+        assert (codec.deflater is not None) == keeps_compressor
+        assert world.sent() == [text, text]
+
+
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+def test_broadcast_is_not_compressed_while_a_long_message_is(compression):
+    text, long = "all " * 100, bytes(100_000)
+    world = World(codecs=[Deflate()])
+    world.peer = Stream(CLIENT, extensions=[Deflate()])
+    steps = world.session.send_steps(long)
+    next(steps)
+    assert Broadcast(text, None, compression).queue(world.session, 0, 0)
+    assert world.session.output_size > 400
+    assert list(steps) == []
+    assert world.sent() == [text, long]
 
 
 @pytest.mark.parametrize("compression", ["", "none", "deflate", 0, False, True])

@@ -498,7 +498,7 @@ def broadcast(
             continue
         driver = connection._driver
         waiting = writer.waiting + session.output_size if writer.blocked else 0
-        if not message_to_all.queue(session, driver.now(), waiting, connection._turn is not None):
+        if not message_to_all.queue(session, driver.now(), waiting):
             driver.update()
         elif writer.handling or len(session.output) > 1:
             writer.cork()

@@ -106,6 +106,14 @@ class TransportWriter:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_later)
 
+    def defer(self) -> None:
+        """Leave what the session has to send to a call of `flush` that follows soon; write it now if
+        it is much.
+        """
+        self.uncorked = False
+        if self._session.output_size > MAX_CORKED:
+            self._push()
+
     def _flush_later(self) -> None:
         self._flush_scheduled = False
         self.flush()
@@ -150,6 +158,8 @@ class TransportWriter:
         """Begin or end a message that is sent in parts."""
         self._in_parts = in_parts
         self.blocked = in_parts or self._session.write_paused
+        if not in_parts:
+            self.release()
 
     def release(self) -> None:
         """Let everybody in `drain` look again."""
@@ -157,9 +167,13 @@ class TransportWriter:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def drain(self) -> None:
-        """Wait until the transport has room, or the connection is lost."""
-        while self._session.write_paused:
+    async def drain(self, whole: bool = False) -> None:
+        """Wait until the transport has room, or the connection is lost.
+
+        Args:
+            whole: Wait also until no message is being sent in parts.
+        """
+        while self._session.write_paused or (whole and self._in_parts):
             waiter: asyncio.Future[None] = self._loop.create_future()
             if self._waiters is None:
                 self._waiters = []

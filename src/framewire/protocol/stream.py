@@ -181,6 +181,11 @@ class Stream(StreamCore[Event]):
         return self._sender.opcode != 0
 
     @property
+    def encoding(self) -> bool:
+        """Whether `send_steps` is encoding a message, so that no other can be encoded."""
+        return bool(self._encoding)
+
+    @property
     def clean(self) -> bool:
         """Whether the closing handshake is complete: a close frame in each direction (7.1.4)."""
         return self._close is not None and self._close_sent

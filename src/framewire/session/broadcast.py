@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..protocol.constants import CloseCode, State
 from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
 
-__all__ = ["Broadcast", "Compression", "check_compression"]
+__all__ = ["SLOW_READER", "Broadcast", "Compression"]
 
 #: How a message to many connections is compressed: once for all, by each connection, or not.
 Compression: TypeAlias = Literal["shared", "own"] | None
+
+#: The close code and reason for a peer that does not keep up; see `Session.keeps_up`.
+SLOW_READER: Final = (CloseCode.TRY_AGAIN_LATER, "reading too slowly")
 
 
 class Broadcast:
@@ -29,18 +32,31 @@ class Broadcast:
         TextError: The text is not UTF-8.
     """
 
-    __slots__ = ("_compress", "_message", "_shared", "_text")
+    __slots__ = ("_compress", "_message", "_shared", "_text", "size")
 
     def __init__(self, message: Data, text: bool | None = None, compression: Compression = "shared") -> None:
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-        check_compression(compression)
+        if compression is not None and compression not in ("shared", "own"):
+            raise ValueError(f'compression is "shared", "own" or None, not {compression!r}')
         self._message = message
         self._text = text
         self._compress = False if compression is None else None
         self._shared = None if compression == "own" else SharedMessage(message, text)
+        #: Its size in bytes; of text with "own" contexts in characters.
+        self.size = len(message) if self._shared is None else len(self._shared.content)
 
-    def queue(self, session: Session, now: float, waiting: int, encoding: bool = False) -> bool:
+    def send(self, session: Session) -> None:
+        """Queue the message on a connection. Raises as `Session.send`.
+
+        It is not compressed while another message is compressed in steps.
+        """
+        if self._shared is not None:
+            session.send_shared(self._shared, self._compress)
+        else:
+            session.send(self._message, self._text, compress=False if session.stream.encoding else self._compress)
+
+    def queue(self, session: Session, now: float, waiting: int) -> bool:
         """Queue the message on one connection, without waiting.
 
         A connection is left out if it is not open, or in the middle of a fragmented message. One
@@ -50,8 +66,6 @@ class Broadcast:
             session: The session of the connection.
             now: The time.
             waiting: How many bytes wait for the network.
-            encoding: Whether another message is being compressed in steps, so that this one cannot
-                be compressed.
 
         Returns:
             Whether the message is queued.
@@ -59,17 +73,7 @@ class Broadcast:
         if session.state is not State.OPEN or session.stream.message_open:
             return False
         if not session.keeps_up(waiting):
-            session.close(CloseCode.TRY_AGAIN_LATER, "reading too slowly", now)
+            session.close(*SLOW_READER, now)
             return False
-        compress = False if encoding else self._compress
-        if self._shared is None:
-            session.send(self._message, self._text, compress=compress)
-        else:
-            session.send_shared(self._shared, compress)
+        self.send(session)
         return True
-
-
-def check_compression(compression: Compression) -> None:
-    """Raise ValueError unless `compression` is "shared", "own" or None."""
-    if compression is not None and compression not in ("shared", "own"):
-        raise ValueError(f'compression is "shared", "own" or None, not {compression!r}')

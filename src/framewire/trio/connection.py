@@ -429,7 +429,7 @@ async def broadcast(
             continue
         driver = connection._driver
         waiting = session.bytes_queued - driver.bytes_sent
-        message_to_all.queue(session, trio.current_time(), waiting, connection._in_parts)
+        message_to_all.queue(session, trio.current_time(), waiting)
         driver.update()
         reached.append(driver)
     await trio.lowlevel.cancel_shielded_checkpoint()
