@@ -1,0 +1,248 @@
+"""Measure the CPU time and memory of servers that send messages to many connections.
+
+    python -m benchmarks.bench_rooms [--connections 500] [--rounds 40] [--repeat 3]
+
+Each server runs in a process of its own, on one core; its clients run in this one, on another. In
+each round the server sends one message (JSON of 1 KiB), or ten, to all; then every client receives
+and compares them. The servers take turns, and the best of `--repeat` runs counts. Prints
+microseconds of server CPU per connection and round, KiB of memory per connection after the rounds,
+and whether each goal is met.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from framewire import CLIENT, Stream
+from framewire.handshake import ClientHandshake
+from framewire.http.uri import parse_uri
+from framewire.protocol.codecs import agree_to_answers, make_offers
+from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
+
+#: Name, library, how it sends, whether the connections compress, messages in a round.
+ROWS = (
+    ("broadcast", "framewire", "broadcast", False, 1),
+    ("broadcast", "websockets", "broadcast", False, 1),
+    ("broadcast", "picows.websockets", "broadcast", False, 1),
+    ("broadcast, deflate", "framewire", "broadcast", True, 1),
+    ("broadcast, deflate, own contexts", "framewire", "own", True, 1),
+    ("broadcast, deflate", "websockets", "broadcast", True, 1),
+    ("publish", "framewire", "publish", False, 1),
+    ("publish 10 messages", "framewire", "publish", False, 10),
+    ("publish, deflate", "framewire", "publish", True, 1),
+    ("await send for each", "framewire", "send", False, 1),
+)
+
+#: Row, reference row, largest ratio of costs.
+GOALS = (
+    (("broadcast, deflate", "framewire"), ("broadcast", "framewire"), 1.15),
+    (("broadcast", "framewire"), ("broadcast", "websockets"), 0.6),
+    (("broadcast", "framewire"), ("broadcast", "picows.websockets"), 0.85),
+    (("publish 10 messages", "framewire"), ("publish", "framewire"), 2.0),
+)
+
+#: Most KiB per connection that compressed broadcasts may add to uncompressed ones: the measure has
+#: a resolution of about one page.
+MAX_ADDED_MEMORY = 4.0
+
+
+def message_of(number):
+    """Return a message, the same in both processes: JSON of 1 KiB."""
+    source = random.Random(number)
+    items = [{"id": source.randrange(10_000), "price": source.random(), "name": "item"} for _ in range(20)]
+    return json.dumps({"number": number, "items": items})[:1024].ljust(1024)
+
+
+# The server
+
+
+async def serve(library, way, compressed):
+    """Run the measured server: print its port; send so many messages as each line of input says."""
+    asyncio_api = __import__(f"{library}.asyncio.server", fromlist=["broadcast", "serve"])
+    connections = set()
+
+    async def handler(connection):
+        connections.add(connection)
+        await connection.wait_closed()
+
+    options = {"ping_interval": None} | ({} if compressed else {"compression": None})
+    server = await asyncio_api.serve(handler, "127.0.0.1", 0, **options)
+    send, first, done = sender_of(asyncio_api, library, way, connections), 0, asyncio.Event()
+
+    def begin_round():
+        nonlocal first
+        count = sys.stdin.buffer.raw.readline().strip()
+        if not count:
+            done.set()
+            return
+        send([message_of(number) for number in range(first, first + int(count))])
+        first += int(count)
+
+    asyncio.get_running_loop().add_reader(sys.stdin, begin_round)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await done.wait()
+    os._exit(0)
+
+
+def sender_of(asyncio_api, library, way, connections):
+    """Return a function that sends messages to all connections."""
+    if way == "publish":
+        from framewire.asyncio import Topics
+
+        topics = Topics()
+
+        def publish(messages):
+            if len(topics.subscribers("all")) < len(connections):
+                for connection in connections:
+                    topics.subscribe(connection, "all")
+            for message in messages:
+                topics.publish("all", message)
+
+        return publish
+    if way == "send":
+        tasks = set()
+
+        async def send(messages):
+            for message in messages:
+                for connection in connections:
+                    await connection.send(message)
+
+        def start(messages):
+            task = asyncio.ensure_future(send(messages))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        return start
+    options = {"compression": "own"} if way == "own" else {}
+
+    def broadcast(messages):
+        for message in messages:
+            asyncio_api.broadcast(connections, message, **options)
+
+    return broadcast
+
+
+# The clients
+
+
+class Client:
+    """A blocking client, which is not measured. It offers compression like a browser."""
+
+    def __init__(self, port):
+        handshake = ClientHandshake(parse_uri("ws://127.0.0.1/"), extensions=make_offers([CLIENT_DEFAULT]))
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.sendall(handshake.request())
+        while handshake.receive(self.socket.recv(4096)) is None:
+            pass
+        self.stream = Stream(CLIENT, extensions=agree_to_answers(handshake.extensions, [CLIENT_DEFAULT]))
+        self.compressed = bool(handshake.extensions)
+
+    def receive(self, messages):
+        """Receive messages, and compare them."""
+        events = []
+        while len(events) < len(messages):
+            data = self.socket.recv(65536)
+            if not data:
+                raise AssertionError("the server has closed the connection")
+            events += self.stream.receive(data)
+        if events != messages:
+            raise AssertionError(f"the server has sent {events}")
+
+
+def cpu(pid):
+    """Return the CPU time of a process in microseconds."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e3
+
+
+def rss(pid):
+    """Return the resident memory of a process in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def on_core(core):
+    """Return the words that run a command on one core, if there are several."""
+    return ["taskset", "-c", str(core)] if shutil.which("taskset") and os.cpu_count() > core else []
+
+
+def measure(library, way, compressed, count, connections, rounds):
+    """Run one server.
+
+    Returns:
+        Microseconds of CPU per connection and round, and KiB per connection.
+    """
+    words = ["-m", "benchmarks.bench_rooms", "--serve", library, way, str(int(compressed))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*on_core(1), sys.executable, *words], cwd=Path(__file__).parents[1], **pipes) as process:
+        port, clients = int(process.stdout.readline()), []
+        before = rss(process.pid)
+        try:
+            clients += [Client(port) for _ in range(connections)]
+            if any(client.compressed is not compressed for client in clients):
+                raise AssertionError(f"{library} has not agreed to compression as it should")
+            for turn in range(rounds + 2):
+                if turn == 2:  # the first rounds warm up
+                    start = cpu(process.pid)
+                process.stdin.write(f"{count}\n")
+                process.stdin.flush()
+                messages = [message_of(number) for number in range(turn * count, (turn + 1) * count)]
+                for client in clients:
+                    client.receive(messages)
+            used, memory = cpu(process.pid) - start, rss(process.pid) - before
+        finally:
+            process.kill()
+            for client in clients:
+                client.socket.close()
+    return used / rounds / connections, memory / connections
+
+
+def main():
+    """Measure all servers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        library, way, compressed = arguments.serve
+        asyncio.run(serve(library, way, compressed == "1"))
+        return
+    if on_core(0):
+        os.sched_setaffinity(0, {0})
+    print(f"Python {sys.version.split()[0]}, {arguments.connections} connections, messages of 1 KiB of JSON\n")
+    rows = [row for row in ROWS if find_spec(row[1].partition(".")[0])]
+    runs = {row[:2]: [] for row in rows}
+    for _ in range(arguments.repeat):
+        for name, library, *how in rows:
+            runs[name, library].append(measure(library, *how, arguments.connections, arguments.rounds))
+    costs = {key: tuple(map(min, zip(*values, strict=True))) for key, values in runs.items()}
+    print(f"{'':34}{'':20}{'us a connection':>16}{'KiB a connection':>18}")
+    for (name, library), (used, memory) in costs.items():
+        print(f"{name:34}{library:20}{used:16.2f}{memory:18.1f}")
+    print_goals(costs)
+
+
+def print_goals(costs):
+    """Print whether each goal is met."""
+    print()
+    for subject, reference, limit in GOALS:
+        if subject in costs and reference in costs:
+            ratio = costs[subject][0] / costs[reference][0]
+            verdict = "met" if ratio <= limit else "MISSED"
+            print(f"{' of '.join(subject)} / {' of '.join(reference)}: {ratio:.2f}, goal {limit}: {verdict}")
+    added = costs["broadcast, deflate", "framewire"][1] - costs["broadcast", "framewire"][1]
+    verdict = "met" if added <= MAX_ADDED_MEMORY else "MISSED"
+    print(f"memory that compressed broadcasts add: {added:.1f} KiB a connection, goal 0: {verdict}")
+
+
+if __name__ == "__main__":
+    main()
