@@ -10,7 +10,7 @@ from ends import connect, on_loop, raw, serving, until
 
 import framewire
 from framewire import ConnectionClosed, State, StateError
-from framewire.asyncio import Listener, Topics
+from framewire.asyncio import Listener, Topics, broadcast
 from framewire.asyncio.transport_writer import MAX_CORKED, TransportWriter
 
 pytestmark = pytest.mark.both_backends
@@ -431,6 +431,22 @@ async def test_callback_may_change_subscriptions_and_its_exceptions_are_logged(c
         assert topics.subscribers("news") == []
         slow.transport.abort()
     assert [record.getMessage() for record in caplog.records if record.exc_info] == ["on_slow failed"]
+
+
+@on_loop
+async def test_published_messages_are_logged_at_debug(caplog):
+    caplog.set_level("DEBUG", "framewire.server")
+    topics = Topics(compression=None)
+    async with pairs(2) as (connections, clients):
+        for connection in connections:
+            topics.subscribe(connection, "news")
+        topics.publish("news", "one")
+        broadcast(connections, "two")
+        broadcast(connections, "three")
+        for client in clients:
+            assert [await client.recv() for _ in range(3)] == ["one", "two", "three"]
+    sent = [record.getMessage() for record in caplog.records if record.getMessage().startswith("> TEXT")]
+    assert sorted(sent) == sorted(["> TEXT 'one' [3 bytes]", "> TEXT 'two' [3 bytes]", "> TEXT 'three' [5 bytes]"] * 2)
 
 
 # Threads

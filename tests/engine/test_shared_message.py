@@ -65,7 +65,7 @@ def test_stream_that_only_sends_shared_messages_has_no_compressor():
     assert codec.deflater is None
     stream.send(MESSAGE)
     assert codec.deflater is not None
-    stream.send_shared(SharedMessage(MESSAGE), compress=False)
+    stream.send_shared(SharedMessage(MESSAGE, compress=False))
     assert codec.deflater is not None
     stream.send_shared(SharedMessage(MESSAGE))
     assert codec.deflater is None
@@ -74,8 +74,17 @@ def test_stream_that_only_sends_shared_messages_has_no_compressor():
 
 def test_threshold_applies_to_shared_messages_unless_compress_is_given():
     stream = Stream(SERVER, extensions=[Deflate(threshold=1000)])
-    message = SharedMessage(MESSAGE)
-    assert [stream.send_shared(message, compress=compress)[0] for compress in (None, True, False)] == [0x81, 0xC1, 0x81]
+    messages = [SharedMessage(MESSAGE, compress=compress) for compress in (None, True, False)]
+    assert [stream.send_shared(message)[0] for message in messages] == [0x81, 0xC1, 0x81]
+
+
+def test_limit_of_messages_to_send_is_checked_for_each_stream():
+    message = SharedMessage("abcd")
+    assert Stream(SERVER).send_shared(message) == b"\x81\x04abcd"
+    limited = Stream(SERVER, max_send_size=4)
+    assert [limited.send_shared(message) for _ in range(2)] == [b"\x81\x04abcd"] * 2
+    with pytest.raises(PayloadTooBigError):
+        Stream(SERVER, max_send_size=3).send_shared(message)
 
 
 def test_codec_of_another_kind_encodes_for_each_stream():
@@ -108,7 +117,7 @@ def test_codec_of_another_kind_encodes_for_each_stream():
 def test_kind_of_the_message_is_that_of_its_type_or_of_text(message, text, event, compress, role):
     codec = Deflate()
     stream = Stream(role, extensions=[codec])
-    wire = stream.send_shared(SharedMessage(message, text), compress=compress)
+    wire = stream.send_shared(SharedMessage(message, text, compress=compress))
     assert peer_of(stream, codec).receive(wire) == [event]
 
 
@@ -127,7 +136,7 @@ def send(stream, how, message):
             except StopIteration as end:
                 return end.value
     if how.startswith("shared"):
-        return stream.send_shared(SharedMessage(message), compress=how == "shared")
+        return stream.send_shared(SharedMessage(message, compress=how == "shared"))
     return stream.send(message, compress=how == "own")
 
 
@@ -171,7 +180,7 @@ def test_shared_message_inside_of_a_long_one_is_not_compressed():
     long = random.Random(1).randbytes(200_000).hex()
     steps = stream.send_steps(long)
     next(steps)
-    between = stream.send_shared(SharedMessage(MESSAGE), compress=True)
+    between = stream.send_shared(SharedMessage(MESSAGE, compress=True))
     assert between[0] == 0x81
     with pytest.raises(StopIteration) as end:
         while True:

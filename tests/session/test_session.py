@@ -892,6 +892,8 @@ def test_broadcast_keeps_a_peer_that_reads_while_one_long_message_is_on_its_way(
     world.session.pause_writing(waiting)
     for _ in range(1000):  # the peer takes as much as is added
         assert Broadcast(bytes(998)).queue(world.session, 0, waiting)
+        world.session.pause_writing(2 << 20)  # changes nothing
+    assert not world.session.keeps_up(waiting + 1001)
     world.session.resume_writing()
     assert Broadcast("all").queue(world.session, 0, 1 << 30)
     world.session.pause_writing(1001)

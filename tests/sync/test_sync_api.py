@@ -232,8 +232,8 @@ def test_broadcast_keeps_a_peer_that_is_still_reading_a_long_message():
     with serving(lambda ws: release.wait(20)) as (server, port, _), Raw(port, max_message_size=None) as peer:
         until(lambda: server.connections)
         (ws,) = server.connections
-        while not ws._session.write_paused:
-            broadcast([ws], bytes(4 << 20))
+        broadcast([ws], bytes(16 << 20))
+        until(lambda: ws._session.write_paused)
         for number in range(10):
             broadcast([ws], str(number))
         event = b""

@@ -482,7 +482,7 @@ def broadcast(
     message_to_all = Broadcast(message, text, compression)
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
-    by_type = text is None
+    frames = message_to_all.frames
     skipped: list[Exception] = []
     for connection in connections:
         session, writer = connection._session, connection._writer
@@ -494,7 +494,7 @@ def broadcast(
                 if not raise_exceptions:
                     connection.logger.warning("skipped broadcast: sending a fragmented message")
             continue
-        if by_type and not session.output and not writer.blocked and writer.send_whole(message):
+        if not session.output and not writer.blocked and writer.send_shared(frames):
             continue
         driver = connection._driver
         waiting = writer.waiting + session.output_size if writer.blocked else 0

@@ -43,13 +43,14 @@ class TransportWriter:
         handling: Whether a callback handles received messages; its frames leave when it is done.
         send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
             or False without side effects. To be called only while `uncorked` and not `blocked`.
+        send_shared: Like `send_whole`, for the frames of a `SharedMessage`.
         blocked: Whether senders have to wait or ask: the transport is full, or a message is being
             sent in parts.
     """
 
     __slots__ = (
         "_flush_scheduled", "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling",
-        "send_whole", "transport", "uncorked",
+        "send_shared", "send_whole", "transport", "uncorked",
     )  # fmt: skip
 
     def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -59,6 +60,7 @@ class TransportWriter:
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
         self._socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
         self.send_whole = self._socket_writer.send
+        self.send_shared = self._socket_writer.send_shared
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
         self._flush_scheduled = False
@@ -81,6 +83,7 @@ class TransportWriter:
         """Log the frames that are written from now on; to be called before the first one."""
         self._socket_writer = LoggedSocketWriter(self._socket_writer, log)
         self.send_whole = self._socket_writer.send
+        self.send_shared = self._socket_writer.send_shared
 
     # Writing.
 
@@ -211,6 +214,10 @@ class LoggedSocketWriter:
         return sent
 
     def send(self, message: object) -> bool:
+        """Leave the message to the session."""
+        return False
+
+    def send_shared(self, frames: dict[object, bytes]) -> bool:
         """Leave the message to the session."""
         return False
 

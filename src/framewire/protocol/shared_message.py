@@ -26,42 +26,43 @@ class SharedMessage:
     Attributes:
         content: The message before encoding; UTF-8 if it is text.
         is_text: Whether it is text.
+        compress: Whether it is compressed; None: its size decides.
+        frames: The unmasked frames, by kind of stream; see `Stream.take_shared`.
 
     Args:
         message: Text as `str`, binary as a bytes-like object.
         text: True sends bytes as text, False sends a `str` as binary; None (default) decides by the
             type of `message`.
+        compress: Whether an extension such as permessage-deflate encodes the message; see
+            `Stream.send`.
 
     Raises:
         TextError: The text is not UTF-8.
     """
 
-    __slots__ = ("_frames", "_payloads", "content", "is_text")
+    __slots__ = ("_payloads", "compress", "content", "frames", "is_text")
 
-    def __init__(self, message: str | bytes | bytearray | memoryview, text: bool | None = None) -> None:
+    def __init__(
+        self, message: str | bytes | bytearray | memoryview, text: bool | None = None, *, compress: bool | None = None
+    ) -> None:
         opcode, self.content, _ = Sender([], MAX_LENGTH, None).check(message, text, True)
         self.is_text = opcode == Opcode.TEXT
-        # By settings of the codec; None: not encoded.
-        self._payloads: dict[object, bytes] = {None: self.content}
-        self._frames: dict[object, bytes] = {}
+        self.compress = compress
+        self.frames: dict[object, bytes] = {}
+        self._payloads: dict[object, bytes] = {}  # by settings of the codec
 
-    def frame(self, codec: Deflate | None, key: bytes) -> bytes:
-        """Return the frame for one stream.
+    def make_frame(self, codec: Deflate | None, key: bytes) -> bytes:
+        """Return a new frame for one stream.
 
         Args:
             codec: The codec of the stream, which needs a call of `abandon`; None if the message is
                 not encoded.
             key: The masking key, or b"".
         """
-        kind = None if codec is None else codec.encode_settings
-        frame = None if key else self._frames.get(kind)
-        if frame is None:
-            payload = self._payloads.get(kind)
-            if payload is None:
-                assert codec is not None  # `_payloads` has the message that is not encoded
-                payload = self._payloads[kind] = codec.encode_alone(self.content)
-            first = _FIN | (Opcode.TEXT if self.is_text else Opcode.BINARY) | (0 if codec is None else codec.rsv)
-            frame = make_frame(first, payload, key)
-            if not key:
-                self._frames[kind] = frame
-        return frame
+        first = _FIN | (Opcode.TEXT if self.is_text else Opcode.BINARY)
+        if codec is None:
+            return make_frame(first, self.content, key)
+        payload = self._payloads.get(codec.encode_settings)
+        if payload is None:
+            payload = self._payloads[codec.encode_settings] = codec.encode_alone(self.content)
+        return make_frame(first | codec.rsv, payload, key)

@@ -469,17 +469,17 @@ class Stream(StreamCore[Event]):
             self._encoding = False
         return frame
 
-    def send_shared(self, message: SharedMessage, *, compress: bool | None = None) -> bytes:
+    def send_shared(self, message: SharedMessage) -> bytes:
         """Return the frame of a message that is sent on other streams too.
 
         It is compressed once for all streams with the same settings of permessage-deflate, without
         the context of any. A stream that only sends shared messages has no compressor. After a
         compressed one, the next message of `send` is compressed with an empty window. Codecs other
-        than `Deflate` encode the message for each stream, like `send`.
+        than `Deflate` encode the message for each stream, like `send`. The message is not
+        compressed while `send_steps` encodes another.
 
         Args:
             message: The message.
-            compress: See `send`. The message is not compressed while `send_steps` encodes another.
 
         Raises:
             StateError: After a close or a failure.
@@ -487,24 +487,43 @@ class Stream(StreamCore[Event]):
             PayloadTooBigError: The message exceeds `max_send_size`.
             RuntimeError: Another call is using the stream.
         """
+        if self._shared_kind is None:
+            self._choose_shared_kind()
+        frame = self.take_shared(message.frames)
+        if frame is not None:
+            return frame
         content = message.content
         self._enter()
         try:
             self._check_whole()
             self._sender.check_size(len(content))
-            if self._encoding:
-                compress = False
+            compress = False if self._encoding else message.compress
             codec = self._sender.choose_codec(len(content), True, compress, False)
             if codec is None or isinstance(codec, Deflate):
-                frame = message.frame(codec, take_key(self._keys))
+                frame = message.make_frame(codec, take_key(self._keys))
                 if codec is not None:
                     codec.abandon()
+                if self._shared_kind is not None and not self._encoding:
+                    message.frames[self._shared_kind] = frame
             else:
                 frame = self._sender.take(content, message.is_text, True, compress, False, make_frame)
             self._note_sent(True)
         finally:
             self._leave()
         return frame
+
+    def _choose_shared_kind(self) -> None:
+        """Choose the key for the frames of shared messages.
+
+        There is none for frames that are masked or encoded for each stream, nor with a limit on the
+        size of messages, which each has to be checked for.
+        """
+        if self._role is Role.SERVER and self._sender.max_size == MAX_LENGTH:
+            codec = self._codecs[0] if self._codecs else None
+            if codec is None:
+                self._shared_kind = ()
+            elif isinstance(codec, Deflate):
+                self._shared_kind = (*codec.encode_settings, codec.threshold)
 
     def cut(
         self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None

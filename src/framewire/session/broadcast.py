@@ -32,7 +32,7 @@ class Broadcast:
         TextError: The text is not UTF-8.
     """
 
-    __slots__ = ("_compress", "_message", "_shared", "_text", "size")
+    __slots__ = ("_compress", "_message", "_shared", "_text", "frames", "size")
 
     def __init__(self, message: Data, text: bool | None = None, compression: Compression = "shared") -> None:
         if not isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -42,7 +42,9 @@ class Broadcast:
         self._message = message
         self._text = text
         self._compress = False if compression is None else None
-        self._shared = None if compression == "own" else SharedMessage(message, text)
+        self._shared = None if compression == "own" else SharedMessage(message, text, compress=self._compress)
+        #: The frames for streams that need no more than one of them, by kind of stream.
+        self.frames: dict[object, bytes] = {} if self._shared is None else self._shared.frames
         #: Its size in bytes; of text with "own" contexts in characters.
         self.size = len(message) if self._shared is None else len(self._shared.content)
 
@@ -52,7 +54,7 @@ class Broadcast:
         It is not compressed while another message is compressed in steps.
         """
         if self._shared is not None:
-            session.send_shared(self._shared, self._compress)
+            session.send_shared(self._shared)
         else:
             session.send(self._message, self._text, compress=False if session.stream.encoding else self._compress)
 

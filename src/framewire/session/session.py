@@ -420,14 +420,25 @@ class Session:
         self.output.append(frame)
         self.output_size += len(frame)
 
-    def send_shared(self, message: SharedMessage, compress: bool | None = None) -> None:
-        """Queue a message that is sent on other connections too. Raises as `Stream.send_shared`.
+    def send_shared(self, message: SharedMessage) -> None:
+        """Queue a message that is sent on other connections too. Raises as `Stream.send_shared`."""
+        self._add_output(self.stream.send_shared(message))
+
+    def send_frame_of(self, frames: dict[object, bytes]) -> bool:
+        """Queue the frame of a shared message, if it was made already; see `Stream.take_shared`.
 
         Args:
-            message: The message.
-            compress: Whether it is compressed; by default its size decides.
+            frames: The frames of the message.
+
+        Returns:
+            False, without side effects, if the message needs `send_shared`.
         """
-        self._add_output(self.stream.send_shared(message, compress=compress))
+        frame = self.stream.take_shared(frames)
+        if frame is None:
+            return False
+        self.output.append(frame)
+        self.output_size += len(frame)
+        return True
 
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
@@ -562,8 +573,9 @@ class Session:
         Args:
             waiting: How many bytes it holds.
         """
-        self.write_paused = True
-        self._paused_size = waiting
+        if not self.write_paused:  # a driver may say so again
+            self.write_paused = True
+            self._paused_size = waiting
         self._regulate()
 
     def resume_writing(self) -> None:

@@ -266,17 +266,18 @@ class Delivery(Generic[R]):
             message: The message.
             waiting: How many bytes wait for the network.
         """
-        backlog = self._backlogs.get(receiver) if self._backlogs else None
-        if session.state is not State.OPEN:
-            return Outcome.SKIPPED
-        if backlog is not None and self.release(receiver, session):
-            backlog = None
-        keeps_up = session.keeps_up(waiting)
-        if backlog is None and keeps_up and not session.stream.message_open:
+        held = receiver in self._backlogs
+        if held or session.write_paused or not session.send_frame_of(message.frames):
+            if session.state is not State.OPEN:
+                return Outcome.SKIPPED
+            if held:
+                held = not self.release(receiver, session)
+            keeps_up = session.keeps_up(waiting)
+            if held or not keeps_up or session.stream.message_open:
+                return self._hold(receiver, session, topic, message, keeps_up)
             message.send(session)
-            self.counters.sent += 1
-            return Outcome.SENT
-        return self._hold(receiver, session, topic, message, keeps_up)
+        self.counters.sent += 1
+        return Outcome.SENT
 
     def _hold(self, receiver: R, session: Session, topic: str, message: Broadcast, keeps_up: bool) -> Outcome:
         counters = self.counters
