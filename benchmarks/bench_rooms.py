@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -27,18 +28,22 @@ from framewire.http.uri import parse_uri
 from framewire.protocol.codecs import agree_to_answers, make_offers
 from framewire.protocol.permessage_deflate import CLIENT_DEFAULT
 
-#: Name, library, how it sends, whether the connections compress, messages in a round.
+#: Name, server, how it sends, whether the connections compress, messages in a round, their size.
 ROWS = (
-    ("broadcast", "framewire", "broadcast", False, 1),
-    ("broadcast", "websockets", "broadcast", False, 1),
-    ("broadcast", "picows.websockets", "broadcast", False, 1),
-    ("broadcast, deflate", "framewire", "broadcast", True, 1),
-    ("broadcast, deflate, own contexts", "framewire", "own", True, 1),
-    ("broadcast, deflate", "websockets", "broadcast", True, 1),
-    ("publish", "framewire", "publish", False, 1),
-    ("publish 10 messages", "framewire", "publish", False, 10),
-    ("publish, deflate", "framewire", "publish", True, 1),
-    ("await send for each", "framewire", "send", False, 1),
+    ("broadcast", "framewire", "broadcast", False, 1, 1024),
+    ("broadcast", "websockets", "broadcast", False, 1, 1024),
+    ("broadcast", "picows.websockets", "broadcast", False, 1, 1024),
+    ("broadcast, deflate", "framewire", "broadcast", True, 1, 1024),
+    ("broadcast, deflate, own contexts", "framewire", "own", True, 1, 1024),
+    ("broadcast, deflate", "websockets", "broadcast", True, 1, 1024),
+    ("publish", "framewire", "publish", False, 1, 1024),
+    ("publish 10 messages", "framewire", "publish", False, 10, 1024),
+    ("publish, deflate", "framewire", "publish", True, 1, 1024),
+    ("await send for each", "framewire", "send", False, 1, 1024),
+    ("FastAPI, 256 B", "uvicorn, Rooms", "rooms", False, 1, 256),
+    ("FastAPI, 256 B", "uvicorn, send_text", "send", False, 1, 256),
+    ("FastAPI, 256 B, deflate", "uvicorn, Rooms", "rooms", True, 1, 256),
+    ("FastAPI, 256 B, deflate", "uvicorn, send_text", "send", True, 1, 256),
 )
 
 #: Row, reference row, largest ratio of costs.
@@ -47,6 +52,8 @@ GOALS = (
     (("broadcast", "framewire"), ("broadcast", "websockets"), 0.6),
     (("broadcast", "framewire"), ("broadcast", "picows.websockets"), 0.85),
     (("publish 10 messages", "framewire"), ("publish", "framewire"), 2.0),
+    (("FastAPI, 256 B", "uvicorn, Rooms"), ("FastAPI, 256 B", "uvicorn, send_text"), 0.25),
+    (("FastAPI, 256 B, deflate", "uvicorn, Rooms"), ("FastAPI, 256 B, deflate", "uvicorn, send_text"), 0.25),
 )
 
 #: Most KiB per connection that compressed broadcasts may add to uncompressed ones: the measure has
@@ -54,18 +61,39 @@ GOALS = (
 MAX_ADDED_MEMORY = 4.0
 
 
-def message_of(number):
-    """Return a message, the same in both processes: JSON of 1 KiB."""
+def message_of(number, size):
+    """Return a message of JSON, the same in both processes."""
     source = random.Random(number)
     items = [{"id": source.randrange(10_000), "price": source.random(), "name": "item"} for _ in range(20)]
-    return json.dumps({"number": number, "items": items})[:1024].ljust(1024)
+    return json.dumps({"number": number, "items": items})[:size].ljust(size)
 
 
 # The server
 
 
-async def serve(library, way, compressed):
+async def serve(server, way, compressed, size):
     """Run the measured server: print its port; send so many messages as each line of input says."""
+    start = start_uvicorn if server.startswith("uvicorn") else start_library
+    send, port = await start(server, way, compressed)
+    first, done = 0, asyncio.Event()
+
+    def begin_round():
+        nonlocal first
+        count = sys.stdin.buffer.raw.readline().strip()
+        if not count:
+            done.set()
+            return
+        send([message_of(number, size) for number in range(first, first + int(count))])
+        first += int(count)
+
+    asyncio.get_running_loop().add_reader(sys.stdin, begin_round)
+    print(port, flush=True)
+    await done.wait()
+    os._exit(0)
+
+
+async def start_library(library, way, compressed):
+    """Start the server of a library; return how it sends to all connections, and its port."""
     asyncio_api = __import__(f"{library}.asyncio.server", fromlist=["broadcast", "serve"])
     connections = set()
 
@@ -75,24 +103,66 @@ async def serve(library, way, compressed):
 
     options = {"ping_interval": None} | ({} if compressed else {"compression": None})
     server = await asyncio_api.serve(handler, "127.0.0.1", 0, **options)
-    send, first, done = sender_of(asyncio_api, library, way, connections), 0, asyncio.Event()
-
-    def begin_round():
-        nonlocal first
-        count = sys.stdin.buffer.raw.readline().strip()
-        if not count:
-            done.set()
-            return
-        send([message_of(number) for number in range(first, first + int(count))])
-        first += int(count)
-
-    asyncio.get_running_loop().add_reader(sys.stdin, begin_round)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await done.wait()
-    os._exit(0)
+    return sender_of(asyncio_api, way, connections), server.sockets[0].getsockname()[1]
 
 
-def sender_of(asyncio_api, library, way, connections):
+async def start_uvicorn(name, way, compressed):
+    """Start uvicorn with an application of FastAPI: with `Rooms` and framewire's class, or with a
+    loop of `send_text` and uvicorn's own class.
+    """
+    import uvicorn
+    from fastapi import FastAPI, WebSocket
+
+    from framewire.rooms import Rooms
+
+    app, rooms, sockets = FastAPI(), Rooms(), set()
+
+    @app.websocket("/")
+    async def member(websocket: WebSocket):
+        await websocket.accept()
+        if way == "rooms":
+            await rooms.join(websocket, "all")
+        else:
+            sockets.add(websocket)
+        async for _ in websocket.iter_text():
+            pass
+
+    def publish(messages):
+        for message in messages:
+            rooms.publish("all", message)
+
+    async def send(message):
+        for websocket in sockets:
+            await websocket.send_text(message)
+
+    ws = "framewire.adapters.uvicorn:WebSocketProtocol" if way == "rooms" else "auto"
+    options = {"lifespan": "off", "log_level": "error", "loop": "asyncio", "ws_ping_interval": 3600}
+    config = uvicorn.Config(app, port=0, ws=ws, ws_per_message_deflate=compressed, **options)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    return (publish if way == "rooms" else in_task(send)), port
+
+
+def in_task(send):
+    """Return a function that awaits `send` for each message in a task."""
+    running = set()
+
+    async def send_all(messages):
+        for message in messages:
+            await send(message)
+
+    def start(messages):
+        task = asyncio.ensure_future(send_all(messages))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return start
+
+
+def sender_of(asyncio_api, way, connections):
     """Return a function that sends messages to all connections."""
     if way == "publish":
         from framewire.asyncio import Topics
@@ -108,19 +178,12 @@ def sender_of(asyncio_api, library, way, connections):
 
         return publish
     if way == "send":
-        tasks = set()
 
-        async def send(messages):
-            for message in messages:
-                for connection in connections:
-                    await connection.send(message)
+        async def send(message):
+            for connection in connections:
+                await connection.send(message)
 
-        def start(messages):
-            task = asyncio.ensure_future(send(messages))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        return start
+        return in_task(send)
     options = {"compression": "own"} if way == "own" else {}
 
     def broadcast(messages):
@@ -173,13 +236,13 @@ def on_core(core):
     return ["taskset", "-c", str(core)] if shutil.which("taskset") and os.cpu_count() > core else []
 
 
-def measure(library, way, compressed, count, connections, rounds):
+def measure(server, way, compressed, count, size, connections, rounds):
     """Run one server.
 
     Returns:
         Microseconds of CPU per connection and round, and KiB per connection.
     """
-    words = ["-m", "benchmarks.bench_rooms", "--serve", library, way, str(int(compressed))]
+    words = ["-m", "benchmarks.bench_rooms", "--serve", server, way, str(int(compressed)), str(size)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([*on_core(1), sys.executable, *words], cwd=Path(__file__).parents[1], **pipes) as process:
         port, clients = int(process.stdout.readline()), []
@@ -187,13 +250,13 @@ def measure(library, way, compressed, count, connections, rounds):
         try:
             clients += [Client(port) for _ in range(connections)]
             if any(client.compressed is not compressed for client in clients):
-                raise AssertionError(f"{library} has not agreed to compression as it should")
+                raise AssertionError(f"{server} has not agreed to compression as it should")
             for turn in range(rounds + 2):
                 if turn == 2:  # the first rounds warm up
                     start = cpu(process.pid)
                 process.stdin.write(f"{count}\n")
                 process.stdin.flush()
-                messages = [message_of(number) for number in range(turn * count, (turn + 1) * count)]
+                messages = [message_of(number, size) for number in range(turn * count, (turn + 1) * count)]
                 for client in clients:
                     client.receive(messages)
             used, memory = cpu(process.pid) - start, rss(process.pid) - before
@@ -210,24 +273,24 @@ def main():
     parser.add_argument("--connections", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        library, way, compressed = arguments.serve
-        asyncio.run(serve(library, way, compressed == "1"))
+        server, way, compressed, size = arguments.serve
+        asyncio.run(serve(server, way, compressed == "1", int(size)))
         return
     if on_core(0):
         os.sched_setaffinity(0, {0})
-    print(f"Python {sys.version.split()[0]}, {arguments.connections} connections, messages of 1 KiB of JSON\n")
-    rows = [row for row in ROWS if find_spec(row[1].partition(".")[0])]
+    print(f"Python {sys.version.split()[0]}, {arguments.connections} connections, messages of 1 KiB if not said\n")
+    rows = [row for row in ROWS if find_spec(re.match(r"\w+", row[1])[0])]
     runs = {row[:2]: [] for row in rows}
     for _ in range(arguments.repeat):
-        for name, library, *how in rows:
-            runs[name, library].append(measure(library, *how, arguments.connections, arguments.rounds))
+        for name, server, *how in rows:
+            runs[name, server].append(measure(server, *how, arguments.connections, arguments.rounds))
     costs = {key: tuple(map(min, zip(*values, strict=True))) for key, values in runs.items()}
     print(f"{'':34}{'':20}{'us a connection':>16}{'KiB a connection':>18}")
-    for (name, library), (used, memory) in costs.items():
-        print(f"{name:34}{library:20}{used:16.2f}{memory:18.1f}")
+    for (name, server), (used, memory) in costs.items():
+        print(f"{name:34}{server:20}{used:16.2f}{memory:18.1f}")
     print_goals(costs)
 
 

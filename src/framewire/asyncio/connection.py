@@ -497,7 +497,7 @@ def broadcast(
         if not session.output and not writer.blocked and writer.send_shared(frames):
             continue
         driver = connection._driver
-        waiting = writer.waiting + session.output_size if writer.blocked else 0
+        waiting = writer.unsent if writer.blocked else 0
         if not message_to_all.queue(session, driver.now(), waiting):
             driver.update()
         elif writer.handling or len(session.output) > 1:

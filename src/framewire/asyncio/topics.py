@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
-from typing import Generic, Literal, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Container, Iterable
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from ..errors import StateError
-from ..session.broadcast import SLOW_READER, Broadcast, Compression
-from ..session.session import Data
+from ..session.broadcast import SLOW_READER, Broadcast, Compression, Outlet
+from ..session.session import Data, Session
 from ..session.topics import Delivery, Outcome, Patterns, SlowPolicy, TopicCounters, TopicTree
 from .callbacks import ListenerConnection
 from .connection import Connection
@@ -28,6 +28,47 @@ AnyConnection: TypeAlias = Connection | ListenerConnection
 OnSlow: TypeAlias = Callable[[C, str, Literal["closed", "dropped", "replaced"]], object]
 
 
+class TopicWriter(Protocol):
+    """The writer of a `TopicDriver`; see `TransportWriter` for the members."""
+
+    @property
+    def blocked(self) -> bool: ...
+
+    @property
+    def unsent(self) -> int: ...
+
+    def defer(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+    async def drain(self, whole: bool = False) -> None: ...
+
+
+class TopicDriver(Protocol):
+    """A `Driver`, or what stands for it where the server is not framewire's; see `Driver` for the
+    members.
+    """
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def session(self) -> Outlet: ...
+
+    @property
+    def writer(self) -> TopicWriter: ...
+
+    @property
+    def opened(self) -> bool: ...
+
+    @property
+    def transport_lost(self) -> bool: ...
+
+    def close(self, code: int | None, reason: str) -> None: ...
+
+    def call_when_lost(self, callback: Callable[[Any], object]) -> None: ...
+
+
 class DriverTopics(Generic[C]):
     """Topics whose receivers are drivers, each with the connection that it belongs to.
 
@@ -40,27 +81,27 @@ class DriverTopics(Generic[C]):
     """
 
     def __init__(self, patterns: Patterns, policy: SlowPolicy, on_slow: OnSlow[C] | None) -> None:
-        self.tree: TopicTree[Driver] = TopicTree(patterns)
-        self._delivery: Delivery[Driver] = Delivery(policy)
+        self.tree: TopicTree[TopicDriver] = TopicTree(patterns)
+        self._delivery: Delivery[TopicDriver] = Delivery(policy)
         self._on_slow = on_slow
-        self._connections: dict[Driver, C] = {}
+        self._connections: dict[TopicDriver, C] = {}
         #: The event loop of the connections; None before the first one.
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._unflushed: dict[Driver, None] = {}
+        self._unflushed: dict[TopicDriver, None] = {}
         self._flush_scheduled = False
-        self._waiting: dict[Driver, asyncio.Task[None]] = {}  # for room, to send what is held
+        self._waiting: dict[TopicDriver, asyncio.Task[None]] = {}  # for room, to send what is held
 
     @property
     def counters(self) -> TopicCounters:
         """Numbers of messages so far."""
         return self._delivery.counters
 
-    def subscribe(self, driver: Driver, connection: C, topic: str) -> bool:
+    def subscribe(self, driver: TopicDriver, connection: C, topic: str) -> bool:
         """Subscribe a connection. See `Topics.subscribe`."""
         if not driver.opened:
             raise StateError("the opening handshake is not done")
         if driver.transport_lost:
-            raise driver.session.error()
+            raise cast(Session, driver.session).error()
         if self._connections and self.loop is not driver.loop:
             raise ValueError("the connection belongs to another event loop")
         self.loop = driver.loop
@@ -70,7 +111,7 @@ class DriverTopics(Generic[C]):
             driver.call_when_lost(self._forget)
         return added
 
-    def _forget(self, driver: Driver) -> None:
+    def _forget(self, driver: TopicDriver) -> None:
         del self._connections[driver]
         self.tree.leave(driver)
         self._delivery.forget(driver)
@@ -81,7 +122,7 @@ class DriverTopics(Generic[C]):
         """Return the connections that get messages of a topic."""
         return [self._connections[driver] for driver in self.tree.receivers(topic)]
 
-    def publish(self, topic: str, message: Broadcast, excluded: Collection[Driver]) -> int:
+    def publish(self, topic: str, message: Broadcast, excluded: Container[TopicDriver]) -> int:
         """Send a message to the subscribers of its topic. See `Topics.publish`."""
         offer, unflushed, reached = self._delivery.offer, self._unflushed, 0
         self.counters.published += 1
@@ -89,7 +130,7 @@ class DriverTopics(Generic[C]):
             if driver in excluded:
                 continue
             session, writer = driver.session, driver.writer
-            waiting = writer.waiting + session.output_size if writer.blocked else 0
+            waiting = writer.unsent if writer.blocked else 0
             outcome = offer(driver, session, topic, message, waiting)
             if outcome is Outcome.SENT:
                 reached += 1
@@ -118,7 +159,7 @@ class DriverTopics(Generic[C]):
             if self._unflushed:  # a transport has raised
                 self._schedule_flush()
 
-    def _follow(self, driver: Driver, topic: str, outcome: Outcome) -> None:
+    def _follow(self, driver: TopicDriver, topic: str, outcome: Outcome) -> None:
         """Do what a message requires that could not be sent."""
         connection = self._connections[driver]
         if outcome is Outcome.CLOSED:
@@ -131,12 +172,12 @@ class DriverTopics(Generic[C]):
             except Exception:
                 logger.exception("on_slow failed")
 
-    async def _send_held(self, driver: Driver) -> None:
+    async def _send_held(self, driver: TopicDriver) -> None:
         """Wait until a connection has room, and send what is held for it."""
         try:
             await driver.writer.drain(whole=True)
             if self._delivery.release(driver, driver.session):
-                driver.writer.cork()
+                driver.writer.flush()
         finally:
             del self._waiting[driver]
 

@@ -79,6 +79,11 @@ class TransportWriter:
         """Bytes that the transport holds."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the network, in the transport or in the session."""
+        return self.waiting + self._session.output_size
+
     def log_frames(self, log: FrameLog) -> None:
         """Log the frames that are written from now on; to be called before the first one."""
         self._socket_writer = LoggedSocketWriter(self._socket_writer, log)

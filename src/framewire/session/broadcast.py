@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from ..protocol.constants import CloseCode, State
 from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
+from .settings import ConnectionSettings
 
-__all__ = ["SLOW_READER", "Broadcast", "Compression"]
+__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet"]
 
 #: How a message to many connections is compressed: once for all, by each connection, or not.
 Compression: TypeAlias = Literal["shared", "own"] | None
 
 #: The close code and reason for a peer that does not keep up; see `Session.keeps_up`.
 SLOW_READER: Final = (CloseCode.TRY_AGAIN_LATER, "reading too slowly")
+
+
+class Outlet(Protocol):
+    """One connection, as broadcasts and topics need it: a `Session`, or what stands for it where the
+    server is not framewire's. See `Session` for the members.
+    """
+
+    settings: ConnectionSettings
+    write_paused: bool
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def message_open(self) -> bool: ...
+
+    @property
+    def encoding(self) -> bool: ...
+
+    def keeps_up(self, waiting: int) -> bool: ...
+
+    def send(self, message: Data, text: bool | None = None, *, compress: bool | None = None) -> None: ...
+
+    def send_shared(self, message: SharedMessage) -> None: ...
+
+    def send_frame_of(self, frames: dict[object, bytes]) -> bool: ...
 
 
 class Broadcast:
@@ -48,7 +75,7 @@ class Broadcast:
         #: Its size in bytes; of text with "own" contexts in characters.
         self.size = len(message) if self._shared is None else len(self._shared.content)
 
-    def send(self, session: Session) -> None:
+    def send(self, session: Outlet) -> None:
         """Queue the message on a connection. Raises as `Session.send`.
 
         It is not compressed while another message is compressed in steps.
@@ -56,7 +83,7 @@ class Broadcast:
         if self._shared is not None:
             session.send_shared(self._shared)
         else:
-            session.send(self._message, self._text, compress=False if session.stream.encoding else self._compress)
+            session.send(self._message, self._text, compress=False if session.encoding else self._compress)
 
     def queue(self, session: Session, now: float, waiting: int) -> bool:
         """Queue the message on one connection, without waiting.
@@ -72,7 +99,7 @@ class Broadcast:
         Returns:
             Whether the message is queued.
         """
-        if session.state is not State.OPEN or session.stream.message_open:
+        if session.state is not State.OPEN or session.message_open:
             return False
         if not session.keeps_up(waiting):
             session.close(*SLOW_READER, now)

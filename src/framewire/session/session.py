@@ -163,6 +163,16 @@ class Session:
         return self.stream.state
 
     @property
+    def message_open(self) -> bool:
+        """Whether a fragmented message is being sent, which no other may interrupt."""
+        return self.stream.message_open
+
+    @property
+    def encoding(self) -> bool:
+        """Whether a message is being compressed in steps, so that no other can be."""
+        return self.stream.encoding
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will be received."""
         return self.close_state.rcvd is not None or self.stream.state is State.CLOSED
@@ -609,13 +619,12 @@ class Session:
     def keeps_up(self, waiting: int) -> bool:
         """Return whether the peer reads fast enough for a further message of a broadcast.
 
-        It does until the transport is full, however long the message was that has filled it. From
-        then on it must take as much as is added, except for `write_limit` bytes.
+        It does until the transport is full; then see `ConnectionSettings.keeps_up`.
 
         Args:
             waiting: How many bytes wait for the network.
         """
-        return not self.write_paused or waiting <= self._paused_size + self.settings.write_marks[0]
+        return not self.write_paused or self.settings.keeps_up(waiting, self._paused_size)
 
     def check_unsent(self, waiting: int) -> bool:
         """Return whether another message may be written behind `waiting` bytes that wait for the

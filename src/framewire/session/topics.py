@@ -8,18 +8,17 @@ A receiver is any hashable object, such as the driver of a connection.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from ..protocol.constants import State
-from .broadcast import Broadcast
-from .session import Session
+from .broadcast import Broadcast, Outlet
 
 __all__ = ["Delivery", "Outcome", "Patterns", "SlowPolicy", "TopicCounters", "TopicTree"]
 
-R = TypeVar("R", bound=Hashable)
+R = TypeVar("R")
 
 #: How subscriptions are matched: with the wildcards of MQTT, or only by the same topic.
 Patterns: TypeAlias = Literal["mqtt"] | None
@@ -256,7 +255,7 @@ class Delivery(Generic[R]):
         self._backlogs: dict[R, Backlog] = {}
         self.counters = TopicCounters()
 
-    def offer(self, receiver: R, session: Session, topic: str, message: Broadcast, waiting: int) -> Outcome:
+    def offer(self, receiver: R, session: Outlet, topic: str, message: Broadcast, waiting: int) -> Outcome:
         """Send a message to a receiver, or decide what becomes of it.
 
         Args:
@@ -273,13 +272,13 @@ class Delivery(Generic[R]):
             if held:
                 held = not self.release(receiver, session)
             keeps_up = session.keeps_up(waiting)
-            if held or not keeps_up or session.stream.message_open:
+            if held or not keeps_up or session.message_open:
                 return self._hold(receiver, session, topic, message, keeps_up)
             message.send(session)
         self.counters.sent += 1
         return Outcome.SENT
 
-    def _hold(self, receiver: R, session: Session, topic: str, message: Broadcast, keeps_up: bool) -> Outcome:
+    def _hold(self, receiver: R, session: Outlet, topic: str, message: Broadcast, keeps_up: bool) -> Outcome:
         counters = self.counters
         backlog = self._backlogs.get(receiver) or Backlog()
         replaced = False
@@ -305,13 +304,13 @@ class Delivery(Generic[R]):
         self.counters.closed += 1
         return Outcome.CLOSED
 
-    def release(self, receiver: R, session: Session) -> bool:
+    def release(self, receiver: R, session: Outlet) -> bool:
         """Send the messages that are held for a receiver, if there is room.
 
         Returns:
             Whether any was sent.
         """
-        if session.write_paused or session.stream.message_open:
+        if session.write_paused or session.message_open:
             return False
         backlog = self._backlogs.pop(receiver, None)
         if backlog is None or session.state is not State.OPEN:
