@@ -298,6 +298,24 @@ async def test_policies_apply_to_members_of_other_servers(policy):
 
 
 @on_loop
+async def test_held_message_waits_until_most_of_the_queue_is_sent():
+    class Stepwise(Scripted):
+        async def base_send(self, event):
+            await super().base_send(event)
+            self.gate.clear()
+
+    rooms, member = Rooms(policy="latest"), Stepwise()
+    async with joined(rooms, member):
+        await publish_until(rooms, "held")
+        queued = rooms.counters.sent
+        for number in range(1, queued + 1):
+            assert rooms.counters.sent == queued
+            member.gate.set()
+            await until(lambda number=number: len(member.sent) == number)
+        await until(lambda: rooms.counters.sent == queued + 1)
+
+
+@on_loop
 async def test_one_long_message_does_not_make_a_member_slow():
     rooms, member = Rooms(), Scripted()
     async with joined(rooms, member):

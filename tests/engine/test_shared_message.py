@@ -87,6 +87,12 @@ def test_limit_of_messages_to_send_is_checked_for_each_stream():
         Stream(SERVER, max_send_size=3).send_shared(message)
 
 
+def test_threshold_of_each_stream_applies_to_a_message_that_others_have_compressed():
+    message = SharedMessage(MESSAGE)
+    streams = [Stream(SERVER, extensions=[Deflate(threshold=threshold)]) for threshold in (0, 1000, 0, 1000)]
+    assert [stream.send_shared(message)[0] for stream in streams] == [0xC1, 0x81, 0xC1, 0x81]
+
+
 def test_codec_of_another_kind_encodes_for_each_stream():
     class Counting:
         rsv, threshold, pending = 0x20, 0, False
@@ -151,10 +157,24 @@ WORDS = st.lists(st.sampled_from(["news ", "from ", "the ", "room ", "ä€🎉"
     role=st.sampled_from([SERVER, CLIENT]),
 )
 def test_shared_and_own_messages_in_any_order_are_decoded(sent, bits, resets, role):
-    codec = Deflate(encode_bits=bits, encode_resets=resets)
-    stream = Stream(role, extensions=[codec])
-    peer = peer_of(stream, codec)
-    assert [peer.receive(send(stream, how, message)) for how, message in sent] == [[message] for _, message in sent]
+    codecs = [Deflate(encode_bits=bits, encode_resets=resets) for _ in range(2)]
+    streams = [Stream(role, extensions=[codec]) for codec in codecs]
+    peers = [peer_of(stream, codec) for stream, codec in zip(streams, codecs, strict=True)]
+    for how, message in sent:
+        shared = SharedMessage(message, compress=how == "shared")
+        for stream, peer in zip(streams, peers, strict=True):
+            wire = stream.send_shared(shared) if how.startswith("shared") else send(stream, how, message)
+            assert peer.receive(wire) == [message]
+
+
+def test_messages_after_a_shared_one_are_decoded_on_every_stream():
+    codecs = [Deflate() for _ in range(3)]
+    streams = [Stream(SERVER, extensions=[codec]) for codec in codecs]
+    peers = [peer_of(stream, codec) for stream, codec in zip(streams, codecs, strict=True)]
+    for number in range(5):
+        shared, own = SharedMessage(f"shared {number} " * 20), f"own {number} " * 20
+        for stream, peer in zip(streams, peers, strict=True):
+            assert peer.receive(stream.send_shared(shared) + stream.send(own)) == [f"shared {number} " * 20, own]
 
 
 @pytest.mark.parametrize("bits", range(9, 16))

@@ -274,7 +274,6 @@ class WebSocketProtocol(_Driver):
     def close(self, code: int | None, reason: str) -> None:
         """Close in place of the application, such as for a receiver that is too slow."""
         if self._app_view is State.OPEN:
-            self._note_disconnect(code or CloseCode.NORMAL_CLOSURE, reason)
             self._close(code, reason, State.CLOSED)
 
     def _close(self, code: int | None, reason: str, app_view: State) -> None:
