@@ -1,6 +1,7 @@
 """`Topics` of asyncio over real sockets; its rules are tested in `session/test_topics.py`."""
 
 import asyncio
+import random
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -447,6 +448,64 @@ async def test_published_messages_are_logged_at_debug(caplog):
             assert [await client.recv() for _ in range(3)] == ["one", "two", "three"]
     sent = [record.getMessage() for record in caplog.records if record.getMessage().startswith("> TEXT")]
     assert sorted(sent) == sorted(["> TEXT 'one' [3 bytes]", "> TEXT 'two' [3 bytes]", "> TEXT 'three' [5 bytes]"] * 2)
+
+
+# Everything at once
+
+
+@pytest.mark.parametrize("policy", ["close", "drop", "latest"])
+@on_loop
+async def test_receivers_that_keep_up_get_all_whatever_happens_to_others(policy):
+    source, topics = random.Random(policy), Topics(patterns="mqtt", policy=policy)
+    patterns = {"a/+": ("a/1", "a/2"), "a/1": ("a/1",), "#": ("a/1", "a/2", "b"), "b": ("b",)}
+    expected, received = {}, {}
+
+    async def read(connection, client):
+        received[connection] = [message async for message in client]
+
+    async with serving(receive_nothing) as (server, port, uri), AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(raw(port, limit=1024)) for _ in range(3)]
+        for peer in slow:
+            await peer.upgrade()
+        readers = []
+        for number in range(400):
+            healthy = [each for each in expected if each.state is State.OPEN]
+            action = source.randrange(20)
+            if action == 0 and len(healthy) < 12:
+                known, client = set(server.connections), await stack.enter_async_context(connect(uri))
+                await until(lambda known=known: len(server.connections - known) == 1)
+                (connection,) = server.connections - known
+                expected[connection] = []
+                readers.append(asyncio.ensure_future(read(connection, client)))
+            elif action == 1 and len(healthy) > 6:
+                await source.choice(healthy).close()
+            elif action == 2 and healthy:
+                topics.unsubscribe(source.choice(healthy), source.choice(list(patterns)))
+            elif action < 6 and server.connections:
+                for connection in server.connections:
+                    if connection.state is State.OPEN and (connection not in expected or not source.randrange(4)):
+                        topics.subscribe(connection, source.choice(list(patterns)))
+            elif action < 8 and healthy:
+                connection = source.choice(healthy)
+                await connection.send(f"own {number}")
+                expected[connection].append(f"own {number}")
+            else:
+                topic, text = source.choice(["a/1", "a/2", "b"]), f"{number} " + "x" * source.choice([10, 1000, 60_000])
+                for connection in healthy:
+                    if any(topic in patterns[pattern] for pattern in topics.topics_of(connection)):
+                        expected[connection].append(text)
+                topics.publish(topic, text)
+                if source.randrange(3) == 0:
+                    await asyncio.sleep(0.001)  # the clients read
+        for connection in expected:
+            await connection.close()
+        await asyncio.gather(*readers)
+        for peer in slow:
+            peer.writer.transport.abort()
+    assert received == expected
+    assert sum(map(len, received.values())) > 200
+    assert topics._topics._connections == topics._topics._waiting == topics._topics._delivery._backlogs == {}
+    assert topics._topics.tree._root.children == {}
 
 
 # Threads
