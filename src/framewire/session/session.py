@@ -441,9 +441,10 @@ class Session:
             frames: The frames of the message.
 
         Returns:
-            False, without side effects, if the message needs `send_shared`.
+            False, without side effects, if the message needs `send_shared`, or the transport is
+            full.
         """
-        frame = self.stream.take_shared(frames)
+        frame = None if self.write_paused else self.stream.take_shared(frames)
         if frame is None:
             return False
         self.output.append(frame)

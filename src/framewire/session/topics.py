@@ -266,7 +266,7 @@ class Delivery(Generic[R]):
             waiting: How many bytes wait for the network.
         """
         held = receiver in self._backlogs
-        if held or session.write_paused or not session.send_frame_of(message.frames):
+        if held or not session.send_frame_of(message.frames):
             if session.state is not State.OPEN:
                 return Outcome.SKIPPED
             if held:
