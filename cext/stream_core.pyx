@@ -44,6 +44,9 @@ from kernels cimport (
 )
 from payload cimport copy_text, make_bytes, make_text, make_wrapped
 
+cdef enum:
+    RSV_BITS = 0x70  # of a first byte
+
 
 cdef inline int enter(StreamCore self) except -1:
     """Begin a change of the stream, which framewire_leave(&self.busy) ends."""
@@ -61,8 +64,9 @@ cdef class StreamCore:
 
     `_offset` is the number of bytes received. While `_paused` is true, all input goes to
     `_receive_slow`; while `_fast_send` is false, all messages go to `_send_slow`; while `_encoding`
-    is true, messages for a codec do. One caller at a time may change a stream: code that does runs
-    between `_enter` and `_leave`, and so does every hook for receiving.
+    is true, messages for a codec do. `_shared_kind` is the key of this stream in the frames of a
+    shared message, or None. One caller at a time may change a stream: code that does runs between
+    `_enter` and `_leave`, and so does every hook for receiving.
     """
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -200,6 +204,35 @@ cdef class StreamCore:
             The header of 2 to 14 bytes, and the payload.
         """
         return send_any(self, message, text, last, compress, True)
+
+    def take_shared(self, frames: dict[object, bytes]) -> bytes | None:
+        """Return the frame of a shared message, if it was made already: the fast path of `send_shared`.
+
+        Args:
+            frames: `SharedMessage.frames`.
+
+        Returns:
+            The frame; None, without side effects, if the message needs `send_shared`.
+
+        Raises:
+            RuntimeError: Another call is using the stream.
+        """
+        cdef bytes frame
+        if type(frames) is not dict:
+            raise TypeError("take_shared() takes a dict")
+        if self._shared_kind is None or self._encoding or not self.fast_send:
+            return None
+        frame = (<dict> frames).get(self._shared_kind)
+        if frame is None:
+            return None
+        if PyBytes_AS_STRING(frame)[0] & RSV_BITS:
+            enter(self)
+            try:
+                self.send_codec.abandon()
+            finally:
+                framewire_leave(&self.busy)
+        framewire_add_one(&self.sent)
+        return frame
 
     cdef bytes send_message(self, object message):
         return send_any(self, message, None, True, None, False)

@@ -112,6 +112,25 @@ cdef class SocketWriter:
         framewire_add_one(&self.stream.sent)
         return True
 
+    def send_shared(self, frames: dict[object, bytes]) -> bool:
+        """Write the frame of a shared message, if it was made already.
+
+        If the transport raises, the connection is aborted and the exception is passed on.
+
+        Args:
+            frames: `SharedMessage.frames`.
+
+        Returns:
+            False, without side effects, if the message needs `Stream.send_shared`.
+        """
+        if self.stream is None:
+            return False
+        frame = self.stream.take_shared(frames)
+        if frame is None:
+            return False
+        self.write(frame)
+        return True
+
     def write(self, data: bytes) -> None:
         """Write frames. If the transport raises, abort the connection and pass the exception on."""
         cdef Py_ssize_t size

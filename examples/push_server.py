@@ -1,7 +1,8 @@
 """Push notifications: the server sends a message to all clients when something happens.
 
-A new client gets the last notification first. `broadcast` does not wait: a client that does not
-read is closed with code 1013, so that it neither uses memory nor delays other clients.
+A new client gets the last notification first. `publish` does not wait: a client that does not read
+gets the newest notification once it reads again, so that it neither uses memory nor delays other
+clients.
 """
 
 import asyncio
@@ -9,31 +10,28 @@ import json
 import sys
 import time
 
-from framewire.asyncio import broadcast, serve
+from framewire.asyncio import Topics, serve
 
 
 class Feed:
-    """The last notification and the subscribed clients."""
+    """The last notification and the subscriptions of the clients."""
 
     def __init__(self):
-        self._clients = set()
+        self._topics = Topics(policy="latest")
         self._last = None
 
     async def subscribe(self, ws):
         """Serve one client; its messages are ignored."""
         if self._last is not None:
             await ws.send(self._last)
-        self._clients.add(ws)
-        try:
-            async for _ in ws:
-                pass
-        finally:
-            self._clients.discard(ws)
+        self._topics.subscribe(ws, "news")
+        async for _ in ws:
+            pass
 
     def publish(self, **notification):
         """Send a notification to all clients."""
         self._last = json.dumps(notification)
-        broadcast(self._clients, self._last)
+        self._topics.publish("news", self._last)
 
 
 async def main(port):

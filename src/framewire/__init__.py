@@ -33,6 +33,7 @@ from .errors import (
 from .protocol.constants import CLIENT, SERVER, CloseCode, Opcode, Role, State
 from .protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .protocol.permessage_deflate import PerMessageDeflate
+from .protocol.shared_message import SharedMessage
 from .protocol.stream import Stream
 from .version import version as __version__
 
@@ -145,6 +146,7 @@ __all__ = [
     "SecurityError",
     "Server",
     "ServerConnection",
+    "SharedMessage",
     "Side",
     "State",
     "StateError",

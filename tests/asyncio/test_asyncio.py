@@ -959,6 +959,69 @@ async def test_broadcast_reaches_all_and_closes_slow_readers():
 
 
 @on_loop
+async def test_broadcast_keeps_a_peer_that_is_still_reading_a_long_message():
+    async with serving() as (server, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        await until(lambda: server.connections)
+        (ws,) = server.connections
+        while not ws._session.write_paused:
+            broadcast([ws], bytes(4 << 20))
+        for number in range(10):
+            broadcast([ws], str(number))
+        event = b""
+        while isinstance(event, bytes):
+            event = await client.read_event()
+        assert [event, *[await client.read_event() for _ in range(9)]] == [str(number) for number in range(10)]
+
+
+@on_loop
+async def test_broadcast_is_compressed_once_by_each_connection_or_not():
+    def sizes():
+        sent = [ws.bytes_sent - before for ws, before in zip(connections, counts, strict=True)]
+        counts[:] = [ws.bytes_sent for ws in connections]
+        return sent
+
+    message = "one message for all " * 20
+    async with serving() as (server, _, uri), connect(uri) as one, connect(uri) as two, connect(uri) as three:
+        peers = [one, two, three]
+        await until(lambda: len(server.connections) == 3)
+        connections, counts = list(server.connections), [0, 0, 0]
+        codecs = [ws._session.stream._codecs[0] for ws in connections]
+        for _ in range(3):
+            broadcast(connections, message)
+            assert len(set(sizes())) == 1 < max(counts) < 200
+        assert [codec.deflater for codec in codecs] == [None] * 3
+        broadcast(connections, message, compression="own")
+        assert None not in [codec.deflater for codec in codecs]
+        first = sizes()
+        broadcast(connections, message, compression="own")
+        assert max(sizes()) < min(first)
+        broadcast(connections, message, compression=None)
+        assert min(sizes()) > 400
+        for ws in peers:
+            assert [await ws.recv() for _ in range(6)] == [message] * 6
+        with pytest.raises(ValueError, match="gzip"):
+            broadcast(connections, message, compression="gzip")
+
+
+@on_loop
+async def test_broadcast_during_a_compressed_long_message_arrives_before_it():
+    long, message = "Hello" * 200_000, "one message for all " * 20
+    async with serving(max_size=None) as (server, _, uri), connect(uri, max_size=None) as ws:
+        await until(lambda: server.connections)
+        (sending,) = server.connections
+        task = asyncio.ensure_future(sending.send(long))
+        await asyncio.sleep(0)
+        assert sending._turn is not None
+        broadcast([sending], message)
+        assert [await ws.recv(), await ws.recv()] == [message, long]
+        await task
+        broadcast([sending], message)
+        await sending.send(message)
+        assert [await ws.recv(), await ws.recv()] == [message, message]
+
+
+@on_loop
 async def test_broadcast_skips_connections_in_a_fragmented_message(caplog):
     begin, go_on = asyncio.Event(), asyncio.Event()
 

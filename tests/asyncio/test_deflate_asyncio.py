@@ -24,7 +24,7 @@ from websockets.asyncio.server import serve as peer_serve
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import framewire
-from framewire.asyncio import connect, serve
+from framewire.asyncio import broadcast, connect, serve
 from framewire.errors import ResponseError
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
@@ -253,6 +253,119 @@ def test_chromium_exchanges_compressed_messages(request):
             bits = one.get("server_max_window_bits", 12)
             assert (f"server_max_window_bits={bits}" in extensions) == (bits < 15)
             assert ("server_no_context_takeover" in extensions) == ("server_no_context_takeover" in one)
+
+
+# Broadcasts that are compressed once, among a connection's own messages
+
+
+def mixed_messages(count):
+    """Return messages that are nearly alike, or not; pairs with how each is sent."""
+    source = random.Random(count)
+    ways = ["shared"] * 3 + ["own"] * 3 + ["broadcast with own contexts", "broadcast without compression"]
+    for number in range(count):
+        text = json.dumps({"id": number, "user": source.randrange(9), "text": "Grüße, 世界 " * source.randrange(40)})
+        message = source.choice([text, text.encode(), text[:10], source.randbytes(source.randrange(600))])
+        yield source.choice(ways), message
+
+
+async def mix(connections, count=2000):
+    """Send broadcasts and own messages to peers that echo, and check each echo."""
+    messages = list(mixed_messages(count))
+    compressions = {"shared": "shared", "broadcast with own contexts": "own", "broadcast without compression": None}
+    for start in range(0, count, 20):
+        batch = messages[start : start + 20]
+        for how, message in batch:
+            if how == "own":
+                for ws in connections:
+                    await ws.send(message)
+            else:
+                broadcast(connections, message, compression=compressions[how])
+        for ws in connections:
+            assert [await ws.recv() for _ in batch] == [message for _, message in batch]
+
+
+@asynccontextmanager
+async def mixing(settings, number=1, **options):
+    """Run a server that mixes messages to `number` peers; give its URI, and check that all came back."""
+    checked = asyncio.get_running_loop().create_future()
+
+    async def handler(ws):
+        assert "permessage-deflate" in extensions_of(ws)
+        if len(ws.server.connections) == number:
+            try:
+                await mix(list(ws.server.connections))
+            except BaseException as error:
+                checked.set_exception(error)
+                raise
+            checked.set_result(None)
+        await checked
+
+    async with serving(handler, extensions=[PerMessageDeflate(**settings)], **options) as (_, _, uri):
+        yield uri
+        await checked
+
+
+@each_setting
+@on_loop
+async def test_websockets_clients_read_broadcasts_among_own_messages(settings):
+    async with mixing(settings, 2) as uri, peer_connect(uri) as one, peer_connect(uri) as two:
+        await asyncio.gather(echo(one), echo(two))
+
+
+@each_setting
+@on_loop
+async def test_websockets_server_reads_broadcasts_among_own_messages(settings):
+    async with peer_serve(echo, "127.0.0.1", 0) as server:
+        uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with connect(uri, extensions=[PerMessageDeflate(**settings)]) as one, connect(uri) as two:
+            assert "permessage-deflate" in extensions_of(one)
+            await mix([one, two])
+
+
+@each_setting
+@on_loop
+async def test_aiohttp_client_reads_broadcasts_among_own_messages(settings):
+    async with mixing(settings) as uri, aiohttp.ClientSession() as session, session.ws_connect(uri, compress=15) as ws:
+        async for message in ws:
+            await (ws.send_str if message.type is aiohttp.WSMsgType.TEXT else ws.send_bytes)(message.data)
+
+
+@each_setting
+@on_loop
+async def test_node_client_reads_broadcasts_among_own_messages(node, settings):
+    async with mixing(settings) as uri, node("echo", uri, options_of_ws({})) as client:
+        output = await client.stdout.read()
+        assert await client.wait() == 0
+    assert output.startswith(b"permessage-deflate")
+
+
+@on_loop
+async def test_node_server_reads_broadcasts_among_own_messages(node):
+    async with node("server", "0", options_of_ws({})) as server:
+        uri = f"ws://127.0.0.1:{int(await server.stdout.readline())}/"
+        async with connect(uri) as one, connect(uri) as two:
+            await mix([one, two])
+
+
+ECHO_PAGE = """
+async (uri) => {
+    const ws = new WebSocket(uri);
+    ws.binaryType = "arraybuffer";
+    ws.onmessage = (event) => ws.send(event.data);
+    await new Promise((resolve, reject) => { ws.onclose = resolve; ws.onerror = reject; });
+    return ws.extensions;
+}
+"""
+
+
+@on_loop
+async def test_chromium_reads_broadcasts_among_own_messages():
+    def browse(uri):
+        with chromium("broadcasts with Chromium") as browser:
+            return browser.new_page().evaluate(ECHO_PAGE, uri)
+
+    async with mixing({}, origins=["null"]) as uri:
+        assert "permessage-deflate" in await asyncio.to_thread(browse, uri)
 
 
 # framewire at both ends

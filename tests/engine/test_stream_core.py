@@ -503,3 +503,64 @@ def test_core_rejects_a_second_caller(backend):
             call()
     core._leave()
     assert core.receive(frame(TEXT, b"a")) == ["a"]
+
+
+# Shared messages
+
+
+class Abandoned:
+    """A codec that counts the calls of `abandon`."""
+
+    rsv, calls = 0x40, 0
+
+    def abandon(self):
+        self.calls += 1
+
+
+def test_take_shared_returns_the_frame_of_the_kind_of_the_stream(backend):
+    core, codec = make_core(backend), Abandoned()
+    core._set_send_limit(10, codec)
+    core._fast_send = True
+    frames = {"plain": frame(TEXT, b"a"), "encoded": frame(0xC1, b"b")}
+    assert core.take_shared(frames) is None
+    core._shared_kind = "other"
+    assert core.take_shared(frames) is None
+    core._shared_kind = "plain"
+    assert core.take_shared(frames) is frames["plain"]
+    assert codec.calls == 0
+    core._shared_kind = "encoded"
+    assert core.take_shared(frames) is frames["encoded"]
+    assert codec.calls == 1
+    assert core.messages_sent == 2
+    assert core.left == []
+
+
+@pytest.mark.parametrize("name", ["_encoding", "_fast_send"])
+def test_take_shared_leaves_all_to_the_slow_path_if_it_must(backend, name):
+    core, codec = make_core(backend), Abandoned()
+    core._set_send_limit(10, codec)
+    core._fast_send = name != "_fast_send"
+    core._encoding = name == "_encoding"
+    core._shared_kind = "encoded"
+    assert core.take_shared({"encoded": frame(0xC1, b"b")}) is None
+    assert (codec.calls, core.messages_sent) == (0, 0)
+
+
+def test_take_shared_of_a_stream_in_use_is_refused(backend):
+    core, codec = make_core(backend), Abandoned()
+    core._set_send_limit(10, codec)
+    core._fast_send = True
+    core._shared_kind = "encoded"
+    core._enter()
+    with pytest.raises(RuntimeError, match="in use"):
+        core.take_shared({"encoded": frame(0xC1, b"b")})
+    core._leave()
+    assert (codec.calls, core.messages_sent) == (0, 0)
+    core.take_shared({"encoded": frame(0xC1, b"b")})
+    assert codec.calls == 1
+
+
+@pytest.mark.parametrize("frames", [None, [], "ab"])
+def test_take_shared_takes_a_dict(backend, frames):
+    with pytest.raises(TypeError, match="take_shared\\(\\) takes a dict"):
+        make_core(backend).take_shared(frames)

@@ -9,7 +9,7 @@ from cores import make_core
 from frames import BINARY, KEY, TEXT, frame
 from samples import SAMPLES
 
-from framewire import CLIENT, SERVER, State, Stream
+from framewire import CLIENT, SERVER, SharedMessage, State, Stream
 
 pytestmark = [
     pytest.mark.both_backends,
@@ -101,6 +101,22 @@ def test_writer_sends_messages_as_frames(backend, role, direct):
             sent += len(expected)
             assert (at.stream.messages_sent, at.writer.bytes_sent) == (number, sent)
         assert at.transport.writes == (0 if direct else len(MESSAGES))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_writer_sends_the_frame_of_a_shared_message(backend, direct):
+    with Setting(backend, direct=direct) as at:
+        message = SharedMessage("a" * 100)
+        assert at.writer.send_shared(message.frames) is False
+        made = at.stream.send_shared(message)
+        assert (at.stream.messages_sent, at.writer.bytes_sent) == (1, 0)
+        assert at.writer.send_shared(message.frames) is True
+        assert (at.arrived() if direct else at.taken()) == made == frame(TEXT, b"a" * 100)
+        assert (at.stream.messages_sent, at.writer.bytes_sent) == (2, 102)
+        at.stream.send("begin", last=False)
+        assert at.writer.send_shared(message.frames) is False
+        with pytest.raises(TypeError):
+            at.writer.send_shared(None)
 
 
 def test_writer_refuses_messages_that_need_the_stream(backend):

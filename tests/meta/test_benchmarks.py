@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +15,8 @@ from benchmarks.environment import describe
 from benchmarks.inputs import ALPHABETS, BINARY, cut, frame, text, unframe
 from benchmarks.tables import FAST, FLOOR, Goal, Row, Table
 from benchmarks.timing import TRIAL, Call, Effort, measure
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,8 +50,17 @@ def test_every_area_produces_tables_with_positive_times(tables, area):
 
 def test_every_area_is_listed():
     modules = Path(charts.__file__).parent.glob("bench_*.py")
-    programs = {"asyncio"}  # it takes minutes on two cores
+    programs = {"asyncio", "rooms"}  # they take minutes on two cores
     assert {module.stem.removeprefix("bench_") for module in modules} - programs == set(AREAS)
+
+
+def test_rooms_are_measured_and_every_message_is_checked():
+    command = [sys.executable, "-m", "benchmarks.bench_rooms", "--connections=3", "--rounds=2", "--repeat=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith(("broadcast", "publish")) and "framewire" in line]) >= 6
+    assert sum("goal" in line for line in lines) >= 3
 
 
 def test_goals_name_existing_columns(tables):

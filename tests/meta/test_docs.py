@@ -14,15 +14,18 @@ import os
 import pkgutil
 import re
 import shlex
+import socket
 import subprocess
 import sys
 
 import pytest
 from documents import ROOT, blocks_of, connect_in_time, write_files
 
+from framewire.asyncio import connect
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Files that a test of this module runs, or of test_relay.py.
-RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py"}
+RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py", "consumers.py"}
 
 
 def call(*command, cwd):
@@ -136,6 +139,28 @@ def test_tls_guide_program_runs_over_tls(tmp_path):
     status, out, err = call(sys.executable, "secure.py", certificate, certificate, cwd=folder)
     assert (status, err) == (0, "")
     assert re.fullmatch(r"secret over TLSv1\.\d\n", out)
+
+
+def test_fastapi_guide_serves_a_room(tmp_path):
+    folder = write_files(ROOT / "docs/how-to/fastapi.md", tmp_path)
+    (command,) = re.findall(r"^\$ (uvicorn .+)$", (ROOT / "docs/how-to/fastapi.md").read_text(), re.MULTILINE)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [str(port) if word == "8000" else word for word in shlex.split(command)]
+
+    async def talk():
+        async with await connect_in_time(f"ws://127.0.0.1:{port}/rooms/lobby") as ada:
+            async with connect(f"ws://127.0.0.1:{port}/rooms/lobby") as bob:
+                await bob.send("I am here")  # the reply shows that he has joined
+                assert [await bob.recv(), await ada.recv()] == ["I am here"] * 2
+                await ada.send("Hello")
+                assert [await bob.recv(), await ada.recv()] == ["Hello"] * 2
+
+    with subprocess.Popen([sys.executable, "-m", *words, "--log-level=warning"], cwd=folder) as server:
+        try:
+            asyncio.run(asyncio.wait_for(talk(), 20))
+        finally:
+            server.terminate()
 
 
 def test_every_page_is_in_the_navigation():

@@ -44,6 +44,7 @@ LAYERS = {
     "pywebsocket": 9,
     "websocket": 9,
     "relay": 9,
+    "rooms": 9,
     "testing": 9,
     "cli": 10,
     "__main__": 11,

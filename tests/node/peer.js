@@ -1,5 +1,6 @@
 // The other end of test_deflate_asyncio.py: ws of node, as client (peer.js client URI OPTIONS) or as an echo
-// (peer.js server PORT OPTIONS, prints its port). OPTIONS is the JSON of its perMessageDeflate.
+// (peer.js server PORT OPTIONS, prints its port; peer.js echo URI OPTIONS as client). OPTIONS is the JSON of its
+// perMessageDeflate.
 const { WebSocket, WebSocketServer } = require("ws");
 
 const [role, target, options] = process.argv.slice(2);
@@ -9,6 +10,10 @@ if (role === "server") {
   const server = new WebSocketServer({ host: "127.0.0.1", port: Number(target), perMessageDeflate });
   server.on("listening", () => console.log(server.address().port));
   server.on("connection", (ws) => ws.on("message", (data, isBinary) => ws.send(data, { binary: isBinary })));
+} else if (role === "echo") {
+  const ws = new WebSocket(target, { perMessageDeflate });
+  ws.on("message", (data, isBinary) => ws.send(data, { binary: isBinary }));
+  ws.on("close", (code) => console.log(ws.extensions, code));
 } else {
   const texts = ["", "Hello", "Hello".repeat(50), "Grüße, 世界 ".repeat(300), "x".repeat(300000)];
   const messages = [...texts, ...texts.map((text) => Buffer.from(text)), ...texts];

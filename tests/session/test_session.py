@@ -21,7 +21,8 @@ from framewire import (
     StateError,
     Stream,
 )
-from framewire.session.broadcast import broadcast_to
+from framewire.extensions import Deflate
+from framewire.session.broadcast import Broadcast
 from framewire.session.message_queue import MessageQueue
 from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
@@ -173,7 +174,6 @@ def test_unlimited_queue_is_limited_by_size_only():
 
 
 def test_compressed_input_is_received_in_steps_that_a_full_queue_stops():
-    from framewire.extensions import Deflate
 
     sender = Stream(CLIENT, extensions=[Deflate()])
     data = b"".join(sender.send(bytes(100_000)) for _ in range(100))
@@ -190,7 +190,6 @@ def test_compressed_input_is_received_in_steps_that_a_full_queue_stops():
 
 
 def test_messages_held_back_are_received_before_the_end():
-    from framewire.extensions import Deflate
 
     sender = Stream(CLIENT, extensions=[Deflate()])
     data = b"".join(sender.send(bytes(100_000)) for _ in range(100))
@@ -314,7 +313,7 @@ def test_memory_of_fragments_follows_the_payload():
 
 def test_replies_that_a_peer_does_not_read_stop_reading():
     world = World()
-    world.session.pause_writing()
+    world.session.pause_writing(0)
     for _ in range(REPLIES_LIMIT // 127 + 2):
         world.receive((PING, bytes(125)))
     assert not world.session.reading
@@ -324,10 +323,9 @@ def test_replies_that_a_peer_does_not_read_stop_reading():
 
 @pytest.mark.parametrize("queue", [True, False])
 def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queue):
-    from framewire.extensions import Deflate
 
     world = World(codecs=[Deflate()], queue=queue)
-    world.session.pause_writing()
+    world.session.pause_writing(0)
     world.receive(*[(PING, bytes(125))] * 1000, (TEXT, b"last"))
     assert not world.session.reading
     assert world.session.has_held_back
@@ -342,7 +340,7 @@ def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queu
 def test_session_without_queue_stops_reading_when_unread_messages_pile_up():
     world = World(queue=False)
     world.session.send(bytes(2 * REPLIES_LIMIT))
-    world.session.pause_writing()
+    world.session.pause_writing(2 * REPLIES_LIMIT)
     assert world.session.reading  # the peer may wait for us in the same way
     world.session.send(bytes(REPLIES_LIMIT - 4))
     assert world.session.reading
@@ -817,30 +815,89 @@ def test_connection_is_closed_after_total_timeout():
 
 def test_broadcast_reaches_an_open_connection():
     world = World()
-    broadcast_to(world.session, "all", 0)
-    broadcast_to(world.session, b"all", 0, text=True)
-    broadcast_to(world.session, "all", 0, text=False)
-    assert world.sent() == ["all", "all", b"all"]
+    for compression in ("shared", "own", None):
+        assert Broadcast("all", None, compression).queue(world.session, 0, 0)
+        assert Broadcast(b"all", True, compression).queue(world.session, 0, 0)
+        assert Broadcast("all", False, compression).queue(world.session, 0, 0)
+    assert world.sent() == ["all", "all", b"all"] * 3
+
+
+def test_compression_of_a_broadcast_is_shared_own_or_none():
+    text = "all " * 100
+    for compression, compressed, keeps_compressor in (
+        ("shared", True, False),
+        ("own", True, True),
+        (None, False, False),
+    ):
+        codec = Deflate()
+        world = World(codecs=[codec])
+        world.peer = Stream(CLIENT, extensions=[Deflate()])
+        message = Broadcast(text, None, compression)
+        assert [message.queue(world.session, 0, 0) for _ in range(2)] == [True, True]
+        assert (world.session.output_size < 100) == compressed
+        assert (codec.deflater is not None) == keeps_compressor
+        assert world.sent() == [text, text]
+
+
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+def test_broadcast_is_not_compressed_while_a_long_message_is(compression):
+    text, long = "all " * 100, bytes(100_000)
+    world = World(codecs=[Deflate()])
+    world.peer = Stream(CLIENT, extensions=[Deflate()])
+    steps = world.session.send_steps(long)
+    next(steps)
+    assert Broadcast(text, None, compression).queue(world.session, 0, 0)
+    assert world.session.output_size > 400
+    assert list(steps) == []
+    assert world.sent() == [text, long]
+
+
+@pytest.mark.parametrize("compression", ["", "none", "deflate", 0, False, True])
+def test_other_compression_of_a_broadcast_is_refused(compression):
+    with pytest.raises(ValueError, match="shared"):
+        Broadcast("all", None, compression)
+
+
+@pytest.mark.parametrize("message", [["all"], None, 1])
+def test_other_types_of_broadcast_are_refused(message):
+    with pytest.raises(TypeError, match="a message is str or bytes, not"):
+        Broadcast(message)
 
 
 def test_broadcast_leaves_out_connections_in_mid_message_and_closing_ones():
     world = World()
     world.session.send("begun", last=False)
     world.session.data_to_send()
-    broadcast_to(world.session, "all", 0)
+    assert not Broadcast("all").queue(world.session, 0, 0)
     assert world.session.data_to_send() == b""
     closing = World()
     closing.session.close(1000, "", 0)
     closing.sent()
-    broadcast_to(closing.session, "all", 0)
+    assert not Broadcast("all").queue(closing.session, 0, 0)
     assert closing.sent() == []
 
 
 def test_broadcast_closes_a_peer_that_reads_too_slowly():
-    world = World()
-    world.session.pause_writing()
-    broadcast_to(world.session, "all", 0)
-    assert world.sent() == [Close(1013, "reading too slowly")]
+    world = World(write_limit=1000)
+    world.session.pause_writing(5000)
+    message = Broadcast("all")
+    assert message.queue(world.session, 0, 6000)
+    assert not message.queue(world.session, 0, 6001)
+    assert world.sent() == ["all", Close(1013, "reading too slowly")]
+
+
+def test_broadcast_keeps_a_peer_that_reads_while_one_long_message_is_on_its_way():
+    world = World(write_limit=1000)
+    waiting = 1 << 20  # of one message
+    world.session.pause_writing(waiting)
+    for _ in range(1000):  # the peer takes as much as is added
+        assert Broadcast(bytes(998)).queue(world.session, 0, waiting)
+        world.session.pause_writing(2 << 20)  # changes nothing
+    assert not world.session.keeps_up(waiting + 1001)
+    world.session.resume_writing()
+    assert Broadcast("all").queue(world.session, 0, 1 << 30)
+    world.session.pause_writing(1001)
+    assert not Broadcast("all").queue(world.session, 0, 2002)
 
 
 # Misuse
@@ -882,7 +939,6 @@ def test_error_of_the_transport_after_a_close_frame_is_no_cause():
 
 
 def test_events_that_were_held_back_are_not_taken_for_messages_only():
-    from framewire.extensions import Deflate
 
     world = World(codecs=[Deflate()], queue=False)
     events = world.receive((PING, b"?"), *[(TEXT, b"x" * 1000)] * 10)

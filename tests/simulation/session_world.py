@@ -13,7 +13,7 @@ from typing import Any
 from framewire import CLIENT, SERVER, Close, ConnectionClosed, Failure, Fragment, Ping, State, StateError
 from framewire.errors import PayloadTooBigError
 from framewire.protocol.permessage_deflate import PerMessageDeflate
-from framewire.session.broadcast import broadcast_to
+from framewire.session.broadcast import Broadcast
 from framewire.session.session import ABANDONED_MESSAGE, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
@@ -157,7 +157,8 @@ class End:
                 bound = QUEUE_SIZE + self.max_size + READ_SIZE
                 check(size <= bound, "queue", f"{size} is over {bound}")
         if len(self.unsent) > REPLIES_LIMIT and self.options["patient"] and not self.misbehaves:
-            bound = self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
+            # A broadcast may follow `write_limit` bytes after the message that has filled the buffer.
+            bound = 2 * self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
             check(len(self.unsent) <= bound, "write buffer", f"{len(self.unsent)} is over {bound}")
 
     def pump(self, *_: object) -> None:
@@ -175,7 +176,7 @@ class End:
                 if self.unsent and size < space:
                     world.at(world.now + world.delay() / 4, self.pump)
         if not self.session.write_paused and len(self.unsent) > self.high:
-            self.session.pause_writing()
+            self.session.pause_writing(len(self.unsent))
         elif self.session.write_paused and len(self.unsent) <= self.low:
             self.session.resume_writing()
             if self.session.has_held_back:
@@ -447,7 +448,7 @@ class End:
         session, message = self.session, self._new_message(size, text)
         sent = session.messages_sent
         try:
-            broadcast_to(session, message, self.world.now)
+            Broadcast(message).queue(session, self.world.now, len(self.unsent) + session.output_size)
         except PayloadTooBigError:
             return
         if session.messages_sent != sent:

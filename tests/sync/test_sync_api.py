@@ -227,6 +227,41 @@ def test_broadcast_closes_a_connection_that_does_not_keep_up():
             assert connection._session.close_state.sent.code == 1013
 
 
+def test_broadcast_keeps_a_peer_that_is_still_reading_a_long_message():
+    release = threading.Event()
+    with serving(lambda ws: release.wait(20)) as (server, port, _), Raw(port, max_message_size=None) as peer:
+        until(lambda: server.connections)
+        (ws,) = server.connections
+        broadcast([ws], bytes(16 << 20))
+        until(lambda: ws._session.write_paused)
+        for number in range(10):
+            broadcast([ws], str(number))
+        event = b""
+        while isinstance(event, bytes):
+            event = peer.read_event()
+        assert [event, *[peer.read_event() for _ in range(9)]] == [str(number) for number in range(10)]
+        release.set()
+
+
+def test_broadcast_is_compressed_once_by_each_connection_or_not():
+    message = "one message for all " * 20
+    with serving() as (server, _, uri), connect(uri) as one, connect(uri) as two:
+        until(lambda: len(server.connections) == 2)
+        connections = list(server.connections)
+        codecs = [ws._session.stream._codecs[0] for ws in connections]
+        broadcast(connections, message)
+        assert [codec.deflater for codec in codecs] == [None] * 2
+        broadcast(connections, message, compression="own")
+        assert None not in [codec.deflater for codec in codecs]
+        sent = [ws.bytes_sent for ws in connections]
+        assert max(sent) < 200
+        broadcast(connections, message, compression=None)
+        assert all(ws.bytes_sent - before > 400 for ws, before in zip(connections, sent, strict=True))
+        assert [ws.recv(10) for ws in (one, two) for _ in range(3)] == [message] * 6
+        with pytest.raises(ValueError, match="gzip"):
+            broadcast(connections, message, compression="gzip")
+
+
 # Callbacks of the server.
 
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 from frames import BINARY, CLOSE, PING, PONG, TEXT
-from trio_ends import in_memory, on_trio
+from trio_ends import in_memory, on_trio, serving
 
 from framewire import (
     CLIENT,
@@ -24,7 +24,7 @@ from framewire import (
 )
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
-from framewire.trio import Connection, broadcast
+from framewire.trio import Connection, broadcast, connect
 
 pytestmark = pytest.mark.both_backends
 
@@ -572,12 +572,34 @@ async def test_broadcast_closes_only_peers_that_do_not_read_with_1013():
         for _ in range(3):
             await broadcast([slow, fast], bytes(1 << 20))
         assert slow.state is not State.OPEN
-        assert [await slow_peer.read_event() for _ in range(2)] == [
+        assert [await slow_peer.read_event() for _ in range(3)] == [
+            bytes(1 << 20),
             bytes(1 << 20),
             Close(1013, "reading too slowly"),
         ]
         assert [await fast_peer.read_event() for _ in range(3)] == [bytes(1 << 20)] * 3
         assert fast.state is State.OPEN
+
+
+@on_trio
+async def test_broadcast_is_compressed_once_by_each_connection_or_not():
+    message = "one message for all " * 20
+    async with serving() as (server, uri), connect(uri) as one, connect(uri) as two:
+        while len(server.connections) < 2:
+            await trio.sleep(0.01)
+        connections = list(server.connections)
+        codecs = [ws._session.stream._codecs[0] for ws in connections]
+        await broadcast(connections, message)
+        assert [codec.deflater for codec in codecs] == [None] * 2
+        await broadcast(connections, message, compression="own")
+        assert None not in [codec.deflater for codec in codecs]
+        sent = [ws._session.bytes_queued for ws in connections]
+        assert max(sent) < 200
+        await broadcast(connections, message, compression=None)
+        assert all(ws._session.bytes_queued - before > 400 for ws, before in zip(connections, sent, strict=True))
+        assert [await ws.recv() for ws in (one, two) for _ in range(3)] == [message] * 6
+        with pytest.raises(ValueError, match="gzip"):
+            await broadcast(connections, message, compression="gzip")
 
 
 @on_trio(autojump=True)

@@ -26,6 +26,7 @@ cdef class StreamCore:
     cdef int64_t max_plain
     cdef int64_t sent
     cdef object send_codec
+    cdef public object _shared_kind
     cdef object receive_codec
     cdef uint64_t max_encoded
     cdef Py_ssize_t max_content

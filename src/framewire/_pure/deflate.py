@@ -138,15 +138,48 @@ class Deflate:
         payload = b""
         if content:
             if self.deflater is None:
-                self.deflater = self._zlib.compressobj(
-                    self.level, self._zlib.DEFLATED, -self.encode_bits, self.memory_level
-                )
+                self.deflater = self._make_deflater()
             payload = self.deflater.compress(content) + self.deflater.flush(_SYNC_FLUSH)
         if not last:
             return payload
         if self.encode_resets:
             self.deflater = None
         return payload[:-4] or _EMPTY
+
+    @property
+    def encode_settings(self) -> tuple[object, int, int, int]:
+        """The settings of the compressor, hashable.
+
+        `encode_alone` of codecs with equal settings returns the same payload for a message.
+        """
+        return self._zlib, self.level, self.encode_bits, self.memory_level
+
+    def encode_alone(self, content: bytes) -> bytes:
+        """Deflate a whole message with an empty window, without using or changing the context.
+
+        The payload may be sent on every connection whose codec has the same `encode_settings`, also
+        with context takeover. It then becomes part of the peer's window, so each of these codecs
+        needs a call of `abandon`.
+
+        Args:
+            content: The message.
+
+        Returns:
+            The payload.
+
+        Raises:
+            TypeError: `content` is not bytes.
+        """
+        if type(content) is not bytes:
+            raise TypeError(f"encode_alone() takes bytes, not {type(content).__name__}")
+        if not content:
+            return _EMPTY
+        deflater = self._make_deflater()
+        payload: bytes = (deflater.compress(content) + deflater.flush(_SYNC_FLUSH))[:-4]
+        return payload
+
+    def _make_deflater(self) -> Any:
+        return self._zlib.compressobj(self.level, self._zlib.DEFLATED, -self.encode_bits, self.memory_level)
 
     def abandon(self) -> None:
         """Begin the next message with an empty window, which is valid for any state of the peer."""

@@ -14,6 +14,7 @@ E = TypeVar("E")
 
 _OPCODE_BITS = 0x0F
 _OPCODE_BINARY = 2
+_RSV_BITS = 0x70
 _FIRST_BYTES = (FIRST_TEXT, FIRST_BINARY)
 
 
@@ -26,13 +27,15 @@ class StreamCore(Generic[E]):
 
     `_offset` is the number of bytes received. While `_paused` is true, all input goes to
     `_receive_slow`; while `_fast_send` is false, all messages go to `_send_slow`; while `_encoding`
-    is true, messages for a codec do. One caller at a time may change a stream: code that does runs
-    between `_enter` and `_leave`, and so does every hook for receiving.
+    is true, messages for a codec do. `_shared_kind` is the key of this stream in the frames of a
+    shared message, or None. One caller at a time may change a stream: code that does runs between
+    `_enter` and `_leave`, and so does every hook for receiving.
     """
 
     __slots__ = (
         "_busy", "_encoding", "_fast_send", "_keys", "_keys_guarded", "_max_content", "_max_encoded", "_max_plain",
         "_offset", "_partial", "_paused", "_receive_codec", "_receive_rsv", "_send_codec", "_sent",
+        "_shared_kind",
     )  # fmt: skip
 
     def __init__(self, partial: PartialMessage, keys: Any, keys_guarded: bool) -> None:
@@ -46,6 +49,7 @@ class StreamCore(Generic[E]):
         self._offset = self._sent = self._max_plain = self._max_content = self._max_encoded = self._receive_rsv = 0
         self._paused = self._encoding = self._fast_send = False
         self._send_codec: Any = None
+        self._shared_kind: object = None
         self._receive_codec: Any = None
         self._busy = allocate_lock()
 
@@ -182,6 +186,34 @@ class StreamCore(Generic[E]):
         if parts is None:
             parts = self._send_slow(message, text, last, compress, True)
         return parts
+
+    def take_shared(self, frames: dict[object, bytes]) -> bytes | None:
+        """Return the frame of a shared message, if it was made already: the fast path of `send_shared`.
+
+        Args:
+            frames: `SharedMessage.frames`.
+
+        Returns:
+            The frame; None, without side effects, if the message needs `send_shared`.
+
+        Raises:
+            RuntimeError: Another call is using the stream.
+        """
+        if type(frames) is not dict:
+            raise TypeError("take_shared() takes a dict")
+        if self._shared_kind is None or self._encoding or not self._fast_send:
+            return None
+        frame = frames.get(self._shared_kind)
+        if frame is None:
+            return None
+        if frame[0] & _RSV_BITS:
+            self._enter()
+            try:
+                self._send_codec.abandon()
+            finally:
+                self._leave()
+        self._sent += 1
+        return frame
 
     # For subclasses
 

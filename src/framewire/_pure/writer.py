@@ -67,6 +67,23 @@ class SocketWriter:
         stream._sent += 1
         return True
 
+    def send_shared(self, frames: dict[object, bytes]) -> bool:
+        """Write the frame of a shared message, if it was made already.
+
+        If the transport raises, the connection is aborted and the exception is passed on.
+
+        Args:
+            frames: `SharedMessage.frames`.
+
+        Returns:
+            False, without side effects, if the message needs `Stream.send_shared`.
+        """
+        frame = self._stream.take_shared(frames)
+        if frame is None:
+            return False
+        self.write(frame)
+        return True
+
     def write(self, data: bytes) -> None:
         """Write frames. If the transport raises, abort the connection and pass the exception on."""
         if type(data) is not bytes:

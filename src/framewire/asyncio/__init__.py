@@ -7,6 +7,7 @@ from .client import connect, unix_connect
 from .client_connection import ClientConnection
 from .connection import Connection, broadcast
 from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
+from .topics import Topics
 
 __all__ = [
     "SAME_ORIGIN",
@@ -16,6 +17,7 @@ __all__ = [
     "ListenerConnection",
     "Server",
     "ServerConnection",
+    "Topics",
     "basic_auth",
     "broadcast",
     "connect",

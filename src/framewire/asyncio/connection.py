@@ -17,7 +17,7 @@ from typing import Final, Literal, cast, overload
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..protocol.constants import Role, State
 from ..protocol.events import Event
-from ..session.broadcast import broadcast_to
+from ..session.broadcast import Broadcast, Compression
 from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
@@ -448,13 +448,19 @@ class Connection(BaseConnection):
 
 
 def broadcast(
-    connections: Iterable[Connection], message: Data, *, text: bool | None = None, raise_exceptions: bool = False
+    connections: Iterable[Connection],
+    message: Data,
+    *,
+    text: bool | None = None,
+    raise_exceptions: bool = False,
+    compression: Compression = "shared",
 ) -> None:
     """Send one message to all open `connections` without waiting for any.
 
-    A peer that reads too slowly to keep up, with more than its `write_limit` unread, is closed with
-    1013 (try again later) instead: neither memory nor the others pay for it. A connection that is
-    in the middle of another message in fragments is left out, with a warning in its log.
+    A peer that does not keep up is closed with 1013 (try again later): one that has let the
+    transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
+    bytes. A connection that is in the middle of another message in fragments is left out, with a
+    warning in its log.
 
     Args:
         connections: The connections; those that are not open are left out.
@@ -462,17 +468,21 @@ def broadcast(
         text: Whether the message is sent as text; by default the type decides.
         raise_exceptions: Whether to raise the exceptions of single connections at the end, instead
             of logging them.
+        compression: "shared" compresses the message once for all connections with the same settings
+            of permessage-deflate. After it, each of them begins its own next message with an empty
+            window. "own" compresses it for each connection, with the context of its earlier
+            messages: smaller if these are nearly alike. None does not compress.
 
     Raises:
         TypeError: `message` is neither text nor binary.
-        ValueError: `raise_exceptions` needs Python 3.11.
+        ValueError: `compression` is none of these, or `raise_exceptions` needs Python 3.11.
+        TextError: The text is not UTF-8.
         ExceptionGroup: `raise_exceptions` is set, and connections were left out.
     """
-    if not isinstance(message, (str, bytes, bytearray, memoryview)):
-        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    message_to_all = Broadcast(message, text, compression)
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
-    by_type = text is None
+    frames = message_to_all.frames
     skipped: list[Exception] = []
     for connection in connections:
         session, writer = connection._session, connection._writer
@@ -484,16 +494,16 @@ def broadcast(
                 if not raise_exceptions:
                     connection.logger.warning("skipped broadcast: sending a fragmented message")
             continue
-        if by_type and not session.output and not writer.blocked and writer.send_whole(message):
+        if not session.output and not writer.blocked and writer.send_shared(frames):
             continue
         driver = connection._driver
-        # While a long message is being compressed in steps, no other can be compressed.
-        compress = None if connection._turn is None else False
-        broadcast_to(session, message, driver.now(), compress=compress, text=text)
-        if len(session.output) > 1:
+        waiting = writer.unsent if writer.blocked else 0
+        if not message_to_all.queue(session, driver.now(), waiting):
+            driver.update()
+        elif writer.handling or len(session.output) > 1:
             writer.cork()
         else:
-            driver.update()
+            writer.flush()
     if skipped and raise_exceptions:
         raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
 

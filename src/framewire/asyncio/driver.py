@@ -72,8 +72,8 @@ class Driver(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner", "_queue",
-        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "loop", "now", "opening", "receiver",
-        "session", "transport", "transport_lost", "writer",
+        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now", "opening",
+        "receiver", "session", "transport", "transport_lost", "writer",
     )  # fmt: skip
 
     session: Session
@@ -111,6 +111,7 @@ class Driver(asyncio.BufferedProtocol):
         self._end_timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None  # of the session, for which `_end_timer` waits
         self._waiters: list[asyncio.Future[None]] | None = None  # those that wait for the loss of the transport
+        self._when_lost: list[Callable[[Driver], object]] | None = None  # called at the loss of the transport
 
     # The opening handshake.
 
@@ -225,6 +226,8 @@ class Driver(asyncio.BufferedProtocol):
         for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+        for callback in self._when_lost or ():
+            callback(self)
         self._owner.lost()
         self.opening.ended()
         # So that nothing refers to the connection in a circle.
@@ -369,6 +372,12 @@ class Driver(asyncio.BufferedProtocol):
                 await waiter
             finally:
                 self._waiters.remove(waiter)
+
+    def call_when_lost(self, callback: Callable[[Driver], object]) -> None:
+        """Call `callback` with the driver when the transport is lost."""
+        if self._when_lost is None:
+            self._when_lost = []
+        self._when_lost.append(callback)
 
     @property
     def state(self) -> State:

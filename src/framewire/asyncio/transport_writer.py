@@ -43,13 +43,14 @@ class TransportWriter:
         handling: Whether a callback handles received messages; its frames leave when it is done.
         send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
             or False without side effects. To be called only while `uncorked` and not `blocked`.
+        send_shared: Like `send_whole`, for the frames of a `SharedMessage`.
         blocked: Whether senders have to wait or ask: the transport is full, or a message is being
             sent in parts.
     """
 
     __slots__ = (
         "_flush_scheduled", "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling",
-        "send_whole", "transport", "uncorked",
+        "send_shared", "send_whole", "transport", "uncorked",
     )  # fmt: skip
 
     def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -59,6 +60,7 @@ class TransportWriter:
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
         self._socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
         self.send_whole = self._socket_writer.send
+        self.send_shared = self._socket_writer.send_shared
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
         self._flush_scheduled = False
@@ -77,10 +79,16 @@ class TransportWriter:
         """Bytes that the transport holds."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the network, in the transport or in the session."""
+        return self.waiting + self._session.output_size
+
     def log_frames(self, log: FrameLog) -> None:
         """Log the frames that are written from now on; to be called before the first one."""
         self._socket_writer = LoggedSocketWriter(self._socket_writer, log)
         self.send_whole = self._socket_writer.send
+        self.send_shared = self._socket_writer.send_shared
 
     # Writing.
 
@@ -105,6 +113,14 @@ class TransportWriter:
         elif not (self._flush_scheduled or self.handling):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_later)
+
+    def defer(self) -> None:
+        """Leave what the session has to send to a call of `flush` that follows soon; write it now if
+        it is much.
+        """
+        self.uncorked = False
+        if self._session.output_size > MAX_CORKED:
+            self._push()
 
     def _flush_later(self) -> None:
         self._flush_scheduled = False
@@ -137,7 +153,7 @@ class TransportWriter:
 
     def pause_writing(self) -> None:
         """Take note that the transport is full."""
-        self._session.pause_writing()
+        self._session.pause_writing(self.waiting)
         self.blocked = True
 
     def resume_writing(self) -> None:
@@ -150,6 +166,8 @@ class TransportWriter:
         """Begin or end a message that is sent in parts."""
         self._in_parts = in_parts
         self.blocked = in_parts or self._session.write_paused
+        if not in_parts:
+            self.release()
 
     def release(self) -> None:
         """Let everybody in `drain` look again."""
@@ -157,9 +175,13 @@ class TransportWriter:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def drain(self) -> None:
-        """Wait until the transport has room, or the connection is lost."""
-        while self._session.write_paused:
+    async def drain(self, whole: bool = False) -> None:
+        """Wait until the transport has room, or the connection is lost.
+
+        Args:
+            whole: Wait also until no message is being sent in parts.
+        """
+        while self._session.write_paused or (whole and self._in_parts):
             waiter: asyncio.Future[None] = self._loop.create_future()
             if self._waiters is None:
                 self._waiters = []
@@ -197,6 +219,10 @@ class LoggedSocketWriter:
         return sent
 
     def send(self, message: object) -> bool:
+        """Leave the message to the session."""
+        return False
+
+    def send_shared(self, frames: dict[object, bytes]) -> bool:
         """Leave the message to the session."""
         return False
 

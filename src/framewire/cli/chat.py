@@ -4,8 +4,8 @@ The protocol is JSON, one object in each text message. The client sends `{"say":
 `{"name": name}`. The server sends objects with a `type`: `you` (id, name), `people` (a list of id
 and name), `said` (id, name, text) and `note` (text).
 
-A `Relay` connects the rooms of several processes into one chat: each room publishes the messages
-that it broadcasts to its own clients, and the list of these clients.
+A `Relay` connects the rooms of several processes into one chat: each room publishes there the
+messages for its own clients, and the list of these clients.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from secrets import randbits
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
-from ..asyncio import ServerConnection, broadcast
+from ..asyncio import ServerConnection, Topics
 
 if TYPE_CHECKING:
     from ..relay import Relay
 
 __all__ = ["Room", "page"]
+
+#: The topic that everybody in the room is subscribed to.
+TOPIC: Final = "chat"
 
 #: Longest name, in characters; longer ones are cut.
 MAX_NAME: Final = 32
@@ -50,6 +53,7 @@ class Room:
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
+        self._topics = Topics()
         self._first_id = 0
         self._ids = count(1)
         self._people: dict[ServerConnection, dict[str, Any]] = {}
@@ -66,12 +70,14 @@ class Room:
         person = {"id": self._first_id + number, "name": name}
         self._people[connection] = person
         try:
+            self._topics.subscribe(connection, TOPIC)
             await connection.send(_encode("you", **person))
             self._announce(f"{name} joined")
             async for message in connection:
                 await self._handle_message(connection, person, message)
         finally:
             del self._people[connection]
+            self._topics.unsubscribe(connection, TOPIC)
             self._announce(f"{person['name']} left")
 
     async def _handle_message(self, connection: ServerConnection, person: dict[str, Any], message: str | bytes) -> None:
@@ -113,7 +119,7 @@ class Room:
         self._send_to_all("note", text=text)
 
     def _send_people(self) -> None:
-        broadcast(self._people, _encode("people", people=list(self._all_people())))
+        self._topics.publish(TOPIC, _encode("people", people=list(self._all_people())))
 
     def _publish_people(self) -> None:
         if self._relay:
@@ -121,7 +127,7 @@ class Room:
 
     def _send_to_all(self, kind: str, **fields: Any) -> None:
         message = _encode(kind, **fields)
-        broadcast(self._people, message)
+        self._topics.publish(TOPIC, message)
         if self._relay:
             self._relay.publish(message)
 
@@ -154,7 +160,7 @@ class Room:
                 if known is None:  # a new room does not know the people of this one yet
                     self._publish_people()
             case _:
-                broadcast(self._people, message)
+                self._topics.publish(TOPIC, message)
 
 
 def _encode(kind: str, **fields: Any) -> str:

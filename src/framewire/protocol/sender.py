@@ -31,11 +31,11 @@ class Sender:
         keys: The source of masking keys; None for a server.
     """
 
-    __slots__ = ("_codecs", "_encoder", "_keys", "_max_size", "_size", "_tail", "opcode")
+    __slots__ = ("_codecs", "_encoder", "_keys", "_size", "_tail", "max_size", "opcode")
 
     def __init__(self, codecs: list[Codec], max_size: int, keys: KeyPool | SourcedKeys | None) -> None:
         self._codecs = codecs
-        self._max_size = max_size
+        self.max_size = max_size
         self._keys = keys
         self.opcode = 0
         # Of the open message:
@@ -99,12 +99,15 @@ class Sender:
             payload = _encode(message)
         else:
             payload = message if type(message) is bytes else _copy(message)
-        size = self._size + len(payload)
-        if size > self._max_size:
-            raise PayloadTooBigError(f"a message to send has at most {self._max_size} bytes, not {size}")
+        self.check_size(self._size + len(payload))
         if text and (self._tail or not last or not isinstance(message, str)):
             return opcode, payload, _unfinished(self._tail + payload, last)
         return opcode, payload, b""
+
+    def check_size(self, size: int) -> None:
+        """Raise PayloadTooBigError if a message of `size` bytes must not be sent."""
+        if size > self.max_size:
+            raise PayloadTooBigError(f"a message to send has at most {self.max_size} bytes, not {size}")
 
     def choose_codec(self, size: int, last: bool, compress: bool | None, encoding: bool) -> Codec | None:
         """Return the codec for a message, or None.

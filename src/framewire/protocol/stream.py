@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from operator import index
 from typing import Any, Final, get_args
 
-from .._backend import StreamCore, make_frame, make_parts, take_key
+from .._backend import Deflate, StreamCore, make_frame, make_parts, take_key
 from ..errors import FragmentError, PayloadTooBigError, StateError, TextError, Violation
 from .codecs import Codec, check_codecs
 from .constants import MAX_LENGTH, CloseCode, Opcode, Role, State, may_be_sent
@@ -20,6 +20,7 @@ from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
 from .receiver import Receiver, TextErrors
 from .sender import Sender, check_close, check_control, encode
+from .shared_message import SharedMessage
 
 __all__ = ["Stream"]
 
@@ -178,6 +179,11 @@ class Stream(StreamCore[Event]):
     def message_open(self) -> bool:
         """Whether a fragmented message is being sent."""
         return self._sender.opcode != 0
+
+    @property
+    def encoding(self) -> bool:
+        """Whether `send_steps` is encoding a message, so that no other can be encoded."""
+        return bool(self._encoding)
 
     @property
     def clean(self) -> bool:
@@ -434,9 +440,7 @@ class Stream(StreamCore[Event]):
         """
         self._enter()
         try:
-            if self._sender.opcode:
-                raise FragmentError("a message in fragments has not ended")
-            self._check_open()
+            self._check_whole()
             opcode, payload, _ = self._sender.check(message, text, True)
             codec = self._sender.choose_codec(len(payload), True, compress, self._encoding)
             if codec is None:
@@ -464,6 +468,62 @@ class Stream(StreamCore[Event]):
         finally:
             self._encoding = False
         return frame
+
+    def send_shared(self, message: SharedMessage) -> bytes:
+        """Return the frame of a message that is sent on other streams too.
+
+        It is compressed once for all streams with the same settings of permessage-deflate, without
+        the context of any. A stream that only sends shared messages has no compressor. After a
+        compressed one, the next message of `send` is compressed with an empty window. Codecs other
+        than `Deflate` encode the message for each stream, like `send`. The message is not
+        compressed while `send_steps` encodes another.
+
+        Args:
+            message: The message.
+
+        Raises:
+            StateError: After a close or a failure.
+            FragmentError: A fragmented message has not ended.
+            PayloadTooBigError: The message exceeds `max_send_size`.
+            RuntimeError: Another call is using the stream.
+        """
+        if self._shared_kind is None:
+            self._choose_shared_kind()
+        frame = self.take_shared(message.frames)
+        if frame is not None:
+            return frame
+        content = message.content
+        self._enter()
+        try:
+            self._check_whole()
+            self._sender.check_size(len(content))
+            compress = False if self._encoding else message.compress
+            codec = self._sender.choose_codec(len(content), True, compress, False)
+            if codec is None or isinstance(codec, Deflate):
+                frame = message.make_frame(codec, take_key(self._keys))
+                if codec is not None:
+                    codec.abandon()
+                if self._shared_kind is not None and not self._encoding:
+                    message.frames[self._shared_kind] = frame
+            else:
+                frame = self._sender.take(content, message.is_text, True, compress, False, make_frame)
+            self._note_sent(True)
+        finally:
+            self._leave()
+        return frame
+
+    def _choose_shared_kind(self) -> None:
+        """Choose the key for the frames of shared messages.
+
+        There is none for frames that are masked or encoded for each stream, nor with a limit on the
+        size of messages, which each has to be checked for.
+        """
+        if self._role is Role.SERVER and self._sender.max_size == MAX_LENGTH:
+            codec = self._codecs[0] if self._codecs else None
+            if codec is None:
+                self._shared_kind = ()
+            elif isinstance(codec, Deflate):
+                self._shared_kind = (*codec.encode_settings, codec.threshold)
 
     def cut(
         self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
@@ -508,6 +568,12 @@ class Stream(StreamCore[Event]):
     def _check_open(self) -> None:
         if self._close_sent or self._state is State.CLOSED:
             raise StateError("no message can follow a close frame or a failure")
+
+    def _check_whole(self) -> None:
+        """Raise FragmentError or StateError if no whole message can be sent now."""
+        if self._sender.opcode:
+            raise FragmentError("a message in fragments has not ended")
+        self._check_open()
 
     def ping(self, payload: bytes | bytearray | memoryview = b"") -> bytes:
         """Return a ping frame (5.5.2).

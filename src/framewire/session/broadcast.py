@@ -1,32 +1,108 @@
-"""One message to many connections: what becomes of each."""
+"""One message to many connections: how it is encoded, and which connections get it."""
 
 from __future__ import annotations
 
+from typing import Final, Literal, Protocol, TypeAlias
+
 from ..protocol.constants import CloseCode, State
+from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
+from .settings import ConnectionSettings
 
-__all__ = ["broadcast_to"]
+__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet"]
+
+#: How a message to many connections is compressed: once for all, by each connection, or not.
+Compression: TypeAlias = Literal["shared", "own"] | None
+
+#: The close code and reason for a peer that does not keep up; see `Session.keeps_up`.
+SLOW_READER: Final = (CloseCode.TRY_AGAIN_LATER, "reading too slowly")
 
 
-def broadcast_to(
-    session: Session, message: Data, now: float, compress: bool | None = None, text: bool | None = None
-) -> None:
-    """Queue a message on one of many connections, without waiting.
+class Outlet(Protocol):
+    """One connection, as broadcasts and topics need it: a `Session`, or what stands for it where the
+    server is not framewire's. See `Session` for the members.
+    """
 
-    A connection is left out if it is not open, or in the middle of a fragmented message. One whose
-    peer does not keep up, with more than `write_limit` unread, is closed with 1013 (try again
-    later).
+    settings: ConnectionSettings
+    write_paused: bool
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def message_open(self) -> bool: ...
+
+    @property
+    def encoding(self) -> bool: ...
+
+    def keeps_up(self, waiting: int) -> bool: ...
+
+    def send(self, message: Data, text: bool | None = None, *, compress: bool | None = None) -> None: ...
+
+    def send_shared(self, message: SharedMessage) -> None: ...
+
+    def send_frame_of(self, frames: dict[object, bytes]) -> bool: ...
+
+
+class Broadcast:
+    """One message to many connections.
 
     Args:
-        session: The session of the connection.
-        message: The message.
-        now: The time.
-        compress: Whether the message is compressed; by default its size decides.
-        text: Whether the message is sent as text; by default the type decides.
+        message: Text as `str`, binary as a bytes-like object.
+        text: Whether it is sent as text; by default the type decides.
+        compression: "shared" compresses it once for all connections with the same settings, "own"
+            with the context of each connection, None not at all.
+
+    Raises:
+        TypeError: `message` is neither text nor binary.
+        ValueError: `compression` is none of these.
+        TextError: The text is not UTF-8.
     """
-    if session.state is not State.OPEN or session.stream.message_open:
-        return
-    if session.write_paused:
-        session.close(CloseCode.TRY_AGAIN_LATER, "reading too slowly", now)
-    else:
-        session.send(message, text, compress=compress)
+
+    __slots__ = ("_compress", "_message", "_shared", "_text", "frames", "size")
+
+    def __init__(self, message: Data, text: bool | None = None, compression: Compression = "shared") -> None:
+        if not isinstance(message, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+        if compression is not None and compression not in ("shared", "own"):
+            raise ValueError(f'compression is "shared", "own" or None, not {compression!r}')
+        self._message = message
+        self._text = text
+        self._compress = False if compression is None else None
+        self._shared = None if compression == "own" else SharedMessage(message, text, compress=self._compress)
+        #: The frames for streams that need no more than one of them, by kind of stream.
+        self.frames: dict[object, bytes] = {} if self._shared is None else self._shared.frames
+        #: Its size in bytes; of text with "own" contexts in characters.
+        self.size = len(message) if self._shared is None else len(self._shared.content)
+
+    def send(self, session: Outlet) -> None:
+        """Queue the message on a connection. Raises as `Session.send`.
+
+        It is not compressed while another message is compressed in steps.
+        """
+        if self._shared is not None:
+            session.send_shared(self._shared)
+        else:
+            session.send(self._message, self._text, compress=False if session.encoding else self._compress)
+
+    def queue(self, session: Session, now: float, waiting: int) -> bool:
+        """Queue the message on one connection, without waiting.
+
+        A connection is left out if it is not open, or in the middle of a fragmented message. One
+        whose peer does not keep up (see `Session.keeps_up`) is closed with 1013 (try again later).
+
+        Args:
+            session: The session of the connection.
+            now: The time.
+            waiting: How many bytes wait for the network.
+
+        Returns:
+            Whether the message is queued.
+        """
+        if session.state is not State.OPEN or session.message_open:
+            return False
+        if not session.keeps_up(waiting):
+            session.close(*SLOW_READER, now)
+            return False
+        self.send(session)
+        return True

@@ -22,6 +22,7 @@ from ..errors import ConcurrencyError, ConnectionClosed
 from ..protocol.codecs import Codec
 from ..protocol.constants import CloseCode, Role, State
 from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong
+from ..protocol.shared_message import SharedMessage
 from ..protocol.stream import Stream
 from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
@@ -85,9 +86,9 @@ class Session:
 
     __slots__ = (
         "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_opened_at",
-        "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "keepalive",
-        "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet", "reading",
-        "receive_step", "role", "settings", "stream", "write_paused",
+        "_paused_size", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending",
+        "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet",
+        "reading", "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -135,6 +136,7 @@ class Session:
         self.quiet = True
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
+        self._paused_size = 0  # bytes that the transport held when it was paused
         #: Whether the events that `process` returned last are known to be whole messages only.
         self.only_messages = True
         self.pings_received = self.pings_sent = 0
@@ -159,6 +161,16 @@ class Session:
     def state(self) -> State:
         """The state of the closing handshake."""
         return self.stream.state
+
+    @property
+    def message_open(self) -> bool:
+        """Whether a fragmented message is being sent, which no other may interrupt."""
+        return self.stream.message_open
+
+    @property
+    def encoding(self) -> bool:
+        """Whether a message is being compressed in steps, so that no other can be."""
+        return self.stream.encoding
 
     @property
     def over(self) -> bool:
@@ -418,6 +430,27 @@ class Session:
         self.output.append(frame)
         self.output_size += len(frame)
 
+    def send_shared(self, message: SharedMessage) -> None:
+        """Queue a message that is sent on other connections too. Raises as `Stream.send_shared`."""
+        self._add_output(self.stream.send_shared(message))
+
+    def send_frame_of(self, frames: dict[object, bytes]) -> bool:
+        """Queue the frame of a shared message, if it was made already; see `Stream.take_shared`.
+
+        Args:
+            frames: The frames of the message.
+
+        Returns:
+            False, without side effects, if the message needs `send_shared`, or the transport is
+            full.
+        """
+        frame = None if self.write_paused else self.stream.take_shared(frames)
+        if frame is None:
+            return False
+        self.output.append(frame)
+        self.output_size += len(frame)
+        return True
+
     def send_steps(
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
     ) -> Generator[None, None, None]:
@@ -545,9 +578,15 @@ class Session:
 
     # What the driver reports.
 
-    def pause_writing(self) -> None:
-        """Take note that the transport holds more than the high mark of `write_limit`."""
-        self.write_paused = True
+    def pause_writing(self, waiting: int) -> None:
+        """Take note that the transport holds more than the high mark of `write_limit`.
+
+        Args:
+            waiting: How many bytes it holds.
+        """
+        if not self.write_paused:  # a driver may say so again
+            self.write_paused = True
+            self._paused_size = waiting
         self._regulate()
 
     def resume_writing(self) -> None:
@@ -577,6 +616,16 @@ class Session:
             waiting: How many of them still wait for the network.
         """
         self._written, self._waiting = nbytes - waiting, waiting
+
+    def keeps_up(self, waiting: int) -> bool:
+        """Return whether the peer reads fast enough for a further message of a broadcast.
+
+        It does until the transport is full; then see `ConnectionSettings.keeps_up`.
+
+        Args:
+            waiting: How many bytes wait for the network.
+        """
+        return not self.write_paused or self.settings.keeps_up(waiting, self._paused_size)
 
     def check_unsent(self, waiting: int) -> bool:
         """Return whether another message may be written behind `waiting` bytes that wait for the

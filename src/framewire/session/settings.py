@@ -113,6 +113,19 @@ class ConnectionSettings:
         high, low = self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
         return high, high // 4 if low is None else low
 
+    def keeps_up(self, waiting: int, paused_size: int) -> bool:
+        """Return whether a peer whose transport is full reads fast enough for a further message of a
+        broadcast.
+
+        It must take as much as is added, except for `write_limit` bytes, however long the message
+        was that has filled the transport.
+
+        Args:
+            waiting: How many bytes wait for the network.
+            paused_size: How many waited when the transport became full.
+        """
+        return waiting <= paused_size + self.write_marks[0]
+
 
 def check_max_connections(number: int | None) -> None:
     """Check how many connections a server may have at a time; None: no limit.

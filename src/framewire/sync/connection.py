@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from ..protocol.constants import State
-from ..session.broadcast import broadcast_to
+from ..session.broadcast import Broadcast, Compression
 from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
@@ -331,30 +331,37 @@ def broadcast(
     *,
     raise_exceptions: bool = False,
     text: bool | None = None,
+    compression: Compression = "shared",
     **kwargs: Any,
 ) -> None:
     """Send one message to all open `connections` without waiting for slow peers.
 
-    A peer that does not keep up, with more than its `write_limit` unread, is closed with 1013 (try
-    again later) instead: neither memory nor the others pay for it. A connection that is in the
-    middle of another message in fragments is left out, with a warning in its log.
+    A peer that does not keep up is closed with 1013 (try again later): one that has let the
+    transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
+    bytes. A connection that is in the middle of another message in fragments is left out, with a
+    warning in its log.
 
     Args:
         connections: The connections.
         message: Text as `str`, binary as a bytes-like object.
         raise_exceptions: Whether connections that are left out are an error.
         text: Whether it is sent as text; by default the type decides.
+        compression: "shared" compresses the message once for all connections with the same settings
+            of permessage-deflate. After it, each of them begins its own next message with an empty
+            window. "own" compresses it for each connection, with the context of its earlier
+            messages: smaller if these are nearly alike. None does not compress.
         **kwargs: Ignored: options of a thread pool, which is not needed here.
 
     Raises:
         TypeError: `message` is neither text nor binary.
         ExceptionGroup: With `raise_exceptions`: a ConcurrencyError for each connection left out.
-        ValueError: `raise_exceptions` on Python 3.10, which has no exception groups.
+        ValueError: `compression` is none of these, or `raise_exceptions` on Python 3.10, which has
+            no exception groups.
+        TextError: The text is not UTF-8.
     """
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
-    if not isinstance(message, (str, bytes, bytearray, memoryview)):
-        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    message_to_all = Broadcast(message, text, compression)
     errors: list[Exception] = []
     for connection in connections:
         driver, session = connection._driver, connection._session
@@ -366,7 +373,7 @@ def broadcast(
             if connection._in_fragments or session.stream.message_open:
                 errors.append(ConcurrencyError("sending a fragmented message"))
             else:
-                broadcast_to(session, message, monotonic(), text=text)
+                message_to_all.queue(session, monotonic(), driver.waiting)
                 driver.changed.notify_all()
         if errors and not raise_exceptions:
             connection.logger.warning("skipped broadcast: %s", errors.pop())

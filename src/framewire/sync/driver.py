@@ -105,6 +105,11 @@ class Driver:
         """Bytes of frames that the socket has taken so far."""
         return self._written
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of frames that the socket has not taken yet."""
+        return self.opened_session().bytes_queued - self._written
+
     def open(
         self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None], answer: bytes = b""
     ) -> None:
@@ -297,7 +302,7 @@ class Driver:
             sent = self.transport.send(self._unsent, 0)
             if not sent:
                 with self.changed:
-                    session.pause_writing()
+                    session.pause_writing(self.waiting)
                 if not wait:
                     return False
                 sent = self.transport.send(self._unsent, None)
@@ -363,7 +368,7 @@ class Driver:
             return None
         now = monotonic()
         if when <= now:
-            session.written(session.bytes_queued, session.bytes_queued - self._written)
+            session.written(session.bytes_queued, self.waiting)
             session.handle_timer(now)
             self.changed.notify_all()
             when = session.next_timer()

@@ -15,7 +15,7 @@ import trio
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role, State
-from ..session.broadcast import broadcast_to
+from ..session.broadcast import Broadcast, Compression
 from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
@@ -389,25 +389,32 @@ async def broadcast(
     *,
     raise_exceptions: bool = False,
     text: bool | None = None,
+    compression: Compression = "shared",
 ) -> None:
     """Send one message to all open `connections` without waiting for slow peers.
 
-    A peer that does not keep up, with more than its `write_limit` unread, is closed with 1013 (try
-    again later) instead: neither memory nor the others pay for it. A connection that is in the
-    middle of another message in fragments is left out, with a warning in its log.
+    A peer that does not keep up is closed with 1013 (try again later): one that has let the
+    transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
+    bytes. A connection that is in the middle of another message in fragments is left out, with a
+    warning in its log.
 
     Args:
         connections: The connections.
         message: Text as `str`, binary as a bytes-like object.
         raise_exceptions: Whether connections that are left out are an error.
         text: Whether it is sent as text; by default the type decides.
+        compression: "shared" compresses the message once for all connections with the same settings
+            of permessage-deflate. After it, each of them begins its own next message with an empty
+            window. "own" compresses it for each connection, with the context of its earlier
+            messages: smaller if these are nearly alike. None does not compress.
 
     Raises:
         TypeError: `message` is neither text nor binary.
+        ValueError: `compression` is none of these.
+        TextError: The text is not UTF-8.
         ExceptionGroup: With `raise_exceptions`: a ConcurrencyError for each connection left out.
     """
-    if not isinstance(message, (str, bytes, bytearray, memoryview)):
-        raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+    message_to_all = Broadcast(message, text, compression)
     await trio.lowlevel.checkpoint_if_cancelled()
     errors: list[Exception] = []
     reached = []
@@ -420,10 +427,11 @@ async def broadcast(
             if not raise_exceptions:
                 connection.logger.warning("skipped broadcast: %s", errors[-1])
             continue
-        # While a long message is being compressed in steps, no other can be compressed.
-        broadcast_to(session, message, trio.current_time(), False if connection._in_parts else None, text)
-        connection._driver.update()
-        reached.append(connection._driver)
+        driver = connection._driver
+        waiting = session.bytes_queued - driver.bytes_sent
+        message_to_all.queue(session, trio.current_time(), waiting)
+        driver.update()
+        reached.append(driver)
     await trio.lowlevel.cancel_shielded_checkpoint()
     await write_on(reached)
     if errors and raise_exceptions:

@@ -211,7 +211,7 @@ class Driver:
         if session.ending is Ending.ABORT:
             self._scope.cancel()
         if not session.write_paused and self._waiting(session) > self._high:
-            session.pause_writing()
+            session.pause_writing(self._waiting(session))
         if self._writer and (session.output or session.ending is not Ending.NONE):
             self._writer.unpark_all()
         if self._reader and session.reading:

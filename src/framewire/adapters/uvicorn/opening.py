@@ -13,6 +13,7 @@ from http import HTTPStatus
 from traceback import walk_tb
 from typing import Any, Final, cast
 from urllib.parse import unquote
+from weakref import ref
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import (
@@ -117,6 +118,8 @@ class AsgiOpening(Opening):
             return
         self._early[:0] = handshake.trailing
         self._scope = _make_scope(self._config, transport, request, self._offer, self._app_state)
+        # For framewire.rooms; an application that keeps its scope does not keep the connection.
+        self._scope["extensions"]["framewire.topics"] = {"driver": ref(self._driver)}
         self._start(self._scope)
 
     # The answer.

@@ -1,0 +1,534 @@
+"""`Topics` of asyncio over real sockets; its rules are tested in `session/test_topics.py`."""
+
+import asyncio
+import random
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import ends
+import pytest
+from ends import connect, on_loop, raw, serving, until
+
+import framewire
+from framewire import ConnectionClosed, State, StateError
+from framewire.asyncio import Listener, Topics, broadcast
+from framewire.asyncio.transport_writer import MAX_CORKED, TransportWriter
+
+pytestmark = pytest.mark.both_backends
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "asyncio tls", "uvloop"])
+def network(request, monkeypatch):
+    monkeypatch.setattr(ends, "network", request.param)
+    return request.param
+
+
+async def receive_nothing(ws):
+    await ws.wait_closed()
+
+
+@asynccontextmanager
+async def pairs(number, handler=receive_nothing, **options):
+    """Give connections of one server, and their clients, in the same order."""
+    async with serving(handler, **options) as (server, _, uri), AsyncExitStack() as stack:
+        connections, clients = [], []
+        for _ in range(number):
+            clients.append(await stack.enter_async_context(connect(uri)))
+            await until(lambda: len(server.connections) == len(clients))
+            connections += server.connections - set(connections)
+        yield connections, clients
+
+
+@asynccontextmanager
+async def slow_pair(**options):
+    """Give a connection whose peer reads only when it is told to, and that peer."""
+    async with serving(receive_nothing, **options) as (server, port, _), raw(port, limit=1024) as peer:
+        await peer.upgrade()
+        await until(lambda: server.connections)
+        (connection,) = server.connections
+        yield connection, peer
+
+
+async def drain(peer, last):
+    """Return the events of a peer up to `last`."""
+    events = []
+    while not events or events[-1] != last:
+        events.append(await peer.read_event())
+    return events
+
+
+async def messages_of(client):
+    """Return the messages that a client receives, up to "end"."""
+    messages = []
+    while (message := await client.recv()) != "end":
+        messages.append(message)
+    return messages
+
+
+# Who gets a message
+
+
+@on_loop
+async def test_publish_reaches_the_subscribers_of_a_topic():
+    topics = Topics()
+    async with pairs(3) as ((one, two, three), clients):
+        assert topics.subscribe(one, "news")
+        assert topics.subscribe(two, "news")
+        assert topics.subscribe(three, "sport")
+        assert not topics.subscribe(three, "sport")
+        assert topics.publish("news", "a") == 2
+        assert topics.publish("sport", b"b", text=True) == 1
+        assert topics.publish("other", "c") == 0
+        assert topics.unsubscribe(one, "news")
+        assert not topics.unsubscribe(one, "news")
+        assert topics.publish("news", b"d") == 1
+        for connection in (one, two, three):
+            await connection.send("end")
+        assert [await messages_of(client) for client in clients] == [["a"], ["a", b"d"], ["b"]]
+        assert topics.subscribers("news") == [two]
+        assert topics.topics_of(three) == ["sport"]
+        assert (topics.counters.published, topics.counters.sent) == (4, 4)
+
+
+@on_loop
+async def test_patterns_reach_each_subscriber_once():
+    topics = Topics(patterns="mqtt")
+    async with pairs(2) as ((one, two), clients):
+        for pattern in ("room/+/said", "room/#", "room/1/said"):
+            topics.subscribe(one, pattern)
+        topics.subscribe(two, "room/2/#")
+        assert [topics.publish(topic, topic) for topic in ("room/1/said", "room/2/said", "room", "roof")] == [
+            1,
+            2,
+            1,
+            0,
+        ]
+        for connection in (one, two):
+            await connection.send("end")
+        assert [await messages_of(client) for client in clients] == [
+            ["room/1/said", "room/2/said", "room"],
+            ["room/2/said"],
+        ]
+
+
+@on_loop
+async def test_excluded_connections_do_not_get_the_message():
+    topics = Topics()
+    async with pairs(3) as (connections, clients):
+        for connection in connections:
+            topics.subscribe(connection, "news")
+        assert topics.publish("news", "not to 0", exclude=connections[0]) == 2
+        assert topics.publish("news", "only to 2", exclude=connections[:2]) == 1
+        assert topics.publish("news", "end") == 3
+        assert [await messages_of(client) for client in clients] == [
+            [],
+            ["not to 0"],
+            ["not to 0", "only to 2"],
+        ]
+
+
+@pytest.mark.parametrize("by_peer", [True, False])
+@on_loop
+async def test_connection_that_ends_leaves_all_topics(by_peer):
+    topics = Topics()
+    async with pairs(2) as ((one, two), clients):
+        for topic in ("news", "sport"):
+            topics.subscribe(one, topic)
+            topics.subscribe(two, topic)
+        await (clients[0] if by_peer else one).close()
+        await one.wait_closed()
+        assert topics.subscribers("news") == topics.subscribers("sport") == [two]
+        assert topics.topics_of(one) == []
+        assert topics.publish("news", "a") == 1
+        with pytest.raises(ConnectionClosed):
+            topics.subscribe(one, "news")
+        assert await clients[1].recv() == "a"
+    assert topics._topics._connections == {}
+
+
+@on_loop
+async def test_closing_connection_gets_no_more_messages():
+    topics = Topics()
+    async with pairs(1) as ((one,), (client,)):
+        topics.subscribe(one, "news")
+        topics.publish("news", "before")
+        one.start_closing()
+        assert topics.publish("news", "after") == 0
+        assert [message async for message in client] == ["before"]
+
+
+@on_loop
+async def test_listener_connections_subscribe_too():
+    topics = Topics()
+
+    class Subscribing(Listener):
+        def on_open(self, connection):
+            topics.subscribe(connection, "news")
+
+        def on_message(self, connection, message):
+            topics.publish("news", message, exclude=connection)
+            connection.send("done")
+
+    async with serving(Subscribing()) as (_, _, uri), connect(uri) as one, connect(uri) as two:
+        await until(lambda: len(topics.subscribers("news")) == 2)
+        await one.send("hello")
+        assert await one.recv() == "done"
+        assert await two.recv() == "hello"
+
+
+@on_loop
+async def test_message_that_a_listener_published_in_a_fragmented_one_arrives_after_it():
+    topics = Topics()
+
+    class Fragmenting(Listener):
+        def on_message(self, connection, message):
+            topics.subscribe(connection, "news")
+            connection.send("fragm", last=False)
+            topics.publish("news", "one")
+            connection.send("ented")
+            topics.publish("news", "two")
+
+    async with serving(Fragmenting()) as (_, _, uri), connect(uri) as ws:
+        await ws.send("begin")
+        assert [await ws.recv() for _ in range(3)] == ["fragmented", "one", "two"]
+
+
+@on_loop
+async def test_subscribing_before_the_opening_handshake_is_an_error():
+    topics, errors = Topics(), []
+
+    def process_request(connection, request):
+        try:
+            topics.subscribe(connection, "news")
+        except StateError as error:
+            errors.append(str(error))
+
+    async with serving(process_request=process_request) as (_, _, uri), connect(uri):
+        pass
+    assert errors == ["the opening handshake is not done"]
+    assert topics.subscribers("news") == []
+
+
+def test_connections_of_two_event_loops_are_refused():
+    topics = Topics()
+
+    @on_loop
+    async def subscribe_on_one():
+        async with pairs(1) as ((one,), _):
+            topics.subscribe(one, "news")
+            await asyncio.to_thread(subscribe_on_other)
+            assert topics.subscribers("news") == [one]
+
+    @on_loop
+    async def subscribe_on_other():
+        async with pairs(1) as ((other,), _):
+            with pytest.raises(ValueError, match="another event loop"):
+                topics.subscribe(other, "news")
+
+    subscribe_on_one()
+    subscribe_on_one()  # a new loop, after all connections of the other have ended
+
+
+@pytest.mark.parametrize("options", [{"patterns": "glob"}, {"policy": "ignore"}, {"compression": "gzip"}])
+def test_invalid_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options.values()))):
+        Topics(**options)
+
+
+def test_invalid_messages_and_topics_are_refused():
+    topics = Topics(patterns="mqtt")
+    for publish in (topics.publish, topics.publish_threadsafe):
+        for topic, message, error in [
+            ("a/+", "x", ValueError), ("", "x", ValueError), (1, "x", TypeError), ("a", ["x"], TypeError),
+            ("a", "\ud800", framewire.TextError),
+        ]:  # fmt: skip
+            with pytest.raises(error):
+                publish(topic, message)
+    topics.publish_threadsafe("a", "to nobody")
+
+
+# One write for each receiver
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """Return a list of the sizes of all writes of sessions."""
+    sizes, push = [], TransportWriter._push
+
+    def count(self):
+        sizes.append(self._session.output_size)
+        push(self)
+
+    monkeypatch.setattr(TransportWriter, "_push", count)
+    return sizes
+
+
+@on_loop
+async def test_messages_of_one_turn_leave_as_one_write_for_each_receiver(writes):
+    topics = Topics()
+    async with pairs(3) as (connections, clients):
+        for connection in connections:
+            topics.subscribe(connection, "news")
+        writes.clear()
+        for number in range(10):
+            topics.publish("news", str(number))
+        assert writes == []
+        await asyncio.sleep(0)
+        assert writes == [30, 30, 30]
+        await asyncio.sleep(0)
+        topics.publish("news", "10")
+        await asyncio.sleep(0)
+        assert len(writes) == 6
+        for client in clients:
+            assert [await client.recv() for _ in range(11)] == [str(number) for number in range(11)]
+
+
+@on_loop
+async def test_much_output_does_not_wait_for_the_end_of_the_turn(writes):
+    topics = Topics(compression=None)
+    async with pairs(1) as ((one,), (client,)):
+        topics.subscribe(one, "news")
+        writes.clear()
+        for _ in range(4):
+            topics.publish("news", bytes(MAX_CORKED // 2 + 1))
+        assert len(writes) == 2
+        assert [await client.recv() for _ in range(4)] == [bytes(MAX_CORKED // 2 + 1)] * 4
+
+
+@on_loop
+async def test_messages_keep_the_order_of_the_calls_among_own_ones():
+    topics = Topics()
+    long = "long " * 20_000  # compressed in steps
+    async with pairs(1, max_size=None) as ((one,), (client,)):
+        topics.subscribe(one, "news")
+        for number in range(30):
+            texts = [f"own {number}", f"topic {number} " + "x" * 100, f"large {number} " + "y" * 40_000, long, "topic"]
+            for text in texts:
+                if text.startswith("topic"):
+                    topics.publish("news", text)
+                else:
+                    await one.send(text)
+            assert [await client.recv() for _ in texts] == texts
+
+
+# Receivers that are slow
+
+
+@on_loop
+async def test_slow_receiver_is_closed_and_the_others_get_all():
+    slow_ones = []
+    topics = Topics(on_slow=lambda *arguments: slow_ones.append(arguments))
+    async with slow_pair() as (slow, peer), pairs(1) as ((fast,), (client,)):
+        topics.subscribe(slow, "news")
+        topics.subscribe(fast, "news")
+        sent = 0
+        while slow.state is State.OPEN:
+            topics.publish("news", bytes(100_000) + str(sent).encode())
+            assert await client.recv() == bytes(100_000) + str(sent).encode()
+            sent += 1
+        assert slow_ones == [(slow, "news", "closed")]
+        assert topics.counters.closed == 1
+        close = framewire.Close(1013, "reading too slowly")
+        events = await drain(peer, close)
+        assert events == [bytes(100_000) + str(number).encode() for number in range(sent - 1)] + [close]
+        assert topics.publish("news", "last") == 1
+        assert await client.recv() == "last"
+    assert topics._topics._waiting == {}
+
+
+@on_loop
+async def test_messages_to_a_slow_receiver_are_dropped():
+    slow_ones = []
+    topics = Topics(policy="drop", compression=None, on_slow=lambda *arguments: slow_ones.append(arguments))
+    async with slow_pair() as (slow, peer):
+        topics.subscribe(slow, "news")
+        sent = 0
+        while topics.counters.dropped < 10:
+            topics.publish("news", bytes(100_000) + str(sent).encode())
+            sent += 1
+            await asyncio.sleep(0)
+        assert set(slow_ones) == {(slow, "news", "dropped")}
+        assert len(slow_ones) == topics.counters.dropped
+        kept = [bytes(100_000) + str(number).encode() for number in range(topics.counters.sent)]
+        assert await drain(peer, kept[-1]) == kept
+        await until(lambda: not slow._session.write_paused)
+        topics.publish("news", "again")
+        assert await peer.read_event() == "again"
+        assert topics.counters.published == topics.counters.sent + topics.counters.dropped
+
+
+@on_loop
+async def test_newest_message_of_each_topic_reaches_a_slow_receiver():
+    slow_ones = []
+    topics = Topics(policy="latest", on_slow=lambda *arguments: slow_ones.append(arguments[1:]))
+    async with slow_pair() as (slow, peer):
+        topics.subscribe(slow, "price/a")
+        topics.subscribe(slow, "price/b")
+        while not slow._session.write_paused:
+            await slow.send(bytes(100_000))
+        while topics.counters.held < 1:  # up to write_limit is sent
+            topics.publish("price/a", bytes(10_000), text=False)
+            await asyncio.sleep(0)
+        for number in range(50):
+            assert topics.publish("price/a", f"a{number}") == 1
+            assert topics.publish("price/b", f"b{number}") == 1
+        assert topics.counters.replaced == 99
+        assert slow_ones[-1] == ("price/b", "replaced")
+        events = await drain(peer, "b49")
+        assert [event for event in events if isinstance(event, str)] == ["a49", "b49"]
+        await until(lambda: topics._topics._waiting == {})
+
+
+@on_loop
+async def test_connection_that_ends_while_messages_are_held_leaves_no_task():
+    topics = Topics(policy="latest")
+    async with slow_pair(close_timeout=0.1) as (slow, _):
+        topics.subscribe(slow, "news")
+        while not topics.counters.held:
+            topics.publish("news", bytes(1 << 20))
+            await asyncio.sleep(0)
+        assert len(topics._topics._waiting) == 1
+        slow.transport.abort()
+        await slow.wait_closed()
+        await until(lambda: topics._topics._waiting == {})
+        assert topics._topics._delivery._backlogs == {}
+
+
+@on_loop
+async def test_message_during_a_fragmented_one_arrives_after_it():
+    topics, gate = Topics(), asyncio.Event()
+
+    async def fragments():
+        yield "fragm"
+        await gate.wait()
+        yield "ented"
+
+    async with pairs(1) as ((one,), (client,)):
+        topics.subscribe(one, "news")
+        sending = asyncio.ensure_future(one.send(fragments()))
+        await until(lambda: one._session.stream.message_open)
+        for number in range(3):
+            assert topics.publish("news", str(number)) == 1
+        gate.set()
+        assert [await client.recv() for _ in range(4)] == ["fragmented", "0", "1", "2"]
+        await sending
+        assert topics.counters.held == 3
+
+
+@on_loop
+async def test_callback_may_change_subscriptions_and_its_exceptions_are_logged(caplog):
+    def on_slow(connection, topic, outcome):
+        topics.unsubscribe(connection, topic)
+        topics.unsubscribe(fast, topic)
+        raise ZeroDivisionError
+
+    topics = Topics(policy="drop", on_slow=on_slow)
+    async with slow_pair() as (slow, _), pairs(1) as ((fast,), (client,)):
+        topics.subscribe(slow, "news")
+        topics.subscribe(fast, "news")
+        while not topics.counters.dropped:
+            topics.publish("news", bytes(1 << 20))
+            await client.recv()
+        assert topics.subscribers("news") == []
+        slow.transport.abort()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == ["on_slow failed"]
+
+
+@on_loop
+async def test_published_messages_are_logged_at_debug(caplog):
+    caplog.set_level("DEBUG", "framewire.server")
+    topics = Topics(compression=None)
+    async with pairs(2) as (connections, clients):
+        for connection in connections:
+            topics.subscribe(connection, "news")
+        topics.publish("news", "one")
+        broadcast(connections, "two")
+        broadcast(connections, "three")
+        for client in clients:
+            assert [await client.recv() for _ in range(3)] == ["one", "two", "three"]
+    sent = [record.getMessage() for record in caplog.records if record.getMessage().startswith("> TEXT")]
+    assert sorted(sent) == sorted(["> TEXT 'one' [3 bytes]", "> TEXT 'two' [3 bytes]", "> TEXT 'three' [5 bytes]"] * 2)
+
+
+# Everything at once
+
+
+@pytest.mark.parametrize("policy", ["close", "drop", "latest"])
+@on_loop
+async def test_receivers_that_keep_up_get_all_whatever_happens_to_others(policy):
+    source, topics = random.Random(policy), Topics(patterns="mqtt", policy=policy)
+    patterns = {"a/+": ("a/1", "a/2"), "a/1": ("a/1",), "#": ("a/1", "a/2", "b"), "b": ("b",)}
+    expected, received = {}, {}
+
+    async def read(connection, client):
+        received[connection] = [message async for message in client]
+
+    async with serving(receive_nothing) as (server, port, uri), AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(raw(port, limit=1024)) for _ in range(3)]
+        for peer in slow:
+            await peer.upgrade()
+        readers = []
+        for number in range(400):
+            healthy = [each for each in expected if each.state is State.OPEN]
+            action = source.randrange(20)
+            if action == 0 and len(healthy) < 12:
+                known, client = set(server.connections), await stack.enter_async_context(connect(uri))
+                await until(lambda known=known: len(server.connections - known) == 1)
+                (connection,) = server.connections - known
+                expected[connection] = []
+                readers.append(asyncio.ensure_future(read(connection, client)))
+            elif action == 1 and len(healthy) > 6:
+                await source.choice(healthy).close()
+            elif action == 2 and healthy:
+                topics.unsubscribe(source.choice(healthy), source.choice(list(patterns)))
+            elif action < 6 and server.connections:
+                for connection in server.connections:
+                    if connection.state is State.OPEN and (connection not in expected or not source.randrange(4)):
+                        topics.subscribe(connection, source.choice(list(patterns)))
+            elif action < 8 and healthy:
+                connection = source.choice(healthy)
+                await connection.send(f"own {number}")
+                expected[connection].append(f"own {number}")
+            else:
+                topic, text = source.choice(["a/1", "a/2", "b"]), f"{number} " + "x" * source.choice([10, 1000, 60_000])
+                for connection in healthy:
+                    if any(topic in patterns[pattern] for pattern in topics.topics_of(connection)):
+                        expected[connection].append(text)
+                topics.publish(topic, text)
+                if source.randrange(3) == 0:
+                    await asyncio.sleep(0.001)  # the clients read
+        for connection in expected:
+            await connection.close()
+        await asyncio.gather(*readers)
+        for peer in slow:
+            peer.writer.transport.abort()
+    assert received == expected
+    assert sum(map(len, received.values())) > 200
+    assert topics._topics._connections == topics._topics._waiting == topics._topics._delivery._backlogs == {}
+    assert topics._topics.tree._root.children == {}
+
+
+# Threads
+
+
+@on_loop
+async def test_threads_publish_in_the_order_of_their_calls():
+    topics = Topics()
+    async with pairs(2) as (connections, clients):
+        for connection in connections:
+            topics.subscribe(connection, "news")
+
+        def publish(name):
+            for number in range(200):
+                topics.publish_threadsafe("news", f"{name} {number}")
+                topics.publish_threadsafe("news", "not to all", exclude=connections)
+
+        threads = [threading.Thread(target=publish, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for client in clients:
+            got = [(await client.recv()).split() for _ in range(400)]
+            for name in "ab":
+                assert [int(number) for sender, number in got if sender == name] == list(range(200))
+        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        await until(lambda: topics.counters.published == 800)
