@@ -209,14 +209,16 @@ def test_receiver_that_keeps_up_gets_every_message(policy):
 
 
 def test_frame_of_a_message_is_made_once_for_all_receivers():
-    delivery, receivers, message = Delivery("close"), [Receiver() for _ in range(3)], Broadcast("x" * 100)
-    for receiver in receivers:
-        assert delivery.offer(receiver, receiver.session, "a", message, 0) is Outcome.SENT
-    outputs = [receiver.session.output[0] for receiver in receivers]
-    assert outputs[0] is outputs[1] is outputs[2]
-    assert all(receiver.session.output_size == len(outputs[0]) for receiver in receivers)
-    assert [receiver.sent() for receiver in receivers] == [["x" * 100]] * 3
-    assert delivery.counters.sent == 3
+    delivery, receivers = Delivery("close"), [Receiver() for _ in range(3)]
+    for text in ("x" * 100, "y" * 100):  # after the first one, each session knows of what kind it is
+        message = Broadcast(text)
+        for receiver in receivers:
+            assert delivery.offer(receiver, receiver.session, "a", message, 0) is Outcome.SENT
+        outputs = [receiver.session.output[0] for receiver in receivers]
+        assert outputs[0] is outputs[1] is outputs[2]
+        assert all(receiver.session.output_size == len(outputs[0]) for receiver in receivers)
+        assert [receiver.sent() for receiver in receivers] == [[text]] * 3
+    assert delivery.counters.sent == 6
 
 
 @pytest.mark.parametrize("policy", ["close", "drop", "latest"])
