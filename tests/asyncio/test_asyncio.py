@@ -936,6 +936,30 @@ async def test_pong_resolves_earlier_pings_and_close_fails_the_rest():
     assert all(latency >= 0 for latency in got[0])
 
 
+@over_tcp
+@on_loop
+async def test_listener_is_told_when_a_full_connection_has_room_again():
+    calls = []
+
+    class Filling(Listener):
+        def on_message(self, connection, message):
+            connection.send(bytes(16 << 20))
+            calls.append(connection.full)
+
+        def on_drain(self, connection):
+            calls.append(connection.full)
+            connection.send("drained")
+
+    async with serving(Filling(), ping_interval=None) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        client.write(client.stream.send("fill"))
+        assert await client.read_event() == bytes(16 << 20)
+        assert await client.read_event() == "drained"
+        assert calls == [True, False]
+        client.writer.transport.abort()
+    assert calls == [True, False]
+
+
 @on_loop
 async def test_broadcast_reaches_all_and_closes_slow_readers():
     async with (

@@ -41,6 +41,9 @@ class Listener:
     def on_ping(self, connection: ListenerConnection, payload: bytes) -> None:
         """A ping has arrived; it has been answered."""
 
+    def on_drain(self, connection: ListenerConnection) -> None:
+        """The connection is no longer `full`: at most the low mark of `write_limit` waits."""
+
     def on_close(self, connection: ListenerConnection, code: int, reason: str) -> None:
         """The connection has ended with the peer's close code: 1005 if empty, 1006 without one
         (7.1.5). The last.
@@ -250,6 +253,10 @@ class ListenerConnection(BaseConnection):
         self.logger.error("listener failed", exc_info=error)
         self.start_closing(close_code_after(error))
 
+    def drained(self) -> None:
+        """Tell the listener that the transport has room again; called by the driver."""
+        self._call(self.listener.on_drain)
+
     def lost(self) -> None:
         """Process the loss of the transport."""
         if self._session is not None:
@@ -263,6 +270,11 @@ class _ListenerDriver(Driver):
     __slots__ = ()
 
     _owner: ListenerConnection
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.opened:
+            self._owner.drained()
 
     def buffer_updated(self, nbytes: int) -> None:
         if nbytes > self._max_direct_read:
