@@ -60,16 +60,16 @@ class SharedTimer:
     def discard(self, member: Timed) -> None:
         """Stop calling a member, if it is one."""
         self._members.discard(member)
+        if not self._members and self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
     def _wait(self) -> None:
         assert self._interval is not None
         self._handle = asyncio.get_running_loop().call_later(self._interval, self._begin)
 
     def _begin(self) -> None:
-        if self._members:
-            self._call_some(list(self._members))
-        else:
-            self._handle = None
+        self._call_some(list(self._members))
 
     def _call_some(self, members: list[Timed]) -> None:
         rest = members[_MEMBERS_PER_TURN:]
