@@ -490,7 +490,7 @@ class AsyncioWorld:
 
     @property
     def _cancels(self) -> bool:
-        return any(name == "cancel" for _, _, name, _ in self.schedule.faults)
+        return any(name.startswith("cancel") for _, _, name, _ in self.schedule.faults)
 
     @property
     def _compression(self) -> Any:
