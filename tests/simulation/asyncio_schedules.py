@@ -104,7 +104,8 @@ def _draw_steps(random: Random, end: int, good: bool, scripted: bool, cut: int) 
         when += random.choice((0, 0, 0.0005, 0.01, 0.1, 1.0)) * random.random()
         if when > _LAST_STEP - 4:
             break
-        size, text, sender = SIZES[random.randrange(largest)], random.random() < 0.4, random.randrange(2)
+        size = SIZES[random.randrange(largest if random.random() < 0.4 else min(largest, 12))]
+        text, sender = random.random() < 0.4, random.randrange(2)
         kind = random.random()
         if kind < 0.6:
             steps.append((when, end, "send", (sender, size, text, random.choice((None, None, False, True)))))

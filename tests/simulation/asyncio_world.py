@@ -118,6 +118,7 @@ class End:
         self.opened = self.closed = 0  # calls of the listener
         self.ended_at: float | None = None
         self.failure: BaseException | None = None  # of opening
+        self.left_at: float | None = None  # when the program was done with it
         self.gone: Any = None  # a task that is done once the connection has ended
 
     @property
@@ -188,6 +189,7 @@ class End:
         try:
             await asyncio.wait(self.tasks, timeout=self.options["leaves"])
         finally:
+            self.left_at = self.world.network.now
             for task in self.tasks:
                 task.cancel()
 
@@ -365,6 +367,7 @@ class AsyncioWorld:
             end.misbehaves = end.options["api"] == "scripted"
         self.main: asyncio.Task[Any] | None = None
         self.errors: list[str] = []
+        self.network.idle = self._check_idle
 
     # Running.
 
@@ -448,8 +451,8 @@ class AsyncioWorld:
         for task in (task for end in self.ends for task in end.tasks):
             if not task.cancelled():
                 task.result()
-        for _ in range(5):  # a client that was accepted as the server closed is turned away
-            await asyncio.sleep(0)
+        # A client that was accepted as the server closed is turned away, and shared timers end within a second.
+        await asyncio.sleep(1.5)
 
     async def _connect(self, end: End) -> None:
         """The program of the client."""
@@ -487,7 +490,7 @@ class AsyncioWorld:
 
     @property
     def _cancels(self) -> bool:
-        return any(name == "cancel" for _, _, name, _ in self.schedule.faults)
+        return any(name.startswith("cancel") for _, _, name, _ in self.schedule.faults)
 
     @property
     def _compression(self) -> Any:
@@ -567,7 +570,24 @@ class AsyncioWorld:
         if self.server is not None:
             self.loop.call_between(self.server.close)
 
-    # What holds at the end.
+    # What holds in between, and at the end.
+
+    def _check_idle(self) -> None:
+        """Check that nothing waits that could go on."""
+        for end in self.ends:
+            session = end.session
+            if session is None or session.state is not State.OPEN or end.connection.transport.is_closing():
+                continue
+            driver = end.connection._driver
+            check(not session.output, "idle", "output is not written")
+            check(not (session.has_held_back and session.reading), "idle", "input is held back without a reason")
+            check(session.reading is driver._reading, "idle", "reading is not as the session asks for")
+            waiting = not session.write_paused and any(not each.done() for each in driver.writer._waiters or ())
+            check(not waiting, "idle", "a sender waits, though there is room")
+            if driver.receiver is not None and not driver.receiver.done():
+                whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]
+                check(not whole, "idle", "a receiver waits, though there is a message")
+                check(session.stream.failing is None, "idle", "a receiver waits, though the connection has failed")
 
     def _check(self) -> None:
         for socket in self.network.sockets.values():
@@ -590,6 +610,10 @@ class AsyncioWorld:
         state = session.close_state
         check(session.state is State.CLOSED, "state", str(session.state))
         check(all(ping.done() for ping in end.pings), "a ping that nobody ends")
+        if end.left_at is not None and end.limits.close_timeout is not None:
+            assert end.socket is not None
+            limit = end.left_at + end.limits.close_timeout + self._lag()
+            check(end.socket.closed_at <= limit, "close_timeout", f"closed at {end.socket.closed_at}, after {limit}")
         if end.options["api"] == "listener":
             check(end.opened == end.closed == 1, "on_close", f"{end.opened} {end.closed}")
         if state.rcvd is not None and peer.session is not None:

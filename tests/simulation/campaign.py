@@ -55,6 +55,8 @@ def campaign(kinds: list[str], schedules: int, first: int, processes: int) -> in
         for kind, count, failures in pool.imap_unordered(run_chunk, work):
             counts[kind] += count
             for seed, name, text in failures:
+                if (kind, name) not in seen:
+                    print(f"--kind {kind} --seed {seed}: {name}: {text}", file=sys.stderr, flush=True)
                 number, least, least_text = seen.get((kind, name), (0, seed, text))
                 seen[kind, name] = (number + 1, *min((least, least_text), (seed, text)))
             now = time.monotonic()

@@ -63,7 +63,9 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
         options["auto_close"] = False
     if maybe(0.1):
         options["auto_pong"] = False
-    options["receiver"] = random.choice((0.0, 0.0, 0.001, 0.05)) if good or maybe(0.9) else None
+    options["receiver"] = (
+        random.choice((0.0, 0.0, 0.001, 0.05)) if good else random.choice((0.0, 0.001, 0.05, 0.4, None))
+    )
     if maybe(0.2):
         options["pieces"] = True
     if not good and maybe(0.3):
@@ -105,7 +107,10 @@ def _draw_steps(random: Random, end: int, good: bool, options: dict[str, Any]) -
         when += random.choice((0, 0, 0.0005, 0.01, 0.1, 1.0)) * random.random()
         if when > _LAST_STEP - 2:
             break
-        size, text = SIZES[random.randrange(largest)], random.random() < 0.4
+        size, text = (
+            SIZES[random.randrange(largest if random.random() < 0.3 else min(largest, 12))],
+            random.random() < 0.4,
+        )
         kind = random.random()
         if kind < 0.55:
             steps.append((when, end, "send", (size, text, random.choice((None, None, None, False, True)))))

@@ -94,6 +94,7 @@ class End:
         # What is checked.
         self.end_begins: float | None = None  # when the close frame was sent
         self.heard_at = 0.0
+        self.waited_at = self.paused_at = 0.0  # when bytes were unsent, and reading was paused, last
         self.fed = 0  # bytes that the session has received before the end
         self.sent_until: list[int] = []  # the bytes after which each message is complete
         self.timer_handled_at, self.timers_at_once = -1.0, 0
@@ -122,20 +123,25 @@ class End:
         self.pump()
         if self.gone_at is not None:
             return
+        if not session.reading:
+            self.paused_at = world.now
         if session.reading and (self.incoming.unread or self.incoming.ended):
             world.at(world.now, self.feed)
         when = session.next_timer()
         if when is not None and when < self.timer_at:
             self.timer_at = when
             world.at(when + self.options["late"], self.handle_timer)
-        self._check_bounds()
 
     def _note_close_sent(self) -> None:
         self.end_begins = self.world.now
         sent, session = self.session.close_state.sent, self.session
         if sent.code == 1011 and sent.reason == "keepalive ping timeout" and session.close_state.rcvd is None:
             silence = self.world.now - self.heard_at
-            check(silence >= self.settings.ping_timeout, "keepalive", f"failed after a silence of {silence} s")
+            limit = self.settings.ping_timeout - 1e-6
+            check(silence >= limit, "keepalive", f"failed after a silence of {silence} s")
+            if self.world.now - self.waited_at > limit:  # nothing has waited for the peer
+                silence = self.world.now - (self.paused_at if session.reading else self.world.now)
+                check(silence >= limit, "keepalive", f"failed, though it did not read until {silence} s before")
             check(not self.world.prompt, "keepalive", "a peer that answers was failed")
         check(session.state is not State.OPEN or session.ending is Ending.ABORT, "state after close")
         if session.stream.message_open and session.close_state.rcvd is None and session.ending is not Ending.ABORT:
@@ -164,6 +170,8 @@ class End:
     def pump(self, *_: object) -> None:
         """Give the network what it takes."""
         world, link = self.world, self.outgoing
+        if self.unsent:
+            self.waited_at = world.now
         if self.unsent and not self.output_ended:
             space = world.window - link.in_flight - len(link.unread)
             if space > 0:
@@ -314,6 +322,7 @@ class End:
             self.receives_later = True
             self.world.at(now + self.options["receiver"], self.receive_later)
         self.follow()
+        self._check_bounds()
 
     def receive_queued(self) -> None:
         """Receive everything that is queued, like a task that calls `recv` again and again."""

@@ -46,6 +46,8 @@ class Network:
         self.window = window
         self.keeps_unread = keeps_unread
         self.sockets: dict[int, SimulatedSocket] = {}
+        #: Called when the event loop has nothing more to do at this time.
+        self.idle: Callable[[], object] = lambda: None
         self._delay = delay
         self._cut = cut
         self._cuts = 0
@@ -72,6 +74,7 @@ class Network:
         if timeout is None and not self._events:
             raise RuntimeError("deadlock: nothing will ever happen")
         if timeout != 0:
+            self.idle()
             times = [] if timeout is None else [self.now + timeout]
             if self._events:
                 times.append(self._events[0][0])
@@ -272,9 +275,12 @@ class _Selector(selectors._BaseSelectorImpl):  # type: ignore[name-defined,misc]
         return ready
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        sockets = self._network.sockets
-        found = [(key, sockets[number].is_ready(key.events)) for number, key in self.get_map().items()]
-        return [(key, mask) for key, mask in found if mask]
+        sockets, found = self._network.sockets, []
+        for number, key in self._fd_to_key.items():
+            mask = sockets[number].is_ready(key.events)
+            if mask:
+                found.append((key, mask))
+        return found
 
 
 class _Transport(selector_events._SelectorSocketTransport):  # type: ignore[name-defined,misc]

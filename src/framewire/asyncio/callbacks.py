@@ -166,6 +166,8 @@ class ListenerConnection(BaseConnection):
         else:
             session.send(message, text, last=last, compress=compress)
         writer.cork()
+        if not (session.reading or writer.handling):  # too much is unread
+            self._driver.update()
         return True
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
