@@ -107,7 +107,7 @@ def test_excess_closes_with_1008_if_wanted():
     world = World(rate_limit=RateLimit(messages=10, close=True), max_queue=None)
     world.receive(*[MESSAGE] * 11, (PING, b""))
     assert arrived(world) == ["x"] * 10
-    assert world.sent() == [Close(1008, "too many messages in a time")]
+    assert world.sent() == [Close(1008, "rate limit exceeded")]
     assert world.session.ending is Ending.OUTPUT
 
 

@@ -279,7 +279,7 @@ class Session:
         budget.fill(now)
         with memoryview(self._held_back) as held, held[:COMPRESSED_STEP] as step:
             start = 0
-            while start < len(step) and not self.stream.failing and (size := budget.allowed(len(step) - start)):
+            while start < len(step) and self.stream.failing is None and (size := budget.allowed(len(step) - start)):
                 before = self.stream.messages_received
                 with step[start : start + size] as part:
                     event, taken = self.stream.receive_one(part)
@@ -298,7 +298,7 @@ class Session:
         """Do what `rate_limit` asks for if the peer sends more than it may."""
         limit = cast(RateLimit, self.settings.rate_limit)
         if limit.close:
-            self.fail(CloseCode.POLICY_VIOLATION, "too many messages in a time", now)
+            self.fail(CloseCode.POLICY_VIOLATION, "rate limit exceeded", now)
         else:
             self._resume_at = budget.next_time()
 
