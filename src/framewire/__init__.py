@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .http.trusted_proxies import TrustedProxies
     from .http11 import Request, Response
     from .protocol import Side
+    from .session.rate_limit import RateLimit
     from .typing import Data, ExtensionName, ExtensionParameter, LoggerLike, Origin, StatusLike, Subprotocol
 
 
@@ -137,6 +138,7 @@ __all__ = [
     "Pong",
     "ProtocolError",
     "ProxyError",
+    "RateLimit",
     "Request",
     "RequestLineTooLong",
     "Response",
@@ -193,6 +195,7 @@ _LATE = {
     "http.http11": "HeadLimits",
     "http.trusted_proxies": "TrustedProxies",
     "protocol": "Side",
+    "session.rate_limit": "RateLimit",
     "typing": "Data ExtensionName ExtensionParameter LoggerLike Origin StatusLike Subprotocol",
 }
 

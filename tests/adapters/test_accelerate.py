@@ -24,6 +24,7 @@ from framewire import _backend
 from framewire.adapters import accelerate as adapters
 from framewire.adapters import wsaccel
 from framewire.adapters.self_test_samples import KEY, PAYLOADS, TEXTS, make_mask_call, make_validate_call
+from framewire.cli.run import find_obstacle
 
 HERE = Path(__file__).parent
 compiled = pytest.mark.skipif(
@@ -105,6 +106,121 @@ def test_framewire_run_executes_the_shadowed_sitecustomize(tmp_path):
     command = [sys.executable, "-m", "framewire", "run", sys.executable, "-c", "print('done')"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.stdout.split("\n")[-3:] == ["still here", "done", ""]
+
+
+def run_verbosely(code):
+    """Run code with `framewire run -v`; return the lines on standard error."""
+    command = [sys.executable, "-m", "framewire", "run", "-v", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+#: Makes websockets and wsproto look like versions that nobody has tested.
+UNTESTED = """
+import importlib.metadata
+original = importlib.metadata.version
+importlib.metadata.version = lambda name: "99.0" if name in ("wsproto", "websockets") else original(name)
+"""
+
+
+@pytest.mark.parametrize("imported", ["sys", "wsproto.connection"])
+def test_framewire_run_tells_of_an_untested_version_once_and_if_it_is_imported(tmp_path, imported):
+    startup = tmp_path / "startup.py"
+    startup.write_text(UNTESTED + "import framewire.adapters.accelerate as a; a.accelerate_process()\n")
+    code = f"import runpy; runpy.run_path({str(startup)!r}); import logging; logging.basicConfig(); import {imported}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "FRAMEWIRE_RUN": "quiet"},
+    )
+    line = "framewire: wsproto 99.0 is left alone: tested versions are 1.3 and later, below 1.4\n"
+    assert (done.stdout, done.stderr) == ("", line if imported != "sys" else "")
+
+
+def test_verbose_framewire_run_names_each_process():
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'pass # the child'], check=True)"
+    lines = run_verbosely(child)
+    assert len(lines) == 2
+    for line, program in zip(lines, ("import subprocess", "the child"), strict=True):
+        assert re.match(r"framewire: process \d+ \(.*\): websockets .*wsproto ", line)
+        assert program in line
+
+
+def test_framewire_run_accelerates_after_a_sitecustomize_that_hides_its_own(tmp_path):
+    """As of OpenTelemetry, which calls what pyproject.toml names; or of others, before
+    `usercustomize`.
+    """
+    hiding = tmp_path / "hiding"
+    hiding.mkdir()
+    (hiding / "sitecustomize.py").write_text("")
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    entry = re.search(r'^\[project.entry-points.opentelemetry_pre_instrument\]\nframewire = "(.+):(.+)"', project, re.M)
+    module, function = entry.groups()
+    called = f"from {module} import {function} as start; start(); start()"
+    for code in (called, "import usercustomize"):
+        program = (
+            "import os, subprocess, sys\n"
+            f"os.environ['PYTHONPATH'] = {str(hiding)!r} + os.pathsep + os.environ['PYTHONPATH']\n"
+            f"subprocess.run([sys.executable, '-s', '-c', {code!r}], check=True)\n"
+        )
+        lines = run_verbosely(program)
+        assert ["framewire: process " in line for line in lines] == [True, True]
+
+
+def test_hidden_usercustomize_is_executed_after_that_of_framewire(tmp_path):
+    (tmp_path / "usercustomize.py").write_text("print('still here')")
+    (tmp_path / "sitecustomize.py").write_text("")
+    startup = str(Path(adapters.__file__).with_name("startup"))
+    paths = os.pathsep.join([str(tmp_path / "none"), startup, str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "FRAMEWIRE_RUN": "quiet"}
+    command = [sys.executable, "-s", "-S", "-c", "import usercustomize, sys; print(usercustomize.__file__)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stdout == f"still here\n{tmp_path / 'usercustomize.py'}\n"
+
+
+def test_function_of_framewire_run_does_nothing_in_other_processes():
+    environment = {name: value for name, value in os.environ.items() if name != "FRAMEWIRE_RUN"}
+    script = "import framewire.adapters.accelerate as a; a.accelerate_process(); print(a._outcomes, a.logger.handlers)"
+    assert python(script, env=environment) == "{} []"
+
+
+@pytest.mark.parametrize(
+    ("command", "obstacle"),
+    [
+        ("python app.py", None),
+        ("python -m app -I", None),
+        ("python -c code -E", None),
+        ("python -mapp -I", None),
+        ("python -u -B app.py -I", None),
+        ("python --version", None),
+        ("hypercorn -I app:app", None),
+        ("env A=b python app.py", None),
+        ("env -u A python app.py", None),
+        ("env", None),
+        ("python -I app.py", "python -I ignores"),
+        ("/usr/bin/python3.11 -B -E app.py", "python3.11 -E ignores"),
+        ("python -uS -m app", "python -S ignores"),
+        ("pypy3 -sE app.py", "pypy3 -E ignores"),
+        ("env -i python app.py", "env -i removes"),
+        ("env - python app.py", "env - removes"),
+        ("env PYTHONPATH=. python app.py", "env PYTHONPATH=. removes"),
+        ("env A=b python -I app.py", "python -I ignores"),
+    ],
+)
+def test_framewire_run_sees_that_a_command_cannot_be_accelerated(command, obstacle):
+    found = find_obstacle(command.split())
+    assert (found or "").startswith(obstacle or "")
+    assert bool(found) == bool(obstacle)
+
+
+def test_framewire_run_says_that_a_command_cannot_be_accelerated():
+    command = [sys.executable, "-m", "framewire", "run", "--", sys.executable, "-I", "-c", "print('done')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    assert re.fullmatch(r"framewire run: python\S* -I ignores .*; call framewire.accelerate\(\) in .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 1)])

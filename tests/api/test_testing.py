@@ -252,6 +252,12 @@ def test_violation_of_a_trio_peer_is_answered_with_its_code(violation):
 
 
 @on_loop
+async def test_asyncio_peer_receives_a_message_of_many_steps():
+    async with on_asyncio.connect_peer(lambda ws: ws.send(bytes(1_000_000))) as peer:
+        assert await asyncio.wait_for(peer.receive(), 5) == bytes(1_000_000)
+
+
+@on_loop
 async def test_asyncio_peer_cuts_ends_and_closes():
     ends = []
 

@@ -7,6 +7,7 @@ from ends import on_loop, raw
 from frames import BINARY, KEY, frame
 
 from framewire.asyncio import serve
+from framewire.testing.asyncio import connect_peer
 
 
 @pytest.mark.both_backends
@@ -20,16 +21,14 @@ async def test_recv_streaming_returns_pieces_while_the_frame_arrives():
         async for piece in pieces:
             sizes.put_nowait(len(piece))
 
-    async with serve(handler, "127.0.0.1", 0, piece_size=1000, compression=None) as server:
-        async with raw(server.sockets[0].getsockname()[1]) as client:
-            await client.upgrade()
-            data = frame(BINARY, bytes(10_000), KEY)
-            await asyncio.wait_for(asked.wait(), 10)
-            await asyncio.sleep(0)  # the task calls recv_streaming before the message arrives
-            client.write(data[:5_500])
-            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
-            client.write(data[5_500:])
-            assert [await asyncio.wait_for(sizes.get(), 10) for _ in range(5)] == [1000] * 5
+    async with connect_peer(handler, server={"piece_size": 1000, "compression": None}) as peer:
+        data = frame(BINARY, bytes(10_000), KEY)
+        await asked.wait()
+        await asyncio.sleep(0)  # the task calls recv_streaming before the message arrives
+        await peer.send_bytes(data[:5_500])
+        assert [await sizes.get() for _ in range(5)] == [1000] * 5
+        await peer.send_bytes(data[5_500:])
+        assert [await sizes.get() for _ in range(5)] == [1000] * 5
 
 
 @pytest.mark.both_backends

@@ -71,7 +71,8 @@ def test_header_without_an_address_leaves_that_of_the_proxy(driver, header):
 def test_client_that_is_no_trusted_proxy_is_served_without_header(driver):
     proxies = TrustedProxies(["10.0.0.0/8"], proxy_protocol=True, forwarded=True)
     with driver.serve(receive_all, trusted_proxies=proxies) as server:
-        assert address_after(server, b"", FORWARDED)[0] == "127.0.0.1"
+        for _ in range(10):
+            assert address_after(server, b"", FORWARDED)[0] == "127.0.0.1"
 
 
 @proxied

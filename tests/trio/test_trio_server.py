@@ -14,6 +14,7 @@ from trio_ends import connect, echo, on_trio, port_of, raw, read_head, serving
 
 from framewire import Close, ConnectionClosedError, ConnectionClosedOK, StatusError
 from framewire.errors import NegotiationError
+from framewire.testing.trio import pair
 from framewire.trio import ServerConnection, basic_auth, serve, unix_connect, unix_serve
 
 pytestmark = pytest.mark.both_backends
@@ -58,10 +59,10 @@ async def test_connection_attributes_describe_the_connection_on_trio(tls):
 @on_trio
 async def test_handshakes_and_frames_are_logged_at_debug_on_trio(caplog):
     caplog.set_level(logging.DEBUG, "framewire")
-    async with serving() as (server, uri), connect(uri) as ws:
+    async with pair("/path") as (ws, other):
         await ws.send("hello")
+        await other.send(await other.recv())
         assert await ws.recv() == "hello"
-        (other,) = server.connections
     of_client, of_server = (
         [record.getMessage() for record in caplog.records if getattr(record, "websocket", None) == each]
         for each in (ws, other)

@@ -11,6 +11,7 @@ library unchanged.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,10 @@ from typing import Any, Final, NamedTuple
 
 from .._backend import backend
 
-__all__ = ["LIBRARIES", "Acceleration", "Library", "Mismatch", "Outcome", "Replacement", "accelerate", "expect_same"]
+__all__ = [
+    "LIBRARIES", "Acceleration", "Library", "Mismatch", "Outcome", "Replacement", "accelerate", "accelerate_process",
+    "expect_same",
+]  # fmt: skip
 
 logger = logging.getLogger("framewire.adapters")
 
@@ -132,8 +136,8 @@ def accelerate(*libraries: str) -> Acceleration:
 
     A library that is already imported is accelerated at once, another one after its import. Open
     connections are not affected. A library that is not installed, has an untested version or fails
-    the self-test is left alone, with a line in the log `framewire.adapters`. A second call has no
-    effect.
+    the self-test is left alone; once it is imported, the log `framewire.adapters` has a line with
+    the reason. A second call has no effect.
 
     Args:
         *libraries: Distribution names. Default: all in `LIBRARIES`.
@@ -152,6 +156,26 @@ def accelerate(*libraries: str) -> Acceleration:
             if name not in _outcomes or _outcomes[name].state not in ("active", "waiting"):
                 _outcomes[name] = _accelerate_or_watch(name)
     return Acceleration(names)
+
+
+def accelerate_process() -> None:
+    """Accelerate all libraries in a process of `framewire run`, once; the log goes to standard
+    error.
+
+    Without `framewire run`, which sets `FRAMEWIRE_RUN`, this does nothing.
+    """
+    mode = os.environ.get("FRAMEWIRE_RUN")
+    if mode is None or _outcomes:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("framewire: %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False  # else a line more for each handler of the program
+    if mode == "verbose":
+        logger.setLevel(logging.INFO)
+    found = [str(outcome) for outcome in accelerate() if outcome.state != "not installed"]
+    command = " ".join(" ".join(sys.orig_argv).split())  # in one line
+    logger.info("process %d (%s): %s", os.getpid(), command, "; ".join(found) or "no library installed")
 
 
 class Acceleration:
@@ -192,15 +216,26 @@ def _accelerate_or_watch(name: str) -> Outcome:
     numbers = tuple(int(digits) for digits in re.findall(r"\d+", version))
     if not library.min_version <= numbers < library.max_version:
         lowest, limit = (".".join(map(str, bound)) for bound in (library.min_version, library.max_version))
-        return _left_alone(name, version, f"tested versions are {lowest} and later, below {limit}")
-    if library.needs_compiled and backend().name == "pure":
-        return _left_alone(name, version, "only the compiled backend makes it faster")
+        outcome = _leave_alone(name, version, f"tested versions are {lowest} and later, below {limit}")
+    elif library.needs_compiled and backend().name == "pure":
+        outcome = _leave_alone(name, version, "only the compiled backend makes it faster")
+    else:
+        outcome = Outcome(name, version, "waiting", "for its import")
     if library.trigger in sys.modules:
-        return _replace_attributes(name, version)
+        return _handle_import(outcome)
     _import_watcher.triggers[library.trigger] = name
     if _import_watcher not in sys.meta_path:
         sys.meta_path.insert(0, _import_watcher)
-    return Outcome(name, version, "waiting", "for its import")
+    return outcome
+
+
+def _handle_import(outcome: Outcome) -> Outcome:
+    """Accelerate a library that has been imported, or log why it is left alone."""
+    if outcome.state == "waiting":
+        outcome = _replace_attributes(outcome.library, outcome.version)
+    if outcome.state == "left alone":
+        logger.warning("%s %s is left alone: %s", outcome.library, outcome.version, outcome.detail[1:-1])
+    return outcome
 
 
 def installed_version(name: str) -> str | None:
@@ -219,7 +254,7 @@ def _replace_attributes(name: str, version: str) -> Outcome:
         replacements: list[Replacement] = adapter.replacements()
         originals = [(replacement, _current_value(replacement)) for replacement in replacements]
     except Exception as error:
-        return _left_alone(name, version, f"{type(error).__name__}: {error}")
+        return _leave_alone(name, version, f"{type(error).__name__}: {error}")
     for replacement in replacements:
         setattr(replacement.owner, replacement.name, replacement.new)
     _active[name] = originals
@@ -233,8 +268,7 @@ def _current_value(replacement: Replacement) -> Any:
     return vars(replacement.owner)[replacement.name]
 
 
-def _left_alone(name: str, version: str, reason: str) -> Outcome:
-    logger.warning("%s %s is left alone: %s", name, version, reason)
+def _leave_alone(name: str, version: str, reason: str) -> Outcome:
     return Outcome(name, version, "left alone", f"({reason})")
 
 
@@ -261,8 +295,7 @@ class _ImportWatcher(MetaPathFinder):
             del loader.exec_module
             execute(module)
             with _lock:
-                if _outcomes[name].state == "waiting":
-                    _outcomes[name] = _replace_attributes(name, _outcomes[name].version)
+                _outcomes[name] = _handle_import(_outcomes[name])
 
         loader.exec_module = exec_module
         return spec

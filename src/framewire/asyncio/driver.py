@@ -130,7 +130,7 @@ class Driver(asyncio.BufferedProtocol):
         # Without a queue and without extensions there is nothing to do between the stream and the
         # API.
         self._receive = session.receive_quickly if self._queue or codecs else session.stream.receive
-        self._max_direct_read = session.receive_step - 1 if codecs else READ_SIZE - 1
+        self._max_direct_read = min(session.receive_step, READ_SIZE) - 1
         self._timer.add(self)
         opened(session)
         if rest:

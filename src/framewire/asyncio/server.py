@@ -24,6 +24,7 @@ from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.connection import close_code_after
 from ..session.logs import Logger, describe_address
+from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .callbacks import Listener
 from .connection import broadcast
@@ -281,6 +282,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets text in
     that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007
     and 1009 without a reason. `max_connections` are served at a time; others are answered 503.
+    `rate_limit` limits how much each client may send in a time; see `RateLimit`.
     `trusted_proxies` tell the addresses of clients, by the PROXY protocol or X-Forwarded-For; see
     `TrustedProxies`. `head_limits` are the limits of requests; see `HeadLimits`.
 
@@ -318,6 +320,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
         send_close_reasons: bool = True,
+        rate_limit: RateLimit | None = None,
         trusted_proxies: TrustedProxies | None = None,
         head_limits: HeadLimits | None = None,
         logger: Logger | None = None,
@@ -330,7 +333,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
             max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
             piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
-            send_close_reasons=send_close_reasons,
+            send_close_reasons=send_close_reasons, rate_limit=rate_limit,
         )  # fmt: skip
         policy = ServerPolicy(
             origins,

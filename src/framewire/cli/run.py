@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["add_parser", "environment"]
+__all__ = ["add_parser", "environment", "find_obstacle"]
 
 
 def add_parser(commands: Any) -> None:
@@ -21,7 +23,9 @@ def add_parser(commands: Any) -> None:
         usage="framewire run [-h] [-v] [--] COMMAND ... | framewire run [-v] -m MODULE ...",
         epilog="COMMAND is a program on PATH, such as hypercorn, or a file whose name ends in .py.",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log to standard error what is accelerated")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log to standard error what is accelerated in which process"
+    )
     parser.add_argument(
         "-m", dest="module", nargs=argparse.REMAINDER, help="a module and its arguments, as for python -m"
     )
@@ -39,10 +43,38 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     elif command[0].endswith(".py"):
         command = [sys.executable, *command]
+    obstacle = find_obstacle(command)
+    if obstacle is not None:
+        print(f"framewire run: {obstacle}; call framewire.accelerate() in the program", file=sys.stderr)
     variables = environment(arguments.verbose)
     if os.name != "nt":
         os.execvpe(command[0], command, variables)
     return subprocess.call(command, env=variables)
+
+
+def find_obstacle(command: Sequence[str]) -> str | None:
+    """Return why a command runs without acceleration, as far as its arguments tell; None if they do
+    not.
+    """
+    name, options = os.path.basename(command[0]), list(command[1:])
+    if name == "env":
+        while options and (options[0].startswith("-") or "=" in options[0]):
+            option = options.pop(0)
+            if option in ("-", "-i", "--ignore-environment") or option.startswith("PYTHONPATH="):
+                return f"{name} {option} removes the variables that accelerate the command"
+        return find_obstacle(options) if options else None
+    if not re.fullmatch(r"(python|pypy)[\d.]*(\.exe)?", name):
+        return None
+    for option in options:
+        letters = re.match(r"-([A-Za-z?]+)", option)
+        if letters is None:
+            return None  # the script, or what follows "-c" and "-m"
+        flags = re.split("[cmWX]", letters[1])[0]
+        if ignoring := set("IES") & set(flags):
+            return f"{name} -{min(ignoring)} ignores what accelerates the command"
+        if flags != letters[1]:
+            return None
+    return None
 
 
 def environment(verbose: bool = False) -> dict[str, str]:

@@ -27,6 +27,7 @@ from ..protocol.stream import Stream
 from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
 from .message_queue import Item, MessageQueue
+from .rate_limit import Budget, RateLimit
 from .settings import REPLIES_LIMIT, ConnectionSettings
 
 __all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session"]
@@ -85,10 +86,11 @@ class Session:
     """
 
     __slots__ = (
-        "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages", "_opened_at",
-        "_paused_size", "_unread_replies", "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending",
-        "keepalive", "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet",
-        "reading", "receive_step", "role", "settings", "stream", "write_paused",
+        "_budget", "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
+        "_opened_at", "_paused_size", "_resume_at", "_step", "_unread_replies", "_waiting", "_was_paused", "_written",
+        "auto_close", "close_state", "ending", "keepalive", "only_messages", "output", "output_size",
+        "pings_received", "pings_sent", "queue", "quiet", "reading", "receive_step", "role", "settings", "stream",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -140,8 +142,11 @@ class Session:
         #: Whether the events that `process` returned last are known to be whole messages only.
         self.only_messages = True
         self.pings_received = self.pings_sent = 0
-        #: The most bytes that are received at a time.
-        self.receive_step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
+        self._step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
+        self._budget = None if settings.rate_limit is None else Budget(settings.rate_limit, now)
+        self._resume_at: float | None = None  # when the peer may send again
+        #: Reads of fewer bytes are received at once; others wait for `process`, with the time.
+        self.receive_step = self._step if self._budget is None else 1
         self._held_back = b""  # received, but not processed as there is no room
         self._was_paused = False  # reading was paused since the last look of the keepalive
         self._unread_replies = 0  # bytes queued since writing was paused: replies, and without a queue all
@@ -217,7 +222,7 @@ class Session:
 
         The first half of `receive`, for a driver that needs no clock for most reads.
         """
-        if self._held_back or (len(data) if size is None else size) > self.receive_step:
+        if self._held_back or (len(data) if size is None else size) >= self.receive_step:
             with memoryview(data) as view:
                 self._held_back += bytes(view if size is None else view[:size])
             return []
@@ -260,9 +265,42 @@ class Session:
         """Receive what was held back, step by step, as long as there is room."""
         remaining: list[Event] = []
         while self._held_back and self.reading:
-            step, self._held_back = self._held_back[: self.receive_step], self._held_back[self.receive_step :]
-            remaining += self._note(self.stream.receive(step), now)
+            if self._budget is not None and self.stream.state is State.OPEN and self.stream.failing is None:
+                events = self._receive_limited(self._budget, now)
+            else:
+                step, self._held_back = self._held_back[: self._step], self._held_back[self._step :]
+                events = self.stream.receive(step)
+            remaining += self._note(events, now)
         return remaining
+
+    def _receive_limited(self, budget: Budget, now: float) -> list[Event]:
+        """Receive some of what was held back, message by message, as far as `rate_limit` allows."""
+        events: list[Event] = []
+        budget.fill(now)
+        with memoryview(self._held_back) as held, held[:COMPRESSED_STEP] as step:
+            start = 0
+            while start < len(step) and self.stream.failing is None and (size := budget.allowed(len(step) - start)):
+                before = self.stream.messages_received
+                with step[start : start + size] as part:
+                    event, taken = self.stream.receive_one(part)
+                if event is None:
+                    taken = size  # the stream keeps what is incomplete
+                else:
+                    events.append(event)
+                start += taken
+                budget.spend(self.stream.messages_received - before, taken)
+        self._held_back = self._held_back[start:]
+        if not start:
+            self._note_excess(budget, now)
+        return events
+
+    def _note_excess(self, budget: Budget, now: float) -> None:
+        """Do what `rate_limit` asks for if the peer sends more than it may."""
+        limit = cast(RateLimit, self.settings.rate_limit)
+        if limit.close:
+            self.fail(CloseCode.POLICY_VIOLATION, "rate limit exceeded", now)
+        else:
+            self._resume_at = budget.next_time()
 
     def _note(self, events: list[Event], now: float) -> list[Event]:
         """Queue messages, process control frames and the end, and decide whether to go on
@@ -394,6 +432,9 @@ class Session:
             reading = not (full or self._unread_replies > REPLIES_LIMIT)
         elif state is State.CLOSING and queue is not None and queue.is_above(low=False):
             queue.dropping = True
+        if state is not State.OPEN or self.stream.failing is not None:
+            self._resume_at = None
+        reading = reading and self._resume_at is None
         if not reading:
             self._was_paused = True
         self.reading = reading
@@ -404,6 +445,7 @@ class Session:
         `piece_size`.
         """
         self.stream.deliver_fragments()
+        self._step = min(self._step, FRAGMENT_STEP)
         self.receive_step = min(self.receive_step, FRAGMENT_STEP)
 
     # Sending.
@@ -645,14 +687,13 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        """When something is forced that was waited for: the end of TCP, or a failure that is held
-        back.
+        """When something is forced that was waited for: the end of TCP, a failure that is held back,
+        or, while the peer has sent too much, reading.
         """
         if self.ending is Ending.ABORT:
             return None
-        if self._end_at is None or self._fail_at is None:
-            return self._fail_at if self._end_at is None else self._end_at
-        return min(self._end_at, self._fail_at)
+        times = [time for time in (self._end_at, self._fail_at, self._resume_at) if time is not None]
+        return min(times, default=None)
 
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: not before something else has happened."""
@@ -666,7 +707,13 @@ class Session:
         return min((time for time in times if time is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due: pings, the ends of timeouts. Too early a call does nothing."""
+        """Do what is due: pings, the ends of timeouts. Too early a call does nothing.
+
+        If the session `reading` and `has_held_back` input then, the driver calls `process`.
+        """
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            self._regulate()
         if self._end_at is not None and now >= self._end_at:
             self.close_state.note_cause(TimeoutError("the peer did not end the connection within close_timeout"))
             self.ending = Ending.ABORT

@@ -7,6 +7,7 @@ from operator import index
 from typing import Final, get_args
 
 from ..protocol.receiver import TextErrors
+from .rate_limit import RateLimit
 
 __all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings", "check_max_connections"]
 
@@ -56,6 +57,7 @@ class ConnectionSettings:
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
         send_close_reasons: Whether the close frame after a violation by the peer (1002, 1007, 1009)
             says what was wrong; False sends the code alone.
+        rate_limit: How much the peer may send in a time.
     """
 
     open_timeout: float | None = 10
@@ -73,6 +75,7 @@ class ConnectionSettings:
     max_send_size: int | None = None
     text_errors: TextErrors = "strict"
     send_close_reasons: bool = True
+    rate_limit: RateLimit | None = None
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -90,6 +93,8 @@ class ConnectionSettings:
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         if not isinstance(self.send_close_reasons, bool):
             raise TypeError(f"send_close_reasons is True or False, not {type(self.send_close_reasons).__name__}")
+        if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
+            raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
 
     @property
     def sizes(self) -> tuple[int | None, int | None]:

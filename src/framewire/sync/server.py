@@ -26,6 +26,7 @@ from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.logs import Logger, describe_address
+from ..session.rate_limit import RateLimit
 from ..session.settings import REFUSED, ConnectionSettings, check_max_connections
 from .auth import basic_auth
 from .connection import broadcast
@@ -222,7 +223,8 @@ def serve(
     max_queue: int | tuple[int, int | None] | None = 16,
     fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
     text_errors: TextErrors = "strict", send_close_reasons: bool = True, max_connections: int | None = None,
-    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
+    rate_limit: RateLimit | None = None, trusted_proxies: TrustedProxies | None = None,
+    head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: CreateConnection | None = None,
     **kwargs: Any,
 ) -> Server:  # fmt: skip
@@ -262,6 +264,7 @@ def serve(
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
         max_connections: Connections at a time; others are answered 503.
+        rate_limit: How much each client may send in a time; see `RateLimit`.
         trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
             X-Forwarded-For; see `TrustedProxies`.
         head_limits: The limits of requests; see `HeadLimits`.
@@ -283,7 +286,7 @@ def serve(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
-        send_close_reasons=send_close_reasons,
+        send_close_reasons=send_close_reasons, rate_limit=rate_limit,
     )  # fmt: skip
     check_max_connections(max_connections)
     check_functions(handler=handler, create_connection=create_connection or ServerConnection)

@@ -102,14 +102,7 @@ class _Adapter:
         """Run the application until it has answered."""
         run = connection.run = _Run(connection, _make_scope(request, self._scheme))
         run.task = connection.server.start(self._run(run))
-        try:
-            response = await run.answer
-        except asyncio.CancelledError:  # the client is gone
-            run.settle(False)
-            raise
-        if response is not None:
-            run.settle(False)
-        return response
+        return await run.answer
 
     def _process_response(self, connection: Any, request: Request, response: Response) -> None:
         if response.status == 101:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 from ..asyncio.client import ClientConnection
@@ -195,8 +195,7 @@ async def connect_memory(
         _serving(handler, server, timeout, failures) as running,
         _MemoryConnect(running, complete_uri(uri), **options) as connection,
     ):
-        with _cut_after_failure(running):
-            yield connection
+        yield connection
 
 
 @asynccontextmanager
@@ -214,8 +213,7 @@ async def connect_memory_peer(
         connect_in_memory(peer._protocol, running.make_connection(running)._driver)
         try:
             await peer._open(complete_uri(uri), headers)
-            with _cut_after_failure(running):
-                yield peer
+            yield peer
         finally:
             peer.cut()
 
@@ -279,13 +277,3 @@ async def _serving(
                 assert server._finishing is not None
                 await asyncio.wait({server._finishing}, timeout=_CUT_TIME)
                 raise
-
-
-@contextmanager
-def _cut_after_failure(server: Server) -> Iterator[None]:
-    """Cut everything if the test has failed, so that its exception need not wait for a handler."""
-    try:
-        yield
-    except BaseException:
-        server._cut()
-        raise

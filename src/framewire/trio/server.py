@@ -35,6 +35,7 @@ from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
 from ..session.connection import close_code_after
 from ..session.logs import Logger, describe_address, log_proxy_header, log_refusal, log_request, log_response
+from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
 from .connection import Connection, broadcast
 from .driver import READ_SIZE, STREAM_ERRORS, addresses_of, limit_time
@@ -273,7 +274,8 @@ async def serve(
     max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
     max_connections: int | None = None, fragment_size: int | None = None, piece_size: int | None = None,
     max_send_size: int | None = None, text_errors: TextErrors = "strict", send_close_reasons: bool = True,
-    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
+    rate_limit: RateLimit | None = None, trusted_proxies: TrustedProxies | None = None,
+    head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: Callable[..., ServerConnection] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
@@ -317,6 +319,7 @@ async def serve(
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
+        rate_limit: How much each client may send in a time; see `RateLimit`.
         trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
             X-Forwarded-For; see `TrustedProxies`.
         head_limits: The limits of requests; see `HeadLimits`.
@@ -338,7 +341,7 @@ async def serve(
         open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
         idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
         write_limit=write_limit, fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size,
-        text_errors=text_errors, send_close_reasons=send_close_reasons,
+        text_errors=text_errors, send_close_reasons=send_close_reasons, rate_limit=rate_limit,
     )  # fmt: skip
     check_max_connections(max_connections)
     check_functions(handler=handler, create_connection=create_connection or ServerConnection)

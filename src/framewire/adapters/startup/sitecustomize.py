@@ -2,6 +2,8 @@
 
 It accelerates every Python process of the command, including those that it spawns. Another
 `sitecustomize`, of the system or of the environment, which this one hides, is imported afterwards.
+
+`usercustomize` executes this file too, under its own name.
 """
 
 import os
@@ -13,21 +15,14 @@ _folder = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _folder]
 
 try:
-    from framewire.adapters.accelerate import accelerate, logger
+    from framewire.adapters.accelerate import accelerate_process
 except ImportError as error:
     print(f"framewire run: framewire is not installed for {sys.executable}: {error}", file=sys.stderr)
 else:
-    if os.environ.get("FRAMEWIRE_RUN") == "verbose":
-        import logging
+    accelerate_process()
 
-        _handler = logging.StreamHandler()
-        _handler.setFormatter(logging.Formatter("framewire: %(message)s"))
-        logger.addHandler(_handler)
-        logger.setLevel(logging.INFO)
-    accelerate()
-
-_own_module = sys.modules.pop("sitecustomize")
+_own_module = sys.modules.pop(__name__)
 with suppress(ImportError):  # usually there is no other one
-    import_module("sitecustomize")
+    import_module(__name__)
 # The import system expects the module in `sys.modules` at the end of its import.
-sys.modules.setdefault("sitecustomize", _own_module)
+sys.modules.setdefault(__name__, _own_module)
