@@ -52,6 +52,7 @@ URLS = (
 OFFERS = (
     [], ["chat"], ["a", "b"], ["b", "a"], ["a", "A"], ["a", "a"], "chat", "", [""], ["a b"], "a,b", ["a/b"], ["ä"],
     ["!#$%&'*+-.^_`|~09azAZ"], ["a\t"], ["(a)"], ["a", "b", "c", "b"], ["\x7f"],
+    {}, {"protocols": []}, {"protocols": "a"}, {"protocols": ["b", "a"]}, {"protocols": ["a", "a"]}, {"other": 1},
 )  # fmt: skip
 
 TEXTS = (
@@ -243,7 +244,8 @@ def urls():
 
 def subprotocols():
     for offer in OFFERS:
-        answer = offer if isinstance(offer, str) else offer[0] if offer else None
+        names = offer.get("protocols", []) if isinstance(offer, dict) else offer
+        answer = names if isinstance(names, str) else names[0] if names else None
         lines = [*ACCEPTING, f"Sec-WebSocket-Protocol: {answer}"] if answer else ACCEPTING
         yield scenario(
             f"subprotocols {offer!r}", [], [CLOSE], protocols=offer, request=True, response=lines, after=get("protocol")
