@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from framewire import SERVER, Close, Failure, Ping, Pong, Stream
 from framewire.extensions import PerMessageDeflate, accept_offers
-from framewire.handshake import ServerHandshake, accept_key, parse_extensions
+from framewire.handshake import ServerHandshake, accept_key, format_extensions, parse_extensions
 
 ACCEPTING = [
     "HTTP/1.1 101 Switching Protocols",
@@ -114,8 +114,8 @@ class Script:
         codecs = []
         if self._scenario.get("compress"):
             offers = parse_extensions([handshake.request.headers["Sec-WebSocket-Extensions"]])
-            _, codecs = accept_offers(offers, [PerMessageDeflate()])
-            lines.append("Sec-WebSocket-Extensions: permessage-deflate")
+            answers, codecs = accept_offers(offers, [PerMessageDeflate()])
+            lines.append(f"Sec-WebSocket-Extensions: {format_extensions(answers)}")
         key = handshake.request.headers["Sec-WebSocket-Key"].encode()
         head = "\r\n".join([*lines, "", ""]).replace("{accept}", accept_key(key).decode())
         self._stream = Stream(SERVER, max_message_size=None, auto_close=False, extensions=codecs)
