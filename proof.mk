@@ -9,7 +9,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity microhttpd fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -40,6 +40,10 @@ build/parity/.installed: $(VENV)/.built-for-test
 	build/parity/bin/pip install --quiet --disable-pip-version-check h11 mitmproxy pytest python-socks trio \
 		'websockets==17.*' werkzeug
 	touch $@
+
+# The test program of libmicrohttpd_ws on framewire; SUITE=FOLDER is a checkout of the repository Karlson2k/libmicrohttpd.
+microhttpd: $(VENV)/.built-for-test
+	$(RUN) tests/seeds/microhttpd/run.py $(SUITE) --backends $(BACKENDS)
 
 fuzz: fuzz-kernels fuzz-twins
 

@@ -28,8 +28,9 @@ from typing import Any, ClassVar, Final, TypeAlias
 from .asyncio import ClientConnection, connect
 from .errors import ConnectionClosed, LocalError, NegotiationError, UriError
 from .http.headers import is_token
-from .http.uri import Uri, parse_uri
-from .protocol.constants import MAX_REASON
+from .http.uri import Uri
+from .http.web_url import parse_web_url
+from .protocol.constants import MAX_REASON, CloseCode
 
 __all__ = [
     "CloseEvent",
@@ -181,9 +182,9 @@ class WebSocket:
     onclose = _Handler()
 
     def __init__(self, url: str, protocols: str | Iterable[str] | Mapping[str, Any] = (), **options: Any) -> None:
-        uri, self._url = _parse(url)
+        self._uri, self._url = _parse(url)
         offered = _check_protocols(protocols)
-        self._origin = f"{'wss' if uri.secure else 'ws'}://{uri.authority}"
+        self._origin = f"{'wss' if self._uri.secure else 'ws'}://{self._uri.authority}"
         # With a write limit of 0, `send` waits until its message is written, so the transport never
         # holds more than one message: `bufferedAmount` relies on it.
         self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **options, "subprotocols": offered}
@@ -339,7 +340,11 @@ class WebSocket:
                     await self._dispatch(MessageEvent("message", self, self._convert(message), self._origin))
         except ConnectionClosed as closed:
             clean = _is_clean(closed)
-            failed = closed.rcvd is None and closed.sent is not None and self._state == self.OPEN
+            assert connection._session is not None
+            failure = connection._session.close_state.failure
+            violated = failure is not None and failure.code != CloseCode.ABNORMAL_CLOSURE
+            given_up = closed.sent is not None and self._state == self.OPEN
+            failed = closed.rcvd is None and (violated or given_up)
             self._state = self.CLOSING
             await connection.wait_closed()
             await self._end(CloseEvent("close", self, clean, closed.code, closed.reason), failed)
@@ -351,7 +356,7 @@ class WebSocket:
         """Open the connection; return None if that fails or `close` was called."""
         if self._state != self.CONNECTING:
             return None
-        self._opening = asyncio.ensure_future(_open(self._url, self._options))
+        self._opening = asyncio.ensure_future(_open(self._uri, self._options))
         try:
             await asyncio.wait((self._opening,))
         except asyncio.CancelledError:
@@ -540,7 +545,7 @@ class WebSocketStream:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, **connect_options: Any) -> None:
-        _, self._url = _parse(url)
+        uri, self._url = _parse(url)
         offered = _check_protocols(options or {})
         self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **connect_options, "subprotocols": offered}
         loop = asyncio.get_running_loop()
@@ -549,7 +554,7 @@ class WebSocketStream:
         for future in (self._opened, self._closed):
             future.add_done_callback(_retrieve)
         self._connection: ClientConnection | None = None
-        self._opening = loop.create_task(_open(self._url, self._options))
+        self._opening = loop.create_task(_open(uri, self._options))
         self._task = loop.create_task(self._run())
 
     @property
@@ -644,8 +649,18 @@ def _lost(closed: ConnectionClosed) -> WebSocketError:
     return WebSocketError("the connection is closed" if _is_clean(closed) else "the connection was lost")
 
 
-async def _open(url: str, options: dict[str, Any]) -> ClientConnection:
-    connection = await connect(url, **options)
+class _Connect(connect):
+    """`connect` to a parsed URL, without redirects (WHATWG WebSockets, "establish a connection")."""
+
+    _max_redirects = 0
+
+    def __init__(self, uri: Uri, **options: Any) -> None:
+        super().__init__(f"{'wss' if uri.secure else 'ws'}://{uri.authority}/", **options)
+        self._target = uri
+
+
+async def _open(uri: Uri, options: dict[str, Any]) -> ClientConnection:
+    connection = await _Connect(uri, **options)
     if options["subprotocols"] and connection.subprotocol is None:
         connection.transport.abort()
         raise NegotiationError("the server selects none of the subprotocols")  # fails the connection by the standard
@@ -687,16 +702,10 @@ def _parse(url: str) -> tuple[Uri, str]:
     Raises:
         UrlSyntaxError: If it is not valid.
     """
-    scheme, separator, rest = url.strip("\t\n\f\r ").partition(":")
-    scheme = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme.lower())
-    if "#" in rest:
-        raise UrlSyntaxError("the URL of a WebSocket must not have a fragment")
     try:
-        uri = parse_uri(f"{scheme}{separator}{rest}")
+        return parse_web_url(_to_scalars(url))
     except UriError as error:
         raise UrlSyntaxError(str(error)) from error
-    user, at, _ = rest.removeprefix("//").partition("/")[0].rpartition("@")
-    return uri, f"{scheme}://{user}{at}{uri.authority}{uri.target}"
 
 
 def _to_scalars(text: str) -> str:

@@ -79,6 +79,7 @@ async def test_url_attribute_is_normalised():
         "https://localhost/ä": "wss://localhost/%C3%A4",
         " WSS://localhost:443/ ": "wss://localhost/",
         "ws://u:p@localhost:1/": "ws://u:p@localhost:1/",
+        "ws:\\\\127.1:1\\a\\..\\b c?'{\ud800": "ws://127.0.0.1:1/b%20c?%27{%EF%BF%BD",
     }.items():
         socket = WebSocket(given)
         assert socket.url == url
@@ -207,6 +208,27 @@ async def test_protocol_violation_gives_error_event_then_close_1006():
             ("error", 3),
             ("close", 3, False, 1006, ""),
         ]
+
+
+@on_loop
+async def test_protocol_violation_after_close_was_called_gives_error_event():
+    async def handler(stream, reader, writer):
+        stream.receive(await reader.read(4096))
+        writer.write(b"\xff")
+
+    async with raw_serving(handler) as uri:
+        socket = WebSocket(uri)
+        log = Log(socket)
+        socket.onopen = lambda event: socket.close()
+        assert await log.end() == [("open", 1), ("error", 3), ("close", 3, False, 1006, "")]
+
+
+@on_loop
+async def test_redirect_is_not_followed():
+    async with serving() as uri:
+        location = Headers([("Location", f"{uri}/other")])
+        async with serving(process_request=lambda *_: Response(302, "Found", location)) as redirecting:
+            assert await Log(WebSocket(redirecting)).end() == [("error", 3), ("close", 3, False, 1006, "")]
 
 
 @on_loop

@@ -80,6 +80,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         ValueError: A redirect cannot be followed with a `sock`, `host` or `port` of the caller.
     """
 
+    #: The maximum number of redirects that are followed.
+    _max_redirects = MAX_REDIRECTS
+
     def __init__(
         self,
         uri: str,
@@ -149,7 +152,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         """Open a connection; `waiting` gets the handshakes with proxies and servers, in order."""
         never, attempt = self._kwargs.get("sock") is not None, partial(self._attempt, waiting)
         return await open_at_redirects(
-            attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
+            attempt, self._target, self._headers, limit=self._max_redirects, same_origin=self._fixed, never=never
         )
 
     async def _attempt(

@@ -8,7 +8,7 @@ from typing import Final
 from ..errors import UriError
 from ..protocol.record import Record, assign
 
-__all__ = ["Uri", "format_authority", "parse_uri"]
+__all__ = ["Uri", "format_authority", "parse_host", "parse_uri"]
 
 #: The part of a URI after the scheme: user, host, port, path, query.
 _URI: Final = re.compile(
@@ -107,7 +107,7 @@ def parse_uri(text: str) -> Uri:
         raise UriError(text, "the host or the port of the URI is missing or malformed")
     user, host, port, path, query = match.groups()
     try:
-        host = _parse_host(host)
+        host = parse_host(host)
         number = int(port[:6]) if port else 443 if secure else 80
         # "%" is not encoded: it introduces an escape that the caller has made.
         target = quote(path or "/", safe="%:/[]@!$&'()*+,;=")
@@ -126,7 +126,12 @@ def parse_uri(text: str) -> Uri:
     return Uri(secure, host, number, target, None if user is None else username, password)
 
 
-def _parse_host(text: str) -> str:
+def parse_host(text: str) -> str:
+    """Return a host in lower case, with IDNA, or an IPv6 address without its brackets.
+
+    Raises:
+        ValueError: It is malformed.
+    """
     if text.startswith("["):
         from ipaddress import IPv6Address
         from urllib.parse import unquote
