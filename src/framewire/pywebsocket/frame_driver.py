@@ -1,0 +1,158 @@
+"""`FrameDriver`: a driver that passes input to the session one frame at a time, on request.
+
+    socket ─ reader thread ─▶ held bytes ─ feed_frame() ─▶ Session ─▶ queue
+                                  └─ take() ─▶ the handler
+
+So a handler decides, frame by frame, whether the session or its own code receives the input, and
+what it sends in reply to a message leaves before the answer to a close that has arrived since.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Final
+
+from .._backend import read_header
+from ..protocol.constants import State
+from ..session.session import Session
+from ..sync.driver import READ_SIZE, Driver
+
+__all__ = ["FrameDriver"]
+
+#: Seconds after which a ping or a close frame is processed although the handler does not receive.
+_PATIENCE: Final = 1.0
+
+
+class FrameDriver(Driver):
+    """A driver whose input waits for calls of `feed_frame` and `take`, until `release`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The following are guarded by `changed`.
+        self._held = bytearray()  # received, and not yet passed on
+        self._frame_left = 0  # bytes of the current frame that the session is still to get
+        self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
+        self._input_ended = False
+        self._released = False
+
+    # The reader's thread.
+
+    def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
+        if self._released or not size:
+            super()._receive(session, data, size)
+            return
+        with self.changed:
+            self._held += memoryview(data)[:size]
+            self._idle_since = monotonic()
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self._released or len(self._held) <= READ_SIZE)
+
+    def _end(self, session: Session) -> None:
+        with self.changed:
+            self._input_ended = True
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self._released or not self._held)
+        super()._end(session)
+
+    def _give_up(self, session: Session, wait: bool) -> None:
+        self.release()  # the reader would wait for this thread, and this thread for the reader
+        super()._give_up(session, wait)
+
+    # The handler's threads.
+
+    def feed_frame(self, until: float | None) -> bool:
+        """Pass the next frame, or what has arrived of it, to the session.
+
+        Args:
+            until: When to stop waiting for input, on the clock of `monotonic`; None: no limit.
+
+        Returns:
+            False if all input has been passed on.
+
+        Raises:
+            TimeoutError: No frame came in time.
+        """
+        with self.changed:
+            self._idle_since = monotonic()
+            while not (piece := self._take_piece()):
+                if self._released or (self._input_ended and not self._held):
+                    return False
+                if self._input_ended:
+                    break
+                left = None if until is None else until - monotonic()
+                if (left is not None and left <= 0) or not self.changed.wait(left):
+                    raise TimeoutError("no frame came in time")
+        if piece:
+            self.feed(piece)
+        else:
+            self.release()  # the beginning of a frame whose rest will not come
+        return True
+
+    def feed(self, data: bytes) -> None:
+        """Pass bytes to the session, and write what it replies."""
+        super()._receive(self.opened_session(), data, len(data))
+        self.flush(wait=False)
+
+    def _take_piece(self) -> bytes:
+        """Return what is held of one frame; b"" while its header is incomplete."""
+        if not self._frame_left:
+            size = self._measure_frame()
+            if size is None:
+                return b""
+            self._frame_left = size
+        piece = self._take_held(self._frame_left)
+        self._frame_left -= len(piece)
+        return piece
+
+    def _measure_frame(self) -> int | None:
+        """Return the size of the next frame with its header; None while its header is incomplete.
+
+        A frame whose length is invalid extends over all that is held: the session rejects it.
+        """
+        header = read_header(self._held, 0, len(self._held))
+        if header is None or header[4] is None:
+            return None
+        length, end = header[2:4]
+        return len(self._held) if length < 0 else end + length
+
+    def _take_held(self, size: int) -> bytes:
+        piece = bytes(self._held[:size])
+        del self._held[:size]
+        if piece:
+            self.changed.notify_all()  # the reader may wait for room
+        return piece
+
+    def take(self, size: int) -> bytes:
+        """Take up to `size` bytes of the input, which the session does not get; b"" at its end."""
+        with self.changed:
+            self._idle_since = monotonic()
+            self.changed.wait_for(lambda: self._held or self._input_ended or self._released)
+            return self._take_held(size)
+
+    def process_waiting(self) -> None:
+        """Process control frames that come next, if the handler has not received for a while.
+
+        To be called before sending, without `changed` held: a handler that only sends answers pings
+        and notices the client's close.
+        """
+        if self.state is not State.OPEN:
+            self.release()  # the rest of the closing handshake does not wait for the handler
+        while True:
+            with self.changed:
+                size = None if self._frame_left or not self._held else self._measure_frame()
+                is_control = size is not None and self._held[0] & 0x08 and size <= len(self._held)
+                if not is_control or monotonic() - self._idle_since < _PATIENCE:
+                    return
+                frame = self._take_piece()
+            self.feed(frame)
+
+    def release(self) -> None:
+        """Pass all input to the session from now on, as it arrives."""
+        while True:
+            with self.changed:
+                data = self._take_held(len(self._held))
+                if not data:
+                    self._released = True
+                    self.changed.notify_all()
+                    return
+            self.feed(data)
