@@ -9,7 +9,8 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity handlers fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded \
+	tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -40,6 +41,13 @@ build/parity/.installed: $(VENV)/.built-for-test
 	build/parity/bin/pip install --quiet --disable-pip-version-check h11 mitmproxy pytest python-socks trio \
 		'websockets==17.*' werkzeug
 	touch $@
+
+# Run a scripted client against the pywebsocket handlers below SUITE=FOLDER, and compare with the
+# results in tests/seeds/handlers.json, which are kept by the name of the folder; with
+# REFERENCE=PYTHON, an interpreter that has pywebsocket3 4.0.2, also with pywebsocket3.
+handlers: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[pywebsocket]'
+	$(RUN) tests/seeds/handlers.py $(SUITE) $(if $(REFERENCE),--reference $(REFERENCE))
 
 fuzz: fuzz-kernels fuzz-twins
 
