@@ -212,6 +212,40 @@ def test_messages_before_the_end_of_tcp_are_received(handle, printed):
         assert printed(4) == ["one", "two", "three", "terminated"]
 
 
+def test_threads_that_receive_get_each_message_once(handle):
+    uri = handle(
+        handler(
+            "import threading\n"
+            "seen = []\n"
+            "def receive():\n"
+            "    try:\n"
+            "        while (message := request.ws_stream.receive_message()) is not None:\n"
+            "            seen.append(message)\n"
+            "            if len(seen) == 40:\n"
+            "                request.ws_stream.send_message(str(sorted(int(each[:3]) for each in seen)))\n"
+            "    except msgutil.BadOperationException:\n"
+            "        pass\n"
+            "threads = [threading.Thread(target=receive) for _ in range(2)]\n"
+            "for thread in threads: thread.start()\n"
+            "for thread in threads: thread.join()\n"
+        )
+    )
+    with connect(uri, compression=None) as ws:
+        for number in range(40):
+            ws.send(f"{number:03}" + "x" * 100_000)
+        assert ws.recv(20) == str(list(range(40)))
+
+
+def test_shutdown_ends_connection_whose_input_is_not_received(tmp_path, monkeypatch, printed):
+    monkeypatch.setattr(options, "serve", partial(options.serve, close_timeout=0.1))
+    body = "print('started', flush=True)\nprint(request.ws_stream._connection.wait_closed(20), flush=True)"
+    (tmp_path / "h_wsh.py").write_text(handler(body))
+    with serving(tmp_path) as where, upgraded(f"ws://{where}/h") as raw:
+        raw.write(raw.stream.send(bytes(300_000)))
+        printed(1)
+    assert printed(2) == ["started", "True"]
+
+
 # Writing.
 
 

@@ -9,12 +9,13 @@ what it sends in reply to a message leaves before the answer to a close that has
 
 from __future__ import annotations
 
+import threading
 from time import monotonic
 from typing import Any, Final
 
 from .._backend import read_header
 from ..protocol.constants import State
-from ..session.session import Session
+from ..session.session import Ending, Session
 from ..sync.driver import READ_SIZE, Driver
 
 __all__ = ["FrameDriver"]
@@ -28,6 +29,8 @@ class FrameDriver(Driver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        #: Held from taking input to passing it on, so that two threads keep its order.
+        self._feeding = threading.RLock()
         # The following are guarded by `changed`.
         self._held = bytearray()  # received, and not yet passed on
         self._frame_left = 0  # bytes of the current frame that the session is still to get
@@ -45,13 +48,18 @@ class FrameDriver(Driver):
             self._held += memoryview(data)[:size]
             self._idle_since = monotonic()
             self.changed.notify_all()
-            self.changed.wait_for(lambda: self._released or len(self._held) <= READ_SIZE)
+            while not self._released and len(self._held) > READ_SIZE:
+                seconds = self._handle_timer(session)
+                if session.ending is Ending.ABORT:
+                    break
+                self.changed.wait(seconds)
 
     def _end(self, session: Session) -> None:
         with self.changed:
             self._input_ended = True
             self.changed.notify_all()
-            self.changed.wait_for(lambda: self._released or not self._held)
+            if session.ending is not Ending.ABORT:
+                self.changed.wait_for(lambda: self._released or not self._held)
         super()._end(session)
 
     def _give_up(self, session: Session, wait: bool) -> None:
@@ -74,24 +82,36 @@ class FrameDriver(Driver):
         """
         with self.changed:
             self._idle_since = monotonic()
-            while not (piece := self._take_piece()):
-                if self._released or (self._input_ended and not self._held):
+        while not self._feed_piece():
+            with self.changed:
+                while not (self._has_piece() or self._input_ended or self._released):
+                    left = None if until is None else until - monotonic()
+                    if left is not None and left <= 0:
+                        raise TimeoutError("no frame came in time")
+                    self.changed.wait(left)
+                if not self._held:
                     return False
-                if self._input_ended:
-                    break
-                left = None if until is None else until - monotonic()
-                if (left is not None and left <= 0) or not self.changed.wait(left):
-                    raise TimeoutError("no frame came in time")
-        if piece:
-            self.feed(piece)
-        else:
-            self.release()  # the beginning of a frame whose rest will not come
+                is_cut = not self._has_piece()
+            if is_cut:
+                self.release()  # the rest of this header will not come
         return True
+
+    def _feed_piece(self) -> bool:
+        """Pass what is held of the next frame to the session; return whether there was any."""
+        with self._feeding:
+            with self.changed:
+                piece = self._take_piece()
+            if piece:
+                self.feed(piece)
+        return bool(piece)
 
     def feed(self, data: bytes) -> None:
         """Pass bytes to the session, and write what it replies."""
         super()._receive(self.opened_session(), data, len(data))
         self.flush(wait=False)
+
+    def _has_piece(self) -> bool:
+        return bool(self._held) and bool(self._frame_left or self._measure_frame())
 
     def _take_piece(self) -> bytes:
         """Return what is held of one frame; b"" while its header is incomplete."""
@@ -138,21 +158,21 @@ class FrameDriver(Driver):
         if self.state is not State.OPEN:
             self.release()  # the rest of the closing handshake does not wait for the handler
         while True:
-            with self.changed:
+            with self._feeding, self.changed:
                 size = None if self._frame_left or not self._held else self._measure_frame()
                 is_control = size is not None and self._held[0] & 0x08 and size <= len(self._held)
                 if not is_control or monotonic() - self._idle_since < _PATIENCE:
                     return
-                frame = self._take_piece()
-            self.feed(frame)
+            self._feed_piece()
 
     def release(self) -> None:
         """Pass all input to the session from now on, as it arrives."""
-        while True:
-            with self.changed:
-                data = self._take_held(len(self._held))
-                if not data:
-                    self._released = True
-                    self.changed.notify_all()
-                    return
-            self.feed(data)
+        with self._feeding:
+            while True:
+                with self.changed:
+                    data = self._take_held(len(self._held))
+                    if not data:
+                        self._released = True
+                        self.changed.notify_all()
+                        return
+                self.feed(data)
