@@ -1,17 +1,21 @@
 """Handlers that read and write frames themselves, and that configure extensions."""
 
+import logging
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import zlib
 from functools import partial
 
 import pytest
 from frames import KEY, REQUEST, frame
 from handler_ends import ADMIT, end_of, serving, upgraded
+from sync_ends import until
 
 from framewire import Close, Pong, ResponseError
 from framewire.pywebsocket import frame_driver, options, standalone
@@ -246,6 +250,22 @@ def test_shutdown_ends_connection_whose_input_is_not_received(tmp_path, monkeypa
     assert printed(2) == ["started", "True"]
 
 
+def test_handler_that_only_sends_learns_of_a_lost_connection(handle, printed):
+    uri = handle(
+        handler(
+            "try:\n"
+            "    while True:\n"
+            "        request.ws_stream.send_message('x' * 10_000)\n"
+            "except msgutil.ConnectionTerminatedException:\n"
+            "    print('terminated', flush=True)\n"
+        )
+    )
+    with upgraded(uri) as raw:
+        raw.write(raw.stream.send("never received"))
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset TCP
+    assert printed(1) == ["terminated"]
+
+
 # Writing.
 
 
@@ -277,6 +297,18 @@ def test_close_frame_written_by_handler_is_the_only_one(handle, answered):
     with upgraded(uri, auto_close=False) as raw:
         assert closing(raw) == Close(3000, "mine")
         assert raw.socket.recv(100) == b""
+
+
+def test_input_after_a_close_frame_written_by_handler_is_discarded(handle, monkeypatch):
+    monkeypatch.setattr(options, "serve", partial(options.serve, close_timeout=60))
+    body = "request.connection.write(stream.create_close_frame(b''))\nrequest.server_terminated = True"
+    with upgraded(handle(handler(body)), auto_close=False) as raw:
+        assert raw.read_event() == Close(1005, "")
+        readers = [thread for thread in threading.enumerate() if thread.name == "framewire reader"]
+        for _ in range(40):
+            raw.write(raw.stream.send(bytes(100_000)))
+    assert readers
+    until(lambda: not any(thread.is_alive() for thread in readers))
 
 
 def test_passive_closing_handler_may_write_the_answer_and_abort(handle):
@@ -326,6 +358,16 @@ def test_handler_waits_for_bytes_before_the_handshake_without_limit(handle, monk
         plain.settimeout(10)
         plain.sendall(b"a")
         assert plain.recv(1000).startswith(b"HTTP/1.1 101 ")
+
+
+def test_client_that_does_not_read_the_response_is_cut(handle, monkeypatch, caplog):
+    monkeypatch.setattr(options, "serve", partial(options.serve, open_timeout=0.1))
+    caplog.set_level(logging.DEBUG, "framewire")
+    uri = handle(handler("pass", "request.extra_headers.append(('X', 'x' * (32 << 20)))"))
+    with socket.create_connection(uri[5:-2].split(":"), 10) as plain:
+        plain.sendall(REQUEST.replace(b"/path", b"/h"))
+        until(lambda: "opening handshake failed" in caplog.text)
+        assert sum(map(len, iter(lambda: plain.recv(1 << 16), b""))) < 32 << 20
 
 
 # The handshake.

@@ -106,9 +106,8 @@ class FrameDriver(Driver):
         return bool(piece)
 
     def feed(self, data: bytes) -> None:
-        """Pass bytes to the session, and write what it replies."""
+        """Pass bytes to the session."""
         super()._receive(self.opened_session(), data, len(data))
-        self.flush(wait=False)
 
     def _has_piece(self) -> bool:
         return bool(self._held) and bool(self._frame_left or self._measure_frame())
@@ -127,13 +126,13 @@ class FrameDriver(Driver):
     def _measure_frame(self) -> int | None:
         """Return the size of the next frame with its header; None while its header is incomplete.
 
-        A frame whose length is invalid extends over all that is held: the session rejects it.
+        Of a frame whose length is invalid, it is that of the header, which the session rejects.
         """
         header = read_header(self._held, 0, len(self._held))
         if header is None or header[4] is None:
             return None
         length, end = header[2:4]
-        return len(self._held) if length < 0 else end + length
+        return end + max(length, 0)
 
     def _take_held(self, size: int) -> bytes:
         piece = bytes(self._held[:size])
@@ -170,7 +169,9 @@ class FrameDriver(Driver):
         with self._feeding:
             while True:
                 with self.changed:
-                    data = self._take_held(len(self._held))
+                    # A reader that waits for room is not woken, so that this comes to an end.
+                    data = bytes(self._held)
+                    self._held.clear()
                     if not data:
                         self._released = True
                         self.changed.notify_all()
