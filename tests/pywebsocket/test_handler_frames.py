@@ -148,11 +148,22 @@ def test_fragment_without_message_is_an_invalid_frame(handle):
             assert raw.read_event() == Close(1002, "")
 
 
-def test_invalid_close_message_closes_with_1002(handle):
+@pytest.mark.parametrize("payload", [b"x", b"\x03\xe8" + bytes(124), b"\x03\xe8" + bytes(200)])
+def test_invalid_close_message_closes_with_1002(handle, payload):
     uri = handle(handler("request.ws_stream._process_close_message(request.ws_stream._receive_frame()[1])"))
     with upgraded(uri) as raw:
-        raw.write(frame(0x88, b"x", KEY))
+        raw.write(frame(0x88, payload, KEY))
         assert raw.read_event() == Close(1002, "")
+
+
+def test_message_of_frames_is_limited_in_size(handle):
+    body = "while True:\n    request.ws_stream._get_message_from_frame(request.ws_stream.receive_filtered_frame())"
+    with upgraded(handle(handler(body), max_message_size=1000)) as raw:
+        raw.write(frame(0x02, bytes(600), KEY), frame(0x00, bytes(400), KEY), frame(0x80, b"x", KEY))
+        assert raw.read_event() == Close(1002, "")
+    with upgraded(handle(handler(body + "\n    return"), max_message_size=1000)) as raw:
+        raw.write(frame(0x82, bytes(1000), KEY))
+        assert raw.read_event() == Close(1000, "")
 
 
 def test_reply_to_a_message_precedes_the_answer_to_a_close(handle):

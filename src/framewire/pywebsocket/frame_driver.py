@@ -41,18 +41,21 @@ class FrameDriver(Driver):
     # The reader's thread.
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
-        if self._released or not size:
-            super()._receive(session, data, size)
-            return
         with self.changed:
-            self._held += memoryview(data)[:size]
-            self._idle_since = monotonic()
-            self.changed.notify_all()
-            while not self._released and len(self._held) > READ_SIZE:
-                seconds = self._handle_timer(session)
-                if session.ending is Ending.ABORT:
-                    break
-                self.changed.wait(seconds)
+            if size and not self._released:
+                self._held += memoryview(data)[:size]
+                self._idle_since = monotonic()
+                self.changed.notify_all()
+                self._wait_for_room(session)
+                return
+        super()._receive(session, data, size)
+
+    def _wait_for_room(self, session: Session) -> None:
+        while not self._released and len(self._held) > READ_SIZE:
+            seconds = self._handle_timer(session)
+            if session.ending is Ending.ABORT:
+                break
+            self.changed.wait(seconds)
 
     def _end(self, session: Session) -> None:
         with self.changed:

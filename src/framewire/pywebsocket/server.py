@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
+from .._backend import write_header
 from ..errors import HandshakeError
 from ..http.headers import Headers, is_token
 from ..http.http11 import Request, Response
@@ -271,14 +272,14 @@ class HandlerConnection(ServerConnection):
 
     def read_input(self, length: int) -> bytes:
         """Receive `length` bytes of frames, which the session does not get; fewer at the end."""
-        data = b""
+        data = bytearray()
         while len(data) < length and (more := self._driver.take(length - len(data))):
             data += more
-        return data
+        return bytes(data)
 
     def receive_close(self, payload: bytes) -> None:
         """Let the session process a close frame that `read_input` has returned."""
-        self._driver.feed(bytes([0x80 | Opcode.CLOSE, 0x80 | len(payload)]) + bytes(4) + payload)
+        self._driver.feed(write_header(0x80 | Opcode.CLOSE, len(payload), bytes(4)) + payload)
 
     def send_piece(self, piece: Data, text: bool | None = None, last: bool = True) -> None:
         """Send a fragment of a message, compressed unless the handler has disabled that."""

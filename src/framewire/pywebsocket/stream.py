@@ -33,7 +33,7 @@ class MessageStream:
         self._request = request
         self._connection = connection
         self._opcode: Opcode | None = None
-        self._fragments: list[bytes] = []  # of a message of which a handler passes frames
+        self._partial: bytearray | None = None  # a message whose frames the handler passes
         self._options = StreamOptions()
 
     def receive_message(self) -> str | bytes | None:
@@ -162,13 +162,16 @@ class MessageStream:
             ConnectionTerminatedException: The input ends before.
             InvalidFrameException: `length` is above the limit for messages.
         """
-        limit = self._connection.max_size
-        if limit is not None and length > limit:
-            raise InvalidFrameException(f"a frame of {length} bytes is above the limit of {limit}")
+        self._check_size(length)
         data = self._connection.read_input(length)
         if len(data) < length:
             raise ConnectionTerminatedException("the connection ended in a frame")
         return data
+
+    def _check_size(self, size: int) -> None:
+        limit = self._connection.max_size
+        if limit is not None and size > limit:
+            raise InvalidFrameException(f"{size} bytes are above the limit of {limit}")
 
     def _write(self, bytes_to_write: bytes) -> None:
         self._connection.write_raw(bytes_to_write)
@@ -189,13 +192,13 @@ class MessageStream:
         """Return the payload of the message that a frame ends; None if it ends none."""
         if frame.opcode is not None and frame.opcode & 0x08:
             return frame.payload
-        if (frame.opcode == Opcode.CONTINUATION) is not bool(self._fragments):
+        if (frame.opcode == Opcode.CONTINUATION) is (self._partial is None):
             raise InvalidFrameException("a fragment does not continue the message")
-        self._fragments.append(frame.payload)
-        if not frame.fin:
-            return None
-        message, self._fragments = b"".join(self._fragments), []
-        return message
+        partial = bytearray() if self._partial is None else self._partial
+        self._check_size(len(partial) + len(frame.payload))
+        partial += frame.payload
+        self._partial = None if frame.fin else partial
+        return bytes(partial) if frame.fin else None
 
     def _process_close_message(self, message: bytes) -> None:
         """Record and answer a close frame; raises as `receive_message`."""
