@@ -567,6 +567,22 @@ def test_standalone_has_the_defaults_of_pywebsocket(monkeypatch, tmp_path):
     assert (settings[2].port, settings[2].websock_handlers) == (81, "other")
 
 
+def test_standalone_server_runs_in_a_thread_of_a_program(tmp_path):
+    (tmp_path / "h_wsh.py").write_text(handler("request.ws_stream.send_message('served')"))
+    parsed, rest = standalone._parse_args_and_config(["-H", "127.0.0.1", "-p", "0", "-w", str(tmp_path)])
+    assert (parsed.port, rest) == (0, [])
+    server = standalone.WebSocketServer(parsed)
+    [(listening, _)] = server._sockets
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with connect(f"ws://127.0.0.1:{listening.getsockname()[1]}/h") as ws:
+        assert ws.recv(10) == "served"
+        server.shutdown()
+        thread.join()
+    server.server_close()
+    assert "mod_pywebsocket" not in sys.modules
+
+
 def test_standalone_reports_invalid_flags(capsys):
     with pytest.raises(SystemExit) as caught:
         standalone.main(["-p", "0", "-t"])
