@@ -9,7 +9,8 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity microhttpd fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate \
+	free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -44,6 +45,13 @@ build/parity/.installed: $(VENV)/.built-for-test
 # The test program of libmicrohttpd_ws on framewire; SUITE=FOLDER is a checkout of the repository Karlson2k/libmicrohttpd.
 microhttpd: $(VENV)/.built-for-test
 	$(RUN) tests/seeds/microhttpd/run.py $(SUITE) --backends $(BACKENDS)
+
+# Run a scripted client against the pywebsocket handlers below SUITE=FOLDER, and compare with the
+# results in tests/seeds/handlers.json, which are kept by the name of the folder; with
+# REFERENCE=PYTHON, an interpreter that has pywebsocket3 4.0.2, also with pywebsocket3.
+handlers: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[pywebsocket]'
+	$(RUN) tests/seeds/handlers.py $(SUITE) $(if $(REFERENCE),--reference $(REFERENCE))
 
 fuzz: fuzz-kernels fuzz-twins
 

@@ -7,16 +7,14 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from ends import CERTIFICATE
 from frames import REQUEST
-from sync_ends import Raw, until
+from handler_ends import ADMIT, end_of, serving, upgraded
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
@@ -25,62 +23,12 @@ from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.sync import connect
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pywebsocket"
-ADMIT = "def web_socket_do_extra_handshake(request): pass\n"
-
-
-@contextmanager
-def serving(directory, **settings):
-    """Serve a directory of handlers; give host:port."""
-    asked = Settings(port=0, websock_handlers=str(directory), **settings)
-    with modules.installed(), options.start(asked, options.load(asked)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.socket.getsockname()[1]}"
-    thread.join()
 
 
 @pytest.fixture
 def examples():
     with serving(EXAMPLES, websock_handlers_map_file=str(EXAMPLES / "handlers.map")) as where:
         yield f"ws://{where}"
-
-
-@pytest.fixture
-def handle(tmp_path):
-    """Return a function that serves a handler: a file, or the body of web_socket_transfer_data."""
-    contexts = []
-
-    def handle(source, **settings):
-        if "def web_socket_transfer_data" not in source:
-            body = "".join(f"    {line}\n" for line in source.splitlines())
-            source = f"from mod_pywebsocket import *\n{ADMIT}def web_socket_transfer_data(request):\n{body}"
-        (tmp_path / "h_wsh.py").write_text(source)
-        contexts.append(serving(tmp_path, **settings))
-        return f"ws://{contexts[-1].__enter__()}/h"
-
-    yield handle
-    for context in contexts:
-        context.__exit__(None, None, None)
-
-
-@pytest.fixture
-def printed(monkeypatch):
-    """Return a function that waits until handlers have printed `count` lines, and returns them."""
-    lines = []
-    monkeypatch.setattr("builtins.print", lambda *words, flush: lines.append(" ".join(map(str, words))))
-
-    def printed(count):
-        until(lambda: len(lines) >= count)
-        return lines
-
-    return printed
-
-
-def end_of(ws):
-    """Wait for the end of the connection; return the close code and reason."""
-    with pytest.raises(ConnectionClosed) as caught:
-        ws.recv(10)
-    return caught.value.code, caught.value.reason
 
 
 # Example handlers
@@ -328,11 +276,6 @@ def test_handshake_handler_chooses_the_extensions(handle, chosen, agreed):
 
 
 # Stream
-
-
-def upgraded(uri, **stream):
-    """Connect a client that sends raw bytes."""
-    return Raw(int(uri[5:].split("/")[0].split(":")[1]), request=REQUEST.replace(b"/path", b"/h"), **stream)
 
 
 ECHO = """

@@ -118,6 +118,10 @@ def _load(path: Path, encoding: str | None) -> Suite:
     names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
         exec(compile(path.read_text(encoding=encoding), path, "exec"), names)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        how = "pip install framewire[pywebsocket]" if package == "six" else f"install the package that has {package}"
+        raise DispatchException(f"it imports {error.name}, which is not installed: {how}") from error
     except Exception as error:
         raise DispatchException(f"it cannot be loaded: {type(error).__name__}: {error}") from error
     functions = {}

@@ -39,14 +39,33 @@ class Link(Protocol):
     def client_close(self) -> Close | None:
         """The client's close frame, or None."""
 
-    def recv(self, timeout: float | None) -> str | bytes:
+    @property
+    def max_size(self) -> int | None:
+        """The largest frame that may be received, in bytes."""
+
+    def receive(self, timeout: float | None) -> str | bytes:
         """Receive a message; `timeout` is in seconds."""
+
+    def read_input(self, length: int) -> bytes:
+        """Receive `length` bytes of frames, which are not processed; fewer at the end of input."""
+
+    def receive_close(self, payload: bytes) -> None:
+        """Process a close frame that `read_input` has returned."""
+
+    def ping_received(self, payload: bytes) -> None:
+        """Process a ping."""
+
+    def pong_received(self, payload: bytes) -> None:
+        """Process a pong."""
 
     def send_piece(self, piece: str | bytes, text: bool | None, last: bool) -> None:
         """Send a message, or a piece of one."""
 
     def send_ping(self, payload: bytes) -> None:
         """Send a ping."""
+
+    def pong(self, data: bytes) -> None:
+        """Send a pong."""
 
     def start_closing(self, code: int | None, reason: str) -> None:
         """Send a close frame."""

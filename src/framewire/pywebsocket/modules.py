@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +9,30 @@ from types import ModuleType
 from typing import Any, Final
 
 from ..protocol.constants import CloseCode, Opcode
-from . import exceptions, msgutil
+from . import (
+    exceptions,
+    extension_processors,
+    handshake_functions,
+    header_parsing,
+    memorizing_file,
+    msgutil,
+    raw_frames,
+    utilities,
+)
 from .request import ExtensionParameter
 from .stream import MessageStream
 
 __all__ = ["installed"]
 
 _PACKAGES: Final = ("mod_pywebsocket", "pywebsocket3")
+
+#: The functions of `header_parsing` that belong to the module `common`.
+_PARSING_IN_COMMON: Final = (
+    "ExtensionParsingException",
+    "format_extension",
+    "format_extensions",
+    "parse_extensions",
+)
 
 _STATUSES: Final = {
     "NORMAL_CLOSURE": CloseCode.NORMAL_CLOSURE,
@@ -52,7 +68,7 @@ def _constants() -> dict[str, Any]:
         "HTTP_STATUS_BAD_REQUEST": 400,
         "HTTP_STATUS_FORBIDDEN": 403,
         "HTTP_STATUS_NOT_FOUND": 404,
-        "VERSION_HYBI13": 13,
+        **{f"VERSION_HYBI{draft}": 13 for draft in range(13, 18)},
         "VERSION_HYBI_LATEST": 13,
         "DEFAULT_WEB_SOCKET_PORT": 80,
         "DEFAULT_WEB_SOCKET_SECURE_PORT": 443,
@@ -66,6 +82,7 @@ def _constants() -> dict[str, Any]:
         "ORIGIN_HEADER": "Origin",
         "HOST_HEADER": "Host",
         "UPGRADE_HEADER": "Upgrade",
+        "WEBSOCKET_ACCEPT_UUID": handshake_functions.WEBSOCKET_ACCEPT_UUID,
         "CONNECTION_HEADER": "Connection",
         "WEBSOCKET_UPGRADE_TYPE": "websocket",
         "UPGRADE_CONNECTION_TYPE": "Upgrade",
@@ -83,18 +100,21 @@ def _named(module: ModuleType) -> dict[str, Any]:
 def _make() -> dict[str, dict[str, Any]]:
     """Return the names of each module of the package."""
     errors = _named(exceptions)
+    parsing = _named(header_parsing)
+    handshake = {**errors, **_named(handshake_functions)}
     return {
-        "common": _constants(),
+        "common": {**_constants(), **{name: parsing[name] for name in _PARSING_IN_COMMON}},
         "dispatch": errors,
+        "extensions": _named(extension_processors),
         "handshake": errors,
-        "handshake.base": errors,
+        "handshake.base": handshake,
+        "handshake.hybi": handshake,
+        "http_header_util": parsing,
+        "memorizingfile": _named(memorizing_file),
         "msgutil": _named(msgutil),
-        "stream": {**errors, "Stream": MessageStream},
+        "stream": {**errors, **_named(raw_frames), "Stream": MessageStream},
         "_stream_exceptions": errors,
-        "util": {
-            "get_class_logger": lambda instance: logging.getLogger(f"{type(instance).__module__}"),
-            "hexify": lambda data: bytes(data).hex(" "),
-        },
+        "util": _named(utilities),
     }
 
 

@@ -125,19 +125,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", f"--{name}", action=action, help=argparse.SUPPRESS)
 
 
-def read_settings(given: Mapping[str, Any]) -> Settings | None:
+def read_settings(given: Mapping[str, Any], **defaults: Any) -> Settings | None:
     """Return the settings, or None if there are no handlers to serve.
 
     Args:
         given: The flags of the command line, which override those of its configuration file.
+        **defaults: Settings whose default differs from that of `Settings`.
 
     Raises:
         OptionError: A flag requires --websock-handlers, or the configuration file is invalid.
     """
     known = {field.name: str(field.type) for field in fields(Settings)}
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {**defaults}
     if given.get("config_file"):
-        values = _read_file(given["config_file"], known)
+        values |= _read_file(given["config_file"], known)
     values |= {name: given[name] for name in known if name in given}
     if "websock_handlers" not in values and not given.get("config_file"):
         if extra := values.keys() - {"host", "port"}:

@@ -101,7 +101,8 @@ class HandlerRequest:
         self.ws_requested_protocols: list[str] | None = offer.subprotocols or None
         self.ws_protocol: str | None = None
         self.ws_requested_extensions: list[ExtensionParameter] | None = wrap_terms(offer.extensions)
-        self.ws_extension_processors: list[ExtensionParameter] = self.ws_requested_extensions or []
+        #: The processors of the offers; the handler may configure them, and remove some.
+        self.ws_extension_processors: list[Any] = []
         self.ws_extensions: list[ExtensionParameter] | None = None
         self.ws_deflate = False
         self.extra_headers: list[tuple[str, str]] = []

@@ -9,21 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
+from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
+from .._backend import write_header
 from ..errors import HandshakeError
-from ..http.headers import is_token
+from ..http.headers import Headers, is_token
 from ..http.http11 import Request, Response
-from ..http.request_checks import Offer
 from ..http.server_handshake import ServerHandshake
 from ..http.server_policy import ServerPolicy
-from ..protocol.codecs import Codec, accept_offers
-from ..protocol.constants import SERVER, CloseCode
+from ..protocol.codecs import Codec
+from ..protocol.constants import SERVER, CloseCode, Opcode
 from ..protocol.events import Close, Event, Failure, Ping, Pong
+from ..session.session import Data
 from ..session.settings import ConnectionSettings
 from ..sync import Server, ServerConnection
-from ..sync.driver import Driver
 from ..sync.transport import Transport
 from .exceptions import (
     AbortedByUserException,
@@ -35,7 +36,9 @@ from .exceptions import (
     InvalidUTF8Exception,
     UnsupportedFrameException,
 )
+from .extension_processors import PerMessageDeflateExtensionProcessor, make_processors, negotiate
 from .files import serve_file
+from .frame_driver import FrameDriver
 from .handlers import Handlers, Suite
 from .programs import MAX_BODY, find_program, run_program
 from .request import HandlerRequest, wrap_terms
@@ -55,6 +58,12 @@ _CLOSE_CODES: Final[tuple[tuple[type[Exception], CloseCode], ...]] = (
     (UnsupportedFrameException, CloseCode.UNSUPPORTED_DATA),
     (InvalidUTF8Exception, CloseCode.INVALID_DATA),
 )
+
+
+def split_lines(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return header lines one by one: a value in `extra_headers` may contain further lines."""
+    text = "\r\n".join(f"{name}: {value}" for name, value in headers)
+    return [(name, value.strip()) for name, _, value in (line.partition(":") for line in text.split("\r\n") if line)]
 
 
 def credential(user_and_password: str) -> str:
@@ -97,11 +106,14 @@ class Site:
 class HandlerConnection(ServerConnection):
     """A connection with a handler, which answers the client's close and may answer its pings."""
 
+    _driver: FrameDriver
+
     def __init__(self, site: Site, transport: Transport, settings: ConnectionSettings, server: Server) -> None:
         super().__init__(transport, settings, server)
         self._site = site
         self._pings_sent: deque[bytes] = deque()
         self._ahead = b""  # received after the request head, and not yet read
+        self._deflate: PerMessageDeflateExtensionProcessor | None = None
 
     @property
     def secure(self) -> bool:
@@ -116,6 +128,11 @@ class HandlerConnection(ServerConnection):
     def close_timeout(self) -> float | None:
         """The time that the client has to answer a close frame, in seconds."""
         return self._driver.settings.close_timeout
+
+    @property
+    def max_size(self) -> int | None:
+        """The largest frame that may be received, in bytes."""
+        return self._driver.settings.sizes[0]
 
     @property
     def failure(self) -> Failure | None:
@@ -162,12 +179,15 @@ class HandlerConnection(ServerConnection):
             return self._serve_plain(request)
         offer = _POLICY.check(handshake)
         self._handler_request = HandlerRequest(self, request, offer)
+        self._handler_request.ws_extension_processors = make_processors(
+            self._handler_request.ws_requested_extensions or []
+        )
         self._handler_request.ws_stream = MessageStream(self._handler_request, self)
         self._suite = suite
-        self._do_extra_handshake(offer)
+        self._do_extra_handshake()
         self.subprotocol = self._handler_request.ws_protocol
         try:
-            self._accept_for(self._handler_request, handshake, offer)
+            self._accept_for(self._handler_request, handshake)
         except ValueError as error:
             raise HandshakeError(400, "the handler's choice cannot be answered") from error
         return None
@@ -195,17 +215,18 @@ class HandlerConnection(ServerConnection):
     def _begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes) -> None:
         super()._begin(self._ahead, codecs, answer)  # `rest` without the bytes that the handler has read
 
-    def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake, offer: Offer) -> None:
-        wanted = {processor.name() for processor in request.ws_extension_processors}
-        extensions = [extension for extension in self.server.policy.extensions if extension.name in wanted]
-        answers, codecs = accept_offers(offer.extensions, extensions)
+    def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake) -> None:
+        answers, codecs, self._deflate = negotiate(request.ws_extension_processors)
         request.ws_extensions = wrap_terms(answers)
-        answer = handshake.accept(subprotocol=self.subprotocol, extensions=answers, headers=request.extra_headers)
+        accepted = handshake.agree(subprotocol=self.subprotocol, extensions=answers)
+        lines = [*accepted.headers.lines, *split_lines(request.extra_headers)]
+        answer = handshake.answer(Response(accepted.status, accepted.reason, Headers(lines)))
         self.response = handshake.response
         self._begin(handshake.trailing, codecs, answer)
 
-    def _do_extra_handshake(self, offer: Offer) -> None:
+    def _do_extra_handshake(self) -> None:
         request = self._handler_request
+        self._driver.transport.deadline = None  # the handler decides how long it waits for the client
         try:
             self._suite.do_extra_handshake(request)
         except AbortedByUserException as error:
@@ -215,8 +236,9 @@ class HandlerConnection(ServerConnection):
         except Exception as error:
             logger.info("the handler for %s refuses: %r", request.ws_resource, error)
             raise HandshakeError(403, "the handler refuses the connection") from error
+        self._driver.transport.limit(self._driver.settings.open_timeout)
         chosen = request.ws_protocol
-        if (chosen is None) is bool(offer.subprotocols) or (chosen is not None and not is_token(chosen)):
+        if (chosen is None) is bool(request.ws_requested_protocols) or (chosen is not None and not is_token(chosen)):
             logger.warning("the handler for %s must choose ws_protocol among those requested", request.ws_resource)
             raise HandshakeError(400, "the handler chose no subprotocol of yours")
 
@@ -237,6 +259,52 @@ class HandlerConnection(ServerConnection):
         self._driver.flush(wait=True)
 
     # Handler
+
+    def receive(self, timeout: float | None) -> str | bytes:
+        """Receive a message; `timeout` is in seconds. Raises as `recv`."""
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                return self.recv(0)
+            except TimeoutError:
+                if not self._driver.feed_frame(until):
+                    return self.recv(None if until is None else max(until - monotonic(), 0))
+
+    def read_input(self, length: int) -> bytes:
+        """Receive `length` bytes of frames, which the session does not get; fewer at the end."""
+        data = bytearray()
+        while len(data) < length and (more := self._driver.take(length - len(data))):
+            data += more
+        return bytes(data)
+
+    def receive_close(self, payload: bytes) -> None:
+        """Let the session process a close frame that `read_input` has returned."""
+        self._driver.feed(write_header(0x80 | Opcode.CLOSE, len(payload), bytes(4)) + payload)
+
+    def send_piece(self, piece: Data, text: bool | None = None, last: bool = True) -> None:
+        """Send a fragment of a message, compressed unless the handler has disabled that."""
+        compress = None if self._deflate is None or self._deflate.compresses else False
+        self._driver.process_waiting()
+        with self._driver.changed:
+            self._driver.sendable().send(piece, text, last=last, compress=compress)
+        self._driver.flush(wait=True)
+
+    def close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Close, and wait for the end.
+
+        If the handler has written a close frame itself, only TCP is to be ended.
+        """
+        session = self._driver.opened_session()
+        with self._driver.changed:
+            session.stop_queueing()
+        self._driver.release()
+        if not self._handler_request.server_terminated or session.close_state.sent is not None:
+            super().close(code, reason)
+            return
+        self._driver.transport.end_output()
+        if not self.wait_closed(self.close_timeout):
+            self.abort()
+            self.wait_closed()
 
     def transfer_data(self) -> None:
         """Run the handler, and end the connection according to its exception."""
@@ -268,12 +336,13 @@ class HandlerConnection(ServerConnection):
 
     # Pings
 
-    def make_driver(self, transport: Transport, settings: ConnectionSettings) -> Driver:
+    def make_driver(self, transport: Transport, settings: ConnectionSettings) -> FrameDriver:
         """Return a driver that leaves pings and the answer to a close to the handler."""
-        return Driver(transport, SERVER, settings, auto_close=False, auto_pong=False, observe=self._observe)
+        return FrameDriver(transport, SERVER, settings, auto_close=False, auto_pong=False, observe=self._observe)
 
     def send_ping(self, payload: bytes) -> None:
         """Send a ping and record it."""
+        self._driver.process_waiting()
         with self._driver.changed:
             self._driver.sendable().send_ping(payload)
             self._pings_sent.append(payload)
@@ -294,6 +363,7 @@ class HandlerConnection(ServerConnection):
             return
         with self._driver.changed:
             self._driver.opened_session().reply_pong(payload)
+        self._driver.flush(wait=False)
 
     def pong_received(self, payload: bytes) -> None:
         """Remove the answered ping and those before it, and call `on_pong_handler`."""

@@ -11,6 +11,7 @@ from .exceptions import (
     InvalidUTF8Exception,
 )
 from .link import Link
+from .raw_frames import Frame, StreamOptions, parse_frame
 from .request import HandlerRequest
 
 __all__ = ["MessageStream"]
@@ -32,6 +33,8 @@ class MessageStream:
         self._request = request
         self._connection = connection
         self._opcode: Opcode | None = None
+        self._partial: bytearray | None = None  # a message whose frames the handler passes
+        self._options = StreamOptions()
 
     def receive_message(self) -> str | bytes | None:
         """Wait for the next message.
@@ -55,7 +58,7 @@ class MessageStream:
         if self._request.client_terminated:
             raise BadOperationException("the client has closed: nothing more can be received")
         try:
-            message = self._connection.recv(timeout)
+            message = self._connection.receive(timeout)
         except ConnectionClosed:
             self._end()
             return None
@@ -149,3 +152,67 @@ class MessageStream:
         except LocalError as error:
             raise BadOperationException(str(error)) from error
         self._request.server_terminated = True
+
+    # Frames, for handlers that test clients: the names with an underscore are pywebsocket's too.
+
+    def receive_bytes(self, length: int) -> bytes:
+        """Receive `length` bytes of frames, which have no other effect.
+
+        Raises:
+            ConnectionTerminatedException: The input ends before.
+            InvalidFrameException: `length` is above the limit for messages.
+        """
+        self._check_size(length)
+        data = self._connection.read_input(length)
+        if len(data) < length:
+            raise ConnectionTerminatedException("the connection ended in a frame")
+        return data
+
+    def _check_size(self, size: int) -> None:
+        limit = self._connection.max_size
+        if limit is not None and size > limit:
+            raise InvalidFrameException(f"{size} bytes are above the limit of {limit}")
+
+    def _write(self, bytes_to_write: bytes) -> None:
+        self._connection.write_raw(bytes_to_write)
+
+    def _receive_frame(self) -> tuple[int, bytes, int, int, int, int]:
+        """Receive a frame, which has no other effect. Returns and raises as `parse_frame`."""
+        return parse_frame(self.receive_bytes)
+
+    def _receive_frame_as_frame_object(self) -> Frame:
+        opcode, payload, fin, rsv1, rsv2, rsv3 = self._receive_frame()
+        return Frame(fin, rsv1, rsv2, rsv3, opcode, payload)
+
+    def receive_filtered_frame(self) -> Frame:
+        """Receive a frame, which has no other effect; compressed payload stays so."""
+        return self._receive_frame_as_frame_object()
+
+    def _get_message_from_frame(self, frame: Frame) -> bytes | None:
+        """Return the payload of the message that a frame ends; None if it ends none."""
+        if frame.opcode is not None and frame.opcode & 0x08:
+            return frame.payload
+        if (frame.opcode == Opcode.CONTINUATION) is (self._partial is None):
+            raise InvalidFrameException("a fragment does not continue the message")
+        partial = bytearray() if self._partial is None else self._partial
+        self._check_size(len(partial) + len(frame.payload))
+        partial += frame.payload
+        self._partial = None if frame.fin else partial
+        return bytes(partial) if frame.fin else None
+
+    def _process_close_message(self, message: bytes) -> None:
+        """Record and answer a close frame; raises as `receive_message`."""
+        self._connection.receive_close(message)
+        self._end()
+
+    def _process_ping_message(self, message: bytes) -> None:
+        self._connection.ping_received(message)
+
+    def _process_pong_message(self, message: bytes) -> None:
+        self._connection.pong_received(message)
+
+    def _send_pong(self, body: bytes) -> None:
+        self._connection.pong(body)
+
+    def _send_closing_handshake(self, code: int | None, reason: str) -> None:
+        self._close(code, reason)

@@ -1,0 +1,182 @@
+"""`FrameDriver`: a driver that passes input to the session one frame at a time, on request.
+
+    socket ─ reader thread ─▶ held bytes ─ feed_frame() ─▶ Session ─▶ queue
+                                  └─ take() ─▶ the handler
+
+So a handler decides, frame by frame, whether the session or its own code receives the input, and
+what it sends in reply to a message leaves before the answer to a close that has arrived since.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import Any, Final
+
+from .._backend import read_header
+from ..protocol.constants import State
+from ..session.session import Ending, Session
+from ..sync.driver import READ_SIZE, Driver
+
+__all__ = ["FrameDriver"]
+
+#: Seconds after which a ping or a close frame is processed although the handler does not receive.
+_PATIENCE: Final = 1.0
+
+
+class FrameDriver(Driver):
+    """A driver whose input waits for calls of `feed_frame` and `take`, until `release`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Held from taking input to passing it on, so that two threads keep its order.
+        self._feeding = threading.RLock()
+        # The following are guarded by `changed`.
+        self._held = bytearray()  # received, and not yet passed on
+        self._frame_left = 0  # bytes of the current frame that the session is still to get
+        self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
+        self._input_ended = False
+        self._released = False
+
+    # The reader's thread.
+
+    def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
+        with self.changed:
+            if size and not self._released:
+                self._held += memoryview(data)[:size]
+                self._idle_since = monotonic()
+                self.changed.notify_all()
+                self._wait_for_room(session)
+                return
+        super()._receive(session, data, size)
+
+    def _wait_for_room(self, session: Session) -> None:
+        while not self._released and len(self._held) > READ_SIZE:
+            seconds = self._handle_timer(session)
+            if session.ending is Ending.ABORT:
+                break
+            self.changed.wait(seconds)
+
+    def _end(self, session: Session) -> None:
+        with self.changed:
+            self._input_ended = True
+            self.changed.notify_all()
+            if session.ending is not Ending.ABORT:
+                self.changed.wait_for(lambda: self._released or not self._held)
+        super()._end(session)
+
+    def _give_up(self, session: Session, wait: bool) -> None:
+        self.release()  # the reader would wait for this thread, and this thread for the reader
+        super()._give_up(session, wait)
+
+    # The handler's threads.
+
+    def feed_frame(self, until: float | None) -> bool:
+        """Pass the next frame, or what has arrived of it, to the session.
+
+        Args:
+            until: When to stop waiting for input, on the clock of `monotonic`; None: no limit.
+
+        Returns:
+            False if all input has been passed on.
+
+        Raises:
+            TimeoutError: No frame came in time.
+        """
+        with self.changed:
+            self._idle_since = monotonic()
+        while not self._feed_piece():
+            with self.changed:
+                while not (self._has_piece() or self._input_ended or self._released):
+                    left = None if until is None else until - monotonic()
+                    if left is not None and left <= 0:
+                        raise TimeoutError("no frame came in time")
+                    self.changed.wait(left)
+                if not self._held:
+                    return False
+                is_cut = not self._has_piece()
+            if is_cut:
+                self.release()  # the rest of this header will not come
+        return True
+
+    def _feed_piece(self) -> bool:
+        """Pass what is held of the next frame to the session; return whether there was any."""
+        with self._feeding:
+            with self.changed:
+                piece = self._take_piece()
+            if piece:
+                self.feed(piece)
+        return bool(piece)
+
+    def feed(self, data: bytes) -> None:
+        """Pass bytes to the session."""
+        super()._receive(self.opened_session(), data, len(data))
+
+    def _has_piece(self) -> bool:
+        return bool(self._held) and bool(self._frame_left or self._measure_frame())
+
+    def _take_piece(self) -> bytes:
+        """Return what is held of one frame; b"" while its header is incomplete."""
+        if not self._frame_left:
+            size = self._measure_frame()
+            if size is None:
+                return b""
+            self._frame_left = size
+        piece = self._take_held(self._frame_left)
+        self._frame_left -= len(piece)
+        return piece
+
+    def _measure_frame(self) -> int | None:
+        """Return the size of the next frame with its header; None while its header is incomplete.
+
+        Of a frame whose length is invalid, it is that of the header, which the session rejects.
+        """
+        header = read_header(self._held, 0, len(self._held))
+        if header is None or header[4] is None:
+            return None
+        length, end = header[2:4]
+        return end + max(length, 0)
+
+    def _take_held(self, size: int) -> bytes:
+        piece = bytes(self._held[:size])
+        del self._held[:size]
+        if piece:
+            self.changed.notify_all()  # the reader may wait for room
+        return piece
+
+    def take(self, size: int) -> bytes:
+        """Take up to `size` bytes of the input, which the session does not get; b"" at its end."""
+        with self.changed:
+            self._idle_since = monotonic()
+            self.changed.wait_for(lambda: self._held or self._input_ended or self._released)
+            return self._take_held(size)
+
+    def process_waiting(self) -> None:
+        """Process control frames that come next, if the handler has not received for a while.
+
+        To be called before sending, without `changed` held: a handler that only sends answers pings
+        and notices the client's close.
+        """
+        if self.state is not State.OPEN:
+            self.release()  # the rest of the closing handshake does not wait for the handler
+        while True:
+            with self._feeding, self.changed:
+                size = None if self._frame_left or not self._held else self._measure_frame()
+                is_control = size is not None and self._held[0] & 0x08 and size <= len(self._held)
+                if not is_control or monotonic() - self._idle_since < _PATIENCE:
+                    return
+            self._feed_piece()
+
+    def release(self) -> None:
+        """Pass all input to the session from now on, as it arrives."""
+        with self._feeding:
+            while True:
+                with self.changed:
+                    # A reader that waits for room is not woken, so that this comes to an end.
+                    data = bytes(self._held)
+                    self._held.clear()
+                    if not data:
+                        self._released = True
+                        self.changed.notify_all()
+                        return
+                self.feed(data)
