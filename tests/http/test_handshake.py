@@ -554,6 +554,8 @@ def test_valid_request_is_accepted(changes: dict[str, str]) -> None:
         (400, {"first": "GET /caf\xe9 HTTP/1.1"}),
         (400, {"first": "GET * HTTP/1.1"}),
         (400, {"first": "GET chat HTTP/1.1"}),
+        (400, {"first": "GET http:///chat HTTP/1.1"}),
+        (400, {"first": "GET http://user@a/chat HTTP/1.1"}),
         (400, {"first": ""}),
         (400, {"Host": None}),
         (400, {"Host": ""}),
@@ -738,6 +740,13 @@ def test_same_origin_request_is_accepted(origin: str | None, host: str) -> None:
 )
 def test_cross_origin_request_is_rejected_with_403(origin: str, host: str) -> None:
     assert refuse(make_head(Origin=origin, Host=host)).status == 403
+
+
+@pytest.mark.parametrize("target", ["http://b.example:8080/chat", "HTTP://B.example:8080?a", "ws://b.example:8080"])
+def test_host_of_an_absolute_target_replaces_the_host_header(target: str) -> None:
+    first = f"GET {target} HTTP/1.1"
+    receive(make_head(first=first, Host="a.example", Origin="http://b.example:8080")).check()
+    assert refuse(make_head(first=first, Host="a.example", Origin="http://a.example")).status == 403
 
 
 def test_origins_option_accepts_only_listed_origins() -> None:
@@ -1129,6 +1138,7 @@ def test_response_split_at_any_position_is_accepted() -> None:
         {"first": "HTTP/1.1 101"},
         {"Upgrade": "WebSocket"},
         {"Connection": "keep-alive, upgrade"},
+        {"Sec_WebSocket_Accept": f" \t{ACCEPT} "},
         {"Sec_WebSocket_Protocol": "chat"},
         {"Sec_WebSocket_Extensions": "foo; x=1"},
         {"X": "caf\xe9"},
