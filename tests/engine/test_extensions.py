@@ -331,6 +331,14 @@ def test_two_extensions_cannot_share_an_rsv_bit():
     class Rival(PerMessageDeflate):
         name = "x-rival"
 
+    class Marker(Bzip2):
+        name, rsv = "x-marker", 0
+
+        def accept(self, offer):
+            return offer, Marker()
+
+    answers, _ = accept_offers([("x-marker", [("first", None)]), ("x-marker", [])], [Marker()])
+    assert answers == [("x-marker", [("first", None)])]
     answers, codecs = accept_offers([("x-rival", []), (NAME, [])], [Rival(**PLAIN), PerMessageDeflate(**PLAIN)])
     assert [name for name, _ in answers] == ["x-rival"]
     assert len(codecs) == 1

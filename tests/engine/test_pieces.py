@@ -58,6 +58,13 @@ def test_pieces_of_a_compressed_message_join_to_its_content():
     assert max(len(event.data) for event in events) <= (1 << 20) // 16  # 1/16 of max_message_size is inflated at a time
 
 
+def test_piece_size_does_not_split_a_compressed_message_without_fragments():
+    content = random.Random(1).randbytes(300_000)
+    wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
+    stream = new_stream(SERVER, extensions=[deflate()], piece_size=1000)
+    assert stream.receive(wire) == [content]
+
+
 def test_stream_buffers_at_most_one_piece():
     chunk = bytes(16 * KIB)
     with Traced(drivers=False) as memory:

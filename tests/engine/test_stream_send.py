@@ -417,6 +417,15 @@ def test_sending_after_close_raises_state_error(role):
     assert stream.fail(1011) == b""
 
 
+def test_text_error_tells_the_index_of_the_invalid_byte():
+    for before in ([], ["whole"], [b"\xc3\xa9"]):
+        stream = new_stream(SERVER)
+        for message in before:
+            stream.send(message, text=True)
+        with pytest.raises(TextError, match="not valid UTF-8 from byte 2 on"):
+            stream.send(b"ab\xff", text=True)
+
+
 def test_all_misuse_errors_are_local_errors():
     for error in (StateError, FragmentError, TextError, PayloadTooBigError, CloseCodeError, MaskSourceError):
         assert issubclass(error, LocalError)

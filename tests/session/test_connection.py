@@ -6,7 +6,7 @@ import pytest
 from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 
 from framewire import SERVER, Close, State
-from framewire.session.connection import BaseConnection, as_payload
+from framewire.session.connection import BaseConnection, as_payload, close_code_after
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
 
@@ -112,3 +112,8 @@ def test_connection_knows_whether_its_peer_has_begun_the_end():
     connection, session = opened()
     session.receive_eof(0)
     assert connection.ended_by_peer
+
+
+def test_block_that_raises_closes_with_1011():
+    assert close_code_after(None) == 1000
+    assert close_code_after(ValueError()) == 1011

@@ -167,6 +167,27 @@ def test_large_messages_stop_reading_by_their_size():
     assert world.session.reading
 
 
+def test_reading_goes_on_once_a_quarter_of_the_size_waits():
+    quarter = QUEUE_SIZE // 4
+    for rest, reading in ((quarter, True), (quarter + 1, False)):
+        world = World(max_size=None)
+        world.receive((BINARY, bytes(QUEUE_SIZE)), (BINARY, bytes(rest)))
+        world.take()
+        assert world.session.reading is reading
+        world.receive((BINARY, b""))
+        world.take()
+        assert world.session.reading
+
+
+def test_size_of_queued_messages_is_the_sum_of_all_that_wait():
+    world = World(max_size=None, max_queue=100)
+    for _ in range(4):
+        world.receive((BINARY, bytes(QUEUE_SIZE // 4)))
+        assert world.session.reading
+    world.receive((BINARY, b"x"))
+    assert not world.session.reading
+
+
 def test_unlimited_queue_is_limited_by_size_only():
     world = World(max_queue=None)
     world.receive(*[(TEXT, b"x")] * 1000)
