@@ -29,10 +29,10 @@ class StandIn:
         return State.CONNECTING if self.session is None else self.session.state
 
 
-def opened():
+def opened(**options):
     """A connection after its opening handshake, and its session."""
     connection = BaseConnection(StandIn())
-    session = Session(SERVER, ConnectionSettings(), 0)
+    session = Session(SERVER, ConnectionSettings(), 0, **options)
     connection._session = connection._driver.session = session
     return connection, session
 
@@ -117,3 +117,12 @@ def test_connection_knows_whether_its_peer_has_begun_the_end():
 def test_block_that_raises_closes_with_1011():
     assert close_code_after(None) == 1000
     assert close_code_after(ValueError()) == 1011
+
+
+def test_close_of_the_peer_is_told_once_it_is_answered():
+    connection, session = opened(auto_close=False)
+    session.receive(to(SERVER, CLOSE, b"\x03\xe9bye"), 0)
+    assert session.state is State.CLOSING
+    assert (connection.close_code, connection.close_reason) == (None, None)
+    session.close(1001, "", 0)
+    assert (connection.close_code, connection.close_reason) == (1001, "bye")
