@@ -360,7 +360,7 @@ def test_headers_ignore_case_and_join_repeated_lines_on_request() -> None:
     assert 1 not in headers
     assert list(headers) == ["cookie", "x"]
     assert len(headers) == 2
-    assert "('X', '1')" in repr(headers)
+    assert repr(headers) == "Headers([('Cookie', 'a=1'), ('X', '1'), ('cookie', 'b=2')])"
 
 
 # Scanning a head
@@ -444,8 +444,8 @@ def test_empty_lines_before_the_head_are_ignored_as_often_as_allowed(size: int) 
 
 
 def test_empty_line_before_the_head_is_checked_like_any_line() -> None:
-    for data in (b"\n", b"\r\r\n"):
-        with pytest.raises(HandshakeError):
+    for data, reason in ((b"\n", "LF without CR"), (b"\r\r\n", "control"), (b"\r\n\x01", "control")):
+        with pytest.raises(HandshakeError, match=reason):
             HeadScanner(empty_lines=1).receive(data + make_head())
 
 
@@ -829,8 +829,9 @@ def test_accept_writes_given_extensions_and_headers() -> None:
 )
 def test_accept_rejects_invalid_subprotocols_extensions_and_headers(options: dict[str, object]) -> None:
     server = receive(make_head(("Sec-WebSocket-Protocol", "chat"), ("Sec-WebSocket-Extensions", "foo")))
-    with pytest.raises(ValueError, match=r"offer|handshake|token|control|latin"):
-        server.accept(**options)  # type: ignore[arg-type]
+    for call in (server.accept, server.agree):
+        with pytest.raises(ValueError, match=r"offer|handshake|token|control|latin"):
+            call(**options)  # type: ignore[arg-type]
     assert server.response is None
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
@@ -986,7 +987,7 @@ def test_uri_credentials_become_basic_authorization(
     assert (uri.host, uri.username, uri.password) == ("a", username, password)
     assert "pass" not in repr(uri)
     head = ClientHandshake(uri).request()
-    assert f"Authorization: {authorization}\r\n".encode() in head
+    assert f"\r\nAuthorization: {authorization}\r\n".encode() in head
     head = ClientHandshake(uri, headers=[("authorization", "Bearer x")]).request()
     assert b"Basic" not in head
     assert b"authorization: Bearer x\r\n" in head
@@ -1071,6 +1072,9 @@ def test_client_request_contains_all_given_options() -> None:
     )
     with pytest.raises(StateError):
         client.request()
+    assert (client.sent.method, client.sent.target) == ("GET", "/chat")
+    assert client.sent.headers["X"] == "caf\xe9"
+    assert client.trailing == b""
 
 
 def test_client_keys_differ_between_handshakes() -> None:
@@ -1179,6 +1183,8 @@ def test_invalid_101_response_is_rejected(reason: str, changes: dict[str, str | 
     error = fail(make_answer(**changes), subprotocols=["chat", "superchat"], extensions=[("foo", [])])
     assert reason in error.reason
     assert str(error) == error.reason
+    if reason == "Accept":
+        assert error.reason == "the Sec-WebSocket-Accept header does not fit the key"
     assert error.response is not None
     assert error.response.status == 101
 
@@ -1275,11 +1281,17 @@ def test_redirect_is_raised_to_the_caller() -> None:
     assert error.response.headers["location"] == "ws://b/"
 
 
+def test_200_response_opens_nothing() -> None:
+    with pytest.raises(ResponseError, match="200"):
+        start().receive(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
 def test_error_response_body_is_truncated_to_max_body() -> None:
     client = start()
     client.receive(b"HTTP/1.1 500 Error\r\nContent-Length: 20000000\r\n\r\n")
+    feed(client.receive, b"a" * MAX_BODY, 65536)
     with pytest.raises(ResponseError) as caught:
-        feed(client.receive, b"a" * 2 * MAX_BODY, 65536)
+        client.receive(b"a")
     assert caught.value.response is not None
     assert caught.value.response.body == b"a" * MAX_BODY
 
@@ -1296,7 +1308,8 @@ def test_eof_before_the_response_raises_response_error() -> None:
 def test_interim_responses_are_skipped_up_to_max_interim() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     client = start()
-    assert client.receive(interim * MAX_INTERIM) is None
+    assert client.receive(b"HTTP/1.1 102 Processing\r\n\r\n") is None
+    assert client.receive(interim * (MAX_INTERIM - 1)) is None
     assert client.receive(make_answer() + FRAME) is not None
     assert client.trailing == FRAME
     assert "interim" in fail(interim * (MAX_INTERIM + 1)).reason
