@@ -104,6 +104,7 @@ VECTORS = {
     "control frames between fragments": ("4103f248cd8901618a008004c9c90700", [Ping(b"a"), "PONG", "Hello"]),
     "uncompressed messages in between": ("810161" + HELLO + "820162c105f200110000", ["a", "Hello", b"b", "Hello"]),
     "empty fragments": ("41000003f248cd00000004c9c907008000", ["Hello"]),
+    "an empty last fragment": ("4107f248cdc9c907008000" + HELLO, ["Hello", "Hello"]),
     "binary": ("c207f248cdc9c90700", [b"Hello"]),
     "an uncompressed message in fragments": (HELLO + "010161800162c105f200110000", ["Hello", "ab", "Hello"]),
 }
