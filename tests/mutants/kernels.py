@@ -1,8 +1,8 @@
 """Run the tests of the C kernels on mutants of them; see `make mutants-kernels`.
 
-A mutant changes one number, comparison, shift, bitwise or additive operator of a file of
-cext/kernels. Each is built with tests/engine/test_kernels.c, which then runs. The kernels for other
-processors are left out.
+A mutant changes one comparison, one shift, or one number that is compared, shifted by, masked with
+or subtracted, in a file of cext/kernels. Each is built with tests/engine/test_kernels.c, which then
+runs. The kernels for other processors are left out.
 
     kernels.py [FILE...]        run the mutants of these files: "utf8.c"
 
@@ -38,13 +38,14 @@ PATIENCE = 60
 
 _TOKEN = re.compile(
     r"/\*.*?\*/|#\s*(?:include|if|ifdef|ifndef|endif|elif|else)\b[^\n]*|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)+'"  # kept
-    r"|(?P<number>\b0x[0-9A-Fa-f]+|\b[0-9]+)u?\b|(?P<operator><<=?|>>=?|[<>=!]=|&&|\|\||->|\+\+|--|[-+|&]=|[<>&|+-])",
+    r"|(?P<number>\b0x[0-9A-Fa-f]+|\b[0-9]+)u?\b|(?P<operator><<=?|>>=?|[<>=!]=|->|[<>])",
     re.DOTALL,
 )
+#: What stands before a number that is mutated.
+_BEFORE_NUMBER = re.compile(r"(?:<|<=|>|>=|==|<<|>>|&|-) \Z")
 _SWAPS = {
     "<": ["<=", ">"], "<=": ["<"], ">": [">=", "<"], ">=": [">"], "==": ["!="], "!=": ["=="], "<<": [">>"],
-    ">>": ["<<"], "&&": ["||"], "||": ["&&"], "&": ["|"], "|": ["&"], "+": ["-"], "-": ["+"], "|=": ["&="],
-    "&=": ["|="], "+=": ["-="], "-=": ["+="],
+    ">>": ["<<"],
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     text = path.read_text()
     counts: Counter[str] = Counter()
     for token in _TOKEN.finditer(text):
-        if token["number"]:
+        if token["number"] and _BEFORE_NUMBER.search(text, 0, token.start()):
             start, stop = token.span("number")
             value = int(token["number"], 0)
             replacements = [hex(value + 1) if token["number"].startswith("0x") else str(value + 1)]
