@@ -345,6 +345,12 @@ def test_messages_after_bfinal_do_not_grow_memory():
     assert held[1] - held[0] < 4 * KIB
 
 
+def test_many_inflated_steps_of_one_block_are_no_restarts():
+    content = bytes(72 << 20)  # 18 steps of 4 MiB, from less than one block of payload
+    wire = to(CLIENT, BINARY | RSV1, deflate(content))
+    assert receiver(max_message_size=None).receive(wire) == [content]
+
+
 def test_bfinal_blocks_per_message_are_limited(each_zlib):
     """Each block with BFINAL costs the receiver a new inflater, but the sender only two bytes."""
     end = deflate(b"", final=True)

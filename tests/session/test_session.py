@@ -1005,6 +1005,65 @@ def test_receiver_can_just_wait_while_the_connection_is_open():
     assert not world.session.quiet
 
 
+def test_reading_goes_on_between_the_marks_as_before():
+    world = World(max_queue=(4, 1))
+    world.receive(*[(TEXT, b"x"), (PING, b"")] * 4)
+    assert world.session.reading
+    world.receive((TEXT, b"x"))
+    for left in (4, 3, 2):
+        world.take()
+        assert len(world.session.queue.items) == left
+        assert not world.session.reading
+    world.take()
+    assert world.session.reading
+
+
+def test_input_is_received_in_steps_only_where_it_may_become_many_events():
+    assert World().session.receive_step == sys.maxsize
+    assert World(fragments=True).session.receive_step == FRAGMENT_STEP
+
+
+def test_peer_that_does_not_end_the_connection_is_the_cause_of_its_end():
+    world = World(CLIENT, close_timeout=3)
+    world.session.close(1000, "", 0)
+    world.advance(3)
+    assert world.session.ending is Ending.ABORT
+    assert isinstance(world.session.error().__cause__, TimeoutError)
+
+
+def test_no_ping_follows_a_failure_that_is_held_back():
+    world = World(ping_interval=1, close_timeout=None)
+    world.receive((TEXT, b"a"), (0x83, b""))
+    world.session.handle_timer(2)
+    assert world.sent() == []
+
+
+def test_keepalive_pings_have_4_bytes_and_are_counted():
+    world = World(ping_interval=1)
+    (ping,) = world.advance(1)
+    assert len(ping.payload) == 4
+    assert world.session.pings_sent == 1
+
+
+def test_total_timeout_begins_when_the_connection_opens():
+    session = Session(SERVER, ConnectionSettings(ping_interval=None, total_timeout=10), 5)
+    session.handle_timer(14.9)
+    assert session.state is State.OPEN
+    session.handle_timer(15)
+    assert session.state is State.CLOSING
+
+
+def test_idle_timeout_is_looked_at_eight_times():
+    world = World(idle_timeout=8)
+    looks = []
+    world.advance(7.9, step=lambda world: looks.append(world.session.next_timer()))
+    assert looks == [1, 2, 3, 4, 5, 6, 7, 8]
+    world.receive((TEXT, b"a"))
+    world.session.send("b")
+    world.advance(8)
+    assert world.session.state is State.OPEN
+
+
 def test_failure_of_our_own_is_the_close_frame_that_was_sent():
     world = World()
     world.session.fail(1011, "why", 0)
