@@ -467,6 +467,7 @@ def test_threshold_applies_unless_compress_is_given():
         (10, None): True, (10, True): True, (10, False): False,
     }  # fmt: skip
     assert stream.send("é" * 9)[0] == TEXT  # 9 characters, though 18 bytes: `str` is measured in characters
+    assert [finish(stream.send_steps(b"a" * size))[0][0] for size in (9, 10)] == [BINARY, BINARY | RSV1]
     assert stream.send_parts(b"a" * 9)[0][0] == BINARY
     assert stream.send_parts(b"a" * 10)[0][0] == BINARY | RSV1
     assert Stream(SERVER).send("a" * 100, compress=True)[0] == TEXT

@@ -268,6 +268,7 @@ class Bzip2:
         self.decompressor = None
 
     def decode(self, payload, most, last):
+        assert not (self.pending and payload)
         self.payload += payload
         if not last:
             return b""
