@@ -9,8 +9,8 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins asan valgrind leaks simulate \
-	free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins mutants mutants-kernels asan \
+	valgrind leaks simulate free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -85,6 +85,17 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 		LDFLAGS='-fsanitize=address,fuzzer-no-link' FRAMEWIRE_EXTENSIONS=1 \
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
+
+# Run the tests of the code without I/O on mutants of it, hours for all of them; MUTANTS are
+# beginnings of names, such as "session/ http/uri.py". Then of the C kernels; FILES are some of them.
+MUTANTS ?=
+FILES ?=
+
+mutants: $(VENV)/.built-for-test
+	$(RUN) tests/mutants/run.py $(MUTANTS)
+
+mutants-kernels:
+	$(PYTHON) tests/mutants/kernels.py $(FILES)
 
 # Run the tests that call compiled code directly under AddressSanitizer and
 # UndefinedBehaviorSanitizer.

@@ -104,6 +104,7 @@ VECTORS = {
     "control frames between fragments": ("4103f248cd8901618a008004c9c90700", [Ping(b"a"), "PONG", "Hello"]),
     "uncompressed messages in between": ("810161" + HELLO + "820162c105f200110000", ["a", "Hello", b"b", "Hello"]),
     "empty fragments": ("41000003f248cd00000004c9c907008000", ["Hello"]),
+    "an empty last fragment": ("4107f248cdc9c907008000" + HELLO, ["Hello", "Hello"]),
     "binary": ("c207f248cdc9c90700", [b"Hello"]),
     "an uncompressed message in fragments": (HELLO + "010161800162c105f200110000", ["Hello", "ab", "Hello"]),
 }
@@ -344,6 +345,12 @@ def test_messages_after_bfinal_do_not_grow_memory():
     assert held[1] - held[0] < 4 * KIB
 
 
+def test_many_inflated_steps_of_one_block_are_no_restarts():
+    content = bytes(72 << 20)  # 18 steps of 4 MiB, from less than one block of payload
+    wire = to(CLIENT, BINARY | RSV1, deflate(content))
+    assert receiver(max_message_size=None).receive(wire) == [content]
+
+
 def test_bfinal_blocks_per_message_are_limited(each_zlib):
     """Each block with BFINAL costs the receiver a new inflater, but the sender only two bytes."""
     end = deflate(b"", final=True)
@@ -460,6 +467,7 @@ def test_threshold_applies_unless_compress_is_given():
         (10, None): True, (10, True): True, (10, False): False,
     }  # fmt: skip
     assert stream.send("é" * 9)[0] == TEXT  # 9 characters, though 18 bytes: `str` is measured in characters
+    assert [finish(stream.send_steps(b"a" * size))[0][0] for size in (9, 10)] == [BINARY, BINARY | RSV1]
     assert stream.send_parts(b"a" * 9)[0][0] == BINARY
     assert stream.send_parts(b"a" * 10)[0][0] == BINARY | RSV1
     assert Stream(SERVER).send("a" * 100, compress=True)[0] == TEXT

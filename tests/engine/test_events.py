@@ -42,6 +42,7 @@ def test_events_of_different_classes_are_unequal():
     assert Ping(b"a") != Pong(b"a")
     assert Ping(b"a") != Ping(b"b")
     assert Ping(b"a") != b"a"
+    assert (Ping(b"a") == b"a") is False
     assert len({*EVENTS, *EVENTS}) == len(EVENTS)
 
 

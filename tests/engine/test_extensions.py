@@ -268,6 +268,7 @@ class Bzip2:
         self.decompressor = None
 
     def decode(self, payload, most, last):
+        assert not (self.pending and payload)
         self.payload += payload
         if not last:
             return b""
@@ -331,6 +332,14 @@ def test_two_extensions_cannot_share_an_rsv_bit():
     class Rival(PerMessageDeflate):
         name = "x-rival"
 
+    class Marker(Bzip2):
+        name, rsv = "x-marker", 0
+
+        def accept(self, offer):
+            return offer, Marker()
+
+    answers, _ = accept_offers([("x-marker", [("first", None)]), ("x-marker", [])], [Marker()])
+    assert answers == [("x-marker", [("first", None)])]
     answers, codecs = accept_offers([("x-rival", []), (NAME, [])], [Rival(**PLAIN), PerMessageDeflate(**PLAIN)])
     assert [name for name, _ in answers] == ["x-rival"]
     assert len(codecs) == 1

@@ -157,6 +157,10 @@ def test_make_parts_joins_to_the_result_of_make_frame(backend, payload, key):
         assert body is payload
 
 
+def test_first_byte_of_a_frame_may_have_all_bits(backend):
+    assert backend.make_parts(255, b"", b"") == [b"\xff\x00", b""]
+
+
 @pytest.mark.parametrize("start", [-1, 4, 1 << 70])
 def test_take_payload_rejects_a_start_outside_the_data(backend, start):
     with pytest.raises((ValueError, OverflowError)):

@@ -13,6 +13,7 @@
 
 #include "accept.h"
 #include "cpu.h"
+#include "header.h"
 #include "kernels.h"
 #include "sha1.h"
 
@@ -131,6 +132,94 @@ static void test_or(void) {
             src[i] = 0x7F;
         }
     }
+}
+
+/* ---- frame headers (RFC 6455 5.2) ---- */
+
+/* Write a header whose length takes `octets` bytes besides the second byte: 0, 2 or 8. Return its size. */
+static size_t reference_header(uint8_t *dst, uint8_t first, uint64_t length, size_t octets, const uint8_t *key) {
+    size_t size = 0;
+    dst[size++] = first;
+    dst[size++] = (uint8_t)((key ? 128 : 0) + (octets == 0 ? length : octets == 2 ? 126 : 127));
+    for (size_t i = octets; i-- > 0;)
+        dst[size++] = (uint8_t)(length / ((uint64_t)1 << 8 * i));
+    for (int i = 0; key && i < 4; i++)
+        dst[size++] = key[i];
+    return size;
+}
+
+/* Check what is read of the first `available` bytes of a frame. */
+static void check_header(const uint8_t *frame, size_t size, size_t available, uint64_t length, size_t octets,
+                         const uint8_t *key) {
+    int minimal = octets == 0 || (octets == 2 ? length >= 126 : length >= 65536 && length < (uint64_t)1 << 63);
+    const uint64_t limits[] = {0, 1, 125, 126, 65535, 65536, length - 1, length, UINT64_MAX};
+    uint8_t *src = place(from, 64, available);
+    memcpy(src, frame, available);
+    framewire_header header;
+    int read = framewire_read_header(&header, src, available);
+    if (read != (available >= 2 + octets))
+        fail("header: %zu of %zu bytes: %d", available, size, read);
+    uint32_t key_word = 0;
+    if (key && available >= size)
+        memcpy(&key_word, key, 4);
+    if (read && (header.first != frame[0] || header.masked != (key != NULL) || header.length != length ||
+                 header.size != size || header.minimal != minimal || header.key != key_word))
+        fail("header: %zu of %zu bytes, length %llx", available, size, (unsigned long long)length);
+    for (int masked = 0; masked < 2; masked++)
+        for (size_t i = 0; i < LENGTH(limits); i++) {
+            int expected = FRAMEWIRE_FRAME_REFUSED;
+            if (available >= size && masked == (key != NULL) && minimal && length <= limits[i])
+                expected = length <= available - size ? FRAMEWIRE_FRAME_WHOLE : FRAMEWIRE_FRAME_PARTIAL;
+            memset(&header, 0xAA, sizeof header);
+            if (framewire_check_frame(&header, src, available, masked, limits[i]) != expected)
+                fail("frame: %zu of %zu bytes, limit %llx", available, size, (unsigned long long)limits[i]);
+            if (expected && (header.first != frame[0] || header.masked != masked || header.length != length ||
+                             header.size != size || !header.minimal || header.key != key_word))
+                fail("frame: %zu of %zu bytes, length %llx", available, size, (unsigned long long)length);
+        }
+}
+
+static void check_length(uint64_t length, size_t octets, const uint8_t *key) {
+    uint8_t frame[40] = {0}, *dst = place(to, 64, FRAMEWIRE_MAX_HEADER);
+    uint8_t first = (uint8_t)random32();
+    size_t size = reference_header(frame, first, length, octets, key);
+    for (size_t available = 0; available <= size + 20; available++)
+        check_header(frame, size, available, length, octets, key);
+    memset(dst, 0xAA, FRAMEWIRE_MAX_HEADER);
+    if (octets == (length < 126 ? 0u : length < 65536 ? 2u : 8u)) {
+        if (framewire_write_header(dst, first, length, key) != size || memcmp(dst, frame, size))
+            fail("header: written for length %llx", (unsigned long long)length);
+        for (size_t i = size; i < FRAMEWIRE_MAX_HEADER; i++)
+            if (dst[i] != 0xAA)
+                fail("header: written beyond its size for length %llx", (unsigned long long)length);
+    }
+}
+
+static void test_header(void) {
+    static const uint64_t edges[] = {0, 1, 19, 20, 21, 125, 126, 127, 128, 255, 256, 257, 4660, 32768, 65535};
+    const uint8_t key[] = {0x81, 0x42, 0x23, 0x14};
+    for (int masked = 0; masked < 2; masked++) {
+        const uint8_t *used = masked ? key : NULL;
+        for (size_t i = 0; i < LENGTH(edges); i++)
+            for (size_t octets = edges[i] < 126 ? 0 : 2; octets <= 8; octets = octets ? 4 * octets : 2)
+                check_length(edges[i], octets, used);
+        for (int bit = 16; bit < 64; bit++)
+            for (int change = -1; change < 2; change++)
+                check_length(((uint64_t)1 << bit) + (uint64_t)change, bit == 16 && change < 0 ? 2 : 8, used);
+        check_length(0x0123456789ABCDEF, 8, used);
+        check_length(UINT64_MAX, 8, used);
+    }
+    uint32_t word, turned;
+    memcpy(&word, key, 4);
+    for (size_t count = 0; count < 20; count++) {
+        turned = framewire_advance_key(word, count);
+        for (size_t i = 0; i < 4; i++)
+            if (((uint8_t *)&turned)[i] != key[(count + i) % 4])
+                fail("header: key after %zu bytes", count);
+    }
+    for (int first = 0; first < 256; first++)
+        if (framewire_is_message((uint8_t)first) != (first == 0x81 || first == 0x82))
+            fail("header: first byte %x", (unsigned)first);
 }
 
 /* ---- UTF-8 ---- */
@@ -586,6 +675,7 @@ static const struct {
     {"tables", test_tables},
     {"mask", test_mask},
     {"or", test_or},
+    {"header", test_header},
     {"utf8_lengths", test_utf8_lengths},
     {"utf8_cut", test_utf8_cut},
     {"utf8_bad_byte", test_utf8_bad_byte},

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from framewire.protocol.masking_keys import pool
+from framewire.protocol.masking_keys import KeyPool, pool
 
 pytestmark = pytest.mark.both_backends
 
@@ -17,6 +17,14 @@ def test_mask_keys_are_4_bytes_that_do_not_repeat(backend):
     assert len(set(keys)) > 1990
     for place in range(4):
         assert len({key[place] for key in keys}) > 240
+
+
+@pytest.mark.engine
+def test_mask_keys_are_read_256_at_a_time(backend, monkeypatch):
+    reads, urandom, keys = [], os.urandom, KeyPool()
+    monkeypatch.setattr(os, "urandom", lambda size: reads.append(size) or urandom(size))
+    assert len({backend.take_key(keys) for _ in range(300)}) > 290
+    assert reads == [1024, 1024]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -58,6 +58,23 @@ def test_pieces_of_a_compressed_message_join_to_its_content():
     assert max(len(event.data) for event in events) <= (1 << 20) // 16  # 1/16 of max_message_size is inflated at a time
 
 
+def test_compressed_piece_is_delivered_once_it_has_piece_size():
+    content = random.Random(2).randbytes(100_000)
+    wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
+
+    def first_piece(size):
+        return len(pieces_of(wire, size, len(wire), extensions=[deflate()], max_message_size=1 << 17)[0].data)
+
+    assert 8000 < first_piece(1) == first_piece(first_piece(1)) < 9000
+
+
+def test_piece_size_does_not_split_a_compressed_message_without_fragments():
+    content = random.Random(1).randbytes(300_000)
+    wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
+    stream = new_stream(SERVER, extensions=[deflate()], piece_size=1000)
+    assert stream.receive(wire) == [content]
+
+
 def test_stream_buffers_at_most_one_piece():
     chunk = bytes(16 * KIB)
     with Traced(drivers=False) as memory:

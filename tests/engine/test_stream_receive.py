@@ -171,6 +171,42 @@ def test_reserved_opcodes_fail_with_1002(role, opcode, fin, inside):
     assert failure(new_stream(role).receive(before + bytes([fin | opcode]))) == (1002, len(before))
 
 
+SHORTEST = "a length is not in its shortest form, or over 63 bits"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([(0x91,)], "a reserved bit is set and no extension gives it a meaning"),
+        ([(0x41, b"a"), (0x40, b"a")], "a reserved bit is set and no extension gives it a meaning"),
+        ([(0x83,)], "opcode 3 is reserved"),
+        ([(0x0B,)], "opcode 11 is reserved"),
+        ([(0x09,)], "a control frame is fragmented"),
+        ([(0x80,)], "a continuation frame continues nothing"),
+        ([(0x02, b"a"), (0x02,)], "a new message begins inside a fragmented one"),
+        ([(0x02, b"a"), (0xC1,)], "a new message begins inside a fragmented one"),
+        ([(0x02, b"a"), (0x09,)], "a control frame is fragmented"),
+        ([(PING, bytes(126))], "a control frame has over 125 bytes"),
+        ([(CLOSE, b"\x03")], "a close frame has half a code"),
+        ([(CLOSE, b"\x03\xed")], "close code 1005 may not travel"),
+        ([(BINARY, b"a", 16)], SHORTEST),
+        ([(BINARY, bytes(7))], "a frame of 7 bytes is over the limit of 6"),
+        ([(0x02, bytes(6)), (0x00, bytes(6))], "a message of 12 bytes is over the limit of 11"),
+    ],
+)
+def test_reason_of_a_failure_names_the_rule(role, frames, reason):
+    codec = CLIENT_DEFAULT.agree([])
+    stream = new_stream(role, extensions=[codec], max_message_size=11, max_frame_size=6)
+    data = b"".join(to(role, *each[:2], form=each[2] if len(each) > 2 else None) for each in frames)
+    assert stream.receive(data)[-1].reason == reason
+
+
+def test_reason_of_a_wrong_mask_bit_names_the_role():
+    assert new_stream(SERVER).receive(b"\x82\x00")[0].reason == "a client must mask its frames"
+    assert new_stream(CLIENT).receive(b"\x82\x80")[0].reason == "a server must not mask its frames"
+
+
 @BOTH
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02, CLOSE, PING, PONG])
 @pytest.mark.parametrize("length", [0, 5, 125, 126, 127])
@@ -245,6 +281,8 @@ def test_message_and_frame_size_limits_are_enforced(role):
     assert failure(receive(role, *frames, max_frame_size=2)) == (1009, 2)
     assert failure(receive(role, *frames, max_message_size=4)) == (1009, 2 * with_key + 3)
     assert failure(receive(role, *frames, max_message_size=4, fragments=True)) == (1009, 2 * with_key + 3)
+    # A frame that is itself within the limit fails after its masking key.
+    assert failure(receive(role, (0x02, b"a"), (0x00, b"12345"), max_message_size=5)) == (1009, 2 * with_key + 1)
 
 
 @BOTH
@@ -606,6 +644,14 @@ def test_get_buffer_and_buffer_updated_deliver_messages():
             stream.buffer_updated(wrong)
     with pytest.raises(ValueError, match="get_buffer"):
         new_stream(SERVER).buffer_updated(0)
+
+
+def test_buffer_may_be_filled_to_its_end():
+    stream = new_stream(CLIENT)
+    view = stream.get_buffer(-1)
+    content = bytes(len(view) - 4)
+    view[:] = frame(BINARY, content)
+    assert stream.buffer_updated(len(view)) == [content]
 
 
 def test_get_buffer_works_after_its_view_was_released():

@@ -345,6 +345,8 @@ MISUSE = [
     (lambda s: s.send(b"\xc3", text=True), TextError),
     (lambda s: s.send(b"\xc3\x28", text=True, last=False), TextError),
     (lambda s: s.send_parts("a\udfff"), TextError),
+    (lambda s: list(s.send_steps(b"\xc3", text=True)), TextError),
+    (lambda s: s.cut(b"\xc3", 1, text=True), TextError),
     (lambda s: s.send_parts(b"\xff", text=True, last=False), TextError),
     (lambda s: s.send(None), TypeError),
     (lambda s: s.send(5), TypeError),
@@ -415,6 +417,25 @@ def test_sending_after_close_raises_state_error(role):
         with pytest.raises(StateError):
             call()
     assert stream.fail(1011) == b""
+
+
+def test_text_error_tells_the_index_of_the_invalid_byte():
+    for before in ([], ["whole"], [b"\xc3\xa9"]):
+        stream = new_stream(SERVER)
+        for message in before:
+            stream.send(message, text=True)
+        with pytest.raises(TextError, match="not valid UTF-8 from byte 2 on"):
+            stream.send(b"ab\xff", text=True)
+
+
+def test_second_close_tells_whether_the_connection_is_closed():
+    stream = new_stream(SERVER)
+    stream.close()
+    with pytest.raises(StateError, match="^a close frame was sent$"):
+        stream.close()
+    stream.receive(to(SERVER, CLOSE))
+    with pytest.raises(StateError, match="^the connection is closed$"):
+        stream.close()
 
 
 def test_all_misuse_errors_are_local_errors():

@@ -45,6 +45,7 @@ def test_authorization_that_follows_no_grammar_raises_invalid_header_format(head
     [
         ("Bearer YTpi", "not Basic but Bearer"),
         ("Basically YTpi", "not Basic but Basically"),
+        ("Basicx YTpi", "not Basic but Basicx"),
         ("Basic YTpi0", "not base64"),
         ("Basic YQ==", "no colon"),
     ],

@@ -193,6 +193,16 @@ def test_refusal_of_a_proxy_without_end_is_known_after_its_head():
     assert (refused.response.status, refused.response.body) == (403, b"why")
 
 
+@pytest.mark.parametrize("status", [300, 599])
+def test_tunnel_opens_for_status_codes_200_to_299_only(status):
+    assert Tunnel(parse_proxy("p"), TARGET, None).receive(b"HTTP/1.1 299 Yes\r\n\r\n")
+    with pytest.raises(InvalidProxyStatus) as caught:
+        Tunnel(parse_proxy("p"), TARGET, None).receive(b"HTTP/1.1 %d No\r\nContent-Length: 3\r\n\r\nwhy" % status)
+    assert caught.value.response.body == b"why"
+    with pytest.raises(InvalidProxyMessage, match="600"):
+        Tunnel(parse_proxy("p"), TARGET, None).receive(b"HTTP/1.1 600 What\r\nContent-Length: 0\r\n\r\n")
+
+
 def test_status_code_out_of_range_is_no_http():
     with pytest.raises(InvalidProxyMessage, match="999"):
         Tunnel(parse_proxy("p"), TARGET, None).receive(b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n")

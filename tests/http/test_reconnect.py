@@ -78,6 +78,11 @@ def test_retry_after_makes_the_delay_longer(value, delay):
     assert Reconnection(process_exception, numbered_delays).failed(busy(value)) == delay
 
 
+@pytest.mark.parametrize("value", ["soon", "0", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_retry_after_without_a_time_to_come_adds_no_delay(value):
+    assert Reconnection(process_exception, lambda: iter([0.5])).failed(busy(value)) == 0.5
+
+
 def test_retry_after_in_the_past_does_not_make_the_delay_longer():
     date = "Thu, 01 Jan 1970 00:00:00 GMT"
     assert Reconnection(process_exception, numbered_delays).failed(busy(date)) == 1
@@ -95,3 +100,4 @@ def test_error_that_is_not_temporary_is_raised():
     with pytest.raises(SecurityError) as caught:
         Reconnection(process_exception, numbered_delays).failed(error)
     assert caught.value is error
+    assert error.__cause__ is None

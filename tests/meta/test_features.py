@@ -1,4 +1,4 @@
-"""Every row of the tables of features, attacks and libmicrohttpd_ws names a passed test."""
+"""Every row of the tables of features, attacks, requirements and libmicrohttpd_ws names a passed test."""
 
 import ast
 import os
@@ -17,6 +17,8 @@ DOCS = TESTS.parent / "docs"
 #: Outcomes of earlier runs of pytest, on either backend, as `make test` and `make meta` write them
 #: with --junit-xml.
 RESULTS = TESTS.parent / "build" / "tests"
+#: How the headers of other tables begin.
+UNTESTED = ("| command", "| platform", "| not ours")
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,12 @@ def outcomes():
 
 
 def rows(page):
-    """Yield (line number, [named tests]) for each table row of a page, except for commands."""
+    """Yield (line number, [named tests]) for each table row of a page that must name one."""
     lines, header = (DOCS / page).read_text().splitlines(), ""
     for number, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
         if line.startswith("|") and after.startswith("|-"):
             header = line
-        elif line.startswith("|") and not line.startswith("|-") and not header.startswith(("| command", "| platform")):
+        elif line.startswith("|") and not line.startswith("|-") and not header.startswith(UNTESTED):
             yield number, re.findall(r"`((?:(?:\w+/)?test_\w+\.py::)?test_\w+)`", line)
 
 
@@ -45,7 +47,12 @@ def named(page, default):
     return [name if "::" in name else f"{default}::{name}" for _, names in rows(page) for name in names]
 
 
-PAGES = {"features.md": "", "security.md": "", "coming-from-libmicrohttpd.md": "test_libmicrohttpd_rows.py"}
+PAGES = {
+    "features.md": "",
+    "security.md": "",
+    "conformance.md": "",
+    "coming-from-libmicrohttpd.md": "test_libmicrohttpd_rows.py",
+}
 NAMED = sorted({name for page, default in PAGES.items() for name in named(page, default)})
 
 

@@ -6,7 +6,7 @@ import pytest
 from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 
 from framewire import SERVER, Close, State
-from framewire.session.connection import BaseConnection, as_payload
+from framewire.session.connection import BaseConnection, as_payload, close_code_after
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
 
@@ -29,10 +29,10 @@ class StandIn:
         return State.CONNECTING if self.session is None else self.session.state
 
 
-def opened():
+def opened(**options):
     """A connection after its opening handshake, and its session."""
     connection = BaseConnection(StandIn())
-    session = Session(SERVER, ConnectionSettings(), 0)
+    session = Session(SERVER, ConnectionSettings(), 0, **options)
     connection._session = connection._driver.session = session
     return connection, session
 
@@ -112,3 +112,17 @@ def test_connection_knows_whether_its_peer_has_begun_the_end():
     connection, session = opened()
     session.receive_eof(0)
     assert connection.ended_by_peer
+
+
+def test_block_that_raises_closes_with_1011():
+    assert close_code_after(None) == 1000
+    assert close_code_after(ValueError()) == 1011
+
+
+def test_close_of_the_peer_is_told_once_it_is_answered():
+    connection, session = opened(auto_close=False)
+    session.receive(to(SERVER, CLOSE, b"\x03\xe9bye"), 0)
+    assert session.state is State.CLOSING
+    assert (connection.close_code, connection.close_reason) == (None, None)
+    session.close(1001, "", 0)
+    assert (connection.close_code, connection.close_reason) == (1001, "bye")

@@ -21,6 +21,9 @@ FRAMES = [
     (write_header(0x89, 1, b"") + b"\x00", "PING 00 [1 byte]"),
     (write_header(0x83, 0, b""), "opcode 3  [0 bytes]"),
     (write_header(0x88, 4, b"") + b"\x03\xe8hi", "CLOSE 1000 hi [4 bytes]"),
+    (write_header(0x88, 2, b"") + b"\x03\xe8", "CLOSE 1000 [2 bytes]"),
+    (write_header(0x88, 3, b"") + b"\x03\xe8\xff", "CLOSE 1000 \ufffd [3 bytes]"),
+    (write_header(0x81, 1, b"") + b"\xff", "TEXT '\ufffd' [1 byte]"),
 ]
 
 
@@ -60,6 +63,7 @@ def test_request_and_response_are_logged_without_secrets(records):
     ("response", "text"),
     [
         (Response(403, "Forbidden"), "connection rejected (403 Forbidden)"),
+        (Response(400, "Bad Request"), "connection rejected (400 Bad Request)"),
         (Response(200, "OK"), "HTTP response sent (200 OK)"),
     ],
 )

@@ -106,8 +106,8 @@ for name in {modules!r}:
 
 def test_messages_are_queued_in_order():
     world = World()
-    world.receive((TEXT, b"a"))
-    world.receive((BINARY, b"b"), (TEXT, b"c"))
+    assert world.receive((TEXT, b"a")) == []
+    assert world.receive((BINARY, b"b"), (TEXT, b"c")) == []
     world.receive((TEXT, b"d"), (PING, b"p"), (TEXT, b"e"))
     assert [world.take() for _ in range(6)] == ["a", b"b", "c", "d", "e", None]
     assert world.session.stream.messages_received == 5
@@ -165,6 +165,30 @@ def test_large_messages_stop_reading_by_their_size():
     assert not world.session.reading
     world.take()
     assert world.session.reading
+
+
+def test_reading_goes_on_once_a_quarter_of_the_size_waits():
+    quarter = QUEUE_SIZE // 4
+    for rest, reading in ((quarter, True), (quarter + 1, False)):
+        world = World(max_size=None)
+        world.receive((BINARY, bytes(QUEUE_SIZE)), (BINARY, bytes(rest)))
+        world.take()
+        assert world.session.reading is reading
+        world.receive((BINARY, b""))
+        world.take()
+        assert world.session.reading
+
+
+def test_size_of_queued_messages_is_the_sum_of_all_that_wait():
+    world = World(max_size=None, max_queue=100)
+    half = BINARY, bytes(QUEUE_SIZE // 2)
+    world.receive(half, half)
+    assert world.session.reading
+    world.receive((BINARY, b"x"))
+    assert not world.session.reading
+    world = World(max_size=None)
+    world.receive((BINARY, bytes(QUEUE_SIZE + 1)))
+    assert not world.session.reading
 
 
 def test_unlimited_queue_is_limited_by_size_only():
@@ -251,6 +275,7 @@ def test_fragments_are_delivered_from_the_first_request_on():
         (b"", [b""]),
         (b"12345678", [b"12345678"]),
         (b"123456789", [b"12345678", b"9"]),
+        ("é" * 4, ["éééé"]),
         ("é" * 9, ["éé"] * 3 + ["ééé"]),
         ("x" * 9, ["x" * 8, "x"]),
     ],
@@ -284,6 +309,12 @@ def test_max_queue_of_0_stops_reading_at_the_first_message():
     assert not world.session.reading
     assert world.take() == "a"
     assert world.session.reading
+
+
+def test_piece_has_one_character_at_least():
+    world = World(piece_size=3)
+    world.session.queue.put(["🎉é"], 2)
+    assert [world.session.queue.take_piece() for _ in range(2)] == [("🎉", False), ("é", True)]
 
 
 def test_next_size_is_in_bytes():
@@ -689,6 +720,25 @@ def test_keepalive_pings_at_intervals_while_they_are_answered():
     assert world.session.state is State.OPEN
 
 
+def test_keepalive_looks_eight_times_before_it_fails():
+    world = World(ping_interval=10, ping_timeout=4)
+    looks = []
+    world.advance(13.9, step=lambda world: looks.append(world.session.next_timer()))
+    assert looks == [10.5, 11, 11.5, 12, 12.5, 13, 13.5, 14]
+
+
+def test_bytes_that_only_wait_do_not_postpone_the_keepalive_deadline():
+    """The application goes on sending to a peer that takes nothing."""
+    world = World(ping_interval=2, ping_timeout=2)
+    while world.now < 4.2 and world.session.state is State.OPEN:
+        world.now += 0.1
+        world.session.send(bytes(100))
+        queued = world.session.bytes_queued
+        world.session.written(queued, queued)
+        world.session.handle_timer(world.now)
+    assert world.session.state is State.CLOSED
+
+
 def test_silent_peer_fails_with_1011_after_ping_timeout():
     world = World(ping_interval=10, ping_timeout=4, close_timeout=3)
     events = world.advance(13.9)
@@ -914,6 +964,132 @@ def test_misuse_raises_and_changes_nothing():
     with pytest.raises(StateError):
         world.session.send("late")
     assert world.sent() == [Close(1000, "")]
+
+
+def test_ping_is_sent_and_its_pong_awaited_until_the_end():
+    world = World()
+    answers = []
+    assert world.session.keepalive.latency == 0
+    assert world.session.ping(b"p", 0, answers.append) == b"p"
+    world.session.send_ping(b"q")
+    assert world.sent() == [Ping(b"p"), Ping(b"q")]
+    assert world.session.pings_sent == 2
+    world.receive((CLOSE, b""))
+    assert answers == [None]
+
+
+def test_reading_goes_on_after_the_end_has_begun():
+    ends = (
+        lambda session: session.close(1000, "", 0),
+        lambda session: session.fail(1011, "", 0),
+        lambda session: session.settle(0),
+    )
+    for end in ends:
+        world = World(max_queue=1)
+        world.receive(*[(TEXT, b"x")] * 3, *[(0x83, b"")] * (end is ends[-1]))
+        assert not world.session.reading
+        end(world.session)
+        assert world.session.reading
+
+
+def test_receiver_can_just_wait_while_the_connection_is_open():
+    world = World()
+    assert world.session.quiet
+    world.receive((TEXT, b"a"), (PING, b""))
+    assert world.session.quiet
+    world.receive((TEXT, b"a"), (0x83, b""))
+    assert world.session.stream.failing is not None
+    assert not world.session.quiet
+    world = World()
+    world.session.close(1000, "", 0)
+    assert not world.session.quiet
+
+
+def test_reading_goes_on_between_the_marks_as_before():
+    world = World(max_queue=(4, 1))
+    world.receive(*[(TEXT, b"x"), (PING, b"")] * 4)
+    assert world.session.reading
+    world.receive((TEXT, b"x"))
+    for left in (4, 3, 2):
+        world.take()
+        assert len(world.session.queue.items) == left
+        assert not world.session.reading
+    world.take()
+    assert world.session.reading
+
+
+def test_input_is_received_in_steps_only_where_it_may_become_many_events():
+    assert World().session.receive_step == sys.maxsize
+    assert World(fragments=True).session.receive_step == FRAGMENT_STEP
+
+
+def test_peer_that_does_not_end_the_connection_is_the_cause_of_its_end():
+    world = World(CLIENT, close_timeout=3)
+    world.session.close(1000, "", 0)
+    world.advance(3)
+    assert world.session.ending is Ending.ABORT
+    assert isinstance(world.session.error().__cause__, TimeoutError)
+
+
+def test_no_ping_follows_a_failure_that_is_held_back():
+    world = World(ping_interval=1, close_timeout=None)
+    world.receive((TEXT, b"a"), (0x83, b""))
+    world.session.handle_timer(2)
+    assert world.sent() == []
+
+
+def test_keepalive_pings_have_4_bytes_and_are_counted():
+    world = World(ping_interval=1)
+    (ping,) = world.advance(1)
+    assert len(ping.payload) == 4
+    assert world.session.pings_sent == 1
+
+
+def test_total_timeout_begins_when_the_connection_opens():
+    session = Session(SERVER, ConnectionSettings(ping_interval=None, total_timeout=10), 5)
+    session.handle_timer(14.9)
+    assert session.state is State.OPEN
+    session.handle_timer(15)
+    assert session.state is State.CLOSING
+
+
+def test_idle_timeout_is_looked_at_eight_times():
+    world = World(idle_timeout=8)
+    looks = []
+    world.advance(7.9, step=lambda world: looks.append(world.session.next_timer()))
+    assert looks == [1, 2, 3, 4, 5, 6, 7, 8]
+    world.receive((TEXT, b"a"))
+    world.session.send("b")
+    world.advance(8)
+    assert world.session.state is State.OPEN
+
+
+def test_failure_of_our_own_is_the_close_frame_that_was_sent():
+    world = World()
+    world.session.fail(1011, "why", 0)
+    assert world.session.error().sent == Close(1011, "why")
+
+
+def test_message_is_fragmented_if_its_bytes_may_be_more_than_fragment_size():
+    session = World(fragment_size=100).session
+    sizes = {"a": (25, 26), b"a": (100, 101)}
+    assert [[session.is_fragmented(one * n) for n in both] for one, both in sizes.items()] == [[False, True]] * 2
+    assert not World().session.is_fragmented("a" * 1000)
+
+
+@pytest.mark.parametrize("error", [OSError("reset"), None])
+def test_loss_of_the_connection_is_the_cause_and_sets_a_deadline(error):
+    world = World(close_timeout=3)
+    world.session.receive_eof(2, error)
+    cause = world.session.error().__cause__
+    assert cause is error if error else isinstance(cause, EOFError)
+    assert world.session.deadline == 5
+    assert not world.session.has_held_back
+    world = World()
+    world.session.note_cause(error or EOFError("noted"))
+    world.session.receive_eof(0)
+    assert world.session.error().__cause__ is not None
+    assert str(world.session.error().__cause__) == str(error or "noted")
 
 
 def test_first_error_of_the_transport_is_the_cause_of_the_end():

@@ -31,12 +31,19 @@ def test_none_means_no_limit():
     assert settings.sizes == (None, None)
 
 
+def test_lowest_values_are_accepted():
+    sizes = {**dict.fromkeys(SIZES, 0), "fragment_size": 1, "piece_size": 1}
+    settings = ConnectionSettings(**dict.fromkeys(TIMES, 0), **sizes, write_limit=(0, 0))
+    assert settings.write_marks == (0, 0)
+    assert ConnectionSettings(max_queue=(3, 3)).queue_marks == (3, 3)
+
+
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize(
     ("value", "error"), [(-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)]
 )
 def test_times_reject_none(name, value, error):
-    with pytest.raises(error, match=name):
+    with pytest.raises(error, match=f"^{name} is "):
         ConnectionSettings(**{name: value})
 
 
@@ -45,14 +52,14 @@ def test_times_reject_none(name, value, error):
     ("value", "error"), [(-1, ValueError), (1 << 63, ValueError), (1.5, TypeError), (True, TypeError)]
 )
 def test_sizes_reject_none(name, value, error):
-    with pytest.raises(error, match=name):
+    with pytest.raises(error, match=f"^{name} is "):
         ConnectionSettings(**{name: value})
 
 
 def test_number_of_connections_is_checked_too():
     check_max_connections(None)
     check_max_connections(0)
-    with pytest.raises(ValueError, match="max_connections"):
+    with pytest.raises(ValueError, match="^max_connections is 0"):
         check_max_connections(-1)
 
 
@@ -64,13 +71,15 @@ def test_number_of_connections_is_checked_too():
         ({"max_size": (1, 2, 3)}, ValueError),
         ({"max_size": (1.5, 2)}, TypeError),
         ({"max_queue": (1, 2)}, ValueError),
+        ({"max_queue": (2, -1)}, ValueError),
         ({"max_queue": (None, 2)}, TypeError),
         ({"write_limit": None}, TypeError),
+        ({"write_limit": -1}, ValueError),
         ({"write_limit": (10,)}, ValueError),
         ({"text_errors": "ignore"}, ValueError),
         ({"send_close_reasons": None}, TypeError),
     ],
 )
 def test_values_out_of_range_are_rejected(options, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"^{next(iter(options))}"):
         ConnectionSettings(**options)

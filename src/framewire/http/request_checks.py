@@ -33,7 +33,8 @@ __all__ = [
 Origin = str | re.Pattern[str] | None
 
 _VERSION: Final = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
-_TARGET: Final = re.compile(r"/|(?:https?|wss?)://", re.IGNORECASE)
+#: A path, or an absolute URI with its host and port.
+_TARGET: Final = re.compile(r"/|(?:https?|wss?)://([^/?#@]+)(?:[/?#]|$)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
@@ -124,7 +125,8 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     http_version = request.version if version is None else version
     if not check_http_version(http_version):
         raise InvalidProtocol(http_version)
-    if not _TARGET.match(request.target):
+    target = _TARGET.match(request.target)
+    if not target:
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
     host = check_host(headers)
     if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
@@ -142,7 +144,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     except ValueError:
         reason = "the Sec-WebSocket-Key header is not the base64 of 16 bytes"
         raise HandshakeError(400, reason) from None
-    _check_origin(headers.get_all("Origin"), host, origins)
+    _check_origin(headers.get_all("Origin"), target[1] or host, origins)  # RFC 9112 3.2.2
     try:
         return Offer(
             parse_tokens(headers.get_all("Sec-WebSocket-Protocol")),

@@ -108,7 +108,7 @@ def parse_uri(text: str) -> Uri:
     user, host, port, path, query = match.groups()
     try:
         host = parse_host(host)
-        number = int(port[:6]) if port else 443 if secure else 80
+        number = int(port.lstrip("0")[:6] or "0") if port else 443 if secure else 80
         # "%" is not encoded: it introduces an escape that the caller has made.
         target = quote(path or "/", safe="%:/[]@!$&'()*+,;=")
         if query:
