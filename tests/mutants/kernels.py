@@ -32,7 +32,7 @@ GROUPS = {"header.h": ["header"], "accept.c": _HANDSHAKE, "accept_shani.c": _HAN
 #: Files for other processors, and those that choose an instruction set: a wrong choice is tested by
 #: tests/engine/test_backend.py.
 LEFT_OUT = {"neon.c", "cpu.c", "cpu.h", "available.c", "tables.h", "target.h", "kernels.h", "accept.h", "sha1.h"}
-COMPILE = "gcc -std=gnu11 -O1 -w -I. -fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
+COMPILE = ["gcc", "-std=gnu11", "-O1", "-w", "-I.", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 #: Seconds that the program may take; it takes less than 10 without a mutant.
 PATIENCE = 300
 
