@@ -84,7 +84,13 @@ def test_head_limits_that_cannot_be_are_refused(options, error, text):
 
 
 @pytest.mark.parametrize(
-    "give", [lambda limits: ServerPolicy(head_limits=limits), lambda limits: check_head_limits(limits)]
+    "give",
+    [
+        lambda limits: ServerPolicy(head_limits=limits),
+        lambda limits: check_head_limits(limits),
+        lambda limits: ServerHandshake(limits),
+        lambda limits: ClientHandshake(parse_uri("ws://a/"), limits=limits),
+    ],
 )
 def test_head_limits_of_another_type_are_refused(give):
     with pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"):

@@ -95,7 +95,7 @@ class ClientHandshake:
         limits: The limits of the response.
 
     Raises:
-        TypeError: `subprotocols` is not a list of text.
+        TypeError: `subprotocols` is not a list of text, or `limits` is no `HeadLimits`.
         ValueError: A subprotocol is not a token or occurs twice, an extension is malformed, the key
             has another length, or a header is malformed or written by the handshake itself.
     """

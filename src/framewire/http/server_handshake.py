@@ -45,6 +45,9 @@ class ServerHandshake:
 
     Args:
         limits: The limits of the request.
+
+    Raises:
+        TypeError: `limits` is something else.
     """
 
     __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
