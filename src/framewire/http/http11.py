@@ -249,7 +249,7 @@ class HeadScanner:
     Each byte is scanned once, and the result does not depend on how the head is cut into chunks.
 
     Args:
-        limits: The limits of the head.
+        limits: The limits of the head, None for those of the environment.
         empty_lines: How many empty lines before the head to ignore. A server should ignore one,
             which some clients send after their last request (RFC 9112 2.2).
 
@@ -257,7 +257,7 @@ class HeadScanner:
         TypeError: `limits` is something else.
     """
 
-    def __init__(self, limits: HeadLimits = DEFAULT_LIMITS, *, empty_lines: int = 0) -> None:
+    def __init__(self, limits: HeadLimits | None = None, *, empty_lines: int = 0) -> None:
         self._limits = check_head_limits(limits)
         self._empty_lines = empty_lines
         self._buffer = bytearray()
