@@ -419,10 +419,11 @@ class WebSocket:
 
 @dataclass(frozen=True)
 class WebSocketCloseInfo:
-    """The close code and reason of one end.
+    """A close code and reason: those to send, or those of the server.
 
     Attributes:
-        closeCode: The close code; None for a close frame without one.
+        closeCode: The close code. None sends a close frame without one; a received close frame
+            without one is 1005.
         reason: The close reason.
     """
 
@@ -506,7 +507,7 @@ class WebSocketWritable:
         self._connection = connection
 
     async def write(self, message: str | bytes | bytearray | memoryview) -> None:
-        """Send a message; waits first until the network has taken those before it.
+        """Send a message; wait until the network has taken it, and those before it.
 
         Args:
             message: A `str` is sent as text, with U+FFFD in place of each lone surrogate; bytes are
@@ -554,6 +555,7 @@ class WebSocketStream:
         for future in (self._opened, self._closed):
             future.add_done_callback(_retrieve)
         self._connection: ClientConnection | None = None
+        self._given_up = False
         self._opening = loop.create_task(_open(uri, self._options))
         self._task = loop.create_task(self._run())
 
@@ -589,11 +591,12 @@ class WebSocketStream:
             UrlSyntaxError: If the reason is too long.
         """
         if isinstance(closeInfo, Mapping):
-            closeInfo = WebSocketCloseInfo(closeInfo.get("closeCode"), closeInfo.get("reason", ""))
+            closeInfo = WebSocketCloseInfo(closeInfo.get("closeCode"), closeInfo.get("reason") or "")
         info = closeInfo or WebSocketCloseInfo()
         reason = _check_close(info.closeCode, info.reason)
         code = 1000 if reason and info.closeCode is None else info.closeCode
         if self._connection is None:
+            self._given_up = True
             self._opening.cancel()
         else:
             self._connection.start_closing(code, reason)
@@ -609,13 +612,17 @@ class WebSocketStream:
     async def _run(self) -> None:
         """Connect, and wait for the end."""
         try:
-            connection = self._connection = await self._opening
+            connection = await self._opening
+            if self._given_up:  # `close` was called after the connection had opened, before this task ran
+                connection.transport.abort()
+                raise asyncio.CancelledError  # as if the attempt had been cancelled in time
         except (Exception, asyncio.CancelledError) as cause:
             error = WebSocketError("the connection could not be opened")
             error.__cause__ = cause
             self._opened.set_exception(error)
             self._closed.set_exception(error)
             return
+        self._connection = connection
         assert connection.response is not None
         self._opened.set_result(
             WebSocketOpenInfo(

@@ -3,13 +3,11 @@ sockets.
 """
 
 import functools
-import inspect
 import socket
 import sys
 import tempfile
 import threading
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -282,20 +280,3 @@ def test_missing_werkzeug_is_named(api, monkeypatch):
     monkeypatch.setitem(sys.modules, "werkzeug.routing", None)
     with pytest.raises(ImportError, match="pip install werkzeug"):
         api.start(object())
-
-
-def parameters(function):
-    return {name: (each.kind, each.default) for name, each in inspect.signature(function).parameters.items()}
-
-
-def test_names_and_parameters_are_those_of_websockets(api):
-    if not version("websockets").startswith("17."):
-        pytest.skip("the names are those of websockets 17")
-    theirs = needed(f"websockets.{api.module.__name__.partition('.')[2]}")
-    assert set(theirs.__all__) <= set(api.module.__all__)
-    for name in theirs.__all__:
-        ours = parameters(getattr(api.module, name))
-        assert ours == parameters(getattr(theirs, name))
-    methods = {name for name, each in vars(theirs.Router).items() if inspect.isfunction(each)}
-    for name in methods:
-        assert parameters(getattr(Router, name)) == parameters(getattr(theirs.Router, name))

@@ -132,6 +132,25 @@ async def test_failed_opening_raises_in_opened_and_closed():
 
 
 @on_loop
+async def test_close_as_soon_as_the_connection_has_opened_is_no_lost_call():
+    """`close` comes between the end of the opening handshake and the task that waits for it."""
+    ended = asyncio.Event()
+
+    async def handler(connection):
+        await connection.wait_closed()
+        ended.set()
+
+    async with serving(handler) as uri:
+        stream = WebSocketStream(uri)
+        stream._opening.add_done_callback(lambda task: stream.close())
+        with pytest.raises(WebSocketError, match="could not be opened"):
+            await stream.opened
+        with pytest.raises(WebSocketError, match="could not be opened"):
+            await stream.closed
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+@on_loop
 async def test_wait_for_opened_can_be_cancelled():
     async with serving() as uri:
         stream = WebSocketStream(uri)

@@ -7,10 +7,12 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 
 import pytest
+import trio
 from backends import needed
 
 import framewire.asyncio
 import framewire.sync
+import framewire.trio
 from framewire import HeadLimits
 from framewire.exceptions import InvalidMessage
 from framewire.handshake import Headers, ServerHandshake
@@ -94,8 +96,15 @@ def connect_sync(uri, **options):
         pass
 
 
-every_client = pytest.mark.parametrize("connect", [connect_asyncio, connect_uvloop, connect_sync])
-every_client_that_follows_redirects = pytest.mark.parametrize("connect", [connect_asyncio, connect_uvloop])
+def connect_trio(uri, **options):
+    async def connect():
+        async with framewire.trio.connect(uri, proxy=None, **options):
+            pass
+
+    trio.run(connect)
+
+
+every_client = pytest.mark.parametrize("connect", [connect_asyncio, connect_uvloop, connect_sync, connect_trio])
 
 
 @every_client
@@ -117,6 +126,20 @@ def test_repeated_additional_headers_are_all_sent(connect):
         connect(f"ws://127.0.0.1:{port}/", additional_headers=[("Cookie", "a=1"), ("Cookie", "b=2")])
     assert requests[0].headers.get_all("Cookie") == ["a=1", "b=2"]
     assert len(requests[0].headers.get_all("User-Agent")) == 1
+
+
+@every_client
+def test_host_of_additional_headers_replaces_that_of_the_uri_and_stays_within_the_origin(connect):
+    with recording("/same", "ws://localhost:{port}/other") as (port, requests):
+        connect(f"ws://127.0.0.1:{port}/", additional_headers={"host": "chat.example"})
+    hosts = [request.headers.get_all("Host") for request in requests]
+    assert hosts == [["chat.example"], ["chat.example"], [f"localhost:{port}"]]
+
+
+@every_client
+def test_head_limits_of_another_type_are_refused_before_connecting(connect):
+    with pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"):
+        connect("ws://127.0.0.1:9/", head_limits=8192)
 
 
 @every_client
@@ -166,7 +189,7 @@ def test_credentials_of_the_uri_are_sent(connect):
     assert requests[0].headers["Authorization"] == "Basic " + b64encode(b"bob:pw").decode()
 
 
-@every_client_that_follows_redirects
+@every_client
 @pytest.mark.parametrize("location", ["/new/", "new/", "ws://127.0.0.1:{port}/new/", "http://127.0.0.1:{port}/new/"])
 def test_credentials_are_kept_by_redirects_within_the_origin(connect, location):
     with recording(location) as (port, requests):
@@ -177,7 +200,7 @@ def test_credentials_are_kept_by_redirects_within_the_origin(connect, location):
     assert second.headers["Cookie"] == "a=1"
 
 
-@every_client_that_follows_redirects
+@every_client
 def test_credentials_are_not_sent_to_another_origin(connect):
     with recording("ws://localhost:{port}/new") as (port, requests):
         added = {"Cookie": "a=1", "X": "1"}
@@ -188,7 +211,7 @@ def test_credentials_are_not_sent_to_another_origin(connect):
     assert second.headers["X"] == "1"
 
 
-@every_client_that_follows_redirects
+@every_client
 def test_credentials_do_not_return_with_a_redirect_back_to_the_origin(connect):
     with recording("ws://localhost:{port}/other", "ws://127.0.0.1:{port}/back") as (port, requests):
         connect(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"Cookie": "a=1"})

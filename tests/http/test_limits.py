@@ -84,7 +84,13 @@ def test_head_limits_that_cannot_be_are_refused(options, error, text):
 
 
 @pytest.mark.parametrize(
-    "give", [lambda limits: ServerPolicy(head_limits=limits), lambda limits: check_head_limits(limits)]
+    "give",
+    [
+        lambda limits: ServerPolicy(head_limits=limits),
+        lambda limits: check_head_limits(limits),
+        lambda limits: ServerHandshake(limits),
+        lambda limits: ClientHandshake(parse_uri("ws://a/"), limits=limits),
+    ],
 )
 def test_head_limits_of_another_type_are_refused(give):
     with pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"):
@@ -108,8 +114,9 @@ def test_handshakes_heed_their_own_head_limits(step):
             receive(ServerHandshake(limits), request % lines)
     receive(ServerHandshake(limits), request % (b"X: y\r\n" * 15))
     receive(ServerHandshake(HeadLimits((1 << 31) - 1, (1 << 31) - 1)), request % b"")
-    client = ClientHandshake(parse_uri("ws://a/"), limits=limits)
-    client.request()
-    with pytest.raises(StatusError) as caught:
-        receive(client, b"HTTP/1.1 403 Forbidden\r\n\r\nbody")
-    assert caught.value.response.body == b"bod"
+    for given, body in ((limits, b"bod"), (None, b"body")):
+        client = ClientHandshake(parse_uri("ws://a/"), limits=given)
+        client.request()
+        with pytest.raises(StatusError) as caught:
+            receive(client, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nbody")
+        assert caught.value.response.body == body

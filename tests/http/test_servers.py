@@ -45,6 +45,15 @@ def test_head_limits_of_the_server_decide_which_requests_are_too_long(driver):
         assert server.answer(REQUEST.replace(b"GET /", b"GET /" + b"a" * 300)).startswith(b"HTTP/1.1 414 ")
 
 
+@every_driver(without=["trio", "uvicorn"])  # trio raises in a group; test_trio_server.py has its case
+def test_head_limits_of_another_type_are_refused_when_the_server_starts(driver):
+    with (
+        pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"),
+        driver.serve(receive_all, head_limits=8192),
+    ):
+        pass
+
+
 @every_driver(tls=True, without=["uvicorn"])  # uvicorn parses requests itself
 def test_request_after_an_empty_line_that_expects_100_is_answered(driver):
     request = b"\r\n" + REQUEST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") + to(SERVER, 0x88)
@@ -77,7 +86,7 @@ def is_refusal(answer):
     return head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and body == b"no subprotocol that both sides speak\n"
 
 
-@every_driver(without=("sync", "uvicorn"))  # which have no `select_subprotocol`
+@every_driver(without=("uvicorn",))  # its applications select subprotocols
 @every_way
 def test_negotiation_error_of_select_subprotocol_is_answered_with_400(driver, refuse, caplog):
     with driver.serve(receive_all, select_subprotocol=refuse) as server:

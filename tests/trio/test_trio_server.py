@@ -417,6 +417,7 @@ async def test_invalid_settings_are_rejected_before_listening(options):
     ("options", "error"),
     [
         ({"handler": None}, TypeError),
+        ({"head_limits": 8192}, TypeError),
         ({"max_connections": -1}, ValueError),
         ({"process_request": 5}, TypeError),
         ({"process_response": 5}, TypeError),

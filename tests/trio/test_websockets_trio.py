@@ -1,6 +1,5 @@
-"""Compatibility with `websockets.trio`: names, defaults, behaviour, and both as peers."""
+"""Compatibility with `websockets.trio`: behaviour, and both as peers."""
 
-import inspect
 import subprocess
 import sys
 from importlib.metadata import version
@@ -19,53 +18,6 @@ if not version("websockets").startswith("17."):
 
 import websockets.trio.client
 import websockets.trio.server
-
-#: Parameters whose defaults differ.
-DIFFERENT = {
-    "serve": {"origins", "server_header"},
-    "connect": {"user_agent_header", "process_exception", "reconnect_delays"},
-}
-
-
-def parameters(function):
-    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
-
-
-@pytest.mark.parametrize("name", ["serve", "broadcast", "basic_auth", "connect", "unix_connect"])
-def test_trio_function_parameters_and_defaults_match_websockets(name):
-    module = "client" if "connect" in name else "server"
-    theirs = parameters(getattr(getattr(websockets.trio, module), name))
-    ours = parameters(getattr(getattr(framewire.trio, module), name))
-    assert {each for each in theirs if ours.get(each, "missing") != theirs[each]} == DIFFERENT.get(name, set())
-    kinds = [
-        {
-            each.name: each.kind
-            for each in inspect.signature(getattr(getattr(package.trio, module), name)).parameters.values()
-        }
-        for package in (websockets, framewire)
-    ]
-    assert kinds[0].items() <= kinds[1].items()
-
-
-@pytest.mark.parametrize(
-    ("module", "name"), [("server", "Server"), ("server", "ServerConnection"), ("client", "ClientConnection")]
-)
-def test_trio_methods_and_their_parameters_match_websockets(module, name):
-    # Internals of websockets that are public for its own subclasses.
-    internal = {
-        "acknowledge_pending_pings", "acknowledge_pings", "close_exc", "close_stream", "handshake", "keepalive",
-        "pause_reading", "process_event", "recv_events", "resume_reading", "send_context", "send_data",
-        "set_connection_exc", "start_keepalive",
-    }  # fmt: skip
-    theirs = getattr(getattr(websockets.trio, module), name)
-    ours = getattr(getattr(framewire.trio, module), name)
-    for each in dir(theirs):
-        if each.startswith("_") or each in internal:
-            continue
-        assert hasattr(ours, each), each
-        if inspect.isfunction(getattr(theirs, each)):
-            assert parameters(getattr(theirs, each)).items() <= parameters(getattr(ours, each)).items(), each
-
 
 MESSAGES = ["", "text", "Grüße €🎉", b"", b"\x00\xff", "x" * 70_000, bytes(1 << 20)]
 

@@ -31,7 +31,7 @@ from .headers import (
     parse_extensions,
     split_list,
 )
-from .http11 import DEFAULT_LIMITS, HeadLimits, Request, Response
+from .http11 import HeadLimits, Request, Response
 from .request_checks import Offer, check_connection_header, check_host, check_http_version, check_subprotocols
 from .response_reader import ResponseReader
 from .uri import Uri
@@ -92,10 +92,10 @@ class ClientHandshake:
         headers: Header lines to add to the request: pairs of name and value. A Host replaces that
             of the URI.
         key: The nonce of the request (4.1), 16 bytes; random by default.
-        limits: The limits of the response.
+        limits: The limits of the response, None for those of the environment.
 
     Raises:
-        TypeError: `subprotocols` is not a list of text.
+        TypeError: `subprotocols` is not a list of text, or `limits` is something else.
         ValueError: A subprotocol is not a token or occurs twice, an extension is malformed, the key
             has another length, or a header is malformed or written by the handshake itself.
     """
@@ -108,7 +108,7 @@ class ClientHandshake:
         extensions: Sequence[Terms] = (),
         headers: Iterable[tuple[str, str]] = (),
         key: bytes | None = None,
-        limits: HeadLimits = DEFAULT_LIMITS,
+        limits: HeadLimits | None = None,
     ) -> None:
         subprotocols = check_subprotocols(subprotocols)
         if len(set(subprotocols)) != len(subprotocols):

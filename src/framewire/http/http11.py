@@ -72,7 +72,8 @@ class HeadLimits(Record):
     """Limits of what the peer may send in an opening handshake; a longer head is refused.
 
     The defaults are those of the environment, as with websockets: `WEBSOCKETS_MAX_LINE_LENGTH`,
-    `WEBSOCKETS_MAX_NUM_HEADERS` and `WEBSOCKETS_MAX_BODY_SIZE`.
+    `WEBSOCKETS_MAX_NUM_HEADERS` and `WEBSOCKETS_MAX_BODY_SIZE`. They hold for the answers of proxies
+    whatever limits `connect` is given.
 
     Args:
         max_line: The longest line of a head, in bytes, its CRLF included: 8192 by default, at least
@@ -248,13 +249,16 @@ class HeadScanner:
     Each byte is scanned once, and the result does not depend on how the head is cut into chunks.
 
     Args:
-        limits: The limits of the head.
+        limits: The limits of the head, None for those of the environment.
         empty_lines: How many empty lines before the head to ignore. A server should ignore one,
             which some clients send after their last request (RFC 9112 2.2).
+
+    Raises:
+        TypeError: `limits` is something else.
     """
 
-    def __init__(self, limits: HeadLimits = DEFAULT_LIMITS, *, empty_lines: int = 0) -> None:
-        self._limits = limits
+    def __init__(self, limits: HeadLimits | None = None, *, empty_lines: int = 0) -> None:
+        self._limits = check_head_limits(limits)
         self._empty_lines = empty_lines
         self._buffer = bytearray()
         self._line = 0  # start of the current line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import HandshakeError
 from ..exceptions import InvalidMessage, RequestLineTooLong, StatusLineTooLong
 from . import ordinary_heads
-from .http11 import DEFAULT_LIMITS, HeadLimits, HeadScanner, Response
+from .http11 import HeadLimits, HeadScanner, Response, check_head_limits
 
 if TYPE_CHECKING:
     from .message_parser import ResponseParser
@@ -29,12 +29,12 @@ class ResponseReader:
     Args:
         accepted: The status codes of a response without a body, which opens a connection; any other
             final response is a refusal, and is read with its body.
-        limits: The limits of heads, and of the body of a refusal.
+        limits: The limits of heads, and of the body of a refusal; None for those of the environment.
     """
 
-    def __init__(self, accepted: range, limits: HeadLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, accepted: range, limits: HeadLimits | None = None) -> None:
         self._accepted = accepted
-        self._limits = limits
+        self._limits = check_head_limits(limits)
         self._scanner = HeadScanner(self._limits)
         self._begun = 0  # how many bytes of _START have arrived
         self._parser: ResponseParser | None = None

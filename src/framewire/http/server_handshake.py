@@ -11,7 +11,7 @@ from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
 from . import ordinary_heads
 from .headers import FRAMING, Headers, check_additional, check_field, format_extensions, split_list
-from .http11 import DEFAULT_LIMITS, HeadLimits, HeadScanner, Request, Response
+from .http11 import HeadLimits, HeadScanner, Request, Response
 from .request_checks import Offer, Origin, check_request
 
 __all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "ServerHandshake", "refusal"]
@@ -44,12 +44,15 @@ class ServerHandshake:
     `accept`, `reject` or `respond`. `check` tells which.
 
     Args:
-        limits: The limits of the request.
+        limits: The limits of the request, None for those of the environment.
+
+    Raises:
+        TypeError: `limits` is something else.
     """
 
     __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
 
-    def __init__(self, limits: HeadLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: HeadLimits | None = None) -> None:
         #: The request of the client, None until it is complete.
         self.request: Request | None = None
         #: The response that was sent, None before.

@@ -1,64 +1,13 @@
-"""Compatibility with `websockets`: names, defaults and behaviour, except as in docs/asyncio.md."""
+"""Compatibility with `websockets`: exceptions, and programs that change their imports only."""
 
-import inspect
 import subprocess
 import sys
-from importlib.metadata import version
 from textwrap import dedent
 
 import pytest
-import websockets.asyncio.client
-import websockets.asyncio.server
 import websockets.exceptions
 
-import framewire.asyncio.client
-import framewire.asyncio.server
 import framewire.exceptions
-
-#: websockets 17 needs Python 3.11; other versions have other names.
-of_version_17 = pytest.mark.skipif(
-    not version("websockets").startswith("17."), reason="the names are those of websockets 17"
-)
-
-#: Parameters that are missing or have other defaults, by function.
-DIFFERENT = {
-    "serve": {"origins", "server_header"},
-    "connect": {"user_agent_header", "process_exception", "reconnect_delays"},
-}
-
-
-def parameters(function):
-    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
-
-
-@of_version_17
-@pytest.mark.parametrize("name", ["serve", "unix_serve", "broadcast", "basic_auth", "connect", "unix_connect"])
-def test_function_parameters_and_defaults_match_websockets(name):
-    module = "client" if "connect" in name else "server"
-    theirs = parameters(getattr(getattr(websockets.asyncio, module), name))
-    ours = parameters(getattr(getattr(framewire.asyncio, module), name))
-    assert {each for each in theirs if ours.get(each, "missing") != theirs[each]} == DIFFERENT.get(name, set())
-
-
-@of_version_17
-@pytest.mark.parametrize(
-    ("module", "name"), [("server", "Server"), ("server", "ServerConnection"), ("client", "ClientConnection")]
-)
-def test_methods_and_their_parameters_match_websockets(module, name):
-    # Internals of websockets: callbacks of the transport, and methods for its own subclasses.
-    internal = {
-        "acknowledge_pings", "close_exc", "connection_lost", "connection_made", "data_received", "drain",
-        "eof_received", "handshake", "keepalive", "pause_writing", "process_event", "resume_writing", "send_context",
-        "send_data", "set_connection_exc", "start_keepalive", "terminate_pending_pings",
-    }  # fmt: skip
-    theirs = getattr(getattr(websockets.asyncio, module), name)
-    ours = getattr(getattr(framewire.asyncio, module), name)
-    for each in dir(theirs):
-        if each.startswith("_") or each in internal:
-            continue
-        assert hasattr(ours, each), each
-        if inspect.isfunction(getattr(theirs, each)):
-            assert parameters(getattr(theirs, each)).items() <= parameters(getattr(ours, each)).items(), each
 
 
 def test_exception_hierarchy_matches_websockets():
