@@ -137,6 +137,6 @@ def queue_broadcast(
                 skip(connection, errors if raise_exceptions else None)
                 continue
             message.queue(session, driver.now(), driver.waiting)
-        driver.update()
+            driver.update()
         reached.append(driver)
     return reached, errors
