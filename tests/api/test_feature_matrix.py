@@ -22,7 +22,7 @@ APIS = [name for name in ("asyncio", "sync", "trio") if find_spec(f"framewire.{n
 #: Features that the APIs have under different names.
 OTHER_NAMES = {
     "reconnect": {"connect.__aiter__"},
-    "redirects": {"client.open_at_redirects", "client.follow_redirect"},
+    "redirects": {"client.BaseConnect"},
     "timeout": {"cancellation"},
 }
 

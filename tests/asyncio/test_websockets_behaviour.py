@@ -197,7 +197,7 @@ async def test_reconnecting_waits_after_connections_that_the_server_ends_at_once
 
 
 def test_connections_of_some_duration_reset_the_delays():
-    reconnection = Reconnection(process_exception, lambda: iter([1.0, 2.0]))
+    reconnection = Reconnection(process_exception, lambda: iter([1.0, 2.0]), logging.getLogger())
     assert [reconnection.ended(0.1, True), reconnection.failed(OSError())] == [1.0, 2.0]
     assert reconnection.ended(0.1, False) == 0
     assert reconnection.failed(OSError()) == 1.0
@@ -220,7 +220,7 @@ def test_connections_of_some_duration_reset_the_delays():
 )
 def test_retry_after_makes_the_delay_longer(value, least, most):
     error = StatusError(Response(503, "Service Unavailable", Headers([("Retry-After", value)])))
-    assert least <= Reconnection(process_exception, lambda: repeat(0.5)).failed(error) <= most
+    assert least <= Reconnection(process_exception, lambda: repeat(0.5), logging.getLogger()).failed(error) <= most
 
 
 def test_ssl_none_is_refused_with_a_wss_uri():

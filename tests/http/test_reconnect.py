@@ -1,5 +1,6 @@
 """Reconnecting: temporary errors, and the delays between attempts."""
 
+import logging
 from itertools import islice
 
 import pytest
@@ -9,6 +10,8 @@ from framewire.handshake import Headers, Response
 from framewire.http.reconnect import MIN_DURATION, Reconnection, backoff, process_exception
 
 pytestmark = pytest.mark.engine
+
+LOGGER = logging.getLogger("framewire.test")
 
 
 def incomplete():
@@ -44,7 +47,7 @@ def numbered_delays():
 
 
 def test_delays_begin_anew_after_a_connection_that_lasted():
-    reconnection = Reconnection(process_exception, numbered_delays)
+    reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
     assert [reconnection.failed(OSError()) for _ in range(3)] == [1, 2, 3]
     assert reconnection.ended(MIN_DURATION, by_peer=True) == 0
     assert reconnection.failed(OSError()) == 1
@@ -53,7 +56,7 @@ def test_delays_begin_anew_after_a_connection_that_lasted():
 
 
 def test_connection_that_the_peer_ends_at_once_counts_as_failed_attempt():
-    reconnection = Reconnection(process_exception, numbered_delays)
+    reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
     assert [reconnection.ended(0.01, by_peer=True) for _ in range(2)] == [1, 2]
     assert reconnection.failed(OSError()) == 3
 
@@ -75,7 +78,7 @@ def busy(retry_after):
     ],
 )
 def test_retry_after_makes_the_delay_longer(value, delay):
-    assert Reconnection(process_exception, numbered_delays).failed(busy(value)) == delay
+    assert Reconnection(process_exception, numbered_delays, LOGGER).failed(busy(value)) == delay
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
@@ -85,19 +88,19 @@ def test_retry_after_without_a_time_to_come_adds_no_delay(value):
 
 def test_retry_after_in_the_past_does_not_make_the_delay_longer():
     date = "Thu, 01 Jan 1970 00:00:00 GMT"
-    assert Reconnection(process_exception, numbered_delays).failed(busy(date)) == 1
+    assert Reconnection(process_exception, numbered_delays, LOGGER).failed(busy(date)) == 1
 
 
 def test_verdict_of_the_caller_is_raised():
     verdict = LookupError()
     with pytest.raises(LookupError) as caught:
-        Reconnection(lambda error: verdict, numbered_delays).failed(OSError())
+        Reconnection(lambda error: verdict, numbered_delays, LOGGER).failed(OSError())
     assert caught.value is verdict
 
 
 def test_error_that_is_not_temporary_is_raised():
     error = SecurityError()
     with pytest.raises(SecurityError) as caught:
-        Reconnection(process_exception, numbered_delays).failed(error)
+        Reconnection(process_exception, numbered_delays, LOGGER).failed(error)
     assert caught.value is error
     assert error.__cause__ is None

@@ -26,7 +26,6 @@ def _both(*tests):
 DOCUMENTED = {
     "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
     "errors in debug logs": {
-        "sync/test_server.py::test_connection_closed_before_handshake_request",
         "sync/test_server.py::test_junk_handshake_request",
         "sync/test_server.py::test_timeout_before_handshake_request",
         "trio/test_server.py::test_junk_handshake_request",

@@ -135,7 +135,7 @@ async def in_memory(role, pair=trio.testing.memory_stream_pair, **settings):
         connection = framewire.trio.Connection(nursery, ours, role, ConnectionSettings(**{**QUIET, **settings}), logger)
         connection.begin(b"", [])
         yield connection, Peer(theirs, role)
-        connection._driver.abort()
+        connection._driver.scope.cancel()
 
 
 async def accept(stream, *lines):

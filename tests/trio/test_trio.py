@@ -428,6 +428,55 @@ async def test_error_in_a_task_of_the_connection_is_not_hidden(monkeypatch):
     assert type(error) is ValueError
 
 
+@pytest.mark.parametrize("hook", ["receive_stream.receive_some_hook", "send_stream.send_all_hook"])
+@on_trio(autojump=True)
+async def test_any_error_of_a_stream_ends_the_connection_with_its_cause(hook):
+    async def fail():
+        raise OSError("mine")
+
+    def failing_pair():
+        pair = trio.testing.memory_stream_pair()
+        half, name = hook.split(".")
+        setattr(getattr(pair[0], half), name, fail)
+        return pair
+
+    async with in_memory(SERVER, failing_pair, close_timeout=1) as (ws, _):
+        with contextlib.suppress(ConnectionClosed):
+            await ws.send("x")
+        with pytest.raises(ConnectionClosedError) as caught:
+            await ws.recv()
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+@on_trio(autojump=True)
+async def test_send_that_waits_for_fragments_ends_with_the_connection():
+    async def fragments():
+        yield "first"
+        await trio.sleep_forever()
+
+    async with in_memory(SERVER) as (ws, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(ws.send, fragments())
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(peer.stream.aclose)
+        with pytest.raises(ConnectionClosedError):
+            await ws.send("after")
+        nursery.cancel_scope.cancel()
+
+
+@on_trio(autojump=True)
+async def test_ping_cancelled_while_it_waits_for_room_sends_nothing():
+    pair = trio.testing.lockstep_stream_pair  # nothing leaves that the peer does not receive
+    async with in_memory(SERVER, pair, write_limit=10) as (ws, peer):
+        await ws.send(b"x" * 100)
+        with trio.move_on_after(1) as scope:
+            await ws.ping(b"same")
+        assert scope.cancelled_caught
+        assert await peer.read_event() == b"x" * 100
+        await ws.ping(b"same")
+        await ws.send("last")
+        assert [await peer.read_event(), await peer.read_event()] == [Ping(b"same"), "last"]
+
+
 @on_trio(autojump=True)
 async def test_send_after_our_close_tells_how_the_connection_ended():
     async with in_memory(CLIENT) as (ws, peer):

@@ -270,6 +270,15 @@ async def test_socks_proxy_that_refuses_or_is_not_there_is_an_error():
             pass
 
 
+@on_trio
+async def test_socks_proxy_is_reached_from_the_local_address():
+    needed("python_socks")
+    async with serving() as (server, _):
+        with proxying(socks5) as port:
+            uri = f"ws://localhost:{port_of(server)}/"
+            await check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", local_address="127.0.0.1"))
+
+
 # Reconnecting
 
 
@@ -329,6 +338,17 @@ async def test_iteration_left_in_any_way_closes_its_connection(way):
                         await trio.sleep_forever()
                     break
         gc.collect()
+        with trio.fail_after(5):
+            await ws.wait_closed()
+        assert ws.close_code == 1000
+
+
+@on_trio
+async def test_iteration_that_another_thread_collects_closes_its_connection():
+    async with serving(close_timeout=1) as (_, uri):
+        iterators = [aiter(connect(uri))]
+        ws = await anext(iterators[0])
+        await trio.to_thread.run_sync(iterators.clear)
         with trio.fail_after(5):
             await ws.wait_closed()
         assert ws.close_code == 1000

@@ -12,7 +12,7 @@ from ends import client_side, server_side
 from frames import CLOSE, REQUEST, TEXT
 from trio_ends import connect, echo, on_trio, port_of, raw, read_head, serving
 
-from framewire import Close, ConnectionClosedError, ConnectionClosedOK, StatusError
+from framewire import Close, ConnectionClosedError, ConnectionClosedOK, State, StatusError
 from framewire.errors import NegotiationError
 from framewire.testing.trio import pair
 from framewire.trio import ServerConnection, basic_auth, serve, unix_connect, unix_serve
@@ -203,6 +203,34 @@ async def test_client_that_does_not_finish_its_handshake_is_cut_after_open_timeo
             with trio.fail_after(5):
                 await stream.send_all(b"" if tls else b"GET / HTTP/1.1\r\n")
                 assert await stream.receive_some() == b""
+
+
+@on_trio
+async def test_connection_that_never_opens_ends_for_those_that_wait_for_it():
+    async def process_request(ws, request):
+        attempts.append(ws)
+        return ws.respond(403, "") if len(attempts) == 1 else await trio.sleep_forever()
+
+    attempts = []
+    async with serving(process_request=process_request, open_timeout=0.2) as (server, uri):
+        await status_of(uri)
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(server)) as stream:
+            await stream.send_all(REQUEST)
+            assert await stream.receive_some() == b""
+        for ws in attempts:
+            await ws.wait_closed()
+            assert ws.state is State.CLOSED
+    assert len(attempts) == 2
+
+
+@on_trio
+async def test_stream_that_is_lost_in_the_opening_handshake_is_logged(caplog):
+    caplog.set_level(logging.DEBUG, "framewire.server")
+    async with serving(tls=True) as (server, _):
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(server)) as stream:
+            await stream.send_all(b"not TLS")
+            await stream.receive_some()
+        await until(lambda: "! opening handshake failed" in caplog.messages)
 
 
 @on_trio

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl as tls
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
@@ -11,18 +10,16 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Literal
 
-from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.http11 import HeadLimits, check_head_limits
-from ..http.proxy import Tunnel, find_proxy
-from ..http.reconnect import Reconnection, backoff, process_exception
-from ..http.redirects import MAX_REDIRECTS, open_at_redirects
-from ..http.request_checks import check_subprotocols
-from ..http.uri import Uri, parse_uri
-from ..protocol.codecs import Extension, make_offers
-from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
+from ..http.client_handshake import USER_AGENT, ClientHandshake
+from ..http.http11 import HeadLimits
+from ..http.proxy import Tunnel
+from ..http.reconnect import backoff, process_exception
+from ..http.uri import Uri
+from ..protocol.codecs import Extension
 from ..protocol.receiver import TextErrors
+from ..session.base_client import BaseConnect, unix_uri
+from ..session.connection import close_code_after
 from ..session.logs import Logger
-from ..session.settings import ConnectionSettings
 from .callbacks import Listener
 from .client_connection import ClientConnection, ClientListenerConnection, ClientOpening
 from .compat import timeout
@@ -31,7 +28,7 @@ from .proxy import open_through_proxy
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
 
-class connect:  # noqa: N801 - called like the function that it is to its users
+class connect(BaseConnect):  # noqa: N801 - called like the function that it is to its users
     """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the
     connection.
 
@@ -80,9 +77,6 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         ValueError: A redirect cannot be followed with a `sock`, `host` or `port` of the caller.
     """
 
-    #: The maximum number of redirects that are followed.
-    _max_redirects = MAX_REDIRECTS
-
     def __init__(
         self,
         uri: str,
@@ -118,57 +112,26 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         ssl: tls.SSLContext | Literal[True] | None = True,
         **kwargs: Any,
     ) -> None:
-        self.uri = uri
-        self.logger = logger or logging.getLogger("framewire.client")
-        self.process_exception = process_exception
-        self.reconnect_delays = reconnect_delays
-        self._target = parse_uri(uri)
-        if ssl not in (None, True) and not self._target.secure:
-            raise ValueError("ssl goes with a wss URI")
-        if ssl is None and self._target.secure:
+        fixed = "host", "port", "sock"
+        super().__init__(locals(), ClientConnection, kwargs.get("sock"), fixed)
+        if ssl is None and self.target.secure:
             raise ValueError("ssl=None does not go with a wss URI")
-        self._settings = ConnectionSettings(
-            open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
-            close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
-            max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
-            piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
-            send_close_reasons=send_close_reasons,
-        )  # fmt: skip
-        self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
-        self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
-        self._headers = request_headers(additional_headers, origin, user_agent_header)
-        self._head_limits = check_head_limits(head_limits)
-        self._user_agent = user_agent_header
-        self._proxy = proxy
         self._listener = listener
-        self._make = create_connection or ClientConnection
-        self._ssl = ssl
-        self._kwargs = kwargs
-        self._unix = kwargs.pop("unix", False)
-        self._fixed = self._unix or any(kwargs.get(name) is not None for name in ("host", "port", "sock"))
-        self._connection: Any = None
 
     async def _open(self, waiting: list[Tunnel | ClientHandshake]) -> Any:
         """Open a connection; `waiting` gets the handshakes with proxies and servers, in order."""
-        never, attempt = self._kwargs.get("sock") is not None, partial(self._attempt, waiting)
-        return await open_at_redirects(
-            attempt, self._target, self._headers, limit=self._max_redirects, same_origin=self._fixed, never=never
-        )
+        return await self.open_at_redirects(partial(self._attempt, waiting))
 
     async def _attempt(
         self, waiting: list[Tunnel | ClientHandshake], target: Uri, headers: list[tuple[str, str]]
     ) -> Any:
-        handshake = ClientHandshake(
-            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers,
-            limits=self._head_limits,
-        )  # fmt: skip
-
+        handshake = self.make_handshake(target, headers)
         made: list[tuple[Any, ClientOpening]] = []
 
         def make() -> Any:
-            arguments = self._settings, handshake, self._extensions, self.logger
+            arguments = self.settings, handshake, self.extensions, self.logger
             if self._listener is None:
-                connection: Any = self._make(*arguments)
+                connection: Any = self.create_connection(*arguments)
             else:
                 connection = ClientListenerConnection(*arguments, self._listener)
             made.append((connection, connection._driver.opening))
@@ -188,15 +151,15 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         self, make: Callable[[], Any], target: Uri, waiting: list[Tunnel | ClientHandshake]
     ) -> asyncio.Transport:
         """Connect to the server of a URI, if need be through a proxy and with TLS."""
-        loop, kwargs = asyncio.get_running_loop(), dict(self._kwargs)
+        loop, kwargs = asyncio.get_running_loop(), dict(self.kwargs)
         if target.secure:
             kwargs.setdefault("server_hostname", target.server_name)
-            kwargs["ssl"] = True if self._ssl is None else self._ssl  # None if a redirect leads to wss
-        proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
-        if self._unix:
+            kwargs["ssl"] = True if self.ssl is None else self.ssl  # None if a redirect leads to wss
+        proxy = self.choose_proxy(target)
+        if self.unix:
             transport, _ = await loop.create_unix_connection(make, **kwargs)
         elif proxy is not None:
-            transport, _ = await open_through_proxy(proxy, target, make, self._user_agent, kwargs, waiting)
+            transport, _ = await open_through_proxy(proxy, target, make, self.user_agent, kwargs, waiting)
         else:
             if kwargs.get("sock") is None:
                 kwargs.setdefault("host", target.host)
@@ -205,7 +168,7 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         return transport
 
     async def _start(self) -> Any:
-        seconds = self._settings.open_timeout
+        seconds = self.settings.open_timeout
         waiting: list[Tunnel | ClientHandshake] = []
         try:
             async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
@@ -220,10 +183,9 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         return self._start().__await__()
 
     async def __aenter__(self) -> ClientConnection:
-        if self._connection is not None:
-            raise RuntimeError("this connect() is entered already")
-        self._connection = await self
-        return self._connection  # type: ignore[no-any-return]
+        self.check_not_entered()
+        connection = self._entered = await self
+        return connection
 
     async def __aexit__(
         self,
@@ -231,12 +193,12 @@ class connect:  # noqa: N801 - called like the function that it is to its users
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        connection, self._connection = self._connection, None
-        connection.start_closing(1000 if error is None else 1011)
+        connection, self._entered = self._entered, None
+        connection.start_closing(close_code_after(error))
         await connection.wait_closed()
 
     async def __aiter__(self) -> AsyncIterator[ClientConnection]:
-        reconnection = Reconnection(self.process_exception, self.reconnect_delays)
+        reconnection = self.begin_reconnecting()
         clock = asyncio.get_running_loop().time
         while True:
             try:
@@ -246,11 +208,8 @@ class connect:  # noqa: N801 - called like the function that it is to its users
                     by_peer = connection.ended_by_peer
             except Exception as error:
                 delay = reconnection.failed(error)
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
             else:
                 delay = reconnection.ended(clock() - begin, by_peer)
-                if delay:
-                    self.logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
             if delay:
                 await asyncio.sleep(delay)
 
@@ -263,6 +222,4 @@ def unix_connect(path: str | PathLike[str] | None = None, uri: str | None = None
         uri: The URI for the request, by default that of localhost.
         **kwargs: Arguments of `connect`.
     """
-    if uri is None:
-        uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
-    return connect(uri, unix=True, path=path, **kwargs)
+    return connect(unix_uri(uri, kwargs.get("ssl")), unix=True, path=path, **kwargs)

@@ -17,8 +17,9 @@ from typing import Final, Literal, cast, overload
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..protocol.constants import Role, State
 from ..protocol.events import Event
-from ..session.broadcast import Broadcast, Compression
+from ..session.broadcast import Broadcast, Compression, skip
 from ..session.connection import BaseConnection, as_payload, close_code_after
+from ..session.fragments import mark_last
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import ABANDONED_MESSAGE, Data, Session
@@ -294,10 +295,8 @@ class Connection(BaseConnection):
                     return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
-        elif isinstance(message, AsyncIterable):
-            await self._send_fragments(_mark_end(message), text, compress)
-        elif isinstance(message, Iterable) and not isinstance(message, Mapping):
-            await self._send_fragments(_mark_end(_each(message)), text, compress)
+        elif isinstance(message, (Iterable, AsyncIterable)) and not isinstance(message, Mapping):
+            await self._send_fragments(mark_last(cast("Iterable[Data]", message)), text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 
@@ -490,9 +489,7 @@ def broadcast(
             continue
         if connection._in_fragments:
             if session.state is State.OPEN:
-                skipped.append(ConcurrencyError("sending a fragmented message"))
-                if not raise_exceptions:
-                    connection.logger.warning("skipped broadcast: sending a fragmented message")
+                skip(connection, skipped if raise_exceptions else None)
             continue
         if not session.output and not writer.blocked and writer.send_shared(frames):
             continue
@@ -504,13 +501,8 @@ def broadcast(
             writer.cork()
         else:
             writer.flush()
-    if skipped and raise_exceptions:
+    if skipped:
         raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
-
-
-async def _each(fragments: Iterable[Data]) -> AsyncIterator[Data]:
-    for fragment in fragments:
-        yield fragment
 
 
 async def _as_async(
@@ -518,17 +510,3 @@ async def _as_async(
 ) -> AsyncIterator[tuple[Data, bool | None, bool]]:
     for fragment in fragments:
         yield fragment
-
-
-async def _mark_end(fragments: AsyncIterable[Data]) -> AsyncIterator[tuple[Data, bool | None, bool]]:
-    """Yield each fragment at once; which one is the last is only known later, so an empty one ends
-    the message.
-    """
-    empty: Data | None = None
-    async for fragment in fragments:
-        if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"a fragment is str or bytes, not {type(fragment).__name__}")
-        empty = "" if isinstance(fragment, str) else b""
-        yield fragment, None, False
-    if empty is not None:
-        yield empty, None, True

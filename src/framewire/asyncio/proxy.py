@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ProxyError
-from ..http.proxy import Proxy, Tunnel, parse_proxy
+from ..http.proxy import Proxy, Tunnel, parse_proxy, socks_errors
 from ..http.uri import Uri
 
 __all__ = ["open_through_proxy"]
@@ -50,12 +50,8 @@ async def _open_socks(proxy: Proxy, target: Uri) -> Any:
     arguments = proxy.socks_arguments()
     from python_socks.async_.asyncio import Proxy as SocksProxy
 
-    try:
+    with socks_errors():
         return await SocksProxy(*arguments).connect(target.host, target.port)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ProxyError(f"the SOCKS proxy does not connect: {error}") from error
 
 
 async def _open_http(
@@ -73,8 +69,7 @@ async def _open_http(
         outer.setdefault("ssl", True)
         if outer["ssl"] is None:
             raise ValueError("proxy_ssl=None does not go with a proxy of the scheme https")
-    elif outer.get("ssl") is not None:
-        raise ValueError("proxy_ssl goes with a proxy of the scheme https")
+    proxy.check_ssl(outer.get("ssl"))
     loop = asyncio.get_running_loop()
     transport, opening = await loop.create_connection(lambda: _Opening(tunnel), proxy.host, proxy.port, **outer)
     try:

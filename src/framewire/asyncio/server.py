@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl as tls
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from os import PathLike
@@ -11,26 +10,25 @@ from socket import socket
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
-from ..errors import ConnectionClosed
 from ..http.auth import basic_auth
 from ..http.http11 import HeadLimits
 from ..http.request_checks import Origin
+from ..http.server_answer import ProcessRequest, ProcessResponse
 from ..http.server_handshake import BUSY
-from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, check_functions
 from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
-from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.connection import close_code_after
-from ..session.logs import Logger, describe_address
+from ..session.base_server import BaseServer, ServerOptions, run_handler
+from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
-from ..session.settings import LINGER, REFUSED, ConnectionSettings, check_max_connections
+from ..session.settings import LINGER
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
 from .proxy_header import ProxyHeaderProtocol
-from .server_connection import ProcessRequest, ProcessResponse, ServerConnection, ServerListenerConnection
+from .server_connection import ServerConnection, ServerListenerConnection
 from .timer import SharedTimer
 from .transport_writer import end_output
 
@@ -42,45 +40,20 @@ __all__ = [
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
 
-class Server:
+class Server(BaseServer):
     """A listening server, as `serve` gives it. Leaving it as an async context closes it."""
 
-    def __init__(
-        self,
-        handler: Handler | Listener,
-        policy: ServerPolicy,
-        process_request: ProcessRequest | None,
-        process_response: ProcessResponse | None,
-        settings: ConnectionSettings,
-        logger: Logger,
-        max_connections: int | None,
-        make: Callable[[Server], Any],
-    ) -> None:
-        self.handler = handler
-        self.make_connection = make
-        self.policy = policy
-        self.process_request = process_request
-        self.process_response = process_response
-        self.logger = logger
-        self.max_connections = max_connections
-        self.settings = settings
-        self.timer = SharedTimer(settings)
+    def __init__(self, options: ServerOptions) -> None:
+        super().__init__(options)
+        self.timer = SharedTimer(self.settings)
         self._listener: asyncio.Server
-        #: Whether `close` has been called.
-        self.closing = False
         self._closed = asyncio.Event()
         self._finishing: asyncio.Task[None] | None = None
-        self._everyone: set[Any] = set()
         self._refused: set[asyncio.BaseTransport] = set()
         #: Connections that have not come to their opening handshake.
         self.beginning: set[ProxyHeaderProtocol] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._past = Counters()
-
-    @property
-    def connections(self) -> set[ServerConnection]:
-        """The connections that are open now."""
-        return {one for one in self._everyone if one.state is State.OPEN}
 
     @property
     def sockets(self) -> tuple[socket, ...]:
@@ -116,8 +89,7 @@ class Server:
 
     def log_listening(self) -> None:
         """Log at INFO what the server listens on."""
-        for listening_socket in self.sockets:
-            self.logger.info("server listening on %s", describe_address(listening_socket.getsockname()))
+        self.log_sockets(self.sockets)
 
     def counters(self) -> Counters:
         """What has happened since the start, as numbers."""
@@ -138,9 +110,7 @@ class Server:
         is left is cut; each connection has its `close_timeout` besides. A closed server cannot be
         used again.
         """
-        if not self.closing:
-            self.closing = True
-            self.logger.info("server closing")
+        self.begin_closing()
         self._listener.close()
         for early in list(self.beginning):
             early.abort()
@@ -196,7 +166,7 @@ class Server:
         if self.closing:  # accepted by the kernel before the listener was closed
             connection.transport.abort()
             return False
-        if self.max_connections is not None and len(self._everyone) >= self.max_connections:
+        if self.is_full(len(self._everyone)):
             self._past.refused_busy += 1
             self._refuse(connection.transport)
             return False
@@ -205,8 +175,7 @@ class Server:
 
     def _refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 without reading the request, unless too many are being refused."""
-        assert self.max_connections is not None
-        if len(self._refused) >= max(self.max_connections, REFUSED):
+        if not self.may_refuse(len(self._refused)):
             transport.abort()
             return
         self._refused.add(transport)
@@ -233,15 +202,11 @@ class Server:
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
         assert not isinstance(self.handler, Listener)
+        code = CloseCode.NORMAL_CLOSURE  # if the handler is cancelled
         try:
-            await self.handler(connection)
-        except ConnectionClosed:
-            pass  # the handler was not done, but the client was
-        except Exception as error:
-            connection.logger.exception("connection handler failed")
-            connection.start_closing(close_code_after(error))
+            code = await run_handler(self.handler, connection)
         finally:
-            connection.start_closing()
+            connection.start_closing(code)
         await connection.wait_closed()
 
     def start(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -328,43 +293,18 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         ssl: tls.SSLContext | None = None,
         **kwargs: Any,
     ) -> None:
-        settings = ConnectionSettings(
-            open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
-            close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
-            max_queue=max_queue, write_limit=write_limit, max_unsent=max_unsent, fragment_size=fragment_size,
-            piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
-            send_close_reasons=send_close_reasons, rate_limit=rate_limit,
-        )  # fmt: skip
-        policy = ServerPolicy(
-            origins,
-            subprotocols or (),
-            select_subprotocol,
-            add_compression(extensions or (), compression, SERVER_DEFAULT),
-            server_header,
-            trusted_proxies,
-            head_limits,
-        )
-        make: Callable[[Server], Any] = create_connection or ServerConnection
-        check_max_connections(max_connections)
-        check_functions(create_connection=make)
-        if process_request is not None:
-            check_functions(process_request=process_request)
-        if process_response is not None:
-            check_functions(process_response=process_response)
+        self._options = ServerOptions(locals(), ServerConnection)
         if isinstance(handler, Listener):
-            listener = handler
-            make = lambda server: ServerListenerConnection(server, listener)  # noqa: E731
+            self._options.create_connection = lambda server: ServerListenerConnection(server, handler)
         else:
             _check_handler(handler)
-        logger = logger or logging.getLogger("framewire.server")
-        self._arguments = handler, policy, process_request, process_response, settings, logger, max_connections, make
         if ssl is not None and open_timeout is not None:
             kwargs.setdefault("ssl_handshake_timeout", open_timeout)
         self._unix = kwargs.pop("unix", False)
         self._kwargs = {"ssl": ssl, **kwargs} if self._unix else {"host": host, "port": port, "ssl": ssl, **kwargs}
 
     async def _start(self) -> Server:
-        server = Server(*self._arguments)
+        server = Server(self._options)
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
         kwargs, proxies = dict(self._kwargs), server.policy.trusted_proxies

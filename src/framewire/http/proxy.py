@@ -6,6 +6,8 @@ SOCKS is left to python-socks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ..errors import ProxyError, ResponseError
@@ -16,7 +18,7 @@ from .headers import check_field
 from .response_reader import ResponseReader
 from .uri import Uri, format_authority
 
-__all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy"]
+__all__ = ["Proxy", "Tunnel", "find_proxy", "parse_proxy", "socks_errors"]
 
 _PORTS: Final = {"http": 80, "https": 443, "socks5h": 1080, "socks5": 1080, "socks4a": 1080, "socks4": 1080}
 
@@ -53,6 +55,15 @@ class Proxy(Record):
         """Whether the protocol is a version of SOCKS, not HTTP."""
         return self.scheme.startswith("socks")
 
+    def check_ssl(self, ssl: object) -> None:
+        """Check the TLS context for the connection to the proxy.
+
+        Raises:
+            ValueError: There is one, and the scheme is not https.
+        """
+        if ssl is not None and self.scheme != "https":
+            raise ValueError("proxy_ssl goes with a proxy of the scheme https")
+
     def socks_arguments(self) -> tuple[Any, ...]:
         """Return the arguments of the `Proxy` classes of python-socks.
 
@@ -66,6 +77,17 @@ class Proxy(Record):
         kind = ProxyType.SOCKS5 if self.scheme.startswith("socks5") else ProxyType.SOCKS4
         # The last letter of socks5h and socks4a asks the proxy to resolve the name.
         return kind, self.host, self.port, self.username, self.password, self.scheme in ("socks5h", "socks4a")
+
+
+@contextmanager
+def socks_errors() -> Iterator[None]:
+    """Raise the errors of python-socks that are no OSError, as TimeoutError is, as a ProxyError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ProxyError(f"the SOCKS proxy does not connect: {error}") from error
 
 
 def find_proxy(target: Uri) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ResponseError, StatusError
 
@@ -77,13 +78,18 @@ class Reconnection:
     Args:
         process_exception: Decides about the exceptions of attempts; see the function of that name.
         delays: Returns the delays between attempts, in seconds; called again after each success.
+        logger: Where delays are logged at INFO.
     """
 
     def __init__(
-        self, process_exception: Callable[[Exception], Exception | None], delays: Callable[[], Iterator[float]]
+        self,
+        process_exception: Callable[[Exception], Exception | None],
+        delays: Callable[[], Iterator[float]],
+        logger: logging.Logger | logging.LoggerAdapter[Any],
     ) -> None:
         self._process_exception = process_exception
         self._make_delays = delays
+        self._logger = logger
         self._delays: Iterator[float] | None = None
 
     def failed(self, error: Exception) -> float:
@@ -99,7 +105,9 @@ class Reconnection:
             raise error
         if verdict is not None:
             raise verdict from error
-        return max(self._next(), _retry_after(error))
+        delay = max(self._next(), _retry_after(error))
+        self._logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
+        return delay
 
     def ended(self, seconds: float, by_peer: bool) -> float:
         """Return the delay after a connection, in seconds.
@@ -109,10 +117,12 @@ class Reconnection:
             by_peer: Whether the peer has ended it. A server that accepts each connection and ends
                 it at once must not be asked again without a delay.
         """
-        if by_peer and seconds < MIN_DURATION:
-            return self._next()
-        self._delays = None
-        return 0.0
+        if not by_peer or seconds >= MIN_DURATION:
+            self._delays = None
+            return 0.0
+        delay = self._next()
+        self._logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
+        return delay
 
     def _next(self) -> float:
         if self._delays is None:

@@ -22,9 +22,11 @@ from ..http.server_policy import ServerPolicy
 from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER, CloseCode, Opcode
 from ..protocol.events import Close, Event, Failure, Ping, Pong
+from ..session.opening import receive_request
 from ..session.session import Data
 from ..session.settings import ConnectionSettings
 from ..sync import Server, ServerConnection
+from ..sync.complete import complete
 from ..sync.transport import Transport
 from .exceptions import (
     AbortedByUserException,
@@ -150,7 +152,7 @@ class HandlerConnection(ServerConnection):
         """Let the handler decide on the handshake, and answer the client."""
         try:
             response = self.answer(handshake)
-        except OSError:
+        except (OSError, EOFError):
             raise
         except Exception as error:
             if not isinstance(error, HandshakeError):
@@ -166,7 +168,7 @@ class HandlerConnection(ServerConnection):
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
         """Let the handler decide on the handshake; without a handler, return an HTTP response."""
-        request = self._receive_request(handshake)
+        request = complete(receive_request(self, handshake, self._receive))
         self._ahead = handshake.trailing
         wanted = self._site.authorization
         if wanted and not compare_digest(request.headers.get_joined("Authorization").encode(), wanted.encode()):
@@ -212,8 +214,8 @@ class HandlerConnection(ServerConnection):
             self._driver.transport.deadline = None  # the program has a time limit of its own
             self._driver.transport.limit(self._driver.settings.open_timeout)
 
-    def _begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes) -> None:
-        super()._begin(self._ahead, codecs, answer)  # `rest` without the bytes that the handler has read
+    def begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes = b"") -> None:
+        super().begin(self._ahead, codecs, answer)  # `rest` without the bytes that the handler has read
 
     def _accept_for(self, request: HandlerRequest, handshake: ServerHandshake) -> None:
         answers, codecs, self._deflate = negotiate(request.ws_extension_processors)
@@ -222,7 +224,7 @@ class HandlerConnection(ServerConnection):
         lines = [*accepted.headers.lines, *split_lines(request.extra_headers)]
         answer = handshake.answer(Response(accepted.status, accepted.reason, Headers(lines)))
         self.response = handshake.response
-        self._begin(handshake.trailing, codecs, answer)
+        self.begin(handshake.trailing, codecs, answer)
 
     def _do_extra_handshake(self) -> None:
         request = self._handler_request

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from ..errors import ConcurrencyError
 from ..protocol.constants import CloseCode, State
 from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
 from .settings import ConnectionSettings
 
-__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet"]
+__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet", "skip"]
 
 #: How a message to many connections is compressed: once for all, by each connection, or not.
 Compression: TypeAlias = Literal["shared", "own"] | None
 
 #: The close code and reason for a peer that does not keep up; see `Session.keeps_up`.
 SLOW_READER: Final = (CloseCode.TRY_AGAIN_LATER, "reading too slowly")
+
+
+def skip(connection: Any, errors: list[Exception] | None) -> None:
+    """Leave out a connection that is in the middle of a message in fragments.
+
+    Args:
+        connection: The connection, which logs a warning without `errors`.
+        errors: Gets the ConcurrencyError.
+    """
+    error = ConcurrencyError("sending a fragmented message")
+    if errors is None:
+        connection.logger.warning("skipped broadcast: %s", error)
+    else:
+        errors.append(error)
 
 
 class Outlet(Protocol):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from operator import index
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from ..protocol.receiver import TextErrors
 from .rate_limit import RateLimit
@@ -95,6 +96,15 @@ class ConnectionSettings:
             raise TypeError(f"send_close_reasons is True or False, not {type(self.send_close_reasons).__name__}")
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> ConnectionSettings:
+        """Return the settings among the arguments of `serve` or `connect`.
+
+        Args:
+            arguments: The arguments by name; a setting that the driver lacks has its default.
+        """
+        return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
 
     @property
     def sizes(self) -> tuple[int | None, int | None]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl as tls
@@ -12,32 +11,24 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from ..errors import ResponseError
-from ..http.client_handshake import USER_AGENT, ClientHandshake, request_headers
-from ..http.http11 import HeadLimits, check_head_limits
-from ..http.proxy import find_proxy
-from ..http.reconnect import Reconnection, backoff, process_exception
-from ..http.redirects import MAX_REDIRECTS, open_at_redirects
-from ..http.request_checks import check_subprotocols
-from ..http.uri import Uri, parse_uri
-from ..protocol.codecs import Extension, agree_to_answers, make_offers
+from ..http.client_handshake import USER_AGENT
+from ..http.http11 import HeadLimits
+from ..http.reconnect import backoff, process_exception
+from ..protocol.codecs import Extension
 from ..protocol.constants import CLIENT
-from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.logs import Logger, log_request, log_response
+from ..session.base_client import BaseConnect, unix_uri
+from ..session.logs import Logger
 from ..session.settings import ConnectionSettings
+from ..session.stream_client import StreamOpening
 from .complete import complete
 from .connection import Connection
 from .driver import Driver
-from .proxy import open_through_proxy
-from .transport import Transport
+from .transport import HEAD_READ, Transport
 
 __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
-
-#: How much of an answer is read at a time, in bytes.
-_HEAD_READ: Final = 4096
 
 HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
 CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Logger], ClientConnection]"
@@ -57,38 +48,66 @@ class ClientConnection(Connection):
     def __init__(self, transport: Transport, settings: ConnectionSettings, logger: Logger) -> None:
         super().__init__(Driver(transport, CLIENT, settings), logger)
 
-    def handshake(self, handshake: ClientHandshake, extensions: Sequence[Extension]) -> None:
-        """Perform the opening handshake.
 
-        Args:
-            handshake: The handshake, with everything that the client offers.
-            extensions: The extensions that it knows.
+class _Opening(StreamOpening):
+    """The opening of one connection, in the thread of the caller."""
 
-        Raises:
-            ResponseError: The server does not accept.
-        """
-        transport = self._driver.transport
-        self.request = handshake.sent
-        transport.sendall(handshake.request())
-        log_request(self.logger, ">", handshake.sent)
-        while self.response is None:
-            try:
-                data = transport.recv(_HEAD_READ)
-            except TimeoutError as error:
-                raise handshake.refusal_error() or error from None  # the body of the refusal does not end
-            except ConnectionError:
-                data = b""
-            self.response = handshake.receive(data) if data else handshake.receive_eof()
-        log_response(self.logger, "<", self.response)
-        self.subprotocol = handshake.subprotocol
+    lost = (ConnectionError,)
+
+    def __init__(self, client: BaseConnect) -> None:
+        super().__init__(client)
+        seconds = client.settings.open_timeout
+        self._deadline = None if seconds is None else monotonic() + seconds
+
+    @property
+    def _timeout(self) -> float | None:
+        return None if self._deadline is None else max(self._deadline - monotonic(), 0.001)
+
+    async def use(self, given: socket.socket) -> Transport:
+        transport = Transport(given)
+        transport.deadline = self._deadline
+        if given.family in (socket.AF_INET, socket.AF_INET6):
+            given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return transport
+
+    async def open_tcp(self, host: str, port: int) -> Transport:
+        options: dict[str, Any] = {"address": (host, port), "timeout": self._timeout, **self.client.kwargs}
+        return await self.use(socket.create_connection(**options))
+
+    async def open_unix(self, path: str | os.PathLike[str]) -> Transport:
+        sock = socket.socket(socket.AF_UNIX)
         try:
-            codecs = agree_to_answers(handshake.extensions, extensions)
-        except ValueError as error:
-            raise ResponseError(str(error), self.response) from None
-        self._driver.open(handshake.trailing, codecs, self.opened)
+            sock.settimeout(self._timeout)
+            sock.connect(os.fspath(path))
+        except BaseException:
+            sock.close()
+            raise
+        return await self.use(sock)
+
+    async def open_socks(self, arguments: tuple[Any, ...], host: str, port: int) -> Transport:
+        from python_socks.sync import Proxy
+
+        own = self.client.kwargs.get("source_address")
+        return await self.use(Proxy(*arguments).connect(host, port, self._timeout, local_addr=own))
+
+    async def start_tls(self, stream: Transport, context: tls.SSLContext | None, hostname: str) -> Transport:
+        stream.start_tls(context or tls.create_default_context(), hostname)
+        return stream
+
+    async def send(self, stream: Transport, data: bytes) -> None:
+        stream.sendall(data)
+
+    async def receive(self, stream: Transport) -> bytes:
+        return stream.recv(HEAD_READ)
+
+    async def abort(self, stream: Transport) -> None:
+        stream.close()
+
+    def make_connection(self, stream: Transport) -> Any:
+        return self.client.create_connection(stream, self.client.settings, self.client.logger)
 
 
-class reconnect:  # noqa: N801 - called like the function that it is to its users
+class reconnect(BaseConnect):  # noqa: N801 - called like the function that it is to its users
     """Open one WebSocket after another: `for connection in reconnect(...)`.
 
     The next one is opened when the body ends, and again after a delay if it could not be opened.
@@ -162,82 +181,21 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
         logger: Logger | None = None, create_connection: CreateConnection | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        self.uri = uri
-        self.logger = logger or logging.getLogger("framewire.client")
-        self.process_exception = process_exception
-        self.reconnect_delays = reconnect_delays
-        self._target = parse_uri(uri)
-        if ssl is not None and not self._target.secure:
-            raise ValueError("ssl goes with a wss URI")
-        self._settings = ConnectionSettings(
-            open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout,
-            close_timeout=close_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size,
-            max_queue=max_queue, fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size,
-            text_errors=text_errors, send_close_reasons=send_close_reasons,
-        )  # fmt: skip
-        self._extensions = add_compression(extensions or (), compression, CLIENT_DEFAULT)
-        self._subprotocols = check_subprotocols(() if subprotocols is None else subprotocols)
-        self._headers = request_headers(additional_headers, origin, user_agent_header)
-        self._head_limits = check_head_limits(head_limits)
-        self._proxy = proxy
-        self._proxy_options = user_agent_header, proxy_ssl, proxy_server_hostname
-        self._make = create_connection or ClientConnection
-        self._sock, self._ssl, self._hostname = sock, ssl, server_hostname
-        self._unix = kwargs.pop("unix", False)
-        self._kwargs = kwargs
-        self._fixed = self._unix or kwargs.get("address") is not None
-        self._entered: ClientConnection | None = None
+        super().__init__(locals(), ClientConnection, sock, fixed=("address",))
 
     def connect(self) -> ClientConnection:
         """Open a connection. Its owner has to close it."""
-        seconds = self._settings.open_timeout
-        deadline = None if seconds is None else monotonic() + seconds
-
-        async def attempt(target: Uri, headers: list[tuple[str, str]]) -> ClientConnection:
-            return self._attempt(target, headers, deadline)
-
-        never = self._sock is not None
-        opening = open_at_redirects(
-            attempt, self._target, self._headers, limit=MAX_REDIRECTS, same_origin=self._fixed, never=never
-        )
-        return complete(opening)
-
-    def _attempt(self, target: Uri, headers: list[tuple[str, str]], deadline: float | None) -> ClientConnection:
-        handshake = ClientHandshake(
-            target, subprotocols=self._subprotocols, extensions=make_offers(self._extensions), headers=headers,
-            limits=self._head_limits,
-        )  # fmt: skip
-        transport = self._open_transport(target, deadline) if self._sock is None else Transport(self._sock)
-        transport.deadline = deadline
+        opening = _Opening(self)
         try:
-            if transport.socket.family in (socket.AF_INET, socket.AF_INET6):
-                transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if target.secure:
-                transport.start_tls(self._ssl or tls.create_default_context(), self._hostname or target.server_name)
-            connection = self._make(transport, self._settings, self.logger)
-            connection.handshake(handshake, self._extensions)
-        except BaseException:
-            transport.close()
-            raise
+            connection: ClientConnection = complete(opening.run())
+        except TimeoutError as error:
+            raise opening.refusal_error() or error from None
         return connection
 
-    def _open_transport(self, target: Uri, deadline: float | None) -> Transport:
-        """Connect to the server of a URI, if need be through a proxy."""
-        options: dict[str, Any] = {"timeout": None if deadline is None else max(deadline - monotonic(), 0.001)}
-        if self._unix:
-            return _open_unix(self._kwargs["path"], options["timeout"])
-        options.update(self._kwargs)
-        proxy = None if self._fixed else find_proxy(target) if self._proxy is True else self._proxy
-        if proxy is not None:
-            return open_through_proxy(proxy, target, *self._proxy_options, options)
-        options.setdefault("address", (target.host, target.port))
-        return Transport(socket.create_connection(**options))
-
     def __enter__(self) -> ClientConnection:
-        if self._entered is not None:
-            raise RuntimeError("this reconnect() is entered already")
-        self._entered = self.connect()
-        return self._entered
+        self.check_not_entered()
+        connection = self._entered = self.connect()
+        return connection
 
     def __exit__(
         self,
@@ -250,7 +208,7 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
             connection.__exit__(kind, error, trace)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        reconnection = Reconnection(self.process_exception, self.reconnect_delays)
+        reconnection = self.begin_reconnecting()
         while True:
             try:
                 with self as connection:
@@ -259,25 +217,10 @@ class reconnect:  # noqa: N801 - called like the function that it is to its user
                     by_peer = connection.ended_by_peer
             except Exception as error:
                 delay = reconnection.failed(error)
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
             else:
                 delay = reconnection.ended(monotonic() - begin, by_peer)
-                if delay:
-                    self.logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
             if delay:
                 time.sleep(delay)
-
-
-def _open_unix(path: str | os.PathLike[str], timeout: float | None) -> Transport:
-    """Connect to a Unix socket."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.settimeout(timeout)
-        sock.connect(os.fspath(path))
-    except BaseException:
-        sock.close()
-        raise
-    return Transport(sock)
 
 
 def connect(
@@ -336,9 +279,7 @@ def unix_reconnect(path: str | os.PathLike[str] | None = None, uri: str | None =
     """
     if (path is None) == (kwargs.get("sock") is None):
         raise ValueError("a Unix socket takes either path or sock")
-    if uri is None:
-        uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
-    return reconnect(uri, unix=True, path=path, **kwargs)
+    return reconnect(unix_uri(uri, kwargs.get("ssl")), unix=True, path=path, **kwargs)
 
 
 def unix_connect(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
 
-from ..errors import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
-from ..protocol.constants import State
+from ..errors import ConcurrencyError, ConnectionClosedOK
+from ..protocol.codecs import Codec
 from ..session.broadcast import Broadcast, Compression
-from ..session.connection import BaseConnection, as_payload, close_code_after
-from ..session.logs import Logger, adapt_logger
-from ..session.message_queue import Message, MessageQueue, encode_or_decode
-from ..session.session import ABANDONED_MESSAGE, Data, Session
+from ..session.connection import close_code_after
+from ..session.logs import Logger
+from ..session.message_queue import Message, MessageQueue
+from ..session.session import Data, Session
+from ..session.stream_connection import StreamConnection, queue_broadcast
+from .complete import complete
 from .driver import Driver
 
 __all__ = ["Connection", "Message", "broadcast"]
@@ -25,7 +26,7 @@ Self = TypeVar("Self", bound="Connection")
 Taken = TypeVar("Taken")
 
 
-class Connection(BaseConnection):
+class Connection(StreamConnection):
     """An open WebSocket, made by `serve` or `connect`.
 
     Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an
@@ -40,19 +41,23 @@ class Connection(BaseConnection):
     _driver: Driver
 
     def __init__(self, driver: Driver, logger: Logger) -> None:
-        super().__init__(driver)
-        #: The logger of `serve` or `connect`, whose records have the connection as `websocket`.
-        self.logger: logging.LoggerAdapter[Any] = adapt_logger(logger, self)
-        driver.logger = self.logger
-        self._receiving = False  # guarded by the driver's `changed`
+        super().__init__(driver, logger)
         #: Held while a message is sent, from its first fragment to its last.
         self._sending = threading.Lock()
-        #: Whether an iterable is being sent; its thread holds `_sending`.
-        self._in_fragments = False
 
     def opened(self, session: Session) -> None:
         """Take over the session at the end of the opening handshake."""
         self._session = session
+
+    def begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes = b"") -> None:
+        """Begin with the frames.
+
+        Args:
+            rest: What arrived after the opening handshake.
+            codecs: The extensions that it agreed on.
+            answer: The answer of a server, which is sent first.
+        """
+        self._driver.open(rest, codecs, self.opened, answer)
 
     @property
     def socket(self) -> Any:
@@ -60,17 +65,6 @@ class Connection(BaseConnection):
         return self._driver.transport.socket
 
     # Receiving.
-
-    @property
-    def next_size(self) -> int | None:
-        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
-
-        None if none waits.
-        """
-        if self._session is None:
-            return None
-        with self._driver.changed:
-            return cast(MessageQueue, self._session.queue).next_size
 
     @overload
     def recv(self, timeout: float | None, decode: Literal[True]) -> str: ...
@@ -102,7 +96,7 @@ class Connection(BaseConnection):
             message = cast(Message, self._take(queue.take_message, until))
         finally:
             self._receiving = False
-        return encode_or_decode(message, decode, self._text_errors)
+        return self._convert(message, decode)
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
@@ -129,7 +123,7 @@ class Connection(BaseConnection):
             last = False
             while not last:
                 piece, last = self._take(queue.take_piece, None)
-                yield encode_or_decode(piece, decode, self._text_errors)
+                yield self._convert(piece, decode)
         finally:
             self._receiving = False
 
@@ -139,10 +133,6 @@ class Connection(BaseConnection):
                 yield self.recv()
         except ConnectionClosedOK:
             return
-
-    @property
-    def _text_errors(self) -> str:
-        return self._driver.settings.text_errors
 
     def _begin_receiving(self) -> Session:
         with self._driver.changed:
@@ -193,9 +183,7 @@ class Connection(BaseConnection):
             TypeError: `message` is none of these, or the fragments are not all text or all binary.
             PayloadTooBigError: It is larger than `max_send_size`.
         """
-        is_whole = isinstance(message, (str, bytes, bytearray, memoryview))
-        if not is_whole and (not isinstance(message, Iterable) or isinstance(message, Mapping)):
-            raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
+        is_whole = self._is_whole(message, asynchronous=False)
         if self._in_fragments:
             # Waiting could take for ever: the iterable may wait for this thread.
             raise ConcurrencyError("another thread is sending a message in fragments")
@@ -203,28 +191,7 @@ class Connection(BaseConnection):
             if is_whole:
                 self._send_whole(cast("Data", message), text)
             else:
-                self._send_fragments(cast("Iterable[Data]", message), text)
-
-    def _send_fragments(self, fragments: Iterable[Data], text: bool | None) -> None:
-        """Send the fragments of an iterable; which one is the last is known too late: an empty one
-        follows.
-        """
-        empty: Data | None = None
-        self._in_fragments = True
-        try:
-            for fragment in fragments:
-                if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-                    raise TypeError(f"a fragment is str or bytes, not {type(fragment).__name__}")
-                self.send_piece(fragment, text, False)
-                empty = "" if isinstance(fragment, str) else b""
-            if empty is not None:
-                self.send_piece(empty, text, True)
-        except BaseException as error:
-            if empty is not None and not isinstance(error, ConnectionClosed):
-                self.start_closing(*ABANDONED_MESSAGE)
-            raise
-        finally:
-            self._in_fragments = False
+                complete(self._send_fragments(message, text))
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
         if not self._driver.opened_session().is_fragmented(message):
@@ -259,17 +226,7 @@ class Connection(BaseConnection):
             ConcurrencyError: A ping with this payload waits for its pong.
             ConnectionClosed: The connection has ended.
         """
-        payload = None if data is None else as_payload(data)
-        answered = threading.Event()
-
-        def note_answer(latency: float | None) -> None:
-            if latency is not None or ack_on_close:
-                answered.set()
-
-        with self._driver.changed:
-            self._driver.sendable().ping(payload, monotonic(), note_answer)
-        self._driver.flush(wait=True)
-        return answered
+        return complete(self._ping(data, threading.Event(), ack_on_close))
 
     def pong(self, data: str | bytes = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
@@ -277,16 +234,9 @@ class Connection(BaseConnection):
         Args:
             data: At most 125 bytes, text as UTF-8.
         """
-        payload = as_payload(data)
-        with self._driver.changed:
-            self._driver.sendable().pong(payload)
-        self._driver.flush(wait=True)
+        complete(self._pong(data))
 
     # The end.
-
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        """Begin to close like `close`, without waiting for the end."""
-        self._driver.start_closing(code, reason)
 
     def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.
@@ -361,22 +311,6 @@ def broadcast(
     """
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
-    message_to_all = Broadcast(message, text, compression)
-    errors: list[Exception] = []
-    for connection in connections:
-        driver, session = connection._driver, connection._session
-        if session is None:
-            continue
-        with driver.changed:
-            if session.state is not State.OPEN:
-                continue
-            if connection._in_fragments or session.stream.message_open:
-                errors.append(ConcurrencyError("sending a fragmented message"))
-            else:
-                message_to_all.queue(session, monotonic(), driver.waiting)
-                driver.changed.notify_all()
-        if errors and not raise_exceptions:
-            connection.logger.warning("skipped broadcast: %s", errors.pop())
-        driver.flush(wait=False)
+    _, errors = queue_broadcast(connections, Broadcast(message, text, compression), raise_exceptions)
     if errors and sys.version_info >= (3, 11):
         raise ExceptionGroup("skipped broadcast", errors)  # noqa: F821 - not on Python 3.10

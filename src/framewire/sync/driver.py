@@ -12,29 +12,29 @@ holds `_writing`, or by one that is started for it.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import StateError
 from ..protocol.codecs import Codec
-from ..protocol.constants import Role, State
+from ..protocol.constants import Role
 from ..protocol.events import Event
-from ..session.logs import FrameLog, Logger
+from ..session.base_driver import BaseDriver, peer_address
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 from .transport import Transport
 
 __all__ = ["Driver"]
 
+Result = TypeVar("Result")
+
 #: The most that one read brings, in bytes.
 READ_SIZE = 1 << 16
 
 
-class Driver:
+class Driver(BaseDriver):
     """The threads of one connection.
 
     Args:
@@ -56,33 +56,21 @@ class Driver:
         auto_pong: bool = True,
         observe: Callable[[list[Event]], None] | None = None,
     ) -> None:
+        super().__init__(role, settings)
         self.transport = transport
-        self.settings = settings
-        #: Where opening, closing and frames are logged; set by the connection.
-        self.logger: Logger | None = None
-        self._received_log: FrameLog | None = None
-        self._sent_log: FrameLog | None = None
         self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         #: Guards the session; notified when anything of it has changed that a thread may wait for.
-        self.changed = threading.Condition()
-        self.session: Session | None = None
-        self._role = role
+        self.changed = self.lock = threading.Condition()
         self._auto = auto_close, auto_pong
         self._observe = observe
         #: Held by the thread that writes.
         self._writing = threading.Lock()
         self._unsent = memoryview(b"")  # taken from the session, but not yet by the socket
-        self._written = 0  # bytes that the socket has taken
         self._output_ended = False
         self._ended = False  # the reader is done
         self._deadline_timer: threading.Timer | None = None
 
-    @property
-    def state(self) -> State:
-        """CONNECTING during the opening handshake, then the state of the closing handshake."""
-        return State.CONNECTING if self.session is None else self.session.state
-
-    @property
+    @cached_property
     def local_address(self) -> Any:
         """The socket's own address."""
         return self.transport.socket.getsockname()
@@ -90,25 +78,7 @@ class Driver:
     @cached_property
     def remote_address(self) -> Any:
         """The peer's address; None if the connection was lost before anybody asked."""
-        try:
-            return self.transport.socket.getpeername()
-        except OSError:
-            return None
-
-    @property
-    def messages_sent(self) -> int:
-        """Messages sent so far."""
-        return 0 if self.session is None else self.session.messages_sent
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes of frames that the socket has taken so far."""
-        return self._written
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of frames that the socket has not taken yet."""
-        return self.opened_session().bytes_queued - self._written
+        return peer_address(self.transport.socket)
 
     def open(
         self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None], answer: bytes = b""
@@ -129,7 +99,7 @@ class Driver:
         failure: OSError | None = None
         with self._writing:  # a broadcast from another thread waits for the answer
             session = self.session = Session(
-                self._role,
+                self.role,
                 self.settings,
                 monotonic(),
                 codecs=codecs,
@@ -145,10 +115,7 @@ class Driver:
                     failure = error
                     self.transport.abort()
             self.transport.deadline = None
-        if self.logger is not None:
-            self.logger.info("connection open")
-            if self.logger.isEnabledFor(logging.DEBUG):
-                self._received_log, self._sent_log = FrameLog(self.logger, "<"), FrameLog(self.logger, ">")
+        self.log_open()
         if rest:
             self._receive(session, rest, len(rest))
         self.flush(wait=False)
@@ -157,12 +124,6 @@ class Driver:
             raise failure
 
     # Waiting, for the API's threads.
-
-    def opened_session(self) -> Session:
-        """Return the session. Raises StateError before the opening handshake is done."""
-        if self.session is None:
-            raise StateError("the opening handshake is not done")
-        return self.session
 
     def sendable(self) -> Session:
         """Return the session, once it is known whether messages can be sent. Called with `changed`
@@ -175,6 +136,20 @@ class Driver:
         while not session.check_sendable():  # only the end tells whether it was an orderly one
             self.changed.wait()
         return session
+
+    def now(self) -> float:
+        return monotonic()
+
+    def update(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+        self.flush(wait=False)
+
+    async def perform(self, action: Callable[[Session], Result]) -> Result:
+        with self.changed:
+            result = action(self.sendable())
+        self.flush(wait=True)
+        return result
 
     def _note_cause(self, session: Session, error: OSError) -> None:
         with self.changed:
@@ -263,7 +238,7 @@ class Driver:
                 done = self._write(session, wait)
             except OSError as error:
                 self._note_cause(session, error)
-                self._give_up(session, self._written < own)
+                self._give_up(session, self.bytes_sent < own)
                 return
             finally:
                 self._writing.release()
@@ -295,8 +270,8 @@ class Driver:
             if not self._unsent:
                 with self.changed:
                     self._unsent = memoryview(session.data_to_send())
-                if self._sent_log is not None:
-                    self._sent_log.feed(self._unsent)
+                if self.sent_log is not None:
+                    self.sent_log.feed(self._unsent)
             if not self._unsent:
                 break
             sent = self.transport.send(self._unsent, 0)
@@ -307,7 +282,7 @@ class Driver:
                     return False
                 sent = self.transport.send(self._unsent, None)
             self._unsent = self._unsent[sent:]
-            self._written += sent
+            self.bytes_sent += sent
         if session.write_paused:
             with self.changed:
                 session.resume_writing()
@@ -375,8 +350,8 @@ class Driver:
         return None if when is None else max(when - now, 0)
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
-        if self._received_log is not None:
-            self._received_log.feed(memoryview(data)[:size])
+        if self.received_log is not None:
+            self.received_log.feed(memoryview(data)[:size])
         with self.changed:
             events = session.receive(data, monotonic(), size)
             self.changed.notify_all()
@@ -393,5 +368,4 @@ class Driver:
             self.changed.notify_all()
         with self._writing:
             self.transport.close()
-        if self.logger is not None:
-            self.logger.info("connection closed")
+        self.log_closed()

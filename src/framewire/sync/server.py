@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import selectors
 import socket
 import ssl as tls
-import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,15 +17,15 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ..http.http11 import HeadLimits, Request, Response
 from ..http.request_checks import Origin
-from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, ServerPolicy, check_functions
+from ..http.server_policy import SAME_ORIGIN, SERVER_HEADER, SelectSubprotocol, check_functions
 from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
-from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.receiver import TextErrors
-from ..session.logs import Logger, describe_address
+from ..session.base_server import BaseServer, ServerOptions, check_absent, remove_socket
+from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
-from ..session.settings import REFUSED, ConnectionSettings, check_max_connections
+from ..session.settings import ConnectionSettings
 from .auth import basic_auth
 from .connection import broadcast
 from .server_connection import ServerConnection
@@ -44,35 +42,13 @@ ProcessRequest: TypeAlias = Callable[[Any, Request], "Response | None"]
 ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Response | None"]
 
 
-class Server:
+class Server(BaseServer):
     """A listening server, as `serve` gives it. Leaving it as a context shuts it down."""
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        handler: Handler,
-        settings: ConnectionSettings,
-        ssl: tls.SSLContext | None,
-        process_request: ProcessRequest | None,
-        process_response: ProcessResponse | None,
-        policy: ServerPolicy,
-        logger: Logger,
-        max_connections: int | None,
-        create_connection: CreateConnection,
-    ) -> None:
+    def __init__(self, sock: socket.socket, options: ServerOptions) -> None:
+        super().__init__(options)
         #: The listening socket.
         self.socket = sock
-        self.handler = handler
-        self.settings = settings
-        self.ssl = ssl
-        self.process_request = process_request
-        self.process_response = process_response
-        self.policy = policy
-        self.logger = logger
-        #: Whether `shutdown` has been called.
-        self.closing = False
-        self._max_connections = max_connections
-        self._create_connection = create_connection
         self._everyone: dict[ServerConnection, threading.Thread] = {}
         self._refused: set[ServerConnection] = set()
         self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
@@ -88,7 +64,7 @@ class Server:
     def connections(self) -> set[ServerConnection]:
         """The connections that are open now."""
         with self._lock:
-            return {one for one in self._everyone if one.state is State.OPEN}
+            return super().connections
 
     def fileno(self) -> int:
         """The descriptor of the listening socket, for `select`."""
@@ -102,7 +78,7 @@ class Server:
         self._idle.clear()
         try:
             with suppress(OSError):  # closed already
-                self.logger.info("server listening on %s", describe_address(self.socket.getsockname()))
+                self.log_sockets([self.socket])
             with selectors.DefaultSelector() as selector:
                 selector.register(self.socket, selectors.EVENT_READ)
                 selector.register(self._woken, selectors.EVENT_READ)
@@ -127,12 +103,11 @@ class Server:
     def _start(self, sock: socket.socket) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = self._create_connection(Transport(sock), self.settings, self)
+        connection = self.make_connection(Transport(sock), self.settings, self)
         thread = threading.Thread(target=self._run, args=(connection,), name="framewire handler", daemon=True)
-        most = self._max_connections
         with self._lock:
-            if most is not None and len(self._everyone) - len(self._refused) >= most:
-                if len(self._refused) >= max(most, REFUSED):
+            if self.is_full(len(self._everyone) - len(self._refused)):
+                if not self.may_refuse(len(self._refused)):
                     sock.close()
                     return
                 self._refused.add(connection)
@@ -160,10 +135,7 @@ class Server:
             code: The close code.
             reason: The close reason.
         """
-        first = not self.closing
-        if first:
-            self.logger.info("server closing")
-        self.closing = True
+        first = self.begin_closing()
         self._waker.close()  # wakes `serve_forever`
         if self._acceptor is not threading.current_thread():
             self._idle.wait()
@@ -277,35 +249,15 @@ def serve(
         ValueError: An argument has an invalid value.
         OSError: It cannot listen there.
     """
-    policy = ServerPolicy(
-        origins, () if subprotocols is None else subprotocols, select_subprotocol,
-        add_compression(extensions or (), compression, SERVER_DEFAULT), server_header, trusted_proxies,
-        head_limits,
-    )  # fmt: skip
-    settings = ConnectionSettings(
-        open_timeout=open_timeout, ping_interval=ping_interval, ping_timeout=ping_timeout, close_timeout=close_timeout,
-        idle_timeout=idle_timeout, total_timeout=total_timeout, max_size=max_size, max_queue=max_queue,
-        fragment_size=fragment_size, piece_size=piece_size, max_send_size=max_send_size, text_errors=text_errors,
-        send_close_reasons=send_close_reasons, rate_limit=rate_limit,
-    )  # fmt: skip
-    check_max_connections(max_connections)
-    check_functions(handler=handler, create_connection=create_connection or ServerConnection)
-    callbacks = {"process_request": process_request, "process_response": process_response}
-    check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
-    if ssl is not None and not hasattr(ssl, "wrap_socket"):
-        raise TypeError(f"ssl is an SSLContext or None, not {type(ssl).__name__}")
+    options = ServerOptions(locals(), ServerConnection)
+    check_functions(handler=handler)
     path = kwargs.pop("path", None)
     if sock is None:
         unix = kwargs.pop("unix", False)
         sock = _listen_unix(path, kwargs) if unix else _listen(host, port, kwargs)
     else:
-        for name, value in (("host", host), ("port", port), ("path", path)):
-            if value is not None:
-                raise ValueError(f"{name} is incompatible with sock")
-    return Server(
-        sock, handler, settings, ssl, process_request, process_response, policy,
-        logger or logging.getLogger("framewire.server"), max_connections, create_connection or ServerConnection,
-    )  # fmt: skip
+        check_absent("sock", host=host, port=port, path=path)
+    return Server(sock, options)
 
 
 def _listen(host: str | None, port: int | None, options: dict[str, Any]) -> socket.socket:
@@ -322,9 +274,7 @@ def _listen_unix(path: str | os.PathLike[str] | None, options: dict[str, Any]) -
     """Listen on a Unix socket, in place of one that is there."""
     if path is None:
         raise ValueError("path is required without sock")
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)
+    remove_socket(path)
     return socket.create_server(os.fspath(path), family=socket.AF_UNIX, **options)
 
 

@@ -5,39 +5,21 @@ close.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any
 
-from ..errors import ConnectionClosed, HandshakeError
-from ..http.http11 import Request, Response
-from ..http.server_answer import answer_request
+from ..http.http11 import Response
 from ..http.server_handshake import BUSY, ServerHandshake
-from ..http.server_policy import ServerPolicy, make_response
-from ..protocol.codecs import Codec
+from ..http.server_policy import make_response
 from ..protocol.constants import SERVER
-from ..session.connection import close_code_after
-from ..session.logs import Logger, log_proxy_header, log_refusal, log_request, log_response
+from ..session.base_server import BaseServer, run_handler
+from ..session.opening import answer_client, read_proxy_header
 from ..session.settings import LINGER, ConnectionSettings
 from .complete import complete
 from .connection import Connection
 from .driver import Driver
-from .transport import Transport
+from .transport import HEAD_READ, Transport
 
-__all__ = ["AnyServer", "ServerConnection"]
-
-#: How much of a request is read at a time, in bytes.
-_HEAD_READ: Final = 4096
-
-
-class AnyServer(Protocol):
-    """The server of a connection, as the connection needs it."""
-
-    @property
-    def policy(self) -> ServerPolicy:
-        """Which requests are accepted, and how."""
-
-    @property
-    def logger(self) -> Logger:
-        """The logger of the server."""
+__all__ = ["ServerConnection"]
 
 
 class ServerConnection(Connection):
@@ -51,7 +33,7 @@ class ServerConnection(Connection):
         server: Its server.
     """
 
-    def __init__(self, transport: Transport, settings: ConnectionSettings, server: AnyServer) -> None:
+    def __init__(self, transport: Transport, settings: ConnectionSettings, server: BaseServer) -> None:
         super().__init__(self.make_driver(transport, settings), server.logger)
         #: The `Server`.
         self.server: Any = server
@@ -78,8 +60,9 @@ class ServerConnection(Connection):
         transport.limit(self._driver.settings.open_timeout)
         failed = False
         try:
-            if self._read_proxy_header():
-                self._open(busy)
+            self._open(busy)
+        except EOFError:
+            pass  # there is no valid header of the PROXY protocol, or no request; that is logged
         except OSError as error:
             failed = True
             # The client has left, took too long, or does not speak TLS.
@@ -87,6 +70,7 @@ class ServerConnection(Connection):
             self.logger.debug(text, exc_info=error)
         finally:
             if self._session is None:
+                self._driver.never_opened = True
                 transport.abort()
                 transport.close()
         if self._session is not None:
@@ -96,60 +80,32 @@ class ServerConnection(Connection):
                 self._handle()
             self._driver.reader.join()
 
-    def _read_proxy_header(self) -> bool:
-        """Read the header of the PROXY protocol, if the connection has to begin with one; return
-        whether the connection goes on.
-        """
-        header = self.server.policy.begin(self.remote_address)
-        if header is not None:
-            try:
-                while not header.receive(self._driver.transport.recv(header.needed)):
-                    pass
-            except (ValueError, EOFError) as error:
-                log_proxy_header(self.logger, error)
-                return False
-            self.client_address = header.source
-        return True
-
     def _open(self, busy: bool) -> None:
-        """Perform TLS and the opening handshake."""
-        transport = self._driver.transport
+        """Perform TLS and the opening handshake, after the header of the PROXY protocol, if any."""
+        transport, policy = self._driver.transport, self.server.policy
+        if policy.trusted_proxies is not None:  # else nothing asks for the address of each client
+            header = read_proxy_header(policy, self.remote_address, self._receive, self.logger)
+            self.client_address = complete(header)
         if self.server.ssl is not None:
             transport.start_tls(self.server.ssl)
         if busy:
             transport.sendall(BUSY)
             self._discard(LINGER)
         else:
-            self.shake_hands(self.server.policy.new_handshake())
+            self.shake_hands(policy.new_handshake())
 
     def shake_hands(self, handshake: ServerHandshake) -> None:
         """Answer the client, and open the connection if it is accepted; for subclasses."""
-        malformed: HandshakeError | None = None
-        try:
-            log_request(self.logger, "<", self._receive_request(handshake))
-        except HandshakeError as error:
-            self.logger.debug("! no valid HTTP request", exc_info=error)
-            malformed = error
-        answer, codecs = complete(answer_request(self, handshake, self.server, malformed))
+        answer, codecs = complete(answer_client(self, handshake, self.server, self._receive))
         assert self.response is not None
-        log_response(self.logger, ">", self.response)
         if self.response.status == 101:
-            self._begin(handshake.trailing, codecs, answer)
+            self.begin(handshake.trailing, codecs, answer)
         else:
-            log_refusal(self.logger, self.response)
             self._driver.transport.sendall(answer)
             self._discard(self._driver.settings.close_timeout)
 
-    def _receive_request(self, handshake: ServerHandshake) -> Request:
-        while self.request is None:
-            if not (data := self._driver.transport.recv(_HEAD_READ)):
-                raise ConnectionResetError("the client left before a whole request")
-            self.request = handshake.receive(data)
-        return self.request
-
-    def _begin(self, rest: bytes, codecs: Sequence[Codec], answer: bytes) -> None:
-        """Send the answer and begin with the frames; `rest` is what arrived after the handshake."""
-        self._driver.open(rest, codecs, self.opened, answer)
+    async def _receive(self, size: int = HEAD_READ) -> bytes:
+        return self._driver.transport.recv(size)
 
     def stop(self, code: int, reason: str) -> None:
         """Close the connection without waiting.
@@ -171,16 +127,13 @@ class ServerConnection(Connection):
         self._driver.transport.deadline = None
         self._driver.transport.limit(seconds)
         self._driver.transport.end_output()
-        while self._driver.transport.recv(_HEAD_READ):
+        while self._driver.transport.recv(HEAD_READ):
             pass
 
     def _handle(self) -> None:
         """Run the handler, then close."""
-        try:
-            self.server.handler(self)
-        except ConnectionClosed:
-            pass  # the handler was not done, but the client was
-        except Exception as error:
-            self.logger.error("connection handler failed", exc_info=error)
-            self.close(close_code_after(error))
-        self.close()
+
+        async def handle(connection: ServerConnection) -> None:
+            self.server.handler(connection)
+
+        self.close(complete(run_handler(handle, self)))

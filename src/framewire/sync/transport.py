@@ -14,11 +14,14 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from .tls_over_tls import TlsOverTls
 
-__all__ = ["Transport", "wait_for"]
+__all__ = ["HEAD_READ", "Transport", "wait_for"]
+
+#: How much of a request or an answer is read at a time in the opening handshake, in bytes.
+HEAD_READ: Final = 4096
 
 Result = TypeVar("Result")
 

@@ -263,7 +263,7 @@ async def _serving(
             failures.add(error)
             raise
 
-    server = Server(*serve(run, **options)._arguments)
+    server = Server(serve(run, **options)._options)
     server._listener = _NoListener()  # type: ignore[assignment]
     with failures.raised():
         async with limit_time(seconds):

@@ -10,15 +10,6 @@ from .connection import Connection, broadcast
 from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
 
 __all__ = [
-    "SAME_ORIGIN",
-    "ClientConnection",
-    "Connection",
-    "Server",
-    "ServerConnection",
-    "basic_auth",
-    "broadcast",
-    "connect",
-    "serve",
-    "unix_connect",
-    "unix_serve",
-]
+    "SAME_ORIGIN", "ClientConnection", "Connection", "Server", "ServerConnection", "basic_auth", "broadcast",
+    "connect", "serve", "unix_connect", "unix_serve",
+]  # fmt: skip

@@ -10,19 +10,17 @@ decides everything; after each call to it `update` does what it asks for.
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
+from typing import Final, TypeVar, cast
 
 import trio
 
-from ..errors import StateError
 from ..protocol.codecs import Codec
-from ..protocol.constants import Role, State
-from ..session.logs import FrameLog, Logger
+from ..protocol.constants import Role
+from ..session.base_driver import BaseDriver, peer_address
 from ..session.message_queue import MessageQueue
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
@@ -30,7 +28,9 @@ from ..session.settings import ConnectionSettings
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
-__all__ = ["STREAM_ERRORS", "Driver", "addresses_of", "limit_time", "write_on"]
+Result = TypeVar("Result")
+
+__all__ = ["READ_SIZE", "STREAM_ERRORS", "Driver", "limit_time", "write_on"]
 
 #: The most that one read brings, in bytes.
 READ_SIZE: Final = 1 << 16
@@ -55,83 +55,44 @@ async def write_on(drivers: Iterable[Driver]) -> None:
     """Let writers write what is queued, as long as the network takes it at once: they are not to be
     taken for slow.
     """
-    ends = {driver: driver.opened_session().bytes_queued for driver in drivers}
-    while ends := {
-        each: end for each, end in ends.items() if each.bytes_sent < end and each.opened_session().write_paused
-    }:
-        sent = {each: each.bytes_sent for each in ends}
+    left = [(driver, driver.opened_session(), driver.opened_session().bytes_queued, -1) for driver in drivers]
+    while left := [
+        (driver, session, end, driver.bytes_sent)
+        for driver, session, end, sent in left
+        if session.write_paused and sent < driver.bytes_sent < end
+    ]:
         for _ in range(WRITE_TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
-        ends = {each: end for each, end in ends.items() if each.bytes_sent != sent[each]}
 
 
-class Driver:
-    """The tasks of one connection.
-
-    Args:
-        stream: The stream, after TLS has been started.
-        role: Which end this is.
-        settings: The limits and times of the connection.
-    """
+class Driver(BaseDriver):
+    """The tasks of one connection, on a stream on which TLS has been started."""
 
     def __init__(self, stream: trio.abc.Stream, role: Role, settings: ConnectionSettings) -> None:
+        below = stream
+        while isinstance(below, trio.SSLStream):
+            below = below.transport_stream
+        super().__init__(role, settings)
+        sock = getattr(below, "socket", None)
+        self.local_address, self.remote_address = sock and sock.getsockname(), peer_address(sock)
+        self.lock = nullcontext()  # trio has one thread
         self.stream = stream
-        self.settings = settings
-        #: The addresses of both ends, None for a stream without a socket.
-        self.local_address, self.remote_address = addresses_of(stream)
-        self.session: Session | None = None
         #: Set when TCP has ended.
         self.closed = trio.Event()
-        #: Where tasks wait for a message or the end, and for room in the write buffer or the end.
+        #: Where tasks wait for a message or the end, and for their turn to send or the end.
         self.arrivals, self.room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
-        self._role = role
         self._high, self._low = settings.write_marks
-        #: Bytes of frames that the stream has taken so far.
-        self.bytes_sent = 0
         self._output_ended = False
-        self._received_log: FrameLog | None = None
-        self._sent_log: FrameLog | None = None
         #: Where the reader waits for room in the queue, and the writer for output.
         self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
-        self._scope = trio.CancelScope()
+        #: Cancelled to end both directions at once.
+        self.scope = trio.CancelScope()
         self._alarm = trio.CancelScope()
 
-    # What the connection tells of itself.
-
-    @property
-    def state(self) -> State:
-        """CONNECTING during the opening handshake, then the session's state.
-
-        CLOSED if it never opened.
-        """
-        if self.session is not None:
-            return self.session.state
-        return State.CLOSED if self.closed.is_set() else State.CONNECTING
-
-    @property
-    def messages_sent(self) -> int:
-        """Messages sent so far."""
-        return 0 if self.session is None else self.session.messages_sent
-
-    @property
-    def is_write_paused(self) -> bool:
-        """Whether more than `write_limit` waits for the network."""
-        return self.opened_session().write_paused
-
-    # The life cycle.
-
-    def open(self, rest: bytes, codecs: Sequence[Codec], logger: Logger) -> Session:
-        """Begin with the frames; `run` must follow.
-
-        Args:
-            rest: What arrived after the opening handshake.
-            codecs: The extensions that it agreed on.
-            logger: Logs the frames, if it is enabled for DEBUG.
-        """
-        if logger.isEnabledFor(logging.DEBUG):
-            self._received_log, self._sent_log = FrameLog(logger, "<"), FrameLog(logger, ">")
-        now = trio.current_time()
-        session = self.session = Session(self._role, self.settings, now, codecs=codecs, fragments=True)
+    def open(self, rest: bytes, codecs: Sequence[Codec]) -> Session:
+        """Begin with the frames, as `Connection.begin`; `run` must follow."""
+        session = self.session = Session(self.role, self.settings, self.now(), codecs=codecs, fragments=True)
+        self.log_open()
         if rest:
             self._receive(session, rest)
         return session
@@ -140,7 +101,7 @@ class Driver:
         """Run the connection until the end of TCP. The stream is closed then."""
         session = self.opened_session()
         try:
-            with self._scope:
+            with self.scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write, session)
                     nursery.start_soon(self._watch_clock, session)
@@ -152,42 +113,28 @@ class Driver:
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self.stream)
-            session.receive_eof(trio.current_time())
+            session.receive_eof(self.now())
             self.closed.set()
             self.arrivals.unpark_all()
             self.room.unpark_all()
-
-    def abort(self) -> None:
-        """End both directions at once."""
-        self._scope.cancel()
+        self.log_closed()
 
     async def refuse(self, answer: bytes, seconds: float | None) -> None:
-        """Write the answer that refuses a connection, and close once the peer has read it, or after
+        """Write the answer that refuses a connection; return once the peer has read it, or after
         `seconds`.
         """
-        try:
-            with suppress(*STREAM_ERRORS), limit_time(seconds):
-                await self.stream.send_all(answer)
-                await self._end_output()
-                # To close a socket with unread input would reset the connection, and the peer lose
-                # the answer.
-                while await self.stream.receive_some(READ_SIZE):
-                    pass
-        finally:
-            await self.close_unopened()
+        with suppress(*STREAM_ERRORS), limit_time(seconds):
+            await self.stream.send_all(answer)
+            await self._end_output()
+            # To close a socket with unread input would reset the connection, and the peer lose the
+            # answer.
+            while await self.stream.receive_some(READ_SIZE):
+                pass
 
-    async def close_unopened(self) -> None:
-        """Close a connection whose opening handshake is not done."""
+    def end_unopened(self) -> None:
+        """Take note that a connection ends whose opening handshake is not done."""
+        self.never_opened = True
         self.closed.set()
-        await trio.aclose_forcefully(self.stream)
-
-    # For the API's tasks.
-
-    def opened_session(self) -> Session:
-        """Return the session. Raises StateError before the opening handshake is done."""
-        if self.session is None:
-            raise StateError("the opening handshake is not done")
-        return self.session
 
     async def sendable(self) -> Session:
         """Wait until there is room in the write buffer; return the session.
@@ -205,13 +152,33 @@ class Driver:
             raise session.error()
         return session
 
+    def make_room(self) -> None:
+        """Go on reading if what was taken from the queue has made room."""
+        session = self.opened_session()
+        if session.has_room_again:
+            session.taken()
+            self.update()
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    def start_closing(self, code: int | None, reason: str) -> None:
+        if self.session is not None:
+            self.session.close(code, reason, self.now())
+            self.update()
+
+    async def perform(self, action: Callable[[Session], Result]) -> Result:
+        result = action(await self.sendable())
+        self.update()
+        await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
+        return result
+
     def update(self) -> None:
-        """Do what the session asks for, and wake the tasks that it concerns."""
         session = self.opened_session()
         if session.ending is Ending.ABORT:
-            self._scope.cancel()
-        if not session.write_paused and self._waiting(session) > self._high:
-            session.pause_writing(self._waiting(session))
+            self.scope.cancel()
+        if not session.write_paused and self.waiting > self._high:
+            session.pause_writing(self.waiting)
         if self._writer and (session.output or session.ending is not Ending.NONE):
             self._writer.unpark_all()
         if self._reader and session.reading:
@@ -221,37 +188,31 @@ class Driver:
         if session.deadline is not None:
             self._alarm.deadline = min(self._alarm.deadline, session.deadline)
 
-    def _waiting(self, session: Session) -> int:
-        """Return how many bytes wait for the network."""
-        return session.bytes_queued - self.bytes_sent
-
-    # The tasks.
-
     async def _read(self, session: Session) -> None:
         """Receive until the peer has ended its direction of TCP."""
         while True:
             while not session.reading:
                 await self._reader.park()
             if session.has_held_back:  # there is room again
-                session.process([], trio.current_time())
+                session.process([], self.now())
                 self.update()
                 continue
             try:
                 data = await self.stream.receive_some(READ_SIZE)
-            except STREAM_ERRORS as error:
+            except Exception as error:  # a stream of the caller may raise others than those of trio
                 session.note_cause(error)
                 data = b""
             if not data:
-                session.receive_eof(trio.current_time())
+                session.receive_eof(self.now())
                 self.update()
                 return
             self._receive(session, data)
             self.update()
 
     def _receive(self, session: Session, data: bytes | bytearray) -> None:
-        if self._received_log is not None:
-            self._received_log.feed(data)
-        session.receive(data, trio.current_time())
+        if self.received_log is not None:
+            self.received_log.feed(data)
+        session.receive(data, self.now())
 
     async def _write(self, session: Session) -> None:
         """Write what the session has to send, and end TCP as it asks."""
@@ -264,22 +225,22 @@ class Driver:
                 else:
                     await self._writer.park()
             await self.stream.aclose()
-        except STREAM_ERRORS as error:
+        except Exception as error:
             session.note_cause(error)
-            session.write_failed(trio.current_time())
+            session.write_failed(self.now())
             self.update()
             while session.ending is not Ending.CLOSE:  # until all that has arrived is read
                 await self._writer.park()
-        self._scope.cancel()
+        self.scope.cancel()
 
     async def _send(self, session: Session, data: memoryview) -> None:
-        if self._sent_log is not None:
-            self._sent_log.feed(data)
+        if self.sent_log is not None:
+            self.sent_log.feed(data)
         for start in range(0, len(data), WRITE_SIZE):
             piece = data[start : start + WRITE_SIZE]
             await self.stream.send_all(piece)
             self.bytes_sent += len(piece)
-            if session.write_paused and self._waiting(session) <= self._low:
+            if session.write_paused and self.waiting <= self._low:
                 session.resume_writing()
                 self.room.unpark_all()
                 self.update()
@@ -298,19 +259,6 @@ class Driver:
             when = session.next_timer()
             with trio.CancelScope(deadline=math.inf if when is None else when) as self._alarm:
                 await trio.sleep_forever()
-            session.written(session.bytes_queued, self._waiting(session))
-            session.handle_timer(trio.current_time())
+            session.written(session.bytes_queued, self.waiting)
+            session.handle_timer(self.now())
             self.update()
-
-
-def addresses_of(stream: Any) -> tuple[Any, Any]:
-    """Return the addresses of both ends of a stream, None where there is none any more."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    sock = getattr(stream, "socket", None)
-    if sock is None:
-        return None, None
-    try:
-        return sock.getsockname(), sock.getpeername()
-    except OSError:  # the peer is gone
-        return sock.getsockname(), None

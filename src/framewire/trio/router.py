@@ -1,6 +1,4 @@
-"""`route`: a trio server that dispatches connections by path, with the names of
-`websockets.trio.router`.
-"""
+"""`route`: a trio server that dispatches connections by path, as `websockets.trio.router`."""
 
 from __future__ import annotations
 
@@ -18,43 +16,25 @@ __all__ = ["Router", "route", "unix_route"]
 
 
 async def route(
-    url_map: UrlMap,
-    *args: Any,
-    server_name: str | None = None,
-    ssl: tls.SSLContext | Literal[True] | None = None,
+    url_map: UrlMap, *args: Any,
+    server_name: str | None = None, ssl: tls.SSLContext | Literal[True] | None = None,
     create_router: Callable[..., Router] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
     **kwargs: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Serve WebSockets and dispatch them to handlers by path; otherwise as `serve`.
 
-    Args:
-        url_map: A `werkzeug.routing.Map` whose endpoints are handlers, or
-            `framewire.routes.Routes`. Handlers are called with the connection and, by name, the
-            parameters of the path.
-        *args: The port.
-        server_name: The host and port of redirects; None for those of the Host header.
-        ssl: The TLS context; True if a reverse proxy terminates TLS, so that redirects have the
-            scheme wss.
-        create_router: Makes the router of a map in place of `Router`.
-        task_status: For `nursery.start`.
-        **kwargs: Other arguments of `serve`. `process_request` runs before the routes.
-
-    Raises:
-        ImportError: `url_map` is not `Routes`, and werkzeug is not installed.
-        TypeError: `url_map` is neither `Routes` nor a map of werkzeug.
+    `url_map`, `server_name`, `ssl` and `create_router` are those of
+    `framewire.asyncio.router.route`, and so are the exceptions.
     """
     handler, options = add_router(url_map, server_name=server_name, ssl=ssl, create_router=create_router, **kwargs)
     await serve(handler, *args, task_status=task_status, **options)
 
 
 async def unix_route(
-    url_map: UrlMap,
-    path: str | PathLike[str],
-    *,
-    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
-    **kwargs: Any,
-) -> None:
+    url_map: UrlMap, path: str | PathLike[str], *,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED, **kwargs: Any,
+) -> None:  # fmt: skip
     """Serve on a Unix socket at `path`, in place of one that is there; otherwise as `route`."""
     handler, options = add_router(url_map, **kwargs)
     await unix_serve(handler, path, task_status=task_status, **options)

@@ -1,0 +1,145 @@
+"""`ServerOptions` and `BaseServer`: the arguments of `serve` that every driver has, checked once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..errors import ConnectionClosed
+from ..http.server_answer import ProcessRequest, ProcessResponse
+from ..http.server_policy import ServerPolicy, check_functions
+from ..protocol.constants import CloseCode, State
+from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
+from .connection import close_code_after
+from .logs import Logger, describe_address
+from .settings import REFUSED, ConnectionSettings, check_max_connections
+
+__all__ = ["BaseServer", "ServerOptions", "check_absent", "remove_socket", "run_handler"]
+
+
+class ServerOptions:
+    """The arguments of a `serve` that do not depend on its driver.
+
+    Args:
+        arguments: The arguments of `serve` by name.
+        default_connection: What makes connections, unless the arguments have `create_connection`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], default_connection: Callable[..., Any]) -> None:
+        self.handler: Any = arguments["handler"]
+        extensions = add_compression(arguments["extensions"] or (), arguments["compression"], SERVER_DEFAULT)
+        subprotocols = () if arguments["subprotocols"] is None else arguments["subprotocols"]
+        self.policy = ServerPolicy(
+            arguments["origins"], subprotocols, arguments["select_subprotocol"], extensions,
+            arguments["server_header"], arguments["trusted_proxies"], arguments["head_limits"],
+        )  # fmt: skip
+        self.settings = ConnectionSettings.of(arguments)
+        self.logger: Logger = arguments["logger"] or logging.getLogger("framewire.server")
+        self.process_request: ProcessRequest | None = arguments["process_request"]
+        self.process_response: ProcessResponse | None = arguments["process_response"]
+        self.max_connections: int | None = arguments["max_connections"]
+        self.create_connection: Callable[..., Any] = arguments["create_connection"] or default_connection
+        self.ssl: Any = arguments["ssl"]
+        check_max_connections(self.max_connections)
+        check_functions(create_connection=self.create_connection)
+        callbacks = {name: arguments[name] for name in ("process_request", "process_response")}
+        check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
+        if self.ssl is not None and not hasattr(self.ssl, "wrap_socket"):
+            raise TypeError(f"ssl is an SSLContext or None, not {type(self.ssl).__name__}")
+
+
+class BaseServer:
+    """A server, as its connections see it.
+
+    Args:
+        options: The arguments of `serve`.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.handler = options.handler
+        self.policy = options.policy
+        self.settings = options.settings
+        self.logger = options.logger
+        self.process_request = options.process_request
+        self.process_response = options.process_response
+        self.max_connections = options.max_connections
+        self.make_connection = options.create_connection
+        self.ssl = options.ssl
+        #: Whether the server has been told to close.
+        self.closing = False
+        self._everyone: Any = set()  # the connections, by any collection
+
+    @property
+    def connections(self) -> set[Any]:
+        """The connections that are open now."""
+        return {one for one in self._everyone if one.state is State.OPEN}
+
+    def log_sockets(self, sockets: Iterable[Any]) -> None:
+        """Log at INFO what the server listens on."""
+        for listening_socket in sockets:
+            self.logger.info("server listening on %s", describe_address(listening_socket.getsockname()))
+
+    def begin_closing(self) -> bool:
+        """Accept no further connections; return whether this is the first call."""
+        first, self.closing = not self.closing, True
+        if first:
+            self.logger.info("server closing")
+        return first
+
+    def is_full(self, serving: int) -> bool:
+        """Return whether a server of `serving` connections has no place for another one."""
+        return self.max_connections is not None and serving >= self.max_connections
+
+    def may_refuse(self, refused: int) -> bool:
+        """Return whether another connection may be answered 503 besides `refused` ones, or is closed
+        without an answer.
+        """
+        return refused < max(self.max_connections or 0, REFUSED)
+
+
+async def run_handler(handler: Callable[[Any], Awaitable[object]], connection: Any) -> CloseCode:
+    """Run the handler of a connection; log its error.
+
+    Returns:
+        The close code: 1011 after an error. That the connection has ended is none: the handler was
+        not done, but the client was.
+    """
+    try:
+        await handler(connection)
+    except Exception as error:
+        if not _is_closed(error):
+            connection.logger.error("connection handler failed", exc_info=error)
+            return close_code_after(error)
+    return CloseCode.NORMAL_CLOSURE
+
+
+def _is_closed(error: BaseException) -> bool:
+    """Return whether an exception, or each of a group, says that a connection has ended."""
+    group: Sequence[BaseException] = getattr(error, "exceptions", ())  # without a name on Python 3.10
+    return isinstance(error, ConnectionClosed) or (len(group) > 0 and all(map(_is_closed, group)))
+
+
+def check_absent(other: str, **arguments: Any) -> None:
+    """Check that none of the arguments is given besides the argument `other`.
+
+    Raises:
+        ValueError: One is not None.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"{name} is incompatible with {other}")
+
+
+def remove_socket(path: str | os.PathLike[str]) -> None:
+    """Remove the Unix socket of an earlier server, if there is one at `path`."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)

@@ -1,0 +1,40 @@
+"""Messages that are sent as an iterable of fragments."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+
+from .session import Data
+
+__all__ = ["end_of", "mark_last"]
+
+
+def end_of(fragment: Data) -> Data:
+    """Return the empty last fragment of a message with `fragment`.
+
+    Raises:
+        TypeError: `fragment` is neither text nor binary.
+    """
+    if not isinstance(fragment, Data):
+        raise TypeError(f"a fragment is str or bytes, not {type(fragment).__name__}")
+    return "" if isinstance(fragment, str) else b""
+
+
+async def mark_last(
+    fragments: Iterable[Data] | AsyncIterable[Data],
+) -> AsyncGenerator[tuple[Data, bool | None, bool], None]:
+    """Yield each fragment at once, with None for its type and whether it is the last.
+
+    Which one is the last is only known later, so an empty one ends the message.
+    """
+    end: Data | None = None
+    if isinstance(fragments, AsyncIterable):
+        async for fragment in fragments:
+            end = end_of(fragment)
+            yield fragment, None, False
+    else:
+        for fragment in fragments:
+            end = end_of(fragment)
+            yield fragment, None, False
+    if end is not None:
+        yield end, None, True

@@ -1,0 +1,196 @@
+"""What connections over streams share: fragments, pings, broadcasts, with a stand-in for the driver."""
+
+import logging
+import socket
+from contextlib import nullcontext
+from threading import Event
+
+import pytest
+from frames import TEXT, to
+
+from framewire import CLIENT, SERVER, ConcurrencyError, State, StateError, Stream
+from framewire.errors import ConnectionClosedError
+from framewire.session.base_driver import BaseDriver, peer_address
+from framewire.session.broadcast import Broadcast
+from framewire.session.session import Session
+from framewire.session.settings import ConnectionSettings
+from framewire.session.stream_connection import StreamConnection, queue_broadcast
+
+pytestmark = pytest.mark.both_backends
+
+LOGGER = logging.getLogger("framewire.test")
+
+
+class StandIn(BaseDriver):
+    """A driver without a network; everything is sent at once."""
+
+    lock = nullcontext()
+    updates = 0
+
+    def now(self):
+        return 0.0
+
+    def start_closing(self, code, reason):
+        self.session.close(code, reason, 0.0)
+
+    def update(self):
+        self.updates += 1
+
+    async def perform(self, action):
+        if self.session.over:
+            raise self.session.error()
+        return action(self.session)
+
+
+def opened(logger=LOGGER):
+    """Return an open connection, and what reads the frames that it sends."""
+    driver = StandIn(SERVER, ConnectionSettings())
+    connection = StreamConnection(driver, logger)
+    connection._session = driver.session = Session(SERVER, driver.settings, 0)
+    decoder = Stream(CLIENT, auto_close=False)
+    return connection, lambda: decoder.receive(driver.session.data_to_send())
+
+
+def complete(coroutine):
+    with pytest.raises(StopIteration) as returned:
+        coroutine.send(None)
+    return returned.value.value
+
+
+async def each(*fragments):
+    for fragment in fragments:
+        yield fragment
+
+
+@pytest.mark.parametrize("kind", [list, each])
+def test_fragments_are_sent_as_one_message(kind):
+    connection, read = opened()
+    fragments = ["a", "b"] if kind is list else each("a", "b")
+    complete(connection._send_fragments(fragments, None))
+    assert read() == ["ab"]
+    complete(connection._send_fragments([], None))
+    assert read() == []
+    complete(connection._send_fragments([b"c", bytearray(b"d")], True))
+    assert read() == ["cd"]
+    assert not connection._in_fragments
+
+
+@pytest.mark.parametrize(("first", "codes"), [([], []), (["a"], [1011])], ids=["none sent", "one sent"])
+def test_fragments_that_fail_close_the_connection_once_one_is_sent(first, codes):
+    connection, read = opened()
+    with pytest.raises(TypeError, match="fragment"):
+        connection._send_fragments([*first, 1], None).send(None)
+    assert [event.code for event in read()] == codes
+    assert not connection._in_fragments
+
+
+def test_fragments_after_the_end_raise_connection_closed():
+    connection, _ = opened()
+
+    def fragments():
+        yield "a"
+        connection._session.receive_eof(0.0)
+        yield "b"
+
+    with pytest.raises(ConnectionClosedError):
+        connection._send_fragments(fragments(), None).send(None)
+
+
+def test_message_is_whole_or_an_iterable():
+    connection, _ = opened()
+    assert connection._is_whole("a", asynchronous=False)
+    assert not connection._is_whole(["a"], asynchronous=False)
+    assert not connection._is_whole(each("a"), asynchronous=True)
+    for message, asynchronous in ((1, True), ({}, True), (each("a"), False)):
+        with pytest.raises(TypeError):
+            connection._is_whole(message, asynchronous=asynchronous)
+
+
+@pytest.mark.parametrize("ack_on_close", [False, True])
+def test_ping_is_answered_by_its_pong_or_by_the_end(ack_on_close):
+    connection, read = opened()
+    first = complete(connection._ping("one", Event(), ack_on_close))
+    second = complete(connection._ping(None, Event(), ack_on_close))
+    complete(connection._pong("two"))
+    assert [type(event).__name__ for event in read()] == ["Ping", "Ping", "Pong"]
+    connection._session.receive(to(SERVER, 0x8A, b"one"), 0.0)
+    assert (first.is_set(), second.is_set()) == (True, False)
+    connection._session.receive_eof(0.0)
+    assert second.is_set() is ack_on_close
+
+
+def test_start_closing_sends_the_close_frame():
+    connection, read = opened()
+    connection.start_closing(4000, "bye")
+    assert [(event.code, event.reason) for event in read()] == [(4000, "bye")]
+
+
+def test_next_size_is_that_of_the_first_message():
+    connection, _ = opened()
+    assert connection.next_size is None
+    connection._session.receive(to(SERVER, TEXT, "ä".encode()), 0.0)
+    assert connection.next_size == 2
+    connection._session = None
+    assert connection.next_size is None
+
+
+def test_text_and_binary_are_converted():
+    connection, _ = opened()
+    assert [connection._convert("ä", False), connection._convert(b"a", True)] == ["ä".encode(), "a"]
+
+
+def test_broadcast_reaches_open_connections_only(caplog):
+    ends = [opened() for _ in range(5)]
+    unopened, closed, sending, one, two = (connection for connection, _ in ends)
+    unopened._session = None
+    closed.start_closing()
+    sending._in_fragments = True
+    drivers, errors = queue_broadcast([connection for connection, _ in ends], Broadcast("all"), False)
+    assert drivers == [one._driver, two._driver]
+    assert [driver.updates for driver in drivers] == [1, 1]
+    assert errors == []
+    assert [read() for _, read in ends[2:]] == [[], ["all"], ["all"]]
+    assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
+    _, errors = queue_broadcast([sending], Broadcast("all"), True)
+    assert list(map(type, errors)) == [ConcurrencyError]
+
+
+def test_broadcast_leaves_out_a_connection_whose_message_is_open(caplog):
+    connection, _ = opened()
+    connection._session.send("begun", last=False)
+    assert queue_broadcast([connection], Broadcast(b"all"), False) == ([], [])
+    assert len(caplog.messages) == 1
+
+
+def test_driver_logs_the_opening_the_frames_and_the_end(caplog):
+    connection, _ = opened()
+    driver = connection._driver
+    caplog.set_level(logging.INFO, "framewire.test")
+    driver.log_open()
+    assert driver.received_log is None
+    caplog.set_level(logging.DEBUG, "framewire.test")
+    driver.log_open()
+    assert None not in (driver.received_log, driver.sent_log)
+    driver.log_closed()
+    assert caplog.messages == ["connection open", "connection open", "connection closed"]
+    driver.logger = None
+    driver.log_open()
+    driver.log_closed()
+    assert len(caplog.messages) == 3
+
+
+def test_driver_before_the_opening_handshake():
+    driver = StandIn(SERVER, ConnectionSettings())
+    assert (driver.state, driver.messages_sent) == (State.CONNECTING, 0)
+    with pytest.raises(StateError):
+        driver.opened_session()
+    driver.never_opened = True
+    assert driver.state is State.CLOSED
+
+
+def test_address_of_a_peer_that_is_not_there_is_none():
+    assert peer_address(None) is None
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        assert peer_address(sock) is None  # it is connected to nobody
+        with socket.create_connection(sock.getsockname()) as client:
+            assert peer_address(client) == sock.getsockname()
