@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from browser_scenarios import make_scenarios
 from scenario_runner import run_scenario
 from scenario_server import ScenarioServer
-from scenarios import make_scenarios
 
 SCRIPT = (Path(__file__).parent / "scenarios.js").read_text()
 #: Seconds until a scenario is given up.
