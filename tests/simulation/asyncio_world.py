@@ -190,6 +190,7 @@ class End:
             await asyncio.wait(self.tasks, timeout=self.options["leaves"])
         finally:
             self.left_at = self.world.network.now
+            self.gave_up |= self.tasks[0].cancelled()  # before its first step
             for task in self.tasks:
                 task.cancel()
 

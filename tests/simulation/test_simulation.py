@@ -49,6 +49,11 @@ def test_two_listeners_that_both_send_much_go_on_reading():
     run("asyncio", Schedule(1, options, steps))
 
 
+def test_listener_that_sends_too_much_outside_of_a_read_stops_reading_at_once():
+    steps = [(1.0, 0, "send", (0, 70_000, False, None)), (1.1, 0, "send", (0, 65_535, False, None))]
+    run("asyncio", Schedule(1, {"window": 4096, "delay": 0.1, "0.api": "listener", "0.patient": False}, steps))
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_message_that_is_lost_is_found(kind, monkeypatch):
     end = type(KINDS[kind].world(Schedule(1)).ends[0])
