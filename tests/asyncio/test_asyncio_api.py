@@ -383,6 +383,28 @@ async def test_concurrent_sends_do_not_interleave_fragments():
 
 
 @on_loop
+async def test_send_that_waits_for_fragments_ends_with_the_connection():
+    async def fragments():
+        yield "first"
+        await asyncio.Event().wait()
+
+    async def end(connection):
+        await connection.recv()
+        connection.transport.abort()
+
+    async with Served(end) as at, at.connect(compression=None) as ws:
+        await ws.send("end")
+        stuck = asyncio.ensure_future(ws.send(fragments()))
+        await asyncio.sleep(0)
+        for message in ("whole", ["other", "fragments"]):
+            with pytest.raises(ConnectionClosedError):
+                await asyncio.wait_for(ws.send(message), 10)
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+
+
+@on_loop
 async def test_iterator_error_during_send_closes_with_1011():
     async def broken():
         yield "one"

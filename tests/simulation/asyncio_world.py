@@ -583,7 +583,9 @@ class AsyncioWorld:
             check(not session.output, "idle", "output is not written")
             check(not (session.has_held_back and session.reading), "idle", "input is held back without a reason")
             check(session.reading is driver._reading, "idle", "reading is not as the session asks for")
-            waiting = not session.write_paused and any(not each.done() for each in driver.writer._waiters or ())
+            # A sender may also wait for the end of a message that is sent in parts.
+            sendable = not (session.write_paused or driver.writer._in_parts)
+            waiting = sendable and any(not each.done() for each in driver.writer._waiters or ())
             check(not waiting, "idle", "a sender waits, though there is room")
             if driver.receiver is not None and not driver.receiver.done():
                 whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]

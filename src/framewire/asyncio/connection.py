@@ -49,7 +49,7 @@ class Connection(BaseConnection):
 
     _driver: Driver
 
-    __slots__ = ("_encodes", "_in_fragments", "_max_corked", "_queue", "_taken", "_turn", "_writer")
+    __slots__ = ("_encodes", "_in_fragments", "_max_corked", "_queue", "_taken", "_writer")
 
     def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, logger: Logger) -> None:
         driver = choose_driver(logger)(role, settings, timer, True, self)
@@ -61,7 +61,6 @@ class Connection(BaseConnection):
         self._encodes = False
         self._max_corked = max_corked_message(settings)
         self._taken = 0  # messages taken without waiting
-        self._turn: asyncio.Lock | None = None  # held while a message is sent in parts
         self._in_fragments = False  # these parts are fragments
 
     def opened(self, session: Session, compressed: bool) -> None:
@@ -301,17 +300,15 @@ class Connection(BaseConnection):
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
-        session = await self._next_turn()
+        session = await self._sendable(whole=True)
         length = len(message)
         if session.is_fragmented(message):
             await self._send_fragments(_as_async(session.fragments(message, text)), None, compress)
         elif self._encodes and compress is not False and length > MAX_COMPRESSED_AT_ONCE:
-            self._turn = asyncio.Lock()
             self._begin_parts()
             try:
-                async with self._turn:
-                    await self._take_steps(session.send_steps(message, text=text, compress=compress))
-                    self._cork()
+                await self._take_steps(session.send_steps(message, text=text, compress=compress))
+                self._cork()
             finally:
                 self._end_parts()
         elif not (text is None and compress is None and length >= MIN_UNCORKED and self._send_large(message)):
@@ -337,19 +334,17 @@ class Connection(BaseConnection):
         """Send fragments, each with `text` and whether it is the last, while other messages
         wait.
         """
-        await self._next_turn()
-        self._turn = asyncio.Lock()
+        await self._sendable(whole=True)
         self._in_fragments = True
         self._begin_parts()
         begun = False
         try:
-            async with self._turn:
-                async for fragment, fragment_text, last in fragments:
-                    session = await self._sendable()
-                    kind = text if fragment_text is None else fragment_text
-                    session.send(fragment, kind, last=last, compress=compress)
-                    begun = not last
-                    self._cork()
+            async for fragment, fragment_text, last in fragments:
+                session = await self._sendable()
+                kind = text if fragment_text is None else fragment_text
+                session.send(fragment, kind, last=last, compress=compress)
+                begun = not last
+                self._cork()
         except BaseException:
             if begun:  # the message can neither be ended any more nor another one begun
                 self.start_closing(*ABANDONED_MESSAGE)
@@ -361,25 +356,18 @@ class Connection(BaseConnection):
         cast(TransportWriter, self._writer).set_in_parts(True)
 
     def _end_parts(self) -> None:
-        self._turn = None
         self._in_fragments = False
         cast(TransportWriter, self._writer).set_in_parts(False)
 
-    async def _next_turn(self) -> Session:
-        """Wait until there is room and no message is being sent in parts."""
-        while True:
-            session = await self._sendable()
-            if self._turn is None:
-                return session
-            async with self._turn:
-                pass
+    async def _sendable(self, whole: bool = False) -> Session:
+        """Wait until the transport has room, and with `whole` until no message is being sent in parts.
 
-    async def _sendable(self) -> Session:
-        """Wait until the transport has room. Raises ConnectionClosed after the end."""
+        Raises ConnectionClosed after the end.
+        """
         session, writer = self._session, self._writer
         if session is None or writer is None:
             raise StateError("the opening handshake is not done")
-        await writer.drain()
+        await writer.drain(whole)
         if not session.check_sendable():
             await self._driver.wait_lost()
             raise session.error()

@@ -218,8 +218,7 @@ class Driver(asyncio.BufferedProtocol):
             self.writer.close()
             if self.session.ending is not Ending.CLOSE:  # else the end of input came before
                 self._owner.deliver(self.session.receive_eof(self.now(), exc))
-            if self.session.write_paused:
-                self.writer.resume_writing()  # whoever waits to send goes on, and fails
+            self.writer.resume_writing()  # whoever waits to send goes on, and fails
         else:
             self.opening.lost(exc)
         self._cancel_end_timer()

@@ -176,12 +176,13 @@ class TransportWriter:
                 waiter.set_result(None)
 
     async def drain(self, whole: bool = False) -> None:
-        """Wait until the transport has room, or the connection is lost.
+        """Wait until the transport has room, or the connection is over.
 
         Args:
             whole: Wait also until no message is being sent in parts.
         """
-        while self._session.write_paused or (whole and self._in_parts):
+        session = self._session
+        while (session.write_paused or (whole and self._in_parts)) and not session.over:
             waiter: asyncio.Future[None] = self._loop.create_future()
             if self._waiters is None:
                 self._waiters = []
