@@ -54,6 +54,12 @@ def test_listener_that_sends_too_much_outside_of_a_read_stops_reading_at_once():
     run("asyncio", Schedule(1, {"window": 4096, "delay": 0.1, "0.api": "listener", "0.patient": False}, steps))
 
 
+def test_client_that_is_cancelled_while_it_writes_its_request_logs_no_error():
+    options = {"cut": 20, "lag": 0.001}
+    for number in range(40):
+        run("asyncio", Schedule(3009197, options, [], [(0.00005 * number, 0, "cancel_main", None)]))
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_message_that_is_lost_is_found(kind, monkeypatch):
     end = type(KINDS[kind].world(Schedule(1)).ends[0])

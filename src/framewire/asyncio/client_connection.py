@@ -107,7 +107,8 @@ class ClientOpening(Opening):
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # nobody waits for it if `connect` was cancelled
-        self._driver.transport.abort()
+        if not self._driver.transport_lost:  # asyncio would report the loss of a closed transport twice
+            self._driver.transport.abort()
 
 
 class ClientConnection(Connection):
