@@ -663,7 +663,7 @@ class _Connect(connect):
 
     def __init__(self, uri: Uri, **options: Any) -> None:
         super().__init__(f"{'wss' if uri.secure else 'ws'}://{uri.authority}/", **options)
-        self._target = uri
+        self.target = uri
 
 
 async def _open(uri: Uri, options: dict[str, Any]) -> ClientConnection:
