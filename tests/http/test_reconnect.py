@@ -83,7 +83,7 @@ def test_retry_after_makes_the_delay_longer(value, delay):
 
 @pytest.mark.parametrize("value", ["soon", "0", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
 def test_retry_after_without_a_time_to_come_adds_no_delay(value):
-    assert Reconnection(process_exception, lambda: iter([0.5])).failed(busy(value)) == 0.5
+    assert Reconnection(process_exception, lambda: iter([0.5]), LOGGER).failed(busy(value)) == 0.5
 
 
 def test_retry_after_in_the_past_does_not_make_the_delay_longer():
