@@ -61,8 +61,11 @@ class FrameDriver(Driver):
         with self.changed:
             self._input_ended = True
             self.changed.notify_all()
-            if session.ending is not Ending.ABORT:
-                self.changed.wait_for(lambda: self._released or not self._held)
+            while self._held and not self._released:
+                seconds = self._handle_timer(session)
+                if session.ending is Ending.ABORT:
+                    break
+                self.changed.wait(seconds)
         super()._end(session)
 
     def _give_up(self, session: Session, wait: bool) -> None:

@@ -215,6 +215,7 @@ class Driver(BaseDriver):
             session = self.opened_session()
             if session.deadline is not None:
                 session.handle_timer(max(monotonic(), session.deadline))
+                self.changed.notify_all()
         self.transport.abort()
 
     # Writing.
@@ -234,14 +235,16 @@ class Driver(BaseDriver):
         while self._has_work(session):
             if not self._writing.acquire(blocking=wait):
                 return  # the thread that writes does this too
+            done: bool | None = None
             try:
                 done = self._write(session, wait)
             except OSError as error:
                 self._note_cause(session, error)
-                self._give_up(session, self.bytes_sent < own)
-                return
             finally:
                 self._writing.release()
+            if done is None:
+                self._give_up(session, self.bytes_sent < own)
+                return
             if not done:
                 threading.Thread(target=self._flush_rest, name="framewire writer", daemon=True).start()
                 return
