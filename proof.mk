@@ -9,8 +9,8 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins mutants mutants-kernels asan \
-	valgrind leaks simulate free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins mutants mutants-kernels
+.PHONY: asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
