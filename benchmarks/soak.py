@@ -150,9 +150,14 @@ async def run(arguments):
     ]
 
 
-def main():
-    """Run the soak test on the chosen event loop."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(run, description):
+    """Run a soak test on the chosen event loop; exit with 1 if it returns failures.
+
+    Args:
+        run: The coroutine function of the test, which takes the arguments of the command.
+        description: The help of the command.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
@@ -169,4 +174,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

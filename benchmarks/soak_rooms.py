@@ -8,19 +8,16 @@ if a connection, a task or a file descriptor is left at the end, or if the memor
 the first third of the time.
 """
 
-import argparse
 import asyncio
 import gc
-import logging
 import random
 import socket
-import sys
 import time
 
 from framewire.asyncio import Topics, connect, serve
 from framewire.errors import ConnectionClosed, OpeningError
 
-from .soak import MAX_GROWTH, descriptors, rss
+from .soak import MAX_GROWTH, descriptors, main, rss
 
 POLICIES = ("close", "drop", "latest")
 TOPICS = ("a/1", "a/2", "b")
@@ -163,23 +160,5 @@ async def run(arguments):
     ]
 
 
-def main():
-    """Run the soak test on the chosen event loop."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--clients", type=int, default=30)
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.ERROR)
-    if arguments.loop == "uvloop":
-        import uvloop
-
-        uvloop.install()
-    failures = asyncio.run(run(arguments))
-    print("\n".join(failures) or "nothing lost, nothing left")
-    sys.exit(bool(failures))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

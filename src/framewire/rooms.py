@@ -293,7 +293,7 @@ class PlainDriver:
         """Wait for `flush`."""
 
     def flush(self) -> None:
-        """Begin to send what is queued."""
+        """Start a task that sends the queued messages."""
         if self._task is None and self._queue:
             self._task = self.loop.create_task(self._send_queue())
 

@@ -187,10 +187,7 @@ async def test_write_waits_for_a_server_that_does_not_read():
                 written += 1
 
         writing = asyncio.ensure_future(write())
-        before = -1
-        while before != written:  # the buffers of the kernel are full when nothing more is written
-            before = written
-            await asyncio.sleep(0.2)
+        await until(lambda: stream._connection._session.write_paused)  # the buffers of the kernel are full
         assert written < 64
         release.set()
         await writing
@@ -211,10 +208,7 @@ async def test_server_waits_while_nobody_reads():
     async with serving(handler, compression=None, ping_interval=None) as uri:
         stream = WebSocketStream(uri, max_queue=2)
         opened = await stream.opened
-        before = -1
-        while before != sent:
-            before = sent
-            await asyncio.sleep(0.2)
+        await until(lambda: not stream._connection._session.reading)
         assert sent < 64
         assert [len(message) async for message in opened.readable] == [1 << 20] * 64
 

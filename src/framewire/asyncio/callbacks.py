@@ -157,7 +157,7 @@ class ListenerConnection(BaseConnection):
         if session.state is not State.OPEN or not writer.may_write():
             return False
         whole = text is None and compress is None and last
-        # While the peer does not read, the session counts what is sent.
+        # While writing is paused, messages go through the session, which counts their bytes.
         if whole and len(message) >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
             return True
         if last and not session.stream.message_open and session.is_fragmented(message):

@@ -218,7 +218,7 @@ class Driver(asyncio.BufferedProtocol):
             self.writer.close()
             if self.session.ending is not Ending.CLOSE:  # else the end of input came before
                 self._owner.deliver(self.session.receive_eof(self.now(), exc))
-            self.writer.resume_writing()  # whoever waits to send goes on, and fails
+            self.writer.resume_writing()  # waiting senders wake and raise ConnectionClosed
         else:
             self.opening.lost(exc)
         self._cancel_end_timer()

@@ -140,7 +140,7 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
 
 
 async def _continue(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
-    """Run the rest of a coroutine whose last step has returned what it waits for."""
+    """Resume a coroutine after its first step, which has returned the future `waits_for`."""
     await _Rest(coroutine, waits_for)
 
 

@@ -89,7 +89,7 @@ class DriverTopics(Generic[C]):
         self.loop: asyncio.AbstractEventLoop | None = None
         self._unflushed: dict[TopicDriver, None] = {}
         self._flush_scheduled = False
-        self._waiting: dict[TopicDriver, asyncio.Task[None]] = {}  # for room, to send what is held
+        self._waiting: dict[TopicDriver, asyncio.Task[None]] = {}  # tasks that send held messages once there is room
 
     @property
     def counters(self) -> TopicCounters:

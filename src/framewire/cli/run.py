@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         epilog="COMMAND is a program on PATH, such as hypercorn, or a file whose name ends in .py.",
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="log to standard error what is accelerated in which process"
+        "-v", "--verbose", action="store_true", help="list each process and each accelerated library on standard error"
     )
     parser.add_argument(
         "-m", dest="module", nargs=argparse.REMAINDER, help="a module and its arguments, as for python -m"

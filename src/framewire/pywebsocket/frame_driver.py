@@ -3,8 +3,8 @@
     socket ─ reader thread ─▶ held bytes ─ feed_frame() ─▶ Session ─▶ queue
                                   └─ take() ─▶ the handler
 
-So a handler decides, frame by frame, whether the session or its own code receives the input, and
-what it sends in reply to a message leaves before the answer to a close that has arrived since.
+A handler can therefore decide for each frame whether the session or its own code receives it. Its
+reply to a message is sent before the answer to a close frame that arrived after that message.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class FrameDriver(Driver):
         return True
 
     def _feed_piece(self) -> bool:
-        """Pass what is held of the next frame to the session; return whether there was any."""
+        """Pass the received part of the next frame to the session; return False if there is none."""
         with self._feeding:
             with self.changed:
                 piece = self._take_piece()
@@ -119,7 +119,7 @@ class FrameDriver(Driver):
         return bool(self._held) and bool(self._frame_left or self._measure_frame())
 
     def _take_piece(self) -> bytes:
-        """Return what is held of one frame; b"" while its header is incomplete."""
+        """Return the received part of one frame; b"" while its header is incomplete."""
         if not self._frame_left:
             size = self._measure_frame()
             if size is None:
