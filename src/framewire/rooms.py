@@ -327,7 +327,7 @@ class PlainDriver:
 
     # As a driver.
 
-    def close(self, code: int | None, reason: str) -> None:
+    def start_closing(self, code: int | None, reason: str) -> None:
         """Close after the message that is being sent; those that wait are discarded."""
         self.state = State.CLOSING
         while len(self._queue) > (self._task is not None):

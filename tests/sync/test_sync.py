@@ -197,7 +197,7 @@ def test_second_concurrent_recv_raises_concurrency_error():
         got = []
         thread = threading.Thread(target=lambda: got.append(ws.recv()))
         thread.start()
-        until(lambda: ws._receiving)
+        until(lambda: ws._driver.receiving)
         with pytest.raises(framewire.ConcurrencyError):
             ws.recv()
         ws.send("x")

@@ -186,11 +186,6 @@ class ListenerConnection(BaseConnection):
         self._writer.cork()
         return answer
 
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        """Do the same as `close`."""
-        if self._session is not None:
-            self._driver.close(code, reason)
-
     def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Begin to close; `on_close` tells when it is done.
 

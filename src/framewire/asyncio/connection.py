@@ -399,11 +399,6 @@ class Connection(BaseConnection):
 
     # The end.
 
-    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
-        """Begin to close like `close`, without waiting for the end."""
-        if self._session is not None:
-            self._driver.close(code, reason)
-
     async def close(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end.
 

@@ -264,8 +264,12 @@ class Driver(asyncio.BufferedProtocol):
         self.session.ping(payload, self.now(), answered)
         return answer
 
-    def close(self, code: int | None, reason: str) -> None:
-        """Have the session begin to close. Raises as `Session.close`."""
+    def start_closing(self, code: int | None, reason: str) -> None:
+        """Have the session begin to close; before the opening handshake is done, do nothing. Raises as
+        `Session.close`.
+        """
+        if not self.opened:
+            return
         if self.transport.is_closing():
             self.writer.close()  # it was cut, and nothing may follow the bytes that it has dropped
         self.session.close(code, reason, self.now())

@@ -64,7 +64,7 @@ class TopicDriver(Protocol):
     @property
     def transport_lost(self) -> bool: ...
 
-    def close(self, code: int | None, reason: str) -> None: ...
+    def start_closing(self, code: int | None, reason: str) -> None: ...
 
     def call_when_lost(self, callback: Callable[[Any], object]) -> None: ...
 
@@ -163,7 +163,7 @@ class DriverTopics(Generic[C]):
         """Do what a message requires that could not be sent."""
         connection = self._connections[driver]
         if outcome is Outcome.CLOSED:
-            driver.close(*SLOW_READER)
+            driver.start_closing(*SLOW_READER)
         elif outcome is not Outcome.DROPPED and driver not in self._waiting:
             self._waiting[driver] = driver.loop.create_task(self._send_held(driver))
         if self._on_slow is not None and outcome is not Outcome.HELD:

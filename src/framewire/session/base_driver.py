@@ -5,22 +5,28 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, aclosing
+from typing import Any, TypeVar, cast
 
-from ..errors import StateError
+from ..errors import ConnectionClosed, StateError
 from ..protocol.constants import Role, State
+from .connection import as_payload
+from .fragments import mark_last
 from .logs import FrameLog, Logger
-from .session import Session
+from .message_queue import MessageQueue
+from .session import ABANDONED_MESSAGE, Data, Session
 from .settings import ConnectionSettings
 
 __all__ = ["BaseDriver", "peer_address"]
 
 Result = TypeVar("Result")
+Answered = TypeVar("Answered")
 
 
 class BaseDriver(ABC):
     """The session of one connection, once the opening handshake is done, and what moves its bytes.
+
+    Its coroutines wait for nothing but `perform`, which blocks on a driver of threads.
 
     Args:
         role: Which end this is.
@@ -42,6 +48,10 @@ class BaseDriver(ABC):
         self.never_opened = False
         #: Bytes of frames that the network has taken so far.
         self.bytes_sent = 0
+        #: Whether a call of the API is receiving.
+        self.receiving = False
+        #: Whether an iterable of fragments is being sent.
+        self.in_fragments = False
         #: The logger of the connection, which sets it.
         self.logger: Logger | None = None
         #: The logs of the frames in each direction, None if they are not logged.
@@ -87,6 +97,50 @@ class BaseDriver(ABC):
         return self.session
 
     # For the API.
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that comes next; None if none waits."""
+        if self.session is None:
+            return None
+        with self.lock:
+            return cast(MessageQueue, self.session.queue).next_size
+
+    async def send_fragments(self, fragments: Any, text: bool | None, compress: bool | None = None) -> None:
+        """Send an iterable of fragments; no other message may be sent meanwhile."""
+        begun = False
+        self.in_fragments = True
+        try:
+            async with aclosing(mark_last(fragments)) as marked:
+                async for fragment, _, last in marked:
+                    await self._send_fragment(fragment, text, last, compress)
+                    begun = not last
+        except BaseException as error:
+            # The message can neither be ended any more nor another one begun.
+            if begun and not isinstance(error, ConnectionClosed):
+                self.start_closing(*ABANDONED_MESSAGE)
+            raise
+        finally:
+            self.in_fragments = False
+
+    async def _send_fragment(self, fragment: Data, text: bool | None, last: bool, compress: bool | None) -> None:
+        await self.perform(lambda session: session.send(fragment, text, last=last, compress=compress))
+
+    async def ping(self, data: str | bytes | None, answered: Answered, ack_on_close: bool) -> Answered:
+        """Send a ping; return the event `answered`, which is set when the pong arrives."""
+        payload = None if data is None else as_payload(data)
+
+        def note_answer(latency: float | None) -> None:
+            if latency is not None or ack_on_close:
+                answered.set()  # type: ignore[attr-defined]
+
+        await self.perform(lambda session: session.ping(payload, self.now(), note_answer))
+        return answered
+
+    async def pong(self, data: str | bytes) -> None:
+        """Send an unsolicited pong."""
+        payload = as_payload(data)
+        await self.perform(lambda session: session.pong(payload))
 
     @abstractmethod
     def now(self) -> float:

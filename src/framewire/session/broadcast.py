@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from ..errors import ConcurrencyError
 from ..protocol.constants import CloseCode, State
@@ -10,7 +11,10 @@ from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
 from .settings import ConnectionSettings
 
-__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet", "skip"]
+if TYPE_CHECKING:
+    from .base_driver import BaseDriver  # which logs; see test_session_needs_no_clock_socket_loop_or_thread
+
+__all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet", "queue_broadcast", "skip"]
 
 #: How a message to many connections is compressed: once for all, by each connection, or not.
 Compression: TypeAlias = Literal["shared", "own"] | None
@@ -121,3 +125,36 @@ class Broadcast:
             return False
         self.send(session)
         return True
+
+
+def queue_broadcast(
+    connections: Iterable[Any], message: Broadcast, raise_exceptions: bool
+) -> tuple[list[Any], list[Exception]]:
+    """Queue a message on all open connections, and let their drivers write it.
+
+    Args:
+        connections: The connections, of threads or of trio.
+        message: The message.
+        raise_exceptions: Whether the connections that are left out are returned as errors; otherwise
+            they are logged.
+
+    Returns:
+        The drivers that have something to write, and the errors.
+    """
+    errors: list[Exception] = []
+    reached = []
+    for connection in connections:
+        driver: BaseDriver = connection._driver
+        session = driver.session
+        if session is None:
+            continue
+        with driver.lock:
+            if session.state is not State.OPEN:
+                continue
+            if driver.in_fragments or session.message_open:
+                skip(connection, errors if raise_exceptions else None)
+                continue
+            message.queue(session, driver.now(), driver.waiting)
+            driver.update()
+        reached.append(driver)
+    return reached, errors

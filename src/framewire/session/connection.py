@@ -42,6 +42,9 @@ class ConnectionDriver(Protocol):
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
 
+    def start_closing(self, code: int | None, reason: str) -> None:
+        """Have the session begin to close; before the opening handshake is done, do nothing."""
+
 
 class BaseConnection:
     """The session of one connection, its driver, and what the opening handshake agreed on.
@@ -148,6 +151,15 @@ class BaseConnection:
     def pings_sent(self) -> int:
         """Pings sent so far, those of the keepalive included."""
         return 0 if self._session is None else self._session.pings_sent
+
+    def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
+        """Begin to close, without waiting for the end.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
+        """
+        self._driver.start_closing(code, reason)
 
 
 def close_code_after(error: BaseException | None) -> CloseCode:

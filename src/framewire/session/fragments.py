@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 from .session import Data
 
-__all__ = ["end_of", "mark_last"]
+__all__ = ["end_of", "is_whole", "mark_last"]
+
+
+def is_whole(message: object, *, asynchronous: bool) -> bool:
+    """Return whether a message is whole; otherwise it is an iterable of fragments.
+
+    Args:
+        message: What is to be sent.
+        asynchronous: Whether it may be an async iterable.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(message, Data):
+        return True
+    iterable = isinstance(message, Iterable) or (asynchronous and isinstance(message, AsyncIterable))
+    if not iterable or isinstance(message, Mapping):
+        raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
+    return False
 
 
 def end_of(fragment: Data) -> Data:

@@ -11,12 +11,12 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
-from ..session.broadcast import Broadcast, Compression
-from ..session.connection import close_code_after
-from ..session.logs import Logger
-from ..session.message_queue import Message, MessageQueue
+from ..session.broadcast import Broadcast, Compression, queue_broadcast
+from ..session.connection import BaseConnection, close_code_after
+from ..session.fragments import is_whole
+from ..session.logs import Logger, adapt_logger
+from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import Data, Session
-from ..session.stream_connection import StreamConnection, queue_broadcast
 from .complete import complete
 from .driver import Driver
 
@@ -26,7 +26,7 @@ Self = TypeVar("Self", bound="Connection")
 Taken = TypeVar("Taken")
 
 
-class Connection(StreamConnection):
+class Connection(BaseConnection):
     """An open WebSocket, made by `serve` or `connect`.
 
     Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an
@@ -41,7 +41,9 @@ class Connection(StreamConnection):
     _driver: Driver
 
     def __init__(self, driver: Driver, logger: Logger) -> None:
-        super().__init__(driver, logger)
+        super().__init__(driver)
+        #: The logger of `serve` or `connect`, whose records have the connection as `websocket`.
+        self.logger = driver.logger = adapt_logger(logger, self)
         #: Held while a message is sent, from its first fragment to its last.
         self._sending = threading.Lock()
 
@@ -65,6 +67,14 @@ class Connection(StreamConnection):
         return self._driver.transport.socket
 
     # Receiving.
+
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
+
+        None if none waits.
+        """
+        return self._driver.next_size
 
     @overload
     def recv(self, timeout: float | None, decode: Literal[True]) -> str: ...
@@ -95,8 +105,8 @@ class Connection(StreamConnection):
         try:
             message = cast(Message, self._take(queue.take_message, until))
         finally:
-            self._receiving = False
-        return self._convert(message, decode)
+            self._driver.receiving = False
+        return encode_or_decode(message, decode, self._driver.settings.text_errors)
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
@@ -123,9 +133,9 @@ class Connection(StreamConnection):
             last = False
             while not last:
                 piece, last = self._take(queue.take_piece, None)
-                yield self._convert(piece, decode)
+                yield encode_or_decode(piece, decode, self._driver.settings.text_errors)
         finally:
-            self._receiving = False
+            self._driver.receiving = False
 
     def __iter__(self) -> Iterator[Message]:
         try:
@@ -137,9 +147,9 @@ class Connection(StreamConnection):
     def _begin_receiving(self) -> Session:
         with self._driver.changed:
             session = self._driver.opened_session()
-            if self._receiving:
+            if self._driver.receiving:
                 raise ConcurrencyError("another thread is already receiving from this connection")
-            self._receiving = True
+            self._driver.receiving = True
         return session
 
     def _take(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
@@ -183,15 +193,15 @@ class Connection(StreamConnection):
             TypeError: `message` is none of these, or the fragments are not all text or all binary.
             PayloadTooBigError: It is larger than `max_send_size`.
         """
-        is_whole = self._is_whole(message, asynchronous=False)
-        if self._in_fragments:
+        whole = is_whole(message, asynchronous=False)
+        if self._driver.in_fragments:
             # Waiting could take for ever: the iterable may wait for this thread.
             raise ConcurrencyError("another thread is sending a message in fragments")
         with self._sending:
-            if is_whole:
+            if whole:
                 self._send_whole(cast("Data", message), text)
             else:
-                complete(self._send_fragments(message, text))
+                complete(self._driver.send_fragments(message, text))
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
         if not self._driver.opened_session().is_fragmented(message):
@@ -226,7 +236,7 @@ class Connection(StreamConnection):
             ConcurrencyError: A ping with this payload waits for its pong.
             ConnectionClosed: The connection has ended.
         """
-        return complete(self._ping(data, threading.Event(), ack_on_close))
+        return complete(self._driver.ping(data, threading.Event(), ack_on_close))
 
     def pong(self, data: str | bytes = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
@@ -234,7 +244,7 @@ class Connection(StreamConnection):
         Args:
             data: At most 125 bytes, text as UTF-8.
         """
-        complete(self._pong(data))
+        complete(self._driver.pong(data))
 
     # The end.
 

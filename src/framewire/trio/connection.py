@@ -12,13 +12,13 @@ import trio
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
-from ..session.broadcast import Broadcast, Compression
-from ..session.connection import close_code_after
-from ..session.logs import Logger
-from ..session.message_queue import Message, MessageQueue
+from ..session.broadcast import Broadcast, Compression, queue_broadcast
+from ..session.connection import BaseConnection, close_code_after
+from ..session.fragments import is_whole
+from ..session.logs import Logger, adapt_logger
+from ..session.message_queue import Message, MessageQueue, encode_or_decode
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
-from ..session.stream_connection import StreamConnection, queue_broadcast
 from .driver import Driver, write_on
 
 if sys.version_info < (3, 11):
@@ -29,7 +29,7 @@ __all__ = ["Connection", "broadcast"]
 Taken = TypeVar("Taken")
 
 
-class Connection(StreamConnection, trio.abc.AsyncResource):
+class Connection(BaseConnection, trio.abc.AsyncResource):
     """An open WebSocket, made by `serve` or `connect`.
 
     Iterate over it for the peer's messages (`str` for text, `bytes` for binary): that ends with an
@@ -49,7 +49,9 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
     def __init__(
         self, nursery: trio.Nursery, stream: trio.abc.Stream, role: Role, settings: ConnectionSettings, logger: Logger
     ) -> None:
-        super().__init__(Driver(stream, role, settings), logger)
+        super().__init__(Driver(stream, role, settings))
+        #: The logger of `serve` or `connect`, whose records have the connection as `websocket`.
+        self.logger = self._driver.logger = adapt_logger(logger, self)
         #: The nursery in which the connection runs.
         self.nursery = nursery
         #: The stream; to ask it, not to read or write.
@@ -64,6 +66,14 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
         self._session = self._driver.open(rest, codecs)
         self.nursery.start_soon(self._driver.run)
 
+    @property
+    def next_size(self) -> int | None:
+        """The size in bytes of the message, or the piece of one, that `recv` would begin with.
+
+        None if none waits.
+        """
+        return self._driver.next_size
+
     @overload
     async def recv(self, decode: Literal[True]) -> str: ...
     @overload
@@ -73,7 +83,7 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
     async def recv(self, decode: bool | None = None) -> Message:
         """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing."""
         queue = cast(MessageQueue, self._driver.opened_session().queue)
-        return self._convert(await self._take(queue.take_message), decode)
+        return encode_or_decode(await self._take(queue.take_message), decode, self._driver.settings.text_errors)
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
@@ -91,7 +101,7 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
         last = False
         while not last:
             piece, last = await self._take(queue.take_piece)
-            yield self._convert(piece, decode)
+            yield encode_or_decode(piece, decode, self._driver.settings.text_errors)
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return _Messages(self)
@@ -100,10 +110,10 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
         """Wait until `take` returns something, and return it."""
         driver = self._driver
         session = driver.opened_session()
-        if self._receiving:
+        if driver.receiving:
             raise ConcurrencyError("another task is already receiving from this connection")
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._receiving = True
+        driver.receiving = True
         try:
             while (taken := take()) is None:
                 driver.make_room()
@@ -117,7 +127,7 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
             driver.make_room()
             await trio.lowlevel.cancel_shielded_checkpoint()  # cancelled here, what was taken would be lost
         finally:
-            self._receiving = False
+            driver.receiving = False
         return taken
 
     async def send(
@@ -129,12 +139,12 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
         A call for a whole message that is cancelled has sent nothing, and one that returns has sent
         everything. One for fragments that is cancelled closes the connection with 1011.
         """
-        if self._is_whole(message, asynchronous=True):
+        if is_whole(message, asynchronous=True):
             await self._send_whole(cast(Data, message), text, compress)
         else:
             await self._next_turn()
             with self._sending_parts():
-                await self._send_fragments(message, text, compress)
+                await self._driver.send_fragments(message, text, compress)
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         session = await self._next_turn()
@@ -176,11 +186,11 @@ class Connection(StreamConnection, trio.abc.AsyncResource):
             data: At most 125 bytes, text as UTF-8; by default 4 random bytes.
             ack_on_close: Whether the event is set at the end of the connection too.
         """
-        return await self._ping(data, trio.Event(), ack_on_close)
+        return await self._driver.ping(data, trio.Event(), ack_on_close)
 
     async def pong(self, data: str | bytes = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
-        await self._pong(data)
+        await self._driver.pong(data)
 
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end, as `framewire.asyncio.Connection.close`.

@@ -271,13 +271,13 @@ class WebSocketProtocol(_Driver):
             self.session.send_whole(data)
             writer.cork()
 
-    def close(self, code: int | None, reason: str) -> None:
+    def start_closing(self, code: int | None, reason: str) -> None:
         """Close in place of the application, such as for a receiver that is too slow."""
         if self._app_view is State.OPEN:
             self._close(code, reason, State.CLOSED)
 
     def _close(self, code: int | None, reason: str, app_view: State) -> None:
-        super().close(code, reason)
+        super().start_closing(code, reason)
         self._app_view = app_view
         self._note_end()
         self.wake_receiver()

@@ -1,4 +1,4 @@
-"""What connections over streams share: fragments, pings, broadcasts, with a stand-in for the driver."""
+"""What drivers of streams share: fragments, pings, broadcasts; with a stand-in for the network."""
 
 import logging
 import socket
@@ -11,10 +11,12 @@ from frames import TEXT, to
 from framewire import CLIENT, SERVER, ConcurrencyError, State, StateError, Stream
 from framewire.errors import ConnectionClosedError
 from framewire.session.base_driver import BaseDriver, peer_address
-from framewire.session.broadcast import Broadcast
+from framewire.session.broadcast import Broadcast, queue_broadcast
+from framewire.session.connection import BaseConnection
+from framewire.session.fragments import is_whole
+from framewire.session.message_queue import encode_or_decode
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
-from framewire.session.stream_connection import StreamConnection, queue_broadcast
 
 pytestmark = pytest.mark.both_backends
 
@@ -45,7 +47,8 @@ class StandIn(BaseDriver):
 def opened(logger=LOGGER):
     """Return an open connection, and what reads the frames that it sends."""
     driver = StandIn(SERVER, ConnectionSettings())
-    connection = StreamConnection(driver, logger)
+    connection = BaseConnection(driver)
+    connection.logger = driver.logger = logger
     connection._session = driver.session = Session(SERVER, driver.settings, 0)
     decoder = Stream(CLIENT, auto_close=False)
     return connection, lambda: decoder.receive(driver.session.data_to_send())
@@ -66,22 +69,22 @@ async def each(*fragments):
 def test_fragments_are_sent_as_one_message(kind):
     connection, read = opened()
     fragments = ["a", "b"] if kind is list else each("a", "b")
-    complete(connection._send_fragments(fragments, None))
+    complete(connection._driver.send_fragments(fragments, None))
     assert read() == ["ab"]
-    complete(connection._send_fragments([], None))
+    complete(connection._driver.send_fragments([], None))
     assert read() == []
-    complete(connection._send_fragments([b"c", bytearray(b"d")], True))
+    complete(connection._driver.send_fragments([b"c", bytearray(b"d")], True))
     assert read() == ["cd"]
-    assert not connection._in_fragments
+    assert not connection._driver.in_fragments
 
 
 @pytest.mark.parametrize(("first", "codes"), [([], []), (["a"], [1011])], ids=["none sent", "one sent"])
 def test_fragments_that_fail_close_the_connection_once_one_is_sent(first, codes):
     connection, read = opened()
     with pytest.raises(TypeError, match="fragment"):
-        connection._send_fragments([*first, 1], None).send(None)
+        connection._driver.send_fragments([*first, 1], None).send(None)
     assert [event.code for event in read()] == codes
-    assert not connection._in_fragments
+    assert not connection._driver.in_fragments
 
 
 def test_fragments_after_the_end_raise_connection_closed():
@@ -93,25 +96,24 @@ def test_fragments_after_the_end_raise_connection_closed():
         yield "b"
 
     with pytest.raises(ConnectionClosedError):
-        connection._send_fragments(fragments(), None).send(None)
+        connection._driver.send_fragments(fragments(), None).send(None)
 
 
 def test_message_is_whole_or_an_iterable():
-    connection, _ = opened()
-    assert connection._is_whole("a", asynchronous=False)
-    assert not connection._is_whole(["a"], asynchronous=False)
-    assert not connection._is_whole(each("a"), asynchronous=True)
+    assert is_whole("a", asynchronous=False)
+    assert not is_whole(["a"], asynchronous=False)
+    assert not is_whole(each("a"), asynchronous=True)
     for message, asynchronous in ((1, True), ({}, True), (each("a"), False)):
         with pytest.raises(TypeError):
-            connection._is_whole(message, asynchronous=asynchronous)
+            is_whole(message, asynchronous=asynchronous)
 
 
 @pytest.mark.parametrize("ack_on_close", [False, True])
 def test_ping_is_answered_by_its_pong_or_by_the_end(ack_on_close):
     connection, read = opened()
-    first = complete(connection._ping("one", Event(), ack_on_close))
-    second = complete(connection._ping(None, Event(), ack_on_close))
-    complete(connection._pong("two"))
+    first = complete(connection._driver.ping("one", Event(), ack_on_close))
+    second = complete(connection._driver.ping(None, Event(), ack_on_close))
+    complete(connection._driver.pong("two"))
     assert [type(event).__name__ for event in read()] == ["Ping", "Ping", "Pong"]
     connection._session.receive(to(SERVER, 0x8A, b"one"), 0.0)
     assert (first.is_set(), second.is_set()) == (True, False)
@@ -127,24 +129,24 @@ def test_start_closing_sends_the_close_frame():
 
 def test_next_size_is_that_of_the_first_message():
     connection, _ = opened()
-    assert connection.next_size is None
-    connection._session.receive(to(SERVER, TEXT, "ä".encode()), 0.0)
-    assert connection.next_size == 2
-    connection._session = None
-    assert connection.next_size is None
+    driver = connection._driver
+    assert driver.next_size is None
+    driver.session.receive(to(SERVER, TEXT, "ä".encode()), 0.0)
+    assert driver.next_size == 2
+    driver.session = None
+    assert driver.next_size is None
 
 
 def test_text_and_binary_are_converted():
-    connection, _ = opened()
-    assert [connection._convert("ä", False), connection._convert(b"a", True)] == ["ä".encode(), "a"]
+    assert [encode_or_decode("ä", False, "strict"), encode_or_decode(b"a", True, "strict")] == ["ä".encode(), "a"]
 
 
 def test_broadcast_reaches_open_connections_only(caplog):
     ends = [opened() for _ in range(5)]
     unopened, closed, sending, one, two = (connection for connection, _ in ends)
-    unopened._session = None
+    unopened._driver.session = None
     closed.start_closing()
-    sending._in_fragments = True
+    sending._driver.in_fragments = True
     drivers, errors = queue_broadcast([connection for connection, _ in ends], Broadcast("all"), False)
     assert drivers == [one._driver, two._driver]
     assert [driver.updates for driver in drivers] == [1, 1]
