@@ -11,7 +11,7 @@ demo: $(VENV)/.built
 
 # A process has one backend, so the suite runs on the default backend first, and then its tests
 # marked both_backends run on the pure one.
-JOBS ?= 2
+JOBS ?= 3
 SUITE = $(RUN) -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.built-for-test
 	$(SUITE) --ignore=tests/meta -m "not alone" --junit-xml=build/tests/default.xml $(PYTEST)

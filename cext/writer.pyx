@@ -38,9 +38,10 @@ cdef class SocketWriter:
 
     This avoids the overhead of the event loop around a system call. Bytes that the socket does not
     accept at once go to `transport`, which also reports errors of the socket. Everything goes to
-    the transport if `sock` is None, after `close()`, and while the transport holds data or is
-    closing. Each write asks the socket for its descriptor, because the event loop may close it at
-    any time, and the number may then belong to another file.
+    the transport if `sock` is None, after `close()`, and from the first bytes that the transport
+    was given until it holds none and is not closing. Nobody else may write to the transport. Each
+    write asks the socket for its descriptor, because the event loop may close it at any time, and
+    the number may then belong to another file.
 
     `bytes_sent` is the number of bytes written, including headers.
 
@@ -55,6 +56,7 @@ cdef class SocketWriter:
     cdef object transport
     cdef object sock
     cdef Py_ssize_t limit
+    cdef bint handed_over
     cdef public uint64_t bytes_sent
 
     def __init__(self, stream: StreamCore[Any], transport: Any, sock: Any, limit: int) -> None:
@@ -64,6 +66,7 @@ cdef class SocketWriter:
         self.transport = transport
         self.sock = sock
         self.limit = limit
+        self.handed_over = True  # the transport may hold the end of the opening handshake
         if sock is not None:
             fd = sock.fileno()
             if fd >= 0:
@@ -108,7 +111,7 @@ cdef class SocketWriter:
         elif self.sock is not None and type(key) is bytes and PyBytes_GET_SIZE(key) == 0:
             self.write_large(first, content, src, size)
         else:
-            self.write(build_frame(first, content, src, size, key, False))
+            self.write_frames(build_frame(first, content, src, size, key, False))
         framewire_add_one(&self.stream.sent)
         return True
 
@@ -128,27 +131,29 @@ cdef class SocketWriter:
         frame = self.stream.take_shared(frames)
         if frame is None:
             return False
-        self.write(frame)
+        self.write_frames(frame)
         return True
 
     def write(self, data: bytes) -> None:
         """Write frames. If the transport raises, abort the connection and pass the exception on."""
-        cdef Py_ssize_t size
-        cdef Py_ssize_t done = 0
-        cdef int fd
         if type(data) is not bytes:
             raise TypeError("write() takes bytes")
-        size = PyBytes_GET_SIZE(data)
-        fd = self.descriptor()
+        self.write_frames(data)
+
+    def close(self) -> None:
+        """Write to the transport only from now on."""
+        self.sock = None
+
+    cdef int write_frames(self, bytes data) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t done = 0
+        cdef int fd = self.descriptor()
         if fd >= 0:
             done = framewire_send(fd, <const uint8_t *> PyBytes_AS_STRING(data), <size_t> size)
         if done < size:
             self.hand_over(memoryview(data)[done:] if done else data)
         self.bytes_sent += <uint64_t> size
-
-    def close(self) -> None:
-        """Write to the transport only from now on."""
-        self.sock = None
+        return 0
 
     cdef int write_small(self, uint8_t first, const uint8_t *src, Py_ssize_t length, bytes key) except -1:
         cdef uint8_t frame[MAX_HEADER + MAX_STACK_FRAME]
@@ -191,12 +196,17 @@ cdef class SocketWriter:
 
     cdef int descriptor(self) except? -2:
         """Return the descriptor to write to; a negative number if the transport must write."""
-        if self.sock is None or self.transport.get_write_buffer_size() or self.transport.is_closing():
+        if self.sock is None:
             return -1
+        if self.handed_over:
+            if self.transport.get_write_buffer_size() or self.transport.is_closing():
+                return -1
+            self.handed_over = False
         return <int> self.sock.fileno()
 
     cdef int hand_over(self, object data) except -1:
         """Let the transport write. Abort if it raises: part of a frame may be on the wire."""
+        self.handed_over = True
         try:
             self.transport.write(data)
         except BaseException:

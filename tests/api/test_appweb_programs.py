@@ -244,16 +244,20 @@ def test_appweb_send_block_program_sends_10_mb_without_blocking(port):
     assert read_description(answers[0]) == (1, len(LONG))
 
 
-@pytest.mark.parametrize("kind", ["asyncio", "threads"])
+@pytest.fixture(params=["asyncio", "threads"])
+def secure_port(request):
+    with programs(request.param, ssl=ends.server_side(), subprotocols=["chat"]) as port:
+        yield port
+
+
 @on_loop
-async def test_appweb_ssl_program_reports_its_message(kind):
-    with programs(kind, ssl=ends.server_side(), subprotocols=["chat"]) as port:
-        client = Client(port, "len", ["chat"], ssl=ends.client_side())
-        await client.opened.wait()
-        assert client.protocol == "chat"
-        client.send("Hello Server")
-        await client.received.wait()
-        await client.end()
+async def test_appweb_ssl_program_reports_its_message(secure_port):
+    client = Client(secure_port, "len", ["chat"], ssl=ends.client_side())
+    await client.opened.wait()
+    assert client.protocol == "chat"
+    client.send("Hello Server")
+    await client.received.wait()
+    await client.end()
     assert ast.literal_eval(client.messages[0]) == {"type": 1, "length": 12, "data": "Hello Serv"}
 
 

@@ -217,6 +217,7 @@ def test_connections_of_some_duration_reset_the_delays():
         (format_datetime(datetime.now(timezone.utc) + timedelta(hours=2), usegmt=True), 3600, 3600),
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0.5, 0.5),
     ],
+    ids=["seconds", "too many seconds", "neither", "date to come", "date in the past"],
 )
 def test_retry_after_makes_the_delay_longer(value, least, most):
     error = StatusError(Response(503, "Service Unavailable", Headers([("Retry-After", value)])))

@@ -15,9 +15,10 @@ class SocketWriter:
 
     This avoids the overhead of the event loop around a system call. Bytes that the socket does not
     accept at once go to `transport`, which also reports errors of the socket. Everything goes to
-    the transport if `sock` is None, after `close()`, and while the transport holds data or is
-    closing. Each write asks the socket for its descriptor, because the event loop may close it at
-    any time, and the number may then belong to another file.
+    the transport if `sock` is None, after `close()`, and from the first bytes that the transport
+    was given until it holds none and is not closing. Nobody else may write to the transport. Each
+    write asks the socket for its descriptor, because the event loop may close it at any time, and
+    the number may then belong to another file.
 
     `bytes_sent` is the number of bytes written, including headers.
 
@@ -28,7 +29,7 @@ class SocketWriter:
         limit: Largest payload that `send` accepts, in bytes.
     """
 
-    __slots__ = ("_limit", "_sock", "_stream", "_transport", "bytes_sent")
+    __slots__ = ("_handed_over", "_limit", "_sock", "_stream", "_transport", "bytes_sent")
 
     def __init__(self, stream: StreamCore[Any], transport: Any, sock: Any, limit: int) -> None:
         if not isinstance(stream, StreamCore):
@@ -37,6 +38,7 @@ class SocketWriter:
         self._transport = transport
         self._sock = sock
         self._limit = limit
+        self._handed_over = True  # the transport may hold the end of the opening handshake
         self.bytes_sent = 0
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -97,6 +99,7 @@ class SocketWriter:
                 if not os.get_blocking(descriptor):
                     done = os.write(descriptor, data)
         if done < len(data):
+            self._handed_over = True
             try:
                 self._transport.write(memoryview(data)[done:] if done else data)
             except BaseException:  # part of a frame may be on the wire
@@ -111,6 +114,10 @@ class SocketWriter:
 
     def _descriptor(self) -> int:
         """Return the descriptor to write to; a negative number if the transport must write."""
-        if self._sock is None or self._transport.get_write_buffer_size() or self._transport.is_closing():
+        if self._sock is None:
             return -1
+        if self._handed_over:
+            if self._transport.get_write_buffer_size() or self._transport.is_closing():
+                return -1
+            self._handed_over = False
         return int(self._sock.fileno())

@@ -164,7 +164,11 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(*self._settings.write_marks)
+        high, low = self._settings.write_marks
+        # A TLS transport is full at the high mark already, and with both marks at 0 it would be full
+        # while it is empty.
+        over_tls = transport.get_extra_info("ssl_object") is not None
+        self.transport.set_write_buffer_limits(high + over_tls, low)
         self.opening.connected()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -334,7 +338,13 @@ class Driver(asyncio.BufferedProtocol):
         if ending is Ending.OUTPUT:
             self.end_output()
         elif ending is Ending.CLOSE:
-            self.transport.close()
+            self.close_transport()
+
+    def close_transport(self) -> None:
+        """End TCP once everything is written; nothing goes to the socket any more."""
+        if self.opened:
+            self.writer.close()
+        self.transport.close()
 
     def end_output(self) -> None:
         """End our direction of TCP once everything is written."""

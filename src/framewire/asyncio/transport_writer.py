@@ -245,14 +245,15 @@ def max_corked_message(settings: ConnectionSettings) -> int:
 
 
 def _socket_of(transport: asyncio.BaseTransport) -> Any:
-    """Return the socket to write to beside the transport.
+    """Return the socket to ask for the descriptor to write to beside the transport.
 
     None where only the transport may write, as with TLS.
     """
     kind = type(transport)
     if sys.platform == "win32" or f"{kind.__module__}.{kind.__qualname__}" not in _PLAIN_TRANSPORTS:
         return None
-    return transport.get_extra_info("socket")
+    sock = transport.get_extra_info("socket")
+    return getattr(sock, "_sock", sock)  # asyncio's wrapper costs more than the descriptor that it is asked for
 
 
 def end_output(transport: asyncio.Transport) -> None:

@@ -137,7 +137,7 @@ class WebSocketProtocol(_Driver):
             self._close(CloseCode.SERVICE_RESTART, "", State.CLOSED)
         elif self._app_view is State.CONNECTING and not self.opening.answered:
             self._end_opening()
-        self.transport.close()
+        self.close_transport()
 
     # The application.
 
@@ -165,7 +165,7 @@ class WebSocketProtocol(_Driver):
             self.session.settle(self.now())  # nobody will take the messages before a violation
             self.update()
             if self.session.state is State.OPEN:
-                self.transport.close()
+                self.close_transport()
 
     def _end_opening(self) -> None:
         """Answer the request in place of the application."""
@@ -298,7 +298,7 @@ class WebSocketProtocol(_Driver):
     def end_output(self) -> None:
         """End our direction of TCP; both, as uvicorn does, after a closing handshake."""
         if self.opened and self.session.stream.clean:
-            self.transport.close()
+            self.close_transport()
         else:
             super().end_output()
 
