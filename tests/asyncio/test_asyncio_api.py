@@ -170,7 +170,7 @@ async def test_replies_to_one_read_are_sent_in_one_write():
 
     class Watched(Listener):
         def on_open(self, connection):
-            writer = connection._writer._socket_writer
+            writer = connection._writer.socket_writer
 
             class Spy:
                 messages_sent = 0
@@ -186,7 +186,7 @@ async def test_replies_to_one_read_are_sent_in_one_write():
                 def __getattr__(self, name):
                     return getattr(writer, name)
 
-            connection._writer._socket_writer = spy = Spy()
+            connection._writer.socket_writer = spy = Spy()
             connection._writer.send_whole = spy.send
 
         def on_message(self, connection, message):

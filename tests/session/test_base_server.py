@@ -8,7 +8,7 @@ import pytest
 
 from framewire import State
 from framewire.errors import ConnectionClosedOK
-from framewire.session.base_server import BaseServer, ServerOptions, check_absent, remove_socket, run_handler
+from framewire.session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
 from framewire.session.settings import REFUSED
 
 pytestmark = pytest.mark.both_backends
@@ -95,21 +95,14 @@ CLOSED = ConnectionClosedOK(None, None, None)
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (None, 1000),
         (CLOSED, 1000),
         (GroupError(CLOSED, GroupError(CLOSED)), 1000),
         (GroupError(CLOSED, ValueError()), 1011),
         (ValueError(), 1011),
     ],
 )
-def test_handler_decides_on_the_close_code(error, code, caplog):
-    async def handler(connection):
-        if error is not None:
-            raise error
-
-    with pytest.raises(StopIteration) as returned:
-        run_handler(handler, SimpleNamespace(logger=logging.getLogger("framewire.server"))).send(None)
-    assert returned.value.value == code
+def test_error_of_a_handler_decides_on_the_close_code(error, code, caplog):
+    assert handler_failed(SimpleNamespace(logger=logging.getLogger("framewire.server")), error) == code
     assert caplog.messages == ["connection handler failed"] * (code == 1011)
 
 

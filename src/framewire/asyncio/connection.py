@@ -474,7 +474,7 @@ def broadcast(
             if session.state is State.OPEN:
                 skip(connection, skipped if raise_exceptions else None)
             continue
-        if not session.output and not writer.blocked and writer.send_shared(frames):
+        if not session.output and not writer.blocked and writer.socket_writer.send_shared(frames):
             continue
         driver = connection._driver
         waiting = writer.unsent if writer.blocked else 0

@@ -291,9 +291,10 @@ class Driver(asyncio.BufferedProtocol):
         session, receiver = self.session, self.receiver
         if not session.reading:
             self.update()
+        items = session.queue.items  # type: ignore[union-attr]
         # The answer to one message leaves at once, those to several leave together.
-        self.writer.uncorked = not session.output and len(session.queue.items) == 1  # type: ignore[union-attr]
-        if receiver is not None and not receiver.done():
+        self.writer.uncorked = not session.output and len(items) == 1
+        if receiver is not None and (items or not session.quiet) and not receiver.done():
             receiver.set_result(None)
 
     def make_room(self) -> None:

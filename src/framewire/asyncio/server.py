@@ -20,7 +20,7 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.receiver import TextErrors
-from ..session.base_server import BaseServer, ServerOptions, run_handler
+from ..session.base_server import BaseServer, ServerOptions, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
@@ -202,9 +202,11 @@ class Server(BaseServer):
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
         assert not isinstance(self.handler, Listener)
-        code = CloseCode.NORMAL_CLOSURE  # if the handler is cancelled
+        code = CloseCode.NORMAL_CLOSURE
         try:
-            code = await run_handler(self.handler, connection)
+            await self.handler(connection)
+        except Exception as error:
+            code = handler_failed(connection, error)
         finally:
             connection.start_closing(code)
         await connection.wait_closed()

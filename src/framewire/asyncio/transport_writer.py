@@ -43,14 +43,14 @@ class TransportWriter:
         handling: Whether a callback handles received messages; its frames leave when it is done.
         send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
             or False without side effects. To be called only while `uncorked` and not `blocked`.
-        send_shared: Like `send_whole`, for the frames of a `SharedMessage`.
+        socket_writer: The `SocketWriter`. Its `send_shared` may be called like `send_whole`.
         blocked: Whether senders have to wait or ask: the transport is full, or a message is being
             sent in parts.
     """
 
     __slots__ = (
-        "_flush_scheduled", "_in_parts", "_loop", "_session", "_socket_writer", "_waiters", "blocked", "handling",
-        "send_shared", "send_whole", "transport", "uncorked",
+        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "handling", "send_whole",
+        "socket_writer", "transport", "uncorked",
     )  # fmt: skip
 
     def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,9 +58,8 @@ class TransportWriter:
         self._loop = loop
         self.transport = transport
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
-        self._socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
-        self.send_whole = self._socket_writer.send
-        self.send_shared = self._socket_writer.send_shared
+        self.socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
+        self.send_whole = self.socket_writer.send
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
         self._flush_scheduled = False
@@ -71,7 +70,7 @@ class TransportWriter:
     @property
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
-        sent: int = self._socket_writer.bytes_sent
+        sent: int = self.socket_writer.bytes_sent
         return sent
 
     @property
@@ -86,9 +85,8 @@ class TransportWriter:
 
     def log_frames(self, log: FrameLog) -> None:
         """Log the frames that are written from now on; to be called before the first one."""
-        self._socket_writer = LoggedSocketWriter(self._socket_writer, log)
-        self.send_whole = self._socket_writer.send
-        self.send_shared = self._socket_writer.send_shared
+        self.socket_writer = LoggedSocketWriter(self.socket_writer, log)
+        self.send_whole = self.socket_writer.send
 
     # Writing.
 
@@ -135,7 +133,7 @@ class TransportWriter:
     def _push(self) -> None:
         data = self._session.data_to_send()  # cleared first: the transport may call back
         if self._session.ending is not Ending.ABORT:
-            self._socket_writer.write(data)
+            self.socket_writer.write(data)
 
     def may_write(self) -> bool:
         """Return whether a further message may be written; aborts the connection if the peer does
@@ -196,11 +194,11 @@ class TransportWriter:
 
     def close(self) -> None:
         """Leave everything to the transport from now on: it is being closed."""
-        self._socket_writer.close()
+        self.socket_writer.close()
 
     def abort(self) -> None:
         """Close the connection at once; what was not written is lost."""
-        self._socket_writer.close()
+        self.socket_writer.close()
         self.transport.abort()
 
 

@@ -86,7 +86,7 @@ class Stream(StreamCore[Event]):
     __slots__ = (
         "_auto_close", "_auto_pong", "_buffer", "_close", "_close_sent", "_codecs", "_ended_receiving", "_head",
         "_late_failure", "_pending", "_receiver", "_role", "_send_close_reasons", "_sender",
-        "_sent_reason", "_state", "failing",
+        "_sent_reason", "_state", "failing", "slow_reads",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +132,9 @@ class Stream(StreamCore[Event]):
         self._send_close_reasons = send_close_reasons
         #: The failure that `late_failure` holds back, or None.
         self.failing: Failure | None = None
+        #: Counts what the fast path has left to the receiver, and failures. All events since it last
+        #: changed are whole messages.
+        self.slow_reads = 0
         self._sent_reason = ""  # of its close frame
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
@@ -214,6 +217,7 @@ class Stream(StreamCore[Event]):
         Returns:
             The number of unprocessed bytes.
         """
+        self.slow_reads += 1
         if self._ended_receiving:
             return 0
         position = start
@@ -372,6 +376,7 @@ class Stream(StreamCore[Event]):
 
     def _end(self, events: list[Event], failure: Failure, sent_reason: str) -> None:
         """Deliver a failure as the last event, queue the close frame, and close the stream."""
+        self.slow_reads += 1
         events.append(failure)
         if self._auto_close and not self._close_sent and may_be_sent(failure.code):
             explained = self._send_close_reasons and failure.code in _EXPLAINED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from .connection import close_code_after
 from .logs import Logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
 
-__all__ = ["BaseServer", "ServerOptions", "check_absent", "remove_socket", "run_handler"]
+__all__ = ["BaseServer", "ServerOptions", "check_absent", "handler_failed", "remove_socket"]
 
 
 class ServerOptions:
@@ -105,20 +105,17 @@ class BaseServer:
         return refused < max(self.max_connections or 0, REFUSED)
 
 
-async def run_handler(handler: Callable[[Any], Awaitable[object]], connection: Any) -> CloseCode:
-    """Run the handler of a connection; log its error.
+def handler_failed(connection: Any, error: Exception) -> CloseCode:
+    """Log the error of a connection's handler.
 
     Returns:
-        The close code: 1011 after an error. That the connection has ended is none: the handler was
-        not done, but the client was.
+        The close code: 1011. That the connection has ended is no error: the handler was not done,
+        but the client was; then it is 1000.
     """
-    try:
-        await handler(connection)
-    except Exception as error:
-        if not _is_closed(error):
-            connection.logger.error("connection handler failed", exc_info=error)
-            return close_code_after(error)
-    return CloseCode.NORMAL_CLOSURE
+    if _is_closed(error):
+        return CloseCode.NORMAL_CLOSURE
+    connection.logger.error("connection handler failed", exc_info=error)
+    return close_code_after(error)
 
 
 def _is_closed(error: BaseException) -> bool:

@@ -86,11 +86,11 @@ class Session:
     """
 
     __slots__ = (
-        "_budget", "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since", "_messages",
-        "_opened_at", "_paused_size", "_resume_at", "_step", "_unread_replies", "_waiting", "_was_paused", "_written",
-        "auto_close", "close_state", "ending", "keepalive", "only_messages", "output", "output_size",
-        "pings_received", "pings_sent", "queue", "quiet", "reading", "receive_step", "role", "settings", "stream",
-        "write_paused",
+        "_budget", "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since",
+        "_messages", "_opened_at", "_paused_size", "_resume_at", "_slow_reads", "_step", "_unread_replies",
+        "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "keepalive",
+        "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet", "reading",
+        "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -141,6 +141,7 @@ class Session:
         self._paused_size = 0  # bytes that the transport held when it was paused
         #: Whether the events that `process` returned last are known to be whole messages only.
         self.only_messages = True
+        self._slow_reads = 0  # of the stream, when it was last looked at
         self.pings_received = self.pings_sent = 0
         self._step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
         self._budget = None if settings.rate_limit is None else Budget(settings.rate_limit, now)
@@ -239,7 +240,7 @@ class Session:
                 queue.items = events  # type: ignore[assignment]
                 queue.size = length
                 return []
-        elif events and _MESSAGES.issuperset(map(type, events)):
+        elif events and self._are_messages(events):
             length = sum(map(len, events))  # type: ignore[arg-type]
         else:
             return events
@@ -308,7 +309,7 @@ class Session:
         """
         items = events
         remaining = events if self.queue is None else []
-        self.only_messages = _MESSAGES.issuperset(map(type, events))
+        self.only_messages = self._are_messages(events)
         if not self.only_messages:
             items = [event for event in events if isinstance(event, (str, bytes, Fragment))]
             controls: list[Event] = [event for event in events if not isinstance(event, (str, bytes, Fragment))]
@@ -327,6 +328,14 @@ class Session:
         self._note_end(now)
         self._regulate()
         return remaining
+
+    def _are_messages(self, events: list[Event]) -> bool:
+        """Return whether all events of the last read are whole messages."""
+        slow_reads = self.stream.slow_reads
+        if slow_reads == self._slow_reads:
+            return True
+        self._slow_reads = slow_reads
+        return _MESSAGES.issuperset(map(type, events))
 
     def _note_control(self, event: Event, now: float) -> None:
         """Process a control frame or the end."""

@@ -10,8 +10,8 @@ from typing import Any
 from ..http.http11 import Response
 from ..http.server_handshake import BUSY, ServerHandshake
 from ..http.server_policy import make_response
-from ..protocol.constants import SERVER
-from ..session.base_server import BaseServer, run_handler
+from ..protocol.constants import SERVER, CloseCode
+from ..session.base_server import BaseServer, handler_failed
 from ..session.opening import answer_client, read_proxy_header
 from ..session.settings import LINGER, ConnectionSettings
 from .complete import complete
@@ -132,8 +132,9 @@ class ServerConnection(Connection):
 
     def _handle(self) -> None:
         """Run the handler, then close."""
-
-        async def handle(connection: ServerConnection) -> None:
-            self.server.handler(connection)
-
-        self.close(complete(run_handler(handle, self)))
+        code = CloseCode.NORMAL_CLOSURE
+        try:
+            self.server.handler(self)
+        except Exception as error:
+            code = handler_failed(self, error)
+        self.close(code)

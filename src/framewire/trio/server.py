@@ -21,7 +21,7 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.receiver import TextErrors
 from ..session.base_driver import peer_address
-from ..session.base_server import BaseServer, ServerOptions, check_absent, remove_socket, run_handler
+from ..session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
 from ..session.logs import Logger
 from ..session.opening import answer_client, read_proxy_header
 from ..session.rate_limit import RateLimit
@@ -168,10 +168,13 @@ class Server(BaseServer, trio.abc.AsyncResource):
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
         self._everyone.add(connection)
+        code = CloseCode.NORMAL_CLOSURE
         try:
             if self._close_arguments is not None:
                 connection.start_closing(*self._close_arguments)
-            code = await run_handler(self.handler, connection)
+            await self.handler(connection)
+        except Exception as error:
+            code = handler_failed(connection, error)
         finally:
             self._everyone.discard(connection)
         await connection.aclose(code)
