@@ -141,7 +141,7 @@ class Session:
         self._paused_size = 0  # bytes that the transport held when it was paused
         #: Whether the events that `process` returned last are known to be whole messages only.
         self.only_messages = True
-        self._slow_reads = 0  # of the stream, when it was last looked at
+        self._slow_reads = 0  # of the stream, up to which all events were messages
         self.pings_received = self.pings_sent = 0
         self._step = COMPRESSED_STEP if codecs else FRAGMENT_STEP if fragments else sys.maxsize
         self._budget = None if settings.rate_limit is None else Budget(settings.rate_limit, now)
@@ -334,8 +334,11 @@ class Session:
         slow_reads = self.stream.slow_reads
         if slow_reads == self._slow_reads:
             return True
-        self._slow_reads = slow_reads
-        return _MESSAGES.issuperset(map(type, events))
+        if not _MESSAGES.issuperset(map(type, events)):
+            return False  # and of the same events if asked again
+        if events:
+            self._slow_reads = slow_reads
+        return True
 
     def _note_control(self, event: Event, now: float) -> None:
         """Process a control frame or the end."""
