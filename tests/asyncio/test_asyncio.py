@@ -137,6 +137,27 @@ async def test_empty_close_is_clean_and_has_code_1005():
 
 
 @on_loop
+async def test_part_of_a_message_does_not_wake_the_receiver():
+    messages = []
+
+    async def handler(ws):
+        messages.append(await ws.recv())
+
+    async with serving(handler) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        await until(lambda: server.connections and next(iter(server.connections))._driver.receiver)
+        (connection,) = server.connections
+        receiver, frame = connection._driver.receiver, client.stream.send(b"a" * 1000)
+        for end in (300, 600, 900):
+            client.write(frame[connection.bytes_received : end])
+            await until(lambda end=end: connection.bytes_received == end)
+            assert not receiver.done()
+        client.write(frame[900:])
+        await until(lambda: messages)
+    assert messages == [b"a" * 1000]
+
+
+@on_loop
 async def test_handler_return_closes_with_1000_and_exception_with_1011(caplog):
     async def handler(ws):
         if await ws.recv() == "raise":
