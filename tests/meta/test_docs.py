@@ -87,19 +87,33 @@ def check_console(block, folder, where):
         assert [line.rstrip() for line in out.splitlines()] == shown, where
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 @pytest.fixture
-def tutorial(tmp_path):
-    return write_files(ROOT / "docs/tutorial.md", tmp_path)
+def port():
+    return free_port()
+
+
+@pytest.fixture
+def tutorial(tmp_path, port):
+    """The files of the tutorial, which serve at `port`."""
+    folder = write_files(ROOT / "docs/tutorial.md", tmp_path)
+    for path in folder.iterdir():
+        path.write_text(path.read_text().replace("8765", str(port)))
+    return folder
 
 
 def serving(folder, program):
-    """Run a program of the tutorial, which serves at port 8765."""
+    """Run a program of the tutorial."""
     return subprocess.Popen([sys.executable, program], cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
-def test_tutorial_echo_program_echoes_a_message(tutorial):
+def test_tutorial_echo_program_echoes_a_message(tutorial, port):
     async def talk():
-        async with await connect_in_time("ws://127.0.0.1:8765/") as ws:
+        async with await connect_in_time(f"ws://127.0.0.1:{port}/") as ws:
             await ws.send("Hello")
             return await ws.recv()
 
@@ -110,16 +124,16 @@ def test_tutorial_echo_program_echoes_a_message(tutorial):
             server.terminate()
 
 
-def test_tutorial_chat_serves_its_page(tutorial):
+def test_tutorial_chat_serves_its_page(tutorial, port):
     async def read_page():
-        reader, writer = await asyncio.open_connection("127.0.0.1", 8765)
-        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8765\r\nConnection: close\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
         page = await reader.read()
         writer.close()
         return page
 
     async def talk():
-        async with await connect_in_time("ws://127.0.0.1:8765/ws?name=Ada") as ws:
+        async with await connect_in_time(f"ws://127.0.0.1:{port}/ws?name=Ada") as ws:
             return await ws.recv(), await read_page()
 
     with serving(tutorial, "chat.py") as server:
@@ -144,8 +158,7 @@ def test_tls_guide_program_runs_over_tls(tmp_path):
 def test_fastapi_guide_serves_a_room(tmp_path):
     folder = write_files(ROOT / "docs/how-to/fastapi.md", tmp_path)
     (command,) = re.findall(r"^\$ (uvicorn .+)$", (ROOT / "docs/how-to/fastapi.md").read_text(), re.MULTILINE)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = [str(port) if word == "8000" else word for word in shlex.split(command)]
 
     async def talk():
