@@ -14,7 +14,10 @@ from zipfile import ZipFile
 TWINS = {path.stem for path in Path(__file__).parent.parent.glob("cext/*.pyx")}
 DATA = {"framewire/py.typed", "framewire/cli/chat.html", "framewire/_fast/stream_core.pxd"}
 EXTENSION = re.compile(r"framewire/_fast/(\w+)\.[\w.-]*(?:so|pyd)")
-CONTENT = re.compile(r"framewire/[\w/]+\.(?:py|html|pxd)|framewire/py\.typed|framewire-[\w.]+\.dist-info/.+")
+CONTENT = re.compile(
+    r"framewire/[\w/]+\.(?:py|html|pxd)|framewire/_pyinstaller/hook-[\w.]+\.py|framewire/py\.typed"
+    r"|framewire-[\w.]+\.dist-info/.+"
+)
 
 
 def faults(wheel):

@@ -306,6 +306,17 @@ def test_library_not_installed_is_reported(monkeypatch):
         assert str(acceleration) == "gunicorn: not installed"
 
 
+def test_version_of_a_library_without_metadata_is_that_of_its_module(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    expected = {name: importlib.metadata.version(name) for name in ("wsproto", "websockets", "gunicorn")}
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert {name: adapters.installed_version(name) for name in expected} == expected
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None)
+    assert adapters.installed_version("wsproto") is None
+
+
 def test_unknown_library_name_raises_value_error():
     with pytest.raises(ValueError, match="^flask: not one of websockets, wsproto, "):
         framewire.accelerate("flask")

@@ -52,6 +52,7 @@ LAYERS = {
 
 #: Allowed imports from outside the standard library, by module.
 FOREIGN = {
+    "_pyinstaller.hook-framewire": {"PyInstaller"},
     "http.message_parser": {"h11"},
     "protocol.record": {"typing_extensions"},  # for type checkers only
     "http.proxy": {"python_socks"},

@@ -239,13 +239,15 @@ def _handle_import(outcome: Outcome) -> Outcome:
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of a distribution; None if it is not installed."""
+    """Return the version of a library, by its distribution name; None if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import
 
     try:
         return version(name)
-    except PackageNotFoundError:
-        return None
+    except PackageNotFoundError:  # it is not installed, or this is a frozen program, which has no metadata
+        package = LIBRARIES[name].trigger.partition(".")[0] if name in LIBRARIES else name
+        found: str | None = getattr(import_module(package), "__version__", None) if find_spec(package) else None
+        return found
 
 
 def _replace_attributes(name: str, version: str) -> Outcome:
