@@ -3,26 +3,29 @@
     broadcast(server.connections, message)      to the connections of this process
     relay.publish(message)                      to the `receive` callback of every other process
 
-A typical callback broadcasts the message to the connections of its own process. Needs
-`framewire[redis]`.
+A typical callback broadcasts the message to the connections of its own process. `TopicRelay` does
+both for topics. Needs `framewire[redis]`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-__all__ = ["Relay"]
+from .session.session import Data
+
+__all__ = ["Gap", "Relay", "TopicRelay"]
 
 logger = logging.getLogger("framewire.relay")
 
@@ -39,6 +42,19 @@ _RECONNECT_DELAY: Final = 4 * _RETRY_DELAY
 
 #: Seconds that the exit waits for the backlog to be published.
 _FLUSH_TIMEOUT: Final = 1.0
+
+
+class Gap(NamedTuple):
+    """What may be missing after the broker was unreachable.
+
+    Attributes:
+        seconds: For how long nothing was received, in seconds. What relays that still reached the
+            broker published in this time is lost here.
+        discarded: How many own messages were discarded, because more than `backlog` waited.
+    """
+
+    seconds: float
+    discarded: int
 
 
 class Relay:
@@ -59,13 +75,26 @@ class Relay:
             that another relay publishes on the channel. It must not block; its exceptions are
             logged.
         backlog: Largest number of messages that wait for publication; above it, the oldest is
-            dropped.
+            discarded.
+        on_gap: Called in the event loop with a `Gap` when the broker is reachable again. It must not
+            block; its exceptions are logged.
     """
 
-    def __init__(self, uri: str, channel: str, receive: Callable[[str, str], object], *, backlog: int = 1000) -> None:
+    def __init__(
+        self,
+        uri: str,
+        channel: str,
+        receive: Callable[[str, str], object],
+        *,
+        backlog: int = 1000,
+        on_gap: Callable[[Gap], object] | None = None,
+    ) -> None:
         self.id: Final = token_hex(8)
         self._channel = channel
         self._receive_callback = receive
+        self._on_gap = on_gap
+        self._discarded = 0  # messages since the last gap
+        self._lost_at: float | None = None  # when the broker became unreachable
         self._backlog: asyncio.Queue[str] = asyncio.Queue(backlog)
         #: Set while messages may be published.
         self._may_publish = asyncio.Event()
@@ -83,6 +112,7 @@ class Relay:
         if self._backlog.full():
             self._backlog.get_nowait()
             self._backlog.task_done()
+            self._discarded += 1
         self._backlog.put_nowait(text)
 
     async def __aenter__(self) -> Relay:
@@ -104,19 +134,34 @@ class Relay:
     async def _subscribe(self) -> None:
         """Receive messages, and reconnect when the broker becomes unreachable."""
         publish_delay = 0.0
+        loop = asyncio.get_running_loop()
         while True:
+            began: float | None = loop.time()
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     logger.info("connected to the broker")
-                    asyncio.get_running_loop().call_later(publish_delay, self._may_publish.set)
+                    loop.call_later(publish_delay, self._may_publish.set)
+                    self._report_gap(loop.time())
+                    began = None
                     await self._receive(subscription)
             except (RedisError, OSError) as error:
                 if publish_delay == 0 or self._may_publish.is_set():  # one warning for each loss, not each attempt
                     logger.warning("the broker is unreachable: %s", error)
+            if self._lost_at is None:
+                self._lost_at = loop.time() if began is None else began
             self._may_publish.clear()
             publish_delay = _RECONNECT_DELAY
             await asyncio.sleep(_RETRY_DELAY)
+
+    def _report_gap(self, now: float) -> None:
+        """Tell of the time without the broker, if there was one."""
+        if self._lost_at is None:
+            return
+        gap = Gap(now - self._lost_at, self._discarded)
+        self._lost_at, self._discarded = None, 0
+        if self._on_gap is not None:
+            _call(self._on_gap, gap)
 
     async def _receive(self, subscription: Any) -> None:
         """Deliver messages until the connection to the broker fails."""
@@ -130,10 +175,7 @@ class Relay:
             elif message["type"] == "message":
                 sender, _, text = message["data"].decode(errors="replace").partition(" ")
                 if sender != self.id:
-                    try:
-                        self._receive_callback(sender, text)
-                    except Exception:
-                        logger.exception("the callback for a message failed")
+                    _call(self._receive_callback, sender, text)
             silent = message is None
 
     async def _publish_backlog(self) -> None:
@@ -147,3 +189,103 @@ class Relay:
                 except (RedisError, OSError):
                     await asyncio.sleep(_RETRY_DELAY)
             self._backlog.task_done()
+
+
+def _call(callback: Callable[..., object], *arguments: object) -> None:
+    """Call a function of the program; log its exception."""
+    try:
+        callback(*arguments)
+    except Exception:
+        logger.exception("a callback failed")
+
+
+class Publisher(Protocol):
+    """`framewire.asyncio.Topics`, or `framewire.rooms.Rooms`."""
+
+    def publish(self, topic: str, message: Data, /, *, exclude: Any = (), text: bool | None = None) -> int:
+        """See `Topics.publish`."""
+
+
+class TopicRelay:
+    """The topics of all processes on a channel, as an asynchronous context manager.
+
+    `publish` reaches the subscribers in every process. Those of other processes get the messages of
+    one process in their order. While the broker is unreachable each process serves its own
+    subscribers; see `Relay` for what becomes of the messages to others.
+
+    Attributes:
+        relay: The `Relay`.
+
+    Args:
+        topics: The `framewire.asyncio.Topics` of this process, or the `framewire.rooms.Rooms`.
+        uri: See `Relay`.
+        channel: See `Relay`. Use one channel for one kind of topics: every process receives all
+            messages on it.
+        backlog: See `Relay`.
+        on_gap: See `Relay`. A program can have its clients load again what they may have missed.
+    """
+
+    def __init__(
+        self,
+        topics: Publisher,
+        uri: str,
+        channel: str,
+        *,
+        backlog: int = 1000,
+        on_gap: Callable[[Gap], object] | None = None,
+    ) -> None:
+        self._topics = topics
+        self.relay = Relay(uri, channel, self._receive, backlog=backlog, on_gap=on_gap)
+
+    async def __aenter__(self) -> TopicRelay:
+        await self.relay.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.relay.__aexit__(kind, error, trace)
+
+    def publish(self, topic: str, message: Data, *, exclude: Any = (), text: bool | None = None) -> int:
+        """Send a message to the subscribers of its topic in all processes, without waiting.
+
+        Args:
+            topic: The topic.
+            message: Text as `str`, binary as a bytes-like object.
+            exclude: Connections of this process that do not get it.
+            text: Whether it is sent as text; by default the type decides.
+
+        Returns:
+            The number of connections of this process that get it.
+
+        Raises:
+            TypeError: As `Topics.publish`, like the others.
+            ValueError: `topic` is empty, or a pattern.
+            TextError: The text is not UTF-8.
+        """
+        reached = self._topics.publish(topic, message, exclude=exclude, text=text)
+        self.relay.publish(_encode(topic, message, text))
+        return reached
+
+    def _receive(self, sender: str, data: str) -> None:
+        topic, message = _decode(data)
+        self._topics.publish(topic, message)
+
+
+def _encode(topic: str, message: Data, text: bool | None) -> str:
+    """Return a message and its topic as text; the payload of a binary one in base64."""
+    is_text = isinstance(message, str) if text is None else text
+    content = message.encode() if isinstance(message, str) else bytes(message)
+    kind, payload = ("text", content.decode()) if is_text else ("binary", b64encode(content).decode())
+    return f"{kind} {len(topic)} {topic}{payload}"
+
+
+def _decode(data: str) -> tuple[str, str | bytes]:
+    """Return the topic and the message of `_encode`. Raises ValueError for anything else."""
+    kind, size, rest = data.split(" ", 2)
+    topic, payload = rest[: int(size)], rest[int(size) :]
+    if kind == "text":
+        return topic, payload
+    if kind != "binary":
+        raise ValueError(f"{kind!r} is no kind of a message")
+    return topic, b64decode(payload, validate=True)

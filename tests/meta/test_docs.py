@@ -25,7 +25,7 @@ from framewire.asyncio import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Files that a test of this module runs, or of test_relay.py.
-RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py", "consumers.py"}
+RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py", "news.py", "consumers.py"}
 
 
 def call(*command, cwd):
