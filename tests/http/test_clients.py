@@ -14,7 +14,7 @@ import framewire.asyncio
 import framewire.sync
 import framewire.trio
 from framewire import HeadLimits
-from framewire.exceptions import InvalidMessage
+from framewire.exceptions import InvalidMessage, InvalidProxyMessage, InvalidProxyStatus
 from framewire.handshake import Headers, ServerHandshake
 
 
@@ -71,9 +71,9 @@ def recording(*locations, address="127.0.0.1"):
             thread.join()
 
 
-def connect_on(new_loop, uri, **options):
+def connect_on(new_loop, uri, proxy=None, **options):
     async def connect():
-        async with framewire.asyncio.connect(uri, proxy=None, **options):
+        async with framewire.asyncio.connect(uri, proxy=proxy, **options):
             pass
 
     loop = new_loop()
@@ -91,14 +91,14 @@ def connect_uvloop(uri, **options):
     connect_on(needed("uvloop").new_event_loop, uri, **options)
 
 
-def connect_sync(uri, **options):
-    with framewire.sync.connect(uri, proxy=None, **options):
+def connect_sync(uri, proxy=None, **options):
+    with framewire.sync.connect(uri, proxy=proxy, **options):
         pass
 
 
-def connect_trio(uri, **options):
+def connect_trio(uri, proxy=None, **options):
     async def connect():
-        async with framewire.trio.connect(uri, proxy=None, **options):
+        async with framewire.trio.connect(uri, proxy=proxy, **options):
             pass
 
     trio.run(connect)
@@ -150,6 +150,33 @@ def test_head_limits_of_the_client_decide_which_responses_are_too_long(connect):
             connect(f"ws://127.0.0.1:{port}/", head_limits=HeadLimits())
         connect(f"ws://127.0.0.1:{port}/", head_limits=HeadLimits(max_line=16384))
     assert [request.target for request in requests] == ["/", "/", "/b"]
+
+
+@every_client
+@pytest.mark.parametrize(
+    ("limits", "error", "text"),
+    [
+        (None, InvalidProxyMessage, "header line of over 8192"),
+        (HeadLimits(max_line=16384, max_body=2), InvalidProxyStatus, "407"),
+    ],
+)
+def test_head_limits_of_the_client_hold_for_the_answer_of_its_proxy(connect, limits, error, text):
+    def refuse():
+        connection, _ = listening_socket.accept()
+        with connection, suppress(ConnectionError):  # the client may abort before the end of the answer
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 407 No\r\nX: %b\r\nContent-Length: 5\r\n\r\nlogin" % (b"a" * 9000))
+            while connection.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+        thread = Thread(target=refuse)
+        thread.start()
+        proxy = f"http://127.0.0.1:{listening_socket.getsockname()[1]}"
+        with pytest.raises(error, match=text) as caught:
+            connect("ws://server.example/", proxy=proxy, head_limits=limits)
+        thread.join()
+    assert limits is None or caught.value.response.body == b"lo"
 
 
 @pytest.mark.skipif(not HAS_IPV6, reason="the machine has no IPv6")

@@ -57,7 +57,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together, in seconds; None for no limit.
         ping_interval: As for `serve`, like the arguments after it.
-        head_limits: The limits of responses; see `HeadLimits`.
+        head_limits: The limits of responses, also of those of a proxy; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.
@@ -159,7 +159,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         if self.unix:
             transport, _ = await loop.create_unix_connection(make, **kwargs)
         elif proxy is not None:
-            transport, _ = await open_through_proxy(proxy, target, make, self.user_agent, kwargs, waiting)
+            transport, _ = await open_through_proxy(proxy, target, make, self.make_tunnel, kwargs, waiting)
         else:
             if kwargs.get("sock") is None:
                 kwargs.setdefault("host", target.host)

@@ -18,7 +18,7 @@ async def open_through_proxy(
     url: str,
     target: Uri,
     make: Callable[[], Any],
-    user_agent: str | None,
+    make_tunnel: Callable[[Proxy, Uri], Tunnel],
     kwargs: dict[str, Any],
     waiting: list[Any],
 ) -> tuple[asyncio.Transport, Any]:
@@ -28,7 +28,7 @@ async def open_through_proxy(
         url: The URL of the proxy.
         target: The URI of the server.
         make: Makes the protocol of the connection.
-        user_agent: The value of User-Agent, None for no such header.
+        make_tunnel: Makes the `Tunnel` through an HTTP proxy.
         kwargs: Arguments of `loop.create_connection`; those for the connection to an HTTP proxy
             begin with `proxy_`.
         waiting: Gets the `Tunnel` that is waited for.
@@ -39,7 +39,7 @@ async def open_through_proxy(
     """
     proxy = parse_proxy(url)
     if not proxy.socks:
-        waiting.append(Tunnel(proxy, target, user_agent))
+        waiting.append(make_tunnel(proxy, target))
         return await _open_http(proxy, waiting[-1], make, kwargs)
     own = {name: value for name, value in kwargs.items() if not name.startswith("proxy_")}
     sock = await _open_socks(proxy, target)

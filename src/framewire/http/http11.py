@@ -72,8 +72,8 @@ class HeadLimits(Record):
     """Limits of what the peer may send in an opening handshake; a longer head is refused.
 
     The defaults are those of the environment, as with websockets: `WEBSOCKETS_MAX_LINE_LENGTH`,
-    `WEBSOCKETS_MAX_NUM_HEADERS` and `WEBSOCKETS_MAX_BODY_SIZE`. They hold for the answers of proxies
-    whatever limits `connect` is given.
+    `WEBSOCKETS_MAX_NUM_HEADERS` and `WEBSOCKETS_MAX_BODY_SIZE`. Those of `connect` hold for the
+    answers of proxies too.
 
     Args:
         max_line: The longest line of a head, in bytes, its CRLF included: 8192 by default, at least

@@ -15,6 +15,7 @@ from ..exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from ..protocol.record import Record, assign
 from .basic_auth import build_authorization_basic
 from .headers import check_field
+from .http11 import HeadLimits
 from .response_reader import ResponseReader
 from .uri import Uri, format_authority
 
@@ -145,12 +146,15 @@ class Tunnel:
         proxy: The proxy.
         target: The URI whose host and port the tunnel leads to.
         user_agent: The value of User-Agent, None for no such header.
+        limits: The limits of the answer; None for those of the environment.
 
     Raises:
         ValueError: A header is malformed.
     """
 
-    def __init__(self, proxy: Proxy, target: Uri, user_agent: str | None) -> None:
+    def __init__(
+        self, proxy: Proxy, target: Uri, user_agent: str | None, limits: HeadLimits | None = None
+    ) -> None:
         lines = [("Host", format_authority(target.host, target.port, None))]
         if user_agent is not None:
             lines.append(("User-Agent", user_agent))
@@ -159,7 +163,7 @@ class Tunnel:
             lines.append(("Proxy-Authorization", value))
         fields = b"".join([b"%b: %b\r\n" % check_field(name, value) for name, value in lines])
         self.request = b"CONNECT %b HTTP/1.1\r\n%b\r\n" % (lines[0][1].encode("ascii"), fields)
-        self._reader = ResponseReader(range(200, 300))
+        self._reader = ResponseReader(range(200, 300), limits)
 
     def receive(self, data: bytes) -> bool:
         """Receive the next bytes of the proxy.
@@ -171,7 +175,7 @@ class Tunnel:
             Whether the tunnel is open.
 
         Raises:
-            InvalidProxyStatus: The proxy refuses; the error has up to 1 MiB of the body.
+            InvalidProxyStatus: The proxy refuses; the error has up to `max_body` bytes of the body.
             InvalidProxyMessage: Its response is not HTTP, or incomplete.
             ProxyError: Bytes follow the head, where the server cannot have sent any yet.
         """

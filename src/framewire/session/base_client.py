@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..http.client_handshake import ClientHandshake, request_headers
 from ..http.http11 import check_head_limits
-from ..http.proxy import find_proxy
+from ..http.proxy import Proxy, Tunnel, find_proxy
 from ..http.reconnect import Reconnection
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
@@ -85,6 +85,10 @@ class BaseConnect:
         if self._fixed or self._proxy is None:
             return None
         return find_proxy(target) if self._proxy is True else self._proxy
+
+    def make_tunnel(self, proxy: Proxy, target: Uri) -> Tunnel:
+        """Return the request of an HTTP proxy for a tunnel to the server of a URI."""
+        return Tunnel(proxy, target, self.user_agent, self._head_limits)
 
     async def open_at_redirects(self, attempt: Callable[[Uri, list[tuple[str, str]]], Awaitable[Opened]]) -> Opened:
         """Open a connection with `attempt`, at the URI or where redirects lead. Raises as the function

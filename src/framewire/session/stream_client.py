@@ -84,7 +84,7 @@ class StreamOpening(ABC):
             arguments = proxy.socks_arguments()
             with socks_errors():
                 return await self.open_socks(arguments, target.host, target.port)
-        tunnel = Tunnel(proxy, target, self.client.user_agent)
+        tunnel = self.client.make_tunnel(proxy, target)
         stream = await self.open_tcp(proxy.host, proxy.port)
         self._waiting = tunnel
         try:
