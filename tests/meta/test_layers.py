@@ -57,6 +57,7 @@ FOREIGN = {
     "protocol.record": {"typing_extensions"},  # for type checkers only
     "http.proxy": {"python_socks"},
     "routes": {"werkzeug"},
+    "asyncio.client": {"typing_extensions"},  # for type checkers only
     "asyncio.proxy": {"python_socks"},
     "sync.client": {"python_socks"},
     "trio.__init__": {"trio"},

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from framewire import TrustedProxies
-from framewire.asyncio import Listener, ListenerConnection, connect, serve
+from framewire.asyncio import ClientConnection, Listener, ListenerConnection, connect, serve
+from framewire.asyncio.client import ClientListenerConnection
 from framewire.websocket import CloseEvent, MessageEvent, WebSocket, WebSocketCloseInfo, WebSocketStream
 
 
@@ -47,8 +48,16 @@ async def main(options: dict[str, Any]) -> None:
     """Serve, and connect in three ways."""
     proxies = TrustedProxies(["10.0.0.0/8"], forwarded=True)
     async with serve(Chat(), "localhost", 8000, trusted_proxies=proxies):
-        connection = await connect("ws://localhost:8000/", listener=Chat())
+        connection: ClientListenerConnection = await connect("ws://localhost:8000/", listener=Chat())
+        latency: asyncio.Future[float] = connection.ping()
+        print(await latency, connection.send("hello"))
+        async with connect("ws://localhost:8000/", listener=Chat()) as within:
+            within.ping().add_done_callback(print)
+        async for each in connect("ws://localhost:8000/", listener=Chat()):
+            each.ping().add_done_callback(print)
         await connection.wait_closed()
+        without: ClientConnection = await connect("ws://localhost:8000/", listener=None)
+        print(await without.recv())
         socket = WebSocket("ws://localhost:8000/", options)
         socket.onmessage = show
         socket.addEventListener("close", close, once=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mappin
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from ..http.client_handshake import USER_AGENT, ClientHandshake
 from ..http.http11 import HeadLimits
@@ -27,8 +27,18 @@ from .proxy import open_through_proxy
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-class connect(BaseConnect):  # noqa: N801 - called like the function that it is to its users
+    #: The type of `listener`, on which that of the connection depends.
+    ListenerType = TypeVar("ListenerType", bound=Listener | None, default=None)
+else:
+    from typing import TypeVar
+
+    ListenerType = TypeVar("ListenerType")  # before Python 3.13 without a default
+
+
+class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like the function that it is to its users
     """Open a WebSocket; `await` it for the connection, or use it in `async with`, which closes the
     connection.
 
@@ -107,7 +117,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         send_close_reasons: bool = True,
         head_limits: HeadLimits | None = None,
         logger: Logger | None = None,
-        listener: Listener | None = None,
+        listener: ListenerType = None,  # type: ignore[assignment]  # the default of `ListenerType` too
         create_connection: Callable[..., ClientConnection] | None = None,
         ssl: tls.SSLContext | Literal[True] | None = True,
         **kwargs: Any,
@@ -179,10 +189,18 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
                 raise refusal from error
             raise TimeoutError(f"timed out during opening handshake, after {seconds} seconds") from error
 
-    def __await__(self) -> Generator[Any, Any, ClientConnection]:
+    @overload
+    def __await__(self: connect[None]) -> Generator[Any, Any, ClientConnection]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __await__(self) -> Generator[Any, Any, ClientListenerConnection]: ...
+    def __await__(self) -> Generator[Any, Any, Any]:
         return self._start().__await__()
 
-    async def __aenter__(self) -> ClientConnection:
+    @overload
+    async def __aenter__(self: connect[None]) -> ClientConnection: ...  # type: ignore[overload-overlap]
+    @overload
+    async def __aenter__(self) -> ClientListenerConnection: ...
+    async def __aenter__(self) -> Any:
         self.check_not_entered()
         connection = self._entered = await self
         return connection
@@ -197,7 +215,11 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         connection.start_closing(close_code_after(error))
         await connection.wait_closed()
 
-    async def __aiter__(self) -> AsyncIterator[ClientConnection]:
+    @overload
+    def __aiter__(self: connect[None]) -> AsyncIterator[ClientConnection]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __aiter__(self) -> AsyncIterator[ClientListenerConnection]: ...
+    async def __aiter__(self) -> AsyncIterator[Any]:
         reconnection = self.begin_reconnecting()
         clock = asyncio.get_running_loop().time
         while True:

@@ -152,9 +152,7 @@ class Tunnel:
         ValueError: A header is malformed.
     """
 
-    def __init__(
-        self, proxy: Proxy, target: Uri, user_agent: str | None, limits: HeadLimits | None = None
-    ) -> None:
+    def __init__(self, proxy: Proxy, target: Uri, user_agent: str | None, limits: HeadLimits | None = None) -> None:
         lines = [("Host", format_authority(target.host, target.port, None))]
         if user_agent is not None:
             lines.append(("User-Agent", user_agent))
