@@ -27,7 +27,8 @@ class StandIn(BaseDriver):
     """A driver without a network; everything is sent at once."""
 
     lock = nullcontext()
-    updates = 0
+    updates = woken = yielded = 0
+    input = ()
 
     def now(self):
         return 0.0
@@ -43,13 +44,24 @@ class StandIn(BaseDriver):
             raise self.session.error()
         return action(self.session)
 
+    def wake_reader(self):
+        self.woken += 1
 
-def opened(logger=LOGGER):
+    async def wait_for_input(self, until):
+        if not self.input:
+            raise TimeoutError
+        self.session.receive(self.input.pop(0), 0.0)
+
+    async def yield_control(self):
+        self.yielded += 1
+
+
+def opened(logger=LOGGER, settings=None):
     """Return an open connection, and what reads the frames that it sends."""
-    driver = StandIn(SERVER, ConnectionSettings())
+    driver = StandIn(SERVER, settings or ConnectionSettings())
     connection = BaseConnection(driver)
     connection.logger = driver.logger = logger
-    connection._session = driver.session = Session(SERVER, driver.settings, 0)
+    connection._session = driver.session = Session(SERVER, driver.settings, 0, fragments=True)
     decoder = Stream(CLIENT, auto_close=False)
     return connection, lambda: decoder.receive(driver.session.data_to_send())
 
@@ -135,6 +147,56 @@ def test_next_size_is_that_of_the_first_message():
     assert driver.next_size == 2
     driver.session = None
     assert driver.next_size is None
+
+
+def test_message_is_received_from_the_queue_or_waited_for():
+    driver = opened()[0]._driver
+    driver.input = [to(SERVER, 0x01, b"a"), to(SERVER, 0x80, b"b")]
+    assert complete(driver.recv(None)) == "ab"
+    driver.session.receive(to(SERVER, TEXT, b"c"), 0.0)
+    assert complete(driver.recv(False)) == b"c"
+    assert (driver.yielded, driver.receiving) == (2, False)
+    with pytest.raises(TimeoutError):
+        driver.recv(None, 0.0).send(None)
+    assert not driver.receiving
+
+
+def test_reader_goes_on_once_messages_are_taken():
+    driver = opened(settings=ConnectionSettings(max_queue=(1, 0)))[0]._driver
+    driver.session.receive(to(SERVER, TEXT, b"a") + to(SERVER, TEXT, b"b"), 0.0)
+    assert not driver.session.reading
+    assert [complete(driver.recv(None)), driver.woken] == ["a", 0]
+    assert [complete(driver.recv(None)), driver.woken] == ["b", 1]
+
+
+def test_message_is_received_in_pieces_which_nothing_else_may_interrupt():
+    driver = opened()[0]._driver
+    driver.begin_pieces()
+    driver.input = [to(SERVER, 0x01, b"a"), to(SERVER, 0x80, b"b")]
+    assert complete(driver.recv_piece(None)) == ("a", False)
+    with pytest.raises(ConcurrencyError, match="in pieces"):
+        driver.begin_pieces()
+    with pytest.raises(ConcurrencyError, match="in pieces"):
+        driver.recv(None).send(None)
+    assert complete(driver.recv_piece(False)) == (b"b", True)
+    driver.begin_pieces()
+
+
+def test_second_receiver_is_refused():
+    driver = opened()[0]._driver
+    driver.receiving = True
+    with pytest.raises(ConcurrencyError, match="already receiving"):
+        driver.recv(None).send(None)
+    assert driver.receiving
+
+
+def test_messages_before_a_violation_or_the_end_are_received_first():
+    driver = opened()[0]._driver
+    driver.session.receive(to(SERVER, TEXT, b"a") + to(SERVER, 0x83), 0.0)
+    assert complete(driver.recv(None)) == "a"
+    with pytest.raises(ConnectionClosedError, match="1002"):
+        driver.recv(None).send(None)
+    assert (driver.updates, driver.receiving) == (1, False)
 
 
 def test_text_and_binary_are_converted():

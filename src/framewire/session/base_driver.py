@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeVar, cast
 
-from ..errors import ConnectionClosed, StateError
+from ..errors import ConcurrencyError, ConnectionClosed, StateError
 from ..protocol.constants import Role, State
 from .connection import as_payload
 from .fragments import mark_last
 from .logs import FrameLog, Logger
-from .message_queue import MessageQueue
+from .message_queue import Message, MessageQueue, encode_or_decode
 from .session import ABANDONED_MESSAGE, Data, Session
 from .settings import ConnectionSettings
 
@@ -21,12 +21,13 @@ __all__ = ["BaseDriver", "peer_address"]
 
 Result = TypeVar("Result")
 Answered = TypeVar("Answered")
+Taken = TypeVar("Taken")
 
 
 class BaseDriver(ABC):
     """The session of one connection, once the opening handshake is done, and what moves its bytes.
 
-    Its coroutines wait for nothing but `perform`, which blocks on a driver of threads.
+    Its coroutines wait for nothing but those of the driver, which block on a driver of threads.
 
     Args:
         role: Which end this is.
@@ -104,7 +105,74 @@ class BaseDriver(ABC):
         if self.session is None:
             return None
         with self.lock:
-            return cast(MessageQueue, self.session.queue).next_size
+            return self._queue.next_size
+
+    async def recv(self, decode: bool | None, until: float | None = None) -> Message:
+        """Receive the next message.
+
+        Args:
+            decode: Whether it is wanted as text; None: as it was sent.
+            until: When to give up, by the clock of `now`; None: never.
+
+        Raises:
+            TimeoutError: No message came in time.
+            ConnectionClosed: The connection has ended, and everything that arrived before has been
+                received.
+            ConcurrencyError: Another call receives, or a message is being received in pieces.
+        """
+        message: Message = await self._take(self._queue.take_message, until)
+        return encode_or_decode(message, decode, self.settings.text_errors)
+
+    def begin_pieces(self) -> None:
+        """Check that a message may be received in pieces.
+
+        Raises:
+            ConcurrencyError: One is.
+        """
+        if self._queue.streaming:
+            raise ConcurrencyError("a message is being received in pieces")
+
+    async def recv_piece(self, decode: bool | None) -> tuple[Message, bool]:
+        """Receive the next piece of a message, and whether it is the last; otherwise as `recv`."""
+        piece, last = await self._take(self._queue.take_piece, None)
+        return encode_or_decode(piece, decode, self.settings.text_errors), last
+
+    @property
+    def _queue(self) -> MessageQueue:
+        return cast(MessageQueue, self.opened_session().queue)
+
+    async def _take(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
+        """Wait until `take` returns something, and return it."""
+        with self.lock:
+            if self.receiving:
+                raise ConcurrencyError("another call is already receiving from this connection")
+            self.receiving = True
+        try:
+            while (taken := await self._try_to_take(take, until)) is None:
+                pass
+            await self.yield_control()  # cancelled here, what was taken would be lost
+        finally:
+            self.receiving = False
+        return taken
+
+    async def _try_to_take(self, take: Callable[[], Taken | None], until: float | None) -> Taken | None:
+        """Return what `take` returns; if that is None, after something has happened."""
+        session = self.opened_session()
+        with self.lock:
+            taken = take()
+            if session.has_room_again:
+                session.taken()
+                self.wake_reader()
+            if taken is None and session.stream.failing is None:
+                if session.over:
+                    raise session.error()
+                await self.wait_for_input(until)
+                return None
+            if taken is None:
+                session.settle(self.now())
+        if taken is None:
+            self.update()
+        return taken
 
     async def send_fragments(self, fragments: Any, text: bool | None, compress: bool | None = None) -> None:
         """Send an iterable of fragments; no other message may be sent meanwhile."""
@@ -155,6 +223,23 @@ class BaseDriver(ABC):
         """After a change of the session: write what it has queued, without waiting, and wake those
         whom the change concerns.
         """
+
+    @abstractmethod
+    def wake_reader(self) -> None:
+        """Go on reading: the queue has room again. Called with `lock` held."""
+
+    @abstractmethod
+    async def wait_for_input(self, until: float | None) -> None:
+        """Wait until something has arrived, or the connection has ended. Called with `lock` held, which
+        is released meanwhile.
+
+        Raises:
+            TimeoutError: The time is `until`.
+        """
+
+    @abstractmethod
+    async def yield_control(self) -> None:
+        """Let other tasks run, where there are tasks; this cannot be cancelled."""
 
     @abstractmethod
     async def perform(self, action: Callable[[Session], Result]) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast, overload
@@ -15,7 +15,7 @@ from ..session.broadcast import Broadcast, Compression, queue_broadcast
 from ..session.connection import BaseConnection, close_code_after
 from ..session.fragments import is_whole
 from ..session.logs import Logger, adapt_logger
-from ..session.message_queue import Message, MessageQueue, encode_or_decode
+from ..session.message_queue import Message
 from ..session.session import Data, Session
 from .complete import complete
 from .driver import Driver
@@ -23,7 +23,6 @@ from .driver import Driver
 __all__ = ["Connection", "Message", "broadcast"]
 
 Self = TypeVar("Self", bound="Connection")
-Taken = TypeVar("Taken")
 
 
 class Connection(BaseConnection):
@@ -101,12 +100,7 @@ class Connection(BaseConnection):
             ConcurrencyError: Another thread receives, or a message is being received in pieces.
         """
         until = None if timeout is None else monotonic() + timeout
-        queue = cast(MessageQueue, self._begin_receiving().queue)
-        try:
-            message = cast(Message, self._take(queue.take_message, until))
-        finally:
-            self._driver.receiving = False
-        return encode_or_decode(message, decode, self._driver.settings.text_errors)
+        return complete(self._driver.recv(decode, until))
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> Iterator[str]: ...
@@ -124,18 +118,11 @@ class Connection(BaseConnection):
         Args:
             decode: See `recv`.
         """
-        session = self._begin_receiving()
-        queue = cast(MessageQueue, session.queue)
-        try:
-            with self._driver.changed:
-                if queue.streaming:
-                    raise ConcurrencyError("a message is being received in pieces")
-            last = False
-            while not last:
-                piece, last = self._take(queue.take_piece, None)
-                yield encode_or_decode(piece, decode, self._driver.settings.text_errors)
-        finally:
-            self._driver.receiving = False
+        self._driver.begin_pieces()
+        last = False
+        while not last:
+            piece, last = complete(self._driver.recv_piece(decode))
+            yield piece
 
     def __iter__(self) -> Iterator[Message]:
         try:
@@ -143,35 +130,6 @@ class Connection(BaseConnection):
                 yield self.recv()
         except ConnectionClosedOK:
             return
-
-    def _begin_receiving(self) -> Session:
-        with self._driver.changed:
-            session = self._driver.opened_session()
-            if self._driver.receiving:
-                raise ConcurrencyError("another thread is already receiving from this connection")
-            self._driver.receiving = True
-        return session
-
-    def _take(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
-        """Wait until `take` returns something, and return it."""
-        driver, session = self._driver, self._driver.opened_session()
-        queue = cast(MessageQueue, session.queue)
-        while True:
-            with driver.changed:
-                taken = take()
-                driver.make_room(session)
-                if taken is not None:
-                    return taken
-                if session.stream.failing is None and not queue.items:
-                    if session.over:
-                        raise session.error()
-                    left = None if until is None else until - monotonic()
-                    if left is not None and left <= 0:
-                        raise TimeoutError("no message came in time")
-                    driver.changed.wait(left)
-                    continue
-                session.settle(monotonic())
-            driver.flush(wait=False)
 
     # Sending.
 

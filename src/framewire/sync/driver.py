@@ -155,14 +155,17 @@ class Driver(BaseDriver):
         with self.changed:
             session.note_cause(error)
 
-    def make_room(self, session: Session) -> None:
-        """After taking from the queue: let the reader go on if there is room.
+    def wake_reader(self) -> None:
+        self.changed.notify_all()
 
-        Called with `changed` held.
-        """
-        if session.has_room_again:
-            session.taken()
-            self.changed.notify_all()
+    async def wait_for_input(self, until: float | None) -> None:
+        left = None if until is None else until - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError("no message came in time")
+        self.changed.wait(left)
+
+    async def yield_control(self) -> None:
+        pass  # other threads run anyway
 
     def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
         """Begin to close, without waiting for the end.

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, cast, overload
 
 import trio
 
-from ..errors import ConcurrencyError, ConnectionClosedOK
+from ..errors import ConnectionClosedOK
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
 from ..session.broadcast import Broadcast, Compression, queue_broadcast
 from ..session.connection import BaseConnection, close_code_after
 from ..session.fragments import is_whole
 from ..session.logs import Logger, adapt_logger
-from ..session.message_queue import Message, MessageQueue, encode_or_decode
+from ..session.message_queue import Message
 from ..session.session import Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver, write_on
@@ -25,8 +25,6 @@ if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 __all__ = ["Connection", "broadcast"]
-
-Taken = TypeVar("Taken")
 
 
 class Connection(BaseConnection, trio.abc.AsyncResource):
@@ -82,8 +80,8 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def recv(self, decode: bool | None = None) -> Message: ...
     async def recv(self, decode: bool | None = None) -> Message:
         """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing."""
-        queue = cast(MessageQueue, self._driver.opened_session().queue)
-        return encode_or_decode(await self._take(queue.take_message), decode, self._driver.settings.text_errors)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await self._driver.recv(decode)
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
@@ -95,40 +93,15 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         """Receive the next message as an async iterator over its pieces, as they arrive; see
         `framewire.asyncio.Connection.recv_streaming`. Cancelling loses nothing.
         """
-        queue = cast(MessageQueue, self._driver.opened_session().queue)
-        if queue.streaming:
-            raise ConcurrencyError("a message is being received in pieces")
+        self._driver.begin_pieces()
         last = False
         while not last:
-            piece, last = await self._take(queue.take_piece)
-            yield encode_or_decode(piece, decode, self._driver.settings.text_errors)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            piece, last = await self._driver.recv_piece(decode)
+            yield piece
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return _Messages(self)
-
-    async def _take(self, take: Callable[[], Taken | None]) -> Taken:
-        """Wait until `take` returns something, and return it."""
-        driver = self._driver
-        session = driver.opened_session()
-        if driver.receiving:
-            raise ConcurrencyError("another task is already receiving from this connection")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        driver.receiving = True
-        try:
-            while (taken := take()) is None:
-                driver.make_room()
-                if session.stream.failing is not None:
-                    session.settle(trio.current_time())
-                    driver.update()
-                elif session.over:
-                    raise session.error()
-                else:
-                    await driver.arrivals.park()
-            driver.make_room()
-            await trio.lowlevel.cancel_shielded_checkpoint()  # cancelled here, what was taken would be lost
-        finally:
-            driver.receiving = False
-        return taken
 
     async def send(
         self, message: Data | Iterable[Data] | AsyncIterable[Data], *,
@@ -159,7 +132,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         else:
             session.send(message, text, compress=compress)
         self._driver.update()
-        await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
+        await self._driver.yield_control()  # it is too late to cancel what was queued
 
     @contextmanager
     def _sending_parts(self) -> Iterator[None]:

@@ -152,13 +152,6 @@ class Driver(BaseDriver):
             raise session.error()
         return session
 
-    def make_room(self) -> None:
-        """Go on reading if what was taken from the queue has made room."""
-        session = self.opened_session()
-        if session.has_room_again:
-            session.taken()
-            self.update()
-
     def now(self) -> float:
         return trio.current_time()
 
@@ -170,8 +163,17 @@ class Driver(BaseDriver):
     async def perform(self, action: Callable[[Session], Result]) -> Result:
         result = action(await self.sendable())
         self.update()
-        await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
+        await self.yield_control()  # it is too late to cancel what was queued
         return result
+
+    async def yield_control(self) -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def wait_for_input(self, until: float | None) -> None:
+        await self.arrivals.park()
+
+    def wake_reader(self) -> None:
+        self.update()
 
     def update(self) -> None:
         session = self.opened_session()
