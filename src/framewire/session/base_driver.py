@@ -108,27 +108,14 @@ class BaseDriver(ABC):
             return self._queue.next_size
 
     async def recv(self, decode: bool | None, until: float | None = None) -> Message:
-        """Receive the next message.
-
-        Args:
-            decode: Whether it is wanted as text; None: as it was sent.
-            until: When to give up, by the clock of `now`; None: never.
-
-        Raises:
-            TimeoutError: No message came in time.
-            ConnectionClosed: The connection has ended, and everything that arrived before has been
-                received.
-            ConcurrencyError: Another call receives, or a message is being received in pieces.
+        """Receive the next message, by `until` on the clock of `now`; otherwise as `recv` of a
+        connection.
         """
         message: Message = await self._take(self._queue.take_message, until)
         return encode_or_decode(message, decode, self.settings.text_errors)
 
     def begin_pieces(self) -> None:
-        """Check that a message may be received in pieces.
-
-        Raises:
-            ConcurrencyError: One is.
-        """
+        """Check that no message is being received in pieces. Raises ConcurrencyError if one is."""
         if self._queue.streaming:
             raise ConcurrencyError("a message is being received in pieces")
 
@@ -147,32 +134,31 @@ class BaseDriver(ABC):
             if self.receiving:
                 raise ConcurrencyError("another call is already receiving from this connection")
             self.receiving = True
-        try:
-            while (taken := await self._try_to_take(take, until)) is None:
-                pass
-            await self.yield_control()  # cancelled here, what was taken would be lost
-        finally:
-            self.receiving = False
-        return taken
+            try:
+                while (taken := take()) is None:
+                    await self._wait_to_take(until)
+                self._make_room()
+                return taken
+            finally:
+                self.receiving = False
 
-    async def _try_to_take(self, take: Callable[[], Taken | None], until: float | None) -> Taken | None:
-        """Return what `take` returns; if that is None, after something has happened."""
+    async def _wait_to_take(self, until: float | None) -> None:
+        self._make_room()
         session = self.opened_session()
-        with self.lock:
-            taken = take()
-            if session.has_room_again:
-                session.taken()
-                self.wake_reader()
-            if taken is None and session.stream.failing is None:
-                if session.over:
-                    raise session.error()
-                await self.wait_for_input(until)
-                return None
-            if taken is None:
-                session.settle(self.now())
-        if taken is None:
+        if session.stream.failing is not None:
+            session.settle(self.now())
             self.update()
-        return taken
+        elif session.over:
+            raise session.error()
+        else:
+            await self.wait_for_input(until)
+
+    def _make_room(self) -> None:
+        """Go on reading if what was taken from the queue has made room."""
+        session = self.opened_session()
+        if session.has_room_again:
+            session.taken()
+            self.update()
 
     async def send_fragments(self, fragments: Any, text: bool | None, compress: bool | None = None) -> None:
         """Send an iterable of fragments; no other message may be sent meanwhile."""
@@ -225,10 +211,6 @@ class BaseDriver(ABC):
         """
 
     @abstractmethod
-    def wake_reader(self) -> None:
-        """Go on reading: the queue has room again. Called with `lock` held."""
-
-    @abstractmethod
     async def wait_for_input(self, until: float | None) -> None:
         """Wait until something has arrived, or the connection has ended. Called with `lock` held, which
         is released meanwhile.
@@ -236,10 +218,6 @@ class BaseDriver(ABC):
         Raises:
             TimeoutError: The time is `until`.
         """
-
-    @abstractmethod
-    async def yield_control(self) -> None:
-        """Let other tasks run, where there are tasks; this cannot be cancelled."""
 
     @abstractmethod
     async def perform(self, action: Callable[[Session], Result]) -> Result:

@@ -155,17 +155,11 @@ class Driver(BaseDriver):
         with self.changed:
             session.note_cause(error)
 
-    def wake_reader(self) -> None:
-        self.changed.notify_all()
-
     async def wait_for_input(self, until: float | None) -> None:
         left = None if until is None else until - monotonic()
         if left is not None and left <= 0:
             raise TimeoutError("no message came in time")
         self.changed.wait(left)
-
-    async def yield_control(self) -> None:
-        pass  # other threads run anyway
 
     def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
         """Begin to close, without waiting for the end.

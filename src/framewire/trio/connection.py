@@ -81,7 +81,9 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def recv(self, decode: bool | None = None) -> Message:
         """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        return await self._driver.recv(decode)
+        message = await self._driver.recv(decode)
+        await trio.lowlevel.cancel_shielded_checkpoint()  # cancelled here, the message would be lost
+        return message
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
@@ -98,6 +100,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         while not last:
             await trio.lowlevel.checkpoint_if_cancelled()
             piece, last = await self._driver.recv_piece(decode)
+            await trio.lowlevel.cancel_shielded_checkpoint()
             yield piece
 
     def __aiter__(self) -> AsyncIterator[Message]:
@@ -132,7 +135,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         else:
             session.send(message, text, compress=compress)
         self._driver.update()
-        await self._driver.yield_control()  # it is too late to cancel what was queued
+        await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
 
     @contextmanager
     def _sending_parts(self) -> Iterator[None]:

@@ -163,17 +163,11 @@ class Driver(BaseDriver):
     async def perform(self, action: Callable[[Session], Result]) -> Result:
         result = action(await self.sendable())
         self.update()
-        await self.yield_control()  # it is too late to cancel what was queued
+        await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
         return result
-
-    async def yield_control(self) -> None:
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_for_input(self, until: float | None) -> None:
         await self.arrivals.park()
-
-    def wake_reader(self) -> None:
-        self.update()
 
     def update(self) -> None:
         session = self.opened_session()
