@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from .._backend import read_header
 from ..protocol.constants import State
+from ..session.base_driver import READ_SIZE
 from ..session.session import Ending, Session
-from ..sync.driver import READ_SIZE, Driver
+from ..sync.driver import Driver
 
 __all__ = ["FrameDriver"]
 

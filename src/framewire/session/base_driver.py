@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import ConcurrencyError, ConnectionClosed, StateError
 from ..protocol.constants import Role, State
@@ -17,7 +17,10 @@ from .message_queue import Message, MessageQueue, encode_or_decode
 from .session import ABANDONED_MESSAGE, Data, Session
 from .settings import ConnectionSettings
 
-__all__ = ["BaseDriver", "peer_address"]
+__all__ = ["READ_SIZE", "BaseDriver", "peer_address"]
+
+#: The most that one read brings, in bytes.
+READ_SIZE: Final = 1 << 16
 
 Result = TypeVar("Result")
 Answered = TypeVar("Answered")
@@ -111,7 +114,7 @@ class BaseDriver(ABC):
         """Receive the next message, by `until` on the clock of `now`; otherwise as `recv` of a
         connection.
         """
-        message: Message = await self._take(self._queue.take_message, until)
+        message: Message = await self.take_item(self._queue.take_message, until)
         return encode_or_decode(message, decode, self.settings.text_errors)
 
     def begin_pieces(self) -> None:
@@ -121,15 +124,15 @@ class BaseDriver(ABC):
 
     async def recv_piece(self, decode: bool | None) -> tuple[Message, bool]:
         """Receive the next piece of a message, and whether it is the last; otherwise as `recv`."""
-        piece, last = await self._take(self._queue.take_piece, None)
+        piece, last = await self.take_item(self._queue.take_piece, None)
         return encode_or_decode(piece, decode, self.settings.text_errors), last
 
     @property
     def _queue(self) -> MessageQueue:
         return cast(MessageQueue, self.opened_session().queue)
 
-    async def _take(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
-        """Wait until `take` returns something, and return it."""
+    async def take_item(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
+        """Wait until `take` of the queue returns something, and return it."""
         with self.lock:
             if self.receiving:
                 raise ConcurrencyError("another call is already receiving from this connection")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
 from ..protocol.events import Event
-from ..session.base_driver import BaseDriver, peer_address
+from ..session.base_driver import READ_SIZE, BaseDriver, peer_address
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 from .transport import Transport
@@ -29,9 +29,6 @@ from .transport import Transport
 __all__ = ["Driver"]
 
 Result = TypeVar("Result")
-
-#: The most that one read brings, in bytes.
-READ_SIZE = 1 << 16
 
 
 class Driver(BaseDriver):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl as tls
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Literal
@@ -18,11 +18,12 @@ from ..protocol.codecs import Extension
 from ..protocol.constants import CLIENT, State
 from ..protocol.receiver import TextErrors
 from ..session.base_client import BaseConnect, unix_uri
+from ..session.base_driver import READ_SIZE
 from ..session.logs import Logger
 from ..session.settings import ConnectionSettings
 from ..session.stream_client import StreamOpening
 from .connection import Connection
-from .driver import READ_SIZE, STREAM_ERRORS, limit_time
+from .driver import STREAM_ERRORS, limit_time
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
 
@@ -166,7 +167,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         return _Reconnecting(self, self.begin_reconnecting())
 
 
-class _Reconnecting:
+class _Reconnecting(AsyncIterator[ClientConnection]):
     """The iterator over one connection after another; not a generator, so that the loop may be left
     at any time.
     """
@@ -177,9 +178,6 @@ class _Reconnecting:
         self._connection: ClientConnection | None = None
         self._begin = 0.0  # of the connection
         self._token = trio.lowlevel.current_trio_token()
-
-    def __aiter__(self) -> _Reconnecting:
-        return self
 
     async def __anext__(self) -> ClientConnection:
         if self._connection is not None:

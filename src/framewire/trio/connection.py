@@ -80,10 +80,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def recv(self, decode: bool | None = None) -> Message: ...
     async def recv(self, decode: bool | None = None) -> Message:
         """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        message = await self._driver.recv(decode)
-        await trio.lowlevel.cancel_shielded_checkpoint()  # cancelled here, the message would be lost
-        return message
+        return await self._driver.recv(decode)
 
     @overload
     def recv_streaming(self, decode: Literal[True]) -> AsyncIterator[str]: ...
@@ -98,9 +95,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         self._driver.begin_pieces()
         last = False
         while not last:
-            await trio.lowlevel.checkpoint_if_cancelled()
             piece, last = await self._driver.recv_piece(decode)
-            await trio.lowlevel.cancel_shielded_checkpoint()
             yield piece
 
     def __aiter__(self) -> AsyncIterator[Message]:
@@ -192,14 +187,11 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         await self.aclose(close_code_after(error))
 
 
-class _Messages:
+class _Messages(AsyncIterator[Message]):
     """The iterator over messages; not a generator, so that it may be left at any time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def __aiter__(self) -> _Messages:
-        return self
 
     async def __anext__(self) -> Message:
         try:

@@ -20,7 +20,7 @@ import trio
 
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
-from ..session.base_driver import BaseDriver, peer_address
+from ..session.base_driver import READ_SIZE, BaseDriver, peer_address
 from ..session.message_queue import MessageQueue
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
@@ -29,11 +29,9 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 Result = TypeVar("Result")
+Taken = TypeVar("Taken")
 
-__all__ = ["READ_SIZE", "STREAM_ERRORS", "Driver", "limit_time", "write_on"]
-
-#: The most that one read brings, in bytes.
-READ_SIZE: Final = 1 << 16
+__all__ = ["STREAM_ERRORS", "Driver", "limit_time", "write_on"]
 
 #: The most that one write passes to the stream, in bytes: the keepalive must see that a long
 #: message makes progress.
@@ -165,6 +163,12 @@ class Driver(BaseDriver):
         self.update()
         await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
         return result
+
+    async def take_item(self, take: Callable[[], Taken | None], until: float | None) -> Taken:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        taken = await super().take_item(take, until)
+        await trio.lowlevel.cancel_shielded_checkpoint()  # cancelled here, what was taken would be lost
+        return taken
 
     async def wait_for_input(self, until: float | None) -> None:
         await self.arrivals.park()

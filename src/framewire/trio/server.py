@@ -20,14 +20,14 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.receiver import TextErrors
-from ..session.base_driver import peer_address
+from ..session.base_driver import READ_SIZE, peer_address
 from ..session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
 from ..session.logs import Logger
 from ..session.opening import answer_client, read_proxy_header
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
 from .connection import Connection, broadcast
-from .driver import READ_SIZE, STREAM_ERRORS, limit_time
+from .driver import STREAM_ERRORS, limit_time
 
 __all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 
