@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import closing
 from typing import Any, Literal, cast, overload
 
 import trio
@@ -17,7 +17,7 @@ from ..session.connection import BaseConnection, close_code_after
 from ..session.fragments import is_whole
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message
-from ..session.session import Data, Session
+from ..session.session import Data
 from ..session.settings import ConnectionSettings
 from .driver import Driver, write_on
 
@@ -55,8 +55,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         #: The stream; to ask it, not to read or write.
         self.stream = stream
         self._encodes = False
-        #: Whether a message is being sent in parts, while others wait.
-        self._in_parts = False
 
     def begin(self, rest: bytes, codecs: list[Codec]) -> None:
         """Begin with the frames: `rest`, after the opening handshake that agreed on `codecs`."""
@@ -113,17 +111,18 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         if is_whole(message, asynchronous=True):
             await self._send_whole(cast(Data, message), text, compress)
         else:
-            await self._next_turn()
-            with self._sending_parts():
+            await self._driver.sendable(whole=True)
+            with self._driver.sending_parts():
                 await self._driver.send_fragments(message, text, compress)
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
-        session = await self._next_turn()
+        session = await self._driver.sendable(whole=True)
         if session.is_fragmented(message):
             for fragment, is_text, last in session.fragments(message, text):
                 session.send(fragment, is_text, last=last, compress=compress)
         elif self._encodes and compress is not False:
-            with self._sending_parts(), closing(session.send_steps(message, text=text, compress=compress)) as steps:
+            steps = session.send_steps(message, text=text, compress=compress)
+            with self._driver.sending_parts(), closing(steps):
                 for _ in steps:
                     await trio.lowlevel.checkpoint()
                     await self._driver.sendable()  # raises at the end of the connection
@@ -131,23 +130,6 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
             session.send(message, text, compress=compress)
         self._driver.update()
         await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
-
-    @contextmanager
-    def _sending_parts(self) -> Iterator[None]:
-        self._in_parts = True
-        try:
-            yield
-        finally:
-            self._in_parts = False
-            self._driver.room.unpark_all()
-
-    async def _next_turn(self) -> Session:
-        """Wait until there is room and no message is being sent in parts."""
-        session = await self._driver.sendable()
-        while self._in_parts:
-            await self._driver.room.park()
-            session = await self._driver.sendable()
-        return session
 
     async def ping(self, data: str | bytes | None = None, *, ack_on_close: bool = False) -> trio.Event:
         """Send a ping, as `framewire.asyncio.Connection.ping`; return an event that is set when the

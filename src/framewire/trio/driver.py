@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final, TypeVar, cast
 
 import trio
@@ -81,6 +81,7 @@ class Driver(BaseDriver):
         self.arrivals, self.room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         self._high, self._low = settings.write_marks
         self._output_ended = False
+        self._in_parts = False  # a message is being sent in parts
         #: Where the reader waits for room in the queue, and the writer for output.
         self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         #: Cancelled to end both directions at once.
@@ -134,15 +135,28 @@ class Driver(BaseDriver):
         self.never_opened = True
         self.closed.set()
 
-    async def sendable(self) -> Session:
+    @contextmanager
+    def sending_parts(self) -> Iterator[None]:
+        """Let other messages wait while one is sent in parts."""
+        self._in_parts = True
+        try:
+            yield
+        finally:
+            self._in_parts = False
+            self.room.unpark_all()
+
+    async def sendable(self, whole: bool = False) -> Session:
         """Wait until there is room in the write buffer; return the session.
+
+        Args:
+            whole: Whether to wait until no message is being sent in parts, too.
 
         Raises:
             ConnectionClosed: The connection has ended.
         """
         session = self.opened_session()
         await trio.lowlevel.checkpoint_if_cancelled()
-        while session.write_paused and not self.closed.is_set():
+        while (session.write_paused or (whole and self._in_parts)) and not self.closed.is_set():
             await self.room.park()
         if not session.over and not session.check_sendable():
             await self.closed.wait()  # only the end tells whether it was an orderly one
