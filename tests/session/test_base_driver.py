@@ -45,6 +45,8 @@ class StandIn(BaseDriver):
         return action(self.session)
 
     async def wait_for_input(self, until):
+        assert self.session.reading
+        assert self.receiving
         if not self.input:
             raise TimeoutError
         self.session.receive(self.input.pop(0), 0.0)
@@ -161,6 +163,10 @@ def test_reader_goes_on_once_messages_are_taken():
     assert not driver.session.reading
     assert [complete(driver.recv(None)), driver.updates] == ["a", 0]
     assert [complete(driver.recv(None)), driver.updates] == ["b", 1]
+    driver.session.receive(to(SERVER, 0x01, b"c") + to(SERVER, 0x00, b"d"), 0.0)
+    assert not driver.session.reading
+    driver.input = [to(SERVER, 0x80, b"e")]
+    assert complete(driver.recv(None)) == "cde"
 
 
 def test_message_is_received_in_pieces_which_nothing_else_may_interrupt():

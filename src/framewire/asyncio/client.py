@@ -67,7 +67,7 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together, in seconds; None for no limit.
         ping_interval: As for `serve`, like the arguments after it.
-        head_limits: The limits of responses, also of those of a proxy; see `HeadLimits`.
+        head_limits: The limits of responses, those of a proxy included; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.

@@ -215,8 +215,8 @@ class BaseDriver(ABC):
 
     @abstractmethod
     async def wait_for_input(self, until: float | None) -> None:
-        """Wait until something has arrived, or the connection has ended. Called with `lock` held, which
-        is released meanwhile.
+        """Wait until something has arrived, or the connection has ended. Called with `lock` held,
+        which is released meanwhile.
 
         Raises:
             TimeoutError: The time is `until`.

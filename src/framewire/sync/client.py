@@ -139,7 +139,7 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake
             together.
         ping_interval: As for `serve`, like the other limits.
-        head_limits: The limits of responses, also of those of a proxy; see `HeadLimits`.
+        head_limits: The limits of responses, those of a proxy included; see `HeadLimits`.
         reconnect_delays: Returns the delays between attempts in `for`.
         logger: The logger, by default `framewire.client`.
         create_connection: Makes the connection in place of `ClientConnection`.
