@@ -60,6 +60,7 @@ LIBRARIES: Final = {
     "gevent-websocket": Library("geventwebsocket.websocket", "gevent_websocket", (0, 10), (0, 11), False),
     "autobahn": Library("autobahn.websocket.protocol", "autobahn", (24,), (27,), True),
     "gunicorn": Library("gunicorn.asgi.websocket", "gunicorn", (25,), (28,), False),
+    "tornado": Library("tornado.websocket", "tornado", (6, 5), (6, 7), True),
 }
 
 

@@ -1,0 +1,494 @@
+"""tornado: the frame loop and the writer of `WebSocketProtocol13`, for its server and its client.
+
+Whole data frames are parsed in batches and delivered one by one as before. The original handles
+control frames, fragments and every failure, from the same read buffer. The answers to a batch are
+written together, before anything else is written and before any other task can run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any, Final
+
+from tornado.concurrent import Future
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import (
+    WebSocketClosedError,
+    WebSocketProtocol,
+    WebSocketProtocol13,
+    _PerMessageDeflateCompressor,
+    _WebSocketParams,
+)
+
+from .._backend import make_frame, read_header, take_frames, take_key, take_payload
+from ..protocol.constants import MAX_LENGTH
+from ..protocol.masking_keys import pool
+from .accelerate import Replacement, expect_same
+from .self_test_samples import DATA_FRAMES, KEY, frame_streams, make_frames
+
+#: Messages that are delivered before other tasks run, like 256 KiB of small frames in tornado.
+MAX_BATCH: Final = 256
+
+#: The longest time, in seconds, and the most bytes for which answers wait to be written together.
+MAX_HELD_TIME: Final = 0.001
+MAX_HELD_BYTES: Final = 1 << 16
+
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_RSV1: Final = 0x40
+_ANY: Final = re.compile(rb"[\s\S]+")
+
+_original_receive_frame = WebSocketProtocol13._receive_frame
+_original_write_message = WebSocketProtocol13.write_message
+_original_write_frame = WebSocketProtocol13._write_frame
+_original_abort = WebSocketProtocol._abort
+
+
+def replacements() -> list[Replacement]:
+    """Return replacements of the methods that receive and write frames, and of `_abort`."""
+    for client in (False, True):
+        for deflate in (False, True):
+            original = _make_exchange(WebSocketProtocol13, client, deflate)
+            replacement = _make_exchange(_AcceleratedProtocol, client, deflate)
+            expect_same("_receive_frame", original, replacement, *_samples(client))
+            original, replacement = _make_send(client, deflate, False), _make_send(client, deflate, True)
+            sizes = (0, 1, 125, 126, 127, 65535, 65536)
+            expect_same("write_message", original, replacement, *((bytes(size),) for size in sizes))
+    return [
+        Replacement(WebSocketProtocol13, "_receive_frame", receive_frame),
+        Replacement(WebSocketProtocol13, "_write_frame", write_frame),
+        Replacement(WebSocketProtocol13, "write_message", write_message),
+        Replacement(WebSocketProtocol, "_abort", abort),
+    ]
+
+
+# Receiving
+
+
+async def receive_frame(self: WebSocketProtocol13) -> None:
+    """Receive the next frame, or all whole data frames that have arrived."""
+    limit = self.params.max_message_size
+    if not _is_plain(self) or type(limit) is not int or self._fragmented_message_buffer is not None:
+        await _original_receive_frame(self)
+        return
+    stream = self.stream
+    masked = not self.mask_outgoing
+    data: Any = stream._read_buffer if stream._read_buffer_size else await _read_arrived(stream)
+    frames: list[tuple[int, bytes]] = []
+    end = take_frames(data, masked, min(limit, MAX_LENGTH), frames)
+    if type(data) is bytes:
+        if end < len(data):
+            _unread(stream, data[end:])
+            data = data[:end]
+    elif end:
+        data = stream._consume(end)
+    if frames:
+        await _deliver(self, frames, data)
+    elif not await _receive_single(self, masked, limit):
+        await _original_receive_frame(self)
+
+
+def _is_plain(self: WebSocketProtocol13) -> bool:
+    """Return whether no subclass may have changed the methods that the fast paths leave out."""
+    return type(self) is WebSocketProtocol13 or type(self) is _AcceleratedProtocol
+
+
+def _read_arrived(stream: IOStream) -> Any:
+    """Return a future of all bytes of the next read.
+
+    An attempt to read before the socket is readable, as in `read_until_regex`, would nearly always
+    be in vain.
+    """
+    if type(stream) is not IOStream or stream._closed or stream._read_future is not None:
+        return stream.read_until_regex(_ANY)  # type: ignore[arg-type]
+    future = stream._start_read()
+    stream._read_regex = _ANY
+    stream._read_max_bytes = None
+    stream._add_io_state(stream.io_loop.READ)
+    return future
+
+
+def _unread(stream: IOStream, data: bytes) -> None:
+    """Return bytes to the front of the read buffer."""
+    stream._read_buffer[:0] = data
+    stream._read_buffer_size += len(data)
+
+
+def _pause_reading(stream: IOStream) -> None:
+    """Ignore further input while the read buffer has data, as `IOStream._handle_events` does.
+
+    Else the end of the input would close the stream before the messages in the buffer are answered.
+    """
+    if stream._read_buffer_size and stream._state is not None and stream._state & stream.io_loop.READ:
+        stream._state &= ~stream.io_loop.READ
+        stream.io_loop.update_handler(stream.fileno(), stream._state)
+
+
+async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], data: bytes) -> None:
+    """Deliver data frames, whose bytes are `data`, which has been read from the stream.
+
+    While other tasks run, the bytes of frames that are not yet delivered are in the read buffer.
+    """
+    if self._decompressor is not None:
+        self._frame_compressed = False
+    stream = self.stream
+    last = len(frames) - 1
+    overhead = 2 if self.mask_outgoing else 6
+    start = 0
+    in_buffer = False
+    try:
+        for position, (first_byte, payload) in enumerate(frames):
+            size = len(payload)
+            if size > 125:
+                size += 2 if size < 65536 else 8
+            start += size + overhead
+            self._wire_bytes_in += size + overhead
+            if in_buffer:
+                stream._consume(size + overhead)
+            elif position < last:
+                _hold(self)
+            else:
+                _release(self)
+            handled = self._handle_message(first_byte & 0x0F, payload)
+            if self.client_terminated:
+                return
+            pausing = position < last and position % MAX_BATCH == MAX_BATCH - 1
+            if pausing or (handled is not None and not handled.done()):
+                _release(self)
+                if not in_buffer:
+                    _unread(stream, data[start:])
+                    in_buffer = True
+                _pause_reading(stream)
+                if handled is not None:
+                    await handled
+                if pausing:
+                    await asyncio.sleep(0)
+                if self.client_terminated:
+                    return
+    finally:
+        _release(self)
+
+
+async def _receive_single(self: WebSocketProtocol13, masked: bool, limit: int) -> bool:
+    """Receive a data frame that is compressed, or has arrived in part; return False for others."""
+    stream = self.stream
+    header = read_header(stream._read_buffer, 0, min(14, stream._read_buffer_size))
+    if header is None:
+        return False
+    first_byte, has_mask, length, end, key = header
+    compressed = bool(first_byte & _RSV1) and self._decompressor is not None
+    if (first_byte & ~_RSV1 if compressed else first_byte) not in (_TEXT, _BINARY):
+        return False
+    if has_mask is not masked or key is None or not 0 <= length <= limit:
+        return False
+    # The original reads the payload without the header, which may just fit in the read buffer.
+    if end + length + stream.read_chunk_size > stream.max_buffer_size:
+        return False
+    data = await stream.read_bytes(end + length)
+    self._wire_bytes_in += end + length
+    taken = take_payload(data, 0, masked, limit)
+    assert taken is not None
+    if self._decompressor is not None:
+        self._frame_compressed = compressed
+    handled = self._handle_message(first_byte & 0x0F, taken[0])
+    if handled is not None:
+        await handled
+    return True
+
+
+# Sending
+
+
+class _Held:
+    """Frames that wait to be written together, and the futures of their `write_message`."""
+
+    __slots__ = ("frames", "futures", "size", "since")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.futures: list[Future[None]] = []
+        self.size = 0
+        self.since = monotonic()
+
+
+def _hold(self: Any) -> None:
+    """Let `write_message` hold frames until `_release`; write those that have waited too long."""
+    held = self.__dict__.get("_held")
+    if held is not None:
+        if not held.frames or (held.size < MAX_HELD_BYTES and monotonic() - held.since < MAX_HELD_TIME):
+            return
+        _release(self)
+    if self.stream.max_write_buffer_size is None:
+        self._held = _Held()
+
+
+def _release(self: Any) -> None:
+    """Write all frames held, and hold no more."""
+    held = self.__dict__.pop("_held", None)
+    if held is None or not held.frames:
+        return
+    try:
+        written = self.stream.write(b"".join(held.frames))
+    except StreamClosedError:
+        _fail(held.futures)
+        return
+    if not written.done():
+        written.add_done_callback(lambda written: _settle(written, held.futures))
+    elif written.exception() is None:
+        held.futures[0].get_loop().call_soon(_resolve, held.futures)
+    else:
+        _fail(held.futures)
+
+
+def _settle(written: Future[None], futures: list[Future[None]]) -> None:
+    if written.cancelled() or written.exception() is not None:
+        _fail(futures)
+    else:
+        _resolve(futures)
+
+
+def _resolve(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _fail(futures: list[Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(WebSocketClosedError())
+
+
+def write_message(self: WebSocketProtocol13, message: Any, binary: bool = False) -> Future[None]:
+    """Send a message, like the original."""
+    kind = type(message)
+    if (kind is not str and kind is not bytes) or not _is_plain(self):
+        return _original_write_message(self, message, binary)
+    frame = _make_message_frame(self, message.encode() if kind is str else message, binary)
+    stream = self.stream
+    held = self.__dict__.get("_held")
+    if held is not None:
+        if stream.closed():
+            raise WebSocketClosedError
+        future: Future[None] = Future()
+        held.frames.append(frame)
+        held.futures.append(future)
+        held.size += len(frame)
+        return future
+    try:
+        written = stream.write(frame)
+    except StreamClosedError:
+        raise WebSocketClosedError from None
+    if not written.done() or written.exception() is not None:
+        return asyncio.ensure_future(_wait_written(written))
+    # The caller may await it in a loop, so that it must not be done before other tasks could run.
+    future = Future()
+    future.get_loop().call_soon(_resolve, (future,))
+    return future
+
+
+def _make_message_frame(self: WebSocketProtocol13, payload: bytes, binary: bool) -> bytes:
+    self._message_bytes_out += len(payload)
+    first_byte = _BINARY if binary else _TEXT
+    if self._compressor:
+        payload = self._compressor.compress(payload)
+        first_byte |= _RSV1
+    frame = make_frame(first_byte, payload, take_key(pool) if self.mask_outgoing else b"")
+    self._wire_bytes_out += len(frame)
+    return frame
+
+
+async def _wait_written(written: Future[None]) -> None:
+    try:
+        await written
+    except StreamClosedError:
+        raise WebSocketClosedError from None
+
+
+def write_frame(self: WebSocketProtocol13, fin: bool, opcode: int, data: bytes, flags: int = 0) -> Future[None]:
+    """Write a frame after those held."""
+    _release(self)
+    return _original_write_frame(self, fin, opcode, data, flags)
+
+
+def abort(self: WebSocketProtocol) -> None:
+    """Abort the connection after the frames held are written."""
+    _release(self)
+    _original_abort(self)
+
+
+# Self-test
+
+
+class _AcceleratedProtocol(WebSocketProtocol13):
+    _receive_frame = receive_frame
+    _write_frame = write_frame
+    _abort = abort
+
+
+class _SampleStream:
+    """A stream without a socket, with the part of `IOStream` that the protocol uses.
+
+    It is also its own event loop: reads end at once, and timeouts are ignored.
+    """
+
+    max_buffer_size = 1 << 20
+    max_write_buffer_size = None
+    read_chunk_size = 1 << 16
+
+    def __init__(self, chunks: tuple[bytes, ...]) -> None:
+        self._read_buffer = bytearray()
+        self._read_buffer_size = 0
+        self._chunks = list(chunks)
+        self._closed = False
+        self.io_loop = self
+        self.written: list[bytes] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def add_timeout(self, *_: Any) -> None:
+        self.written.append(b"(timeout)")
+
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+    def write(self, data: bytes) -> Any:
+        if self._closed:
+            raise StreamClosedError
+        self.written.append(data)
+        return _Written()
+
+    def _consume(self, size: int) -> bytes:
+        data = bytes(self._read_buffer[:size])
+        del self._read_buffer[:size]
+        self._read_buffer_size -= size
+        return data
+
+    async def read_bytes(self, size: int) -> bytes:
+        while self._read_buffer_size < size:
+            if not self._chunks:
+                raise StreamClosedError
+            chunk = self._chunks.pop(0)
+            self._read_buffer += chunk
+            self._read_buffer_size += len(chunk)
+        return self._consume(size)
+
+    async def read_until_regex(self, _: Any) -> bytes:
+        return await self.read_bytes(1) + self._consume(self._read_buffer_size)
+
+
+class _Written:
+    """The future of a write that is done."""
+
+    def done(self) -> bool:
+        return True
+
+    def add_done_callback(self, _: Any) -> None:
+        pass
+
+
+class _SampleHandler:
+    """A handler that records its calls; it fails at one message."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def on_message(self, message: Any) -> None:
+        self.calls.append(message)
+        if message == "fail":
+            raise ValueError(message)
+
+    def on_ping(self, payload: bytes) -> None:
+        self.calls.append(("ping", payload))
+
+    def on_pong(self, payload: bytes) -> None:
+        self.calls.append(("pong", payload))
+
+    def on_ws_connection_close(self, *close: Any) -> None:
+        self.calls.append(close)
+
+    def log_exception(self, kind: type, *_: Any) -> None:
+        self.calls.append(kind)
+
+
+def _make_protocol(
+    kind: type[WebSocketProtocol13], client: bool, deflate: bool, chunks: tuple[bytes, ...] = ()
+) -> tuple[WebSocketProtocol13, Any, Any]:
+    handler: Any = _SampleHandler()
+    stream: Any = _SampleStream(chunks)
+    protocol = kind(handler, client, _WebSocketParams(max_message_size=300))
+    protocol.stream = stream
+    if deflate:
+        protocol._create_compressors("client" if client else "server", {})
+    return protocol, handler, stream
+
+
+def _make_exchange(kind: type[WebSocketProtocol13], client: bool, deflate: bool) -> Any:
+    """Return a function that runs the frame loop on chunks; it returns what can be observed."""
+
+    def exchange(*chunks: bytes) -> Any:
+        protocol, handler, stream = _make_protocol(kind, client, deflate, chunks)
+        loop = protocol._receive_frame_loop()
+        try:
+            while True:
+                loop.send(None)
+        except StopIteration:
+            pass
+        # The bytes that a client sends have random masking keys, so they cannot be compared.
+        written = [data[: 2 if client else None] for data in stream.written]
+        states = (protocol.client_terminated, protocol.server_terminated, protocol._message_bytes_in)
+        return handler.calls, written, states, stream.closed()
+
+    return exchange
+
+
+def _make_send(client: bool, deflate: bool, accelerated: bool) -> Any:
+    """Return a function that returns the parts of the frame of a message, without the mask."""
+
+    def send(payload: bytes) -> Any:
+        protocol, _, stream = _make_protocol(WebSocketProtocol13, client, deflate)
+        if accelerated:
+            frame = _make_message_frame(protocol, payload, True)
+        else:
+            assert protocol._compressor is not None or not deflate
+            encoded = protocol._compressor.compress(payload) if protocol._compressor else payload
+            _original_write_frame(protocol, True, 2, encoded, _RSV1 if deflate else 0)
+            (frame,) = stream.written
+        return frame[0], take_payload(frame, 0, client, MAX_LENGTH), protocol._wire_bytes_out
+
+    return send
+
+
+def _samples(client: bool) -> Iterator[tuple[bytes, ...]]:
+    """Yield streams of frames: the common ones, and some invalid, compressed or over a limit."""
+    key = b"" if client else KEY
+    yield from frame_streams(key)
+    data = make_frames(key, *DATA_FRAMES)
+    deflate = _PerMessageDeflateCompressor(True, None)
+    compressed = [(0xC1, deflate.compress(b"text" * 9)), (0xC2, deflate.compress(bytes(99)))]
+    bomb = (0xC2, deflate.compress(bytes(301)))
+    close = struct.pack(">H", 1001) + b"gone"
+    for following in (
+        [(0x81, b"a\xff"), (0x81, b"a")],
+        [(0x81, b"fail"), (0x81, b"a")],
+        [(0x82, bytes(300)), (0x82, bytes(301))],
+        [(0x01, bytes(200)), (0x80, bytes(101))],
+        [*compressed, (0x81, b"a"), bomb, (0x81, b"a")],
+        [(0xC1, b"not deflate")],
+        [(0x8A, b"pong"), (0x88, close), (0x81, b"a")],
+        [(0x88, b"")],
+        [(0x88, b"\x03")],
+    ):
+        stream = data + make_frames(key, *following)
+        yield (stream,)
+        yield from ((stream[:cut], stream[cut:]) for cut in range(len(data), len(stream), 11))
+    yield (data + make_frame(0x81, b"other role", KEY if client else b""), data)
+    yield (data + bytes([0x81, 0x7E | (0 if client else 0x80), 0, 1]) + key + b"a", data)
