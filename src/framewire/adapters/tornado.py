@@ -8,7 +8,6 @@ written together, before anything else is written and before any other task can 
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 from collections.abc import Iterator
 from time import monotonic
@@ -40,7 +39,6 @@ MAX_HELD_BYTES: Final = 1 << 16
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _RSV1: Final = 0x40
-_ANY: Final = re.compile(rb"[\s\S]+")
 
 _original_receive_frame = WebSocketProtocol13._receive_frame
 _original_write_message = WebSocketProtocol13.write_message
@@ -77,18 +75,17 @@ async def receive_frame(self: WebSocketProtocol13) -> None:
         return
     stream = self.stream
     masked = not self.mask_outgoing
-    data: Any = stream._read_buffer if stream._read_buffer_size else await _read_arrived(stream)
-    frames: list[tuple[int, bytes]] = []
-    end = take_frames(data, masked, min(limit, MAX_LENGTH), frames)
-    if type(data) is bytes:
-        if end < len(data):
-            _unread(stream, data[end:])
-            data = data[:end]
-    elif end:
-        data = stream._consume(end)
-    if frames:
-        await _deliver(self, frames, data)
-    elif not await _receive_single(self, masked, limit):
+    # The original reads a payload without its header, which may just fit in the read buffer.
+    max_frame = stream.max_buffer_size - stream.read_chunk_size
+    matcher = _FrameMatcher(masked, min(limit, MAX_LENGTH), max_frame, self._decompressor is not None)
+    data = await _read(stream, matcher)
+    if matcher.frames:
+        await _deliver(self, matcher.frames, data)
+    elif data:
+        taken = take_payload(data, 0, masked, limit)
+        assert taken is not None
+        await _deliver(self, [(data[0], taken[0])], data)
+    else:
         await _original_receive_frame(self)
 
 
@@ -97,18 +94,68 @@ def _is_plain(self: WebSocketProtocol13) -> bool:
     return type(self) is WebSocketProtocol13 or type(self) is _AcceleratedProtocol
 
 
-def _read_arrived(stream: IOStream) -> Any:
-    """Return a future of all bytes of the next read.
+class _FrameMatcher:
+    """Finds data frames in a read buffer; in place of the pattern of `IOStream.read_until_regex`.
 
-    An attempt to read before the socket is readable, as in `read_until_regex`, would nearly always
-    be in vain.
+    Attributes:
+        frames: The whole frames without RSV bits that the last match consists of. If there are
+            none, the match is one compressed frame, or empty before a frame for the original.
     """
-    if type(stream) is not IOStream or stream._closed or stream._read_future is not None:
-        return stream.read_until_regex(_ANY)  # type: ignore[arg-type]
+
+    __slots__ = ("_deflate", "_limit", "_masked", "_matched", "_max_frame", "frames")
+
+    def __init__(self, masked: bool, limit: int, max_frame: int, deflate: bool) -> None:
+        self._masked = masked
+        self._limit = limit
+        self._max_frame = max_frame
+        self._deflate = deflate
+        self._matched = 0
+        self.frames: list[tuple[int, bytes]] = []
+
+    def search(self, buffer: bytearray) -> _FrameMatcher | None:
+        """Match the front of the buffer; None waits for the rest of a data frame."""
+        self._matched = take_frames(buffer, self._masked, self._limit, self.frames)
+        if not self._matched:
+            size = self._data_frame_size(buffer)
+            if size > len(buffer):
+                return None
+            self._matched = size
+        return self
+
+    def end(self) -> int:
+        """Return the end of the match."""
+        return self._matched
+
+    def _data_frame_size(self, buffer: bytearray) -> int:
+        """Return the size of the frame at the front; 0 if the original is to receive it."""
+        header = read_header(buffer, 0, min(len(buffer), 14))
+        if header is None:
+            return 0
+        first_byte, masked, length, end, key = header
+        if (first_byte & ~_RSV1 if self._deflate else first_byte) not in (_TEXT, _BINARY):
+            return 0
+        if masked is not self._masked or key is None or not 0 <= length <= self._limit:
+            return 0
+        size = end + length
+        return size if size <= self._max_frame else 0
+
+
+def _read(stream: Any, matcher: _FrameMatcher) -> Any:
+    """Return a future of the bytes that match, like `read_until_regex`.
+
+    If the socket has to be readable first, no attempt is made to read from it before.
+    """
     future = stream._start_read()
-    stream._read_regex = _ANY
+    stream._read_regex = matcher
     stream._read_max_bytes = None
-    stream._add_io_state(stream.io_loop.READ)
+    if type(stream) is IOStream and not stream._read_buffer_size and not stream._closed:
+        stream._add_io_state(stream.io_loop.READ)
+        return future
+    try:
+        stream._try_inline_read()
+    except BaseException:
+        future.add_done_callback(lambda future: future.exception())  # else its error would be logged
+        raise
     return future
 
 
@@ -133,8 +180,6 @@ async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], d
 
     While other tasks run, the bytes of frames that are not yet delivered are in the read buffer.
     """
-    if self._decompressor is not None:
-        self._frame_compressed = False
     stream = self.stream
     last = len(frames) - 1
     overhead = 2 if self.mask_outgoing else 6
@@ -153,6 +198,8 @@ async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], d
                 _hold(self)
             else:
                 _release(self)
+            if self._decompressor is not None:
+                self._frame_compressed = first_byte & _RSV1 > 0
             handled = self._handle_message(first_byte & 0x0F, payload)
             if self.client_terminated:
                 return
@@ -171,33 +218,6 @@ async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], d
                     return
     finally:
         _release(self)
-
-
-async def _receive_single(self: WebSocketProtocol13, masked: bool, limit: int) -> bool:
-    """Receive a data frame that is compressed, or has arrived in part; return False for others."""
-    stream = self.stream
-    header = read_header(stream._read_buffer, 0, min(14, stream._read_buffer_size))
-    if header is None:
-        return False
-    first_byte, has_mask, length, end, key = header
-    compressed = bool(first_byte & _RSV1) and self._decompressor is not None
-    if (first_byte & ~_RSV1 if compressed else first_byte) not in (_TEXT, _BINARY):
-        return False
-    if has_mask is not masked or key is None or not 0 <= length <= limit:
-        return False
-    # The original reads the payload without the header, which may just fit in the read buffer.
-    if end + length + stream.read_chunk_size > stream.max_buffer_size:
-        return False
-    data = await stream.read_bytes(end + length)
-    self._wire_bytes_in += end + length
-    taken = take_payload(data, 0, masked, limit)
-    assert taken is not None
-    if self._decompressor is not None:
-        self._frame_compressed = compressed
-    handled = self._handle_message(first_byte & 0x0F, taken[0])
-    if handled is not None:
-        await handled
-    return True
 
 
 # Sending
@@ -345,6 +365,7 @@ class _SampleStream:
         self._read_buffer_size = 0
         self._chunks = list(chunks)
         self._closed = False
+        self._read_regex: Any = None
         self.io_loop = self
         self.written: list[bytes] = []
 
@@ -372,17 +393,45 @@ class _SampleStream:
         self._read_buffer_size -= size
         return data
 
+    def _start_read(self) -> _SampleRead:
+        self._read = _SampleRead()
+        return self._read
+
+    def _try_inline_read(self) -> None:
+        while self._read_buffer or self._receive():
+            match = self._read_regex.search(self._read_buffer)
+            if match is not None:
+                self._read.data = self._consume(match.end())
+                return
+            if not self._receive():
+                return
+
     async def read_bytes(self, size: int) -> bytes:
         while self._read_buffer_size < size:
-            if not self._chunks:
+            if not self._receive():
                 raise StreamClosedError
-            chunk = self._chunks.pop(0)
-            self._read_buffer += chunk
-            self._read_buffer_size += len(chunk)
         return self._consume(size)
 
-    async def read_until_regex(self, _: Any) -> bytes:
-        return await self.read_bytes(1) + self._consume(self._read_buffer_size)
+    def _receive(self) -> bool:
+        """Receive the next chunk; return False at the end of the input."""
+        if not self._chunks:
+            return False
+        chunk = self._chunks.pop(0)
+        self._read_buffer += chunk
+        self._read_buffer_size += len(chunk)
+        return True
+
+
+class _SampleRead:
+    """The future of a read, which has ended when it is awaited."""
+
+    data: bytes | None = None
+
+    def __await__(self) -> Iterator[None]:
+        if self.data is None:
+            raise StreamClosedError
+        return self.data
+        yield
 
 
 class _Written:
@@ -489,6 +538,6 @@ def _samples(client: bool) -> Iterator[tuple[bytes, ...]]:
     ):
         stream = data + make_frames(key, *following)
         yield (stream,)
-        yield from ((stream[:cut], stream[cut:]) for cut in range(len(data), len(stream), 11))
+        yield from ((stream[:cut], stream[cut:]) for cut in range(len(data), len(stream), 37))
     yield (data + make_frame(0x81, b"other role", KEY if client else b""), data)
     yield (data + bytes([0x81, 0x7E | (0 if client else 0x80), 0, 1]) + key + b"a", data)
