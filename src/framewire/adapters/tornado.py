@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Final
 
-from tornado.concurrent import Future
+from tornado.concurrent import Future, future_set_result_unless_cancelled
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.log import gen_log
 from tornado.websocket import (
     WebSocketClosedError,
     WebSocketProtocol,
@@ -73,14 +74,11 @@ async def receive_frame(self: WebSocketProtocol13) -> None:
     if not _is_plain(self) or type(limit) is not int or self._fragmented_message_buffer is not None:
         await _original_receive_frame(self)
         return
-    stream = self.stream
     masked = not self.mask_outgoing
-    # The original reads a payload without its header, which may just fit in the read buffer.
-    max_frame = stream.max_buffer_size - stream.read_chunk_size
-    matcher = _FrameMatcher(masked, min(limit, MAX_LENGTH), max_frame, self._decompressor is not None)
-    data = await _read(stream, matcher)
-    if matcher.frames:
-        await _deliver(self, matcher.frames, data)
+    reader = _FrameReader(self.stream, masked, min(limit, MAX_LENGTH), self._decompressor is not None)
+    data = await reader.read()
+    if reader.frames:
+        await _deliver(self, reader.frames, data)
     elif data:
         taken = take_payload(data, 0, masked, limit)
         assert taken is not None
@@ -94,25 +92,78 @@ def _is_plain(self: WebSocketProtocol13) -> bool:
     return type(self) is WebSocketProtocol13 or type(self) is _AcceleratedProtocol
 
 
-class _FrameMatcher:
-    """Finds data frames in a read buffer; in place of the pattern of `IOStream.read_until_regex`.
+class _FrameReader:
+    """Reads data frames; in place of the pattern of `IOStream.read_until_regex`.
 
     Attributes:
-        frames: The whole frames without RSV bits that the last match consists of. If there are
-            none, the match is one compressed frame, or empty before a frame for the original.
+        frames: The whole frames without RSV bits that have been read. If there are none, one
+            compressed frame has been read, or nothing before a frame that is for the original.
     """
 
-    __slots__ = ("_deflate", "_limit", "_masked", "_matched", "_max_frame", "frames")
+    __slots__ = ("_deflate", "_limit", "_masked", "_matched", "_read_size", "_stream", "frames")
 
-    def __init__(self, masked: bool, limit: int, max_frame: int, deflate: bool) -> None:
+    def __init__(self, stream: Any, masked: bool, limit: int, deflate: bool) -> None:
+        self._stream = stream
         self._masked = masked
         self._limit = limit
-        self._max_frame = max_frame
         self._deflate = deflate
         self._matched = 0
+        # More than the power of two that is the default, so that one read can return such a message
+        # and its header.
+        self._read_size = stream.read_chunk_size * 3 // 2
         self.frames: list[tuple[int, bytes]] = []
 
-    def search(self, buffer: bytearray) -> _FrameMatcher | None:
+    async def read(self) -> bytes:
+        """Return the bytes of the frames, like `read_until_regex`."""
+        stream = self._stream
+        future = stream._start_read()
+        stream._read_regex = self
+        stream._read_max_bytes = None
+        if type(stream) is not IOStream or stream._read_buffer_size or stream._closed:
+            try:
+                stream._try_inline_read()
+            except BaseException:
+                future.add_done_callback(lambda future: future.exception())  # else its error would be logged
+                raise
+            data: bytes = await future
+            return data
+        # An attempt to read before the socket is readable would nearly always be in vain.
+        stream._handle_read = self._handle_read
+        try:
+            stream._add_io_state(stream.io_loop.READ)
+            data = await future
+        finally:
+            del stream._handle_read
+        return data
+
+    def _handle_read(self) -> None:
+        """Read from the socket; like `IOStream._handle_read`, with fewer copies."""
+        stream = self._stream
+        try:
+            data = stream.socket.recv(self._read_size)
+        except BlockingIOError:
+            return
+        except Exception as error:
+            if not stream._is_connreset(error):
+                gen_log.warning("error on read: %s", error)
+            stream.close(exc_info=error)
+            return
+        if not data:
+            stream.close()
+            return
+        end = 0 if stream._read_buffer_size else take_frames(data, self._masked, self._limit, self.frames)
+        if end < len(data):
+            stream._read_buffer += data[end:]
+            stream._read_buffer_size += len(data) - end
+        if not end:
+            position = stream._find_read_pos()
+            if position is not None:
+                stream._read_from_buffer(position)
+            return
+        future, stream._read_future, stream._read_regex = stream._read_future, None, None
+        future_set_result_unless_cancelled(future, data if end == len(data) else data[:end])
+
+    def search(self, buffer: bytearray) -> _FrameReader | None:
         """Match the front of the buffer; None waits for the rest of a data frame."""
         self._matched = take_frames(buffer, self._masked, self._limit, self.frames)
         if not self._matched:
@@ -136,27 +187,9 @@ class _FrameMatcher:
             return 0
         if masked is not self._masked or key is None or not 0 <= length <= self._limit:
             return 0
+        # The original reads the payload without the header, which may just fit in the read buffer.
         size = end + length
-        return size if size <= self._max_frame else 0
-
-
-def _read(stream: Any, matcher: _FrameMatcher) -> Any:
-    """Return a future of the bytes that match, like `read_until_regex`.
-
-    If the socket has to be readable first, no attempt is made to read from it before.
-    """
-    future = stream._start_read()
-    stream._read_regex = matcher
-    stream._read_max_bytes = None
-    if type(stream) is IOStream and not stream._read_buffer_size and not stream._closed:
-        stream._add_io_state(stream.io_loop.READ)
-        return future
-    try:
-        stream._try_inline_read()
-    except BaseException:
-        future.add_done_callback(lambda future: future.exception())  # else its error would be logged
-        raise
-    return future
+        return size if size + self._read_size <= self._stream.max_buffer_size else 0
 
 
 def _unread(stream: IOStream, data: bytes) -> None:
@@ -252,16 +285,14 @@ def _release(self: Any) -> None:
     if held is None or not held.frames:
         return
     try:
-        written = self.stream.write(b"".join(held.frames))
+        written = _write(self.stream, b"".join(held.frames))
     except StreamClosedError:
         _fail(held.futures)
         return
-    if not written.done():
-        written.add_done_callback(lambda written: _settle(written, held.futures))
-    elif written.exception() is None:
+    if written is None:
         held.futures[0].get_loop().call_soon(_resolve, held.futures)
     else:
-        _fail(held.futures)
+        written.add_done_callback(lambda written: _settle(written, held.futures))
 
 
 def _settle(written: Future[None], futures: list[Future[None]]) -> None:
@@ -300,10 +331,10 @@ def write_message(self: WebSocketProtocol13, message: Any, binary: bool = False)
         held.size += len(frame)
         return future
     try:
-        written = stream.write(frame)
+        written = _write(stream, frame)
     except StreamClosedError:
         raise WebSocketClosedError from None
-    if not written.done() or written.exception() is not None:
+    if written is not None:
         return asyncio.ensure_future(_wait_written(written))
     # The caller may await it in a loop, so that it must not be done before other tasks could run.
     future = Future()
@@ -320,6 +351,32 @@ def _make_message_frame(self: WebSocketProtocol13, payload: bytes, binary: bool)
     frame = make_frame(first_byte, payload, take_key(pool) if self.mask_outgoing else b"")
     self._wire_bytes_out += len(frame)
     return frame
+
+
+def _write(stream: Any, data: bytes) -> Future[None] | None:
+    """Write to a stream; return None if all is written, else the future of the rest.
+
+    Like `IOStream.write`, without a future and a buffer for data that is written at once.
+    """
+    if type(stream) is not IOStream or stream._write_buffer or stream._closed or stream._connecting:
+        return stream.write(data)  # type: ignore[no-any-return]
+    try:
+        size = stream.socket.send(data)
+    except BlockingIOError:
+        size = 0
+    except OSError as error:
+        if not stream._is_connreset(error):
+            gen_log.warning("Write error on %s: %s", stream.fileno(), error)
+        stream.close(exc_info=error)
+        failed: Future[None] = Future()
+        failed.set_exception(StreamClosedError(real_error=error))
+        return failed
+    stream._total_write_index += size
+    stream._total_write_done_index += size
+    if size < len(data):
+        return stream.write(memoryview(data)[size:])  # type: ignore[no-any-return]
+    stream._maybe_add_error_listener()
+    return None
 
 
 async def _wait_written(written: Future[None]) -> None:
