@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from time import monotonic
 from typing import Any, Final
 
@@ -119,21 +119,20 @@ class _FrameReader:
         future = stream._start_read()
         stream._read_regex = self
         stream._read_max_bytes = None
-        if type(stream) is not IOStream or stream._read_buffer_size or stream._closed:
-            try:
-                stream._try_inline_read()
-            except BaseException:
-                future.add_done_callback(lambda future: future.exception())  # else its error would be logged
-                raise
-            data: bytes = await future
-            return data
-        # An attempt to read before the socket is readable would nearly always be in vain.
-        stream._handle_read = self._handle_read
         try:
-            stream._add_io_state(stream.io_loop.READ)
-            data = await future
-        finally:
-            del stream._handle_read
+            if type(stream) is IOStream and not stream._read_buffer_size and not stream._closed:
+                # An attempt to read before the socket is readable would nearly always be in vain.
+                vars(stream)["_handle_read"] = self._handle_read
+                stream._add_io_state(stream.io_loop.READ)
+            else:
+                stream._try_inline_read()
+            data: bytes = await future
+        except StreamClosedError:
+            future.add_done_callback(lambda future: future.exception())  # else its error would be logged
+            raise
+        finally:  # both refer to this object, which refers to the stream
+            stream._read_regex = None
+            vars(stream).pop("_handle_read", None)
         return data
 
     def _handle_read(self) -> None:
@@ -259,7 +258,7 @@ async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], d
 class _Held:
     """Frames that wait to be written together, and the futures of their `write_message`."""
 
-    __slots__ = ("frames", "futures", "size", "since")
+    __slots__ = ("frames", "futures", "since", "size")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -270,7 +269,7 @@ class _Held:
 
 def _hold(self: Any) -> None:
     """Let `write_message` hold frames until `_release`; write those that have waited too long."""
-    held = self.__dict__.get("_held")
+    held = vars(self).get("_held")
     if held is not None:
         if not held.frames or (held.size < MAX_HELD_BYTES and monotonic() - held.since < MAX_HELD_TIME):
             return
@@ -281,14 +280,18 @@ def _hold(self: Any) -> None:
 
 def _release(self: Any) -> None:
     """Write all frames held, and hold no more."""
-    held = self.__dict__.pop("_held", None)
+    held = vars(self).pop("_held", None)
     if held is None or not held.frames:
         return
+    stream = self.stream
+    limit, stream.max_write_buffer_size = stream.max_write_buffer_size, None  # there was none before
     try:
-        written = _write(self.stream, b"".join(held.frames))
+        written = _write(stream, b"".join(held.frames))
     except StreamClosedError:
         _fail(held.futures)
         return
+    finally:
+        stream.max_write_buffer_size = limit
     if written is None:
         held.futures[0].get_loop().call_soon(_resolve, held.futures)
     else:
@@ -302,7 +305,7 @@ def _settle(written: Future[None], futures: list[Future[None]]) -> None:
         _resolve(futures)
 
 
-def _resolve(futures: list[Future[None]]) -> None:
+def _resolve(futures: Iterable[Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
@@ -321,7 +324,10 @@ def write_message(self: WebSocketProtocol13, message: Any, binary: bool = False)
         return _original_write_message(self, message, binary)
     frame = _make_message_frame(self, message.encode() if kind is str else message, binary)
     stream = self.stream
-    held = self.__dict__.get("_held")
+    held = vars(self).get("_held")
+    if held is not None and stream.max_write_buffer_size is not None:
+        _release(self)
+        held = None
     if held is not None:
         if stream.closed():
             raise WebSocketClosedError
@@ -333,7 +339,7 @@ def write_message(self: WebSocketProtocol13, message: Any, binary: bool = False)
     try:
         written = _write(stream, frame)
     except StreamClosedError:
-        raise WebSocketClosedError from None
+        raise WebSocketClosedError  # noqa: B904 - with the same context as in the original
     if written is not None:
         return asyncio.ensure_future(_wait_written(written))
     # The caller may await it in a loop, so that it must not be done before other tasks could run.
@@ -358,8 +364,15 @@ def _write(stream: Any, data: bytes) -> Future[None] | None:
 
     Like `IOStream.write`, without a future and a buffer for data that is written at once.
     """
-    if type(stream) is not IOStream or stream._write_buffer or stream._closed or stream._connecting:
-        return stream.write(data)  # type: ignore[no-any-return]
+    if (
+        type(stream) is not IOStream
+        or stream._write_buffer
+        or stream._closed
+        or stream._connecting
+        or stream.max_write_buffer_size is not None
+    ):
+        written: Future[None] = stream.write(data)
+        return written
     try:
         size = stream.socket.send(data)
     except BlockingIOError:
@@ -374,7 +387,8 @@ def _write(stream: Any, data: bytes) -> Future[None] | None:
     stream._total_write_index += size
     stream._total_write_done_index += size
     if size < len(data):
-        return stream.write(memoryview(data)[size:])  # type: ignore[no-any-return]
+        written = stream.write(memoryview(data)[size:])
+        return written
     stream._maybe_add_error_listener()
     return None
 
@@ -383,7 +397,7 @@ async def _wait_written(written: Future[None]) -> None:
     try:
         await written
     except StreamClosedError:
-        raise WebSocketClosedError from None
+        raise WebSocketClosedError  # noqa: B904 - with the same context as in the original
 
 
 def write_frame(self: WebSocketProtocol13, fin: bool, opcode: int, data: bytes, flags: int = 0) -> Future[None]:
@@ -484,11 +498,14 @@ class _SampleRead:
 
     data: bytes | None = None
 
-    def __await__(self) -> Iterator[None]:
+    def add_done_callback(self, _: Any) -> None:
+        pass
+
+    def __await__(self) -> Generator[None, None, bytes]:
         if self.data is None:
             raise StreamClosedError
+        yield from ()
         return self.data
-        yield
 
 
 class _Written:
