@@ -75,6 +75,19 @@ async def serve_autobahn(port: int) -> None:
     await server.serve_forever()
 
 
+async def serve_tornado(port: int) -> None:
+    """An echo on tornado."""
+    from tornado.web import Application
+    from tornado.websocket import WebSocketHandler
+
+    class Echo(WebSocketHandler):
+        def on_message(self, message: str | bytes) -> None:
+            self.write_message(message, binary=isinstance(message, bytes))
+
+    Application([("/echo", Echo)]).listen(port, "127.0.0.1")
+    await asyncio.Event().wait()
+
+
 def serve_flask(port: int) -> None:
     """An echo on Flask-Sock, which uses simple-websocket and wsproto, in the server of werkzeug."""
     from flask import Flask
@@ -108,12 +121,12 @@ def serve_gevent(port: int) -> None:
 class Floor(asyncio.BufferedProtocol):
     """The cost of the event loop and the network alone.
 
-    It replies to each masked frame with as many bytes as its echo has, or counts frames. All frames
+    It replies to masked frames with as many bytes as their echoes have, or counts frames. All frames
     except `COUNT_QUERY_FRAME` must have the size of the first.
     """
 
     def __init__(self) -> None:
-        self.buffer = bytearray(1 << 16)
+        self.buffer = bytearray(1 << 17)
         self.filled = 0
         self.counted = -1  # bytes of frames received on /sink; -1 before the request
 
@@ -134,9 +147,10 @@ class Floor(asyncio.BufferedProtocol):
             self.filled = 0
         else:
             size = frame_size(self.buffer)
-            if self.filled == size:
+            count, incomplete = divmod(self.filled, size)
+            if not incomplete:
                 self.filled = 0
-                self.transport.write(bytes(size - 4))
+                self.transport.write(bytes(count * (size - 4)))
 
     def _count(self, size: int) -> None:
         """Count the bytes of a read and reply to a query, which must be its last frame."""
@@ -150,9 +164,10 @@ class Floor(asyncio.BufferedProtocol):
 
 
 def frame_size(data: bytes | bytearray) -> int:
-    """Return the size of the masked frame, of less than 64 KiB, at the beginning of `data`."""
+    """Return the size of the masked frame at the beginning of `data`."""
     length = data[1] & 127
-    return 6 + length if length < 126 else 8 + int.from_bytes(data[2:4], "big")
+    end = 2 if length < 126 else 4 if length == 126 else 10
+    return end + 4 + (length if length < 126 else int.from_bytes(data[2:end], "big"))
 
 
 async def serve_floor(port: int) -> None:
@@ -235,6 +250,7 @@ def main(name: str, port: int) -> None:
         coroutines = {
             "websockets": serve_websockets,
             "autobahn": serve_autobahn,
+            "tornado": serve_tornado,
             "asyncio": serve_floor,
         }
         asyncio.run(coroutines[name](port))

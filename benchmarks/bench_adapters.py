@@ -45,14 +45,21 @@ class Load(NamedTuple):
 
     Attributes:
         size: The size of each message, in bytes.
-        count: Messages in each write, without replies; 0 for messages echoed one by one.
+        count: Messages in each write, without replies; 0 for messages that are echoed.
+        connections: Connections that are used in turns.
+        in_flight: Messages on each connection that are echoed at a time.
     """
 
     size: int
     count: int
+    connections: int = 1
+    in_flight: int = 1
 
     def __str__(self) -> str:
-        return f"{'burst' if self.count else 'echo'} {size_name(self.size)}"
+        name = f"{'burst' if self.count else 'echo'} {size_name(self.size)}"
+        if self.connections > 1:
+            name += f", {self.connections} connections"
+        return name + (f", {self.in_flight} in flight" if self.in_flight > 1 else "")
 
 
 def _uvicorn(loop: str) -> Server:
@@ -89,10 +96,13 @@ SERVERS = {
     ),
     "gunicorn": _accelerated(f"gunicorn {APP} -k asgi -b 127.0.0.1:{{port}} --log-level error", GUNICORN_FLOOR),
     "autobahn": _accelerated(f"{OWN} autobahn {{port}}"),
+    "tornado": _accelerated(f"{OWN} tornado {{port}}"),
     "Flask-Sock": _accelerated(f"{OWN} flask {{port}}"),
     "gevent-websocket": _accelerated(f"{OWN} gevent {{port}}"),
 }
 ECHO, ECHO_LARGE, BURST, BURST_LARGE = Load(256, 0), Load(16 * KIB, 0), Load(256, 64), Load(16 * KIB, 8)
+ECHO_MANY, ECHO_FLIGHT = Load(256, 0, 50), Load(256, 0, 50, 16)
+ECHO_MANY_LARGE = Load(64 * KIB, 0, 50)
 
 #: The factor by which the processor time of the server must decrease; 1 allows no increase.
 GOALS: Mapping[str, Mapping[Load, float]] = {
@@ -102,6 +112,7 @@ GOALS: Mapping[str, Mapping[Load, float]] = {
     "hypercorn": {BURST: 2, BURST_LARGE: 3},
     "gunicorn": {ECHO_LARGE: 30},
     "autobahn": {ECHO: 1, ECHO_LARGE: 1},
+    "tornado": {ECHO_MANY: 2, ECHO_FLIGHT: 5, ECHO_MANY_LARGE: 2.5},
     "Flask-Sock": {ECHO: 1, ECHO_LARGE: 1},
     "gevent-websocket": {ECHO: 1, ECHO_LARGE: 1},
 }
@@ -110,13 +121,13 @@ GOALS: Mapping[str, Mapping[Load, float]] = {
 def tables(effort: Effort) -> Iterator[Table]:
     servers = Table(
         "adapters",
-        "servers with and without framewire, one connection, no compression",
+        "servers with and without framewire, no compression, one connection if not stated",
         "message, processor time of the server's processes",
         [
             f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
             f"{FLOOR}: the same reads and writes without any other work, the cost of the event loop and the network;",
             "for hypercorn and gunicorn: the servers themselves with frames for free (prepared, and left masked)",
-            "echo: a message and its reply, one by one; burst: 64 of 256 B or 8 of 16 KiB in a write, without replies",
+            "echo: a message and its reply, one by one on each connection; burst: 64 of 256 B or 8 of 16 KiB in a write, without replies",
         ],
     )
     for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # starting a server takes a second
@@ -245,29 +256,37 @@ def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dic
     message = payload(load.size)
     sent = frame(BINARY, message, KEY)
     echo = frame(BINARY, message)
-    repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5))
+    repeat = 1 + int(effort.seconds * (1e5 if load.count else 5e5 / load.connections / load.in_flight))
     best: dict[str, float] = {}
     with ExitStack() as stack:
         path = "/sink" if load.count else "/echo"
-        sockets = {name: stack.enter_context(server.connect(path)) for name, server in running.items()}
+        connections = {
+            name: [stack.enter_context(server.connect(path)) for _ in range(load.connections)]
+            for name, server in running.items()
+        }
         for _ in range(1 + effort.turns // 4):
-            for name, sock in sockets.items():
+            for name, sockets in connections.items():
                 start = running[name].processor_time()
                 if load.count:
-                    count = _burst(sock, sent, load.count, repeat)
+                    count = _burst(sockets[0], sent, load.count, repeat)
                 else:
-                    count = _echo(sock, sent, echo, name != FLOOR, repeat)
+                    count = _echo(sockets, sent, echo, load.in_flight, repeat, checked=name != FLOOR)
                 elapsed = (running[name].processor_time() - start) / count
                 best[name] = min(elapsed, best.get(name, elapsed))
     return best
 
 
-def _echo(sock: socket.socket, sent: bytes, echo: bytes, checked: bool, repeat: int) -> int:
+def _echo(
+    sockets: list[socket.socket], sent: bytes, echo: bytes, in_flight: int, repeat: int, *, checked: bool
+) -> int:
+    sent, echo = sent * in_flight, echo * in_flight
     for _ in range(repeat):
-        sock.sendall(sent)
-        if _receive(sock, len(echo)) != echo and checked:
-            raise AssertionError("the server returned another message")
-    return repeat
+        for sock in sockets:
+            sock.sendall(sent)
+        for sock in sockets:
+            if _receive(sock, len(echo)) != echo and checked:
+                raise AssertionError("the server returned another message")
+    return repeat * len(sockets) * in_flight
 
 
 def _burst(sock: socket.socket, sent: bytes, count: int, repeat: int) -> int:
