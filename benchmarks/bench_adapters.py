@@ -127,7 +127,8 @@ def tables(effort: Effort) -> Iterator[Table]:
             f"{BEFORE}: as installed; {FAST}: --ws {OURS} for uvicorn, `framewire run --` for the others",
             f"{FLOOR}: the same reads and writes without any other work, the cost of the event loop and the network;",
             "for hypercorn and gunicorn: the servers themselves with frames for free (prepared, and left masked)",
-            "echo: a message and its reply, one by one on each connection; burst: 64 of 256 B or 8 of 16 KiB in a write, without replies",
+            "echo: a message and its reply, one by one if not stated",
+            "burst: 64 of 256 B or 8 of 16 KiB in a write, without replies",
         ],
     )
     for name in SERVERS if effort.turns > 1 else ["uvicorn"]:  # starting a server takes a second
@@ -276,9 +277,7 @@ def _compare(running: Mapping[str, _Running], load: Load, effort: Effort) -> dic
     return best
 
 
-def _echo(
-    sockets: list[socket.socket], sent: bytes, echo: bytes, in_flight: int, repeat: int, *, checked: bool
-) -> int:
+def _echo(sockets: list[socket.socket], sent: bytes, echo: bytes, in_flight: int, repeat: int, *, checked: bool) -> int:
     sent, echo = sent * in_flight, echo * in_flight
     for _ in range(repeat):
         for sock in sockets:

@@ -3,12 +3,13 @@
     python run_upstream.py [NAME | NAME=FOLDER ...]
 
 The suites are taken from the source distributions of the installed versions, which are unpacked
-into a temporary folder. A library whose source distribution has no tests needs a checkout of its
+into a temporary folder; the tests of tornado are part of the installed package. A library whose source distribution has no tests needs a checkout of its
 repository: `websockets=FOLDER`. Tests with different outcomes are printed, and the exit status is
 then 1. This script is not part of the test suite, because it takes minutes and a package index.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,9 @@ SUITES = {
 #: Suites that are not part of the source distribution.
 CHECKED_OUT = {"websockets": Suite("tests", ("trio", "python-socks"))}
 
+#: Modules of tests in the installed package, which its own module `runtests` runs.
+INSTALLED = {"tornado": "tornado.test.websocket_test"}
+
 #: Tests whose outcome differs, because they inject a fault into a function that only the original
 #: calls.
 EXPECTED = {
@@ -77,6 +81,14 @@ def run(suite: Suite, root: Path, variables: dict[str, str]) -> dict[str, str]:
     return outcomes
 
 
+def run_installed(module: str, variables: dict[str, str]) -> dict[str, str]:
+    """Run tests of an installed package; return the outcome of each, as unittest names it."""
+    command = [sys.executable, "-m", f"{module.rpartition('.')[0]}.runtests", module, "--verbose"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    outcomes = dict(re.findall(r"^(\w+ \(\S+\))(?:\n.*)?? \.\.\. (\w+)", done.stderr, re.MULTILINE))
+    return {test: "passed" if outcome == "ok" else outcome for test, outcome in outcomes.items()}
+
+
 def compare(name: str, before: dict[str, str], after: dict[str, str]) -> bool:
     """Print the numbers of tests and the differences; return whether all outcomes are the same."""
     passed = sum(outcome == "passed" for outcome in before.values())
@@ -104,8 +116,12 @@ def replace_class(root: Path) -> None:
 
 def main(names: list[str]) -> int:
     same = True
-    for argument in names or SUITES:
+    for argument in names or [*SUITES, *INSTALLED]:
         name, _, checkout = argument.partition("=")
+        if name in INSTALLED:
+            before = run_installed(INSTALLED[name], dict(os.environ))
+            same &= compare(name, before, run_installed(INSTALLED[name], environment()))
+            continue
         suite = (CHECKED_OUT if checkout else SUITES)[name]
         if suite.needs:
             subprocess.run([sys.executable, "-m", "pip", "install", "-q", *suite.needs], check=True)

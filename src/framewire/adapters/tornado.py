@@ -156,9 +156,15 @@ class _FrameReader:
             stream._read_buffer_size += len(data) - end
         if not end:
             position = stream._find_read_pos()
-            if position is not None:
+            if position is None:
+                return
+            if len(self.frames) != 1:
                 stream._read_from_buffer(position)
-            return
+                return
+            # Nothing will be unread, so that there is no need for a copy of a large frame.
+            end, data = 0, b""
+            del stream._read_buffer[:position]
+            stream._read_buffer_size -= position
         future, stream._read_future, stream._read_regex = stream._read_future, None, None
         future_set_result_unless_cancelled(future, data if end == len(data) else data[:end])
 
@@ -349,6 +355,7 @@ def write_message(self: WebSocketProtocol13, message: Any, binary: bool = False)
 
 
 def _make_message_frame(self: WebSocketProtocol13, payload: bytes, binary: bool) -> bytes:
+    """Return the frame of a message, and count its bytes."""
     self._message_bytes_out += len(payload)
     first_byte = _BINARY if binary else _TEXT
     if self._compressor:
@@ -359,7 +366,7 @@ def _make_message_frame(self: WebSocketProtocol13, payload: bytes, binary: bool)
     return frame
 
 
-def _write(stream: Any, data: bytes) -> Future[None] | None:
+def _write(stream: Any, data: bytes) -> Any:
     """Write to a stream; return None if all is written, else the future of the rest.
 
     Like `IOStream.write`, without a future and a buffer for data that is written at once.
@@ -371,8 +378,7 @@ def _write(stream: Any, data: bytes) -> Future[None] | None:
         or stream._connecting
         or stream.max_write_buffer_size is not None
     ):
-        written: Future[None] = stream.write(data)
-        return written
+        return stream.write(data)
     try:
         size = stream.socket.send(data)
     except BlockingIOError:
@@ -387,8 +393,7 @@ def _write(stream: Any, data: bytes) -> Future[None] | None:
     stream._total_write_index += size
     stream._total_write_done_index += size
     if size < len(data):
-        written = stream.write(memoryview(data)[size:])
-        return written
+        return stream.write(memoryview(data)[size:])
     stream._maybe_add_error_listener()
     return None
 
