@@ -4,8 +4,9 @@
 
 The suites are taken from the source distributions of the installed versions, which are unpacked
 into a temporary folder; that of tornado is part of the installed package. A library whose source
-distribution has no tests needs a checkout of its repository: `websockets=FOLDER`. Tests with different outcomes are printed, and the exit status is
-then 1. This script is not part of the test suite, because it takes minutes and a package index.
+distribution has no tests needs a checkout of its repository: `websockets=FOLDER`. Tests with
+different outcomes are printed, and the exit status is then 1. This script is not part of the test
+suite, because it takes minutes and a package index.
 """
 
 import os

@@ -69,6 +69,7 @@ FOREIGN = {
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},
+    "adapters.tornado": {"tornado"},
     "adapters.uvicorn.configuration": {"uvicorn"},
     "adapters.uvicorn.opening": {"uvicorn"},
     "adapters.uvicorn.protocol": {"uvicorn"},
