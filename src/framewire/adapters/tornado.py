@@ -71,7 +71,7 @@ def replacements() -> list[Replacement]:
 async def receive_frame(self: WebSocketProtocol13) -> None:
     """Receive the next frame, or all whole data frames that have arrived."""
     limit = self.params.max_message_size
-    if not _is_plain(self) or type(limit) is not int or self._fragmented_message_buffer is not None:
+    if not _is_plain(self) or self._fragmented_message_buffer is not None or type(limit) is not int or limit < 0:
         await _original_receive_frame(self)
         return
     masked = not self.mask_outgoing
@@ -108,8 +108,8 @@ class _FrameReader:
         self._limit = limit
         self._deflate = deflate
         self._matched = 0
-        # More than the power of two that is the default, so that one read can return such a message
-        # and its header.
+        # More than the default of 64 KiB, so that one read can return a message of this size with its
+        # header.
         self._read_size = stream.read_chunk_size * 3 // 2
         self.frames: list[tuple[int, bytes]] = []
 
@@ -127,7 +127,7 @@ class _FrameReader:
             else:
                 stream._try_inline_read()
             data: bytes = await future
-        except StreamClosedError:
+        except Exception:
             future.add_done_callback(lambda future: future.exception())  # else its error would be logged
             raise
         finally:  # both refer to this object, which refers to the stream
@@ -232,7 +232,7 @@ async def _deliver(self: WebSocketProtocol13, frames: list[tuple[int, bytes]], d
             self._wire_bytes_in += size + overhead
             if in_buffer:
                 stream._consume(size + overhead)
-            elif position < last:
+            if position < last:
                 _hold(self)
             else:
                 _release(self)
