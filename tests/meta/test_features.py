@@ -18,7 +18,7 @@ DOCS = TESTS.parent / "docs"
 #: with --junit-xml.
 RESULTS = TESTS.parent / "build" / "tests"
 #: How the headers of other tables begin.
-UNTESTED = ("| command", "| platform", "| not ours")
+UNTESTED = ("| command", "| platform", "| not ours", "| suite")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,18 @@ def test_every_documented_test_has_passed(name, outcomes):
     if outcome == {"skipped"} and not COMPLETE:
         pytest.skip("it was skipped")
     assert outcome == {"passed"}
+
+
+def test_every_table_of_features_names_known_suites():
+    """The first table of the page lists the suites; the last cell of a row of the others names some."""
+    tables = re.findall(r"(?:^\|.*\n)+", (DOCS / "features.md").read_text(), re.MULTILINE)
+    suites, *others = [[re.split(r" *\| *", row)[1:-1] for row in table.splitlines()] for table in tables]
+    runs = {name: run.strip("`") for name, _, run in suites[2:]}
+    assert {header[-1] for header, *_ in others} == {"suite"}
+    assert {name for _, _, *rows in others for row in rows for name in row[-1].split(", ") if name} == runs.keys()
+    targets = re.findall(r"^([\w-]+):", (TESTS.parent / "proof.mk").read_text(), re.MULTILINE)
+    for run in runs.values():
+        assert run.removeprefix("make ") in targets or (TESTS.parent / run).is_file(), run
 
 
 def test_every_hostile_test_is_listed_in_security_page():

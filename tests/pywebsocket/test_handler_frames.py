@@ -540,15 +540,78 @@ def test_missing_package_is_named_in_the_log(tmp_path, caplog, monkeypatch):
     assert "no_such_package, which is not installed: install the package that has no_such_package" in caplog.text
 
 
-def test_module_command_serves_with_flags_of_standalone(tmp_path):
+PROGRAM = "import sys\nfrom framewire.pywebsocket import standalone\nstandalone._main(sys.argv[1:])\n"
+THREAD = """
+import sys, threading
+from framewire.pywebsocket import standalone
+thread = threading.Thread(target=standalone._main, args=(sys.argv[1:],), daemon=True)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (["-m", "framewire.pywebsocket"], 0),
+        (["-m", "framewire.pywebsocket.standalone"], 0),
+        (["-c", PROGRAM], 0),
+        (["-c", THREAD], -signal.SIGTERM),
+    ],
+)
+def test_module_command_serves_with_flags_of_standalone(tmp_path, start, status):
     (tmp_path / "h_wsh.py").write_text(handler("request.ws_stream.send_message('served')"))
-    command = [sys.executable, "-m", "framewire.pywebsocket", "--server_host", "127.0.0.1", "--port", "0", "-d", "."]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+    command = [sys.executable, *start, "--server_host", "127.0.0.1", "--port", "0", "-d", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         uri = re.search(r"ws://127\S+/h$", process.stdout.readline() + process.stdout.readline())[0]
         with connect(uri) as ws:
             assert ws.recv(10) == "served"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(20) == status
+
+
+#: The flags of pywebsocket3 4.0.2's standalone, an argument, and the name and the value of the option.
+FLAGS = """
+--config                                                      {file}       websock_handlers               here
+-H --server-host --server_host                                ::1          server_host                    ::1
+-V --validation-host --validation_host                        example.com  validation_host                example.com
+-p --port                                                     81           port                           81
+-P --validation-port --validation_port                        82           validation_port                82
+-w --websock-handlers --websock_handlers                      there        websock_handlers               there
+-m --websock-handlers-map-file --websock_handlers_map_file    map          websock_handlers_map_file      map
+-s --scan-dir --scan_dir                                      below        scan_dir                       below
+--allow-handlers-outside-root-dir                             -            allow_handlers_outside_root_dir True
+--allow_handlers_outside_root_dir                             -            allow_handlers_outside_root_dir True
+-d --document-root --document_root                            root         document_root                  root
+-x --cgi-paths --cgi_paths                                    /cgi,/bin    cgi_paths                      /cgi,/bin
+-t --tls                                                      -            use_tls                        True
+-k --private-key --private_key                                key          private_key                    key
+-c --certificate                                              cert         certificate                    cert
+--tls-client-auth                                             -            tls_client_auth                True
+--tls-client-cert-optional                                    -            tls_client_cert_optional       True
+--tls-client-ca                                               ca           tls_client_ca                  ca
+--basic-auth                                                  -            use_basic_auth                 True
+--basic-auth-credential                                       me:secret    basic_auth_credential          me:secret
+-l --log-file --log_file                                      log          log_file                       log
+--log-level --log_level                                       fine         log_level                      fine
+--deflate-log-level --deflate_log_level                       debug        deflate_log_level              debug
+--thread-monitor-interval-in-sec                              3            thread_monitor_interval_in_sec 3
+--thread_monitor_interval_in_sec                              3            thread_monitor_interval_in_sec 3
+--log-max --log_max                                           9            log_max                        9
+--log-count --log_count                                       9            log_count                      9
+-q --queue                                                    7            request_queue_size             7
+--handler-encoding --handler_encoding                         latin-1      handler_encoding               latin-1
+"""
+
+
+@pytest.mark.parametrize("line", FLAGS.split("\n")[1:-1])
+def test_standalone_has_every_flag_of_pywebsocket(tmp_path, line):
+    file = tmp_path / "options.ini"
+    file.write_text("[pywebsocket]\nwebsock_handlers = here\n")
+    *flags, argument, name, value = line.format(file=file).split()
+    for flag in flags:
+        parsed, rest = standalone._parse_args_and_config([flag] if argument == "-" else [flag, argument])
+        assert (str(getattr(parsed, name)), rest) == (value, [])
 
 
 def test_standalone_has_the_defaults_of_pywebsocket(monkeypatch, tmp_path):
@@ -569,13 +632,15 @@ def test_standalone_has_the_defaults_of_pywebsocket(monkeypatch, tmp_path):
 
 def test_standalone_server_runs_in_a_thread_of_a_program(tmp_path):
     (tmp_path / "h_wsh.py").write_text(handler("request.ws_stream.send_message('served')"))
-    parsed, rest = standalone._parse_args_and_config(["-H", "127.0.0.1", "-p", "0", "-w", str(tmp_path)])
-    assert (parsed.port, rest) == (0, [])
+    parsed, _ = standalone._parse_args_and_config(["-w", str(tmp_path)])
+    parsed.server_host, parsed.port, parsed.cgi_directories = "127.0.0.1", 0, []
+    del parsed.handler_encoding  # programs older than the flag lack it
     server = standalone.WebSocketServer(parsed)
     [(listening, _)] = server._sockets
+    assert listening.getsockname() == ("127.0.0.1", server.server_port)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    with connect(f"ws://127.0.0.1:{listening.getsockname()[1]}/h") as ws:
+    with connect(f"ws://127.0.0.1:{server.server_port}/h") as ws:
         assert ws.recv(10) == "served"
         server.shutdown()
         thread.join()

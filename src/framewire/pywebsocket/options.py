@@ -170,7 +170,7 @@ def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def run(settings: Settings) -> int:
-    """Serve until Ctrl-C or SIGTERM; return the exit status."""
+    """Serve until Ctrl-C or SIGTERM, in the main thread; return the exit status."""
     os.chdir(settings.document_root)
     _start_logging(settings)
     with modules.installed():
@@ -192,7 +192,9 @@ def _serve(settings: Settings) -> int:
             if not stop.ident:
                 stop.start()
 
-        former = {number: signal.signal(number, begin_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        # A program may serve in another thread, where signals cannot be handled.
+        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        former = {number: signal.signal(number, begin_stop) for number in handled}
         with suppress(KeyboardInterrupt):
             server.serve_forever()
         for number, handler in former.items():

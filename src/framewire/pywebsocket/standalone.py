@@ -1,8 +1,8 @@
 """`standalone`: the command of pywebsocket3, with its flags and its defaults.
 
-A program that runs `python -m pywebsocket3.standalone` runs `python -m framewire.pywebsocket`. One
-that imports `standalone` from pywebsocket3 imports it from framewire.pywebsocket. The names with an
-underscore are pywebsocket3's too.
+`python -m framewire.pywebsocket.standalone`, or `python -m framewire.pywebsocket`, takes the place
+of `python -m pywebsocket3.standalone`; `from framewire.pywebsocket import standalone` that of the
+import from pywebsocket3. The names with an underscore are pywebsocket3's too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from ..errors import FramewireError
 from . import modules
 from .options import Settings, add_arguments, load, read_settings, run, start
 
 __all__ = ["WebSocketServer", "main"]
+
+#: The options that pywebsocket3 names otherwise than `Settings`.
+_NAMES: Final = {
+    "host": "server_host", "tls": "use_tls", "basic_auth": "use_basic_auth", "queue": "request_queue_size",
+}  # fmt: skip
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -59,8 +64,9 @@ _main = main
 
 
 def _parse_args_and_config(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options for `WebSocketServer`, whose names are those of `Settings`."""
-    return argparse.Namespace(**vars(_read_settings(_make_parser(), arguments))), []
+    """Return the options for `WebSocketServer`, with the names that they have in pywebsocket3."""
+    settings = vars(_read_settings(_make_parser(), arguments))
+    return argparse.Namespace(**{_NAMES.get(name, name): value for name, value in settings.items()}), []
 
 
 class WebSocketServer:
@@ -69,17 +75,24 @@ class WebSocketServer:
     The modules that handlers import can be imported until `server_close`.
 
     Args:
-        options: The first result of `_parse_args_and_config`.
+        options: The first result of `_parse_args_and_config`; a program may change it, or make it
+            with only some of the options.
+
+    Raises:
+        OptionError: Options that cannot be combined.
+        OSError: It cannot listen there, or a file cannot be read.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+        given, names = vars(options), {_NAMES.get(field.name, field.name): field.name for field in fields(Settings)}
+        settings = Settings(**{names[name]: value for name, value in given.items() if name in names})
         with ExitStack() as stack:
             stack.enter_context(modules.installed())
             self._server = stack.enter_context(start(settings, load(settings)))
             self._stack = stack.pop_all()
         #: Pairs whose first element is a listening socket.
         self._sockets = [(self._server.socket, None)]
+        self.server_port: int = self._server.socket.getsockname()[1]
 
     def serve_forever(self) -> None:
         """Serve until `shutdown`."""
@@ -92,3 +105,7 @@ class WebSocketServer:
     def server_close(self) -> None:
         """Free everything, after `shutdown`."""
         self._stack.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
