@@ -160,5 +160,5 @@ def test_invalid_load_option_is_refused(wrong, capsys):
 
 
 def test_unreachable_server_prints_a_one_line_error(capsys):
-    assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 1
+    assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 69
     assert capsys.readouterr().err.startswith("framewire: ")

