@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 from commands import COMMAND, Guest, get, run, serving
+from ends import CERTIFICATE
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import serve
@@ -88,6 +89,49 @@ def test_serve_ends_with_1001_on_a_signal(number):
         _, errors = process.communicate(timeout=10)
         assert process.returncode == 0
         assert errors == ""
+
+
+def test_serve_echo_option_echoes_on_every_path():
+    with serving("--echo", first="ws://") as (_, where):
+        for path in ("", "chat", "any/path?x=1"):
+            with connect(f"ws://{where}/{path}") as socket:
+                socket.send("Hello")
+                assert socket.recv(timeout=10) == "Hello"
+        assert get(f"http://{where}/")[0] == 426
+
+
+@pytest.mark.parametrize("options", [(), ("--echo",)])
+def test_serve_static_option_serves_files_and_an_echo(options, tmp_path):
+    (tmp_path / "index.html").write_text("<p>index")
+    (tmp_path / "app.js").write_text("1")
+    with serving("--static", str(tmp_path), *options) as (_, where):
+        assert get(f"http://{where}/")[2] == b"<p>index"
+        assert get(f"http://{where}/app.js")[0] == 200
+        assert get(f"http://{where}/none")[0] == 404
+        assert get(f"http://{where}/../{tmp_path.name}/app.js")[0] == 404
+        with connect(f"ws://{where}/echo") as socket:
+            socket.send("Hello")
+            assert socket.recv(timeout=10) == "Hello"
+
+
+@pytest.mark.parametrize("options", [("--cert", str(CERTIFICATE)), ("-c", str(CERTIFICATE), "--key", str(CERTIFICATE))])
+def test_serve_cert_option_serves_wss(options):
+    with serving(*options, first="https://") as (_, where):
+        uri = f"wss://localhost:{where.rpartition(':')[2]}/echo"
+        assert run("connect", "-1", "--ca", str(CERTIFICATE), uri, input="Hello\n").stdout == "Hello\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--key", "k"), "--key goes with --cert"),
+        (("--cert", "/none"), "cannot load /none: No such file or directory"),
+        (("-w", ".", "--echo"), "--echo and --static do not go with handlers"),
+    ],
+)
+def test_serve_reports_options_that_cannot_be_used(options, text):
+    done = run("serve", "-p", "0", *options)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"framewire: {text}\n")
 
 
 def test_serve_reports_a_port_already_in_use():

@@ -65,7 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _escape_unencodable_characters() -> None:
     """Print characters that the encoding of the output does not have as escapes, such as "\\xe9"."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
 
 

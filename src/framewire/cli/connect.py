@@ -110,6 +110,8 @@ def _make_connect(arguments: argparse.Namespace) -> connect:
         "reconnect_delays": partial(backoff, initial_delay=1, min_delay=1, max_delay=30),
     }
     if arguments.ca is not None or arguments.insecure:
+        if not (arguments.uri or "").lower().startswith("wss:"):
+            raise ValueError("connect: --ca and --insecure go with a wss URI")
         options["ssl"] = _make_context(arguments.ca, arguments.insecure)
     if arguments.show_control or arguments.verbose:
         options["logger"] = make_frame_logger(arguments.verbose)
@@ -149,13 +151,16 @@ def _report_and_retry(error: Exception) -> Exception | None:
 async def _talk(connecting: connect, arguments: argparse.Namespace) -> int:
     reader = LineReader(arguments.binary)
     printer = MessagePrinter(1 if arguments.one else None, arguments.hex)
+    place = arguments.unix or arguments.uri
+    if arguments.proxy not in (None, True):
+        place += f" through {arguments.proxy}"
     iterator = cast("AsyncGenerator[ClientConnection, None]", aiter(connecting))
     async with aclosing(iterator) as connections:
         while True:
-            with connecting_to(connecting.uri):
+            with connecting_to(place):
                 connection = await anext(connections)
             if _is_terminal():
-                print_status(f"Connected to {connecting.uri}. Each line is a message; Ctrl-D closes.")
+                print_status(f"Connected to {place}. Each line is a message; Ctrl-D closes.")
             closed = await _Conversation(connection, reader, printer, arguments).hold()
             print_status(f"Closed: {closed}")
             if reader.ended or not arguments.reconnect:
@@ -199,8 +204,7 @@ class _Conversation:
                 await self._wait_for_answers(printing)
         finally:
             sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
+            await asyncio.wait((sending,))
             await self._connection.close()
         return await printing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
 import threading
 from collections import deque
@@ -36,6 +37,7 @@ class LineReader:
     def __init__(self, binary: bool = False) -> None:
         self.ended = False
         self._binary = binary
+        self._encoding = "utf-8"  # also if the locale is C
         self._loop = asyncio.get_running_loop()
         self._reads: asyncio.Queue[list[Any] | OSError | None] = asyncio.Queue()
         self._room = threading.Semaphore(_MAX_QUEUED_READS)
@@ -85,6 +87,8 @@ class LineReader:
         """Yield the lines that each read completes, without their ends."""
         if sys.stdin is None:  # it was closed at the start of the process
             return
+        if codecs.lookup(sys.stdin.encoding).name != "ascii":
+            self._encoding = sys.stdin.encoding
         incomplete: list[bytes] = []
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source:
             while data := source.read(_READ_SIZE):
@@ -97,7 +101,7 @@ class LineReader:
             yield self._split(last)
 
     def _split(self, data: bytes) -> list[Any]:
-        lines: Any = data if self._binary else data.decode(sys.stdin.encoding, "replace")
+        lines: Any = data if self._binary else data.decode(self._encoding, "replace")
         end, carriage_return = (b"\n", b"\r") if self._binary else ("\n", "\r")
         split: list[Any] = lines.split(end)
         return [line.rstrip(carriage_return) for line in split] if carriage_return in lines else split

@@ -57,16 +57,19 @@ class CommandError(FramewireError):
 
 
 @contextmanager
-def connecting_to(uri: str) -> Iterator[None]:
-    """Report that no connection to a URI could be opened.
+def connecting_to(place: str) -> Iterator[None]:
+    """Report that no connection to a URI or Unix socket could be opened.
 
     Raises:
-        CommandError: In place of an OSError or OpeningError of the body; the status is 69.
+        CommandError: In place of an OSError or OpeningError of the body, with status 69, and of an
+            error in the arguments, with status 2.
     """
     try:
         yield
-    except (OSError, OpeningError) as error:
-        raise CommandError(f"cannot connect to {uri}: {describe_connect_error(error)}", UNAVAILABLE) from error
+    except (OSError, OpeningError) as error:  # SSLCertVerificationError is a ValueError too
+        raise CommandError(f"cannot connect to {place}: {describe_connect_error(error)}", UNAVAILABLE) from error
+    except ValueError as error:
+        raise CommandError(describe(error), USAGE) from error
 
 
 def describe_connect_error(error: Exception) -> str:
