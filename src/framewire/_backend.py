@@ -8,6 +8,7 @@ lists.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,7 +90,20 @@ def choose() -> tuple[Backend, dict[str, Any]]:
     return Backend("pure", None), load("_pure")
 
 
-active, _twins = choose()
+def _is_command_line() -> bool:
+    """Whether this process is `framewire ...` or `python -m framewire ...`."""
+    program, *arguments = sys.orig_argv[1:3] or [""]
+    return os.path.basename(program) in ("framewire", "framewire.exe") or [program, *arguments] == ["-m", "framewire"]
+
+
+try:
+    active, _twins = choose()
+except ImportError as _error:
+    # The command line is in this package, so it cannot report the error itself.
+    if not _is_command_line():
+        raise
+    print(f"framewire: {_error}", file=sys.stderr)
+    raise SystemExit(78) from None  # EX_CONFIG
 
 if TYPE_CHECKING:
     from ._pure.accept import accept_key

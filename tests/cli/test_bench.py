@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import re
+from array import array
 from contextlib import asynccontextmanager
 
 import pytest
@@ -160,5 +162,19 @@ def test_invalid_load_option_is_refused(wrong, capsys):
 
 
 def test_unreachable_server_prints_a_one_line_error(capsys):
-    assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 1
+    assert main(["bench", "ws://127.0.0.1:1/", "--json"]) == 69
     assert capsys.readouterr().err.startswith("framewire: ")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_result_fits_the_width_of_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = bench.Result(array("d", [1e-6 * 1.5**n for n in range(40)]), sent=41, answered=40)
+    bench._print_result(Load(connections=1, size=1, seconds=1), result)
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= columns
+    assert "of 1 byte on 1 connection," in " ".join(output.split())
+    assert "1 message was not answered" in output
+    assert "…" not in output
+    assert re.search(r"99\.9 %", output)
+    assert "█" in output

@@ -168,7 +168,7 @@ def test_output_contains_no_terminal_escapes_from_payload(capsys):
 
 def test_inspect_without_cli_extra_supports_only_json(capsys, monkeypatch):
     monkeypatch.setattr("framewire.cli.optional_packages.find_spec", lambda name: None)
-    assert main(["inspect", HELLO]) == 1
+    assert main(["inspect", HELLO]) == 69
     assert "pip install 'framewire[cli]'" in capsys.readouterr().err
     assert main(["inspect", "--json", HELLO]) == 0
 
@@ -277,7 +277,7 @@ def test_every_event_type_has_a_description():
     described = [inspect.describe(event) for event in stream.receive(data)]
     assert described == [
         "text message, 2 bytes: 'é'",
-        "binary message, 1 bytes",
+        "binary message, 1 byte",
         "ping b'?'",
         "pong b''",
         "close 3000 'bye'",

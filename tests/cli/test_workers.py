@@ -181,13 +181,13 @@ def test_workers_stop_when_their_supervisor_dies():
 def test_serve_with_workers_fails_if_the_port_is_in_use(workers):
     with serving("--workers", workers) as (_, where):
         done = run("serve", "--port", where.rpartition(":")[2], "--workers", "2")
-    assert done.returncode == 1
+    assert done.returncode == 74
     assert re.fullmatch(r"framewire: .*[Aa]ddress already in use\n", done.stderr)
 
 
 def test_workers_option_is_rejected_with_handlers(tmp_path):
     done = run("serve", "-w", str(tmp_path), "--workers", "2")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "framewire: --workers and --redis are for the chat, not for handlers\n"
 
 

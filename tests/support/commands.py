@@ -18,8 +18,10 @@ def run(*arguments, **options):
 
 
 @contextmanager
-def serving(*arguments):
-    """Run `framewire serve` on a free port; give its process and `host:port`."""
+def serving(*arguments, first="http://"):
+    """Run `framewire serve` on a free port; give its process and `host:port`, from the first line that
+    it prints, which has a URI that begins with `first`.
+    """
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
@@ -27,7 +29,7 @@ def serving(*arguments):
         text=True,
     )
     try:
-        yield process, re.search(r"http://(.+)/", process.stdout.readline())[1]
+        yield process, re.search(rf"{first}(.+)/", process.stdout.readline())[1]
     finally:
         if process.returncode is None:
             process.terminate()

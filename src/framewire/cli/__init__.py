@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
+from .. import __version__
 from ..errors import FramewireError
 from . import bench, connect, demo, doctor, inspect, run, serve
+from .reporting import INTERRUPTED, IO_ERROR, describe, exit_status, print_status
 
 __all__ = ["main"]
 
@@ -23,21 +27,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program name. Default: those of the process.
 
     Returns:
-        The exit status of the subcommand, or 1 after a reported error.
+        The exit status of the subcommand; after an error that of `reporting.exit_status`; 130 after
+        Ctrl-C.
     """
-    parser = argparse.ArgumentParser(prog="framewire", description="WebSocket at C speed.")
+    arguments = _make_parser().parse_args(argv)
+    _escape_unencodable_characters()
+    try:
+        status: int = arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of standard output has ended
+        _discard_output()
+        return IO_ERROR
+    except (FramewireError, OSError) as error:
+        print_status(f"framewire: {describe(error)}")
+        _discard_output()
+        return exit_status(error)
+    return status
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="framewire",
+        description="WebSocket at C speed.",
+        epilog="Exit status: 0 success, 1 a negative result, 2 wrong usage, 69 no connection, 74 input or output error,"
+        " 130 Ctrl-C.",
+    )
+    parser.add_argument("--version", action="version", version=f"framewire {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (serve, connect, inspect, bench, run, demo, doctor):
         command.add_parser(commands)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _escape_unencodable_characters() -> None:
+    """Print characters that the encoding of the output does not have as escapes, such as "\\xe9"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Discard output that cannot be written: the flush at exit would raise the error again."""
     try:
-        status: int = arguments.run(arguments)
-    except BrokenPipeError:
-        # The reader of standard output has gone. Without the redirection, the flush at exit would
-        # raise the same error again and print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (FramewireError, OSError) as error:
-        print(f"framewire: {error}", file=sys.stderr)
-        return 1
-    return status
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):  # a stream without a file descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

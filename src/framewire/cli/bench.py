@@ -28,8 +28,9 @@ from typing import Any, Final, NamedTuple
 from ..asyncio import Listener, ListenerConnection, connect
 from ..errors import FramewireError
 from ..protocol.constants import State
-from .argument_types import non_negative_int, positive_float, positive_int
+from .argument_types import non_negative_float, non_negative_int, positive_float, positive_int
 from .optional_packages import require_package
+from .reporting import connecting_to, count
 
 __all__ = ["Load", "add_parser", "measure"]
 
@@ -37,6 +38,8 @@ PERCENTILES: Final = (50, 75, 90, 99, 99.9)
 _HISTOGRAM_BARS: Final = 12
 #: Seconds between updates of the progress bar.
 _REFRESH_INTERVAL: Final = 0.25
+#: Consoles of fewer columns get each percentile on a line of its own.
+_NARROW: Final = 80
 #: Seconds to wait for outstanding echoes after the last message.
 _LAST_ECHO_TIMEOUT: Final = 1.0
 
@@ -124,7 +127,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-r", "--rate", type=positive_float, help="messages per second over all connections")
     parser.add_argument("-t", "--seconds", type=positive_float, default=default.seconds, help="duration (%(default)s)")
     parser.add_argument(
-        "--warmup", type=float, default=default.warmup, help="seconds of load before the measurement (%(default)s)"
+        "--warmup",
+        type=non_negative_float,
+        default=default.warmup,
+        help="seconds of load before the measurement (%(default)s)",
     )
     parser.add_argument("--binary", action="store_true", help="send binary messages instead of text")
     parser.add_argument("--json", action="store_true", help="print one JSON document, without progress")
@@ -136,16 +142,14 @@ def run(arguments: argparse.Namespace) -> int:
     load = Load(
         arguments.connections, arguments.size, arguments.rate, arguments.seconds, arguments.warmup, arguments.binary
     )
-    try:
-        if arguments.json:
-            result = asyncio.run(measure(arguments.uri, load))
-            print(json.dumps(to_json(arguments.uri, load, result), indent=2))
-        else:
-            require_package("rich", "bench without --json")
-            result = asyncio.run(_measure_with_progress(arguments.uri, load))
-            _print_result(load, result)
-    except KeyboardInterrupt:
-        return 130
+    if not arguments.json:
+        require_package("rich", "bench without --json")
+    with connecting_to(arguments.uri):
+        result = asyncio.run((measure if arguments.json else _measure_with_progress)(arguments.uri, load))
+    if arguments.json:
+        print(json.dumps(to_json(arguments.uri, load, result), indent=2))
+    else:
+        _print_result(load, result)
     return 1 if result.unanswered else 0
 
 
@@ -325,48 +329,64 @@ def histogram(ordered: Sequence[float], bars: int = _HISTOGRAM_BARS) -> list[tup
 
 
 async def _measure_with_progress(uri: str, load: Load) -> Result:
+    """Measure, with a progress bar on standard error if that is a terminal."""
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     result = Result()
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}")
-    with Progress(*columns, transient=True) as progress:
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rate]}")
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         total = load.warmup + load.seconds
-        bar = progress.add_task(uri, total=total, rate="")
+        bar = progress.add_task("" if console.width < _NARROW else uri, total=total, rate="")
         measuring = asyncio.create_task(measure(uri, load, result))
         begin, previous_count = time.perf_counter(), 0
         while not measuring.done():
             await asyncio.wait([measuring], timeout=_REFRESH_INTERVAL)
-            count = len(result.latencies)
-            rate = f"{(count - previous_count) / _REFRESH_INTERVAL:,.0f} messages/s"
+            answered = len(result.latencies)
+            rate = f"{(answered - previous_count) / _REFRESH_INTERVAL:,.0f} messages/s"
             progress.update(bar, completed=min(time.perf_counter() - begin, total), rate=rate)
-            previous_count = count
+            previous_count = answered
     return measuring.result()
 
 
 def _print_result(load: Load, result: Result) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
     ordered = sorted(result.latencies)
     console.print(
-        f"[bold]{len(ordered) / load.seconds:,.0f} messages/s[/] of {load.size:,} bytes"
-        f" on {load.connections:,} connections, {len(ordered):,} in {load.seconds:g} s"
+        f"[bold]{len(ordered) / load.seconds:,.0f} messages/s[/] of {count(load.size, 'byte')}"
+        f" on {count(load.connections, 'connection')}, {len(ordered):,} in {load.seconds:g} s"
     )
     if result.unanswered:
-        console.print(f"[bold red]{result.unanswered:,} messages were not answered[/]")
+        verb = "was" if result.unanswered == 1 else "were"
+        console.print(f"[bold red]{count(result.unanswered, 'message')} {verb} not answered[/]")
     if load.rate:
         console.print(f"The largest delay of a send was {_format_duration(result.max_delay)}.", style="dim")
-    if not ordered:
-        return
-    percentiles = Table("latency", *(f"{percent:g} %" for percent in PERCENTILES), "max", box=None)
-    percentiles.add_row("", *(_format_duration(percentile(ordered, percent)) for percent in (*PERCENTILES, 100)))
-    console.print(percentiles)
+    if ordered:
+        _print_latencies(console, ordered)
+
+
+def _print_latencies(console: Any, ordered: Sequence[float]) -> None:
+    """Print percentiles and a histogram in the width of the console."""
+    from rich.table import Table
+
+    names = [*(f"{percent:g} %" for percent in PERCENTILES), "max"]
+    values = [_format_duration(percentile(ordered, percent)) for percent in (*PERCENTILES, 100)]
+    if console.width < _NARROW:
+        for name, value in zip(names, values, strict=True):
+            console.print(f"{name:>14}  {value}")
+    else:
+        percentiles = Table("latency", *names, box=None)
+        percentiles.add_row("", *values)
+        console.print(percentiles)
     bars = histogram(ordered)
-    max_count = max(count for _, count in bars)
-    for bound, count in bars:
-        bar = "█" * round(40 * count / max_count)
-        console.print(f"{'to ' + _format_duration(bound):>14}  [cyan]{bar:<40}[/]  {count:,}")
+    max_count = max(number for _, number in bars)
+    bar_width = max(min(40, console.width - 18 - len(f"{max_count:,}")), 1)
+    for bound, number in bars:
+        bar = "█" * round(bar_width * number / max_count)
+        console.print(f"{'to ' + _format_duration(bound):>14}  [cyan]{bar:<{bar_width}}[/]  {number:,}")
 
 
 def _format_duration(seconds: float) -> str:

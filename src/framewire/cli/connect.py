@@ -4,130 +4,222 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
+import math
+import ssl
 import sys
-import threading
-from concurrent.futures import CancelledError
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any, cast
 
-from ..asyncio import ClientConnection, connect
+from ..asyncio import ClientConnection, connect, unix_connect
+from ..asyncio.client import backoff, process_exception
 from ..errors import ConnectionClosed, ConnectionClosedOK
+from ..http.basic_auth import build_authorization_basic
+from .argument_types import header, non_negative_float
+from .line_reader import LineReader
+from .message_printer import MessagePrinter, make_frame_logger
+from .reporting import FAILURE, USAGE, CommandError, connecting_to, describe, print_status
 
 __all__ = ["add_parser"]
-
-#: Lines that are read ahead of the connection.
-_MAX_QUEUED_LINES: Final = 64
 
 
 def add_parser(commands: Any) -> None:
     """Add this subcommand to the command line."""
     parser = commands.add_parser("connect", help="talk to a WebSocket line by line", description=__doc__)
-    parser.add_argument("uri", help="ws://host:port/path or wss://...")
-    parser.add_argument(
-        "--linger",
-        type=float,
-        metavar="SECONDS",
-        help="after the end of input, wait until no message has arrived for this long"
-        " (default: 0 at a terminal, otherwise 1)",
-    )
+    parser.add_argument("uri", nargs="?", help="ws://host:port/path or wss://...; optional with --unix")
+    _add_request_options(parser.add_argument_group("request"))
+    _add_network_options(parser.add_argument_group("network"))
+    _add_message_options(parser.add_argument_group("messages"))
     parser.set_defaults(run=run)
+
+
+def _add_request_options(group: Any) -> None:
+    group.add_argument(
+        "-H", "--header", action="append", type=header, default=[], metavar="'NAME: VALUE'", help="add a header line"
+    )
+    group.add_argument("-o", "--origin", help="the value of the Origin header")
+    group.add_argument(
+        "-s", "--subprotocol", action="append", default=[], metavar="NAME", help="offer a subprotocol; can be repeated"
+    )
+    group.add_argument(
+        "-u", "--user", metavar="NAME[:PASSWORD]", help="basic authentication; asks for a password that is not given"
+    )
+
+
+def _add_network_options(group: Any) -> None:
+    group.add_argument("--ca", metavar="FILE", help="trust the certificate authorities in this PEM file only")
+    group.add_argument("-k", "--insecure", action="store_true", help="do not verify the server's certificate")
+    group.add_argument("--unix", metavar="PATH", help="connect to a Unix socket")
+    proxy = group.add_mutually_exclusive_group()
+    proxy.add_argument("--proxy", metavar="URL", default=True, help="an HTTP or SOCKS proxy (default: the environment)")
+    proxy.add_argument("--no-proxy", dest="proxy", action="store_const", const=None, help="connect without a proxy")
+    group.add_argument(
+        "--reconnect", action="store_true", help="connect again after a lost connection or a failed attempt"
+    )
+
+
+def _add_message_options(group: Any) -> None:
+    kind = group.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--text", dest="binary", action="store_false", default=False, help="send lines as text messages (the default)"
+    )
+    kind.add_argument("-b", "--binary", action="store_true", help="send lines as binary messages")
+    group.add_argument("--hex", action="store_true", help="print binary messages in rows of hex digits and characters")
+    group.add_argument(
+        "-1",
+        "--one",
+        action="store_true",
+        help="send all input (at a terminal one line), print one message, and close",
+    )
+    group.add_argument(
+        "--linger",
+        type=non_negative_float,
+        metavar="SECONDS",
+        help="after the end of input, wait until no message has arrived for this long; inf: until the server closes"
+        " (default: 0 at a terminal, inf with --one, otherwise 1)",
+    )
+    group.add_argument(
+        "-P", "--show-control", action="store_true", help="show pings, pongs and close frames on standard error"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="show the opening handshake and all frames on standard error"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Talk until either side closes; return 0 after a close with code 1000 or 1001, else 1."""
-    linger = arguments.linger
-    if linger is None:
-        linger = 0 if sys.stdin.isatty() else 1
     try:
-        return asyncio.run(_talk(arguments.uri, linger))
-    except KeyboardInterrupt:
-        return 130
+        connecting = _make_connect(arguments)
+    except ValueError as error:
+        raise CommandError(describe(error), USAGE) from error
+    return asyncio.run(_talk(connecting, arguments))
 
 
-async def _talk(uri: str, linger: float) -> int:
-    async with connect(uri) as connection:
-        if sys.stdin.isatty():
-            _print_status(f"Connected to {uri}. Each line is a message; Ctrl-D closes.")
-        reader = LineReader()
-        printer = MessagePrinter()
-        sending = asyncio.create_task(reader.send_to(connection))
-        printing = asyncio.create_task(printer.print_from(connection))
+def _make_connect(arguments: argparse.Namespace) -> connect:
+    """Return the `connect` for the options. Raises ValueError if they cannot be combined."""
+    if arguments.uri is None and arguments.unix is None:
+        raise ValueError("connect: a URI is required, except with --unix")
+    options: dict[str, Any] = {
+        "additional_headers": [*arguments.header, *_authorization(arguments.user)],
+        "origin": arguments.origin,
+        "subprotocols": arguments.subprotocol,
+        "proxy": arguments.proxy,
+        "process_exception": _report_and_retry if arguments.reconnect else lambda error: error,
+        "reconnect_delays": partial(backoff, initial_delay=1, min_delay=1, max_delay=30),
+    }
+    if arguments.ca is not None or arguments.insecure:
+        if not (arguments.uri or "").lower().startswith("wss:"):
+            raise ValueError("connect: --ca and --insecure go with a wss URI")
+        options["ssl"] = _make_context(arguments.ca, arguments.insecure)
+    if arguments.show_control or arguments.verbose:
+        options["logger"] = make_frame_logger(arguments.verbose)
+    if arguments.unix is not None:
+        return unix_connect(arguments.unix, arguments.uri or "ws://localhost/", **options)
+    return connect(arguments.uri, **options)
+
+
+def _authorization(user: str | None) -> list[tuple[str, str]]:
+    if user is None:
+        return []
+    name, colon, password = user.partition(":")
+    if not colon:
+        password = getpass.getpass(f"Password of {name}: ")
+    return [("Authorization", build_authorization_basic(name, password))]
+
+
+def _make_context(ca: str | None, insecure: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise CommandError(f"cannot load the certificates in {ca}: {error.strerror}", USAGE) from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _report_and_retry(error: Exception) -> Exception | None:
+    """Decide about another attempt: a certificate that is not valid will not be valid later."""
+    final = error if isinstance(error, ssl.SSLCertVerificationError) else process_exception(error)
+    if final is None:
+        print_status(f"framewire: {describe(error)}; connecting again")
+    return final
+
+
+async def _talk(connecting: connect, arguments: argparse.Namespace) -> int:
+    reader = LineReader(arguments.binary)
+    printer = MessagePrinter(1 if arguments.one else None, arguments.hex)
+    place = arguments.unix or arguments.uri
+    if arguments.proxy not in (None, True):
+        place += f" through {arguments.proxy}"
+    iterator = cast("AsyncGenerator[ClientConnection, None]", aiter(connecting))
+    async with aclosing(iterator) as connections:
+        while True:
+            with connecting_to(place):
+                connection = await anext(connections)
+            if _is_terminal():
+                print_status(f"Connected to {place}. Each line is a message; Ctrl-D closes.")
+            closed = await _Conversation(connection, reader, printer, arguments).hold()
+            print_status(f"Closed: {closed}")
+            if reader.ended or not arguments.reconnect:
+                break
+    if arguments.one:
+        return 0 if printer.complete.is_set() else FAILURE
+    return 0 if isinstance(closed, ConnectionClosedOK) else FAILURE
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+class _Conversation:
+    """Send and receive on one connection."""
+
+    def __init__(
+        self, connection: ClientConnection, reader: LineReader, printer: MessagePrinter, arguments: argparse.Namespace
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._printer = printer
+        self._one: bool = arguments.one
+        linger = arguments.linger
+        if linger is None:
+            linger = math.inf if self._one else 0 if _is_terminal() else 1
+        self._linger: float | None = None if linger == math.inf else linger
+
+    async def hold(self) -> ConnectionClosed:
+        """Send all input, print the answers, and close; return how the connection has ended.
+
+        Raises:
+            OSError: Standard input or output has failed.
+        """
+        sending = asyncio.create_task(self._send())
+        printing = asyncio.create_task(self._printer.print_from(self._connection))
         try:
             await asyncio.wait((sending, printing), return_when=asyncio.FIRST_COMPLETED)
-            printed = -1
-            while linger and printed < printer.printed and not printing.done():
-                printed = printer.printed
-                await asyncio.wait((printing,), timeout=linger)
-            await connection.close()
-            closed = await printing
+            if sending.done():
+                await sending
+                await self._wait_for_answers(printing)
         finally:
             sending.cancel()
-            printing.cancel()
-    _print_status(f"Closed: {closed}")
-    return 0 if isinstance(closed, ConnectionClosedOK) else 1
+            await asyncio.wait((sending,))
+            await self._connection.close()
+        return await printing
 
-
-class LineReader:
-    """The lines of standard input, read in a thread, which works for terminals, pipes and files.
-
-    The thread is a daemon, because nothing can interrupt its read. It opens standard input a second
-    time, because at exit the interpreter would wait for the lock of `sys.stdin`.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(_MAX_QUEUED_LINES)
-        threading.Thread(target=self._read, name="framewire stdin", daemon=True).start()
-
-    def _read(self) -> None:
-        encoding = sys.stdin.encoding
-        with (
-            suppress(RuntimeError, CancelledError),  # the event loop was closed: no more lines are needed
-            open(sys.stdin.fileno(), encoding=encoding, errors="replace", closefd=False) as source,
-        ):
-            for line in source:
-                self._put(line.rstrip("\r\n"))
-            self._put(None)
-
-    def _put(self, line: str | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._queue.put(line), self._loop).result()
-
-    async def send_to(self, connection: ClientConnection) -> None:
-        """Send each line as a text message until the end of the input or of the connection."""
+    async def _send(self) -> None:
         with suppress(ConnectionClosed):
-            while (line := await self._queue.get()) is not None:
-                await connection.send(line)
+            await self._reader.send_to(self._connection.send, 1 if self._one and _is_terminal() else None)
 
-
-class MessagePrinter:
-    """Prints messages to standard output; `printed` is their number."""
-
-    def __init__(self) -> None:
-        self.printed = 0
-        self._terminal = sys.stdout.isatty()
-
-    async def print_from(self, connection: ClientConnection) -> ConnectionClosed:
-        """Print messages until the connection ends; return the exception that ended it."""
-        try:
-            while True:
-                message = await connection.recv()
-                print(self._format(message), flush=True)
-                self.printed += 1
-        except ConnectionClosed as closed:
-            return closed
-
-    def _format(self, message: str | bytes) -> str:
-        """Format a message as a line.
-
-        At a terminal, control characters become "?": a server must not send commands to the
-        terminal.
-        """
-        if isinstance(message, bytes):
-            return f"[{len(message)} bytes] {message.hex(' ')}"
-        if not self._terminal:
-            return message
-        return "< " + "".join(c if c.isprintable() or c in "\n\t" else "?" for c in message)
-
-
-def _print_status(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    async def _wait_for_answers(self, printing: asyncio.Task[ConnectionClosed]) -> None:
+        """Wait until the connection ends, `--one` is fulfilled, or nothing arrives for a while."""
+        if self._one:
+            complete = asyncio.create_task(self._printer.complete.wait())
+            await asyncio.wait((printing, complete), timeout=self._linger, return_when=asyncio.FIRST_COMPLETED)
+            complete.cancel()
+            return
+        printed = -1
+        while self._linger != 0 and printed < self._printer.printed and not printing.done():
+            printed = self._printer.printed
+            await asyncio.wait((printing,), timeout=self._linger)

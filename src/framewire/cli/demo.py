@@ -17,6 +17,7 @@ from .. import CLIENT, SERVER, Opcode, Stream
 from .._backend import apply_mask, read_header
 from ..http.client_handshake import ClientHandshake
 from ..http.uri import parse_uri
+from .argument_types import port
 from .serve import address, print_addresses, start
 from .signals import wait_for_signal
 
@@ -39,7 +40,7 @@ def add_parser(commands: Any) -> None:
     """Add this subcommand to the command line."""
     parser = commands.add_parser("demo", help="show the speed, the bytes of a connection, a chat", description=__doc__)
     parser.add_argument("--once", action="store_true", help="exit before serving the chat page")
-    parser.add_argument("--port", type=int, default=9998, help="port of the chat page (%(default)s)")
+    parser.add_argument("--port", type=port, default=9998, help="port of the chat page (%(default)s)")
     parser.set_defaults(run=run)
 
 

@@ -7,13 +7,17 @@ import os
 import platform
 import sys
 import sysconfig
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from .. import CLIENT, SERVER, Failure, Stream, __version__, backend
-from .._backend import accept_key
+from .._backend import accept_key, load
 from .demo import time_message
 
 __all__ = ["add_parser", "examine"]
@@ -89,11 +93,36 @@ def advise() -> Iterator[str]:
         yield "FRAMEWIRE_BACKEND=pure asks for plain Python. Unset it to use the compiled backend."
     else:
         yield "framewire works, but in plain Python, which is slower."
-        for module, error in _build_failures().items():
-            yield f"When it was built, {module} did not compile: {error}"
+        yield from explain_pure()
         yield "Install a wheel for this platform:   pip install --force-reinstall --only-binary framewire framewire"
         yield "or, if you have a C compiler:        FRAMEWIRE_EXTENSIONS=1 pip install --force-reinstall"
         yield "                                       --no-binary framewire framewire"
+
+
+def explain_pure() -> Iterator[str]:
+    """Yield the reasons for which the compiled backend was not loaded."""
+    modules = defaultdict(list)
+    for module, error in _build_failures().items():
+        modules[error].append(module)
+    for error, names in modules.items():
+        yield f"When it was built, {', '.join(names)} did not compile: {error}"
+    if modules:
+        return
+    try:
+        load("_fast")
+    except ImportError as error:
+        yield f"The compiled backend cannot be imported: {error}"
+    names = [entry.name for entry in files("framewire._fast").iterdir() if entry.name.endswith((".so", ".pyd"))]
+    if names and not any(name.endswith(suffix) for name in names for suffix in _tagged_suffixes()):
+        built_for = ", ".join(sorted({name.split(".", 1)[1] for name in names}))
+        yield f"It was built for another Python: {built_for}; this one imports {_tagged_suffixes()[0][1:]}."
+    elif names and not Path(str(files("framewire._fast"))).is_dir():
+        yield "It is in a zip file, from which Python cannot import compiled modules."
+
+
+def _tagged_suffixes() -> list[str]:
+    """Return the suffixes of modules that this Python imports, without those for any Python."""
+    return [suffix for suffix in EXTENSION_SUFFIXES if suffix.count(".") > 1]
 
 
 def _build_failures() -> dict[str, str]:

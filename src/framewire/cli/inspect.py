@@ -18,9 +18,11 @@ from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .capture import CAPTURE_MAGIC, read_capture
 from .dissect import Frame, dissect
 from .optional_packages import require_package
+from .reporting import FAILURE, INTERRUPTED, USAGE, CommandError, count
 
 __all__ = ["add_parser", "read_input"]
 
+_READ_SIZE: Final = 1 << 16
 #: Separators and prefixes of hex digits in common notations.
 _HEX_SEPARATOR: Final = re.compile(rb"0x|\\x|[\s:,]")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
@@ -70,30 +72,51 @@ class Direction:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the frames; return 1 if one of them violates a rule, 2 if the input cannot be read."""
+    """Print the frames; return 1 if one of them violates a rule, 130 after Ctrl-C.
+
+    Raises:
+        CommandError: The input cannot be read.
+    """
+    source = arguments.input
+    content, interrupted = _read_standard_input() if source == "-" else (b"", False)
     sender = {"client": CLIENT, "server": SERVER, None: None}[arguments.sender]
     try:
-        directions = list(read_input(arguments.input, sender))
+        directions = list(read_input(source, sender, content))
         if arguments.deflate:
             directions = [replace(each, compression=each.compression or ()) for each in directions]
         dissected = [(direction, list(direction.frames())) for direction in directions]
     except ValueError as error:
-        print(f"framewire: {error}", file=sys.stderr)
-        return 2
+        raise CommandError(str(error), USAGE) from error
     if arguments.json:
         print(json.dumps([_to_json(*pair) for pair in dissected], indent=2))
     else:
         for direction, frames in dissected:
             _print_tree(direction, frames)
-    return 1 if any(frame.fault for _, frames in dissected for frame in frames) else 0
+    if interrupted:
+        return INTERRUPTED
+    return FAILURE if any(frame.fault for _, frames in dissected for frame in frames) else 0
 
 
-def read_input(source: str, sender: Role | None) -> Iterator[Direction]:
+def _read_standard_input() -> tuple[bytes, bool]:
+    """Read until the end or Ctrl-C; return the bytes, and whether it was Ctrl-C."""
+    content = bytearray()
+    if sys.stdin is not None:  # it was not closed at the start of the process
+        try:
+            with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source:
+                while data := source.read(_READ_SIZE):
+                    content += data
+        except KeyboardInterrupt:
+            return bytes(content), True
+    return bytes(content), False
+
+
+def read_input(source: str, sender: Role | None, standard_input: bytes = b"") -> Iterator[Direction]:
     """Read the input in whatever format it has.
 
     Args:
         source: Hex digits, the name of a file, or "-" for standard input.
         sender: The sender of the bytes, or None to derive it from them.
+        standard_input: The bytes of standard input.
 
     Yields:
         The bytes of each sender. A capture has two senders for each connection.
@@ -107,7 +130,7 @@ def read_input(source: str, sender: Role | None) -> Iterator[Direction]:
             raise ValueError(f"{source!r} is neither a file nor whole bytes in hex")
         yield _make_direction("bytes", bytes.fromhex(data.decode()), sender)
         return
-    content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    content = standard_input if source == "-" else Path(source).read_bytes()
     title = "standard input" if source == "-" else source
     if content.startswith(CAPTURE_MAGIC):
         streams = {ends: data for ends, data in read_capture(content).items() if _HEAD.match(data)}
@@ -186,9 +209,9 @@ def describe(event: Event) -> str:
     """Describe an event in one line without control characters."""
     match event:
         case str():
-            return f"text message, {len(event.encode()):,} bytes: {_shorten(repr(event))}"
+            return f"text message, {count(len(event.encode()), 'byte')}: {_shorten(repr(event))}"
         case bytes():
-            return f"binary message, {len(event):,} bytes"
+            return f"binary message, {count(len(event), 'byte')}"
         case Ping(payload) | Pong(payload):
             return f"{type(event).__name__.lower()} {payload!r}"
         case Close(code, reason):
@@ -208,7 +231,7 @@ def _print_tree(direction: Direction, frames: Sequence[Frame]) -> None:
 
     console = Console(highlight=False)
     size = sum(len(frame.header) + len(frame.wire) for frame in frames)
-    title = f"{direction.title}: {size:,} bytes in {len(frames)} frames from a {direction.sender.value}"
+    title = f"{direction.title}: {count(size, 'byte')} in {count(len(frames), 'frame')} from a {direction.sender.value}"
     tree = Tree(Styled(title, style="bold"), guide_style="dim")
     for line in direction.head.decode("latin-1").splitlines()[:-1]:
         tree.add(Styled(_printable(line), style="dim"))
@@ -225,7 +248,7 @@ def _headline(frame: Frame) -> Iterator[tuple[str, str]]:
     yield f"byte {frame.offset:<5}", unread_style or "cyan"
     yield f" {frame.name}", unread_style or ("magenta" if frame.opcode & 8 else "green")
     bits = ["FIN"] * frame.final + [f"RSV{n}" for n in frame.reserved]
-    length = {None: "header cut short", -1: "length not valid"}.get(frame.length, f"{frame.length} bytes")
+    length = {None: "header cut short", -1: "length not valid"}.get(frame.length, count(frame.length or 0, "byte"))
     mask = ["masked"] * frame.masked
     yield f"  {', '.join([f'opcode {frame.opcode:#x}', *bits, length, *mask])}", unread_style
 
@@ -239,7 +262,8 @@ def _details(frame: Frame) -> Iterator[tuple[str, str]]:
         if frame.key:
             yield f"{'unmasked':<9}{_clip(frame.payload)}", unread_style
     if frame.missing:
-        yield f"{frame.missing:,} bytes are missing", "yellow"
+        verb = "is" if frame.missing == 1 else "are"
+        yield f"{count(frame.missing, 'byte')} {verb} missing", "yellow"
     for event in frame.events:
         yield describe(event), unread_style or "bold"
     if frame.unread:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from .reporting import NOT_EXECUTABLE, NOT_FOUND, USAGE, CommandError, print_status
+
 __all__ = ["add_parser", "environment", "find_obstacle"]
 
 
@@ -34,22 +36,34 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replace this process with the command; on Windows, run it and return its exit status."""
+    """Run the command in place of this process."""
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if arguments.module:
         command = [sys.executable, "-m", *arguments.module]
     elif not command:
-        print("framewire run: no command given", file=sys.stderr)
-        return 2
+        raise CommandError("run: no command is given", USAGE)
     elif command[0].endswith(".py"):
         command = [sys.executable, *command]
     obstacle = find_obstacle(command)
     if obstacle is not None:
-        print(f"framewire run: {obstacle}; call framewire.accelerate() in the program", file=sys.stderr)
-    variables = environment(arguments.verbose)
-    if os.name != "nt":
-        os.execvpe(command[0], command, variables)
-    return subprocess.call(command, env=variables)
+        print_status(f"framewire run: {obstacle}; call framewire.accelerate() in the program")
+    return _execute(command, environment(arguments.verbose))
+
+
+def _execute(command: list[str], variables: dict[str, str]) -> int:
+    """Replace this process; on Windows, run the command and return its exit status.
+
+    Raises:
+        CommandError: It cannot be executed; the status is that of the shell, 126 or 127.
+    """
+    try:
+        if os.name != "nt":
+            os.execvpe(command[0], command, variables)
+        return subprocess.call(command, env=variables)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CommandError(f"{command[0]}: not found", NOT_FOUND) from error
+    except OSError as error:
+        raise CommandError(f"{command[0]}: {error.strerror}", NOT_EXECUTABLE) from error
 
 
 def find_obstacle(command: Sequence[str]) -> str | None:
