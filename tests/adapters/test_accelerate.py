@@ -223,7 +223,7 @@ def test_framewire_run_says_that_a_command_cannot_be_accelerated():
     assert re.fullmatch(r"framewire run: python\S* -I ignores .*; call framewire.accelerate\(\) in .*\n", done.stderr)
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 1)])
+@pytest.mark.parametrize(("arguments", "status"), [(["run"], 2), (["run", "no-such-command"], 127)])
 def test_framewire_run_without_a_valid_command_fails(arguments, status):
     done = subprocess.run([sys.executable, "-m", "framewire", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == status
