@@ -132,9 +132,7 @@ class Stream(StreamCore[Event]):
         self._send_close_reasons = send_close_reasons
         #: The failure that `late_failure` holds back, or None.
         self.failing: Failure | None = None
-        #: Counts what the fast path has left to the receiver, and failures. All events since it last
-        #: changed are whole messages.
-        self.slow_reads = 0
+        self.slow_reads = 0  # if it has not changed, all events since then are whole messages
         self._sent_reason = ""  # of its close frame
         self._state = State.OPEN
         self._close: Close | None = None  # the peer's
