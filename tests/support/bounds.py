@@ -9,11 +9,19 @@ KIB, MIB = 1 << 10, 1 << 20
 SMALL = 8 * KIB
 
 
-#: Where an event loop or a server allocates that an earlier test has left in another thread: for
-#: example its read buffer of 256 KiB.
+#: Where other threads allocate: an event loop or a server that an earlier test has left, for example
+#: its read buffer of 256 KiB, and the connection of a worker of xdist.
 _DRIVERS = [
     tracemalloc.Filter(False, pattern)
-    for pattern in ("*/asyncio/*", "*/framewire/sync/*", "*/threading.py", "*/socket*.py", "*/uvicorn/*")
+    for pattern in (
+        "*/asyncio/*",
+        "*/framewire/sync/*",
+        "*/threading.py",
+        "*/socket*.py",
+        "*/uvicorn/*",
+        "*/execnet/*",
+        "*/xdist/*",
+    )
 ]
 
 
