@@ -10,7 +10,8 @@ demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
 
 # A process has one backend, so the suite runs on the default backend first, and then its tests
-# marked both_backends run on the pure one.
+# marked both_backends run on the pure one. Many tests wait for a clock or a network, hence more jobs
+# than 2 cores.
 JOBS ?= 3
 SUITE = $(RUN) -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.built-for-test

@@ -45,7 +45,7 @@ _FLUSH_TIMEOUT: Final = 1.0
 
 
 class Gap(NamedTuple):
-    """What may be missing after the broker was unreachable.
+    """The messages that may be missing after the broker was unreachable.
 
     Attributes:
         seconds: For how long nothing was received, in seconds. What relays that still reached the

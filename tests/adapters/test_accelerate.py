@@ -310,11 +310,28 @@ def test_version_of_a_library_without_metadata_is_that_of_its_module(monkeypatch
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
-    expected = {name: importlib.metadata.version(name) for name in ("wsproto", "websockets", "gunicorn")}
+    expected = {name: importlib.metadata.version(name) for name in adapters.LIBRARIES}
+    expected["gevent-websocket"] = None  # its module does not tell
     monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert {name: adapters.installed_version(name) for name in expected} == expected
     monkeypatch.setattr(adapters, "find_spec", lambda name: None)
+    assert adapters.installed_version("wsproto") == expected["wsproto"]  # it has been imported
+    monkeypatch.delitem(sys.modules, "wsproto")
     assert adapters.installed_version("wsproto") is None
+
+
+def test_module_with_the_name_of_a_library_that_is_not_installed_is_not_imported(tmp_path):
+    (tmp_path / "websocket.py").write_text("raise SystemExit('imported')")
+    script = """
+import importlib.metadata
+def missing(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.version = missing
+import framewire
+print({outcome.state for outcome in framewire.accelerate()})
+"""
+    assert python(script, cwd=tmp_path) == "{'not installed'}"
 
 
 def test_unknown_library_name_raises_value_error():

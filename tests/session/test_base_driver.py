@@ -1,4 +1,4 @@
-"""What drivers of streams share: fragments, pings, broadcasts; with a stand-in for the network."""
+"""`BaseDriver` without a network: receiving, fragments, pings, broadcasts and logs."""
 
 import logging
 import socket

@@ -245,9 +245,14 @@ def installed_version(name: str) -> str | None:
 
     try:
         return version(name)
-    except PackageNotFoundError:  # it is not installed, or this is a frozen program, which has no metadata
-        package = LIBRARIES[name].trigger.partition(".")[0] if name in LIBRARIES else name
-        found: str | None = getattr(import_module(package), "__version__", None) if find_spec(package) else None
+    except PackageNotFoundError:
+        # It is not installed, or a frozen program has it without metadata. Otherwise nothing is
+        # imported, since a module of the program may have the name of the package.
+        package = LIBRARIES[name].trigger.partition(".")[0]
+        if package not in sys.modules and not (getattr(sys, "frozen", False) and find_spec(package)):
+            return None
+        module: Any = import_module(package)
+        found: str | None = getattr(module, "__version__", None) or getattr(module, "version", None)
         return found
 
 

@@ -70,7 +70,9 @@ def _escape_unencodable_characters() -> None:
 
 
 def _discard_output() -> None:
-    """Discard output that cannot be written: the flush at exit would raise the error again."""
+    """Discard output that cannot be written, so that the interpreter's flush at exit does not raise
+    the error again.
+    """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

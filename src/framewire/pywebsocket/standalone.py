@@ -79,7 +79,7 @@ class WebSocketServer:
             with only some of the options.
 
     Raises:
-        OptionError: Options that cannot be combined.
+        OptionError: Two options exclude each other, or one needs another.
         OSError: It cannot listen there, or a file cannot be read.
     """
 
