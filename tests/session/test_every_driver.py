@@ -28,14 +28,13 @@ def test_echo_returns_every_kind_of_message(driver):
 
 
 @every_driver(clients=True, tls=True, without=("sync", "sync client", "uvicorn"))  # they have no write limit
-@pytest.mark.parametrize("write_limit", [0, (300, 300)])
-def test_every_message_leaves_though_the_write_buffer_may_hold_nothing(driver, write_limit):
+def test_every_message_leaves_though_the_write_buffer_may_hold_nothing(driver):
     def script():
         for message in ("a", "b", "c", "d" * 300):
             yield send(message)
         yield from receive_all()
 
-    with driver.open(script, write_limit=write_limit) as peer:
+    with driver.open(script, write_limit=0) as peer:
         assert [peer.read_event() for _ in range(4)] == ["a", "b", "c", "d" * 300]
 
 
