@@ -17,7 +17,7 @@ from tornado.iostream import StreamBufferFullError
 import framewire
 from framewire import Close, Failure, Ping, _backend
 from framewire.adapters import accelerate as adapters
-from framewire.adapters import tornado as adapter
+from framewire.adapters.tornado import protocol as adapter
 
 pytestmark = pytest.mark.both_backends
 
