@@ -1,0 +1,125 @@
+"""What both APIs share: exceptions, checks of arguments, and the opening of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from ..asyncio import ClientConnection, connect
+from ..errors import ConnectionClosed, LocalError, NegotiationError, UriError
+from ..http.headers import is_token
+from ..http.uri import Uri
+from ..http.web_url import parse_web_url
+from ..protocol.constants import MAX_REASON
+
+__all__ = [
+    "DEFAULT_MAX_SIZE", "DOMException", "InvalidAccessError", "InvalidStateError", "UrlSyntaxError", "check_close",
+    "check_protocols", "is_clean", "open_connection", "parse_url", "to_scalars",
+]  # fmt: skip
+
+#: Default of `max_size`: the largest message that is received, in bytes.
+DEFAULT_MAX_SIZE: Final = 1 << 26
+
+
+class DOMException(LocalError):  # noqa: N818
+    """Base class of the exceptions of the standard.
+
+    Attributes:
+        name: The name of the exception in the standard.
+    """
+
+    name: ClassVar[str]
+
+
+class UrlSyntaxError(DOMException):
+    """An invalid URL, subprotocol or close reason: the "SyntaxError" of the standard."""
+
+    name = "SyntaxError"
+
+
+class InvalidAccessError(DOMException):
+    """A close code that applications may not use: any except 1000 and 3000 to 4999."""
+
+    name = "InvalidAccessError"
+
+
+class InvalidStateError(DOMException):
+    """A call of `send` before the connection is open."""
+
+    name = "InvalidStateError"
+
+
+def is_clean(closed: ConnectionClosed) -> bool:
+    """Return whether both ends sent a close frame."""
+    return closed.rcvd is not None and closed.sent is not None
+
+
+class _Connect(connect):
+    """`connect` to a parsed URL, without redirects (WHATWG WebSockets, "establish a connection")."""
+
+    _max_redirects = 0
+
+    def __init__(self, uri: Uri, **options: Any) -> None:
+        super().__init__(f"{'wss' if uri.secure else 'ws'}://{uri.authority}/", **options)
+        self.target = uri
+
+
+async def open_connection(uri: Uri, options: dict[str, Any]) -> ClientConnection:
+    """Connect to a parsed URL with the options of `connect`; fail if the server selects none of the
+    subprotocols.
+    """
+    connection = await _Connect(uri, **options)
+    if options["subprotocols"] and connection.subprotocol is None:
+        connection.transport.abort()
+        raise NegotiationError("the server selects none of the subprotocols")  # fails the connection by the standard
+    return connection
+
+
+def check_protocols(protocols: str | Iterable[str] | Mapping[str, Any]) -> list[str]:
+    """Return the subprotocols to offer.
+
+    Raises:
+        UrlSyntaxError: If they are not tokens, each given once.
+    """
+    if isinstance(protocols, Mapping):
+        protocols = protocols.get("protocols", ())
+    offered = [protocols] if isinstance(protocols, str) else list(protocols)
+    if len(set(offered)) < len(offered) or not all(map(is_token, offered)):
+        raise UrlSyntaxError("subprotocols must be tokens, each given once")
+    return offered
+
+
+def check_close(code: int | None, reason: str) -> str:
+    """Return the reason to send with a close code.
+
+    Raises:
+        InvalidAccessError: If the code is not allowed.
+        UrlSyntaxError: If the reason is too long.
+    """
+    if code is not None and code != 1000 and not 3000 <= code <= 4999:
+        raise InvalidAccessError(f"the close code must be 1000 or 3000 to 4999, not {code}")
+    text = to_scalars(reason)
+    if len(text.encode()) > MAX_REASON:
+        raise UrlSyntaxError(f"the close reason exceeds {MAX_REASON} bytes")
+    return text
+
+
+def parse_url(url: str) -> tuple[Uri, str]:
+    """Parse the URL; return it and its normalized text.
+
+    Raises:
+        UrlSyntaxError: If it is not valid.
+    """
+    try:
+        return parse_web_url(to_scalars(url))
+    except UriError as error:
+        raise UrlSyntaxError(str(error)) from error
+
+
+def to_scalars(text: str) -> str:
+    """Return the text with U+FFFD in place of each lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,368 @@
+"""`WebSocket` and its events."""
+# ruff: noqa: N802, N815 - the names are those of the standard
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from ..asyncio import ClientConnection
+from ..errors import ConnectionClosed
+from ..protocol.constants import CloseCode
+from .opening import (
+    DEFAULT_MAX_SIZE,
+    InvalidStateError,
+    check_close,
+    check_protocols,
+    is_clean,
+    open_connection,
+    parse_url,
+    to_scalars,
+)
+
+__all__ = ["CloseEvent", "Event", "MessageEvent", "WebSocket"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of a WebSocket.
+
+    Attributes:
+        type: "open", "message", "error" or "close".
+        target: The WebSocket.
+    """
+
+    type: str
+    target: WebSocket = field(repr=False)
+
+
+@dataclass(frozen=True)
+class MessageEvent(Event):
+    """A received message.
+
+    Attributes:
+        data: The message: `str` for text; for binary, the type that `binaryType` selects.
+        origin: The origin of the server.
+    """
+
+    data: str | bytes | bytearray
+    origin: str
+
+
+@dataclass(frozen=True)
+class CloseEvent(Event):
+    """The end of the connection.
+
+    Attributes:
+        wasClean: Whether both ends sent a close frame.
+        code: The close code of the peer; 1005 for a close frame without a code, 1006 without a
+            close frame.
+        reason: The close reason of the peer.
+    """
+
+    wasClean: bool
+    code: int
+    reason: str
+
+
+Listener: TypeAlias = Callable[[Any], "Awaitable[object] | object"]
+
+
+class _Handler:
+    """Descriptor of an event handler attribute such as `onopen`.
+
+    The descriptor itself is the registered listener, so that a handler that is replaced keeps its
+    position among the listeners, as the standard requires.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self._type = name[2:]
+
+    def __get__(self, socket: WebSocket | None, owner: type) -> Listener | None:
+        return None if socket is None else socket._handlers.get(self._name)
+
+    def __set__(self, socket: WebSocket, listener: Listener | None) -> None:
+        if not callable(listener):
+            socket._handlers.pop(self._name, None)
+            socket.removeEventListener(self._type, self)
+            return
+        socket._handlers[self._name] = listener
+        socket.addEventListener(self._type, self)
+
+    def __call__(self, event: Event) -> Awaitable[object] | object:
+        listener = event.target._handlers.get(self._name)
+        return None if listener is None else listener(event)
+
+
+class WebSocket:
+    """A client connection with the API of browsers.
+
+    It must be created while an event loop runs, and connects in the background. Failures to connect
+    and later failures are reported by an "error" event and a "close" event.
+
+    Args:
+        url: The URL, with the scheme ws, wss, http (the same as ws) or https (the same as wss).
+        protocols: The subprotocols to offer, in order of preference; or a mapping with them as
+            "protocols", whose other keys have no effect.
+        **options: Further arguments of `framewire.asyncio.connect`, such as `origin`, `ssl` and
+            `additional_headers`. The default of `max_size` is 64 MiB here.
+
+    Raises:
+        UrlSyntaxError: If the URL has a fragment or another scheme, or is otherwise invalid; or if
+            the subprotocols are not tokens, each given once.
+    """
+
+    CONNECTING: Final = 0
+    OPEN: Final = 1
+    CLOSING: Final = 2
+    CLOSED: Final = 3
+
+    onopen = _Handler()
+    onmessage = _Handler()
+    onerror = _Handler()
+    onclose = _Handler()
+
+    def __init__(self, url: str, protocols: str | Iterable[str] | Mapping[str, Any] = (), **options: Any) -> None:
+        self._uri, self._url = parse_url(url)
+        offered = check_protocols(protocols)
+        self._origin = f"{'wss' if self._uri.secure else 'ws'}://{self._uri.authority}"
+        # With a write limit of 0, `send` waits until its message is written, so the transport never
+        # holds more than one message: `bufferedAmount` relies on it.
+        self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **options, "subprotocols": offered}
+        self._state = self.CONNECTING
+        self._protocol = self._extensions = ""
+        self._binary_type = "blob"
+        self._listeners: dict[str, dict[Listener, bool]] = {}
+        self._handlers: dict[str, Listener] = {}
+        self._connection: ClientConnection | None = None
+        self._outgoing: deque[str | bytes] = deque()
+        #: Payload bytes in `_outgoing` and of messages dropped after the end of the connection.
+        self._buffered = 0
+        #: Payload bytes of the last message passed to the transport, which may still hold them.
+        self._last_written = 0
+        #: Set when there is a message or a close frame to send.
+        self._send_requested = asyncio.Event()
+        self._close_frame: tuple[int | None, str] = (None, "")
+        self._opening: asyncio.Future[ClientConnection] | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    # Attributes
+
+    @property
+    def url(self) -> str:
+        """The parsed URL."""
+        return self._url
+
+    @property
+    def readyState(self) -> int:
+        """CONNECTING, OPEN, CLOSING or CLOSED."""
+        return self._state
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that the server selected, or ""."""
+        return self._protocol
+
+    @property
+    def extensions(self) -> str:
+        """The negotiated extensions, in the form of the response header, or ""."""
+        return self._extensions
+
+    @property
+    def bufferedAmount(self) -> int:
+        """Payload bytes that were passed to `send` and not yet written to the network.
+
+        Messages sent after the end of the connection are never subtracted, as the standard
+        requires.
+        """
+        unwritten = 0
+        if self._last_written and self._connection is not None:
+            unwritten = min(self._last_written, self._connection.transport.get_write_buffer_size())
+        return self._buffered + unwritten
+
+    @property
+    def binaryType(self) -> str:
+        """The type of received binary messages: "blob" for `bytes`, "arraybuffer" for `bytearray`.
+
+        Other values are ignored.
+        """
+        return self._binary_type
+
+    @binaryType.setter
+    def binaryType(self, value: str) -> None:
+        if value in ("blob", "arraybuffer"):
+            self._binary_type = value
+
+    # Methods
+
+    def send(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Queue a message to send.
+
+        While CLOSING or CLOSED the message is dropped, but counted in `bufferedAmount`.
+
+        Args:
+            data: The message: a `str` is sent as text, with U+FFFD in place of each lone surrogate;
+                bytes are sent as binary.
+
+        Raises:
+            InvalidStateError: While CONNECTING.
+        """
+        if self._state == self.CONNECTING:
+            raise InvalidStateError("the connection is not open yet")
+        message = to_scalars(data) if isinstance(data, str) else bytes(data)
+        self._buffered += _size(message)
+        if self._state == self.OPEN:
+            self._outgoing.append(message)
+            self._send_requested.set()
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close the connection after the messages sent so far.
+
+        While CONNECTING, the connection attempt fails; while CLOSING or CLOSED, the call has no
+        effect. The arguments are always checked.
+
+        Args:
+            code: The close code, 1000 or 3000 to 4999. None sends a close frame without code and
+                reason.
+            reason: The close reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            InvalidAccessError: If the code is not allowed.
+            UrlSyntaxError: If the reason is too long.
+        """
+        text = check_close(code, reason or "")
+        if self._state == self.CONNECTING:
+            self._state = self.CLOSING
+            if self._opening is not None:
+                self._opening.cancel()
+        elif self._state == self.OPEN:
+            self._state = self.CLOSING
+            self._close_frame = code, "" if code is None else text
+            self._send_requested.set()
+
+    def addEventListener(self, type: str, listener: Listener, *, once: bool = False) -> None:  # noqa: A002
+        """Register a listener; one that is registered already keeps its position.
+
+        Args:
+            type: The event type: "open", "message", "error" or "close".
+            listener: Called with the event, after the listeners registered before it.
+            once: Whether to remove the listener before its first call.
+        """
+        self._listeners.setdefault(type, {}).setdefault(listener, once)
+
+    def removeEventListener(self, type: str, listener: Listener) -> None:  # noqa: A002
+        """Remove a listener, if it is registered.
+
+        Args:
+            type: The event type.
+            listener: The listener.
+        """
+        self._listeners.get(type, {}).pop(listener, None)
+
+    # The connection
+
+    async def _run(self) -> None:
+        """Connect, receive and dispatch all events until the connection has ended."""
+        connection = await self._connect()
+        if connection is None:
+            await self._end(CloseEvent("close", self, False, 1006, ""), True)
+            return
+        self._connection = connection
+        self._state = self.OPEN
+        self._protocol = connection.subprotocol or ""
+        assert connection.response is not None
+        self._extensions = connection.response.headers.get_joined("Sec-WebSocket-Extensions")
+        sender = asyncio.ensure_future(self._send_all(connection))
+        try:
+            await self._dispatch(Event("open", self))
+            while True:
+                message = await connection.recv()
+                if self._state == self.OPEN:
+                    await self._dispatch(MessageEvent("message", self, self._convert(message), self._origin))
+        except ConnectionClosed as closed:
+            clean = is_clean(closed)
+            assert connection._session is not None
+            failure = connection._session.close_state.failure
+            violated = failure is not None and failure.code != CloseCode.ABNORMAL_CLOSURE
+            given_up = closed.sent is not None and self._state == self.OPEN
+            failed = closed.rcvd is None and (violated or given_up)
+            self._state = self.CLOSING
+            await connection.wait_closed()
+            await self._end(CloseEvent("close", self, clean, closed.code, closed.reason), failed)
+        finally:
+            sender.cancel()
+            connection.transport.abort()
+
+    async def _connect(self) -> ClientConnection | None:
+        """Open the connection; return None if that fails or `close` was called."""
+        if self._state != self.CONNECTING:
+            return None
+        self._opening = asyncio.ensure_future(open_connection(self._uri, self._options))
+        try:
+            await asyncio.wait((self._opening,))
+        except asyncio.CancelledError:
+            self._opening.cancel()
+            raise
+        if self._opening.cancelled() or self._opening.exception() is not None:
+            return None
+        connection = self._opening.result()
+        if self._state == self.CONNECTING:
+            return connection
+        connection.transport.abort()
+        return None
+
+    async def _send_all(self, connection: ClientConnection) -> None:
+        """Send the queued messages with backpressure, and then the close frame."""
+        try:
+            while True:
+                await self._send_requested.wait()
+                while self._outgoing:
+                    message = self._outgoing[0]
+                    await connection.send(message)
+                    self._outgoing.popleft()
+                    self._last_written = _size(message)
+                    self._buffered -= self._last_written
+                self._send_requested.clear()
+                if self._state == self.CLOSING:
+                    connection.start_closing(*self._close_frame)
+                    return
+        except ConnectionClosed:
+            pass  # `_run` reports it
+
+    def _convert(self, message: str | bytes) -> str | bytes | bytearray:
+        """Return the message in the type that `binaryType` selects."""
+        if isinstance(message, bytes) and self._binary_type == "arraybuffer":
+            return bytearray(message)
+        return message
+
+    async def _end(self, event: CloseEvent, failed: bool) -> None:
+        self._state = self.CLOSED
+        if failed:
+            await self._dispatch(Event("error", self))
+        await self._dispatch(event)
+
+    async def _dispatch(self, event: Event) -> None:
+        """Call the listeners in turn; report their exceptions to the event loop."""
+        listeners = self._listeners.get(event.type, {})
+        for listener, once in list(listeners.items()):
+            if listener not in listeners:
+                continue  # removed by an earlier listener
+            if once:
+                del listeners[listener]
+            try:
+                result = listener(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:
+                message = f"a listener for {event.type} failed"
+                asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+def _size(message: str | bytes) -> int:
+    """Return the payload size in bytes."""
+    return len(message.encode()) if isinstance(message, str) else len(message)
