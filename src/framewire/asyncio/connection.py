@@ -21,7 +21,7 @@ from ..session.broadcast import Broadcast, Compression, skip
 from ..session.connection import BaseConnection, as_payload, close_code_after
 from ..session.fragments import mark_last
 from ..session.logs import Logger, adapt_logger
-from ..session.message_queue import Message, MessageQueue, encode_or_decode
+from ..session.message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_decode
 from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
@@ -150,8 +150,7 @@ class Connection(BaseConnection):
         calls raise ConcurrencyError. Raises as `recv`.
         """
         self._check_receiving()
-        if self._queue.streaming:
-            raise ConcurrencyError("a message is being received in pieces")
+        self._queue.check_between_messages()
         self._driver.deliver_fragments()
         last = False
         while not last:
@@ -172,7 +171,7 @@ class Connection(BaseConnection):
         if self._session is None:
             raise StateError("the opening handshake is not done")
         if self._driver.receiver is not None:
-            raise ConcurrencyError("another task is already receiving from this connection")
+            raise ConcurrencyError(ALREADY_RECEIVING)
 
     async def _let_others_run(self) -> None:
         self._check_receiving()

@@ -13,7 +13,7 @@ from ..protocol.constants import Role, State
 from .connection import as_payload
 from .fragments import mark_last
 from .logs import FrameLog, Logger
-from .message_queue import Message, MessageQueue, encode_or_decode
+from .message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_decode
 from .session import ABANDONED_MESSAGE, Data, Session
 from .settings import ConnectionSettings
 
@@ -119,8 +119,7 @@ class BaseDriver(ABC):
 
     def begin_pieces(self) -> None:
         """Check that no message is being received in pieces. Raises ConcurrencyError if one is."""
-        if self._queue.streaming:
-            raise ConcurrencyError("a message is being received in pieces")
+        self._queue.check_between_messages()
 
     async def recv_piece(self, decode: bool | None) -> tuple[Message, bool]:
         """Receive the next piece of a message, and whether it is the last; otherwise as `recv`."""
@@ -135,7 +134,7 @@ class BaseDriver(ABC):
         """Wait until `take` of the queue returns something, and return it."""
         with self.lock:
             if self.receiving:
-                raise ConcurrencyError("another call is already receiving from this connection")
+                raise ConcurrencyError(ALREADY_RECEIVING)
             self.receiving = True
             try:
                 while (taken := take()) is None:

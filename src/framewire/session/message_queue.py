@@ -7,13 +7,16 @@ Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from ..errors import ConcurrencyError
 from ..protocol.events import Fragment
 from .settings import QUEUE_SIZE, ConnectionSettings
 
-__all__ = ["Item", "Message", "MessageQueue", "encode_or_decode", "size_of"]
+__all__ = ["ALREADY_RECEIVING", "Item", "Message", "MessageQueue", "encode_or_decode", "size_of"]
+
+#: The text of the ConcurrencyError for a second receiver: one connection has one.
+ALREADY_RECEIVING: Final = "another call is already receiving from this connection"
 
 Message: TypeAlias = str | bytes
 Item: TypeAlias = str | bytes | Fragment
@@ -96,7 +99,7 @@ class MessageQueue:
             ConcurrencyError: A message has been taken in part.
         """
         if self.streaming:
-            raise ConcurrencyError("a message is being received in pieces")
+            self.check_between_messages()  # raises; not called for each message
         while self.items:
             item = self._pop()
             if not isinstance(item, Fragment):
@@ -107,6 +110,11 @@ class MessageQueue:
             if item.last:
                 return self._take_joined()
         return None
+
+    def check_between_messages(self) -> None:
+        """Check that no message has been taken in part. Raises ConcurrencyError if one has."""
+        if self.streaming:
+            raise ConcurrencyError("a message is being received in pieces")
 
     def _take_joined(self) -> Message:
         data, self._joined = cast(BytesIO, self._joined).getvalue(), None
