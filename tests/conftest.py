@@ -8,6 +8,7 @@ with the default (compiled) backend, and once with `FRAMEWIRE_BACKEND=pure` for 
 import gc
 import importlib.util
 import os
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -20,6 +21,10 @@ from framewire import _backend
 if importlib.util.find_spec("_tracemalloc") is None:  # PyPy
     # Tests that measure memory are skipped instead of failing at their first line.
     sys.modules["tracemalloc"] = SimpleNamespace(start=lambda: pytest.skip("this Python does not trace memory"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts a background job like this, and programs that the tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("framewire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("framewire")
