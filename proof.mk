@@ -9,7 +9,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity microhttpd handlers fuzz fuzz-kernels fuzz-twins mutants mutants-kernels
+.PHONY: wasm autobahn upstream parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins mutants mutants-kernels
 .PHONY: asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
@@ -52,6 +52,13 @@ microhttpd: $(VENV)/.built-for-test
 handlers: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[pywebsocket]'
 	$(RUN) tests/seeds/handlers.py $(SUITE) $(if $(REFERENCE),--reference $(REFERENCE))
+
+# Run the pages of websockets/ in Chromium on `framewire serve -w`, and compare with the results in
+# tests/seeds/wpt.json; SUITE=FOLDER is a checkout of web-platform-tests, with handlers for Python 3.
+# With REFERENCE=PYTHON, an interpreter that has pywebsocket3 4.0.2, also on pywebsocket3.
+wpt: $(VENV)/.built-for-test
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[pywebsocket]'
+	$(RUN) tests/seeds/wpt.py $(SUITE) $(if $(REFERENCE),--reference $(REFERENCE))
 
 fuzz: fuzz-kernels fuzz-twins
 
