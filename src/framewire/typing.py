@@ -32,7 +32,7 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DataLike: TypeAlias = str | bytes | bytearray | memoryview
 
 #: A logger.
-LoggerLike: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
+LoggerLike: TypeAlias = "logging.Logger | logging.LoggerAdapter[Any]"
 
 #: The path of a Unix socket.
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]

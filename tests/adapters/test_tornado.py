@@ -11,7 +11,7 @@ import ends
 import pytest
 from ends import CERTIFICATE, client_side, on_loop, raw, until
 from frames import KEY, REQUEST, frame
-from tornado import httpclient, httpserver, web, websocket
+from tornado import httpclient, httpserver, version_info, web, websocket
 from tornado.iostream import StreamBufferFullError
 
 import framewire
@@ -20,6 +20,10 @@ from framewire.adapters import accelerate as adapters
 from framewire.adapters.tornado import protocol as adapter
 
 pytestmark = pytest.mark.both_backends
+
+#: Whether tornado does not close a connection after data that it cannot decode: version 6.5 leaves it
+#: to the collection of garbage.
+LEFT_OPEN = version_info < (6, 6)
 
 SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000]
 MESSAGES = [message for size in SIZES for message in ("x" * size, "é" * (size // 2), bytes(size))]
@@ -287,7 +291,7 @@ def test_compressed_frames_are_handled_like_before(compare):
         (0x41, (parts := deflated(b"in two parts"))[:3]),
         (0x80, parts[3:]),
         (0xC1, deflated(b"")),
-        (0xC2, bytes(20)),
+        *([] if LEFT_OPEN else [(0xC2, bytes(20))]),
         (0x88, b""),
     )
 
@@ -306,7 +310,7 @@ def test_compressed_frames_are_handled_like_before(compare):
 @pytest.mark.parametrize(
     "invalid",
     [
-        (0x81, b"a\xff"),
+        pytest.param((0x81, b"a\xff"), marks=pytest.mark.skipif(LEFT_OPEN, reason="tornado 6.5 leaves it open")),
         (0x91, b"reserved bit"),
         (0xC1, b"compressed without the extension"),
         (0x83, b"unknown opcode"),

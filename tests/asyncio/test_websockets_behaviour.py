@@ -20,7 +20,7 @@ from framewire.asyncio.client import connect
 from framewire.asyncio.connection import broadcast
 from framewire.asyncio.router import Router, route
 from framewire.asyncio.server import serve
-from framewire.errors import StatusError
+from framewire.errors import ProxyError, StatusError
 from framewire.exceptions import (
     ConcurrencyError,
     ConnectionClosedError,
@@ -171,7 +171,7 @@ async def test_open_timeout_does_not_hide_a_refusal_without_end():
             await connect(uri_of(server), open_timeout=0.2)
     assert refused.value.response.status_code == 403
     assert refused.value.response.body == b"no"
-    assert isinstance(refused.value.__cause__, TimeoutError)
+    assert isinstance(refused.value.__cause__, asyncio.TimeoutError)  # TimeoutError since Python 3.11
 
 
 @on_loop
@@ -248,6 +248,10 @@ async def test_server_inside_of_tls_to_a_proxy_is_verified():
         async with serve(echo, "127.0.0.1", 0, ssl=ends.server_side()) as server:
             uri = f"wss://localhost:{server.sockets[0].getsockname()[1]}/"
             options = {"proxy": f"https://localhost:{port}", "proxy_ssl": trust}
+            if sys.version_info < (3, 11) and isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+                with pytest.raises(ProxyError, match="needs Python 3.11"):
+                    await connect(uri, ssl=trust, **options)
+                return
             async with connect(uri, ssl=trust, **options) as client:
                 await client.send("through both")
                 assert await client.recv() == "through both"

@@ -61,7 +61,8 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         user_agent_header: The value of the User-Agent header, None for no such header.
         proxy: The URL of an HTTP or SOCKS proxy (SOCKS needs the extra `socks`), None for no proxy,
             True to read the environment: `wss_proxy`, `socks_proxy`, `https_proxy`, `no_proxy`; for
-            ws `ws_proxy` first and `http_proxy` last.
+            ws `ws_proxy` first and `http_proxy` last. wss through a proxy of the scheme https needs
+            Python 3.11, or uvloop.
         process_exception: Decides in `async for` whether an exception of an attempt is temporary:
             it returns None to try again, or the exception to raise.
         open_timeout: Time for the connection, TLS, the redirects and the opening handshake

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,8 @@ async def _open_http(
                 # The transport of TLS to the proxy cannot be cut by the TLS inside (CPython 3.11).
                 if isinstance(error.__context__, tls.SSLError):
                     raise error.__context__ from None
+                if sys.version_info < (3, 11):
+                    raise ProxyError("wss through a proxy of the scheme https needs Python 3.11, or uvloop") from error
                 raise
             assert secured is not None
             transport = secured

@@ -21,6 +21,7 @@ from .argument_types import header, non_negative_float
 from .line_reader import LineReader
 from .message_printer import MessagePrinter, make_frame_logger
 from .reporting import FAILURE, USAGE, CommandError, connecting_to, describe, print_status
+from .signals import run as run_until_interrupted
 
 __all__ = ["add_parser"]
 
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         connecting = _make_connect(arguments)
     except ValueError as error:
         raise CommandError(describe(error), USAGE) from error
-    return asyncio.run(_talk(connecting, arguments))
+    return run_until_interrupted(_talk(connecting, arguments))
 
 
 def _make_connect(arguments: argparse.Namespace) -> connect:

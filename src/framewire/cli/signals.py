@@ -1,12 +1,43 @@
-"""Waiting for SIGINT (Ctrl-C) and SIGTERM in an event loop."""
+"""SIGINT (Ctrl-C) and SIGTERM in an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
-__all__ = ["wait_for_signal"]
+__all__ = ["run", "wait_for_signal"]
+
+Result = TypeVar("Result")
+
+if sys.version_info >= (3, 11):
+    run = asyncio.run
+else:
+
+    def run(main: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine as `asyncio.run`; Ctrl-C cancels it and is raised at its end, as since Python
+        3.11.
+        """
+        return asyncio.run(_cancel_at_interrupt(main))
+
+    async def _cancel_at_interrupt(main: Coroutine[Any, Any, Result]) -> Result:
+        task, interrupted = asyncio.ensure_future(main), asyncio.Event()
+
+        def interrupt() -> None:
+            interrupted.set()
+            task.cancel()
+
+        with suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if interrupted.is_set():
+                raise KeyboardInterrupt from None
+            raise
 
 
 async def wait_for_signal(*numbers: signal.Signals) -> None:
