@@ -46,7 +46,9 @@ typing: $(VENV)/.built-for-test
 
 bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(RUN) -m benchmarks --json build/benchmarks/results.json --charts benchmarks/charts
+	$(RUN) -m benchmarks --json benchmarks/results.json
+	$(RUN) -m benchmarks.memory --json benchmarks/results.json
+	$(RUN) -m benchmarks.pages
 
 soak: $(VENV)/.built-for-test
 	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)

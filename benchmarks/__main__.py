@@ -60,6 +60,7 @@ def as_json(environment: dict[str, str], tables: list[Table]) -> str:
             "rows": [
                 {
                     "label": row.label,
+                    "size": row.size,
                     "nanoseconds": {name: float(f"{time:.4g}") for name, time in row.nanoseconds.items()},
                     "verdicts": [str(verdict) for verdict in row.verdicts()],
                 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -55,40 +55,71 @@ CHARTS = (
 def draw(tables: list[Table], environment: Mapping[str, str], folder: Path) -> None:
     """Write the charts whose rows were measured to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    for chart, row in find(tables):
+        (folder / chart.file).write_text(bars(chart, row, environment))
+
+
+def find(tables: Iterable[Table]) -> Iterator[tuple[Chart, Row]]:
+    """Yield each chart whose row was measured, with the row."""
     for chart in CHARTS:
         for table in tables:
             for row in table.rows:
                 if chart.table in table.title and chart.row == row.label:
-                    (folder / chart.file).write_text(bars(chart, row, environment))
+                    yield chart, row
+
+
+def rates(row: Row, per_byte: bool) -> dict[str, float]:
+    """Return millions per second, or GB/s, by column; without recorded figures, which are from another
+    machine.
+    """
+    amount = row.size if per_byte else 1000
+    return {name: amount / time for name, time in row.nanoseconds.items() if "recorded" not in name}
+
+
+def shown(rate: float) -> str:
+    """Format a rate with three digits."""
+    return f"{rate:.3g}" if rate < 100 else f"{rate:.0f}"
+
+
+def label(name: str, environment: Mapping[str, str]) -> str:
+    """Return the name of a column with the version of the library."""
+    versions = dict(peer.split() for peer in environment["peers"].split(", "))
+    library, _, python = name.partition(" ")
+    if library in versions:
+        return f"{library} {versions[library]}" + (", pure Python" if python == "py" else "")
+    return NAMES.get(name, name)
 
 
 def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
-    """Return the SVG of a chart, without recorded figures, which are from another machine."""
-    unit = "GB/s" if chart.per_byte else "million messages per second"
-    amount = row.size if chart.per_byte else 1000
-    rates = {name: amount / time for name, time in row.nanoseconds.items() if "recorded" not in name}
-    scale = (WIDTH - LABEL - VALUE) / max(rates.values())
-    height = TOP + STEP * len(rates) + 28
-    about = f"{environment['processor']}, {environment['instruction set']}, Python {environment['Python'].split()[0]}"
+    """Return the SVG of a chart."""
+    amounts = rates(row, chart.per_byte)
+    scale = (WIDTH - LABEL - VALUE) / max(amounts.values())
+    height = TOP + STEP * len(amounts) + 28
+    about = (
+        f"{environment['processor']}, {environment['instruction set']}, "
+        f"Python {environment['Python'].split()[0]}, {environment['date']}"
+    )
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         f"<title>{escape(chart.title)}</title><style>{STYLE}</style>",
         f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
         f'<text class="text title" x="16" y="26">{escape(chart.title)}</text>',
-        f'<text class="faint small" x="16" y="46">{unit}, longer is faster</text>',
+        f'<text class="faint small" x="16" y="46">{UNITS[chart.per_byte]}, longer is faster</text>',
     ]
-    for index, (name, rate) in enumerate(sorted(rates.items(), key=lambda item: -item[1])):
+    for index, (name, rate) in enumerate(sorted(amounts.items(), key=lambda item: -item[1])):
         y = TOP + STEP * index
         kind = {FAST: "own", PURE: "pure", FLOOR: "floor"}.get(name, "peer")
-        shown = f"{rate:.3g}" if rate < 100 else f"{rate:.0f}"
         lines += [
-            f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(NAMES.get(name, name))}</text>',
+            f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(label(name, environment))}</text>',
             f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(rate * scale, 0.5):.1f}" height="{BAR}"/>',
-            f'<text class="text" x="{LABEL + rate * scale + 6:.1f}" y="{y + 14}">{shown}</text>',
+            f'<text class="text" x="{LABEL + rate * scale + 6:.1f}" y="{y + 14}">{shown(rate)}</text>',
         ]
     lines += [f'<text class="faint small" x="16" y="{height - 12}">{escape(about)}</text>', "</svg>"]
     return "\n".join(lines) + "\n"
 
 
 #: Longer names for charts, which lack the notes of the tables.
-NAMES = {PURE: "framewire, pure Python", FLOOR: "floor: objects only", "websockets py": "websockets, pure Python"}
+NAMES = {PURE: "framewire, pure Python", FLOOR: "floor: objects only"}
+
+#: The units of a chart, by `Chart.per_byte`.
+UNITS = {False: "million messages per second", True: "GB/s"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sysconfig
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def describe() -> dict[str, str]:
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
     optimization = ", profile-guided" if "--enable-optimizations" in flags else ""
     return {
+        "date": date.today().isoformat(),
         "Python": f"{platform.python_version()} {platform.python_compiler()}{optimization}",
         "processor": processor(),
         "system": platform.platform(terse=True),

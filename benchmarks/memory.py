@@ -1,11 +1,11 @@
 """Memory per connection of the server: resident memory of many open connections, idle and used.
 
-    python -m benchmarks.memory [--connections 1500] [--bytes 20000] [--only 12]
+    python -m benchmarks.memory [--connections 1500] [--bytes 20000] [--only 12] [--json FILE]
 
 For each row an echo server runs in a new process; its clients run in this one. The messages are
 JSON texts of 1 KB, and every echo is compared. Prints KiB per connection: idle, and after the given
 number of bytes in each direction, with the goals and a lower bound, the memory of the contexts of
-zlib alone.
+zlib alone. `--json` puts the figures into the results of `python -m benchmarks`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import zlib
+from datetime import date
 from pathlib import Path
 
 from framewire import CLIENT, Stream
@@ -165,6 +166,7 @@ def main():
     parser.add_argument("--connections", type=int, default=1500)
     parser.add_argument("--bytes", type=int, default=20_000)
     parser.add_argument("--only", default="", help="only rows whose names hold this")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="put the figures into this file")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--hold", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -178,11 +180,28 @@ def main():
     print(
         "{:28}{:>8}{:>8}{:>8}{:>8}{:>8}".format("window bits / memory level", "idle", "goal", "after", "goal", "floor")
     )
+    rows = []
     for name, *settings, idle_goal, after_goal in ROWS:
         if arguments.only in name:
             row = (*settings, arguments.connections, arguments.bytes)
             idle, after = measure(*row)
-            print(f"{name:28}{idle:8.1f}{idle_goal:>8}{after:8.1f}{after_goal or '-':>8}{floor(*row):8.1f}", flush=True)
+            least = floor(*row)
+            rows.append({"label": name, "idle": idle, "after": after, "floor": least or None})
+            print(f"{name:28}{idle:8.1f}{idle_goal:>8}{after:8.1f}{after_goal or '-':>8}{least:8.1f}", flush=True)
+    if arguments.json:
+        write_json(arguments, rows)
+
+
+def write_json(arguments, rows):
+    """Put the figures into a JSON file as "memory"."""
+    results = json.loads(arguments.json.read_text())
+    results["memory"] = {
+        "date": date.today().isoformat(),
+        "connections": arguments.connections,
+        "bytes": arguments.bytes,
+        "rows": [{**row, **{key: round(row[key], 1) for key in ("idle", "after", "floor") if row[key]}} for row in rows],
+    }
+    arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_json_and_charts_are_written_for_all_tables(tables, tmp_path):
 
 def test_bars_begin_at_zero_and_share_one_scale():
     chart = charts.Chart("x.svg", "x < y", "", "")
-    environment = {"processor": "p", "instruction set": "i", "Python": "3 x"}
+    environment = {"processor": "p", "instruction set": "i", "Python": "3 x", "date": "2026-01-02", "peers": "peer 1.2"}
     svg = charts.bars(chart, Row("", {FAST: 10.0, "peer": 40.0, "far (recorded)": 1.0}), environment)
     root = ElementTree.fromstring(svg)
     rects = root.findall("{http://www.w3.org/2000/svg}rect")

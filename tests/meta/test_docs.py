@@ -19,13 +19,21 @@ import subprocess
 import sys
 
 import pytest
+from backends import needed
 from documents import ROOT, blocks_of, connect_in_time, write_files
 
 from framewire.asyncio import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: Files that a test of this module runs, or of test_relay.py.
-RUN_HERE = {"echo.py", "chat.html", "secure.py", "rooms.py", "news.py", "consumers.py"}
+#: Files that a test of this module runs, of test_deployment.py, or of test_relay.py.
+RUN_HERE = {
+    "echo.py", "chat.html", "secure.py", "rooms.py", "news.py",
+    "main.py", "haproxy.cfg", "Caddyfile", "chat.service", "chat.socket", "activated.py",
+}  # fmt: skip
+#: Packages that the samples of a page need, and that a test environment may lack.
+NEEDED = {"how-to/django.md": ["django", "channels"], "how-to/litestar.md": ["litestar"]}
+#: Pages with an application that serves rooms, and a command that runs it.
+ROOMS = ["fastapi", "starlette", "django", "litestar", "quart"]
 
 
 def call(*command, cwd):
@@ -42,6 +50,8 @@ def test_documentation_pages_and_samples_are_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_samples_run_as_documented(page, tmp_path):
+    for package in NEEDED.get(str(page.relative_to(ROOT / "docs")) if page != PAGES[0] else "", ()):
+        needed(package)
     blocks = list(blocks_of(page))
     for number, block in enumerate(blocks):
         following = blocks[number + 1] if number + 1 < len(blocks) else None
@@ -155,19 +165,23 @@ def test_tls_guide_program_runs_over_tls(tmp_path):
     assert re.fullmatch(r"secret over TLSv1\.\d\n", out)
 
 
-def test_fastapi_guide_serves_a_room(tmp_path):
-    folder = write_files(ROOT / "docs/how-to/fastapi.md", tmp_path)
-    (command,) = re.findall(r"^\$ (uvicorn .+)$", (ROOT / "docs/how-to/fastapi.md").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("framework", ROOMS)
+def test_framework_guide_serves_a_room(framework, tmp_path):
+    page = f"how-to/{framework}.md"
+    for package in NEEDED.get(page, ()):
+        needed(package)
+    folder = write_files(ROOT / "docs" / page, tmp_path)
+    command = re.findall(r"^\$ (uvicorn .+)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)[0]
     port = free_port()
     words = [str(port) if word == "8000" else word for word in shlex.split(command)]
+    uri, origin = f"ws://127.0.0.1:{port}/rooms/lobby", f"http://127.0.0.1:{port}"
 
     async def talk():
-        async with await connect_in_time(f"ws://127.0.0.1:{port}/rooms/lobby") as ada:
-            async with connect(f"ws://127.0.0.1:{port}/rooms/lobby") as bob:
-                await bob.send("I am here")  # the reply shows that he has joined
-                assert [await bob.recv(), await ada.recv()] == ["I am here"] * 2
-                await ada.send("Hello")
-                assert [await bob.recv(), await ada.recv()] == ["Hello"] * 2
+        async with await connect_in_time(uri, origin=origin) as ada, connect(uri, origin=origin) as bob:
+            await bob.send("I am here")  # the reply shows that he has joined
+            assert [await bob.recv(), await ada.recv()] == ["I am here"] * 2
+            await ada.send("Hello")
+            assert [await bob.recv(), await ada.recv()] == ["Hello"] * 2
 
     with subprocess.Popen([sys.executable, "-m", *words, "--log-level=warning"], cwd=folder) as server:
         try:

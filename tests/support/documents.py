@@ -39,11 +39,11 @@ def write_files(page, folder):
     return folder
 
 
-async def connect_in_time(uri):
+async def connect_in_time(uri, **options):
     """Connect to a server process that may not be listening yet."""
     for _ in range(100):
         try:
-            return await connect(uri)
+            return await connect(uri, **options)
         except OSError:  # not listening yet
             await asyncio.sleep(0.05)
-    return await connect(uri)
+    return await connect(uri, **options)

@@ -2,8 +2,8 @@
 
 The codec of a connection is `Deflate`, a twin. Its two contexts are created for the first message
 that needs them, and freed with the connection. They take `2 ** (bits + 2) + 2 ** (memory_level +
-9)` bytes for sending, `2 ** bits` bytes for receiving, and some 16 KiB of state. The README has
-measured sizes.
+9)` bytes for sending, `2 ** bits` bytes for receiving, and some 16 KiB of state;
+`docs/how-to/memory.md` has measured sizes.
 
 The length of a compressed message reveals how much of it occurred in earlier messages. Secrets and
 text that an attacker may choose must not share a compressed connection (RFC 7692 8);

@@ -1,0 +1,89 @@
+"""Write the charts, and the figures of the documentation, from results.json.
+
+    python -m benchmarks.pages
+
+In a page, the text between `<!-- figures: NAME -->` and `<!-- end of figures -->` is replaced. NAME is
+the name of a chart without its suffix, `environment` or `memory`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .charts import CHARTS, UNITS, draw, find, label, rates, shown
+from .tables import FAST, Row, Table, times
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results.json"
+CHART_FOLDER = ROOT / "benchmarks/charts"
+PAGES = (ROOT / "docs/performance.md", ROOT / "docs/how-to/memory.md")
+
+_FIGURES = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
+
+
+def read_tables(results: dict[str, Any]) -> list[Table]:
+    """Return the tables of the JSON file that `python -m benchmarks --json` writes."""
+    tables = []
+    for written in results["tables"]:
+        rows = [Row(row["label"], row["nanoseconds"], size=row["size"]) for row in written["rows"]]
+        tables.append(Table(written["area"], written["title"], written["per"], written["notes"], rows=rows))
+    return tables
+
+
+def sections(results: dict[str, Any]) -> dict[str, str]:
+    """Return the Markdown of all figures, by NAME."""
+    texts = {"environment": "\n".join(environment(results["environment"]))}
+    for chart, row in find(read_tables(results)):
+        texts[chart.file.removesuffix(".svg")] = "\n".join(figures(chart.per_byte, row, results["environment"]))
+    if "memory" in results:
+        texts["memory"] = "\n".join(memory(results["memory"]))
+    return texts
+
+
+def environment(about: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of the table of the environment."""
+    yield from ("| | |", "|---|---|")
+    for name, value in about.items():
+        yield f"| {name} | {value} |"
+
+
+def figures(per_byte: bool, row: Row, about: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of the table next to a chart: rates, and the ratio of framewire's to each."""
+    yield from (f"| | {UNITS[per_byte]} | framewire is |", "|---|---|---|")
+    amounts = rates(row, per_byte)
+    for name, rate in sorted(amounts.items(), key=lambda item: -item[1]):
+        ratio = "" if name == FAST else f"{times(amounts[FAST] / rate)} as fast"
+        yield f"| {label(name, about)} | {shown(rate)} | {ratio} |"
+
+
+def memory(measured: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table that `python -m benchmarks.memory` prints."""
+    connections, size, date = measured["connections"], measured["bytes"], measured["date"]
+    yield f"KiB of resident memory per connection of the server, averaged over {connections} connections, {date}:"
+    yield ""
+    yield f"| window bits / memory level | idle | after {size // 1000} KB each way | zlib alone |"
+    yield "|---|---|---|---|"
+    for row in measured["rows"]:
+        alone = "" if row["floor"] is None else f"{row['floor']}"
+        yield f"| {row['label']} | {row['idle']} | {row['after']} | {alone} |"
+
+
+def fill(page: str, texts: dict[str, str]) -> str:
+    """Return a page with its figures replaced; KeyError if it names figures that were not measured."""
+    return _FIGURES.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n\n", page)
+
+
+def main() -> None:
+    results = json.loads(RESULTS.read_text())
+    draw(read_tables(results), results["environment"], CHART_FOLDER)
+    texts = sections(results)
+    for page in PAGES:
+        page.write_text(fill(page.read_text(), texts))
+
+
+if __name__ == "__main__":
+    main()
