@@ -80,7 +80,7 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.built-for-test: $(SOURCES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,adapters-test,docs-test]'
 	touch $@ $(VENV)/.built
 
 include proof.mk
