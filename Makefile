@@ -58,6 +58,7 @@ soak: $(VENV)/.built-for-test
 docs: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(VENV)/bin/mkdocs build --strict
+	$(RUN) packaging/check_site.py site build/screenshots
 
 # Build, install and test one manylinux2014 wheel for each interpreter in PYTHONS; needs git.
 PYTHONS ?= $(PYTHON)

@@ -11,7 +11,7 @@ from .tables import FAST, FLOOR, PURE, Row, Table
 
 # In pixels: the width of a chart, of the names on the left and of the figures on the right; the
 # position of the first bar, the distance from bar to bar, and the height of a bar.
-WIDTH, LABEL, VALUE = 720, 200, 90
+WIDTH, LABEL, VALUE = 720, 230, 70
 TOP, STEP, BAR = 62, 30, 18
 
 STYLE = """
@@ -108,9 +108,10 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
     ]
     for index, (name, rate) in enumerate(sorted(amounts.items(), key=lambda item: -item[1])):
         y = TOP + STEP * index
+        text = escape(label(name, environment))
         kind = {FAST: "own", PURE: "pure", FLOOR: "floor"}.get(name, "peer")
         lines += [
-            f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{escape(label(name, environment))}</text>',
+            f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{text}</text>',
             f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(rate * scale, 0.5):.1f}" height="{BAR}"/>',
             f'<text class="text" x="{LABEL + rate * scale + 6:.1f}" y="{y + 14}">{shown(rate)}</text>',
         ]

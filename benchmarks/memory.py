@@ -199,7 +199,9 @@ def write_json(arguments, rows):
         "date": date.today().isoformat(),
         "connections": arguments.connections,
         "bytes": arguments.bytes,
-        "rows": [{**row, **{key: round(row[key], 1) for key in ("idle", "after", "floor") if row[key]}} for row in rows],
+        "rows": [
+            {**row, **{key: round(row[key], 1) for key in ("idle", "after", "floor") if row[key]}} for row in rows
+        ],
     }
     arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .charts import CHARTS, UNITS, draw, find, label, rates, shown
+from .charts import UNITS, draw, find, label, rates, shown
 from .tables import FAST, Row, Table, times
 
 ROOT = Path(__file__).parents[1]

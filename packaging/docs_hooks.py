@@ -1,4 +1,4 @@
-"""mkdocs hooks: pages and charts from elsewhere in the repository."""
+"""mkdocs hooks: pages and charts from elsewhere in the repository, and llms.txt."""
 
 import re
 from pathlib import Path
@@ -24,3 +24,23 @@ def on_files(files, config):
     for chart in sorted((ROOT / "benchmarks/charts").glob("*.svg")):
         files.append(File.generated(config, f"charts/{chart.name}", abs_src_path=str(chart)))
     return files
+
+
+def on_nav(nav, config, files):
+    """Add llms.txt (llmstxt.org): the pages by section, each with its first sentence."""
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
+    for item in nav.items:
+        if item.is_section:
+            lines += ["", f"## {item.title}", "", *(describe(page, config) for page in item.children if page.is_page)]
+        else:
+            lines.append(describe(item, config))
+    files.append(File.generated(config, "llms.txt", content="\n".join(lines) + "\n"))
+
+
+def describe(page, config):
+    """Return a line of llms.txt."""
+    blocks = re.split(r"\n{2,}", page.file.content_string)
+    text = next((block for block in blocks if re.match(r"[A-Z`\[]", block) and not block.startswith("[TOC]")), "")
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(text.split()))
+    title = page.title or next(block for block in blocks if block.startswith("# "))[2:].partition("\n")[0]
+    return f"- [{title}]({config.site_url or ''}{page.file.url.removeprefix('./')}): {re.split(r'(?<=[.:]) ', text)[0].rstrip(':')}"

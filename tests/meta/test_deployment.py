@@ -61,7 +61,9 @@ def of_nginx(folder, listen, port):
     (config,) = (block.code for block in blocks_of(ROOT / "docs/how-to/nginx.md") if block.language == "nginx")
     config = config.replace("listen 80;", f"listen 127.0.0.1:{listen};").replace("location /ws", "location /")
     config = config.replace("8765", str(port))
-    paths = "".join(f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     main = f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
     path = folder / "nginx.conf"
     path.write_text(f"{main}\nhttp {{ access_log off; {paths}\n{config}\n}}\n")

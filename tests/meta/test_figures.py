@@ -37,7 +37,10 @@ def test_figures_name_versions_and_date():
             }
         ],
     }  # fmt: skip
-    page = "before\n<!-- figures: single -->\nold\n<!-- end of figures -->\nafter\n<!-- figures: environment -->\n<!-- end of figures -->"
+    page = (
+        "before\n<!-- figures: single -->\nold\n<!-- end of figures -->\n"
+        "after\n<!-- figures: environment -->\n<!-- end of figures -->"
+    )
     filled = pages.fill(page, pages.sections(results))
     assert "old" not in filled
     assert "| framewire | 10 |  |\n| websockets 1.2, pure Python | 1 | 10x as fast |\n" in filled

@@ -33,20 +33,43 @@ class Listener:
     """
 
     def on_open(self, connection: ListenerConnection) -> None:
-        """The opening handshake is done."""
+        """Called when the opening handshake is done.
+
+        Args:
+            connection: The connection.
+        """
 
     def on_message(self, connection: ListenerConnection, message: str | bytes) -> None:
-        """A message has arrived: text is a `str`, binary is `bytes`."""
+        """Called with each message.
+
+        Args:
+            connection: The connection.
+            message: Text is a `str`, binary is `bytes`.
+        """
 
     def on_ping(self, connection: ListenerConnection, payload: bytes) -> None:
-        """A ping has arrived; it has been answered."""
+        """Called with each ping, which has been answered.
+
+        Args:
+            connection: The connection.
+            payload: The payload of the ping.
+        """
 
     def on_drain(self, connection: ListenerConnection) -> None:
-        """The connection is no longer `full`: at most the low mark of `write_limit` waits."""
+        """Called when the connection is no longer `full`: at most the low mark of `write_limit`
+        waits.
+
+        Args:
+            connection: The connection.
+        """
 
     def on_close(self, connection: ListenerConnection, code: int, reason: str) -> None:
-        """The connection has ended with the peer's close code: 1005 if empty, 1006 without one
-        (7.1.5). The last.
+        """Called last, when the connection has ended.
+
+        Args:
+            connection: The connection.
+            code: The peer's close code: 1005 if empty, 1006 without one (7.1.5).
+            reason: The peer's close reason.
         """
 
 

@@ -148,6 +148,9 @@ class Connection(BaseConnection):
         while the rest is still under way. From the first call on such messages arrive in pieces;
         what `recv` returns does not change. Take every piece: until the last one is taken, other
         calls raise ConcurrencyError. Raises as `recv`.
+
+        Args:
+            decode: As for `recv`.
         """
         self._check_receiving()
         self._queue.check_between_messages()
@@ -392,7 +395,15 @@ class Connection(BaseConnection):
         return answer
 
     async def pong(self, data: str | bytes = b"") -> None:
-        """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
+        """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
+
+        Args:
+            data: At most 125 bytes, text as UTF-8.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            PayloadTooBigError: `data` is longer.
+        """
         (await self._sendable()).pong(as_payload(data))
         self._cork()
 

@@ -41,7 +41,7 @@ Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
 
 class Server(BaseServer):
-    """A listening server, as `serve` gives it. Leaving it as an async context closes it."""
+    """A listening server, as `serve` returns it. Leaving it as an async context closes it."""
 
     def __init__(self, options: ServerOptions) -> None:
         super().__init__(options)
@@ -57,7 +57,7 @@ class Server(BaseServer):
 
     @property
     def sockets(self) -> tuple[socket, ...]:
-        """What it listens on; nothing once it is closed."""
+        """The listening sockets; none once it is closed."""
         return tuple(self._listener.sockets)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -92,7 +92,7 @@ class Server(BaseServer):
         self.log_sockets(self.sockets)
 
     def counters(self) -> Counters:
-        """What has happened since the start, as numbers."""
+        """Return the numbers of connections, messages and bytes since the start."""
         return self._past.plus(self._everyone)
 
     def log_counters(self) -> None:
@@ -105,10 +105,14 @@ class Server(BaseServer):
     ) -> None:  # fmt: skip
         """Stop listening and close every connection, without waiting: see `wait_closed`.
 
-        Clients in the opening handshake are answered 503. With `close_connections=False` open
-        connections go on until their handlers return. `timeout` seconds later, if given, all that
-        is left is cut; each connection has its `close_timeout` besides. A closed server cannot be
-        used again.
+        Clients in the opening handshake are answered 503. A closed server cannot be used again.
+
+        Args:
+            close_connections: False lets open connections go on until their handlers return.
+            code: The close code.
+            reason: The close reason, at most 123 bytes of UTF-8.
+            timeout: Time after which all that is left is cut, in seconds; None: each connection
+                has its `close_timeout`.
         """
         self.begin_closing()
         self._listener.close()
@@ -220,41 +224,59 @@ class Server(BaseServer):
 
 
 class serve:  # noqa: N801 - called like the function that it is to its users
-    """Start a WebSocket server on `host` and `port`; `await` it or enter it with `async with`.
+    """Start a WebSocket server; `await` it, or enter it with `async with`, which closes it.
 
-    `handler(connection)` runs for each connection; when it returns the connection is closed with
-    1000, when it raises with 1011 and the error is logged. A `Listener` in its place gets the
-    events as callbacks.
+    Times are in seconds, sizes in bytes; None: no limit.
 
-    `origins` lists the origins that may connect, as text or patterns (None in it: requests without
-    one); by default those of the server's own host, and requests without one (10.2); `None` lets
-    everyone in. `extensions` are those that clients may use besides permessage-deflate, which is on
-    unless `compression` is None; one among them with other settings replaces it. `subprotocols` are
-    those the handler speaks, best first; `select_subprotocol(connection, offered)` chooses instead.
-    `process_request( connection, request)`, sync or async, may return a `Response` to answer with
-    instead, so that other HTTP requests can be served; `process_response(connection, request,
-    response)` may change or replace what is answered. `server_header` is the Server header, None
-    for none.
+    Args:
+        handler: Called with each connection; when it returns the connection is closed with 1000,
+            when it raises with 1011 and the error is logged. A `Listener` in its place gets the
+            events as callbacks.
+        host: The address to listen on, or several; None for all.
+        port: The TCP port; 0 for a free one.
+        origins: The origins that may connect, as text or patterns, None in it for requests without
+            one; by default those of the server's own host, and requests without one (10.2); None
+            for everyone.
+        extensions: Extensions besides permessage-deflate, best first. One with other settings
+            replaces it.
+        subprotocols: The subprotocols that the handler speaks, best first.
+        compression: None: no permessage-deflate.
+        select_subprotocol: Chooses instead, given the connection and those that the client offers.
+        process_request: Given the connection and the request, returns a `Response` to answer with
+            instead, or None; may be a coroutine function. So other HTTP requests can be served.
+        process_response: Given the response too, changes it or returns another one.
+        server_header: The value of the Server header, None for no such header.
+        open_timeout: Time for TLS and the opening handshake together.
+        ping_interval: Time between pings.
+        ping_timeout: Silence after a ping that fails the connection with 1011.
+        close_timeout: Time for the closing handshake and the end of TCP.
+        idle_timeout: Time without messages after which the connection is closed with 1008.
+        total_timeout: Age at which the connection is closed with 1008.
+        max_size: Largest message to receive, or a pair: message, frame.
+        max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks: high
+            and low, by default a quarter of high.
+        write_limit: Bytes that may wait for the network before `send` waits, or a pair of marks.
+        max_unsent: Bytes waiting for the network above which a further message aborts the
+            connection.
+        max_connections: Connections at a time; others are answered 503.
+        fragment_size: Longer messages are sent in fragments of this size.
+        piece_size: Largest piece of `recv_streaming`.
+        max_send_size: Largest message to send.
+        text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
+        rate_limit: How much each client may send in a time; see `RateLimit`.
+        trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
+            X-Forwarded-For; see `TrustedProxies`.
+        head_limits: The limits of requests; see `HeadLimits`.
+        logger: The logger, by default `framewire.server`.
+        create_connection: Makes the connections in place of `ServerConnection`, from the server.
+        ssl: The TLS context, to serve wss.
+        **kwargs: Arguments of `loop.create_server`, such as `sock`, `backlog` or `reuse_port`.
 
-    Times are in seconds, None for no limit: `open_timeout` is for the whole handshake,
-    `close_timeout` for the whole end. Every `ping_interval` a ping is sent, and a peer that does
-    not answer within `ping_timeout` is closed with 1011. A connection is closed with 1008 when no
-    message passed for `idle_timeout`, or after `total_timeout`.
-
-    `max_size` is the largest message in bytes, or a pair: message, frame. `max_queue` is how many
-    messages may wait for `recv` before reading stops; `write_limit` how many bytes may wait for the
-    network before `send` waits. Both can be a pair of marks, (high, low); low is a quarter of high
-    otherwise. `max_unsent` bytes cut the connection, whoever sent without waiting. Longer messages
-    than `fragment_size` bytes are sent in fragments; `piece_size` is the most that `recv_streaming`
-    gives at once. `send` refuses messages over `max_send_size` bytes. `text_errors` lets text in
-    that is not UTF-8, as `Stream` says. `send_close_reasons=False` sends the close codes 1002, 1007
-    and 1009 without a reason. `max_connections` are served at a time; others are answered 503.
-    `rate_limit` limits how much each client may send in a time; see `RateLimit`.
-    `trusted_proxies` tell the addresses of clients, by the PROXY protocol or X-Forwarded-For; see
-    `TrustedProxies`. `head_limits` are the limits of requests; see `HeadLimits`.
-
-    `create_connection(server)` makes the connections in place of `ServerConnection`. `ssl` and all
-    further arguments are those of `loop.create_server`, whose errors are raised.
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value.
+        OSError: It cannot listen there.
     """
 
     def __init__(
@@ -342,5 +364,11 @@ def _check_handler(handler: Any) -> None:
 
 
 def unix_serve(handler: Handler | Listener, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:
-    """Start a WebSocket server on a Unix socket at `path`; else as `serve`."""
+    """Start a WebSocket server on a Unix socket; otherwise as `serve`.
+
+    Args:
+        handler: As for `serve`.
+        path: The path of the socket; None with `sock`.
+        **kwargs: Other arguments of `serve`.
+    """
     return serve(handler, unix=True, path=path, **kwargs)

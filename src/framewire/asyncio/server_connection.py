@@ -199,7 +199,12 @@ class ServerConnection(Connection):
         return adapt_logger(self.server.logger, self)
 
     def respond(self, status: int, text: str) -> Response:
-        """Return a response in plain text, for `process_request` to return."""
+        """Return a response in plain text, for `process_request` to return.
+
+        Args:
+            status: The status code, 400 for example.
+            text: The body, sent as UTF-8.
+        """
         return make_response(status, text)
 
     async def __aenter__(self) -> ServerConnection:
@@ -225,5 +230,10 @@ class ServerListenerConnection(ListenerConnection):
         return adapt_logger(self.server.logger, self)
 
     def respond(self, status: int, text: str) -> Response:
-        """Return a response in plain text, for `process_request` to return."""
+        """Return a response in plain text, for `process_request` to return.
+
+        Args:
+            status: The status code, 400 for example.
+            text: The body, sent as UTF-8.
+        """
         return make_response(status, text)

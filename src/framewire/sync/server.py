@@ -279,5 +279,11 @@ def _listen_unix(path: str | os.PathLike[str] | None, options: dict[str, Any]) -
 
 
 def unix_serve(handler: Handler, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> Server:
-    """Listen on a Unix socket at `path`, in place of one that is there; otherwise as `serve`."""
+    """Listen on a Unix socket, in place of one that is there; otherwise as `serve`.
+
+    Args:
+        handler: As for `serve`.
+        path: The path of the socket; None with `sock`.
+        **kwargs: Other arguments of `serve`.
+    """
     return serve(handler, unix=True, path=path, **kwargs)

@@ -47,7 +47,12 @@ class ServerConnection(Connection):
         return Driver(transport, SERVER, settings)
 
     def respond(self, status: int, text: str) -> Response:
-        """Return a response in plain text, for `process_request` to return."""
+        """Return a response in plain text, for `process_request` to return.
+
+        Args:
+            status: The status code, 400 for example.
+            text: The body, sent as UTF-8.
+        """
         return make_response(status, text)
 
     def run(self, busy: bool = False) -> None:

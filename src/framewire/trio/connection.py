@@ -77,7 +77,12 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     @overload
     async def recv(self, decode: bool | None = None) -> Message: ...
     async def recv(self, decode: bool | None = None) -> Message:
-        """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing."""
+        """Receive the next message, as `framewire.asyncio.Connection.recv`. Cancelling loses nothing.
+
+        Args:
+            decode: False gives text as its UTF-8, True decodes binary; by default text is `str`,
+                binary `bytes`.
+        """
         return await self._driver.recv(decode)
 
     @overload
@@ -89,6 +94,9 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def recv_streaming(self, decode: bool | None = None) -> AsyncIterator[Any]:
         """Receive the next message as an async iterator over its pieces, as they arrive; see
         `framewire.asyncio.Connection.recv_streaming`. Cancelling loses nothing.
+
+        Args:
+            decode: As for `recv`.
         """
         self._driver.begin_pieces()
         last = False
@@ -107,6 +115,11 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
         A call for a whole message that is cancelled has sent nothing, and one that returns has sent
         everything. One for fragments that is cancelled closes the connection with 1011.
+
+        Args:
+            message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
+            text: Whether it is sent as text; by default the type decides.
+            compress: Whether it is compressed, if that was agreed on; by default its size decides.
         """
         if is_whole(message, asynchronous=True):
             await self._send_whole(cast(Data, message), text, compress)
@@ -142,13 +155,25 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         return await self._driver.ping(data, trio.Event(), ack_on_close)
 
     async def pong(self, data: str | bytes = b"") -> None:
-        """Send an unsolicited pong: a heartbeat in one direction (5.5.3)."""
+        """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
+
+        Args:
+            data: At most 125 bytes, text as UTF-8.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            PayloadTooBigError: `data` is longer.
+        """
         await self._driver.pong(data)
 
     async def aclose(self, code: int | None = 1000, reason: str = "") -> None:
         """Close, and wait for the end, as `framewire.asyncio.Connection.close`.
 
         If this call is cancelled, the connection is aborted.
+
+        Args:
+            code: The close code; None: an empty close frame.
+            reason: At most 123 bytes of UTF-8.
         """
         if self._session is None:
             self._driver.end_unopened()

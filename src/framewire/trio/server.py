@@ -48,7 +48,12 @@ class ServerConnection(Connection):
         self.username: str
 
     def respond(self, status: int, text: str) -> Response:
-        """Return a response in plain text, for `process_request` to return."""
+        """Return a response in plain text, for `process_request` to return.
+
+        Args:
+            status: The status code, 400 for example.
+            text: The body, sent as UTF-8.
+        """
         return make_response(status, text)
 
 
@@ -237,8 +242,13 @@ async def unix_serve(
     handler: Callable[[ServerConnection], Awaitable[None]], path: str | os.PathLike[str], *,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED, **kwargs: Any,
 ) -> None:  # fmt: skip
-    """Serve WebSockets on a Unix socket at `path`, in place of one that is there; otherwise as
-    `serve`.
+    """Serve WebSockets on a Unix socket, in place of one that is there; otherwise as `serve`.
+
+    Args:
+        handler: As for `serve`.
+        path: The path of the socket.
+        task_status: For `nursery.start`.
+        **kwargs: Other arguments of `serve`.
     """
     sock = trio.socket.socket(trio.socket.AF_UNIX)
     remove_socket(path)
