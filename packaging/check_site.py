@@ -12,7 +12,6 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from playwright.sync_api import sync_playwright
 
@@ -71,9 +70,8 @@ def text_faults(site):
     addresses = re.findall(r"\]\(([^)]*)\)", (site / "llms.txt").read_text())
     if len(addresses) < 40:
         yield f"llms.txt has only {len(addresses)} pages"
-    for address in addresses:
-        path = urlsplit(address).path.strip("/")
-        if not any((site / "/".join(path.split("/")[skip:]) / "index.html").is_file() for skip in range(3)):
+    for address in addresses:  # the first is that of the site
+        if not (site / address.removeprefix(addresses[0]) / "index.html").is_file():
             yield f"llms.txt names {address}, which does not exist"
 
 

@@ -43,4 +43,5 @@ def describe(page, config):
     text = next((block for block in blocks if re.match(r"[A-Z`\[]", block) and not block.startswith("[TOC]")), "")
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(text.split()))
     title = page.title or next(block for block in blocks if block.startswith("# "))[2:].partition("\n")[0]
-    return f"- [{title}]({config.site_url or ''}{page.file.url.removeprefix('./')}): {re.split(r'(?<=[.:]) ', text)[0].rstrip(':')}"
+    address = (config.site_url or "") + page.file.url.removeprefix("./")
+    return f"- [{title}]({address}): {re.split(r'(?<=[.:]) ', text)[0].rstrip(':')}"
