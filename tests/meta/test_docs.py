@@ -25,6 +25,7 @@ from documents import ROOT, blocks_of, connect_in_time, write_files
 from framewire.asyncio import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = [page for page in PAGES if page.parent.name in ("deploy", "how-to")]
 #: Files that a test of this module runs, of test_deployment.py, or of test_relay.py.
 RUN_HERE = {
     "echo.py", "chat.html", "secure.py", "rooms.py", "news.py",
@@ -194,6 +195,23 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]}
     assert {page for page in pages if page not in navigation} == set()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_of_pages_outside_the_site_lead_to_files_and_headings(page):
+    """mkdocs checks the links between the pages of the site."""
+    for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in headings}
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_guide_names_the_versions_of_its_tests(page):
+    """Or says that something was not run."""
+    assert re.search(r"(?i)tested\swith|not\srun|tests\s(run|show|start)|virtual\smachine", page.read_text())
 
 
 def test_every_documented_name_exists():
