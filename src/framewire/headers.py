@@ -48,6 +48,9 @@ def build_host(host: str, port: int, secure: bool, *, always_include_port: bool 
 def parse_connection(header: str) -> list[str]:
     """Parse the value of Connection into its options.
 
+    Args:
+        header: The value of the header.
+
     Raises:
         InvalidHeaderFormat: An element is not a token.
     """
@@ -56,6 +59,9 @@ def parse_connection(header: str) -> list[str]:
 
 def parse_upgrade(header: str) -> list[str]:
     """Parse the value of Upgrade into its protocols.
+
+    Args:
+        header: The value of the header.
 
     Raises:
         InvalidHeaderFormat: An element is not a protocol, such as "websocket" or "HTTP/3.0".
@@ -69,6 +75,9 @@ def parse_upgrade(header: str) -> list[str]:
 
 def parse_extension(header: str) -> list[ExtensionHeader]:
     """Parse the value of Sec-WebSocket-Extensions (RFC 6455 9.1).
+
+    Args:
+        header: The value of the header.
 
     Returns:
         The name and the parameters of each extension; the value of a parameter is None without "=".
@@ -88,6 +97,9 @@ def parse_extension(header: str) -> list[ExtensionHeader]:
 def build_extension(extensions: Sequence[ExtensionHeader]) -> str:
     """Return the value of Sec-WebSocket-Extensions, the reverse of `parse_extension`.
 
+    Args:
+        extensions: The name and the parameters of each extension.
+
     Raises:
         ValueError: A name or a value is not a token.
     """
@@ -97,6 +109,9 @@ def build_extension(extensions: Sequence[ExtensionHeader]) -> str:
 def parse_subprotocol(header: str) -> list[Subprotocol]:
     """Parse the value of Sec-WebSocket-Protocol.
 
+    Args:
+        header: The value of the header.
+
     Raises:
         InvalidHeaderFormat: An element is not a token, or there is none.
     """
@@ -104,12 +119,19 @@ def parse_subprotocol(header: str) -> list[Subprotocol]:
 
 
 def build_subprotocol(subprotocols: Iterable[str]) -> str:
-    """Return the value of Sec-WebSocket-Protocol, the reverse of `parse_subprotocol`."""
+    """Return the value of Sec-WebSocket-Protocol, the reverse of `parse_subprotocol`.
+
+    Args:
+        subprotocols: The subprotocols, best first.
+    """
     return ", ".join(subprotocols)
 
 
 def validate_subprotocols(subprotocols: Sequence[str]) -> None:
     """Validate subprotocols to offer, or to choose from.
+
+    Args:
+        subprotocols: The subprotocols.
 
     Raises:
         TypeError: Not a list of text; text itself is none.

@@ -162,6 +162,10 @@ class Router:
     def get_server_name(self, connection: Any, request: Request) -> str:
         """Return the host and port of redirects.
 
+        Args:
+            connection: The connection.
+            request: Its request.
+
         Raises:
             HandshakeError: They are those of the Host header, which is missing, repeated or
                 malformed.
@@ -171,6 +175,10 @@ class Router:
     def redirect(self, connection: Any, url: str) -> Response:
         """Return the response that redirects to a URL, whose other characters it
         percent-encodes.
+
+        Args:
+            connection: The connection.
+            url: The URL.
         """
         location = quote(url, safe="%!#$&'()*+,/:;=?@[]~")
         response: Response = connection.respond(HTTPStatus.FOUND, f"Found at {location}")
@@ -178,7 +186,11 @@ class Router:
         return response
 
     def not_found(self, connection: Any) -> Response:
-        """Return the response to a request whose path has no rule."""
+        """Return the response to a request whose path has no rule.
+
+        Args:
+            connection: The connection.
+        """
         response: Response = connection.respond(HTTPStatus.NOT_FOUND, "Not Found")
         return response
 
@@ -217,6 +229,9 @@ class Router:
     def handler(self, connection: Any) -> Any:
         """Call the handler of a connection with its parameters, and return its result: a coroutine
         of an async one.
+
+        Args:
+            connection: The connection.
         """
         return connection.handler(connection, **connection.handler_kwargs)
 

@@ -67,6 +67,9 @@ class WebSocketURI(Record):
 def parse_uri(uri: str) -> WebSocketURI:
     """Parse a ws or wss URI, as `framewire.handshake.parse_uri` does.
 
+    Args:
+        uri: The URI.
+
     Raises:
         InvalidURI: It is malformed; see there.
     """

@@ -20,6 +20,10 @@ def build_authorization_basic(username: str, password: str) -> str:
 
     Bytes that are not UTF-8 are given as surrogates ("surrogateescape").
 
+    Args:
+        username: The user name.
+        password: The password.
+
     Raises:
         ValueError: The user name has a colon, which would end it.
     """
@@ -31,6 +35,9 @@ def build_authorization_basic(username: str, password: str) -> str:
 
 def parse_authorization_basic(header: str) -> tuple[str, str]:
     """Parse the value of Authorization.
+
+    Args:
+        header: The value of the header.
 
     Returns:
         The user name and the password; bytes that are not UTF-8 become surrogates

@@ -164,6 +164,9 @@ class ClientHandshake:
     def receive(self, data: bytes) -> Response | None:
         """Receive the next bytes.
 
+        Args:
+            data: Any bytes-like object; chunk boundaries do not matter.
+
         Returns:
             The 101 response that opens the connection, None until it is complete.
 

@@ -113,7 +113,11 @@ class Headers(MutableMapping[str, str]):
 
     @classmethod
     def from_text(cls, text: str) -> Headers:
-        """Return headers with the lines in `text`, separated by CRLF and known to be well-formed."""
+        """Return headers with the lines in `text`, separated by CRLF and known to be well-formed.
+
+        Args:
+            text: The lines, without the empty line after them.
+        """
         headers = cls()
         headers._packed, headers._pairs = text, None
         return headers
@@ -138,7 +142,11 @@ class Headers(MutableMapping[str, str]):
         return self._found
 
     def get_all(self, name: str) -> list[str]:
-        """Return the value of each line with this name; an empty list if there is none."""
+        """Return the value of each line with this name; an empty list if there is none.
+
+        Args:
+            name: The name, in any case.
+        """
         found = self._found
         if found is None:
             found = self._values()
@@ -147,17 +155,29 @@ class Headers(MutableMapping[str, str]):
     def get_joined(self, name: str) -> str:
         """Return the values of all lines with this name, joined by ", " (RFC 9110 5.3); "" if there
         is none.
+
+        Args:
+            name: The name, in any case.
         """
         return ", ".join(self._values().get(name.lower(), ()))
 
     def set_insecure(self, name: str, value: str) -> None:
-        """Add a line without validating it now; it is validated when it is sent."""
+        """Add a line without validating it now; it is validated when it is sent.
+
+        Args:
+            name: The name.
+            value: The value.
+        """
         self._lines().append((name, value))
         self._found = None
         self._packed = ""
 
     def update(self, lines: HeadersLike = (), /, **more: str) -> None:
         """Add lines, given as for the constructor.
+
+        Args:
+            lines: A mapping, or pairs of name and value.
+            **more: Further lines, by name.
 
         Raises:
             ValueError: One of them is malformed.
@@ -347,6 +367,10 @@ def _parse_extension(element: str) -> Terms:
 
 def format_extensions(extensions: Iterable[Terms]) -> str:
     """Format the value of Sec-WebSocket-Extensions (RFC 6455 9.1).
+
+    Args:
+        extensions: The name and the parameters of each extension; the value of a parameter is None
+            without "=".
 
     Raises:
         ValueError: A name or a value is not a token.

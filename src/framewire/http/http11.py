@@ -268,6 +268,9 @@ class HeadScanner:
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Receive the next bytes.
 
+        Args:
+            data: Any bytes-like object; chunk boundaries do not matter.
+
         Returns:
             The head and the bytes after it; None while the head is incomplete.
 

@@ -41,7 +41,11 @@ _WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
 
 
 def check_http_version(version: str | None) -> bool:
-    """Return whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1)."""
+    """Return whether `version`, as in "HTTP/1.1", is at least 1.1 (4.2.1).
+
+    Args:
+        version: The version.
+    """
     if version == "HTTP/1.1":
         return True
     match = _VERSION.fullmatch(version or "")
@@ -53,17 +57,29 @@ def check_http_version(version: str | None) -> bool:
 
 
 def check_connection_header(values: Iterable[str]) -> bool:
-    """Return whether the lines of Connection name the token "upgrade", in any case (4.2.1)."""
+    """Return whether the lines of Connection name the token "upgrade", in any case (4.2.1).
+
+    Args:
+        values: The value of each line of Connection.
+    """
     return "upgrade" in map(str.lower, split_list(values))
 
 
 def check_upgrade_header(values: Iterable[str]) -> bool:
-    """Return whether the lines of Upgrade name the protocol "websocket", in any case (4.2.1)."""
+    """Return whether the lines of Upgrade name the protocol "websocket", in any case (4.2.1).
+
+    Args:
+        values: The value of each line of Upgrade.
+    """
     return "websocket" in map(str.lower, split_list(values))
 
 
 def check_version_header(value: str | None) -> bool:
-    """Return whether Sec-WebSocket-Version is exactly "13" (4.2.1)."""
+    """Return whether Sec-WebSocket-Version is exactly "13" (4.2.1).
+
+    Args:
+        value: The value of the header, or None.
+    """
     return value == "13"
 
 

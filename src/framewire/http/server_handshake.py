@@ -69,6 +69,9 @@ class ServerHandshake:
     def receive(self, data: bytes) -> Request | None:
         """Receive the next bytes.
 
+        Args:
+            data: Any bytes-like object; chunk boundaries do not matter.
+
         Returns:
             The request once, when its head is complete; None before and after.
 
@@ -90,6 +93,10 @@ class ServerHandshake:
 
     def check(self, *, origins: Sequence[Origin] | None = None, version: str | None = None) -> Offer:
         """Check the request with `check_request`, whose arguments these are.
+
+        Args:
+            origins: As for `check_request`.
+            version: As for `check_request`.
 
         Returns:
             What the client offers.
@@ -139,6 +146,11 @@ class ServerHandshake:
         """Return the 101 response that `accept` encodes, to be passed to `answer`.
 
         The arguments and exceptions are those of `accept`.
+
+        Args:
+            subprotocol: As for `accept`.
+            extensions: As for `accept`.
+            headers: As for `accept`.
         """
         offer = self._offer or self.check()
         assert self.request is not None
@@ -180,6 +192,9 @@ class ServerHandshake:
         HEAD has no body. Content-Length and "Connection: close" are added, unless the response has
         them.
 
+        Args:
+            response: The response.
+
         Raises:
             ValueError: The status is outside 200 to 599, or 204 or 304 with a body, or a header is
                 malformed or frames the message otherwise than this method does.
@@ -205,6 +220,9 @@ class ServerHandshake:
 
         Headers may have been added to the 101 since. A 100 response precedes it if the client
         expects one (RFC 9110 7.8).
+
+        Args:
+            response: The response.
 
         Raises:
             ValueError: A header is malformed, the response is a 101 although `check` has not

@@ -63,7 +63,11 @@ class TrustedProxies(Record):
         _networks(self.addresses)
 
     def trusts(self, address: Any) -> bool:
-        """Return whether an address of `socket.getpeername` is that of a trusted proxy."""
+        """Return whether an address of `socket.getpeername` is that of a trusted proxy.
+
+        Args:
+            address: The address: (host, port, ...), or the path of a Unix socket.
+        """
         if not isinstance(address, tuple):  # of a Unix socket; None if the client is gone
             return address is not None and UNIX in self.addresses
         parsed = _parse_address(address[0])

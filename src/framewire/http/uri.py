@@ -63,7 +63,11 @@ class Uri(Record):
         return self.host.partition("%")[0]
 
     def has_origin_of(self, other: Uri) -> bool:
-        """Return whether the scheme, host and port are those of another URI."""
+        """Return whether the scheme, host and port are those of another URI.
+
+        Args:
+            other: The other URI.
+        """
         return (self.secure, self.host, self.port) == (other.secure, other.host, other.port)
 
 
@@ -86,6 +90,9 @@ def parse_uri(text: str) -> Uri:
     """Parse a ws or wss URI (3).
 
     Characters beyond ASCII become IDNA in the host, percent-encoded UTF-8 in the path and query.
+
+    Args:
+        text: The URI.
 
     Raises:
         UriError: Another scheme, a fragment, a control character or a space, a malformed host,

@@ -126,7 +126,11 @@ class Extension(Protocol):
 
 
 def make_offers(extensions: Iterable[Extension]) -> list[Terms]:
-    """Return the offers of a client with these extensions, in order."""
+    """Return the offers of a client with these extensions, in order.
+
+    Args:
+        extensions: The extensions, best first.
+    """
     return [(extension.name, parameters) for extension in extensions for parameters in extension.offers()]
 
 

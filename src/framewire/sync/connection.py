@@ -174,6 +174,11 @@ class Connection(BaseConnection):
         """Send a fragment of a message, `last` with its end.
 
         No other thread may send a message in between.
+
+        Args:
+            piece: The data of the fragment.
+            text: Whether the message is sent as text; by default the type of `piece` decides.
+            last: Whether it ends the message.
         """
         with self._driver.changed:
             self._driver.sendable().send(piece, text, last=last)

@@ -45,6 +45,12 @@ def route(
 
 
 def unix_route(url_map: UrlMap, path: str | PathLike[str] | None = None, **kwargs: Any) -> Server:
-    """Listen on a Unix socket at `path`; otherwise as `route`."""
+    """Listen on a Unix socket at `path`; otherwise as `route`.
+
+    Args:
+        url_map: As for `route`.
+        path: The path of the socket.
+        **kwargs: Other arguments of `route`.
+    """
     handler, options = add_router(url_map, **kwargs)
     return unix_serve(handler, path, **options)

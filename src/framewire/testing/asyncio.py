@@ -67,6 +67,12 @@ async def pair(
 
     Both are closed at the end of the block. The arguments and exceptions are those of `connect`,
     without the handler.
+
+    Args:
+        uri: As for `connect`.
+        timeout: As for `connect`.
+        server: As for `connect`.
+        **options: As for `connect`.
     """
     accepted: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
@@ -108,7 +114,11 @@ class Peer(BasePeer[Awaitable[None]]):
         self._protocol = _PeerProtocol()
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send any bytes."""
+        """Send any bytes.
+
+        Args:
+            data: The bytes, as they are sent.
+        """
         self._protocol.transport.write(data)
 
     async def receive(self) -> Event:

@@ -73,6 +73,12 @@ def pair(
 
     Both are closed at the end of the block. The arguments and exceptions are those of `connect`,
     without the handler.
+
+    Args:
+        uri: As for `connect`.
+        timeout: As for `connect`.
+        server: As for `connect`.
+        **options: As for `connect`.
     """
     accepted: list[ServerConnection] = []
     ready, done = threading.Event(), threading.Event()
@@ -127,7 +133,11 @@ class Peer(BasePeer[None]):
         self._socket = sock
 
     def send_bytes(self, data: bytes) -> None:
-        """Send any bytes."""
+        """Send any bytes.
+
+        Args:
+            data: The bytes, as they are sent.
+        """
         self._socket.sendall(data)
 
     def receive(self) -> Event:

@@ -78,6 +78,12 @@ async def pair(
 
     Both are closed at the end of the block. The arguments and exceptions are those of `connect`,
     without the handler.
+
+    Args:
+        uri: As for `connect`.
+        timeout: As for `connect`.
+        server: As for `connect`.
+        **options: As for `connect`.
     """
     send, receive = trio.open_memory_channel[ServerConnection](1)
 
@@ -127,7 +133,11 @@ class Peer(BasePeer[Awaitable[None]]):
         self._stream_pair = stream
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send any bytes."""
+        """Send any bytes.
+
+        Args:
+            data: The bytes, as they are sent.
+        """
         await self._stream_pair.send_all(data)
 
     async def receive(self) -> Event:

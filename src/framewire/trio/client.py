@@ -211,6 +211,11 @@ class _Reconnecting(AsyncIterator[ClientConnection]):
 def unix_connect(path: str | PathLike[str] | None = None, uri: str | None = None, **kwargs: Any) -> connect:
     """Open a WebSocket on the Unix socket `path`, with the URI of localhost by default; otherwise as
     `connect`. Raises ValueError if there is neither `path` nor `stream`, or both.
+
+    Args:
+        path: The path of the socket; None with `stream`.
+        uri: As for `connect`.
+        **kwargs: Other arguments of `connect`.
     """
     if (path is None) == (kwargs.get("stream") is None):
         raise ValueError("unix_connect takes either path or stream")

@@ -217,6 +217,13 @@ async def broadcast(
     """Send one message to all open `connections`, as `framewire.asyncio.broadcast`.
 
     What the network takes at once has been sent at the end; nothing waits for slow peers.
+
+    Args:
+        connections: The connections.
+        message: Text as `str`, binary as a bytes-like object.
+        raise_exceptions: As for `framewire.asyncio.broadcast`.
+        text: Whether it is sent as text; by default the type decides.
+        compression: As for `framewire.asyncio.broadcast`.
     """
     message_to_all = Broadcast(message, text, compression)
     await trio.lowlevel.checkpoint_if_cancelled()

@@ -24,8 +24,16 @@ async def route(
 ) -> None:  # fmt: skip
     """Serve WebSockets and dispatch them to handlers by path; otherwise as `serve`.
 
-    `url_map`, `server_name`, `ssl` and `create_router` are those of
-    `framewire.asyncio.router.route`, and so are the exceptions.
+    The exceptions are those of `framewire.asyncio.router.route`.
+
+    Args:
+        url_map: As for `framewire.asyncio.router.route`.
+        *args: The port.
+        server_name: As for `framewire.asyncio.router.route`.
+        ssl: As for `framewire.asyncio.router.route`.
+        create_router: As for `framewire.asyncio.router.route`.
+        task_status: For `nursery.start`.
+        **kwargs: Other arguments of `serve`.
     """
     handler, options = add_router(url_map, server_name=server_name, ssl=ssl, create_router=create_router, **kwargs)
     await serve(handler, *args, task_status=task_status, **options)
@@ -35,6 +43,13 @@ async def unix_route(
     url_map: UrlMap, path: str | PathLike[str], *,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED, **kwargs: Any,
 ) -> None:  # fmt: skip
-    """Serve on a Unix socket at `path`, in place of one that is there; otherwise as `route`."""
+    """Serve on a Unix socket at `path`, in place of one that is there; otherwise as `route`.
+
+    Args:
+        url_map: As for `route`.
+        path: The path of the socket.
+        task_status: For `nursery.start`.
+        **kwargs: Other arguments of `route`.
+    """
     handler, options = add_router(url_map, **kwargs)
     await unix_serve(handler, path, task_status=task_status, **options)

@@ -76,7 +76,11 @@ class Server(BaseServer, trio.abc.AsyncResource):
         self._opening: dict[trio.CancelScope, ServerConnection | None] = {}
 
     async def serve_forever(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
-        """Accept connections until `aclose` is called, and wait for their handlers."""
+        """Accept connections until `aclose` is called, and wait for their handlers.
+
+        Args:
+            task_status: For `nursery.start`.
+        """
         try:
             with self._serving:
                 async with trio.open_nursery() as handlers:

@@ -105,7 +105,11 @@ class WebSocketReadable:
             raise _lost(closed) from closed
 
     async def cancel(self, reason: object = None) -> None:
-        """Close the connection, with the code and reason of a WebSocketError."""
+        """Close the connection, with the code and reason of a WebSocketError.
+
+        Args:
+            reason: The WebSocketError; anything else closes without a code.
+        """
         await self._stream._close_with(reason)
 
 
@@ -136,7 +140,11 @@ class WebSocketWritable:
         await self._stream._close_with(None)
 
     async def abort(self, reason: object = None) -> None:
-        """Close the connection, with the code and reason of a WebSocketError."""
+        """Close the connection, with the code and reason of a WebSocketError.
+
+        Args:
+            reason: The WebSocketError; anything else closes without a code.
+        """
         await self._stream._close_with(reason)
 
 
