@@ -22,6 +22,7 @@ import pytest
 from backends import needed
 from documents import ROOT, blocks_of, connect_in_time, write_files
 
+import framewire
 from framewire.asyncio import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,7 +33,7 @@ RUN_HERE = {
     "main.py", "haproxy.cfg", "Caddyfile", "chat.service", "chat.socket", "activated.py",
 }  # fmt: skip
 #: Packages that the samples of a page need, and that a test environment may lack.
-NEEDED = {"how-to/django.md": ["django", "channels"], "how-to/litestar.md": ["litestar"]}
+NEEDED = {"django.md": ["django", "channels"], "litestar.md": ["litestar"]}
 #: Pages with an application that serves rooms, and a command that runs it.
 ROOMS = ["fastapi", "starlette", "django", "litestar", "quart"]
 
@@ -51,7 +52,7 @@ def test_documentation_pages_and_samples_are_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_samples_run_as_documented(page, tmp_path):
-    for package in NEEDED.get(str(page.relative_to(ROOT / "docs")) if page != PAGES[0] else "", ()):
+    for package in NEEDED.get(page.name, ()):
         needed(package)
     blocks = list(blocks_of(page))
     for number, block in enumerate(blocks):
@@ -168,11 +169,11 @@ def test_tls_guide_program_runs_over_tls(tmp_path):
 
 @pytest.mark.parametrize("framework", ROOMS)
 def test_framework_guide_serves_a_room(framework, tmp_path):
-    page = f"how-to/{framework}.md"
-    for package in NEEDED.get(page, ()):
+    page = ROOT / f"docs/how-to/{framework}.md"
+    for package in NEEDED.get(page.name, ()):
         needed(package)
-    folder = write_files(ROOT / "docs" / page, tmp_path)
-    command = re.findall(r"^\$ (uvicorn .+)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)[0]
+    folder = write_files(page, tmp_path)
+    command = re.findall(r"^\$ (uvicorn .+)$", page.read_text(), re.MULTILINE)[0]
     port = free_port()
     words = [str(port) if word == "8000" else word for word in shlex.split(command)]
     uri, origin = f"ws://127.0.0.1:{port}/rooms/lobby", f"http://127.0.0.1:{port}"
@@ -206,6 +207,26 @@ def test_links_of_pages_outside_the_site_lead_to_files_and_headings(page):
         assert file.exists(), target
         headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE) if anchor else []
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in headings}
+
+
+def test_jupyter_guide_accelerates_its_server(tmp_path):
+    """Only the compiled backend accelerates tornado; the echo works with either."""
+    folder = write_files(ROOT / "docs/how-to/jupyter.md", tmp_path)
+    port = free_port()
+    command = [sys.executable, "-m", "framewire", "run", "-v", "--", sys.executable, "server.py", str(port)]
+
+    async def talk():
+        async with await connect_in_time(f"ws://127.0.0.1:{port}/") as ws:
+            await ws.send("Hello")
+            return await ws.recv()
+
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert asyncio.run(asyncio.wait_for(talk(), 20)) == "Hello"
+        finally:
+            server.terminate()
+        report = server.stderr.read()
+    assert re.search(r"framewire: tornado [\d.]+ is accelerated", report) or framewire.backend().name == "pure", report
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
