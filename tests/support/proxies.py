@@ -20,14 +20,16 @@ def proxying(greet, **options):
     async def serve(reader, writer):
         serving.add(asyncio.current_task())
         writers = [writer]
-        where = await greet(reader, writer)
-        if where is not None:
-            there, other = await asyncio.open_connection(*where)
-            writers.append(other)
-            await asyncio.gather(pump(reader, other), pump(there, writer), return_exceptions=True)
-        for each in writers:
-            each.close()
-        await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
+        try:
+            where = await greet(reader, writer)
+            if where is not None:
+                there, other = await asyncio.open_connection(*where)
+                writers.append(other)
+                await asyncio.gather(pump(reader, other), pump(there, writer), return_exceptions=True)
+        finally:  # a client may leave at any time
+            for each in writers:
+                each.close()
+            await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
     @asynccontextmanager
     async def listening():
