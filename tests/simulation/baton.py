@@ -9,6 +9,7 @@ between lines, not what goes wrong within C.
 from __future__ import annotations
 
 import _thread
+import errno
 import sys
 from collections.abc import Callable
 from math import inf
@@ -45,6 +46,7 @@ class Scheduler:
         self.threads = [self.current]
         self.failure: BaseException | None = None
         self.switches = 0
+        self._choosing = False
         #: What stands in for the module `threading`.
         self.threading = SimpleNamespace(
             Thread=lambda **arguments: Thread(self, **arguments),
@@ -86,6 +88,8 @@ class Scheduler:
     def _choose(self) -> Thread:
         """Return the thread that goes on; let time pass until there is one."""
         network = self.network
+        assert not self._choosing
+        self._choosing = True  # the checks call code under test: no switch there
         try:
             self.switches += 1
             check(self.switches <= MAX_SWITCHES, "hang", f"threads go round in circles: {self.list_running()}")
@@ -100,6 +104,8 @@ class Scheduler:
         except BaseException as error:
             self.fail(error)
             return self.current
+        finally:
+            self._choosing = False
         if self.current in ready and network.random() < 0.5:
             return self.current
         return ready[network.randrange(len(ready))]
@@ -147,7 +153,7 @@ class Scheduler:
         return self._trace_line if frame.f_code.co_filename.startswith(self.traced) else None
 
     def _trace_line(self, frame: FrameType, event: str, argument: object) -> Any:
-        if event == "line" and self.network.random() < self.lines:
+        if event == "line" and not self._choosing and self.network.random() < self.lines:
             self.pause()
         return self._trace_line
 
@@ -247,9 +253,14 @@ class Lock:
         return True
 
     def release(self) -> None:
-        check(self.owner is not None, "lock", "a lock is released that nobody holds")
+        self._check_owned(self.owner is not None, "a lock is released that nobody holds")
         self.owner = None
         self._scheduler.pause()
+
+    def _check_owned(self, owned: bool, text: str) -> None:
+        if self._scheduler.failure is not None:  # a killed thread may have been waiting for it
+            raise Killed
+        check(owned, "lock", text)
 
     def is_free(self) -> bool:
         return self.owner is None
@@ -278,7 +289,7 @@ class RLock(Lock):
         return True
 
     def release(self) -> None:
-        check(self.owner is self._scheduler.current, "lock", "a lock is released that another thread holds")
+        self._check_owned(self.owner is self._scheduler.current, "a lock is released that another thread holds")
         self._depth -= 1
         if not self._depth:
             super().release()
@@ -292,7 +303,7 @@ class Condition(RLock):
         self._waiting: list[list[bool]] = []
 
     def wait(self, timeout: float | None = None) -> bool:
-        check(self.owner is self._scheduler.current, "lock", "a thread waits for a condition that it does not hold")
+        self._check_owned(self.owner is self._scheduler.current, "a thread waits for a condition that it does not hold")
         notified = [False]
         self._waiting.append(notified)
         depth, self._depth, self.owner = self._depth, 0, None
@@ -310,7 +321,7 @@ class Condition(RLock):
         return result
 
     def notify_all(self) -> None:
-        check(self.owner is self._scheduler.current, "lock", "a thread notifies a condition that it does not hold")
+        self._check_owned(self.owner is self._scheduler.current, "a thread notifies a condition that it does not hold")
         for each in self._waiting:
             each[0] = True
         self._waiting.clear()
@@ -354,28 +365,26 @@ class ThreadSocket(SimulatedSocket):
 
     def __init__(self, network: Network, scheduler: Scheduler) -> None:
         super().__init__(network)
+        #: Whether threads call it; otherwise the network's events do.
+        self.by_threads = True
         self._scheduler = scheduler
         self._waiters = 0
 
     def recv_into(self, buffer: Any) -> int:
-        self._scheduler.pause()
-        self._check_open()
+        self._begin_call()
         return super().recv_into(buffer)
 
     def send(self, data: Any) -> int:
-        self._scheduler.pause()
-        self._check_open()
+        self._begin_call()
         return super().send(data)
 
     def shutdown(self, how: int) -> None:
-        self._scheduler.pause()
-        if self.closed:
-            raise OSError("simulated: bad file descriptor")
+        self._begin_call()
         super().shutdown(how)
 
     def wait(self, mask: int, seconds: float | None) -> bool:
         """Wait until it is ready for reading or writing."""
-        self._check_open()
+        check(not self.closed, "closed", "a thread waits for a socket that is closed")
         self._waiters += 1
         try:
             return self._scheduler.pause(lambda: self.is_ready(mask), _until(self._scheduler, seconds))
@@ -387,5 +396,8 @@ class ThreadSocket(SimulatedSocket):
         check(not self._waiters, "closed", "a socket is closed while another thread waits for it")
         super().close()
 
-    def _check_open(self) -> None:
-        check(not self.closed, "closed", "a socket is used after it was closed")
+    def _begin_call(self) -> None:
+        if self.by_threads:
+            self._scheduler.pause()
+            if self.closed:
+                raise OSError(errno.EBADF, "simulated: bad file descriptor")

@@ -231,7 +231,9 @@ class ThreadsWorld(World):
 
     def _main(self) -> None:
         client_end, server_end = self.ends
-        client_end.socket, server_end.socket = self.network.pair()
+        for end, sock in zip(self.ends, self.network.pair(), strict=True):
+            end.socket = sock
+            sock.by_threads = end.options["api"] != "scripted"
         listening = self.network.make_socket()
         acceptor = None
         if server_end.options["api"] == "scripted":

@@ -7,7 +7,8 @@ cancellation comes at a time, or at a step of some task: between any two awaits.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any
@@ -21,7 +22,7 @@ from framewire.errors import FramewireError, PayloadTooBigError
 
 from .ends import End, check, check_exception, logger, sender_of
 from .network import SimulatedSocket
-from .schedule import Schedule
+from .schedule import CheckError, Schedule
 from .scripted_peer import ScriptedPeer
 from .trio_network import SimulatedListener, SimulatedStream, TrioNetwork
 from .worlds import World
@@ -30,6 +31,9 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 __all__ = ["TrioWorld"]
+
+#: Steps of all tasks in one run at most: more are a loop that waits for nothing.
+MAX_STEPS = 400_000
 
 
 class TrioEnd(End):
@@ -160,12 +164,15 @@ class TrioEnd(End):
 class _Steps(trio.abc.Instrument):
     """Counts the steps of all tasks, and cancels at some."""
 
-    def __init__(self) -> None:
+    def __init__(self, give_up: Callable[[], object]) -> None:
+        self.give_up = give_up
         self.count = 0
         self.armed: list[tuple[int, TrioEnd, int]] = []  # at which step what is cancelled
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.count += 1
+        if self.count == MAX_STEPS:
+            self.give_up()
         for each in [each for each in self.armed if each[0] <= self.count]:
             self.armed.remove(each)
             each[1].cancel(each[2])
@@ -181,7 +188,7 @@ class TrioWorld(World):
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule)
-        self.steps = _Steps()
+        self.steps = _Steps(self._give_up)
         self.programs: trio.Nursery
 
     def run_programs(self) -> None:
@@ -245,6 +252,11 @@ class TrioWorld(World):
         """The program of the server."""
         with self.ends[1].scope:
             await self.ends[1].application(connection)
+
+    def _give_up(self) -> None:
+        with suppress(CheckError):  # it is kept
+            check(False, "hang", f"tasks go round in circles: {self.list_running()}")
+        self.programs.cancel_scope.cancel()
 
     # Faults.
 
