@@ -16,8 +16,8 @@ from math import inf
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-from .ends import check
 from .network import Network, SimulatedSocket
+from .programs import check
 
 __all__ = ["Scheduler", "ThreadNetwork"]
 

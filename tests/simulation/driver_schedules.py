@@ -21,8 +21,12 @@ _ABSENT = {"trio": {"max_unsent"}, "threads": {"max_unsent", "write_limit"}}
 
 
 def draw_asyncio_schedule(seed: int) -> Schedule:
-    """Return the schedule of a seed for `AsyncioWorld`."""
-    return _draw(seed, "asyncio")
+    """Return the schedule of a seed for `AsyncioWorld`: some are over TLS."""
+    schedule = _draw(seed, "asyncio")
+    scripted = "scripted" in (schedule.options.get(f"{end}.api") for end in (0, 1))
+    if not scripted and Random(~seed).random() < 0.2:
+        schedule.options["tls"] = True
+    return schedule
 
 
 def draw_trio_schedule(seed: int) -> Schedule:

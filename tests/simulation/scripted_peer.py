@@ -9,8 +9,8 @@ from typing import Any
 
 from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 
-from .ends import End
 from .network import Network, SimulatedSocket
+from .programs import End
 from .violations import VIOLATIONS, make_frame
 
 __all__ = ["MANNERS", "ScriptedPeer"]

@@ -11,7 +11,9 @@ from tests.simulation.schedule import Schedule, shrink
 pytestmark = pytest.mark.both_backends
 
 #: How many schedules of each kind the suite runs: some seconds.
-SHORT = {"asyncio": 300, "session": 600}
+SHORT = {"asyncio": 300, "session": 600, "threads": 60, "trio": 100}
+#: How many it runs in two processes.
+REPLAYED = {"asyncio": 20, "session": 20, "threads": 8, "trio": 8}
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -26,10 +28,12 @@ def test_schedules_hold_every_property(kind, part):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_seed_runs_the_same_way_in_another_process(kind):
-    code = f"from tests.simulation.kinds import *; print(*(run({kind!r}, KINDS[{kind!r}].draw(n)) for n in range(20)))"
+    count = REPLAYED[kind]
+    runs = f"(run({kind!r}, KINDS[{kind!r}].draw(n)) for n in range({count}))"
+    code = f"from tests.simulation.kinds import *; print(*{runs})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert output.stdout.split() == " ".join(run(kind, KINDS[kind].draw(seed)) for seed in range(20)).split()
+    assert output.stdout.split() == " ".join(run(kind, KINDS[kind].draw(seed)) for seed in range(count)).split()
 
 
 def test_failing_schedule_is_made_smaller():

@@ -17,7 +17,7 @@ from framewire.errors import FramewireError, PayloadTooBigError
 from framewire.sync import client, connection, driver, server, transport
 
 from .baton import Scheduler, ThreadNetwork, ThreadSocket
-from .ends import End, check, check_exception, logger, sender_of
+from .programs import End, check, check_exception, logger, sender_of
 from .schedule import Schedule
 from .scripted_peer import ScriptedPeer
 from .worlds import World

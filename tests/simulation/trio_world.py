@@ -20,8 +20,8 @@ import framewire.trio
 from framewire import ConnectionClosed, State
 from framewire.errors import FramewireError, PayloadTooBigError
 
-from .ends import End, check, check_exception, logger, sender_of
 from .network import SimulatedSocket
+from .programs import End, check, check_exception, logger, sender_of
 from .schedule import CheckError, Schedule
 from .scripted_peer import ScriptedPeer
 from .trio_network import SimulatedListener, SimulatedStream, TrioNetwork

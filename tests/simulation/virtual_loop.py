@@ -12,7 +12,6 @@ import selectors
 from asyncio import selector_events
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from .network import Network
 

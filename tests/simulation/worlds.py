@@ -12,8 +12,8 @@ from typing import Any
 from framewire import State
 from framewire.session.settings import LINGER
 
-from .ends import LAST_STEP, End, broken, check, logger
 from .network import Network
+from .programs import LAST_STEP, End, broken, check, logger
 from .schedule import Schedule
 
 __all__ = ["World"]
@@ -86,7 +86,7 @@ class World(ABC):
         for each in watched:
             each.addHandler(records)
         hook = sys.unraisablehook
-        sys.unraisablehook = lambda unraisable: self.errors.append(f"unraisable {unraisable.exc_value!r}")
+        sys.unraisablehook = self._note_unraisable
         for when, number, name, arguments in self.schedule.faults:
             self.network.at(when, getattr(self, f"_{name}"), (self.ends[number], arguments))
         self.network.at(LAST_STEP + 5, self._close_all)
@@ -111,6 +111,14 @@ class World(ABC):
         return " ".join(
             f"{self.network._count} {end.received} {end.ended_at} {end.connection is not None}" for end in self.ends
         )
+
+    def _note_unraisable(self, unraisable: Any) -> None:
+        if not self.is_known(unraisable.exc_value):
+            self.errors.append(f"unraisable {unraisable.exc_value!r}")
+
+    def is_known(self, error: BaseException) -> bool:
+        """Return whether an exception in a finalizer is the fault of the I/O library."""
+        return False
 
     @abstractmethod
     def run_programs(self) -> None:
