@@ -92,6 +92,7 @@ class World(ABC):
         self.network.at(LAST_STEP + 5, self._close_all)
         self.network.at(HORIZON, self._hang)
         broken.clear()
+        gc.disable()  # a finalizer must not run at a moment that depends on earlier runs
         try:
             try:
                 self.run_programs()
@@ -100,14 +101,19 @@ class World(ABC):
                 if broken:
                     raise broken[0]
             self.check_end_of_world()
+            line = self._describe()
             self.forget()
             gc.collect()  # futures whose exception nobody has retrieved tell so when they are collected
         finally:
             for each in watched:
                 each.removeHandler(records)
             sys.unraisablehook = hook
+            gc.enable()
         check(not self.errors, "error", "; ".join(self.errors))
         check(not records.texts, "log", "; ".join(records.texts))
+        return line
+
+    def _describe(self) -> str:
         return " ".join(
             f"{self.network._count} {end.received} {end.ended_at} {end.connection is not None}" for end in self.ends
         )
