@@ -308,8 +308,7 @@ class Condition(RLock):
         self._waiting.append(notified)
         depth, self._depth, self.owner = self._depth, 0, None
         self._scheduler.pause(lambda: notified[0], _until(self._scheduler, timeout))
-        if notified in self._waiting and not notified[0]:
-            self._waiting = [each for each in self._waiting if each is not notified]
+        self._waiting = [each for each in self._waiting if each is not notified]
         self._scheduler.pause(self.is_free)
         self.owner, self._depth = self._scheduler.current, depth
         return notified[0]

@@ -43,7 +43,7 @@ def draw_threads_schedule(seed: int) -> Schedule:
     """Return the schedule of a seed for `ThreadsWorld`: in some a switch may come at any line."""
     schedule = _draw(seed, "threads")
     schedule.faults = [fault for fault in schedule.faults if not fault[2].startswith("cancel")]
-    schedule.options["lines"] = Random(~seed).choice((0.0, 0.01, 0.1))
+    schedule.options["lines"] = Random(~seed).choice((0.0, 0.02, 0.1, 0.3))
     return schedule
 
 

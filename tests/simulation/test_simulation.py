@@ -58,6 +58,13 @@ def test_listener_that_sends_too_much_outside_of_a_read_stops_reading_at_once():
     run("asyncio", Schedule(1, {"window": 4096, "delay": 0.1, "0.api": "listener", "0.patient": False}, steps))
 
 
+def test_listener_over_tls_that_is_reset_as_it_sends_gets_its_close():
+    options = {"1.api": "listener", "tls": True}
+    pings = [(0.06, 1, "ping", False)] * 3
+    for number in range(40):
+        run("asyncio", Schedule(number, options, pings, [(0.06 - 0.00002 * number, 1, "reset", None)]))
+
+
 def test_client_that_is_cancelled_while_it_writes_its_request_logs_no_error():
     options = {"cut": 20, "lag": 0.001}
     for number in range(40):

@@ -207,7 +207,8 @@ class World(ABC):
         if client.options["api"] == "scripted" and not client.options["peer"].get("opens", True):
             limit = (server.limits.open_timeout or 0.0) + self.lag + 1
             assert server.socket is not None
-            check(server.socket.closed_at <= limit, "open_timeout", f"{server.socket.closed_at}")
+            accepted = server.socket.used
+            check(not accepted or server.socket.closed_at <= limit, "open_timeout", f"{server.socket.closed_at}")
 
     def _check_end(self, end: End) -> None:
         session, peer = end.session, end.peer

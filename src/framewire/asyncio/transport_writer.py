@@ -255,8 +255,8 @@ def _socket_of(transport: asyncio.BaseTransport) -> Any:
 
 
 def write_buffer_size(transport: asyncio.WriteTransport) -> int:
-    """Return how many bytes a transport holds; 0 for a TLS transport of asyncio that was closed
-    twice, which no longer tells.
+    """Return how many bytes a transport holds; 0 for a TLS transport of asyncio that has forgotten it
+    at its end.
     """
     try:
         return transport.get_write_buffer_size()
