@@ -158,7 +158,7 @@ interop: $(VENV)/.built-for-test
 symbolic: build/symbolic/.installed
 	cd tests/symbolic && PYTHONPATH=$(CURDIR)/src FRAMEWIRE_BACKEND=pure $(CURDIR)/build/symbolic/bin/crosshair check \
 		--analysis_kind=asserts --report_all --per_condition_timeout=120 lemmas.py | tee $(CURDIR)/build/symbolic/report
-	test "$$(grep -c 'Confirmed over all paths' build/symbolic/report)" = "$$(grep -c '-> None:' tests/symbolic/lemmas.py)"
+	test "$$(grep -c 'Confirmed over all paths' build/symbolic/report)" = "$$(grep -c -- '-> None:' tests/symbolic/lemmas.py)"
 
 build/symbolic/.installed:
 	$(PYTHON) -m venv build/symbolic
