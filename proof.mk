@@ -10,7 +10,7 @@ BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
 .PHONY: wasm autobahn upstream parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins mutants mutants-kernels
-.PHONY: asan valgrind leaks simulate free-threaded tsan qemu qemu-twins
+.PHONY: asan valgrind leaks simulate interop symbolic free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -142,6 +142,28 @@ SCHEDULES ?= 1000
 simulate: $(VENV)/.built-for-test
 	PYTHONPATH=src $(RUN) -m tests.simulation --schedules $(SCHEDULES)
 	PYTHONPATH=src FRAMEWIRE_BACKEND=pure $(RUN) -m tests.simulation --schedules $(SCHEDULES)
+
+# Exchange messages with other programs through a relay that cuts, delays and half-closes: ROUNDS
+# seeds of each case. Node's ws is in tests/node, Bun and Deno are installed here; PEERS are some of
+# the programs, such as "websockets,aiohttp,ws,bun,deno,chromium".
+ROUNDS ?= 1
+PEERS ?=
+
+interop: $(VENV)/.built-for-test
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/node
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix build/interop bun deno
+	PYTHONPATH=src:tests/support $(RUN) -m tests.interop --rounds $(ROUNDS) $(if $(PEERS),--peers $(PEERS))
+
+# Prove the lemmas on headers for all arguments with CrossHair; each line must say "Confirmed".
+symbolic: build/symbolic/.installed
+	cd tests/symbolic && PYTHONPATH=$(CURDIR)/src FRAMEWIRE_BACKEND=pure $(CURDIR)/build/symbolic/bin/crosshair check \
+		--analysis_kind=asserts --report_all --per_condition_timeout=120 lemmas.py | tee $(CURDIR)/build/symbolic/report
+	test "$$(grep -c 'Confirmed over all paths' build/symbolic/report)" = "$$(grep -c -- '-> None:' tests/symbolic/lemmas.py)"
+
+build/symbolic/.installed:
+	$(PYTHON) -m venv build/symbolic
+	build/symbolic/bin/pip install --quiet --disable-pip-version-check crosshair-tool
+	touch $@
 
 # Test the engine, asyncio connections and threaded connections on FREE_THREADED, a CPython that was
 # configured with --disable-gil.

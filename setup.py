@@ -10,6 +10,7 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent / "packaging"))
 from reproducible import ReproducibleSdist
+from sbom import WheelWithBill
 
 DISPATCH = os.path.join("cext", "dispatch.pyx")
 DEFLATE = os.path.join("src", "framewire", "_pure", "deflate.py")  # one source for both twins
@@ -74,4 +75,5 @@ def extensions():
     return modules
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions, "sdist": ReproducibleSdist})
+COMMANDS = {"build_ext": BuildExtensions, "sdist": ReproducibleSdist, "bdist_wheel": WheelWithBill}
+setup(ext_modules=extensions(), cmdclass=COMMANDS)

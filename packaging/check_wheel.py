@@ -1,8 +1,9 @@
 """Check the contents of wheels: python packaging/check_wheel.py [--count N] dist/*.whl
 
 A wheel for a platform must have every compiled twin, one for each cext/*.pyx; the pure wheel must
-have none. No wheel may have C or Cython sources, tests, or files outside the package. With --count
-there must be N wheels. Prints what is wrong and exits with status 1.
+have none. Each has its bill of materials. No wheel may have C or Cython sources, tests, or files
+outside the package. With --count there must be N wheels. Prints what is wrong and exits with
+status 1.
 """
 
 import argparse
@@ -31,6 +32,8 @@ def faults(wheel):
         yield f"the compiled twin {twin} is missing"
     for twin in sorted(compiled - expected):
         yield f"the compiled twin {twin} does not belong here"
+    if not any(name.endswith(".dist-info/sboms/framewire.cdx.json") for name in names):
+        yield "the bill of materials is missing"
     for name in sorted(DATA - names):
         yield f"{name} is missing"
     for name in sorted(names - set(matches)):

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from ends import echo, on_loop, until
+from ends import client_side, echo, on_loop, server_side, until
 
 import framewire
 from framewire.asyncio import serve
@@ -170,6 +170,20 @@ async def test_queued_messages_are_sent_before_the_close():
         socket.onopen = send
         assert await Log(socket).end() == [("open", 2), ("close", 3, True, 1005, "")]
         assert received == [str(number) for number in range(100)]
+        assert socket.bufferedAmount == len("dropped")
+
+
+@on_loop
+async def test_buffered_amount_after_tls_connection_is_what_was_not_sent():
+    async with serving(ssl=server_side()) as uri:
+        socket = WebSocket(uri.replace("ws:", "wss:"), ssl=client_side())
+        log = Log(socket)
+        await until(lambda: socket.readyState == socket.OPEN)
+        socket.send("sent")
+        socket.close()
+        await log.end()
+        assert socket.bufferedAmount == 0
+        socket.send("dropped")
         assert socket.bufferedAmount == len("dropped")
 
 

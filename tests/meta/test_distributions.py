@@ -1,5 +1,6 @@
 """Source distributions are reproducible, and check_wheel.py finds faults in wheels."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -93,6 +94,28 @@ def test_sdist_timestamps_come_from_source_date_epoch(tmp_path, monkeypatch):
 def test_wheel_without_compiler_is_for_every_platform(pure_wheel):
     assert pure_wheel.name.endswith("-py3-none-any.whl")
     assert check(pure_wheel) == (0, "1 checked, all good\n")
+
+
+def test_wheel_has_bill_of_materials(pure_wheel):
+    with ZipFile(pure_wheel) as archive:
+        (name,) = [each for each in archive.namelist() if "/sboms/" in each]
+        bill = json.loads(archive.read(name))
+        record = archive.read(name.partition("/")[0] + "/RECORD").decode()
+    assert name in record
+    assert bill["metadata"]["component"]["purl"] == f"pkg:pypi/framewire@{pure_wheel.name.split('-')[1]}"
+    assert bill["components"] == []
+
+
+def test_bill_of_materials_names_code_in_compiled_wheel(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "packaging"))
+    from sbom import make_bill
+
+    bill = make_bill("1.2.3", True)
+    assert [(each["name"], each["licenses"]) for each in bill["components"]] == [
+        ("Cython", [{"license": {"id": "Apache-2.0"}}])
+    ]
+    references = {bill["metadata"]["component"]["bom-ref"], *(each["bom-ref"] for each in bill["components"])}
+    assert {each["ref"] for each in bill["dependencies"]} == references
 
 
 def test_pure_wheel_works_without_other_packages(pure_wheel, tmp_path):

@@ -144,6 +144,13 @@ def test_invalid_extensions_variable_fails_the_build(tree, tmp_path):
     assert complaint in done.stdout + done.stderr
 
 
+def test_workflows_pin_every_action_by_hash():
+    workflows = list(ROOT.glob(".github/workflows/*.yml"))
+    uses = [line for path in workflows for line in path.read_text().splitlines() if "uses:" in line]
+    assert len(uses) > 10
+    assert [line for line in uses if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v[\d.]+$", line)] == []
+
+
 def test_every_documented_make_target_exists():
     """Every `make` command in the documentation names a target of the Makefile."""
     rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))

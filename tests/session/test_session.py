@@ -1053,6 +1053,13 @@ def test_total_timeout_begins_when_the_connection_opens():
     assert session.state is State.CLOSING
 
 
+def test_total_timeout_is_over_at_its_timer_after_rounding():
+    session = Session(SERVER, ConnectionSettings(ping_interval=None, total_timeout=0.5), 0.2)
+    assert session.next_timer() - 0.2 < 0.5
+    session.handle_timer(session.next_timer())
+    assert session.state is State.CLOSING
+
+
 def test_idle_timeout_is_looked_at_eight_times():
     world = World(idle_timeout=8)
     looks = []

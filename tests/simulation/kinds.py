@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .asyncio_schedules import draw_asyncio_schedule
 from .asyncio_world import AsyncioWorld
+from .driver_schedules import draw_asyncio_schedule, draw_threads_schedule, draw_trio_schedule
 from .schedule import Schedule, shrink
 from .session_schedules import draw_session_schedule
 from .session_world import SessionWorld
+from .threads_world import ThreadsWorld
+from .trio_world import TrioWorld
 
 __all__ = ["KINDS", "Kind", "failure_of", "name_of", "run", "shrink_failure"]
 
@@ -24,6 +26,8 @@ class Kind(NamedTuple):
 KINDS = {
     "asyncio": Kind(draw_asyncio_schedule, AsyncioWorld),
     "session": Kind(draw_session_schedule, SessionWorld),
+    "threads": Kind(draw_threads_schedule, ThreadsWorld),
+    "trio": Kind(draw_trio_schedule, TrioWorld),
 }
 
 

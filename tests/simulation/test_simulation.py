@@ -11,7 +11,9 @@ from tests.simulation.schedule import Schedule, shrink
 pytestmark = pytest.mark.both_backends
 
 #: How many schedules of each kind the suite runs: some seconds.
-SHORT = {"asyncio": 300, "session": 600}
+SHORT = {"asyncio": 300, "session": 600, "threads": 60, "trio": 100}
+#: How many it runs in two processes.
+REPLAYED = {"asyncio": 20, "session": 20, "threads": 8, "trio": 8}
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -26,10 +28,12 @@ def test_schedules_hold_every_property(kind, part):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_seed_runs_the_same_way_in_another_process(kind):
-    code = f"from tests.simulation.kinds import *; print(*(run({kind!r}, KINDS[{kind!r}].draw(n)) for n in range(20)))"
+    count = REPLAYED[kind]
+    runs = f"(run({kind!r}, KINDS[{kind!r}].draw(n)) for n in range({count}))"
+    code = f"from tests.simulation.kinds import *; print(*{runs})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert output.stdout.split() == " ".join(run(kind, KINDS[kind].draw(seed)) for seed in range(20)).split()
+    assert output.stdout.split() == " ".join(run(kind, KINDS[kind].draw(seed)) for seed in range(count)).split()
 
 
 def test_failing_schedule_is_made_smaller():
@@ -52,6 +56,13 @@ def test_two_listeners_that_both_send_much_go_on_reading():
 def test_listener_that_sends_too_much_outside_of_a_read_stops_reading_at_once():
     steps = [(1.0, 0, "send", (0, 70_000, False, None)), (1.1, 0, "send", (0, 65_535, False, None))]
     run("asyncio", Schedule(1, {"window": 4096, "delay": 0.1, "0.api": "listener", "0.patient": False}, steps))
+
+
+def test_listener_over_tls_that_is_reset_as_it_sends_gets_its_close():
+    options = {"1.api": "listener", "tls": True}
+    pings = [(0.06, 1, "ping", False)] * 3
+    for number in range(40):
+        run("asyncio", Schedule(number, options, pings, [(0.06 - 0.00002 * number, 1, "reset", None)]))
 
 
 def test_client_that_is_cancelled_while_it_writes_its_request_logs_no_error():

@@ -215,7 +215,10 @@ class Driver(asyncio.BufferedProtocol):
         # Returning None closes the transport once its buffer is flushed.
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport.close()  # Python 3.10 does not do so for TLS when the peer has ended it
+        # Python 3.10 does not close it for TLS when the peer has ended it; later ones forget their TLS
+        # connection if it is closed again, and what is written then raises AttributeError.
+        if not self.transport.is_closing():
+            self.transport.close()
         self.transport_lost = True
         self._timer.discard(self)
         if self.opened:

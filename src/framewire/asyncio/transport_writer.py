@@ -18,7 +18,7 @@ from ..session.logs import FrameLog
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 
-__all__ = ["MAX_CORKED", "MIN_UNCORKED", "TransportWriter", "end_output", "max_corked_message"]
+__all__ = ["MAX_CORKED", "MIN_UNCORKED", "TransportWriter", "end_output", "max_corked_message", "write_buffer_size"]
 
 #: Corked bytes that leave at once, to be sent while further frames are made.
 MAX_CORKED: Final = 1 << 16
@@ -76,7 +76,7 @@ class TransportWriter:
     @property
     def waiting(self) -> int:
         """Bytes that the transport holds."""
-        return self.transport.get_write_buffer_size()
+        return write_buffer_size(self.transport)
 
     @property
     def unsent(self) -> int:
@@ -252,6 +252,16 @@ def _socket_of(transport: asyncio.BaseTransport) -> Any:
         return None
     sock = transport.get_extra_info("socket")
     return getattr(sock, "_sock", sock)  # asyncio's wrapper costs more than the descriptor that it is asked for
+
+
+def write_buffer_size(transport: asyncio.WriteTransport) -> int:
+    """Return how many bytes a transport holds; 0 for a TLS transport of asyncio that has forgotten it
+    at its end.
+    """
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:
+        return 0
 
 
 def end_output(transport: asyncio.Transport) -> None:

@@ -736,7 +736,7 @@ class Session:
 
     def _look_after_open(self, now: float) -> None:
         settings, keepalive, received = self.settings, self.keepalive, self.stream.bytes_received
-        if settings.total_timeout is not None and now - self._opened_at >= settings.total_timeout:
+        if settings.total_timeout is not None and now >= self._opened_at + settings.total_timeout:
             self.close(CloseCode.POLICY_VIOLATION, "the time for this connection is over", now)
         elif self._is_idle(now):
             self.close(CloseCode.POLICY_VIOLATION, "no messages for too long", now)

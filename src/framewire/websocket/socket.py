@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ..asyncio import ClientConnection
+from ..asyncio.transport_writer import write_buffer_size
 from ..errors import ConnectionClosed
 from ..protocol.constants import CloseCode
 from .opening import (
@@ -182,7 +183,7 @@ class WebSocket:
         """
         unwritten = 0
         if self._last_written and self._connection is not None:
-            unwritten = min(self._last_written, self._connection.transport.get_write_buffer_size())
+            unwritten = min(self._last_written, write_buffer_size(self._connection.transport))
         return self._buffered + unwritten
 
     @property

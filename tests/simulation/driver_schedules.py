@@ -1,4 +1,4 @@
-"""Draws schedules for `AsyncioWorld`."""
+"""Draws schedules for the worlds of the drivers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,43 @@ from .scripted_peer import MANNERS
 from .session_schedules import SIZES, draw_close
 from .violations import VIOLATIONS
 
-__all__ = ["draw_asyncio_schedule"]
+__all__ = ["draw_asyncio_schedule", "draw_threads_schedule", "draw_trio_schedule"]
 
 _LAST_STEP = 20.0
 
 
+#: Settings that a driver does not have.
+_ABSENT = {"trio": {"max_unsent"}, "threads": {"max_unsent", "write_limit"}}
+
+
 def draw_asyncio_schedule(seed: int) -> Schedule:
+    """Return the schedule of a seed for `AsyncioWorld`: some are over TLS."""
+    schedule = _draw(seed, "asyncio")
+    scripted = "scripted" in (schedule.options.get(f"{end}.api") for end in (0, 1))
+    if not scripted and Random(~seed).random() < 0.2:
+        schedule.options["tls"] = True
+    return schedule
+
+
+def draw_trio_schedule(seed: int) -> Schedule:
+    """Return the schedule of a seed for `TrioWorld`: tasks are cancelled at steps too."""
+    schedule = _draw(seed, "trio")
+    random = Random(~seed)
+    for number, (when, end, name, argument) in enumerate(schedule.faults):
+        if name == "cancel" and random.random() < 0.7:
+            schedule.faults[number] = when, end, "cancel_step", (random.randrange(40), argument)
+    return schedule
+
+
+def draw_threads_schedule(seed: int) -> Schedule:
+    """Return the schedule of a seed for `ThreadsWorld`: in some a switch may come at any line."""
+    schedule = _draw(seed, "threads")
+    schedule.faults = [fault for fault in schedule.faults if not fault[2].startswith("cancel")]
+    schedule.options["lines"] = Random(~seed).choice((0.0, 0.02, 0.1, 0.3))
+    return schedule
+
+
+def _draw(seed: int, driver: str) -> Schedule:
     """Return the schedule of a seed: some have a good network and good manners."""
     random = Random(seed)
     good = random.random() < 0.4
@@ -24,6 +55,8 @@ def draw_asyncio_schedule(seed: int) -> Schedule:
     scripted = None if good or random.random() < 0.7 else random.randrange(2)
     for end in (0, 1):
         drawn = _draw_scripted(random) if end == scripted else _draw_end(random, good)
+        if driver != "asyncio":
+            drawn = _without_listener(drawn, _ABSENT[driver])
         schedule.options.update({f"{end}.{name}": value for name, value in drawn.items()})
         schedule.steps += _draw_steps(random, end, good, end == scripted, schedule.options["cut"])
     for end in random.choice(((0,), (1,), (0, 1))) if scripted is None else (0, 1):
@@ -33,6 +66,13 @@ def draw_asyncio_schedule(seed: int) -> Schedule:
     elif random.random() < 0.5:
         _draw_cancellations(random, schedule)
     return schedule
+
+
+def _without_listener(drawn: dict[str, Any], absent: set[str]) -> dict[str, Any]:
+    """Return the options of an end on a driver that has neither listeners nor the settings `absent`."""
+    if drawn.get("api") == "listener":
+        absent = absent | {"api", "patient", "replies"}
+    return {name: value for name, value in drawn.items() if name not in absent}
 
 
 def _draw_network(random: Random) -> dict[str, Any]:
