@@ -306,4 +306,6 @@ cdef class PartialMessage:
             event = <object> self.buffer
         Py_CLEAR(self.buffer)
         self.size = self.capacity = self.not_ascii = 0
-        return self.wrap(event) if self.validated and self.wrap is not None else event
+        if not self.validated or self.wrap is None or self.wrap is bytes:
+            return event
+        return self.wrap(event)

@@ -103,6 +103,6 @@ cdef inline PyObject *make_wrapped(
     cdef bytes payload = <bytes> steal_reference(make_bytes(src, size, masked, key))
     if kernels.utf8_prefix(<const uint8_t *> PyBytes_AS_STRING(payload), <size_t> size) != <size_t> size:
         return NULL
-    event = wrap(payload)
+    event = payload if wrap is bytes else wrap(payload)
     Py_INCREF(event)
     return <PyObject *> event

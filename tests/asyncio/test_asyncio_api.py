@@ -132,6 +132,16 @@ async def test_server_listener_receives_all_events(secure):
 
 
 @on_loop
+async def test_listener_receives_text_as_bytes():
+    recorder = Recorder()
+    async with Served(recorder, text_as_bytes=True) as at, at.connect() as ws:
+        for message in ("é", b"\xff", "x" * 70_000):
+            await ws.send(message)
+        assert [await ws.recv() for _ in range(3)] == recorder.happened[1:]
+    assert recorder.happened[1:4] == ["é".encode(), b"\xff", b"x" * 70_000]
+
+
+@on_loop
 async def test_client_listener_receives_all_events():
     recorder = Recorder()
 

@@ -431,9 +431,10 @@ def test_delivered_fragments_count_towards_the_limit():
     assert failure.code == 1009
 
 
-def test_text_as_bytes_applies_to_compressed_text():
-    stream = receiver(text_as_bytes=True)
-    assert stream.receive(bytes.fromhex(HELLO) + to(CLIENT, TEXT | RSV1, b"\0")) == [Text(b"Hello"), Text(b"")]
+@pytest.mark.parametrize(("option", "wrap"), [(True, Text), ("bare", bytes)])
+def test_text_as_bytes_applies_to_compressed_text(option, wrap):
+    stream = receiver(text_as_bytes=option)
+    assert stream.receive(bytes.fromhex(HELLO) + to(CLIENT, TEXT | RSV1, b"\0")) == [wrap(b"Hello"), wrap(b"")]
     assert stream.receive(to(CLIENT, TEXT | RSV1, deflate(b"\xff")))[-1].code == 1007
 
 

@@ -50,9 +50,22 @@ def failure(events):
 @pytest.mark.parametrize(
     "text", ["", "Hello", "a\0b", "Grüße", "日本語", "🎉", "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"]
 )
-def test_received_text_is_str_or_text_object(role, text):
+def test_received_text_is_str_text_object_or_bytes(role, text):
     assert receive(role, (TEXT, text.encode())) == [text]
     assert receive(role, (TEXT, text.encode()), text_as_bytes=True) == [Text(text.encode())]
+    assert receive(role, (TEXT, text.encode()), text_as_bytes="bare") == [text.encode()]
+
+
+@BOTH
+@pytest.mark.parametrize("text_as_bytes", [False, True, "bare"])
+def test_text_as_bytes_is_validated(role, text_as_bytes):
+    for payload in (b"\xff", "é".encode()[:1], "é".encode() * 50 + b"\xff", b"a" * 100 + b"\xe2\x82"):
+        assert failure(receive(role, (TEXT, payload), text_as_bytes=text_as_bytes))[0] == 1007
+
+
+def test_unknown_form_of_text_is_rejected():
+    with pytest.raises(ValueError, match="^text_as_bytes is True, False or 'bare'$"):
+        Stream(SERVER, text_as_bytes="str")
 
 
 @BOTH
@@ -128,14 +141,14 @@ def test_fragments_option_delivers_each_fragment(role):
 
 
 @BOTH
-@pytest.mark.parametrize("wrap", [str, Text])
-def test_text_fragments_hold_whole_code_points(role, wrap):
+@pytest.mark.parametrize(("option", "wrap"), [(False, bytes.decode), (True, Text), ("bare", bytes)])
+def test_text_fragments_hold_whole_code_points(role, option, wrap):
     """Four code points of 1 to 4 bytes, with a frame for each byte."""
     text = "aö€🎉".encode()
     frames = [(0x80 * (i == len(text) - 1) | (i == 0), text[i : i + 1]) for i in range(len(text))]
-    events = receive(role, *frames, fragments=True, text_as_bytes=wrap is Text)
+    events = receive(role, *frames, fragments=True, text_as_bytes=option)
     pieces = ["a", "", "ö", "", "", "€", "", "", "", "🎉"]
-    expected = [Fragment(Text(p.encode()) if wrap is Text else p, i == 0, i == 9) for i, p in enumerate(pieces)]
+    expected = [Fragment(wrap(p.encode()), i == 0, i == 9) for i, p in enumerate(pieces)]
     assert events == expected
 
 
@@ -486,7 +499,7 @@ OPTIONS = st.fixed_dictionaries(
         "max_message_size": st.sampled_from([None, 0, 3, 5, 126, 1000]),
         "max_frame_size": st.sampled_from([None, 0, 3, 126]),
         "fragments": st.booleans(),
-        "text_as_bytes": st.booleans(),
+        "text_as_bytes": st.sampled_from([False, True, "bare"]),
         "auto_pong": st.booleans(),
         "auto_close": st.booleans(),
     },

@@ -49,6 +49,8 @@ def test_text_errors_decodes_invalid_text_for_any_chunk_size(data, errors):
         assert receive(frames, size, text_errors=errors) == expected
         raw = [Text(GOOD.encode()), Text(data), Text(b""), data, Text(GOOD.encode())]
         assert receive(frames, size, text_errors=errors, text_as_bytes=True) == raw
+        bare = [GOOD.encode(), data, b"", data, GOOD.encode()]
+        assert receive(frames, size, text_errors=errors, text_as_bytes="bare") == bare
 
 
 def test_text_errors_keeps_code_points_split_by_fragments_whole():

@@ -82,6 +82,16 @@ def test_violation_ends_the_connection_after_earlier_messages(driver, frames, co
         assert peer.record.messages == ["before"]
 
 
+@every_driver(clients=True, without=("uvicorn",))  # ASGI delivers text as str
+def test_text_as_bytes_receives_validated_bytes(driver):
+    with driver.open(receive_all, text_as_bytes=True) as peer:
+        peer.send(peer.frame(TEXT, "é".encode()), peer.frame(0x01, b"\xe2\x82"), peer.frame(0x80, b"\xac"))
+        peer.send(peer.frame(BINARY, b"\xff"), peer.frame(TEXT, b"\xff"))
+        assert [event.code for event in peer.read_to_end()] == [1007]
+        peer.record.end()
+        assert peer.record.messages == ["é".encode(), "€".encode(), b"\xff"]
+
+
 @every_driver(clients=True)
 @pytest.mark.parametrize("reasons", [True, False])
 @pytest.mark.parametrize(

@@ -292,6 +292,32 @@ def test_queued_message_is_cut_into_pieces_of_piece_size(payload, pieces):
     assert all(len(piece.encode() if isinstance(piece, str) else piece) <= 8 for piece in taken)
 
 
+@pytest.mark.parametrize(
+    ("payload", "pieces"),
+    [
+        (b"12345678", [b"12345", b"678"]),
+        ("é€🎉ab".encode(), ["é€".encode(), "🎉a".encode(), b"b"]),
+        (b"\xa0" * 8, [b"\xa0" * 5, b"\xa0" * 3]),
+    ],
+)
+def test_queued_text_as_bytes_is_cut_between_code_points(payload, pieces):
+    world = World(piece_size=5, text_as_bytes=True)
+    world.receive((BINARY, payload))
+    assert [world.session.queue.take_piece() for _ in pieces] == [(p, p is pieces[-1]) for p in pieces]
+
+
+def test_piece_of_text_as_bytes_has_one_code_point_at_least():
+    world = World(piece_size=1, text_as_bytes=True)
+    world.session.queue.put(["🎉é".encode()], 6)
+    assert [world.session.queue.take_piece() for _ in range(2)] == [("🎉".encode(), False), ("é".encode(), True)]
+
+
+def test_text_as_bytes_is_received_as_bytes_whole_and_in_fragments():
+    world = World(fragments=True, text_as_bytes=True)
+    world.receive((TEXT, "é".encode()), (0x01, b"\xe2\x82"), (0x80, b"\xac"), (BINARY, b"\xff"))
+    assert [world.take() for _ in range(3)] == ["é".encode(), "€".encode(), b"\xff"]
+
+
 def test_cost_of_cutting_a_queued_message_into_pieces_is_linear(monkeypatch):
     encoded = []
     encode = MessageQueue.encode

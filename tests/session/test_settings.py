@@ -77,6 +77,7 @@ def test_number_of_connections_is_checked_too():
         ({"write_limit": -1}, ValueError),
         ({"write_limit": (10,)}, ValueError),
         ({"text_errors": "ignore"}, ValueError),
+        ({"text_as_bytes": 1}, TypeError),
         ({"send_close_reasons": None}, TypeError),
     ],
 )

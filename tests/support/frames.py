@@ -143,6 +143,8 @@ class Model:
     def event(self, payload):
         if self.open == 2:
             return payload
+        if self.text_as_bytes == "bare":
+            return payload
         return Text(payload) if self.text_as_bytes else payload.decode()
 
     def control(self, opcode, payload, body):

@@ -115,6 +115,7 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         piece_size: int | None = None,
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
+        text_as_bytes: bool = False,
         send_close_reasons: bool = True,
         head_limits: HeadLimits | None = None,
         logger: Logger | None = None,

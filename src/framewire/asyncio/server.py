@@ -263,6 +263,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         piece_size: Largest piece of `recv_streaming`.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        text_as_bytes: True receives text as `bytes`, validated but not decoded; nothing tells it from
+            binary then.
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
         rate_limit: How much each client may send in a time; see `RateLimit`.
         trusted_proxies: The proxies that tell the addresses of clients, by the PROXY protocol or
@@ -308,6 +310,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         piece_size: int | None = None,
         max_send_size: int | None = None,
         text_errors: TextErrors = "strict",
+        text_as_bytes: bool = False,
         send_close_reasons: bool = True,
         rate_limit: RateLimit | None = None,
         trusted_proxies: TrustedProxies | None = None,

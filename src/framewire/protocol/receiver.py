@@ -28,6 +28,9 @@ _Header = tuple[int, bool, int, int, bytes | None]
 #: error handlers of `bytes.decode`.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
+#: Whether text is delivered as `str` (False), as `Text` (True) or as plain `bytes` ("bare").
+TextAsBytes = bool | Literal["bare"]
+
 # Plain ints: the lookup of an enum member is slower than a function call.
 _FIN: Final = 0x80
 _TEXT: Final = int(Opcode.TEXT)
@@ -68,7 +71,7 @@ class Receiver:
         max_message_size: int | None,
         max_frame_size: int | None,
         fragments: bool,
-        text_as_bytes: bool,
+        text_as_bytes: TextAsBytes,
         text_errors: TextErrors = "strict",
         piece_size: int | None = None,
         codecs: Sequence[Codec] = (),
@@ -80,17 +83,19 @@ class Receiver:
         self._total = 0  # announced payload bytes of the open message, all frames together
         self._continued = False  # the frame in progress is a continuation, or a piece of it was delivered
         self._text_errors = text_errors
+        wrap: Callable[[bytes], Any] | None = None
+        if text_as_bytes:
+            wrap = bytes if text_as_bytes == "bare" else Text  # `bytes` returns its argument
         #: Decodes text that may be invalid UTF-8, piece by piece; None if it must be valid.
         self._decode: Callable[[Any, bool], Any] | None = None
         if text_errors != "strict":
             decoder = getincrementaldecoder("utf-8")(text_errors)
-            self._decode = (lambda content, last: Text(content)) if text_as_bytes else decoder.decode
+            self._decode = decoder.decode if wrap is None else lambda content, last: wrap(content)
         self._validated = _TEXT if self._decode is None else 0  # the opcode of messages that must be UTF-8
         self._piece = MAX_LENGTH if piece_size is None else piece_size
         # The fast path validates all text and never splits a message. With `text_errors` it may
         # therefore take empty messages only.
         limit = min(self._max_message, self._max_frame, self._piece) if self._validated else 0
-        wrap = Text if text_as_bytes else None
         self.partial = PartialMessage(masked, limit, wrap)
         #: The decompressors, by RSV bits and opcode of the first frame.
         self._decompressors = {} if codecs else _NO_DECOMPRESSORS

@@ -18,7 +18,7 @@ from .codecs import Codec, check_codecs
 from .constants import MAX_LENGTH, CloseCode, Opcode, Role, State, may_be_sent
 from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
-from .receiver import Receiver, TextErrors
+from .receiver import Receiver, TextAsBytes, TextErrors
 from .sender import Sender, check_close, check_control, encode
 from .shared_message import SharedMessage
 
@@ -58,7 +58,8 @@ class Stream(StreamCore[Event]):
             unlimited. A larger one fails the connection with 1009 as soon as its length is known.
         max_frame_size: Largest payload of a data frame to receive, in bytes; None: unlimited.
         fragments: Deliver fragmented messages as `Fragment` events, one for each frame.
-        text_as_bytes: Deliver text as `Text(payload)`, validated but not decoded.
+        text_as_bytes: True delivers text as `Text(payload)`, validated but not decoded. "bare" delivers
+            only the payload, as `bytes` like a binary message.
         text_errors: "strict" fails the connection with 1007 for text that is not UTF-8 (8.1).
             "replace" and "surrogateescape" decode such text and close reasons with this error
             handler of `bytes.decode`; with `text_as_bytes`, text is delivered unchanged. Text to
@@ -80,7 +81,7 @@ class Stream(StreamCore[Event]):
     Raises:
         TypeError: A limit is not an int, or one of `extensions` is not a codec.
         ValueError: A limit is not 0 to `2**63 - 1` (`piece_size`: 1 to `2**63 - 1`), `text_errors`
-            is unknown, or two codecs use the same RSV bit.
+            or `text_as_bytes` is unknown, or two codecs use the same RSV bit.
     """
 
     __slots__ = (
@@ -96,7 +97,7 @@ class Stream(StreamCore[Event]):
         max_message_size: int | None = 1 << 20,
         max_frame_size: int | None = None,
         fragments: bool = False,
-        text_as_bytes: bool = False,
+        text_as_bytes: TextAsBytes = False,
         text_errors: TextErrors = "strict",
         piece_size: int | None = None,
         max_send_size: int | None = None,
@@ -110,6 +111,8 @@ class Stream(StreamCore[Event]):
         self._role = role if type(role) is Role else Role(role)
         if text_errors not in _TEXT_ERRORS:
             raise ValueError(f"text_errors is one of {', '.join(_TEXT_ERRORS)}")
+        if isinstance(text_as_bytes, str) and text_as_bytes != "bare":
+            raise ValueError("text_as_bytes is True, False or 'bare'")
         self._codecs = check_codecs(extensions)
         self._receiver = Receiver(
             self._role is Role.SERVER,

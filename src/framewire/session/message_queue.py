@@ -30,12 +30,12 @@ class MessageQueue:
     lost or mixed when a receiver gives up.
 
     Args:
-        settings: `max_queue` and `piece_size` hold here, and `text_errors`.
+        settings: `max_queue` and `piece_size` hold here, and the treatment of text.
     """
 
     __slots__ = (
-        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_errors", "dropping", "high", "items",
-        "max_alone", "size", "streaming",
+        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_as_bytes", "_text_errors", "dropping",
+        "high", "items", "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -53,6 +53,7 @@ class MessageQueue:
         self.max_alone = QUEUE_SIZE if self.high >= 1 else -1
         self._piece_size = settings.piece_size
         self._text_errors = settings.text_errors
+        self._text_as_bytes = settings.text_as_bytes
         #: Fragments of a message in one buffer, text as UTF-8. (A StringIO would keep many short
         #: strings apart.)
         self._joined: BytesIO | None = None
@@ -151,6 +152,8 @@ class MessageQueue:
         limit, length = self._piece_size, len(data) - start
         if limit is None or (length <= limit and len(self.encode(data[start:])) <= limit):
             return len(data)
+        if isinstance(data, bytes) and self._text_as_bytes:
+            return _end_of_code_point(data, start + max(limit, 4))
         return start + (limit if isinstance(data, bytes) or data.isascii() else max(limit // 4, 1))
 
     def encode(self, data: Message) -> bytes:
@@ -161,6 +164,14 @@ class MessageQueue:
 def size_of(item: Item) -> int:
     """Return the length of a message or fragment, in bytes or characters."""
     return len(cast(Message, item.data if isinstance(item, Fragment) else item))
+
+
+def _end_of_code_point(data: bytes, end: int) -> int:
+    """Return the last index up to `end` at which no code point is cut; `end` if `data` is not UTF-8."""
+    for cut in range(end, end - 4, -1):
+        if cut >= len(data) or data[cut] & 0xC0 != 0x80:
+            return min(cut, len(data))
+    return end
 
 
 def encode_or_decode(data: Message, decode: bool | None, errors: str) -> Message:

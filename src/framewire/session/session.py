@@ -116,6 +116,7 @@ class Session:
             max_send_size=settings.max_send_size,
             piece_size=settings.piece_size,
             text_errors=settings.text_errors,
+            text_as_bytes="bare" if settings.text_as_bytes else False,
             auto_close=auto_close,
             auto_pong=auto_pong,
             fragments=fragments,

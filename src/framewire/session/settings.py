@@ -29,6 +29,7 @@ LINGER: Final = 1.0
 _TIMES: Final = (
     "open_timeout", "ping_interval", "ping_timeout", "close_timeout", "idle_timeout", "total_timeout",
 )  # fmt: skip
+_SWITCHES: Final = ("text_as_bytes", "send_close_reasons")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class ConnectionSettings:
         piece_size: Largest piece of a message that streaming reception delivers.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        text_as_bytes: Whether text is received as `bytes`, validated but not decoded.
         send_close_reasons: Whether the close frame after a violation by the peer (1002, 1007, 1009)
             says what was wrong; False sends the code alone.
         rate_limit: How much the peer may send in a time.
@@ -75,6 +77,7 @@ class ConnectionSettings:
     piece_size: int | None = None
     max_send_size: int | None = None
     text_errors: TextErrors = "strict"
+    text_as_bytes: bool = False
     send_close_reasons: bool = True
     rate_limit: RateLimit | None = None
 
@@ -92,8 +95,8 @@ class ConnectionSettings:
         _check_size("max_send_size", self.max_send_size, 0)
         if self.text_errors not in get_args(TextErrors):
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
-        if not isinstance(self.send_close_reasons, bool):
-            raise TypeError(f"send_close_reasons is True or False, not {type(self.send_close_reasons).__name__}")
+        for name in _SWITCHES:
+            _check_switch(name, getattr(self, name))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
 
@@ -157,6 +160,11 @@ def _check_time(name: str, seconds: float | None) -> None:
         raise TypeError(f"{name} is a number of seconds or None, not {type(seconds).__name__}")
     if not seconds >= 0:
         raise ValueError(f"{name} is 0 seconds or more, or None")
+
+
+def _check_switch(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
 def _check_size(name: str, size: int | None, minimum: int) -> None:

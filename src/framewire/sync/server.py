@@ -194,9 +194,9 @@ def serve(
     max_size: int | tuple[int | None, int | None] | None = 1 << 20,
     max_queue: int | tuple[int, int | None] | None = 16,
     fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
-    text_errors: TextErrors = "strict", send_close_reasons: bool = True, max_connections: int | None = None,
-    rate_limit: RateLimit | None = None, trusted_proxies: TrustedProxies | None = None,
-    head_limits: HeadLimits | None = None,
+    text_errors: TextErrors = "strict", text_as_bytes: bool = False, send_close_reasons: bool = True,
+    max_connections: int | None = None, rate_limit: RateLimit | None = None,
+    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: CreateConnection | None = None,
     **kwargs: Any,
 ) -> Server:  # fmt: skip
@@ -234,6 +234,7 @@ def serve(
         piece_size: Largest piece of `recv_streaming`.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
+        text_as_bytes: Whether text is received as `bytes`, validated but not decoded.
         send_close_reasons: False sends the close codes 1002, 1007 and 1009 without a reason.
         max_connections: Connections at a time; others are answered 503.
         rate_limit: How much each client may send in a time; see `RateLimit`.

@@ -123,7 +123,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         max_size: int | tuple[int | None, int | None] | None = 1 << 20,
         max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
         fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
-        text_errors: TextErrors = "strict", send_close_reasons: bool = True,
+        text_errors: TextErrors = "strict", text_as_bytes: bool = False, send_close_reasons: bool = True,
         head_limits: HeadLimits | None = None,
         logger: Logger | None = None, create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,

@@ -206,9 +206,9 @@ async def serve(
     max_size: int | tuple[int | None, int | None] | None = 1 << 20,
     max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
     max_connections: int | None = None, fragment_size: int | None = None, piece_size: int | None = None,
-    max_send_size: int | None = None, text_errors: TextErrors = "strict", send_close_reasons: bool = True,
-    rate_limit: RateLimit | None = None, trusted_proxies: TrustedProxies | None = None,
-    head_limits: HeadLimits | None = None,
+    max_send_size: int | None = None, text_errors: TextErrors = "strict", text_as_bytes: bool = False,
+    send_close_reasons: bool = True, rate_limit: RateLimit | None = None,
+    trusted_proxies: TrustedProxies | None = None, head_limits: HeadLimits | None = None,
     logger: Logger | None = None, create_connection: Callable[..., ServerConnection] | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
