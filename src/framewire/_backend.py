@@ -23,6 +23,7 @@ TWINS = {
     "partial_message": ("PartialMessage",),
     "stream_core": ("StreamCore",),
     "writer": ("SocketWriter",),
+    "waiter": ("ReceiveWaiter",),
 }
 
 
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from ._pure.partial_message import PartialMessage
     from ._pure.stream_core import StreamCore
     from ._pure.utf8 import Utf8Validator
+    from ._pure.waiter import ReceiveWaiter
     from ._pure.writer import SocketWriter
 else:
     globals().update(_twins)
@@ -121,6 +123,7 @@ else:
 __all__ = [
     "Deflate",
     "PartialMessage",
+    "ReceiveWaiter",
     "SocketWriter",
     "StreamCore",
     "Utf8Validator",

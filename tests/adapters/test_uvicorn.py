@@ -614,6 +614,39 @@ async def test_messages_that_arrive_after_the_applications_close_are_dropped():
 
 
 @on_loop
+async def test_receive_returns_the_events_of_its_slow_path():
+    class Slow(WebSocketProtocol):
+        receive = WebSocketProtocol._receive_event
+
+    async def app(scope, receive, send):
+        seen = []
+        while not seen or seen[-1]["type"] != "websocket.disconnect":
+            seen.append(await receive())
+            if seen[-1]["type"] == "websocket.connect":
+                await send({"type": "websocket.accept"})
+            elif seen[-1].get("text") == "?":
+                await send({"type": "websocket.send", "text": str(len(seen))})
+        events.append(seen)
+
+    events = []
+    for protocol in (WebSocketProtocol, Slow):
+        async with serving(app, ws=protocol, ws_max_queue=4) as (_, port):
+            client = await Raw.open(port)
+            for message in ("a", b"b", ["c", "d"], "", "x" * 70_000, *["y"] * 600):
+                parts = [message] if isinstance(message, (str, bytes)) else message
+                for number, part in enumerate(parts, 1):
+                    client.writer.write(client.stream.send(part, last=number == len(parts)))
+                if message != "y":
+                    await client.send("?")
+                    assert await client.next() is not None
+            await client.send("?")
+            assert await client.next() == "612"
+            await client.close(4000)
+    assert events[0] == events[1]
+    assert len(events[0]) == 613
+
+
+@on_loop
 async def test_several_tasks_may_receive():
     async def app(scope, receive, send):
         await receive()

@@ -151,10 +151,43 @@ async def test_part_of_a_message_does_not_wake_the_receiver():
         for end in (300, 600, 900):
             client.write(frame[connection.bytes_received : end])
             await until(lambda end=end: connection.bytes_received == end)
-            assert not receiver.done()
+            assert receiver.waiting
         client.write(frame[900:])
         await until(lambda: messages)
     assert messages == [b"a" * 1000]
+
+
+@on_loop
+async def test_receiver_goes_on_in_the_callback_of_the_transport():
+    """But a task cannot run inside another one."""
+    messages = []
+
+    async def handler(ws):
+        async for message in ws:
+            messages.append(message)
+            await ws.send(message)
+            await ws.send(message)
+
+    async with serving(handler) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        await until(lambda: server.connections and next(iter(server.connections))._driver.receiver)
+        driver = next(iter(server.connections))._driver
+        frame = client.stream.send("a")
+
+        def arrive():
+            driver.get_buffer(-1)[: len(frame)] = frame
+            driver.buffer_updated(len(frame))
+            return list(messages), driver.session.output
+
+        loop = asyncio.get_running_loop()
+        first = loop.create_future()
+        loop.call_soon(lambda: first.set_result(arrive()))
+        assert await first == (["a"], [])
+        assert arrive() == (["a"], [])
+        await asyncio.sleep(0)
+        assert messages == ["a", "a"]
+        for _ in range(4):
+            assert await client.read_event() == "a"
 
 
 @on_loop

@@ -91,7 +91,9 @@ def test_twins_have_equal_hooks_and_protected_methods(backend, name):
                 getattr(core, each)(*[None] * (len(inspect.signature(getattr(pure, each)).parameters) - 1))
 
 
-@pytest.mark.parametrize("name", ["Deflate", "PartialMessage", "SocketWriter", "StreamCore", "Utf8Validator"])
+@pytest.mark.parametrize(
+    "name", ["Deflate", "PartialMessage", "ReceiveWaiter", "SocketWriter", "StreamCore", "Utf8Validator"]
+)
 def test_twin_instances_cannot_be_copied_or_pickled(backend, name):
     for twins in (PURE, vars(backend)):
         made = instance(twins, name)
@@ -290,7 +292,7 @@ SOUP = st.lists(
     tail=st.binary(max_size=8),
     masked=st.booleans(),
     limit=st.sampled_from([0, 3, 60, 1 << 20, (1 << 63) - 1]),
-    wrap=st.sampled_from([None, Text, bytearray]),
+    wrap=st.sampled_from([None, Text, bytes, bytearray]),
     cuts=st.lists(st.integers(0, 5000), max_size=4),
     make=st.sampled_from(MADE[:5]),
 )
@@ -321,7 +323,7 @@ STEPS = st.one_of(
 @given(
     text=st.booleans(),
     masked=st.booleans(),
-    wrap=st.sampled_from([None, Text]),
+    wrap=st.sampled_from([None, Text, bytes]),
     frames=st.lists(st.tuples(PAYLOADS, st.lists(STEPS, max_size=5)), min_size=1, max_size=5),
     make=st.sampled_from(MADE[:5]),
 )
@@ -372,7 +374,7 @@ ENCODED = st.one_of(
 @given(
     messages=st.lists(st.tuples(st.sampled_from([0xC1, 0xC2, 0x81, 0x41, 0xA1, 0xC9]), ENCODED), max_size=6),
     masked=st.booleans(),
-    wrap=st.sampled_from([None, Text]),
+    wrap=st.sampled_from([None, Text, bytes]),
     most=st.sampled_from([1, 50, 1 << 14]),
     limit=st.sampled_from([0, 20, 8192]),
     cut=st.integers(0, 20) | st.just(0),

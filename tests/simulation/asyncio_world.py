@@ -399,7 +399,7 @@ class AsyncioWorld(World):
             sendable = not (session.write_paused or driver.writer._in_parts)
             waiting = sendable and any(not each.done() for each in driver.writer._waiters or ())
             check(not waiting, "idle", "a sender waits, though there is room")
-            if driver.receiver is not None and not driver.receiver.done():
+            if driver.receiver is not None and driver.receiver.waiting:
                 whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]
                 check(not whole, "idle", "a receiver waits, though there is a message")
                 check(session.stream.failing is None, "idle", "a receiver waits, though the connection has failed")

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from contextlib import closing
 from types import TracebackType
-from typing import Final, Literal, cast, overload
+from typing import Any, Final, Literal, cast, overload
 
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
 from ..protocol.constants import Role, State
@@ -27,7 +27,7 @@ from ..session.settings import ConnectionSettings
 from .driver import Driver
 from .logged_driver import LoggedDriver, choose_driver
 from .timer import SharedTimer
-from .transport_writer import MIN_UNCORKED, TransportWriter, max_corked_message
+from .transport_writer import MAX_CORKED, MIN_UNCORKED, TransportWriter, max_corked_message
 
 __all__ = ["Connection", "broadcast"]
 
@@ -201,9 +201,9 @@ class Connection(BaseConnection):
             raise session.error()
         if session.output:
             driver.writer.flush()  # everything that was read is answered
-        driver.receiver = driver.loop.create_future()
+        driver.receiver = driver.waiter
         try:
-            await driver.receiver
+            await driver.waiter
         finally:
             driver.receiver = None
 
@@ -222,9 +222,9 @@ class Connection(BaseConnection):
             if not queue.items and session.quiet:
                 if session.output:
                     driver.writer.flush()
-                driver.receiver = driver.loop.create_future()
+                driver.receiver = driver.waiter
                 try:
-                    await driver.receiver
+                    await driver.waiter
                 finally:
                     driver.receiver = None
                     self._taken = 0
@@ -287,12 +287,14 @@ class Connection(BaseConnection):
                 writer.uncorked = False
                 return
             if (type(message) is str or type(message) is bytes) and len(message) <= self._max_corked:
+                session: Any = self._session
                 try:
-                    self._session.send_whole(message)  # type: ignore[union-attr]
+                    session.send_whole(message)
                 except StateError:
                     pass  # which end this is will be known when it is over
                 else:
-                    writer.cork()
+                    if not writer.handling or session.output_size > MAX_CORKED:
+                        writer.cork()
                     return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)

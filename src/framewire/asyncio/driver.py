@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
+from .._backend import ReceiveWaiter
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role, State
 from ..protocol.events import Event
@@ -73,7 +74,7 @@ class Driver(asyncio.BufferedProtocol):
     __slots__ = (
         "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner", "_queue",
         "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now", "opening",
-        "receiver", "session", "transport", "transport_lost", "writer",
+        "receiver", "session", "transport", "transport_lost", "waiter", "writer",
     )  # fmt: skip
 
     session: Session
@@ -100,7 +101,9 @@ class Driver(asyncio.BufferedProtocol):
         #: Whether the transport is gone.
         self.transport_lost = False
         #: What a task awaits that waits for a message.
-        self.receiver: asyncio.Future[None] | None = None
+        self.waiter = ReceiveWaiter(self.loop)
+        #: `waiter` while a task waits, otherwise None.
+        self.receiver: ReceiveWaiter | None = None
         self._receive: Callable[[memoryview, int], list[Event]]
         self._buffer = read_buffer(self.loop)[:HEAD_READ_SIZE]
         #: The largest read that goes straight to the stream; -1 until the opening handshake is
@@ -182,7 +185,7 @@ class Driver(asyncio.BufferedProtocol):
         if events:
             self.process(events)
         elif self._queue:
-            self.wake_receiver()
+            self.wake_receiver(now=True)
 
     def _process_large_read(self, nbytes: int) -> None:
         """Process a read that may fill the buffer, inflate, or belong to the opening handshake."""
@@ -289,16 +292,31 @@ class Driver(asyncio.BufferedProtocol):
         """Have the session process events that a read has brought, and what it has held back."""
         self._owner.deliver(self.session.process(events, self.now()))
 
-    def wake_receiver(self) -> None:
-        """After a read: let the task go on that waits for a message."""
-        session, receiver = self.session, self.receiver
+    def wake_receiver(self, now: bool = False) -> None:
+        """After a read: let the task go on that waits for a message.
+
+        Args:
+            now: Whether this is the transport's callback: the task goes on at once then, unless
+                another task has called it.
+        """
+        session, receiver, writer = self.session, self.receiver, self.writer
         if not session.reading:
             self.update()
         items = session.queue.items  # type: ignore[union-attr]
         # The answer to one message leaves at once, those to several leave together.
-        self.writer.uncorked = not session.output and len(items) == 1
-        if receiver is not None and (items or not session.quiet) and not receiver.done():
-            receiver.set_result(None)
+        writer.uncorked = not session.output and len(items) == 1
+        if receiver is None or not receiver.waiting or not (items or not session.quiet):
+            return
+        if not now or asyncio.current_task(self.loop) is not None:
+            receiver.wake()
+            return
+        writer.handling = True
+        try:
+            receiver.wake_now()
+        finally:
+            writer.handling = False
+        if session.output:
+            writer.flush()
 
     def make_room(self) -> None:
         """After taking from a queue that had no room: go on reading if it has."""

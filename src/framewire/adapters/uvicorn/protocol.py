@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from ...asyncio.driver import Driver
 from ...asyncio.timer import SharedTimer
-from ...asyncio.transport_writer import MIN_UNCORKED
+from ...asyncio.transport_writer import MAX_CORKED, MIN_UNCORKED
 from ...http.server_handshake import MAX_TRAILING
 from ...protocol.constants import SERVER, CloseCode, State
 from ...protocol.events import Event
@@ -33,6 +33,10 @@ __all__ = ["WebSocketProtocol"]
 
 #: `receive` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
+
+#: A state that is compared once or twice a message: before Python 3.12, the lookup of an enum member
+#: is slower than a function call.
+_OPEN: Final = State.OPEN
 
 #: For each server the settings of its connections, and their timer.
 _shared: Final[WeakKeyDictionary[ServerState, tuple[ConnectionSettings, SharedTimer]]] = WeakKeyDictionary()
@@ -88,6 +92,7 @@ class WebSocketProtocol(_Driver):
         self._app_view = State.CONNECTING
         self._connected = False  # the application has received `websocket.connect`
         self._taken = 0  # messages received without waiting
+        self._turns: list[asyncio.Future[None]] = []  # of further tasks that wait for an event
         self._disconnect: dict[str, Any] | None = None  # the event that tells the application of the end
 
     @classmethod
@@ -180,6 +185,32 @@ class WebSocketProtocol(_Driver):
         """Return the next event for the application; at the end `websocket.disconnect`, however
         often it is called.
         """
+        # Like `_receive_event`, without its calls, for a whole message of an open connection.
+        if self._app_view is _OPEN and self._connected:
+            session = self.session
+            queue: Any = session.queue
+            if not queue.items and session.quiet and self.receiver is None:
+                if session.output:
+                    self.writer.flush()
+                self.receiver = self.waiter
+                try:
+                    await self.waiter
+                finally:
+                    self.receiver = None
+                    if self._turns:
+                        self._wake_turns()
+                self._taken = 0
+            items = queue.items
+            if items and self._taken < MESSAGES_PER_TURN:
+                message = items.pop()
+                self._taken += 1
+                queue.size -= len(message)  # no fragment: the stream joins them
+                if not session.reading and session.has_room_again:
+                    self.make_room()
+                return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+        return await self._receive_event()
+
+    async def _receive_event(self) -> dict[str, Any]:
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
@@ -212,15 +243,27 @@ class WebSocketProtocol(_Driver):
         Several tasks may wait; a message wakes them in turn.
         """
         if self.receiver is not None:
-            await asyncio.wait([self.receiver])
+            turn = self.loop.create_future()
+            self._turns.append(turn)
+            try:
+                await turn
+            finally:
+                self._turns.remove(turn)
             return
         if self.opened and self.session.output:
             self.writer.flush()  # everything that was read is answered
-        self.receiver = self.loop.create_future()
+        self.receiver = self.waiter
         try:
-            await self.receiver
+            await self.waiter
         finally:
             self.receiver = None
+            self._wake_turns()
+
+    def _wake_turns(self) -> None:
+        """Let the other tasks that wait look for an event."""
+        for turn in self._turns:
+            if not turn.done():
+                turn.set_result(None)
 
     async def send(self, message: Any) -> None:
         """Process an event of the application, as soon as the transport has room.
@@ -230,9 +273,9 @@ class WebSocketProtocol(_Driver):
             RuntimeError: The event is out of turn.
         """
         kind = message["type"]
-        if self.opened and self.session.write_paused:
+        if (self._app_view is _OPEN or self.opened) and self.session.write_paused:
             await self.writer.drain()
-        if self._app_view is State.OPEN:
+        if self._app_view is _OPEN:
             if kind == "websocket.send":
                 data = message.get("bytes")
                 if data is None:
@@ -264,12 +307,13 @@ class WebSocketProtocol(_Driver):
             self.transport.resume_reading()
 
     def _send(self, data: str | bytes) -> None:
-        writer = self.writer
+        writer, session = self.writer, self.session
         if writer.uncorked and writer.send_whole(data):
             writer.uncorked = False
         elif len(data) < MIN_UNCORKED or not writer.send_large(data):
-            self.session.send_whole(data)
-            writer.cork()
+            session.send_whole(data)
+            if not writer.handling or session.output_size > MAX_CORKED:
+                writer.cork()
 
     def start_closing(self, code: int | None, reason: str) -> None:
         """Close in place of the application, such as for a receiver that is too slow."""
@@ -325,5 +369,5 @@ class WebSocketProtocol(_Driver):
             self._disconnect = {"type": "websocket.disconnect", "code": int(code)}
             if reason is not None:
                 self._disconnect["reason"] = reason
-            if self.receiver is not None and not self.receiver.done():
-                self.receiver.set_result(None)
+            if self.receiver is not None:
+                self.receiver.wake()
