@@ -4,6 +4,7 @@ The other end is the `websockets` package or raw bytes.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import ssl
@@ -155,6 +156,36 @@ async def test_part_of_a_message_does_not_wake_the_receiver():
         client.write(frame[900:])
         await until(lambda: messages)
     assert messages == [b"a" * 1000]
+
+
+@on_loop
+@pytest.mark.parametrize("way", ["recv", "_recv", "iteration"])
+async def test_recv_and_iteration_return_the_same(way):
+    received, ended = [], asyncio.Event()
+
+    async def handler(ws):
+        async for piece in ws.recv_streaming():  # fragments are delivered one by one from here on
+            received.append(piece)
+        if way == "iteration":
+            async for message in ws:
+                received.append(message)
+        else:
+            with contextlib.suppress(framewire.ConnectionClosedOK):
+                while True:
+                    received.append(await getattr(ws, way)())
+        ended.set()
+
+    expected = ["first", "a", b"b", "cd", "", "x" * 70_000, *["y"] * 600, b"ef"]
+    async with serving(handler, max_queue=4) as (_, port, _), raw(port) as client:
+        await client.upgrade()
+        send = client.stream.send
+        client.write(send("first"))
+        await until(lambda: received)
+        client.write(send("a"), send(b"b"), send("c", last=False))
+        await until(lambda: received[-1] == b"b")
+        client.write(send("d"), *map(send, expected[4:-1]), send(b"e", last=False), send(b"f"), client.stream.close())
+        await ended.wait()
+    assert received == expected
 
 
 @on_loop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any, NoReturn
 
@@ -34,10 +34,10 @@ class ReceiveWaiter:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
-    def __await__(self) -> ReceiveWaiter:
+    def __await__(self) -> Generator[Any, None, None]:
         self.waiting = True
         self._cancelled = None
-        return self
+        return self  # type: ignore[return-value]  # an iterator is enough
 
     def __iter__(self) -> ReceiveWaiter:
         return self

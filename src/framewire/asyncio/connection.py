@@ -121,13 +121,39 @@ class Connection(BaseConnection):
                 received.
             ConcurrencyError: Another task receives, or a message is being received in pieces.
         """
+        # Like `_recv`, without its calls for a whole message: test_recv_and_iteration_return_the_same.
+        driver, queue, session = self._driver, self._queue, self._session
+        if session is not None and driver.receiver is None and not queue.streaming:
+            if not queue.items and session.quiet:
+                if session.output:
+                    driver.writer.flush()
+                driver.receiver = driver.waiter
+                try:
+                    await driver.waiter
+                finally:
+                    driver.receiver = None
+                    self._taken = 0
+            items = queue.items
+            if items and self._taken < MESSAGES_PER_TURN:
+                item = items[-1]
+                if type(item) is bytes or type(item) is str:  # no part of a message is missing
+                    self._taken += 1
+                    queue.size -= len(item)
+                    del items[-1]
+                    if not session.reading:
+                        self._make_room()
+                    return item if decode is None else encode_or_decode(item, decode, self._text_errors)
+        message = await self._recv()
+        return message if decode is None else encode_or_decode(message, decode, self._text_errors)
+
+    async def _recv(self) -> Message:
         await self._let_others_run()
         while (message := self._queue.take_message()) is None:
             self._make_room()
             await self._wait_for_items()
         self._taken += 1
         self._make_room()
-        return message if decode is None else encode_or_decode(message, decode, self._text_errors)
+        return message
 
     @overload
     def recv_streaming(self, decode: None = None) -> AsyncIterator[Message]: ...
@@ -216,7 +242,7 @@ class Connection(BaseConnection):
         """
 
     async def __anext__(self) -> Message:
-        # Like `recv`, without its calls for a whole message: test_iteration_receives_as_recv_does.
+        # Like `_recv`, without its calls for a whole message, as `recv`.
         driver, queue, session = self._driver, self._queue, self._session
         if session is not None and driver.receiver is None and not queue.streaming:
             if not queue.items and session.quiet:
@@ -239,7 +265,7 @@ class Connection(BaseConnection):
                         self._make_room()
                     return item
         try:
-            return await self.recv()
+            return await self._recv()
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
