@@ -6,10 +6,17 @@
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
 servers, and the median counts. Prints a table, and whether each goal is met. The floor, `floor.c`,
 is a lower bound for any server on this machine: a goal below it cannot be met.
+
+`uvicorn` is its default class, `uvicorn_framewire` that of framewire. The servers in other languages
+(`npm install bun deno ws`, or all three on the path) and those of PyPI (`pip install picows aiofastnet
+uvicorn httptools socketify granian`) are left out if they are not installed. Each has its fastest
+documented settings.
 """
 
 import argparse
+import importlib.util
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +24,30 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SERVERS = ("floor", "callback", "coroutine", "picows", "picows_websockets", "aiohttp", "websockets")
+ROOT = HERE.parent
+
+#: The servers of `servers.py`, and the package that each needs.
+PYTHON_SERVERS = {
+    "callback": "framewire",
+    "coroutine": "framewire",
+    "uvicorn_framewire": "uvicorn",
+    "picows": "picows",
+    "picows_websockets": "picows",
+    "aiohttp": "aiohttp",
+    "websockets": "websockets",
+    "uvicorn": "uvicorn",
+}
+
+#: The servers of `runtimes/`: the program that runs them, a check of what they need (its exit status),
+#: and their command.
+RUNTIMES = {
+    "bun": ("bun", ["--version"], ["benchmarks/runtimes/bun.js"]),
+    "deno": ("deno", ["--version"], ["run", "--allow-net", "benchmarks/runtimes/deno.js"]),
+    "node_ws": ("node", ["-e", "require('ws')"], ["benchmarks/runtimes/node_ws.js"]),
+    "socketify": (sys.executable, ["-c", "import socketify"], ["-m", "benchmarks.runtimes.socketify_echo"]),
+    "granian": (sys.executable, ["-c", "import granian"], ["-m", "benchmarks.runtimes.granian_echo"]),
+}
+SERVERS = ("floor", *PYTHON_SERVERS, *RUNTIMES)
 
 #: Name, mode, connections, depth, size; see load.c.
 LOADS = (
@@ -31,6 +61,8 @@ LOADS = (
     ("fan 1000 x 256 B", "fan", 1000, 0, 256),
     ("idle 1500", "hold", 1500, 1, 16),
     ("hold 10000, 1 % talk", "hold", 10000, 1000, 256),
+    ("TLS echo 20 x 16 x 256 B", "echo", 20, 16, 256),
+    ("TLS echo 8 x 64 KiB", "echo", 8, 1, 1 << 16),
 )
 
 #: Load, server of framewire, reference server (None: an absolute limit), largest allowed ratio of
@@ -46,26 +78,79 @@ GOALS = (
     ("burst 256 B", "callback", "picows", 0.7),
     ("echo 8 x 64 KiB", "callback", "picows", 1 / 1.3),
     ("echo 4 x 1 MiB", "callback", "picows", 1 / 1.4),
-    ("open", "coroutine", "websockets", 1.0),
+    ("open", "coroutine", "websockets", 1 / 1.5),
+    ("open", "callback", "picows", 1.0),
+    ("echo 50 x 256 B", "callback", "bun", 1.15),
+    ("echo 50 x 16 x 256 B", "callback", "bun", 1.25),
+    ("echo 50 x 256 B", "coroutine", "callback", 1.2),
+    ("echo 50 x 16 x 256 B", "coroutine", "callback", 1.4),
+    ("echo 50 x 256 B", "uvicorn_framewire", "uvicorn", 0.5),
+    ("echo 50 x 16 x 256 B", "uvicorn_framewire", "uvicorn", 0.25),
+    ("echo 8 x 64 KiB", "uvicorn_framewire", "uvicorn", 0.6),
+    ("echo 4 x 1 MiB", "uvicorn_framewire", "uvicorn", 0.6),
+    ("TLS echo 20 x 16 x 256 B", "callback", "picows", 0.9),
+    ("TLS echo 20 x 16 x 256 B", "callback", "aiohttp", 1.0),
+    ("TLS echo 8 x 64 KiB", "callback", "picows", 0.9),
+    ("TLS echo 8 x 64 KiB", "callback", "aiohttp", 1.0),
     ("fan 1000 x 256 B", "coroutine", "websockets", 1 / 2),
     ("fan 1000 x 256 B", "coroutine", "picows_websockets", 1 / 1.2),
     ("idle 1500", "coroutine", None, 9.0),
 )
 
 
-def build(name="load"):
-    """Compile the load generator or the floor, if it is outdated; return its path."""
-    source, target = HERE / f"{name}.c", HERE.parent / "build" / name
+def build(name="load", tls=False):
+    """Compile the load generator or the floor, if it is outdated; return its path.
+
+    None with `tls` if OpenSSL cannot be compiled with.
+    """
+    source, target = HERE / f"{name}.c", ROOT / "build" / (f"{name}_tls" if tls else name)
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(exist_ok=True)
-        subprocess.run(["cc", "-O3", "-o", target, source], check=True)
+        libraries = ["-DWITH_TLS", "-lssl", "-lcrypto"] if tls else []
+        done = subprocess.run(["cc", "-O3", "-o", target, source, *libraries], check=not tls, capture_output=tls)
+        if done.returncode:
+            print("the rows with TLS are left out: the headers of OpenSSL are not installed", flush=True)
+            return None
     return target
 
 
+def environment():
+    """Return the environment of this process, with the programs that npm has installed here."""
+    return {**os.environ, "PATH": f"{ROOT / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+def is_installed(server):
+    """Return whether a server can run; print what is left out."""
+    if server == "floor":
+        return True
+    if server in RUNTIMES:
+        program, check, _ = RUNTIMES[server]
+        path = shutil.which(program, path=environment()["PATH"])
+        found = path and not subprocess.run([path, *check], cwd=HERE, capture_output=True, check=False).returncode
+    else:
+        found = importlib.util.find_spec(PYTHON_SERVERS[server])
+    if not found:
+        print(f"{server} is left out: it is not installed", flush=True)
+    return bool(found)
+
+
+def command_of(server, loop):
+    """Return the command that runs a server."""
+    if server == "floor":
+        return [build("floor")]
+    if server in RUNTIMES:
+        program, _, arguments = RUNTIMES[server]
+        return [shutil.which(program, path=environment()["PATH"]), *arguments, loop]
+    return [sys.executable, "-m", "benchmarks.servers", server, loop]
+
+
 def cpu(pid):
-    """Return the CPU time of a process in seconds."""
-    fields = Path(f"/proc/{pid}/schedstat").read_text().split()
-    return int(fields[0]) / 1e9
+    """Return the CPU time of a process in seconds, with all of its threads and children."""
+    total = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0]) / 1e9
+        total += sum(map(cpu, (task / "children").read_text().split()))
+    return total
 
 
 def rss(pid):
@@ -75,7 +160,7 @@ def rss(pid):
     )
 
 
-def measure(load, server, loop, mode, connections, depth, size, seconds):
+def measure(load, server, loop, tls, mode, connections, depth, size, seconds):
     """Put one load on a new server.
 
     Returns:
@@ -83,11 +168,10 @@ def measure(load, server, loop, mode, connections, depth, size, seconds):
         CPU time per message or, for idle connections, KiB per connection.
     """
     variable = {"burst": "COUNT", "fan": "FAN"}.get(mode)
-    environment = {**os.environ, **({variable: "1"} if variable else {})}
-    program = [build("floor")] if server == "floor" else [sys.executable, "-m", "benchmarks.servers", server, loop]
-    command = ["taskset", "-c", "1", *program]
+    variables = {**environment(), **({variable: "1"} if variable else {}), **({"TLS": "1"} if tls else {})}
+    command = ["taskset", "-c", "1", *command_of(server, loop)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, env=environment, cwd=HERE.parent, **pipes) as process:
+    with subprocess.Popen(command, env=variables, cwd=ROOT, **pipes) as process:
         port = process.stdout.readline().strip()
         before = rss(process.pid)
         arguments = ["taskset", "-c", "0", str(load), mode, port, *map(str, (connections, depth, size, seconds))]
@@ -104,6 +188,8 @@ def measure(load, server, loop, mode, connections, depth, size, seconds):
             finally:
                 generator.stdin.close()
                 process.stdin.close()
+                if server in RUNTIMES:  # the others end with their input
+                    process.terminate()
         if not result:
             raise RuntimeError(f"{server} under {mode}: the load generator failed")
     done, p99 = int(result[0]), int(result[3])
@@ -121,13 +207,15 @@ def main():
     parser.add_argument("--servers", default=",".join(SERVERS))
     parser.add_argument("--only", default="", help="only loads whose name has one of these words (a,b)")
     arguments = parser.parse_args()
-    load, servers = build(), arguments.servers.split(",")
+    loads = {False: build(), True: build(tls=True)}
+    servers = list(filter(is_installed, arguments.servers.split(",")))
     print(f"Python {sys.version.split()[0]}; us of server CPU per message (idle: KiB of RSS per connection)\n")
     for loop in arguments.loops.split(","):
         costs = {}
         print(f"{loop:24}", *(f"{server:>18}" for server in servers), flush=True)
         for name, *load_arguments in LOADS:
-            if not any(word in name for word in arguments.only.split(",")):
+            load = loads[name.startswith("TLS")]
+            if load is None or not any(word in name for word in arguments.only.split(",")):
                 continue
             measured = measure_load(load, servers, loop, name, load_arguments, arguments)
             for server, runs in measured.items():
@@ -145,7 +233,8 @@ def measure_load(load, servers, loop, name, load_arguments, arguments):
     for _ in range(arguments.rounds):
         for server in list(runs):
             try:
-                runs[server].append(measure(load, server, loop, *load_arguments, arguments.seconds))
+                tls = name.startswith("TLS")
+                runs[server].append(measure(load, server, loop, tls, *load_arguments, arguments.seconds))
             except RuntimeError as error:  # a server that fails under a load is a result too
                 print(f"  {error}", flush=True)
                 del runs[server]
@@ -156,7 +245,9 @@ def supports(server, name):
     """Return whether a server implements a load."""
     if server == "floor":
         return name.startswith(("echo", "fan"))
-    return not (server == "aiohttp" and name.startswith("fan"))
+    if server in RUNTIMES:
+        return name.startswith(("echo", "open", "idle"))
+    return not (server in ("aiohttp", "uvicorn", "uvicorn_framewire") and name.startswith("fan"))
 
 
 def show(value):

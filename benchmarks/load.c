@@ -7,6 +7,8 @@
  * of the first connection comes back on all load hold  PORT CONNECTIONS RATE  SIZE SECONDS   idle
  * connections; 1 in 100 echoes, RATE messages/s in total
  *
+ * Compiled with -DWITH_TLS and OpenSSL, all connections use TLS, without checking the certificate.
+ *
  * Prints "ready" when the connections are open, starts when it reads a line, and prints the result:
  * the number of messages (or handshakes), seconds, and the latency in microseconds at the median,
  * the 99th percentile and the maximum.
@@ -25,6 +27,9 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
 
 /* Sizes in bytes, except for the first two: the number in each message, a read, and a write in
    mode burst. */
@@ -43,6 +48,9 @@ struct connection {
     size_t queued, written; /* of out */
     size_t out_capacity;
     int64_t since; /* when the oldest unanswered message was sent, or the connection was opened */
+#ifdef WITH_TLS
+    SSL *tls;
+#endif
 };
 
 static struct connection *connections;
@@ -65,6 +73,59 @@ static void fail(const char *message) {
     fprintf(stderr, "load: %s (%s)\n", message, errno ? strerror(errno) : "");
     exit(1);
 }
+
+#ifdef WITH_TLS
+static SSL_CTX *tls_context;
+
+/* Connect over TLS; the socket is still a blocking one. */
+static void begin_tls(struct connection *c) {
+    if (!tls_context) {
+        tls_context = SSL_CTX_new(TLS_client_method());
+        SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    }
+    c->tls = SSL_new(tls_context);
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd) || SSL_connect(c->tls) != 1)
+        fail("TLS");
+}
+
+/* Return the result of a call of OpenSSL as recv and send return theirs. */
+static ssize_t tls_result(struct connection *c, int result) {
+    int error = result > 0 ? SSL_ERROR_NONE : SSL_get_error(c->tls, result);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+        errno = EAGAIN;
+    return error == SSL_ERROR_NONE ? result : error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+static ssize_t receive_some(struct connection *c) {
+    return tls_result(c, SSL_read(c->tls, read_buffer, READ_SIZE)); /* one record, at most 16 KiB */
+}
+
+static ssize_t send_some(struct connection *c) {
+    size_t left = c->queued - c->written;
+    return tls_result(c, SSL_write(c->tls, c->out + c->written, left < READ_SIZE ? (int)left : READ_SIZE));
+}
+
+static void close_connection(struct connection *c) {
+    SSL_free(c->tls);
+    close(c->fd);
+}
+#else
+static void begin_tls(struct connection *c) {
+    (void)c;
+}
+
+static ssize_t receive_some(struct connection *c) {
+    return recv(c->fd, read_buffer, READ_SIZE, 0);
+}
+
+static ssize_t send_some(struct connection *c) {
+    return send(c->fd, c->out + c->written, c->queued - c->written, MSG_NOSIGNAL);
+}
+
+static void close_connection(struct connection *c) {
+    close(c->fd);
+}
+#endif
 
 /* Return byte `index` of the payload of message `number`. */
 static uint8_t payload_byte(uint64_t number, size_t index) {
@@ -123,7 +184,7 @@ static void queue_pong(struct connection *c, const uint8_t *payload, size_t leng
 
 static void flush(struct connection *c) {
     while (c->written < c->queued) {
-        ssize_t n = send(c->fd, c->out + c->written, c->queued - c->written, MSG_NOSIGNAL);
+        ssize_t n = send_some(c);
         if (n < 0) {
             if (errno != EAGAIN)
                 fail("send");
@@ -146,6 +207,7 @@ static void open_connection(struct connection *c) {
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address))
         fail("connect");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    begin_tls(c);
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK))
         fail("fcntl");
     c->upgraded = 0;
@@ -263,7 +325,7 @@ static size_t read_response(struct connection *c, uint8_t *p, size_t n) {
 
 /* In mode open: count a closed connection, and open the next. */
 static void reopen(struct connection *c) {
-    close(c->fd);
+    close_connection(c);
     done++;
     record_latency(c->since);
     if (now() < stop)
@@ -280,7 +342,7 @@ static void grow_input(struct connection *c, size_t capacity) {
 }
 
 static void handle_read(struct connection *c) {
-    ssize_t n = recv(c->fd, read_buffer, READ_SIZE, 0);
+    ssize_t n = receive_some(c);
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {

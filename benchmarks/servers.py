@@ -2,15 +2,24 @@
 
 Each server echoes binary messages. With `COUNT=1` in the environment it counts them instead, and
 replies to the text "?" with their number; with `FAN=1` it sends each message to all connections. No
-compression; other limits are the defaults.
+compression; other limits are the defaults. With `TLS=1` they serve TLS.
 """
 
 import asyncio
 import os
 import socket
+import ssl
 import sys
+from pathlib import Path
+
+CERTIFICATE = Path(__file__).parent.parent / "tests" / "tls" / "localhost.pem"
 
 COUNT, FAN = (os.environ.get(name) == "1" for name in ("COUNT", "FAN"))
+
+TLS = None
+if os.environ.get("TLS") == "1":
+    TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    TLS.load_cert_chain(CERTIFICATE)
 
 
 async def callback():
@@ -42,7 +51,7 @@ async def callback():
                 receiver.send(message)
 
     listener = Counter() if COUNT else Fan() if FAN else Echo()
-    return await serve(listener, "127.0.0.1", 0, compression=None, max_size=1 << 24)
+    return await serve(listener, "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
 def handler_of(broadcast, connections):
@@ -69,19 +78,19 @@ def handler_of(broadcast, connections):
 async def coroutine():
     from framewire.asyncio import broadcast, serve
 
-    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24)
+    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
 async def websockets():
     from websockets.asyncio.server import broadcast, serve
 
-    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24)
+    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
 async def picows_websockets():
     from picows.websockets.asyncio.server import broadcast, serve
 
-    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24)
+    return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
 async def picows():
@@ -118,7 +127,7 @@ async def picows():
                 receiver.send(WSMsgType.BINARY, message)
 
     listener = Counter if COUNT else Fan if FAN else Echo
-    return await ws_create_server(lambda request: listener(), "127.0.0.1", 0, max_frame_size=1 << 24)
+    return await ws_create_server(lambda request: listener(), "127.0.0.1", 0, max_frame_size=1 << 24, ssl=TLS)
 
 
 async def aiohttp():
@@ -142,8 +151,45 @@ async def aiohttp():
     runner = web.AppRunner(app)
     await runner.setup()
     sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    await web.SockSite(runner, sock).start()
+    await web.SockSite(runner, sock, ssl_context=TLS).start()
     return sock
+
+
+async def application(scope, receive, send):
+    """Echo as an ASGI application, for uvicorn."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    count = 0
+    while (event := await receive())["type"] == "websocket.receive":
+        data = event.get("bytes")
+        if data is None:
+            await send({"type": "websocket.send", "text": str(count)})
+        elif COUNT:
+            count += 1
+        else:
+            await send({"type": "websocket.send", "bytes": data})
+
+
+async def serve_uvicorn(ws):
+    import uvicorn
+
+    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    options = {"ssl_certfile": CERTIFICATE} if TLS else {}
+    config = uvicorn.Config(
+        application, ws=ws, http="httptools", lifespan="off", log_level="error", access_log=False,
+        ws_per_message_deflate=False, ws_max_size=1 << 24, **options,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.serving = asyncio.create_task(server.serve(sockets=[sock]))  # a reference, so that it is not collected
+    return sock
+
+
+async def uvicorn():
+    return await serve_uvicorn("auto")
+
+
+async def uvicorn_framewire():
+    return await serve_uvicorn("framewire.adapters.uvicorn:WebSocketProtocol")
 
 
 async def main(name):
