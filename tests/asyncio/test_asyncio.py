@@ -6,6 +6,7 @@ The other end is the `websockets` package or raw bytes.
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import ssl
 import sys
@@ -219,6 +220,33 @@ async def test_receiver_goes_on_in_the_callback_of_the_transport():
         assert messages == ["a", "a"]
         for _ in range(4):
             assert await client.read_event() == "a"
+
+
+def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
+    async def handler(ws):
+        await ws.recv()
+        sys.exit(3)
+
+    async def main():
+        async with serving(handler) as (_, port, _), raw(port) as client:
+            await client.upgrade()
+            client.write(client.stream.send("a"))
+            await asyncio.Event().wait()
+
+    loop = ends.new_loop()
+    try:
+        with pytest.raises(SystemExit) as error:
+            loop.run_until_complete(main())
+        assert error.value.code == 3
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
+    gc.collect()
+    assert "Task exception was never retrieved" in caplog.text
+    caplog.clear()
 
 
 @on_loop

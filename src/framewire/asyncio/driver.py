@@ -313,6 +313,9 @@ class Driver(asyncio.BufferedProtocol):
         writer.handling = True
         try:
             receiver.wake_now()
+        except (KeyboardInterrupt, SystemExit) as error:
+            # They end the event loop; from here, uvloop would take them for errors of the protocol.
+            self.loop.call_soon(_raise, error)
         finally:
             writer.handling = False
         if session.output:
@@ -440,6 +443,10 @@ class Driver(asyncio.BufferedProtocol):
     def bytes_sent(self) -> int:
         """Bytes of frames written so far."""
         return self.writer.bytes_sent if self.opened else 0
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 class _Nobody:

@@ -47,8 +47,15 @@ class Counters:
             self.closes[code] += 1
 
     def _count(self, connection: BaseConnection) -> None:
-        for name in _COUNTED:
-            self.counted[name] += getattr(connection, name)
+        session = connection._session
+        if session is not None:
+            stream, counted = session.stream, self.counted
+            counted["messages_received"] += stream.messages_received
+            counted["messages_sent"] += stream.messages_sent
+            counted["bytes_received"] += stream.bytes_received
+            counted["bytes_sent"] += connection.bytes_sent
+            counted["pings_received"] += session.pings_received
+            counted["pings_sent"] += session.pings_sent
 
     def plus(self, connections: Iterable[BaseConnection]) -> Counters:
         """These, and what the open `connections` have counted so far."""

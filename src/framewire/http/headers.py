@@ -118,7 +118,7 @@ class Headers(MutableMapping[str, str]):
         Args:
             text: The lines, without the empty line after them.
         """
-        headers = cls()
+        headers = cls([])
         headers._packed, headers._pairs = text, None
         return headers
 
@@ -147,10 +147,11 @@ class Headers(MutableMapping[str, str]):
         Args:
             name: The name, in any case.
         """
-        found = self._found
-        if found is None:
-            found = self._values()
-        return list(found.get(name.lower(), ()))
+        return list(self._values().get(name.lower(), ()))
+
+    def by_name(self) -> Mapping[str, list[str]]:
+        """Return the values of the lines by their names in lower case, for reading only."""
+        return self._values()
 
     def get_joined(self, name: str) -> str:
         """Return the values of all lines with this name, joined by ", " (RFC 9110 5.3); "" if there
@@ -231,6 +232,8 @@ HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
 
 def list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
     """Return the lines as pairs of name and value; unvalidated."""
+    if type(lines) is list:  # checked first: `isinstance` asks an abstract base class
+        return lines.copy()
     if isinstance(lines, Headers):
         return list(lines._lines())
     return list(dict(lines).items()) if hasattr(lines, "keys") else list(lines)

@@ -30,7 +30,7 @@ def parse_request(head: bytes) -> Request | None:
     if match is None:
         return None
     headers = Headers.from_text(match[2][:-2])
-    if len(headers.get_all("Host")) != 1 or _has_body(headers):
+    if len(headers.by_name().get("host", ())) != 1 or _has_body(headers):
         return None
     return Request("GET", match[1], headers)
 
@@ -49,4 +49,5 @@ def parse_switch(head: bytes) -> Response | None:
 
 
 def _has_body(headers: Headers) -> bool:
-    return "Content-Length" in headers or "Transfer-Encoding" in headers
+    found = headers.by_name()
+    return "content-length" in found or "transfer-encoding" in found

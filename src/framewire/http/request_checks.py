@@ -62,7 +62,7 @@ def check_connection_header(values: Iterable[str]) -> bool:
     Args:
         values: The value of each line of Connection.
     """
-    return "upgrade" in map(str.lower, split_list(values))
+    return values == ["Upgrade"] or "upgrade" in map(str.lower, split_list(values))
 
 
 def check_upgrade_header(values: Iterable[str]) -> bool:
@@ -71,7 +71,7 @@ def check_upgrade_header(values: Iterable[str]) -> bool:
     Args:
         values: The value of each line of Upgrade.
     """
-    return "websocket" in map(str.lower, split_list(values))
+    return values == ["websocket"] or "websocket" in map(str.lower, split_list(values))
 
 
 def check_version_header(value: str | None) -> bool:
@@ -145,11 +145,12 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     if not target:
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
     host = check_host(headers)
-    if "Transfer-Encoding" in headers or any(length != "0" for length in headers.get_all("Content-Length")):
+    found = headers.by_name()
+    if "transfer-encoding" in found or any(length != "0" for length in found.get("content-length", ())):
         raise HandshakeError(400, "a request to upgrade has no body")
-    if not check_upgrade_header(headers.get_all("Upgrade")):
+    if not check_upgrade_header(found.get("upgrade", ())):
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
-    if not check_connection_header(headers.get_all("Connection")):
+    if not check_connection_header(found.get("connection", ())):
         raise HandshakeError(426, "the Connection header does not name Upgrade", _WANTED)
     wanted = _only(headers, "Sec-WebSocket-Version")
     if not check_version_header(wanted):
@@ -160,25 +161,25 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     except ValueError:
         reason = "the Sec-WebSocket-Key header is not the base64 of 16 bytes"
         raise HandshakeError(400, reason) from None
-    _check_origin(headers.get_all("Origin"), target[1] or host, origins)  # RFC 9112 3.2.2
+    _check_origin(found.get("origin", ()), target[1] or host, origins)  # RFC 9112 3.2.2
     try:
         return Offer(
-            parse_tokens(headers.get_all("Sec-WebSocket-Protocol")),
-            parse_extensions(headers.get_all("Sec-WebSocket-Extensions")),
+            parse_tokens(found.get("sec-websocket-protocol", ())),
+            parse_extensions(found.get("sec-websocket-extensions", ())),
         )
     except ValueError as error:
         raise HandshakeError(400, f"malformed subprotocols or extensions: {error}") from None
 
 
 def _only(headers: Headers, name: str) -> str:
-    values = headers.get_all(name)
+    values = headers.by_name().get(name.lower(), ())
     if len(values) != 1:
         problem = "repeated" if values else "missing"
         raise HandshakeError(400, f"the {name} header is {problem}")
     return values[0]
 
 
-def _check_origin(values: list[str], host: str, origins: Sequence[Origin] | None) -> None:
+def _check_origin(values: Sequence[str], host: str, origins: Sequence[Origin] | None) -> None:
     if len(values) > 1:
         raise HandshakeError(400, "the Origin header is repeated")
     origin = values[0] if values else None

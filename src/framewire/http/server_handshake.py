@@ -236,7 +236,7 @@ class ServerHandshake:
         data = self._encode(response, response.headers.lines)
         self.response = response
         assert self.request is not None
-        expected = split_list(self.request.headers.get_all("Expect"))
+        expected = split_list(self.request.headers.by_name().get("expect", ()))
         return _CONTINUE + data if "100-continue" in map(str.lower, expected) else data
 
     def _encode(self, response: Response, lines: Iterable[tuple[str, str]]) -> bytes:
