@@ -181,6 +181,8 @@ async def serve_uvicorn(ws):
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.serving = asyncio.create_task(server.serve(sockets=[sock]))  # a reference, so that it is not collected
+    while not server.started:
+        await asyncio.sleep(0.01)
     return sock
 
 
