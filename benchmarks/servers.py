@@ -181,7 +181,7 @@ async def serve_uvicorn(ws):
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.serving = asyncio.create_task(server.serve(sockets=[sock]))  # a reference, so that it is not collected
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     return sock
 

@@ -100,8 +100,8 @@ class Driver(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, None)
         #: Whether the transport is gone.
         self.transport_lost = False
-        #: What a task awaits that waits for a message.
-        self.waiter = ReceiveWaiter(self.loop)
+        #: What a task awaits that waits for a message; only with `queue`.
+        self.waiter = ReceiveWaiter(self.loop) if queue else cast(ReceiveWaiter, None)
         #: `waiter` while a task waits, otherwise None.
         self.receiver: ReceiveWaiter | None = None
         self._receive: Callable[[memoryview, int], list[Event]]
