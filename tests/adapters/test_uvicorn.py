@@ -626,11 +626,13 @@ async def test_receive_returns_the_events_of_its_slow_path():
                 await send({"type": "websocket.accept"})
             elif seen[-1].get("text") == "?":
                 await send({"type": "websocket.send", "text": str(len(seen))})
+                (protocol,) = server.server_state.connections
+                assert protocol.session.queue.size == 0
         events.append(seen)
 
     events = []
     for protocol in (WebSocketProtocol, Slow):
-        async with serving(app, ws=protocol, ws_max_queue=4) as (_, port):
+        async with serving(app, ws=protocol, ws_max_queue=4) as (server, port):
             client = await Raw.open(port)
             for message in ("a", b"b", ["c", "d"], "", "x" * 70_000, *["y"] * 600):
                 parts = [message] if isinstance(message, (str, bytes)) else message
@@ -644,6 +646,23 @@ async def test_receive_returns_the_events_of_its_slow_path():
             await client.close(4000)
     assert events[0] == events[1]
     assert len(events[0]) == 613
+
+
+@on_loop
+async def test_connect_is_the_first_event_after_an_early_accept():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        (protocol,) = server.server_state.connections
+        await until(lambda: protocol.session.queue.items)
+        events.extend([await receive(), await receive()])
+
+    events = []
+    async with serving(app) as (server, port):
+        client = await Raw.open(port)
+        await client.send("a")
+        assert await client.next() is None  # the application has returned
+        client.writer.close()
+    assert events == [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "a"}]
 
 
 @on_loop

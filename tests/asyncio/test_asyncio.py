@@ -231,7 +231,7 @@ def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
         async with serving(handler) as (_, port, _), raw(port) as client:
             await client.upgrade()
             client.write(client.stream.send("a"))
-            await asyncio.Event().wait()
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
 
     loop = ends.new_loop()
     try:
