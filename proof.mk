@@ -9,8 +9,8 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins mutants mutants-kernels
-.PHONY: asan valgrind leaks simulate interop symbolic free-threaded tsan qemu qemu-twins
+.PHONY: wasm autobahn upstream applications parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins
+.PHONY: mutants mutants-kernels asan valgrind leaks simulate interop symbolic free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
 autobahn: $(VENV)/.built-for-test build/autobahn/bin/wstest
@@ -27,6 +27,16 @@ build/autobahn/bin/wstest:
 # SUITES="websockets=FOLDER" to run a checked-out suite.
 upstream: $(VENV)/.built-for-test
 	$(RUN) tests/adapters/run_upstream.py $(SUITES)
+
+# Run real programs with and without acceleration, and compare what their clients see: Jupyter Server
+# with a kernel, Bokeh and Streamlit in Chromium. It installs each in an environment below
+# build/applications; APPLICATIONS are some of them. The short form, which CI runs, is
+# APPLICATIONS=tornado: a page of tornado in Chromium, with messages of the same sizes and kinds,
+# which installs nothing. tests/adapters/test_tornado.py has the other behaviour of tornado.
+APPLICATIONS ?=
+
+applications: $(VENV)/.built-for-test
+	PYTHONPATH=src $(RUN) tests/applications/run.py $(APPLICATIONS)
 
 # The suite of websockets against framewire; SUITE=FOLDER is a checkout of its repository, PARTS some of its parts. Its
 # proxies listen on ports that are fixed, so the run has a network of its own.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from browsers import chromium
 
 #: Milliseconds of each wait.
-TIMEOUT = 30_000
+TIMEOUT = 120_000
 
 
 @contextmanager
@@ -16,6 +16,8 @@ def opened(url):
         page.set_default_timeout(TIMEOUT)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
+        # Nothing from the Internet, such as fonts, for which the page would wait.
+        page.route(lambda address: not address.startswith("http://127.0.0.1:"), lambda route: route.abort())
         page.goto(url)
         yield page
         assert errors == []

@@ -1,6 +1,6 @@
-"""Run programs on tornado with and without acceleration, and compare what their clients see.
+"""Run real programs with and without acceleration, and compare what their clients see.
 
-    python tests/applications/run.py [jupyter | bokeh | streamlit | tornado ...]
+    python tests/applications/run.py [jupyter | bokeh | streamlit | streamlit_tornado | tornado ...]
 
 Each program is installed in a virtual environment of its own below build/applications, except for
 `tornado`, which is installed for the tests. Its server is started twice: as it is, and with
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +28,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tests" / "support")]
 from pages import use_bokeh, use_streamlit, use_tornado  # noqa: E402 - needs the path
 
 #: Seconds for the start of a server, for its end, and for the whole of a client.
-START, END, CLIENT = 60, 30, 180
+START, END, CLIENT = 180, 60, 300
 
 PROGRAMS = HERE / "programs"
 
@@ -37,6 +38,7 @@ class Runner:
 
     Args:
         python: The interpreter of its environment.
+        library: The library that is accelerated, tornado or websockets.
         folder: The home of the processes.
         accelerated: Whether they are started by `framewire run`.
 
@@ -44,8 +46,9 @@ class Runner:
         counts: The files in which accelerated processes count their messages.
     """
 
-    def __init__(self, python, folder, accelerated):
+    def __init__(self, python, library, folder, accelerated):
         self.python = python
+        self.library = library
         self.folder = folder
         self.accelerated = accelerated
         self.counts = []
@@ -54,7 +57,7 @@ class Runner:
     def start(self, *command, **options):
         """Start a program; it is ended with SIGINT, as by Ctrl-C, unless it ends by itself."""
         self.counts.append(Path(self.folder, f"counts{len(self.counts)}"))
-        command = [self.python, HERE / "counted.py", self.counts[-1], *command]
+        command = [self.python, HERE / "counted.py", self.library, self.counts[-1], *command]
         if self.accelerated:
             command = [self.python, "-m", "framewire", "run", "--", *command]
         names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -139,7 +142,7 @@ def bokeh(runner):
 
 
 def streamlit(runner):
-    """A Streamlit application in Chromium."""
+    """A Streamlit application in Chromium, which runs on uvicorn and websockets."""
     port = free_port()
     settings = [
         f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true",
@@ -149,6 +152,11 @@ def streamlit(runner):
         return use_streamlit(f"http://127.0.0.1:{port}/")
 
 
+def streamlit_tornado(runner):
+    """The same with the last version of Streamlit that runs on tornado."""
+    return streamlit(runner)
+
+
 def tornado(runner):
     """A page of tornado itself in Chromium, with compression."""
     port = free_port()
@@ -156,39 +164,43 @@ def tornado(runner):
         return use_tornado(f"http://127.0.0.1:{port}/")
 
 
-#: The packages to install for each application; without any it uses the environment of the tests.
+#: The accelerated library of each application, and the packages to install; without any it uses the
+#: environment of the tests.
 APPLICATIONS = {
-    jupyter: ("jupyter-server", "ipykernel"),
-    bokeh: ("bokeh",),
-    streamlit: ("streamlit",),
-    tornado: (),
+    jupyter: ("tornado", ("jupyter-server", "ipykernel")),
+    bokeh: ("tornado", ("bokeh",)),
+    streamlit: ("websockets", ("streamlit",)),
+    streamlit_tornado: ("tornado", ("streamlit<1.57",)),
+    tornado: ("tornado", ()),
 }
 
 
-def compare(application, packages):
+def compare(application, library, packages):
     """Use an application with and without acceleration; return whether all is well."""
     python, results = install(application.__name__, packages) if packages else sys.executable, []
     for accelerated in (False, True):
         with tempfile.TemporaryDirectory() as folder:
-            runner = Runner(python, folder, accelerated)
+            runner = Runner(python, library, folder, accelerated)
             results.append(application(runner))
             counts = [json.loads(file.read_text()) for file in runner.counts if file.exists()]
     versions = "import importlib.metadata as m, sys; print(*(f'{name} {m.version(name)}' for name in sys.argv[1:]))"
-    command = [python, "-c", versions, *packages, "tornado"]
+    command = [python, "-c", versions, *(package.partition("<")[0] for package in packages), library]
     print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), end=": ")
     before, after = results
     active = len(counts) == len(runner.counts) and all(count["delivered"] and count["sent"] for count in counts)
     print(f"{len(before)} results, {'the same' if before == after else 'DIFFERENT'} with framewire", end=", ")
     print(f"which was {'active' if active else 'NOT ACTIVE'}: {'; '.join(map(str, counts))}", flush=True)
     if before != after:
-        print(*(f"  {old!r:.2000} -> {new!r:.2000}" for old, new in zip(before, after) if old != new), sep="\n")
+        pairs = zip_longest(map(repr, before), map(repr, after), fillvalue="nothing")
+        print(*(f"  {old:.2000} -> {new:.2000}" for old, new in pairs if old != new), sep="\n")
     return before == after and active
 
 
 def main(names):
     known = {application.__name__: application for application in APPLICATIONS}
     chosen = [known[name] for name in names or known]
-    return 0 if all([compare(application, APPLICATIONS[application]) for application in chosen]) else 1
+    outcomes = [compare(application, *APPLICATIONS[application]) for application in chosen]
+    return 0 if all(outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def unpack(data, subprotocol):
     count = struct.unpack_from("<Q" if subprotocol else ">I", data)[0]
     offsets = struct.unpack_from(f"<{count}Q" if subprotocol else f">{count}I", data, 8 if subprotocol else 4)
     ends = [*offsets[1:], len(data)]
-    parts = [data[start:end] for start, end in zip(offsets, ends)]
+    parts = [data[start:end] for start, end in zip(offsets, ends, strict=True)]
     if not subprotocol:
         return {**json.loads(parts[0]), "buffers": parts[1:]}
     parts.pop()  # the last offset is the end
-    message = {part: json.loads(text) for part, text in zip(PARTS, parts[1:])}
+    message = {part: json.loads(text) for part, text in zip(PARTS, parts[1:5], strict=True)}
     return {**message, "channel": parts[0].decode(), "buffers": parts[5:]}
 
 

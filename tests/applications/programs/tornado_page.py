@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -51,7 +52,5 @@ async def main(port):
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(main(int(sys.argv[1])))
-    except KeyboardInterrupt:
-        pass
