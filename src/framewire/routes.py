@@ -149,7 +149,8 @@ class Router:
     Args:
         url_map: The map, whose endpoints are handlers. Its rules become rules for WebSockets.
         server_name: The host and port of redirects; None for those of the Host header.
-        url_scheme: The scheme of redirects, "ws" or "wss".
+        url_scheme: The scheme of redirects, "ws" or "wss", unless `client_scheme` of the connection
+            tells that of the client.
     """
 
     def __init__(self, url_map: Map, server_name: str | None = None, url_scheme: str = "ws") -> None:
@@ -214,7 +215,7 @@ class Router:
         server_name = self.get_server_name(connection, request)
         path, query = _split_target(request.target)
         try:
-            adapter = self.url_map.bind(server_name, url_scheme=self.url_scheme)
+            adapter = self.url_map.bind(server_name, url_scheme=connection.client_scheme or self.url_scheme)
             found = adapter.match(path_info=unquote(path), query_args=query)
         except RequestRedirect as redirect:
             return self.redirect(connection, redirect.new_url)

@@ -20,6 +20,7 @@ from sync_ends import on_loop_of_thread
 import framewire.asyncio.router
 import framewire.sync.router
 import framewire.trio.router
+from framewire import TrustedProxies
 from framewire.routes import Router, Routes
 from framewire.sync import connect, unix_connect
 
@@ -133,9 +134,9 @@ def receive(port, target):
         return connection.recv(10)
 
 
-def answer(port, target, host="example.com"):
+def answer(port, target, host="example.com", more=""):
     """Send a request for a WebSocket; return the status, and the Location of the response."""
-    lines = "".join(f"Host: {each}\r\n" for each in ([host] if isinstance(host, str) else host))
+    lines = "".join(f"Host: {each}\r\n" for each in ([host] if isinstance(host, str) else host)) + more
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.sendall(REQUEST.format(target=target, host=lines).encode())
         data = b""
@@ -198,6 +199,14 @@ def test_server_name_and_ssl_determine_redirects(api, url_map):
         assert answer(port, "/old") == (302, "ws://other:81/count")
     with api.route(url_map, ssl=True) as port:
         assert answer(port, "/old", "example.com:8000") == (302, "wss://example.com:8000/count")
+
+
+def test_scheme_of_a_trusted_proxy_determines_redirects(api, url_map):
+    forwarded = "X-Forwarded-Proto: https\r\n"
+    for addresses, scheme in ((["127.0.0.1"], "wss"), (["10.0.0.1"], "ws")):
+        with api.route(url_map, trusted_proxies=TrustedProxies(addresses, forwarded=True)) as port:
+            assert answer(port, "/old", more=forwarded) == (302, f"{scheme}://example.com/count")
+            assert answer(port, "/old") == (302, "ws://example.com/count")
 
 
 def test_tls_context_is_used(api, url_map):

@@ -219,6 +219,28 @@ def test_forwarded_header_counts_only_from_a_trusted_proxy_and_if_it_is_wanted()
     assert TrustedProxies(["10.0.0.0/8"], True).find_client(("10.0.0.1", 5), headers) == ("10.0.0.1", 5)
 
 
+@pytest.mark.parametrize(
+    ("lines", "scheme"),
+    [
+        ([], None),
+        (["http"], "ws"),
+        (["https"], "wss"),
+        (["ws"], "ws"),
+        ([" wss "], "wss"),
+        (["http", "https"], "wss"),
+        (["https, http"], None),
+        (["ftp"], None),
+        (["HTTPS"], None),
+        ([""], None),
+    ],
+)
+def test_forwarded_scheme_is_that_of_the_last_line(lines, scheme):
+    headers = Headers([("X-Forwarded-Proto", line) for line in lines])
+    assert TrustedProxies(["10.0.0.0/8"], forwarded=True).find_scheme(("10.0.0.1", 5), headers) == scheme
+    assert TrustedProxies(["10.0.0.0/8"], forwarded=True).find_scheme(("11.0.0.1", 5), headers) is None
+    assert TrustedProxies(["10.0.0.0/8"], proxy_protocol=True).find_scheme(("10.0.0.1", 5), headers) is None
+
+
 def test_policy_wants_a_proxy_header_only_from_trusted_proxies():
     both = ServerPolicy(trusted_proxies=TrustedProxies(["10.0.0.1"], proxy_protocol=True, forwarded=True))
     assert isinstance(both.begin(("10.0.0.1", 5)), ProxyHeader)

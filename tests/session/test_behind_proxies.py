@@ -82,6 +82,16 @@ def test_forwarded_header_gives_the_address_of_the_client(driver):
 
 
 @proxied
+def test_forwarded_header_gives_the_scheme_of_the_client(driver):
+    """The proxy that connects is trusted, whether or not X-Forwarded-For names another client."""
+    request = FORWARDED.replace(b"X-Forwarded-For", b"X-Forwarded-Proto: https\r\nX-Forwarded-For")
+    for addresses, scheme in ((LOCAL, "wss"), (["10.0.0.0/8"], None)):
+        with driver.serve(receive_all, trusted_proxies=TrustedProxies(addresses, forwarded=True)) as server:
+            address_after(server, b"", request)
+            assert server.records[-1]._connection.client_scheme == scheme
+
+
+@proxied
 @pytest.mark.parametrize(
     ("addresses", "client"), [(LOCAL, ("192.0.2.1", 50000)), ([*LOCAL, "192.0.2.1"], ("198.51.100.7", 0))]
 )

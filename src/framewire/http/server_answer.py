@@ -50,8 +50,11 @@ async def answer_request(
         The bytes of the answer, and the codecs of the extensions that were agreed on.
     """
     policy, request = server.policy, handshake.request
-    if policy.trusted_proxies is not None and request is not None:
-        connection.client_address = policy.trusted_proxies.find_client(connection.remote_address, request.headers)
+    proxies = policy.trusted_proxies
+    if proxies is not None and request is not None:
+        peer = connection.remote_address
+        connection.client_address = proxies.find_client(peer, request.headers)
+        connection.client_scheme = proxies.find_scheme(peer, request.headers)
     response: Response | None = None
     codecs: list[Codec] = []
 

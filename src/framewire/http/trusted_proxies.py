@@ -1,6 +1,7 @@
-"""`TrustedProxies`: whose word a server takes for the addresses of its clients.
+"""`TrustedProxies`: whose word a server takes for the addresses and schemes of its clients.
 
     socket ─ header of the PROXY protocol ─ X-Forwarded-For ─▶ remote_address
+                                          ─ X-Forwarded-Proto ─▶ client_scheme
 
 Each step counts only if the address of the step before is that of a trusted proxy.
 """
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["UNIX", "TrustedProxies", "make_address"]
 
+#: The scheme of a WebSocket for each value of X-Forwarded-Proto; the same as uvicorn knows.
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
 #: The entry for proxies that connect to a Unix socket.
 UNIX: Final = "unix"
 
@@ -28,7 +32,8 @@ class TrustedProxies(Record):
 
     `remote_address` of a connection is then that of the client: the source in the header of the
     PROXY protocol, if a trusted proxy has connected; and in place of it the last address in
-    X-Forwarded-For that is no trusted proxy, if the address so far is one.
+    X-Forwarded-For that is no trusted proxy, if the address so far is one. `client_scheme` is then
+    the scheme in X-Forwarded-Proto; redirects of routes have it.
 
     Args:
         addresses: The addresses of the proxies and networks of them, such as "10.0.0.0/8" or "::1";
@@ -36,7 +41,7 @@ class TrustedProxies(Record):
         proxy_protocol: Whether each connection of these addresses begins with a header of the PROXY
             protocol, version 1 or 2. Without a valid one it is closed. Other clients are served as
             ever, and must not send one.
-        forwarded: Whether X-Forwarded-For is read.
+        forwarded: Whether X-Forwarded-For and X-Forwarded-Proto are read.
 
     Raises:
         TypeError: `addresses` is not a list of text.
@@ -90,6 +95,21 @@ class TrustedProxies(Record):
                 break
             address = client
         return address
+
+    def find_scheme(self, address: Any, headers: Headers) -> str | None:
+        """Return the scheme with which the client of a request has connected to the proxy.
+
+        Args:
+            address: The address from which the request comes.
+            headers: Its headers.
+
+        Returns:
+            "ws" or "wss"; None if no trusted proxy tells it.
+        """
+        values = headers.get_all("X-Forwarded-Proto")
+        if not self.forwarded or not values or not self.trusts(address):
+            return None
+        return _SCHEMES.get(values[-1].strip())  # the last line is that of the nearest proxy
 
 
 def make_address(host: str, port: int) -> Any:

@@ -68,6 +68,9 @@ class BaseConnection:
 
     #: The address that `trusted_proxies` have told, None if that of the driver counts.
     client_address: Any = None
+    #: The scheme with which the client has connected to the nearest of `trusted_proxies`, "ws" or
+    #: "wss"; None if it does not tell.
+    client_scheme: str | None = None
 
     @cached_property
     def id(self) -> UUID:
