@@ -20,7 +20,7 @@ from frames import TEXT, explained, to
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 
-from framewire import CLIENT, SERVER, Close, CloseCodeError, Ping, Pong, Stream
+from framewire import CLIENT, SERVER, Close, CloseCodeError, PerMessageDeflate, Ping, Pong, Stream
 from framewire.adapters.uvicorn import WebSocketProtocol
 
 OURS = "framewire.adapters.uvicorn:WebSocketProtocol"
@@ -321,6 +321,67 @@ async def test_ws_per_message_deflate_option_controls_compression(compression):
                 assert await client.recv() == message
 
 
+class Compressing(WebSocketProtocol):
+    permessage_deflate = PerMessageDeflate(server_max_window_bits=9, client_max_window_bits=10, threshold=1000)
+
+
+class Incompressible(WebSocketProtocol):
+    permessage_deflate = None
+
+
+@pytest.mark.parametrize(
+    ("ws", "answer"),
+    [
+        (OURS, b"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"),
+        (Compressing, b"permessage-deflate; server_max_window_bits=9; client_max_window_bits=10"),
+        (Incompressible, None),
+    ],
+)
+@on_loop
+async def test_class_attribute_selects_the_compression(ws, answer):
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+    request = REQUEST.replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n\r\n")
+    async with serving(Application(), ws=ws) as (_, port):
+        client = await Raw.open(port, request=request)
+        head = client.head.lower()
+        assert (b"\r\nsec-websocket-extensions: " in head) is (answer is not None)
+        assert answer is None or b": " + answer + b"\r\n" in head
+        await client.close()
+
+
+@on_loop
+async def test_messages_below_the_threshold_are_not_compressed():
+    async with serving(Application(), ws=Compressing) as (_, port):
+        client = await Raw.open(port, request=DEFLATE_REQUEST)
+        for size, first_byte in ((999, 0x81), (1000, 0xC1)):
+            client.writer.write(client.stream.send("x" * size))
+            assert (await client.reader.readexactly(1))[0] == first_byte
+            length = (await client.reader.readexactly(1))[0]
+            assert (length == 126) is (size == 999)
+            await client.reader.readexactly(size + 2 if length == 126 else length)
+        client.writer.close()
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("option", [False, True])
+@on_loop
+async def test_application_can_turn_compression_off(enabled, option):
+    """But not on; a middleware may pass on a copy of the scope."""
+
+    async def app(scope, receive, send):
+        scope = {**scope, "extensions": {**scope["extensions"]}}
+        setting = scope["extensions"]["framewire.compression"]
+        assert setting == {"enabled": option}
+        setting["enabled"] = enabled
+        await echo(scope, receive, send)
+
+    echo = Application()
+    async with serving(app, ws_per_message_deflate=option) as (_, port):
+        client = await Raw.open(port, request=DEFLATE_REQUEST)
+        assert (b"permessage-deflate" in client.head) is (enabled and option)
+        await client.close()
+
+
 @each_parser
 @on_loop
 async def test_uvicorn_serves_over_tls(http):
@@ -538,6 +599,14 @@ async def test_ping_interval_of_zero_or_less_disables_keepalive(interval):
 def test_server_does_not_start_with_settings_out_of_range(options, ws):
     with pytest.raises(ValueError, match=next(iter(options)).removeprefix("ws_")):
         uvicorn.run(Application(), ws=ws, port=0, lifespan="off", log_config=None, **options)
+
+
+def test_server_does_not_start_with_another_type_of_compression():
+    class Wrong(WebSocketProtocol):
+        permessage_deflate = True
+
+    with pytest.raises(TypeError, match="permessage_deflate is PerMessageDeflate or None, not bool"):
+        uvicorn.run(Application(), ws=Wrong, port=0, lifespan="off", log_config=None)
 
 
 @on_loop

@@ -40,9 +40,6 @@ __all__ = ["AsgiOpening"]
 
 Header = tuple[bytes, bytes]
 
-#: The window and memory level of uvicorn's own classes.
-_DEFLATE: Final = PerMessageDeflate(server_max_window_bits=12, client_max_window_bits=12, memory_level=5)
-
 #: The application decides who may connect: uvicorn does not look at Origin.
 _POLICY: Final = ServerPolicy(origins=None)
 
@@ -59,26 +56,30 @@ class AsgiOpening(Opening):
     Args:
         driver: The driver of the connection.
         config: uvicorn's configuration.
+        deflate: The compression to agree to, None for none; the application can turn it off.
         server_state: uvicorn's state of the server, with the headers of every response.
         app_state: The state that the lifespan of the application has set up.
         start: Called with the scope when the application is to run for the request.
     """
 
     __slots__ = (
-        "_app_state", "_body", "_config", "_default_headers", "_driver", "_early", "_handshake", "_offer",
-        "_response", "_scope", "_start", "answered",
+        "_app_state", "_body", "_compression", "_config", "_default_headers", "_deflate", "_driver", "_early",
+        "_handshake", "_offer", "_response", "_scope", "_start", "answered",
     )  # fmt: skip
 
     def __init__(
         self,
         driver: Driver,
         config: Config,
+        deflate: PerMessageDeflate | None,
         server_state: ServerState,
         app_state: dict[str, Any],
         start: Callable[[dict[str, Any]], None],
     ) -> None:
         self._driver = driver
         self._config = config
+        self._deflate = deflate
+        self._compression = {"enabled": deflate is not None}  # in the scope
         self._default_headers = server_state.default_headers
         self._app_state = app_state
         self._start = start
@@ -118,6 +119,7 @@ class AsgiOpening(Opening):
             return
         self._early[:0] = handshake.trailing
         self._scope = _make_scope(self._config, transport, request, self._offer, self._app_state)
+        self._scope["extensions"]["framewire.compression"] = self._compression
         # For framewire.rooms; an application that keeps its scope does not keep the connection.
         self._scope["extensions"]["framewire.topics"] = {"driver": ref(self._driver)}
         self._start(self._scope)
@@ -138,10 +140,10 @@ class AsgiOpening(Opening):
         Raises:
             ValueError: A header of the application is none.
         """
-        request, compress = self._handshake.request, self._config.ws_per_message_deflate
+        request, deflate = self._handshake.request, self._deflate if self._compression["enabled"] else None
         assert request is not None
         headers = [*self._default_headers, *message.get("headers", ())]
-        head, codecs = _format_acceptance(request, message.get("subprotocol"), self._offer, compress, headers)
+        head, codecs = _format_acceptance(request, message.get("subprotocol"), self._offer, deflate, headers)
         self._log("[accepted]")
         self.answered = True
         self._driver.transport.write(head)
@@ -247,14 +249,18 @@ def _make_scope(
 
 
 def _format_acceptance(
-    request: Request, subprotocol: str | None, offer: Offer, compress: bool, headers: Iterable[Header]
+    request: Request,
+    subprotocol: str | None,
+    offer: Offer,
+    deflate: PerMessageDeflate | None,
+    headers: Iterable[Header],
 ) -> tuple[bytes, list[Codec]]:
-    """Return the 101 (4.2.2), with permessage-deflate if `compress` allows it, and the codecs
-    agreed on.
+    """Return the 101 (4.2.2), with permessage-deflate if there is `deflate`, and the codecs agreed
+    on.
     """
     key = request.headers["Sec-WebSocket-Key"].encode("latin-1")
     lines = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", accept_key(key))]
-    terms, codecs = accept_offers(offer.extensions, [_DEFLATE] if compress else [])
+    terms, codecs = accept_offers(offer.extensions, [] if deflate is None else [deflate])
     if terms:
         lines.append((b"sec-websocket-extensions", format_extensions(terms).encode()))
     if subprotocol:

@@ -24,6 +24,7 @@ from ...asyncio.transport_writer import MAX_CORKED, MIN_UNCORKED
 from ...http.server_handshake import MAX_TRAILING
 from ...protocol.constants import SERVER, CloseCode, State
 from ...protocol.events import Event
+from ...protocol.permessage_deflate import PerMessageDeflate
 from ...session.message_queue import Message, MessageQueue
 from ...session.settings import ConnectionSettings
 from .configuration import read_settings
@@ -68,6 +69,9 @@ class WebSocketProtocol(_Driver):
     #: Whether the close frame after a violation by the peer (1002, 1007, 1009) says what was wrong;
     #: False sends the code alone.
     send_close_reasons: bool = True
+    #: The window bits, memory level and threshold of compression, if `ws_per_message_deflate` is
+    #: set; None for no compression. By default the window and memory level of uvicorn's own classes.
+    permessage_deflate: PerMessageDeflate | None = PerMessageDeflate()
 
     opening: AsgiOpening
 
@@ -81,7 +85,7 @@ class WebSocketProtocol(_Driver):
         if not config.loaded:
             config.load()
         super().__init__(SERVER, *self._share(config, server_state), True, self)
-        self.opening = AsgiOpening(self, config, server_state, app_state, self._start)
+        self.opening = AsgiOpening(self, config, self._choose_deflate(config), server_state, app_state, self._start)
         self.logger = logging.getLogger("uvicorn.error")
         self._app = config.loaded_app
         self._connections = server_state.connections
@@ -103,7 +107,16 @@ class WebSocketProtocol(_Driver):
             TypeError: A setting has the wrong type.
             ValueError: A setting is out of range. `ws_ping_timeout` has to be more than 0 seconds.
         """
+        cls._choose_deflate(config)
         return read_settings(config, cls.close_timeout, cls.send_close_reasons)
+
+    @classmethod
+    def _choose_deflate(cls, config: Config) -> PerMessageDeflate | None:
+        """Return the compression to agree to. Raises TypeError for a bad one."""
+        deflate = cls.permessage_deflate
+        if deflate is not None and not isinstance(deflate, PerMessageDeflate):
+            raise TypeError(f"permessage_deflate is PerMessageDeflate or None, not {type(deflate).__name__}")
+        return deflate if config.ws_per_message_deflate else None
 
     @classmethod
     def _share(cls, config: Config, server_state: ServerState) -> tuple[ConnectionSettings, SharedTimer]:
