@@ -11,7 +11,6 @@ and sent by framewire.
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -55,7 +54,7 @@ class Runner:
 
     @contextmanager
     def start(self, *command, **options):
-        """Start a program; it is ended with SIGINT, as by Ctrl-C, unless it ends by itself."""
+        """Start a program; it is ended with SIGTERM, unless it ends by itself."""
         self.counts.append(Path(self.folder, f"counts{len(self.counts)}"))
         command = [self.python, HERE / "counted.py", self.library, self.counts[-1], *command]
         if self.accelerated:
@@ -67,7 +66,7 @@ class Runner:
             yield process
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
             try:
                 process.wait(END)
             except subprocess.TimeoutExpired:

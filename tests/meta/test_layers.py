@@ -80,6 +80,7 @@ FOREIGN = {
     "adapters.wsproto": {"wsproto"},
     "cli.bench": {"rich"},
     "cli.capture": {"scapy"},
+    "cli.completion": {"shtab"},
     "cli.inspect": {"rich"},
     "relay": {"redis"},
     "testing.fixtures": {"pytest"},

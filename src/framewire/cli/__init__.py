@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from .. import __version__
 from ..errors import FramewireError
-from . import bench, connect, demo, doctor, inspect, run, serve
+from . import bench, completion, connect, demo, doctor, inspect, run, serve
 from .reporting import INTERRUPTED, IO_ERROR, describe, exit_status, print_status
 
 __all__ = ["main"]
@@ -59,6 +59,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (serve, connect, inspect, bench, run, demo, doctor):
         command.add_parser(commands)
+    completion.add_parser(commands, parser)
     return parser
 
 

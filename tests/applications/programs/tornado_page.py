@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from contextlib import suppress
 
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
@@ -52,5 +51,4 @@ async def main(port):
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1])))
