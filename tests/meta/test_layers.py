@@ -82,6 +82,7 @@ FOREIGN = {
     "cli.capture": {"scapy"},
     "cli.completion": {"shtab"},
     "cli.inspect": {"rich"},
+    "cli.output": {"rich"},
     "relay": {"redis"},
     "testing.fixtures": {"pytest"},
     "testing.trio": {"trio"},

@@ -30,6 +30,7 @@ from ..errors import FramewireError
 from ..protocol.constants import State
 from .argument_types import non_negative_float, non_negative_int, positive_float, positive_int
 from .optional_packages import require_package
+from .output import ParagraphFormatter, make_console
 from .reporting import connecting_to, count
 
 __all__ = ["Load", "add_parser", "measure"]
@@ -110,7 +111,7 @@ def add_parser(commands: Any) -> None:
         "bench",
         help="measure an echo server",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ParagraphFormatter,
     )
     default = Load()
     parser.add_argument("uri", help="ws://host:port/path or wss://...")
@@ -351,9 +352,7 @@ async def _measure_with_progress(uri: str, load: Load) -> Result:
 
 
 def _print_result(load: Load, result: Result) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = make_console()
     ordered = sorted(result.latencies)
     console.print(
         f"[bold]{len(ordered) / load.seconds:,.0f} messages/s[/] of {count(load.size, 'byte')}"
@@ -363,7 +362,10 @@ def _print_result(load: Load, result: Result) -> None:
         verb = "was" if result.unanswered == 1 else "were"
         console.print(f"[bold red]{count(result.unanswered, 'message')} {verb} not answered[/]")
     if load.rate:
-        console.print(f"The largest delay of a send was {_format_duration(result.max_delay)}.", style="dim")
+        console.print(
+            f"The largest delay of a send was {_format_duration(result.max_delay, console.options.ascii_only)}.",
+            style="dim",
+        )
     if ordered:
         _print_latencies(console, ordered)
 
@@ -372,8 +374,9 @@ def _print_latencies(console: Any, ordered: Sequence[float]) -> None:
     """Print percentiles and a histogram in the width of the console."""
     from rich.table import Table
 
+    ascii_only: bool = console.options.ascii_only
     names = [*(f"{percent:g} %" for percent in PERCENTILES), "max"]
-    values = [_format_duration(percentile(ordered, percent)) for percent in (*PERCENTILES, 100)]
+    values = [_format_duration(percentile(ordered, percent), ascii_only) for percent in (*PERCENTILES, 100)]
     if console.width < _NARROW:
         for name, value in zip(names, values, strict=True):
             console.print(f"{name:>14}  {value}")
@@ -385,12 +388,12 @@ def _print_latencies(console: Any, ordered: Sequence[float]) -> None:
     max_count = max(number for _, number in bars)
     bar_width = max(min(40, console.width - 18 - len(f"{max_count:,}")), 1)
     for bound, number in bars:
-        bar = "█" * round(bar_width * number / max_count)
-        console.print(f"{'to ' + _format_duration(bound):>14}  [cyan]{bar:<{bar_width}}[/]  {number:,}")
+        bar = ("#" if ascii_only else "█") * round(bar_width * number / max_count)
+        console.print(f"{'to ' + _format_duration(bound, ascii_only):>14}  [cyan]{bar:<{bar_width}}[/]  {number:,}")
 
 
-def _format_duration(seconds: float) -> str:
+def _format_duration(seconds: float, ascii_only: bool) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"
-    return f"{seconds * 1e6:.0f} µs"
+    return f"{seconds * 1e6:.0f} {'us' if ascii_only else 'µs'}"

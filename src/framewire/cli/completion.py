@@ -1,8 +1,11 @@
 """`framewire completion SHELL`: print a script that completes the commands and options of
 framewire.
 
-bash: eval "$(framewire completion bash)". zsh: write it to a file _framewire in a folder of fpath.
-fish: framewire completion fish | source.
+bash: eval "$(framewire completion bash)"
+
+zsh: framewire completion zsh > FOLDER/_framewire, with a folder of fpath
+
+fish: framewire completion fish | source
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from .optional_packages import require_package
+from .output import ParagraphFormatter
 
 __all__ = ["add_parser"]
 
@@ -34,7 +38,7 @@ def add_parser(commands: Any, program: argparse.ArgumentParser) -> None:
         "completion",
         help="print a script for the completion of a shell",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ParagraphFormatter,
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell")
     parser.set_defaults(run=partial(run, program))

@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show all three parts; serve the chat page until Ctrl-C."""
+    print_speeds()
     with suppress(KeyboardInterrupt):
-        print_speeds()
         asyncio.run(_show(None if arguments.once else arguments.port))
     return 0
 
@@ -65,13 +65,13 @@ def print_speeds() -> None:
     """Measure and print the time that each backend takes to decode a message."""
     print("Stream.receive: microseconds per masked message\n")
     pure, fast = _measure_in_process("pure"), _measure_in_process("fast")
-    print(f"{'':<18}{'pure':>10}{'compiled':>10}{'speed-up':>10}")
+    print(f"{'':<15}{'pure':>7}{'compiled':>9}{'speed-up':>9}")
     for name in _WORKLOADS:
         pure_time = pure[name] * 1e6 if pure else None
         fast_time = fast[name] * 1e6 if fast else None
         ratio = f"{pure_time / fast_time:.1f}x" if pure_time and fast_time else "-"
-        cells = ["-" if cell is None else f"{cell:.2f}" for cell in (pure_time, fast_time)]
-        print(f"{name:<18}{cells[0]:>10}{cells[1]:>10}{ratio:>10}")
+        cells = ["-" if cell is None else f"{cell:.{2 if cell < 1000 else 0}f}" for cell in (pure_time, fast_time)]
+        print(f"{name:<15}{cells[0]:>7}{cells[1]:>9}{ratio:>9}")
     if fast is None:
         print("\nThe compiled backend is not installed; `framewire doctor` says how to get it.")
     print(flush=True)

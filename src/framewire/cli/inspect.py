@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong, Text
 from .capture import CAPTURE_MAGIC, read_capture
 from .dissect import Frame, dissect
 from .optional_packages import require_package
+from .output import make_console
 from .reporting import FAILURE, INTERRUPTED, USAGE, CommandError, count
 
 __all__ = ["add_parser", "read_input"]
@@ -124,7 +126,7 @@ def read_input(source: str, sender: Role | None, standard_input: bytes = b"") ->
     Raises:
         ValueError: If the format is none of those supported.
     """
-    if source != "-" and not (source and Path(source).is_file()):
+    if source != "-" and not isfile(source):
         data = _HEX_SEPARATOR.sub(b"", source.encode())
         if not _HEX.fullmatch(data):
             raise ValueError(f"{source!r} is neither a file nor whole bytes in hex")
@@ -225,11 +227,9 @@ def describe(event: Event) -> str:
 
 def _print_tree(direction: Direction, frames: Sequence[Frame]) -> None:
     require_package("rich", "inspect without --json")
-    from rich.console import Console
     from rich.text import Text as Styled
     from rich.tree import Tree
 
-    console = Console(highlight=False)
     size = sum(len(frame.header) + len(frame.wire) for frame in frames)
     title = f"{direction.title}: {count(size, 'byte')} in {count(len(frames), 'frame')} from a {direction.sender.value}"
     tree = Tree(Styled(title, style="bold"), guide_style="dim")
@@ -239,7 +239,7 @@ def _print_tree(direction: Direction, frames: Sequence[Frame]) -> None:
         node = tree.add(Styled.assemble(*_headline(frame)))
         for line, style in _details(frame):
             node.add(Styled(line, style=style))
-    console.print(tree)
+    make_console().print(tree)
 
 
 def _headline(frame: Frame) -> Iterator[tuple[str, str]]:
@@ -274,11 +274,11 @@ def _details(frame: Frame) -> Iterator[tuple[str, str]]:
 
 
 def _clip(data: bytes) -> str:
-    return data[:16].hex(" ") + (" …" if len(data) > 16 else "")
+    return data[:16].hex(" ") + (" ..." if len(data) > 16 else "")
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _printable(text: str) -> str:

@@ -28,6 +28,7 @@ from ..pywebsocket.options import run as run_handlers
 from .argument_types import non_negative_float, non_negative_int, port
 from .chat import Room, page
 from .optional_packages import require_package
+from .output import ParagraphFormatter
 from .reporting import USAGE, CommandError, describe
 from .signals import wait_for_signal
 from .worker_counters import CounterTable, WorkerCounters
@@ -61,7 +62,7 @@ def add_parser(commands: Any) -> None:
         help="serve a chat page and an echo, or handlers",
         usage="framewire serve [-h] [-H HOST] [-p PORT] [option ...]",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ParagraphFormatter,
     )
     # Absent unless given, because handlers have other defaults than the chat.
     optional: dict[str, Any] = {"default": argparse.SUPPRESS}
