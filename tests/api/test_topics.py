@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import trio
+from backends import needed
 from drivers import trio_server_of_thread
 from ends import client_side, server_side
 from sync_ends import Raw, on_loop_of_thread, until
@@ -117,6 +118,7 @@ class Asyncio(World):
     """`framewire.asyncio`."""
 
     Topics = framewire.asyncio.Topics
+    new_loop = staticmethod(asyncio.new_event_loop)
 
     @contextmanager
     def serve(self, **options):
@@ -130,7 +132,7 @@ class Asyncio(World):
             async with framewire.asyncio.serve(handler, "127.0.0.1", 0, **options) as server:
                 yield server
 
-        with on_loop_of_thread(serve) as server:
+        with on_loop_of_thread(serve, self.new_loop) as server:
             self.port = server.sockets[0].getsockname()[1]
             yield
 
@@ -145,15 +147,23 @@ class Asyncio(World):
         self.call(connection.transport.abort)
 
 
-@pytest.fixture(params=["threads", "threads tls", "trio", "trio tls", "asyncio"])
+class Uvloop(Asyncio):
+    """`framewire.asyncio` on uvloop."""
+
+    @staticmethod
+    def new_loop():
+        return needed("uvloop").new_event_loop()
+
+
+@pytest.fixture(params=["threads", "threads tls", "trio", "trio tls", "asyncio", "asyncio tls", "uvloop"])
 def world(request):
     kind, _, tls = request.param.partition(" ")
-    world = {"threads": Threads, "trio": Trio, "asyncio": Asyncio}[kind](bool(tls))
+    world = {"threads": Threads, "trio": Trio, "asyncio": Asyncio, "uvloop": Uvloop}[kind](bool(tls))
     with world.serve(ssl=server_side() if tls else None):
         yield world
 
 
-without_tls = pytest.mark.parametrize("world", ["threads", "trio", "asyncio"], indirect=True)
+without_tls = pytest.mark.parametrize("world", ["threads", "trio", "asyncio", "uvloop"], indirect=True)
 
 
 @pytest.fixture
