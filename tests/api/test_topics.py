@@ -388,6 +388,19 @@ def test_newest_message_of_each_topic_reaches_a_slow_receiver(world, topics):
 
 
 @without_tls
+def test_messages_held_while_a_send_waits_follow_its_message(world, topics):
+    topics, long = topics(policy="latest"), "long" * (1 << 22)
+    with world.slow_pair() as (slow, peer):
+        topics.subscribe(slow, "news")
+        sending = threading.Thread(target=world.call, args=(slow.send, long))
+        sending.start()
+        until(lambda: slow._session.write_paused)
+        messages = publish_until(topics, lambda: topics.counters.held, 20_000)
+        assert drain(peer, messages[-1]) == [long, *messages]
+        sending.join()
+
+
+@without_tls
 def test_connection_that_ends_while_messages_are_held_is_forgotten(world, topics):
     topics = topics(policy="latest")
     with world.slow_pair() as (slow, _):

@@ -225,8 +225,6 @@ class Driver(BaseDriver):
         """
         session = self.opened_session()
         own = session.bytes_queued if wait else 0  # up to where this call's data reaches
-        if self.holding:
-            self.release_held()
         while self._has_work(session):
             if not self._writing.acquire(blocking=wait):
                 return  # the thread that writes does this too
@@ -246,6 +244,9 @@ class Driver(BaseDriver):
             # What came meanwhile, from a thread that did not wait, is for this thread to write.
 
     def _has_work(self, session: Session) -> bool:
+        """Return whether there is something to write; first, queue what waits for room."""
+        if self.holding:
+            self.release_held()
         ends_output = session.ending is Ending.OUTPUT and not self._output_ended
         return bool(session.output or self._unsent or ends_output)
 
@@ -285,7 +286,6 @@ class Driver(BaseDriver):
             with self.changed:
                 session.resume_writing()
                 self.changed.notify_all()
-                self.release_held()  # what this queues, the caller writes
         if session.ending is Ending.OUTPUT and not self._output_ended:
             self._output_ended = True
             self.transport.end_output()
