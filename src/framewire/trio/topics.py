@@ -42,10 +42,19 @@ class Topics(BaseTopics[Connection]):
         self, topic: str, message: Data, *,
         exclude: Connection | Iterable[Connection] = (), text: bool | None = None,
     ) -> int:  # fmt: skip
-        """Send a message to the subscribers of its topic, as `framewire.asyncio.Topics.publish`.
+        """Send a message to the subscribers of its topic, without waiting for slow peers.
 
-        It lets the tasks of full connections write first, as long as the network takes it at once.
-        A call that is cancelled has sent nothing.
+        Full connections write first, as long as the network takes it at once. A call that is
+        cancelled has sent nothing. Raises as `framewire.asyncio.Topics.publish`.
+
+        Args:
+            topic: The topic.
+            message: Text as `str`, binary as a bytes-like object.
+            exclude: A connection that does not get it, or several.
+            text: Whether it is sent as text; by default the type decides.
+
+        Returns:
+            The number of connections that get the message, now or when there is room.
         """
         shared, excluded = Broadcast(message, text, self._compression), self._drivers_of(exclude)
         await trio.lowlevel.checkpoint_if_cancelled()
