@@ -54,6 +54,7 @@ soak: $(VENV)/.built-for-test
 	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)
 	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600) --loop uvloop
 	$(RUN) -m benchmarks.soak_rooms --seconds $(or $(SECONDS),600)
+	$(RUN) -m benchmarks.soak_rooms --seconds $(or $(SECONDS),10) --broker
 
 docs: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'

@@ -44,6 +44,8 @@ ROWS = (
     ("FastAPI, 256 B", "uvicorn, send_text", "send", False, 1, 256),
     ("FastAPI, 256 B, deflate", "uvicorn, Rooms", "rooms", True, 1, 256),
     ("FastAPI, 256 B, deflate", "uvicorn, send_text", "send", True, 1, 256),
+    ("FastAPI, 256 B, deflate", "hypercorn, Rooms", "rooms", True, 1, 256),
+    ("FastAPI, 256 B, deflate", "hypercorn, send_text", "send", True, 1, 256),
 )
 
 #: Row, reference row, largest ratio of costs.
@@ -73,7 +75,7 @@ def message_of(number, size):
 
 async def serve(server, way, compressed, size):
     """Run the measured server: print its port; send so many messages as each line of input says."""
-    start = start_uvicorn if server.startswith("uvicorn") else start_library
+    start = {"uvicorn": start_uvicorn, "hypercorn": start_hypercorn}.get(server.partition(",")[0], start_library)
     send, port = await start(server, way, compressed)
     first, done = 0, asyncio.Event()
 
@@ -106,11 +108,10 @@ async def start_library(library, way, compressed):
     return sender_of(asyncio_api, way, connections), server.sockets[0].getsockname()[1]
 
 
-async def start_uvicorn(name, way, compressed):
-    """Start uvicorn with an application of FastAPI: with `Rooms` and framewire's class, or with a
-    loop of `send_text` and uvicorn's own class.
+def make_application(way):
+    """Return an application of FastAPI, and how it sends to all members: by `Rooms`, or in a loop of
+    `send_text`.
     """
-    import uvicorn
     from fastapi import FastAPI, WebSocket
 
     from framewire.rooms import Rooms
@@ -135,6 +136,16 @@ async def start_uvicorn(name, way, compressed):
         for websocket in sockets:
             await websocket.send_text(message)
 
+    return app, publish if way == "rooms" else in_task(send)
+
+
+async def start_uvicorn(name, way, compressed):
+    """Start uvicorn with an application of FastAPI: for `Rooms` with framewire's class, otherwise
+    with uvicorn's own.
+    """
+    import uvicorn
+
+    app, send = make_application(way)
     ws = "framewire.adapters.uvicorn:WebSocketProtocol" if way == "rooms" else "auto"
     options = {"lifespan": "off", "log_level": "error", "loop": "asyncio", "ws_ping_interval": 3600}
     config = uvicorn.Config(app, port=0, ws=ws, ws_per_message_deflate=compressed, **options)
@@ -142,8 +153,20 @@ async def start_uvicorn(name, way, compressed):
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    return (publish if way == "rooms" else in_task(send)), port
+    return send, server.servers[0].sockets[0].getsockname()[1]
+
+
+async def start_hypercorn(name, way, compressed):
+    """Start hypercorn, which always agrees to compression, with an application of FastAPI."""
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    app, send = make_application(way)
+    listening, config = socket.create_server(("127.0.0.1", 0)), Config()
+    config.bind, config.errorlog = [f"fd://{listening.fileno()}"], None
+    serving = asyncio.ensure_future(serve(app, config))
+    serving.add_done_callback(lambda _: listening.close())  # keeps both as long as the loop
+    return send, listening.getsockname()[1]
 
 
 def in_task(send):

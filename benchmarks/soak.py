@@ -150,18 +150,20 @@ async def run(arguments):
     ]
 
 
-def main(run, description):
+def main(run, description, add_options=lambda parser: None):
     """Run a soak test on the chosen event loop; exit with 1 if it returns failures.
 
     Args:
         run: The coroutine function of the test, which takes the arguments of the command.
         description: The help of the command.
+        add_options: Adds options of this test to the parser.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--seed", type=int, default=1)
+    add_options(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     if arguments.loop == "uvloop":

@@ -1,4 +1,7 @@
-"""`Topics` of asyncio over real sockets; its rules are tested in `session/test_topics.py`."""
+"""`Topics` of asyncio over real sockets: writes, slow receivers, threads.
+
+Its rules are tested in `session/test_topics.py`, and what all APIs have in `api/test_topics.py`.
+"""
 
 import asyncio
 import random
@@ -10,7 +13,7 @@ import pytest
 from ends import connect, on_loop, raw, serving, until
 
 import framewire
-from framewire import ConnectionClosed, State, StateError
+from framewire import State, StateError
 from framewire.asyncio import Listener, Topics, broadcast
 from framewire.asyncio.transport_writer import MAX_CORKED, TransportWriter
 
@@ -65,96 +68,7 @@ async def messages_of(client):
     return messages
 
 
-# Who gets a message
-
-
-@on_loop
-async def test_publish_reaches_the_subscribers_of_a_topic():
-    topics = Topics()
-    async with pairs(3) as ((one, two, three), clients):
-        assert topics.subscribe(one, "news")
-        assert topics.subscribe(two, "news")
-        assert topics.subscribe(three, "sport")
-        assert not topics.subscribe(three, "sport")
-        assert topics.publish("news", "a") == 2
-        assert topics.publish("sport", b"b", text=True) == 1
-        assert topics.publish("other", "c") == 0
-        assert topics.unsubscribe(one, "news")
-        assert not topics.unsubscribe(one, "news")
-        assert topics.publish("news", b"d") == 1
-        for connection in (one, two, three):
-            await connection.send("end")
-        assert [await messages_of(client) for client in clients] == [["a"], ["a", b"d"], ["b"]]
-        assert topics.subscribers("news") == [two]
-        assert topics.topics_of(three) == ["sport"]
-        assert (topics.counters.published, topics.counters.sent) == (4, 4)
-
-
-@on_loop
-async def test_patterns_reach_each_subscriber_once():
-    topics = Topics(patterns="mqtt")
-    async with pairs(2) as ((one, two), clients):
-        for pattern in ("room/+/said", "room/#", "room/1/said"):
-            topics.subscribe(one, pattern)
-        topics.subscribe(two, "room/2/#")
-        assert [topics.publish(topic, topic) for topic in ("room/1/said", "room/2/said", "room", "roof")] == [
-            1,
-            2,
-            1,
-            0,
-        ]
-        for connection in (one, two):
-            await connection.send("end")
-        assert [await messages_of(client) for client in clients] == [
-            ["room/1/said", "room/2/said", "room"],
-            ["room/2/said"],
-        ]
-
-
-@on_loop
-async def test_excluded_connections_do_not_get_the_message():
-    topics = Topics()
-    async with pairs(3) as (connections, clients):
-        for connection in connections:
-            topics.subscribe(connection, "news")
-        assert topics.publish("news", "not to 0", exclude=connections[0]) == 2
-        assert topics.publish("news", "only to 2", exclude=connections[:2]) == 1
-        assert topics.publish("news", "end") == 3
-        assert [await messages_of(client) for client in clients] == [
-            [],
-            ["not to 0"],
-            ["not to 0", "only to 2"],
-        ]
-
-
-@pytest.mark.parametrize("by_peer", [True, False])
-@on_loop
-async def test_connection_that_ends_leaves_all_topics(by_peer):
-    topics = Topics()
-    async with pairs(2) as ((one, two), clients):
-        for topic in ("news", "sport"):
-            topics.subscribe(one, topic)
-            topics.subscribe(two, topic)
-        await (clients[0] if by_peer else one).close()
-        await one.wait_closed()
-        assert topics.subscribers("news") == topics.subscribers("sport") == [two]
-        assert topics.topics_of(one) == []
-        assert topics.publish("news", "a") == 1
-        with pytest.raises(ConnectionClosed):
-            topics.subscribe(one, "news")
-        assert await clients[1].recv() == "a"
-    assert topics._topics._connections == {}
-
-
-@on_loop
-async def test_closing_connection_gets_no_more_messages():
-    topics = Topics()
-    async with pairs(1) as ((one,), (client,)):
-        topics.subscribe(one, "news")
-        topics.publish("news", "before")
-        one.start_closing()
-        assert topics.publish("news", "after") == 0
-        assert [message async for message in client] == ["before"]
+# Connections that subscribe
 
 
 @on_loop

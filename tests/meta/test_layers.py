@@ -66,6 +66,7 @@ FOREIGN = {
     "trio.driver": {"trio", "exceptiongroup"},
     "trio.router": {"trio"},
     "trio.server": {"trio"},
+    "trio.topics": {"trio"},
     "adapters.autobahn": {"autobahn"},
     "adapters.gevent_websocket": {"geventwebsocket"},
     "adapters.gunicorn": {"gunicorn"},

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from ..errors import ConcurrencyError, ConnectionClosed, StateError
 from ..protocol.constants import Role, State
@@ -25,6 +25,14 @@ READ_SIZE: Final = 1 << 16
 Result = TypeVar("Result")
 Answered = TypeVar("Answered")
 Taken = TypeVar("Taken")
+
+
+class Subscriptions(Protocol):
+    """The subscriptions of topics; see `StreamMembers` for the members."""
+
+    def forget(self, driver: Any, /) -> None: ...
+
+    def release(self, driver: Any, /) -> None: ...
 
 
 class BaseDriver(ABC):
@@ -56,6 +64,11 @@ class BaseDriver(ABC):
         self.receiving = False
         #: Whether an iterable of fragments is being sent.
         self.in_fragments = False
+        #: Whether the connection has ended; see `note_end`.
+        self.ended = False
+        #: The topics to which the connection has subscribed, and those that hold messages for it.
+        self.topics: dict[Subscriptions, None] = {}
+        self.holding: dict[Subscriptions, None] = {}
         #: The logger of the connection, which sets it.
         self.logger: Logger | None = None
         #: The logs of the frames in each direction, None if they are not logged.
@@ -94,11 +107,34 @@ class BaseDriver(ABC):
         """Bytes of frames that wait for the network."""
         return self.opened_session().bytes_queued - self.bytes_sent
 
+    @property
+    def refused(self) -> int:
+        """Bytes of frames that wait although the network could have taken them."""
+        return self.waiting
+
     def opened_session(self) -> Session:
         """Return the session. Raises StateError before the opening handshake is done."""
         if self.session is None:
             raise StateError("the opening handshake is not done")
         return self.session
+
+    def release_held(self) -> None:
+        """Queue the messages that topics hold for the connection, if there is room."""
+        session = self.opened_session()
+        with self.lock:
+            if not session.write_paused and not session.message_open:
+                holding, self.holding = self.holding, {}
+                for topics in holding:
+                    topics.release(self)
+
+    def note_end(self) -> None:
+        """Take note that the connection has ended: it leaves all topics."""
+        with self.lock:
+            self.ended = True
+            for topics in self.topics:
+                topics.forget(self)
+            self.topics.clear()
+            self.holding.clear()
 
     # For the API.
 

@@ -5,6 +5,7 @@
 from .client import ClientConnection, connect, reconnect, unix_connect, unix_reconnect
 from .connection import Connection, broadcast
 from .server import SAME_ORIGIN, Server, ServerConnection, basic_auth, serve, unix_serve
+from .topics import Topics
 
 __all__ = [
     "SAME_ORIGIN",
@@ -12,6 +13,7 @@ __all__ = [
     "Connection",
     "Server",
     "ServerConnection",
+    "Topics",
     "basic_auth",
     "broadcast",
     "connect",

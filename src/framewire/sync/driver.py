@@ -64,7 +64,6 @@ class Driver(BaseDriver):
         self._writing = threading.Lock()
         self._unsent = memoryview(b"")  # taken from the session, but not yet by the socket
         self._output_ended = False
-        self._ended = False  # the reader is done
         self._deadline_timer: threading.Timer | None = None
 
     @cached_property
@@ -174,7 +173,7 @@ class Driver(BaseDriver):
             session.close(code, reason, monotonic())
             self.changed.notify_all()
             deadline = session.deadline
-            if not watched and deadline is not None and self._deadline_timer is None and not self._ended:
+            if not watched and deadline is not None and self._deadline_timer is None and not self.ended:
                 # The reader may be waiting for input already, and not know of the deadline.
                 timer = threading.Timer(max(0, deadline - monotonic()), self._end_at_deadline)
                 self._deadline_timer, timer.daemon = timer, True
@@ -186,7 +185,7 @@ class Driver(BaseDriver):
         has.
         """
         with self.changed:
-            if not self.changed.wait_for(lambda: self._ended, timeout):
+            if not self.changed.wait_for(lambda: self.ended, timeout):
                 return False
         if self.reader is not threading.current_thread():
             self.reader.join()  # which closes the socket; nothing keeps it any more
@@ -245,6 +244,9 @@ class Driver(BaseDriver):
             # What came meanwhile, from a thread that did not wait, is for this thread to write.
 
     def _has_work(self, session: Session) -> bool:
+        """Return whether there is something to write; first, queue what waits for room."""
+        if self.holding:
+            self.release_held()
         ends_output = session.ending is Ending.OUTPUT and not self._output_ended
         return bool(session.output or self._unsent or ends_output)
 
@@ -294,7 +296,7 @@ class Driver(BaseDriver):
         self.transport.abort()
         if wait and threading.current_thread() is not self.reader:
             with self.changed:
-                self.changed.wait_for(lambda: self._ended)
+                self.changed.wait_for(lambda: self.ended)
                 raise session.error()
 
     # The reader.
@@ -361,7 +363,7 @@ class Driver(BaseDriver):
             if self._deadline_timer is not None:
                 self._deadline_timer.cancel()
             session.receive_eof(monotonic())
-            self._ended = True
+            self.note_end()
             self.changed.notify_all()
         with self._writing:
             self.transport.close()

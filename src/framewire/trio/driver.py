@@ -53,14 +53,17 @@ async def write_on(drivers: Iterable[Driver]) -> None:
     """Let writers write what is queued, as long as the network takes it at once: they are not to be
     taken for slow.
     """
-    left = [(driver, driver.opened_session(), driver.opened_session().bytes_queued, -1) for driver in drivers]
+    left = [(driver, driver.opened_session(), driver.opened_session().bytes_queued) for driver in drivers]
     while left := [
-        (driver, session, end, driver.bytes_sent)
-        for driver, session, end, sent in left
-        if session.write_paused and sent < driver.bytes_sent < end
+        (driver, session, end)
+        for driver, session, end in left
+        if session.write_paused and driver.stuck_at < driver.bytes_sent < end
     ]:
+        sent = {driver: driver.bytes_sent for driver, _, _ in left}
         for _ in range(WRITE_TURNS):
             await trio.lowlevel.cancel_shielded_checkpoint()
+        for driver in sent:
+            driver.stuck_at = sent[driver]
 
 
 class Driver(BaseDriver):
@@ -82,6 +85,8 @@ class Driver(BaseDriver):
         self._high, self._low = settings.write_marks
         self._output_ended = False
         self._in_parts = False  # a message is being sent in parts
+        #: The value of `bytes_sent` at which the network has not taken more at once; see `write_on`.
+        self.stuck_at = -1
         #: Where the reader waits for room in the queue, and the writer for output.
         self._reader, self._writer = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
         #: Cancelled to end both directions at once.
@@ -113,6 +118,7 @@ class Driver(BaseDriver):
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self.stream)
             session.receive_eof(self.now())
+            self.note_end()
             self.closed.set()
             self.arrivals.unpark_all()
             self.room.unpark_all()
@@ -164,6 +170,10 @@ class Driver(BaseDriver):
             raise session.error()
         return session
 
+    @property
+    def refused(self) -> int:
+        return self.waiting if self.stuck_at == self.bytes_sent else 0
+
     def now(self) -> float:
         return trio.current_time()
 
@@ -191,6 +201,8 @@ class Driver(BaseDriver):
         session = self.opened_session()
         if session.ending is Ending.ABORT:
             self.scope.cancel()
+        if self.holding:
+            self.release_held()
         if not session.write_paused and self.waiting > self._high:
             session.pause_writing(self.waiting)
         if self._writer and (session.output or session.ending is not Ending.NONE):
