@@ -31,7 +31,16 @@ pytestmark = [
     ],
 )
 def test_load_generator_measures_every_server_and_mode(server, mode, connections, depth, size):
-    cost, latency = measure(build(), server, "asyncio", mode, connections, depth, size, 0.2)
+    cost, latency = measure(build(), server, "asyncio", False, mode, connections, depth, size, 0.2)
+    assert cost > 0
+    assert latency >= 0
+
+
+def test_load_generator_measures_tls():
+    load = build(tls=True)
+    if load is None:
+        pytest.skip("needs the headers of OpenSSL")
+    cost, latency = measure(load, "callback", "asyncio", True, "echo", 3, 2, 300, 0.2)
     assert cost > 0
     assert latency >= 0
 
