@@ -1,4 +1,4 @@
-"""`Topics` of every API over real sockets; its rules are tested in `session/test_topics.py`."""
+"""`Topics` of every API over real sockets; its rules are tested in `session/test_topic_rules.py`."""
 
 import asyncio
 import contextlib

@@ -434,6 +434,20 @@ async def test_cancelled_send_of_a_long_message_sends_nothing():
 
 
 @on_loop
+async def test_answers_of_a_callback_leave_in_order_compressed_or_not():
+    answers = ["long" * 100, "short", b"short", "long" * 200, "short again"] * 3
+
+    class Answering(framewire.asyncio.Listener):
+        def on_message(self, connection, message):
+            for answer in answers:
+                connection.send(answer)
+
+    async with serving(Answering()) as (_, _, uri), connect(uri) as ws:
+        await ws.send("question")
+        assert [await ws.recv() for _ in answers] == answers
+
+
+@on_loop
 async def test_send_of_a_long_message_raises_when_the_connection_closes():
     async def handler(ws):
         await ws.close()

@@ -1,6 +1,6 @@
 """`Topics` of asyncio over real sockets: writes, slow receivers, threads.
 
-Its rules are tested in `session/test_topics.py`, and what all APIs have in `api/test_topics.py`.
+Its rules are tested in `session/test_topic_rules.py`, and what all APIs have in `api/test_topics.py`.
 """
 
 import asyncio

@@ -38,6 +38,21 @@ def test_every_message_leaves_though_the_write_buffer_may_hold_nothing(driver):
         assert [peer.read_event() for _ in range(4)] == ["a", "b", "c", "d" * 300]
 
 
+@every_driver(tls=True)
+def test_answers_of_one_turn_leave_in_order_compressed_or_not(driver):
+    answers = ["long" * 100, "short", b"short", "long" * 200, "short again"] * 3
+
+    def script():
+        yield recv()
+        for answer in answers:
+            yield send(answer)
+        yield from receive_all()
+
+    with driver.serve(script) as server, server.connection(compression=True) as peer:
+        peer.send(peer.frame(TEXT, b"question"))
+        assert [peer.read_event() for _ in answers] == answers
+
+
 @every_driver(clients=True, tls=True)
 def test_messages_arrive_and_close_code_is_echoed(driver):
     with driver.open(receive_all) as peer:

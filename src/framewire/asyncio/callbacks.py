@@ -169,7 +169,7 @@ class ListenerConnection(BaseConnection):
                 session.send_whole(message)
             except StateError:
                 return False
-            if not writer.handling or session.output_size > MAX_CORKED:
+            if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
                 writer.cork()
             return True
         return self._send(message, text, last, compress)

@@ -319,7 +319,7 @@ class Connection(BaseConnection):
                 except StateError:
                     pass  # which end this is will be known when it is over
                 else:
-                    if not writer.handling or session.output_size > MAX_CORKED:
+                    if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
                         writer.cork()
                     return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
