@@ -120,7 +120,7 @@ def environment():
 
 
 def is_installed(server):
-    """Return whether a server can run; print what is left out."""
+    """Return whether a server can run; print the name of one that cannot."""
     if server == "floor":
         return True
     if server in RUNTIMES:

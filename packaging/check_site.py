@@ -2,7 +2,7 @@
 
 At the width of a phone and of a desktop no page may be wider than the window, no picture may be missing,
 and no script may fail; the search must find the questions and answers first; and llms.txt must name
-pages that exist. Writes the screenshots, prints what is wrong, and exits with status 1.
+pages that exist. Writes the screenshots, prints each error, and exits with status 1.
 """
 
 import re

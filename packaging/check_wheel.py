@@ -2,7 +2,7 @@
 
 A wheel for a platform must have every compiled twin, one for each cext/*.pyx; the pure wheel must
 have none. Each has its bill of materials. No wheel may have C or Cython sources, tests, or files
-outside the package. With --count there must be N wheels. Prints what is wrong and exits with
+outside the package. With --count there must be N wheels. Prints each error and exits with
 status 1.
 """
 

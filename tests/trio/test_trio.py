@@ -630,6 +630,17 @@ async def test_broadcast_closes_only_peers_that_do_not_read_with_1013():
         assert fast.state is State.OPEN
 
 
+@on_trio(autojump=True)
+async def test_broadcasts_of_many_tasks_in_one_turn_close_no_peer_that_reads():
+    async with in_memory(SERVER) as (ws, peer):
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                nursery.start_soon(broadcast, [ws], bytes([number]) * 5000)
+        received = [await peer.read_event() for _ in range(200)]
+        assert sorted(received) == [bytes([number]) * 5000 for number in range(200)]
+        assert ws.state is State.OPEN
+
+
 @on_trio
 async def test_broadcast_is_compressed_once_by_each_connection_or_not():
     message = "one message for all " * 20

@@ -219,7 +219,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Python 3.10 does not close it for TLS when the peer has ended it; later ones forget their TLS
-        # connection if it is closed again, and what is written then raises AttributeError.
+        # connection if it is closed again, and the next write raises AttributeError.
         if not self.transport.is_closing():
             self.transport.close()
         self.transport_lost = True

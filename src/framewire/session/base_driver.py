@@ -109,7 +109,7 @@ class BaseDriver(ABC):
 
     @property
     def refused(self) -> int:
-        """Bytes of frames that wait although the network could have taken them."""
+        """Bytes of frames that wait because the network did not take them at once."""
         return self.waiting
 
     def opened_session(self) -> Session:

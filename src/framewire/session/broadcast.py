@@ -154,7 +154,7 @@ def queue_broadcast(
             if driver.in_fragments or session.message_open:
                 skip(connection, errors if raise_exceptions else None)
                 continue
-            message.queue(session, driver.now(), driver.waiting)
+            message.queue(session, driver.now(), driver.refused)
             driver.update()
         reached.append(driver)
     return reached, errors

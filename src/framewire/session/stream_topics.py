@@ -79,6 +79,6 @@ class StreamMembers(Members[BaseDriver, C], Generic[C]):
         return outcome
 
     def release(self, driver: BaseDriver) -> None:
-        """Send what is held for a connection, which has room. Called with the lock of the driver held."""
+        """Send the messages that are held for a connection. The caller holds the lock of its driver."""
         with self._lock:
             self._delivery.release(driver, driver.opened_session())

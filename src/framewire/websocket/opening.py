@@ -1,4 +1,4 @@
-"""What both APIs share: exceptions, checks of arguments, and the opening of a connection."""
+"""Exceptions, checks of arguments and the opening of a connection, for both APIs."""
 
 from __future__ import annotations
 
