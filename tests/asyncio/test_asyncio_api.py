@@ -91,6 +91,19 @@ class Recorder(Listener):
 
 
 @on_loop
+async def test_message_that_another_task_delivers_wakes_the_receiver_in_the_next_turn():
+    """Transports, such as one in memory, may deliver input in a call by a task."""
+    async with Served(echo) as served, served.connect() as client:
+        receiving = asyncio.create_task(client.recv())
+        await asyncio.sleep(0)
+        frame = to(CLIENT, TEXT, b"delivered")
+        client._driver.get_buffer(-1)[: len(frame)] = frame
+        client._driver.buffer_updated(len(frame))
+        assert not receiving.done()
+        assert await receiving == "delivered"
+
+
+@on_loop
 async def test_connection_echoes_messages_and_closes_with_its_code(secure):
     async with Served(echo, secure) as at:
         async with at.connect() as ws:
