@@ -49,11 +49,22 @@ def pytest_report_header():
     return f"framewire: {_backend.active.name} backend; {compiled}"
 
 
-def pytest_collection_finish():
-    """Freeze the collected tests, thousands of objects, because many tests call `gc.collect`."""
+def freeze():
+    """Exclude all objects from garbage collection: the thousands of the tests and of their reports would
+    make each `gc.collect` of a test slow.
+    """
     if hasattr(gc, "freeze"):  # not on PyPy
         gc.collect()
         gc.freeze()
+
+
+def pytest_collection_finish():
+    freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    freeze()
 
 
 @pytest.fixture(scope="module", params=INSTRUCTION_SETS if _backend.active.name == "fast" else ["pure"])
