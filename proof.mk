@@ -29,7 +29,7 @@ upstream: $(VENV)/.built-for-test
 	$(RUN) tests/adapters/run_upstream.py $(SUITES)
 
 # Run real programs with and without acceleration, and compare what their clients see: Jupyter Server
-# with a kernel, Bokeh and Streamlit in Chromium. It installs each in an environment below
+# with a kernel, Bokeh, Panel and Streamlit in Chromium. It installs each in an environment below
 # build/applications; APPLICATIONS are some of them. The short form, which CI runs, is
 # APPLICATIONS=tornado: a page of tornado in Chromium, with messages of the same sizes and kinds,
 # which installs nothing. tests/adapters/test_tornado.py has the other behaviour of tornado.

@@ -40,11 +40,11 @@ def use_tornado(url):
         return [*results, page.inner_text("#state")]
 
 
-def use_bokeh(url):
-    """Type a name, and click for columns of 20,000 and 40,000 numbers."""
+def use_bokeh(url, start="nobody", file=None):
+    """Type a name, click for columns of 20,000 and 40,000 numbers, and choose a file."""
     source = "Bokeh.documents[0].get_model_by_name('source')"
     with opened(url) as page:
-        results = [page.get_by_text("nobody").inner_text()]
+        results = [page.get_by_text(start).inner_text()]
         for name in ("Ada", "é" * 3000):
             page.get_by_label("Name").fill(name)
             page.get_by_label("Name").press("Enter")
@@ -54,7 +54,16 @@ def use_bokeh(url):
             results.append(page.get_by_text(f"{number} clicks").inner_text())
             page.wait_for_function(f"{source}?.data.y.length == {20_000 * number}")
             results.append(page.evaluate(f"[...{source}.data.y].reduce((sum, y) => sum + y, 0)"))
+        if file:
+            page.locator("input[type=file]").set_input_files(file)
+            results.append(page.get_by_text(f"{len(file['buffer'])} bytes").inner_text())
         return results
+
+
+def use_panel(url):
+    """The same, with a file of 2 MB."""
+    file = {"name": "file", "mimeType": "application/octet-stream", "buffer": bytes(range(250)) * 8000}
+    return use_bokeh(url, "no file", file)
 
 
 def use_streamlit(url):

@@ -1,6 +1,6 @@
 """Run real programs with and without acceleration, and compare what their clients see.
 
-    python tests/applications/run.py [jupyter | bokeh | streamlit | streamlit_tornado | tornado ...]
+    python tests/applications/run.py [jupyter | bokeh | panel | streamlit | streamlit_tornado | tornado ...]
 
 Each program is installed in a virtual environment of its own below build/applications, except for
 `tornado`, which is installed for the tests. Its server is started twice: as it is, and with
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "support")]
 
-from pages import use_bokeh, use_streamlit, use_tornado  # noqa: E402 - needs the path
+from pages import use_bokeh, use_panel, use_streamlit, use_tornado  # noqa: E402 - needs the path
 
 #: Seconds for the start of a server, for its end, and for the whole of a client.
 START, END, CLIENT = 180, 60, 300
@@ -134,10 +134,20 @@ def jupyter(runner):
 
 def bokeh(runner):
     """A Bokeh application in Chromium."""
+    return serve_page(runner, "bokeh", use_bokeh)
+
+
+def panel(runner):
+    """A Panel application in Chromium, which runs on Bokeh's server."""
+    return serve_page(runner, "panel", use_panel)
+
+
+def serve_page(runner, program, use):
+    """Serve the page of a program with `PROGRAM serve`, and use it."""
     port = free_port()
     settings = [f"--port={port}", f"--allow-websocket-origin=127.0.0.1:{port}"]
-    with runner.serve(port, "bokeh", "serve", *settings, PROGRAMS / "bokeh_page.py"):
-        return use_bokeh(f"http://127.0.0.1:{port}/bokeh_page")
+    with runner.serve(port, program, "serve", *settings, PROGRAMS / f"{program}_page.py"):
+        return use(f"http://127.0.0.1:{port}/{program}_page")
 
 
 def streamlit(runner):
@@ -168,6 +178,7 @@ def tornado(runner):
 APPLICATIONS = {
     jupyter: ("tornado", ("jupyter-server", "ipykernel")),
     bokeh: ("tornado", ("bokeh",)),
+    panel: ("tornado", ("panel",)),
     streamlit: ("websockets", ("streamlit",)),
     streamlit_tornado: ("tornado", ("streamlit<1.57",)),
     tornado: ("tornado", ()),
