@@ -1,7 +1,7 @@
 """Rules of the session over real sockets: the outcome is the same on every driver."""
 
 import pytest
-from drivers import close, echo, every_driver, receive_all, recv, send, send_bytes
+from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT
 
 from framewire import Close, Ping, Pong
@@ -167,6 +167,21 @@ def test_keepalive_sends_pings_and_accepts_their_pongs(driver):
             ping = peer.read_event()
             assert isinstance(ping, Ping)
             peer.send(peer.frame(PONG, ping.payload))
+
+
+@every_driver(clients=True, without=("uvicorn",))  # ASGI has no pings
+def test_empty_ping_of_the_application_waits_beside_the_keepalive(driver):
+    def script():
+        latency = yield ping(b"")
+        yield send(type(latency).__name__)
+        yield from receive_all()
+
+    with driver.open(script, ping_interval=0.05, ping_timeout=5) as peer:
+        assert peer.read_event() == Ping(b"")
+        keepalive = peer.read_event()
+        assert len(keepalive.payload) == 4
+        peer.send(peer.frame(PONG, keepalive.payload))  # answers the earlier ping too (5.5.3)
+        assert peer.read_event() == "float"
 
 
 @every_driver(clients=True)

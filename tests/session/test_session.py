@@ -835,6 +835,51 @@ def test_pings_without_timeout_go_on_without_accumulating():
     assert world.session.state is State.OPEN
 
 
+def test_empty_ping_of_the_application_is_no_keepalive_ping():
+    world = World(ping_interval=10, ping_timeout=4)
+    answers = []
+    world.session.ping(b"", 0, answers.append)
+    assert world.session.next_timer() == 10
+    assert world.sent() == [Ping(b"")]
+    world.session.handle_timer(9)
+    assert world.sent() == []
+    assert len(world.advance(10)) == 1
+    assert world.session.next_timer() == 10.5
+    assert answers == []
+    answer_pings(world)
+    assert answers == [10]
+
+
+def test_ping_of_the_application_may_repeat_the_payload_of_an_answered_keepalive_ping():
+    world = World(ping_interval=10, ping_timeout=4)
+    (keepalive,) = world.advance(10)
+    answer_pings(world)
+    world.session.ping(keepalive.payload, world.now)
+    assert world.session.next_timer() == 20
+    assert len(world.advance(20)) == 2
+    assert world.advance(24) == [Close(1011, "keepalive ping timeout")]
+
+
+def test_keepalive_pings_without_timeout_keep_the_empty_ping_of_the_application():
+    world = World(ping_interval=1, ping_timeout=None)
+    answers = []
+    world.session.ping(b"", 0, answers.append)
+    world.advance(3)
+    world.receive((PONG, b""))
+    assert answers == [3]
+
+
+def test_new_payloads_are_not_those_of_pings_that_wait(monkeypatch):
+    world = World(ping_interval=10, ping_timeout=4)
+    answers = []
+    world.session.ping(b"same", 0, answers.append)
+    draws = iter([b"same", b"next", b"same", b"next", b"last"])
+    monkeypatch.setattr(os, "urandom", lambda size: next(draws))
+    assert world.session.ping(None, 0) == b"next"
+    assert world.advance(10)[-1] == Ping(b"last")
+    assert answers == []
+
+
 def test_ping_interval_of_none_sends_no_pings():
     world = World(ping_interval=None, ping_timeout=1)
     assert world.session.next_timer() is None

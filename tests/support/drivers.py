@@ -68,6 +68,11 @@ def close(code=1000, reason=""):
     return "close", code, reason
 
 
+def ping(payload):
+    """Send a ping and wait for its pong; the result is the latency in seconds."""
+    return "ping", payload
+
+
 def hold():
     """Do nothing until the test calls `record.release()`, or ends."""
     return ("hold",)
@@ -203,6 +208,11 @@ class SyncOperations:
     async def close(self, code, reason):
         self.connection.close(code, reason)
 
+    async def ping(self, payload):
+        ping = self.connection.ping(payload)
+        assert ping.wait(PATIENCE)
+        return self.connection.latency
+
     async def hold(self):
         assert self.record.released.wait(3 * PATIENCE)
 
@@ -226,6 +236,9 @@ class AsyncioOperations:
 
     async def close(self, code, reason):
         await self.connection.close(code, reason)
+
+    async def ping(self, payload):
+        return await (await self.connection.ping(payload))
 
     async def hold(self):
         while not self.record.released.is_set():
@@ -253,6 +266,10 @@ class TrioOperations:
 
     async def close(self, code, reason):
         await self.connection.aclose(code, reason)
+
+    async def ping(self, payload):
+        await (await self.connection.ping(payload)).wait()
+        return self.connection.latency
 
     async def hold(self):
         while not self.record.released.is_set():

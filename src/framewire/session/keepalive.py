@@ -14,6 +14,7 @@ meanwhile:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -55,7 +56,7 @@ class Keepalive:
         self.latency = 0.0
         #: Pings without a pong, oldest first: payload to (time, callback).
         self._pings = _NO_PINGS
-        self._probe = b""  # the payload of the last keepalive ping
+        self._probe: bytes | None = None  # the payload of the keepalive ping that waits
         self._probe_waits = False  # it may still be in our write buffer
         self._heard = 0.0  # when it was sent, or the peer was heard or could not be heard since
         self._look = 0.0  # when to look at activity again
@@ -66,6 +67,12 @@ class Keepalive:
         if self._pings is _NO_PINGS:
             self._pings = {}
         self._pings[payload] = now, callback
+
+    def new_payload(self) -> bytes:
+        """Return 4 random bytes that no ping which waits has as its payload."""
+        while self.waits_for(payload := os.urandom(4)):
+            pass
+        return payload
 
     def waits_for(self, payload: bytes) -> bool:
         """Return whether a ping with this payload waits for its pong."""
@@ -78,6 +85,8 @@ class Keepalive:
         waiting = list(self._pings)
         for each in waiting[: waiting.index(payload) + 1]:
             since, callback = self._pings.pop(each)
+            if each == self._probe:
+                self._probe = None  # a later ping of the application may repeat it
             self.latency = now - since
             if callback is not None:
                 callback(self.latency)
@@ -85,7 +94,7 @@ class Keepalive:
     def stop(self) -> None:
         """Give up all pings that wait: the connection is over."""
         pings, self._pings = self._pings, _NO_PINGS
-        self._due = None
+        self._due = self._probe = None
         for _, callback in pings.values():
             if callback is not None:
                 callback(None)
@@ -100,7 +109,7 @@ class Keepalive:
 
     def _is_probing(self) -> bool:
         """Return whether a keepalive ping waits for its pong, for `ping_timeout` at most."""
-        return self._timeout is not None and self._probe in self._pings
+        return self._timeout is not None and self._probe is not None
 
     def probe(self, payload: bytes, now: float, bytes_received: int, bytes_written: int) -> None:
         """Record a keepalive ping.
@@ -111,8 +120,8 @@ class Keepalive:
             bytes_received: Bytes received so far, in all.
             bytes_written: Bytes that the network has taken so far, in all.
         """
-        if self._timeout is None:
-            self._pings.pop(self._probe, None)  # nobody waits for it, and they must not pile up
+        if self._probe is not None:
+            del self._pings[self._probe]  # nobody waits for it, and they must not pile up
         self._probe = payload
         self._probe_waits = True
         self._heard = now
@@ -133,7 +142,7 @@ class Keepalive:
             waiting: Bytes in our write buffer.
             paused: Whether we had paused reading at any time since the last look.
         """
-        if self._timeout is None or self._probe not in self._pings:
+        if self._timeout is None or self._probe is None:
             return False
         written = bytes_written != self._bytes_written
         self._probe_waits = self._probe_waits and waiting > 0

@@ -12,7 +12,6 @@ and comes back at `next_timer()`. All times are seconds on the driver's clock, a
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Generator, Sequence
 from enum import Enum
@@ -544,7 +543,7 @@ class Session:
             ConcurrencyError: A ping with this payload waits for its pong.
         """
         if payload is None:
-            payload = os.urandom(4)
+            payload = self.keepalive.new_payload()
         if self.keepalive.waits_for(payload):
             raise ConcurrencyError("a ping with this payload is already waiting for its pong")
         self._add_output(self.stream.ping(payload))
@@ -744,7 +743,7 @@ class Session:
         elif keepalive.is_overdue(now, received, self._written, self._waiting, self._was_paused):
             self.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", now)
         elif keepalive.is_due(now):
-            payload = os.urandom(4)
+            payload = keepalive.new_payload()
             self._add_output(self.stream.ping(payload))
             self.pings_sent += 1
             keepalive.probe(payload, now, received, self._written)
