@@ -6,7 +6,8 @@ Each server runs in a process of its own, on one core; its clients run in this o
 each round the server sends one message (JSON of 1 KiB), or ten, to all; then every client receives
 and compares them. The servers take turns, and the best of `--repeat` runs counts. Prints
 microseconds of server CPU per connection and round, KiB of memory per connection after the rounds,
-and whether each goal is met.
+and whether each goal is met. The floor makes one frame and only calls `os.write` for each
+connection: what a server cannot do without.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +35,9 @@ ROWS = (
     ("broadcast", "framewire", "broadcast", False, 1, 1024),
     ("broadcast", "websockets", "broadcast", False, 1, 1024),
     ("broadcast", "picows.websockets", "broadcast", False, 1, 1024),
+    ("broadcast", "floor", "floor", False, 1, 1024),
     ("broadcast, deflate", "framewire", "broadcast", True, 1, 1024),
+    ("broadcast, deflate", "floor", "floor", True, 1, 1024),
     ("broadcast, deflate, own contexts", "framewire", "own", True, 1, 1024),
     ("broadcast, deflate", "websockets", "broadcast", True, 1, 1024),
     ("publish", "framewire", "publish", False, 1, 1024),
@@ -42,8 +46,10 @@ ROWS = (
     ("await send for each", "framewire", "send", False, 1, 1024),
     ("FastAPI, 256 B", "uvicorn, Rooms", "rooms", False, 1, 256),
     ("FastAPI, 256 B", "uvicorn, send_text", "send", False, 1, 256),
+    ("FastAPI, 256 B", "floor", "floor", False, 1, 256),
     ("FastAPI, 256 B, deflate", "uvicorn, Rooms", "rooms", True, 1, 256),
     ("FastAPI, 256 B, deflate", "uvicorn, send_text", "send", True, 1, 256),
+    ("FastAPI, 256 B, deflate", "floor", "floor", True, 1, 256),
     ("FastAPI, 256 B, deflate", "hypercorn, Rooms", "rooms", True, 1, 256),
     ("FastAPI, 256 B, deflate", "hypercorn, send_text", "send", True, 1, 256),
 )
@@ -75,8 +81,9 @@ def message_of(number, size):
 
 async def serve(server, way, compressed, size):
     """Run the measured server: print its port; send so many messages as each line of input says."""
+    library = "framewire" if server == "floor" else server
     start = {"uvicorn": start_uvicorn, "hypercorn": start_hypercorn}.get(server.partition(",")[0], start_library)
-    send, port = await start(server, way, compressed)
+    send, port = await start(library, way, compressed)
     first, done = 0, asyncio.Event()
 
     def begin_round():
@@ -105,7 +112,8 @@ async def start_library(library, way, compressed):
 
     options = {"ping_interval": None} | ({} if compressed else {"compression": None})
     server = await asyncio_api.serve(handler, "127.0.0.1", 0, **options)
-    return sender_of(asyncio_api, way, connections), server.sockets[0].getsockname()[1]
+    send = write_to_each(connections, compressed) if way == "floor" else sender_of(asyncio_api, way, connections)
+    return send, server.sockets[0].getsockname()[1]
 
 
 def make_application(way):
@@ -216,6 +224,25 @@ def sender_of(asyncio_api, way, connections):
     return broadcast
 
 
+def write_to_each(connections, compressed):
+    """Return a function that makes one frame of each message, and writes it to all connections."""
+
+    def write(messages):
+        for message in messages:
+            payload, first = message.encode(), 0x81
+            if compressed:
+                compressor, first = zlib.compressobj(wbits=-15), 0xC1
+                payload = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            size = len(payload)
+            frame = bytes((first, size)) if size < 126 else bytes((first, 126)) + size.to_bytes(2, "big")
+            frame += payload
+            for connection in connections:
+                if os.write(connection.transport.get_extra_info("socket").fileno(), frame) < len(frame):
+                    raise AssertionError("the buffer of a socket is full")
+
+    return write
+
+
 # The clients
 
 
@@ -224,7 +251,7 @@ class Client:
 
     def __init__(self, port):
         handshake = ClientHandshake(parse_uri("ws://127.0.0.1/"), extensions=make_offers([CLIENT_DEFAULT]))
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.sendall(handshake.request())
         while handshake.receive(self.socket.recv(4096)) is None:
             pass
@@ -305,7 +332,7 @@ def main():
     if on_core(0):
         os.sched_setaffinity(0, {0})
     print(f"Python {sys.version.split()[0]}, {arguments.connections} connections, messages of 1 KiB if not said\n")
-    rows = [row for row in ROWS if find_spec(re.match(r"\w+", row[1])[0])]
+    rows = [row for row in ROWS if row[1] == "floor" or find_spec(re.match(r"\w+", row[1])[0])]
     runs = {row[:2]: [] for row in rows}
     for _ in range(arguments.repeat):
         for name, server, *how in rows:
@@ -324,7 +351,9 @@ def print_goals(costs):
         if subject in costs and reference in costs:
             ratio = costs[subject][0] / costs[reference][0]
             verdict = "met" if ratio <= limit else "MISSED"
-            print(f"{' of '.join(subject)} / {' of '.join(reference)}: {ratio:.2f}, goal {limit}: {verdict}")
+            floor = costs.get((subject[0], "floor"))
+            least = f" (floor alone: {floor[0] / costs[reference][0]:.2f})" if floor else ""
+            print(f"{' of '.join(subject)} / {' of '.join(reference)}: {ratio:.2f}, goal {limit}: {verdict}{least}")
     added = costs["broadcast, deflate", "framewire"][1] - costs["broadcast", "framewire"][1]
     verdict = "met" if added <= MAX_ADDED_MEMORY else "MISSED"
     print(f"memory that compressed broadcasts add: {added:.1f} KiB a connection, goal 0: {verdict}")
