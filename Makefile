@@ -48,6 +48,7 @@ bench: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(RUN) -m benchmarks --json benchmarks/results.json
 	$(RUN) -m benchmarks.memory --json benchmarks/results.json
+	$(RUN) -m benchmarks.bench_asyncio --json benchmarks/results.json
 	$(RUN) -m benchmarks.pages
 
 soak: $(VENV)/.built-for-test

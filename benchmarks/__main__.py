@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from .charts import draw
 from .environment import describe
+from .results import put
 from .tables import Table
 from .timing import FULL, QUICK, Effort
 
@@ -49,9 +50,9 @@ def summary(tables: list[Table]) -> Iterator[str]:
     yield from missed
 
 
-def as_json(environment: dict[str, str], tables: list[Table]) -> str:
-    """Return the environment and all tables as JSON, with times in nanoseconds."""
-    measured = [
+def as_json(tables: list[Table]) -> list[dict[str, Any]]:
+    """Return all tables for a JSON file, with times in nanoseconds."""
+    return [
         {
             "area": table.area,
             "title": table.title,
@@ -69,7 +70,6 @@ def as_json(environment: dict[str, str], tables: list[Table]) -> str:
         }
         for table in tables
     ]
-    return json.dumps({"environment": environment, "tables": measured}, indent=1)
 
 
 def main() -> None:
@@ -87,8 +87,7 @@ def main() -> None:
     tables = run(options.areas or list(AREAS), QUICK if options.quick else FULL)
     print("", *summary(tables), sep="\n")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(as_json(environment, tables) + "\n")
+        put(options.json, environment=environment, tables=as_json(tables))
     if options.charts:
         draw(tables, environment, options.charts)
 

@@ -1,11 +1,12 @@
 """Measure the CPU time per message of asyncio servers under load.
 
     python -m benchmarks.bench_asyncio [--rounds 3] [--seconds 1] [--loops uvloop,asyncio]
-                                       [--only echo,burst]
+                                       [--only echo,burst] [--json FILE]
 
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
-servers, and the median counts. Prints a table, and whether each goal is met. The floor, `floor.c`,
-is a lower bound for any server on this machine: a goal below it cannot be met.
+servers, and the median counts. Prints a table, and whether each goal is met; `--json` puts the table
+into the results of `python -m benchmarks`. The floor, `floor.c`, is a lower bound for any server on
+this machine: a goal below it cannot be met.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire. The servers in other languages
 (`npm install bun deno ws`, or all three on the path) and those of PyPI (`pip install picows aiofastnet
@@ -21,7 +22,12 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
+
+from .environment import describe
+from .results import put
+from .tables import FLOOR_SERVER
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -38,15 +44,22 @@ PYTHON_SERVERS = {
     "uvicorn": "uvicorn",
 }
 
-#: The servers of `runtimes/`: the program that runs them, a check of what they need (its exit status),
-#: and their command.
+VERSION_OF_PACKAGE = "import importlib.metadata, {0}; print(importlib.metadata.version('{0}'))"
+#: The servers of `runtimes/`: the program that runs them, its arguments to print the version, which
+#: fail if something is missing, and those to run the server.
 RUNTIMES = {
     "bun": ("bun", ["--version"], ["benchmarks/runtimes/bun.js"]),
-    "deno": ("deno", ["--version"], ["run", "--allow-net", "benchmarks/runtimes/deno.js"]),
-    "node_ws": ("node", ["-e", "require('ws')"], ["benchmarks/runtimes/node_ws.js"]),
-    "socketify": (sys.executable, ["-c", "import socketify"], ["-m", "benchmarks.runtimes.socketify_echo"]),
-    "granian": (sys.executable, ["-c", "import granian"], ["-m", "benchmarks.runtimes.granian_echo"]),
-}
+    "deno": (
+        "deno", ["eval", "console.log(Deno.version.deno)"], ["run", "--allow-net", "benchmarks/runtimes/deno.js"],
+    ),
+    "node_ws": ("node", ["-p", "require('ws/package.json').version"], ["benchmarks/runtimes/node_ws.js"]),
+    "socketify": (
+        sys.executable, ["-c", VERSION_OF_PACKAGE.format("socketify")], ["-m", "benchmarks.runtimes.socketify_echo"],
+    ),
+    "granian": (
+        sys.executable, ["-c", VERSION_OF_PACKAGE.format("granian")], ["-m", "benchmarks.runtimes.granian_echo"],
+    ),
+}  # fmt: skip
 SERVERS = ("floor", *PYTHON_SERVERS, *RUNTIMES)
 
 #: Name, mode, connections, depth, size; see load.c.
@@ -119,19 +132,21 @@ def environment():
     return {**os.environ, "PATH": f"{ROOT / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-def is_installed(server):
-    """Return whether a server can run; print the name of one that cannot."""
+def find_version(server):
+    """Return the version of a server, "" for the floor; print the name of one that cannot run."""
     if server == "floor":
-        return True
+        return ""
     if server in RUNTIMES:
-        program, check, _ = RUNTIMES[server]
+        program, arguments, _ = RUNTIMES[server]
         path = shutil.which(program, path=environment()["PATH"])
-        found = path and not subprocess.run([path, *check], cwd=HERE, capture_output=True, check=False).returncode
-    else:
-        found = importlib.util.find_spec(PYTHON_SERVERS[server])
-    if not found:
-        print(f"{server} is left out: it is not installed", flush=True)
-    return bool(found)
+        if path:
+            done = subprocess.run([path, *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+            if not done.returncode:
+                return done.stdout.strip()
+    elif importlib.util.find_spec(PYTHON_SERVERS[server]):
+        return version(PYTHON_SERVERS[server])
+    print(f"{server} is left out: it is not installed", flush=True)
+    return None
 
 
 def command_of(server, loop):
@@ -144,20 +159,23 @@ def command_of(server, loop):
     return [sys.executable, "-m", "benchmarks.servers", server, loop]
 
 
+def children(pid):
+    """Return the ids of the children of a process."""
+    return [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+
+
 def cpu(pid):
     """Return the CPU time of a process in seconds, with all of its threads and children."""
-    total = 0.0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0]) / 1e9
-        total += sum(map(cpu, (task / "children").read_text().split()))
-    return total
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    own = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    return own + sum(map(cpu, children(pid)))
 
 
 def rss(pid):
-    """Return the memory of a process in KiB."""
-    return next(
-        int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line[:6] == "VmRSS:"
-    )
+    """Return the memory of a process in KiB, with its children."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return own + sum(map(rss, children(pid)))
 
 
 def measure(load, server, loop, tls, mode, connections, depth, size, seconds):
@@ -206,9 +224,12 @@ def main():
     parser.add_argument("--loops", default="uvloop,asyncio")
     parser.add_argument("--servers", default=",".join(SERVERS))
     parser.add_argument("--only", default="", help="only loads whose name has one of these words (a,b)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="put the figures into this file")
     arguments = parser.parse_args()
     loads = {False: build(), True: build(tls=True)}
-    servers = list(filter(is_installed, arguments.servers.split(",")))
+    versions = {server: find_version(server) for server in arguments.servers.split(",")}
+    servers = [server for server, found in versions.items() if found is not None]
+    rows = []
     print(f"Python {sys.version.split()[0]}; us of server CPU per message (idle: KiB of RSS per connection)\n")
     for loop in arguments.loops.split(","):
         costs = {}
@@ -218,13 +239,31 @@ def main():
             if load is None or not any(word in name for word in arguments.only.split(",")):
                 continue
             measured = measure_load(load, servers, loop, name, load_arguments, arguments)
-            for server, runs in measured.items():
-                costs[name, server] = statistics.median(cost for cost, _ in runs)
-            print(f"{name:24}", *(f"{show(costs.get((name, server))):>18}" for server in servers), flush=True)
+            medians = {server: statistics.median(cost for cost, _ in runs) for server, runs in measured.items()}
+            table = {(name, "KiB" if name.startswith("idle") else "us"): medians}
             if name.startswith("hold"):
                 worst = {server: max(p99 for _, p99 in runs) / 1000 for server, runs in measured.items()}
-                print(f"{'  p99 in ms':24}", *(f"{show(worst.get(server)):>18}" for server in servers), flush=True)
+                table[f"{name}: p99", "ms"] = worst
+            for (label, unit), cells in table.items():
+                print(f"{label:24}", *(f"{show(cells.get(server)):>18}" for server in servers), flush=True)
+                rows.append({"loop": loop, "load": label, "unit": unit, "figures": rounded(cells)})
+            costs.update({(name, server): cost for server, cost in medians.items()})
         print_verdicts(costs)
+    if arguments.json:
+        put(arguments.json, servers={"environment": about(versions), "rows": rows})
+
+
+def rounded(cells):
+    """Return the figures of a row with three digits, under the names for charts."""
+    return {FLOOR_SERVER if server == "floor" else server: float(f"{value:.3g}") for server, value in cells.items()}
+
+
+def about(versions):
+    """Return the environment of the measurement, with the versions of the servers and of uvloop."""
+    found = {name: text for name, text in versions.items() if text and PYTHON_SERVERS.get(name) != "framewire"}
+    if importlib.util.find_spec("uvloop"):
+        found["uvloop"] = version("uvloop")
+    return {**describe(), "peers": ", ".join(f"{name} {text}" for name, text in found.items())}
 
 
 def measure_load(load, servers, loop, name, load_arguments, arguments):

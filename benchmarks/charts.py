@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from .tables import FAST, FLOOR, PURE, Row, Table
+from .tables import FAST, FLOOR, FLOOR_SERVER, PURE, Row, Table
 
 # In pixels: the width of a chart, of the names on the left and of the figures on the right; the
 # position of the first bar, the distance from bar to bar, and the height of a bar.
@@ -49,6 +49,7 @@ CHARTS = (
     Chart("scripts.svg", "Receiving Cyrillic text in messages of 4 KiB", "other scripts", "Cyrillic, 4 KiB", True),
     Chart("large.svg", "Receiving a binary message of 1 MiB", "in many reads", "binary, 1 MiB in 64 KiB", True),
     Chart("send.svg", "Sending binary messages of 125 B as a client", "as a client", "binary, 125 B"),
+    Chart("servers.svg", "Echoing 256 B on 50 connections, one core, uvloop", "servers, uvloop", "echo 50 x 256 B"),
 )
 
 
@@ -86,7 +87,7 @@ def label(name: str, environment: Mapping[str, str]) -> str:
     versions = dict(peer.split() for peer in environment["peers"].split(", "))
     library, _, python = name.partition(" ")
     if library in versions:
-        return f"{library} {versions[library]}" + (", pure Python" if python == "py" else "")
+        return f"{NAMES.get(library, library)} {versions[library]}" + (", pure Python" if python == "py" else "")
     return NAMES.get(name, name)
 
 
@@ -109,7 +110,7 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
     for index, (name, rate) in enumerate(sorted(amounts.items(), key=lambda item: -item[1])):
         y = TOP + STEP * index
         text = escape(label(name, environment))
-        kind = {FAST: "own", PURE: "pure", FLOOR: "floor"}.get(name, "peer")
+        kind = "own" if name in OWN else {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor"}.get(name, "peer")
         lines += [
             f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{text}</text>',
             f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(rate * scale, 0.5):.1f}" height="{BAR}"/>',
@@ -120,7 +121,20 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
 
 
 #: Longer names for charts, which lack the notes of the tables.
-NAMES = {PURE: "framewire, pure Python", FLOOR: "floor: objects only"}
+NAMES = {
+    PURE: "framewire, pure Python",
+    FLOOR: "floor: objects only",
+    "callback": "framewire, callbacks",
+    "coroutine": "framewire, coroutines",
+    "uvicorn_framewire": "framewire in uvicorn",
+    "picows_websockets": "picows.websockets",
+    "bun": "Bun",
+    "deno": "Deno",
+    "node_ws": "Node.js, ws",
+}
+
+#: The columns of framewire.
+OWN = {FAST, "callback", "coroutine", "uvicorn_framewire"}
 
 #: The units of a chart, by `Chart.per_byte`.
 UNITS = {False: "million messages per second", True: "GB/s"}

@@ -26,6 +26,8 @@ from framewire.http.uri import parse_uri
 from framewire.protocol.codecs import agree_to_answers, make_offers
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 
+from .results import put
+
 #: Name, settings of the server (None: no extension) and of the client, goals idle and after
 #: messages.
 ROWS = (
@@ -189,13 +191,12 @@ def main():
             rows.append({"label": name, "idle": idle, "after": after, "floor": least or None})
             print(f"{name:28}{idle:8.1f}{idle_goal:>8}{after:8.1f}{after_goal or '-':>8}{least:8.1f}", flush=True)
     if arguments.json:
-        write_json(arguments, rows)
+        put(arguments.json, memory=as_json(arguments, rows))
 
 
-def write_json(arguments, rows):
-    """Put the figures into a JSON file as "memory"."""
-    results = json.loads(arguments.json.read_text())
-    results["memory"] = {
+def as_json(arguments, rows):
+    """Return the figures with one digit after the point."""
+    return {
         "date": date.today().isoformat(),
         "connections": arguments.connections,
         "bytes": arguments.bytes,
@@ -203,7 +204,6 @@ def write_json(arguments, rows):
             {**row, **{key: round(row[key], 1) for key in ("idle", "after", "floor") if row[key]}} for row in rows
         ],
     }
-    arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

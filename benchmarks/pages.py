@@ -3,7 +3,8 @@
     python -m benchmarks.pages
 
 In a page, the text between `<!-- figures: NAME -->` and `<!-- end of figures -->` is replaced. NAME is
-the name of a chart without its suffix, `environment` or `memory`.
+the name of a chart without its suffix, `environment`, `memory`, or of the table of servers:
+`servers-uvloop`, `servers-asyncio`, `servers-environment`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ def read_tables(results: dict[str, Any]) -> list[Table]:
     return tables
 
 
+def server_tables(servers: dict[str, Any]) -> list[Table]:
+    """Return a table for each event loop, with the times in the part "servers" of the JSON file."""
+    tables = {row["loop"]: Table("servers", f"servers, {row['loop']}", "message", []) for row in servers["rows"]}
+    for row in servers["rows"]:
+        if row["unit"] == "us":
+            nanoseconds = {name: 1000 * value for name, value in row["figures"].items()}
+            tables[row["loop"]].rows.append(Row(row["load"], nanoseconds))
+    return list(tables.values())
+
+
+def draw_all(results: dict[str, Any], folder: Path) -> None:
+    """Write all charts to a folder."""
+    draw(read_tables(results), results["environment"], folder)
+    if "servers" in results:
+        draw(server_tables(results["servers"]), results["servers"]["environment"], folder)
+
+
 def sections(results: dict[str, Any]) -> dict[str, str]:
     """Return the Markdown of all figures, by NAME."""
     texts = {"environment": "\n".join(environment(results["environment"]))}
@@ -41,6 +59,10 @@ def sections(results: dict[str, Any]) -> dict[str, str]:
         texts[chart.file.removesuffix(".svg")] = "\n".join(figures(chart.per_byte, row, results["environment"]))
     if "memory" in results:
         texts["memory"] = "\n".join(memory(results["memory"]))
+    if "servers" in results:
+        texts["servers-environment"] = "\n".join(environment(results["servers"]["environment"]))
+        for loop in {row["loop"] for row in results["servers"]["rows"]}:
+            texts[f"servers-{loop}"] = "\n".join(servers(results["servers"], loop))
     return texts
 
 
@@ -72,6 +94,18 @@ def memory(measured: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['label']} | {row['idle']} | {row['after']} | {alone} |"
 
 
+def servers(measured: dict[str, Any], loop: str) -> Iterator[str]:
+    """Yield the lines of the table that `python -m benchmarks.bench_asyncio` prints for an event loop,
+    with a line for each server.
+    """
+    rows = [row for row in measured["rows"] if row["loop"] == loop]
+    yield "".join(["| |", *(f" {row['load']}, {row['unit']} |" for row in rows)])
+    yield "|---" * (len(rows) + 1) + "|"
+    for name in dict.fromkeys(name for row in rows for name in row["figures"]):
+        cells = (f" {shown(row['figures'][name])} |" if name in row["figures"] else " |" for row in rows)
+        yield "".join([f"| {label(name, measured['environment'])} |", *cells])
+
+
 def fill(page: str, texts: dict[str, str]) -> str:
     """Return a page with its figures replaced; KeyError if it names figures that were not measured."""
     return _FIGURES.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n\n", page)
@@ -79,7 +113,7 @@ def fill(page: str, texts: dict[str, str]) -> str:
 
 def main() -> None:
     results = json.loads(RESULTS.read_text())
-    draw(read_tables(results), results["environment"], CHART_FOLDER)
+    draw_all(results, CHART_FOLDER)
     texts = sections(results)
     for page in PAGES:
         page.write_text(fill(page.read_text(), texts))

@@ -1,5 +1,6 @@
 """The load generator in C and the servers of the benchmarks: each load briefly."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +8,8 @@ import sys
 
 import pytest
 from benchmarks import agreement
-from benchmarks.bench_asyncio import build, measure, print_verdicts
+from benchmarks.bench_asyncio import ROOT, build, measure, print_verdicts
+from benchmarks.tables import FLOOR_SERVER
 
 pytestmark = [
     pytest.mark.skipif(
@@ -43,6 +45,19 @@ def test_load_generator_measures_tls():
     cost, latency = measure(load, "callback", "asyncio", True, "echo", 3, 2, 300, 0.2)
     assert cost > 0
     assert latency >= 0
+
+
+def test_table_of_servers_is_written_as_json(tmp_path):
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks.bench_asyncio", "--rounds=1", "--seconds=0.1", "--loops=asyncio"]
+    chosen = ["--only=echo 1 x", "--servers=floor,callback", f"--json={results}"]
+    subprocess.run([*command, *chosen], check=True, capture_output=True, cwd=ROOT)
+    servers = json.loads(results.read_text())["servers"]
+    assert servers["environment"]["framewire"]
+    (row,) = servers["rows"]
+    assert (row["loop"], row["load"], row["unit"]) == ("asyncio", "echo 1 x 16 B", "us")
+    assert row["figures"].keys() == {FLOOR_SERVER, "callback"}
+    assert all(figure > 0 for figure in row["figures"].values())
 
 
 def test_load_generator_detects_a_wrong_reply(tmp_path):
