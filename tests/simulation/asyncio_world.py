@@ -377,7 +377,7 @@ class AsyncioWorld(World):
         if what[0].number == 0 and self.main is not None:
             self.loop.call_between(self.main.cancel)
         elif self.server is not None:
-            for task in list(self.server._tasks):
+            for task in list(self.server._home.tasks):
                 self.loop.call_between(task.cancel)
 
     def _close_server(self, what: tuple[AsyncioEnd, Any]) -> None:

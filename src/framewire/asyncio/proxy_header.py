@@ -22,7 +22,9 @@ __all__ = ["ProxyHeaderProtocol"]
 class ConnectingServer(AnyServer, Protocol):
     """A server, as the beginnings of its connections need it."""
 
-    beginning: set[ProxyHeaderProtocol]
+    @property
+    def beginning(self) -> set[ProxyHeaderProtocol]:
+        """The connections in the running event loop that have not come to their opening handshake."""
 
     def make_connection(self, server: Any) -> Any:
         """Return a new connection."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as tls
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from os import PathLike
 from socket import socket
@@ -29,6 +32,7 @@ from .connection import broadcast
 from .metrics import Counters
 from .proxy_header import ProxyHeaderProtocol
 from .server_connection import ServerConnection, ServerListenerConnection
+from .server_loop import LoopThread, ServerLoop
 from .timer import SharedTimer
 from .transport_writer import end_output
 
@@ -41,36 +45,43 @@ Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
 
 class Server(BaseServer):
-    """A listening server, as `serve` returns it. Leaving it as an async context closes it."""
+    """A listening server, as `serve` returns it. Leaving it as an async context closes it.
+
+    With `threads` it has several event loops. `connections`, `counters`, `close` and `wait_closed` may
+    then be used in each of them; the other methods belong to the loop that has called `serve`.
+    """
 
     def __init__(self, options: ServerOptions) -> None:
         super().__init__(options)
-        self.timer = SharedTimer(self.settings)
-        self._listener: asyncio.Server
+        self._home = ServerLoop(asyncio.get_running_loop(), self.settings)
+        self._loops = {self._home.loop: self._home}
         self._closed = asyncio.Event()
-        self._finishing: asyncio.Task[None] | None = None
-        self._refused: set[asyncio.BaseTransport] = set()
-        #: Connections that have not come to their opening handshake.
-        self.beginning: set[ProxyHeaderProtocol] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lock = threading.Lock()  # for changes of `_everyone` and of `_past`
         self._past = Counters()
 
     @property
+    def _here(self) -> ServerLoop:
+        """The part of the server in the running event loop."""
+        return self._loops[asyncio.get_running_loop()]
+
+    @property
     def sockets(self) -> tuple[socket, ...]:
-        """The listening sockets; none once it is closed."""
-        return tuple(self._listener.sockets)
+        """The listening sockets, those of each event loop; none once it is closed."""
+        return tuple(sock for part in self._loops.values() for sock in part.sockets)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that it runs in."""
-        return self._listener.get_loop()
+        """The event loop that has called `serve`."""
+        return self._home.loop
 
     def is_serving(self) -> bool:
         """Whether it accepts connections."""
-        return self._listener.is_serving()
+        return any(listener.is_serving() for listener in self._home.listeners)
 
     async def start_serving(self) -> None:
         """Begin to accept connections, after `serve(..., start_serving=False)`."""
-        await self._listener.start_serving()
+        for part in self._loops.values():
+            for listener in part.listeners:
+                await part.run(listener.start_serving())
         self.log_listening()
 
     async def serve_forever(self) -> None:
@@ -89,11 +100,12 @@ class Server(BaseServer):
 
     def log_listening(self) -> None:
         """Log at INFO what the server listens on."""
-        self.log_sockets(self.sockets)
+        self.log_sockets(self._home.sockets)
 
     def counters(self) -> Counters:
         """Return the numbers of connections, messages and bytes since the start."""
-        return self._past.plus(self._everyone)
+        with self._lock:
+            return self._past.plus(self._everyone)
 
     def log_counters(self) -> None:
         """Write the counters to the log, one line at level INFO."""
@@ -115,40 +127,64 @@ class Server(BaseServer):
                 has its `close_timeout`.
         """
         self.begin_closing()
-        self._listener.close()
-        for early in list(self.beginning):
+        for part in self._loops.values():
+            part.call(self._close_part, part, close_connections, code, reason, timeout)
+
+    def _close_part(
+        self, part: ServerLoop, close_connections: bool, code: int, reason: str, timeout: float | None
+    ) -> None:
+        """Do the part of `close` that belongs to the running event loop."""
+        for listener in part.listeners:
+            listener.close()
+        for early in list(part.beginning):
             early.abort()
-        for connection in list(self._everyone):
+        for connection in self._connections_of(part):
             if connection.state is State.CONNECTING:
                 connection._driver.opening.close()
             elif close_connections:
                 connection.start_closing(code, reason)
         if timeout is not None:
-            self._listener.get_loop().call_later(timeout, self._cut)
-        if self._finishing is None:
-            self._finishing = asyncio.get_running_loop().create_task(self._finish())
+            part.loop.call_later(timeout, self._cut, part)
+        if part.finishing is None:
+            part.finishing = part.loop.create_task(self._finish(part))
 
-    def _cut(self) -> None:
-        for connection in list(self._everyone):
+    def _connections_of(self, part: ServerLoop) -> list[Any]:
+        return [connection for connection in list(self._everyone) if connection.loop is part.loop]
+
+    def _cut(self, part: ServerLoop) -> None:
+        for connection in self._connections_of(part):
             connection.transport.abort()
-        for task in list(self._tasks):
+        for task in list(part.tasks):
             task.cancel()
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed, its connections have ended and their handlers have
         returned.
         """
-        await self._closed.wait()
+        await self._home.run(self._closed.wait())
 
-    async def _finish(self) -> None:
-        """Wait for the end of everything, after `close`."""
-        for connection in list(self._everyone):
+    async def _finish(self, part: ServerLoop) -> None:
+        """Wait for the end of everything in the running event loop, after `close`."""
+        for connection in self._connections_of(part):
             await connection.wait_closed()
-        await self._listener.wait_closed()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for listener in part.listeners:
+            await listener.wait_closed()
+        if part.tasks:
+            await asyncio.wait(part.tasks)
+        if part.thread is not None:
+            part.thread.stop()
+            return
+        for other in self._loops.values():
+            if other.thread is not None:
+                await other.thread.wait_ended()
         self.logger.info("server closed")
         self._closed.set()
+
+    def _add_loop(self) -> ServerLoop:
+        """Start another event loop, in a thread of its own."""
+        thread = LoopThread(f"framewire-server-{len(self._loops) + 1}")
+        part = self._loops[thread.loop] = ServerLoop(thread.loop, self.settings, thread)
+        return part
 
     async def __aenter__(self) -> Server:
         return self
@@ -162,41 +198,55 @@ class Server(BaseServer):
         self.close()
         await self.wait_closed()
 
-    # What its connections call.
+    # What its connections call, each in its own event loop.
+
+    @property
+    def timer(self) -> SharedTimer:
+        """The timer of the connections in the running event loop."""
+        return self._here.timer
+
+    @property
+    def beginning(self) -> set[ProxyHeaderProtocol]:
+        """The connections in the running event loop that have not come to their opening handshake."""
+        return self._here.beginning
 
     def connected(self, connection: Any) -> bool:
         """A client has come; whether it may stay."""
-        self._past.accepted += 1
-        if self.closing:  # accepted by the kernel before the listener was closed
+        with self._lock:
+            self._past.accepted += 1
+            closing, full = self.closing, self.is_full(len(self._everyone))
+            if not (closing or full):
+                self._everyone.add(connection)
+                return True
+            self._past.refused_busy += not closing
+        if closing:  # accepted by the kernel before the listener was closed
             connection.transport.abort()
-            return False
-        if self.is_full(len(self._everyone)):
-            self._past.refused_busy += 1
+        else:
             self._refuse(connection.transport)
-            return False
-        self._everyone.add(connection)
-        return True
+        return False
 
     def _refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 without reading the request, unless too many are being refused."""
-        if not self.may_refuse(len(self._refused)):
+        part = self._here
+        if not self.may_refuse(len(part.refused)):
             transport.abort()
             return
-        self._refused.add(transport)
+        part.refused.add(transport)
         transport.write(BUSY)
         end_output(transport)
-        asyncio.get_running_loop().call_later(LINGER, self._drop, transport)
+        part.loop.call_later(LINGER, self._drop, transport)
 
     def _drop(self, transport: asyncio.Transport) -> None:
-        self._refused.discard(transport)
+        self._here.refused.discard(transport)
         transport.abort()
 
     def disconnected(self, connection: Any) -> None:
         """A client has gone."""
-        self._refused.discard(connection.transport)
-        if connection in self._everyone:
-            self._everyone.discard(connection)
-            self._past.add(connection)
+        self._here.refused.discard(connection.transport)
+        with self._lock:
+            if connection in self._everyone:
+                self._everyone.discard(connection)
+                self._past.add(connection)
 
     def opened(self, connection: Any) -> None:
         """A WebSocket is open."""
@@ -217,9 +267,10 @@ class Server(BaseServer):
 
     def start(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of a connection."""
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(run)
-        self._tasks.add(task)  # the event loop itself keeps weak references only
-        task.add_done_callback(self._tasks.discard)
+        part = self._here
+        task: asyncio.Task[None] = part.loop.create_task(run)
+        part.tasks.add(task)  # the event loop itself keeps weak references only
+        task.add_done_callback(part.tasks.discard)
         return task
 
 
@@ -273,11 +324,16 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         logger: The logger, by default `framewire.server`.
         create_connection: Makes the connections in place of `ServerConnection`, from the server.
         ssl: The TLS context, to serve wss.
+        threads: The number of event loops, for free-threaded Python: the calling one, and others of
+            its kind in threads of their own. The kernel distributes the connections over them
+            (Linux). Handlers run in the loop of their connection.
+        allow_gil: True allows several threads also with the GIL, for tests: they are slower than one.
         **kwargs: Arguments of `loop.create_server`, such as `sock`, `backlog` or `reuse_port`.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument has an invalid value.
+        RuntimeError: `threads` is more than 1, and this Python has a GIL.
         OSError: It cannot listen there.
     """
 
@@ -318,6 +374,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         logger: Logger | None = None,
         create_connection: Callable[[Server], ServerConnection] | None = None,
         ssl: tls.SSLContext | None = None,
+        threads: int = 1,
+        allow_gil: bool = False,
         **kwargs: Any,
     ) -> None:
         self._options = ServerOptions(locals(), ServerConnection)
@@ -327,22 +385,53 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             _check_handler(handler)
         if ssl is not None and open_timeout is not None:
             kwargs.setdefault("ssl_handshake_timeout", open_timeout)
+        _check_threads(threads, allow_gil)
+        self._threads = threads
         self._unix = kwargs.pop("unix", False)
-        self._kwargs = {"ssl": ssl, **kwargs} if self._unix else {"host": host, "port": port, "ssl": ssl, **kwargs}
+        names = ("path", "sock") if self._unix else ("sock", "family", "reuse_port")
+        self._address = {name: kwargs.pop(name) for name in names if name in kwargs}
+        if not self._unix:
+            self._address.update(host=host, port=port)
+            if threads > 1 and "sock" not in self._address:
+                self._address["reuse_port"] = True
+        self._kwargs = {"ssl": ssl, **kwargs}
 
     async def _start(self) -> Server:
         server = Server(self._options)
+        await self._listen(server, self._address)
+        if self._threads > 1 and not server.closing:
+            try:
+                await self._start_threads(server)
+            except BaseException:
+                server.close()
+                await server.wait_closed()
+                raise
+        if server.is_serving():
+            server.log_listening()
+        return server
+
+    async def _start_threads(self, server: Server) -> None:
+        """Start the other event loops, each with sockets of its own at the same addresses."""
+        shared = self._unix or "sock" in self._address
+        for part in [server._add_loop() for _ in range(self._threads - 1)]:
+            for sock in server._home.sockets:
+                if shared:  # the kernel cannot distribute connections over sockets: the loops share one
+                    address: dict[str, Any] = {"sock": socket(fileno=os.dup(sock.fileno()))}
+                else:
+                    host, port = sock.getsockname()[:2]
+                    address = {"host": host, "port": port, "family": sock.family, "reuse_port": True}
+                await part.run(self._listen(server, address))
+
+    async def _listen(self, server: Server, address: dict[str, Any]) -> None:
+        """Listen at an address, in the running event loop."""
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
-        kwargs, proxies = dict(self._kwargs), server.policy.trusted_proxies
+        kwargs, proxies = {**self._kwargs, **address}, server.policy.trusted_proxies
         make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
         if proxies is not None and proxies.proxy_protocol:  # whose header comes before TLS
             tls_options = {name: kwargs.pop(name) for name in self._kwargs if name.startswith("ssl")}
             make = lambda: ProxyHeaderProtocol(server, tls_options)  # noqa: E731
-        server._listener = await create(make, **kwargs)
-        if server.is_serving():
-            server.log_listening()
-        return server
+        server._here.listeners.append(await create(make, **kwargs))
 
     def __await__(self) -> Generator[Any, Any, Server]:
         return self._start().__await__()
@@ -364,6 +453,18 @@ def _check_handler(handler: Any) -> None:
     check_functions(handler=handler)
     if isinstance(handler, type) and issubclass(handler, Listener):
         raise TypeError(f"pass an instance of {handler.__name__}, not the class")
+
+
+def _check_threads(threads: int, allow_gil: bool) -> None:
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        raise TypeError(f"threads is an integer, not {type(threads).__name__}")
+    if threads < 1:
+        raise ValueError(f"threads is 1 or more, not {threads}")
+    if threads > 1 and not allow_gil and getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError(
+            f"threads={threads} needs a free-threaded Python: with the GIL, several event loops are slower than one; "
+            "use several processes, or pass allow_gil=True to try it all the same"
+        )
 
 
 def unix_serve(handler: Handler | Listener, path: str | PathLike[str] | None = None, **kwargs: Any) -> serve:

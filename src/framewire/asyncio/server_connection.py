@@ -33,9 +33,12 @@ class AnyServer(Protocol):
     process_request: ProcessRequest | None
     process_response: ProcessResponse | None
     settings: ConnectionSettings
-    timer: SharedTimer
     logger: Logger
     closing: bool
+
+    @property
+    def timer(self) -> SharedTimer:
+        """The timer of the connections in the running event loop."""
 
     def connected(self, connection: Any) -> bool:
         """A client has connected; return whether it may stay."""

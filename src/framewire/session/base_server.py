@@ -80,7 +80,7 @@ class BaseServer:
     @property
     def connections(self) -> set[Any]:
         """The connections that are open now."""
-        return {one for one in self._everyone if one.state is State.OPEN}
+        return {one for one in list(self._everyone) if one.state is State.OPEN}
 
     def log_sockets(self, sockets: Iterable[Any]) -> None:
         """Log at INFO what the server listens on."""

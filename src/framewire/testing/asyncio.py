@@ -242,24 +242,6 @@ class _MemoryConnect(connect_socket):
         return connect_in_memory(make(), self._server.make_connection(self._server)._driver)
 
 
-class _NoListener:
-    """In place of the `asyncio.Server` of a server that listens nowhere."""
-
-    sockets = ()
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    def close(self) -> None:
-        pass
-
-    async def wait_closed(self) -> None:
-        pass
-
-
 @asynccontextmanager
 async def _serving(
     handler: Handler, options: Mapping[str, Any], seconds: float | None, failures: Failures
@@ -274,7 +256,6 @@ async def _serving(
             raise
 
     server = Server(serve(run, **options)._options)
-    server._listener = _NoListener()  # type: ignore[assignment]
     with failures.raised():
         async with limit_time(seconds):
             try:
@@ -283,7 +264,7 @@ async def _serving(
                 await server.wait_closed()
             except BaseException:
                 server.close()
-                server._cut()
-                assert server._finishing is not None
-                await asyncio.wait({server._finishing}, timeout=_CUT_TIME)
+                server._cut(server._home)
+                assert server._home.finishing is not None
+                await asyncio.wait({server._home.finishing}, timeout=_CUT_TIME)
                 raise

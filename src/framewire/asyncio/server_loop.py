@@ -1,0 +1,126 @@
+"""`ServerLoop`: the part of a `Server` in one event loop, and `LoopThread`, which runs such a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from socket import socket
+from typing import Any, NoReturn, TypeVar
+
+from ..session.settings import ConnectionSettings
+from .proxy_header import ProxyHeaderProtocol
+from .timer import SharedTimer
+
+__all__ = ["LoopThread", "ServerLoop"]
+
+Result = TypeVar("Result")
+
+
+class LoopThread:
+    """An event loop of the same kind as the running one, in a thread of its own.
+
+    KeyboardInterrupt and SystemExit in it are raised in the loop that was running.
+
+    Args:
+        name: The name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._home = asyncio.get_running_loop()
+        self.loop = type(self._home)()
+        self.loop.set_debug(self._home.get_debug())
+        self.loop.set_task_factory(self._home.get_task_factory())
+        self.loop.set_exception_handler(self._home.get_exception_handler())
+        self._stopping = False
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # `wait_ended` does not cancel it
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel what runs in the event loop, and close it; called in its thread."""
+        self._stopping = True
+        self.loop.stop()
+
+    async def wait_ended(self) -> None:
+        """Wait until the event loop is closed, and the thread has ended."""
+        await asyncio.wrap_future(self._ended)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        while not self._stopping:
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit) as error:
+                self._home.call_soon_threadsafe(_raise, error)
+        try:
+            self.loop.run_until_complete(_cancel_others())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        finally:
+            self.loop.close()
+            self._ended.set_result(None)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+async def _cancel_others() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class ServerLoop:
+    """What a `Server` has in one event loop; only the thread of that loop changes it.
+
+    Args:
+        loop: The event loop.
+        settings: The settings of the connections.
+        thread: The thread that the server has started for the event loop.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: ConnectionSettings, thread: LoopThread | None = None
+    ) -> None:
+        self.loop = loop
+        self.thread = thread
+        self.timer = SharedTimer(settings)
+        #: One for each listening address.
+        self.listeners: list[asyncio.Server] = []
+        #: Connections that have not come to their opening handshake.
+        self.beginning: set[ProxyHeaderProtocol] = set()
+        #: Transports whose clients are answered 503.
+        self.refused: set[asyncio.BaseTransport] = set()
+        #: The tasks of connections.
+        self.tasks: set[asyncio.Task[None]] = set()
+        #: The task that waits for the end of everything, after `Server.close`.
+        self.finishing: asyncio.Task[None] | None = None
+
+    @property
+    def sockets(self) -> list[socket]:
+        """The listening sockets."""
+        return [sock for listener in self.listeners for sock in listener.sockets]
+
+    def call(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call a function in the event loop: now if it is the running one, otherwise soon.
+
+        If the loop is closed, do nothing.
+        """
+        if self.loop is asyncio._get_running_loop():
+            callback(*arguments)
+        else:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(callback, *arguments)
+
+    async def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine in the event loop, and wait for it in the running one."""
+        if self.loop is asyncio.get_running_loop():
+            return await coroutine
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
