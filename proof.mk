@@ -224,7 +224,8 @@ MACHINES ?=
 qemu-twins: $(VENV)/.built-for-test
 	$(RUN) packaging/foreign.py $(MACHINES)
 
-# Test the pure engine on CPython 3.14 as WebAssembly in node: 32 bits, no threads, no processes.
+# Test the pure engine on CPython 3.14 as WebAssembly in node: 32 bits, no threads, no processes. Then
+# run the browser scenarios with framewire.websocket there, in a page in Chromium and in node.
 WASM_TESTS := tests/engine tests/http
 
 wasm: $(VENV)/.built-for-test
@@ -234,3 +235,4 @@ wasm: $(VENV)/.built-for-test
 		--platform any --python-version 3.14 pytest pluggy iniconfig packaging pygments h11 attrs sortedcontainers \
 		'hypothesis<6.156' websockets # later versions of hypothesis are not plain Python
 	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m engine $(WASM_TESTS)
+	PYTHONPATH=src:tests/support $(RUN) tests/wasm/run.py build/wasm/node_modules

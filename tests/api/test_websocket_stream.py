@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import pytest
 from ends import echo, on_loop, until
 
-import framewire
 from framewire.asyncio import serve
 from framewire.websocket import (
     InvalidAccessError,
@@ -223,12 +222,12 @@ async def test_arguments_are_checked_when_they_are_given():
         WebSocketError("", 1001)
     async with serving() as uri:
         stream = WebSocketStream(uri)
-        await stream.opened
+        opened = await stream.opened
         with pytest.raises(InvalidAccessError, match="999"):
             stream.close({"closeCode": 999})
         with pytest.raises(UrlSyntaxError, match="123"):
             stream.close({"closeCode": 1000, "reason": "x" * 124})
-        assert framewire.State.OPEN is stream._connection.state
+        await opened.writable.write("still open")
         stream.close()
         stream.close({"closeCode": 3000})  # no effect
         assert (await stream.closed).closeCode == 1005

@@ -87,6 +87,7 @@ FOREIGN = {
     "relay": {"redis"},
     "testing.fixtures": {"pytest"},
     "testing.trio": {"trio"},
+    "websocket.browser_connection": {"js", "pyodide"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The WebSocket API of browsers (WHATWG WebSockets, 2025) on asyncio.
+"""The WebSocket API of browsers (WHATWG WebSockets, 2025) on asyncio, and in Pyodide.
 
     socket = WebSocket("ws://localhost:9998/echo")
     socket.onopen = lambda event: socket.send("Hello")
@@ -13,6 +13,11 @@ concurrently: a listener may be a coroutine function, and the next event waits f
     connection = await stream.opened
     await connection.writable.write("Hello")
     async for message in connection.readable: ...
+
+In Pyodide (Python in a browser or in node) both use the WebSocket of the browser, with the same states,
+events and exceptions. Three things are different there: the constructors take no options of `connect`,
+`WebSocketStream` cannot make the server wait, so that messages which nobody reads fill the memory, and
+`WebSocketWritable.write` waits until the browser holds at most 1 MiB.
 """
 
 from __future__ import annotations

@@ -1,24 +1,26 @@
-"""Exceptions, checks of arguments and the opening of a connection, for both APIs."""
+"""Exceptions, checks of arguments and the choice of the connection, for both APIs."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from ..asyncio import ClientConnection, connect
-from ..errors import ConnectionClosed, LocalError, NegotiationError, UriError
+from ..errors import ConnectionClosed, LocalError, UriError
 from ..http.headers import is_token
 from ..http.uri import Uri
 from ..http.web_url import parse_web_url
 from ..protocol.constants import MAX_REASON
 
-__all__ = [
-    "DEFAULT_MAX_SIZE", "DOMException", "InvalidAccessError", "InvalidStateError", "UrlSyntaxError", "check_close",
-    "check_protocols", "is_clean", "open_connection", "parse_url", "to_scalars",
-]  # fmt: skip
+if sys.platform == "emscripten":
+    from .browser_connection import open_connection
+else:
+    from .native_connection import open_connection
 
-#: Default of `max_size`: the largest message that is received, in bytes.
-DEFAULT_MAX_SIZE: Final = 1 << 26
+__all__ = [
+    "DOMException", "InvalidAccessError", "InvalidStateError", "UrlSyntaxError", "check_close", "check_protocols",
+    "is_clean", "open_connection", "parse_url", "to_scalars",
+]  # fmt: skip
 
 
 class DOMException(LocalError):  # noqa: N818
@@ -52,27 +54,6 @@ class InvalidStateError(DOMException):
 def is_clean(closed: ConnectionClosed) -> bool:
     """Return whether both ends sent a close frame."""
     return closed.rcvd is not None and closed.sent is not None
-
-
-class _Connect(connect):
-    """`connect` to a parsed URL, without redirects (WHATWG WebSockets, "establish a connection")."""
-
-    _max_redirects = 0
-
-    def __init__(self, uri: Uri, **options: Any) -> None:
-        super().__init__(f"{'wss' if uri.secure else 'ws'}://{uri.authority}/", **options)
-        self.target = uri
-
-
-async def open_connection(uri: Uri, options: dict[str, Any]) -> ClientConnection:
-    """Connect to a parsed URL with the options of `connect`; fail if the server selects none of the
-    subprotocols.
-    """
-    connection = await _Connect(uri, **options)
-    if options["subprotocols"] and connection.subprotocol is None:
-        connection.transport.abort()
-        raise NegotiationError("the server selects none of the subprotocols")  # fails the connection by the standard
-    return connection
 
 
 def check_protocols(protocols: str | Iterable[str] | Mapping[str, Any]) -> list[str]:

@@ -10,12 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from ..asyncio import ClientConnection
-from ..asyncio.transport_writer import write_buffer_size
 from ..errors import ConnectionClosed
-from ..protocol.constants import CloseCode
+from .base_connection import BaseConnection
 from .opening import (
-    DEFAULT_MAX_SIZE,
     InvalidStateError,
     check_close,
     check_protocols,
@@ -111,9 +108,12 @@ class WebSocket:
         protocols: The subprotocols to offer, in order of preference; or a mapping with them as
             "protocols", whose other keys have no effect.
         **options: Further arguments of `framewire.asyncio.connect`, such as `origin`, `ssl` and
-            `additional_headers`. The default of `max_size` is 64 MiB here.
+            `additional_headers`. The default of `max_size` is 64 MiB here. In a browser there are
+            none.
 
     Raises:
+        TypeError: If an option has the wrong type or is unknown.
+        ValueError: If an option is not valid.
         UrlSyntaxError: If the URL has a fragment or another scheme, or is otherwise invalid; or if
             the subprotocols are not tokens, each given once.
     """
@@ -129,28 +129,28 @@ class WebSocket:
     onclose = _Handler()
 
     def __init__(self, url: str, protocols: str | Iterable[str] | Mapping[str, Any] = (), **options: Any) -> None:
-        self._uri, self._url = parse_url(url)
+        uri, self._url = parse_url(url)
         offered = check_protocols(protocols)
-        self._origin = f"{'wss' if self._uri.secure else 'ws'}://{self._uri.authority}"
-        # With a write limit of 0, `send` waits until its message is written, so the transport never
-        # holds more than one message: `bufferedAmount` relies on it.
-        self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **options, "subprotocols": offered}
+        self._origin = f"{'wss' if uri.secure else 'ws'}://{uri.authority}"
         self._state = self.CONNECTING
         self._protocol = self._extensions = ""
         self._binary_type = "blob"
         self._listeners: dict[str, dict[Listener, bool]] = {}
         self._handlers: dict[str, Listener] = {}
-        self._connection: ClientConnection | None = None
+        self._connection: BaseConnection | None = None
         self._outgoing: deque[str | bytes] = deque()
         #: Payload bytes in `_outgoing` and of messages dropped after the end of the connection.
         self._buffered = 0
-        #: Payload bytes of the last message passed to the transport, which may still hold them.
+        #: Payload bytes of the last message passed to the connection, which may still hold them.
         self._last_written = 0
         #: Set when there is a message or a close frame to send.
         self._send_requested = asyncio.Event()
         self._close_frame: tuple[int | None, str] = (None, "")
-        self._opening: asyncio.Future[ClientConnection] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._opening: asyncio.Future[BaseConnection] = loop.create_task(
+            open_connection(uri, self._url, offered, options)
+        )
+        self._task = loop.create_task(self._run())
 
     # Attributes
 
@@ -181,10 +181,8 @@ class WebSocket:
         Messages sent after the end of the connection are never subtracted, as the standard
         requires.
         """
-        unwritten = 0
-        if self._last_written and self._connection is not None:
-            unwritten = min(self._last_written, write_buffer_size(self._connection.transport))
-        return self._buffered + unwritten
+        connection = self._connection
+        return self._buffered + (0 if connection is None else connection.unwritten(self._last_written))
 
     @property
     def binaryType(self) -> str:
@@ -239,8 +237,7 @@ class WebSocket:
         text = check_close(code, reason or "")
         if self._state == self.CONNECTING:
             self._state = self.CLOSING
-            if self._opening is not None:
-                self._opening.cancel()
+            self._opening.cancel()
         elif self._state == self.OPEN:
             self._state = self.CLOSING
             self._close_frame = code, "" if code is None else text
@@ -275,9 +272,7 @@ class WebSocket:
             return
         self._connection = connection
         self._state = self.OPEN
-        self._protocol = connection.subprotocol or ""
-        assert connection.response is not None
-        self._extensions = connection.response.headers.get_joined("Sec-WebSocket-Extensions")
+        self._protocol, self._extensions = connection.protocol, connection.extensions
         sender = asyncio.ensure_future(self._send_all(connection))
         try:
             await self._dispatch(Event("open", self))
@@ -286,24 +281,16 @@ class WebSocket:
                 if self._state == self.OPEN:
                     await self._dispatch(MessageEvent("message", self, self._convert(message), self._origin))
         except ConnectionClosed as closed:
-            clean = is_clean(closed)
-            assert connection._session is not None
-            failure = connection._session.close_state.failure
-            violated = failure is not None and failure.code != CloseCode.ABNORMAL_CLOSURE
-            given_up = closed.sent is not None and self._state == self.OPEN
-            failed = closed.rcvd is None and (violated or given_up)
+            failed = connection.failed(self._state != self.OPEN)
             self._state = self.CLOSING
             await connection.wait_closed()
-            await self._end(CloseEvent("close", self, clean, closed.code, closed.reason), failed)
+            await self._end(CloseEvent("close", self, is_clean(closed), closed.code, closed.reason), failed)
         finally:
             sender.cancel()
-            connection.transport.abort()
+            connection.abort()
 
-    async def _connect(self) -> ClientConnection | None:
+    async def _connect(self) -> BaseConnection | None:
         """Open the connection; return None if that fails or `close` was called."""
-        if self._state != self.CONNECTING:
-            return None
-        self._opening = asyncio.ensure_future(open_connection(self._uri, self._options))
         try:
             await asyncio.wait((self._opening,))
         except asyncio.CancelledError:
@@ -314,10 +301,10 @@ class WebSocket:
         connection = self._opening.result()
         if self._state == self.CONNECTING:
             return connection
-        connection.transport.abort()
+        connection.abort()
         return None
 
-    async def _send_all(self, connection: ClientConnection) -> None:
+    async def _send_all(self, connection: BaseConnection) -> None:
         """Send the queued messages with backpressure, and then the close frame."""
         try:
             while True:

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..asyncio import ClientConnection
 from ..errors import ConnectionClosed
+from .base_connection import BaseConnection
 from .opening import (
-    DEFAULT_MAX_SIZE,
     DOMException,
     check_close,
     check_protocols,
@@ -89,7 +88,7 @@ class WebSocketReadable:
     iteration ends after a closing handshake, and otherwise raises WebSocketError.
     """
 
-    def __init__(self, stream: WebSocketStream, connection: ClientConnection) -> None:
+    def __init__(self, stream: WebSocketStream, connection: BaseConnection) -> None:
         self._stream = stream
         self._connection = connection
 
@@ -116,7 +115,7 @@ class WebSocketReadable:
 class WebSocketWritable:
     """Takes the messages to the server."""
 
-    def __init__(self, stream: WebSocketStream, connection: ClientConnection) -> None:
+    def __init__(self, stream: WebSocketStream, connection: BaseConnection) -> None:
         self._stream = stream
         self._connection = connection
 
@@ -156,25 +155,24 @@ class WebSocketStream:
     Args:
         url: The URL, as for `WebSocket`.
         options: A mapping with the subprotocols to offer as "protocols"; other keys have no effect.
-        **connect_options: Further arguments of `framewire.asyncio.connect`. The default of
-            `max_size` is 64 MiB here.
+        **connect_options: Further arguments of `framewire.asyncio.connect`, none in a browser. The
+            default of `max_size` is 64 MiB here.
 
     Raises:
-        UrlSyntaxError: As for `WebSocket`.
+        UrlSyntaxError: As for `WebSocket`, like TypeError and ValueError.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None, **connect_options: Any) -> None:
         uri, self._url = parse_url(url)
         offered = check_protocols(options or {})
-        self._options = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0, **connect_options, "subprotocols": offered}
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[WebSocketOpenInfo] = loop.create_future()
         self._closed: asyncio.Future[WebSocketCloseInfo] = loop.create_future()
         for future in (self._opened, self._closed):
             future.add_done_callback(_retrieve)
-        self._connection: ClientConnection | None = None
+        self._connection: BaseConnection | None = None
         self._given_up = False
-        self._opening = loop.create_task(open_connection(uri, self._options))
+        self._opening = loop.create_task(open_connection(uri, self._url, offered, connect_options))
         self._task = loop.create_task(self._run())
 
     @property
@@ -224,15 +222,14 @@ class WebSocketStream:
         error = reason if isinstance(reason, WebSocketError) else WebSocketError()
         self.close(WebSocketCloseInfo(error.closeCode, error.reason))
         assert self._connection is not None  # there are streams
-        # Messages that wait for a reader would keep the close frame of the server from being read.
-        await self._connection.close()
+        await self._connection.wait_closed()
 
     async def _run(self) -> None:
         """Connect, and wait for the end."""
         try:
             connection = await self._opening
             if self._given_up:  # `close` was called after the connection had opened, before this task ran
-                connection.transport.abort()
+                connection.abort()
                 raise asyncio.CancelledError  # as if the attempt had been cancelled in time
         except (Exception, asyncio.CancelledError) as cause:
             error = WebSocketError("the connection could not be opened")
@@ -241,21 +238,20 @@ class WebSocketStream:
             self._closed.set_exception(error)
             return
         self._connection = connection
-        assert connection.response is not None
         self._opened.set_result(
             WebSocketOpenInfo(
                 WebSocketReadable(self, connection),
                 WebSocketWritable(self, connection),
-                connection.subprotocol or "",
-                connection.response.headers.get_joined("Sec-WebSocket-Extensions"),
+                connection.protocol,
+                connection.extensions,
             )
         )
         try:
-            await connection.wait_closed()
+            closed = await connection.wait_closed()
         finally:
-            connection.transport.abort()
-        if connection.clean:
-            self._closed.set_result(WebSocketCloseInfo(connection.close_code, connection.close_reason or ""))
+            connection.abort()
+        if is_clean(closed):
+            self._closed.set_result(WebSocketCloseInfo(closed.code, closed.reason))
         else:
             self._closed.set_exception(WebSocketError("the connection was lost"))
 

@@ -1,0 +1,65 @@
+"""`BaseConnection`: an open connection as `WebSocket` and `WebSocketStream` use it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ..errors import ConnectionClosed
+
+__all__ = ["BaseConnection"]
+
+
+class BaseConnection(ABC):
+    """An open connection: that of `framewire.asyncio`, or in Pyodide that of the browser.
+
+    Attributes:
+        protocol: The subprotocol that the server selected, or "".
+        extensions: The negotiated extensions, in the form of the response header, or "".
+    """
+
+    protocol: str
+    extensions: str
+
+    @abstractmethod
+    async def recv(self) -> str | bytes:
+        """Receive the next message.
+
+        Raises:
+            ConnectionClosed: If the connection has ended, and all messages have been received.
+        """
+
+    @abstractmethod
+    async def send(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Send a message, and wait until the network has room for the next one.
+
+        Raises:
+            ConnectionClosed: If the connection is closing or closed.
+        """
+
+    @abstractmethod
+    def unwritten(self, size: int) -> int:
+        """Return how many payload bytes were sent and not yet written to the network.
+
+        Args:
+            size: The payload size of the last message.
+        """
+
+    @abstractmethod
+    def start_closing(self, code: int | None, reason: str) -> None:
+        """Begin to close; later calls have no effect."""
+
+    @abstractmethod
+    async def wait_closed(self) -> ConnectionClosed:
+        """Wait until the connection has ended; return how."""
+
+    @abstractmethod
+    def failed(self, closing: bool) -> bool:
+        """Return whether the connection, which has ended, has failed: an "error" event comes first.
+
+        Args:
+            closing: Whether the application has called `close`.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End the connection at once, if it has not ended."""
