@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from framewire.asyncio import serve
+from framewire.asyncio import broadcast, serve
 from framewire.cli import bench, main
 from framewire.cli.bench import Load, histogram, measure, percentile
 from framewire.cli.serve import address
@@ -44,7 +44,7 @@ def run(load, **kwargs):
 @pytest.mark.parametrize(("binary", "size"), [(False, 0), (False, 125), (True, 70_000)])
 def test_bench_messages_have_the_requested_kind_and_size(binary, size):
     result, seen = run(Load(connections=2, size=size, seconds=0.2, warmup=0, binary=binary))
-    assert set(seen) == {bytes(size) if binary else "x" * size}
+    assert {(type(message), len(message)) for message in seen} == {(bytes if binary else str, size)}
     assert result.unanswered == 0
     assert 0 < len(result.latencies) <= len(seen)
 
@@ -73,6 +73,19 @@ def test_latency_of_a_slow_server_includes_queueing():
 def test_reply_that_is_not_an_echo_raises_wrong_answer():
     with pytest.raises(bench.WrongAnswer, match="not an echo server"):
         run(Load(connections=3, seconds=0.2), change=lambda message: message + "!")
+
+
+def test_server_that_sends_to_all_clients_raises_wrong_answer():
+    async def body():
+        async def chat(ws):
+            async for message in ws:
+                broadcast(ws.server.connections, message)
+
+        async with serve(chat, "127.0.0.1", 0) as listening:
+            await measure(f"ws://{address(listening)}/", Load(connections=2, seconds=5))
+
+    with pytest.raises(bench.WrongAnswer, match="received 125 characters that it had not sent"):
+        asyncio.run(body())
 
 
 def test_lost_messages_are_counted_as_unanswered():

@@ -69,10 +69,12 @@ class Load:
     warmup: float = 0.5
     binary: bool = False
 
-    @property
-    def message(self) -> str | bytes:
-        """The message that is sent repeatedly."""
-        return bytes(self.size) if self.binary else "x" * self.size
+    def message(self, number: int) -> str | bytes:
+        """Return the message that a connection sends repeatedly. It begins with the number of the
+        connection, so that a server which sends to all clients is not taken for an echo server.
+        """
+        text = f"{number:x<{self.size}}"[: self.size]
+        return text.encode() if self.binary else text
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ class _Measurement:
     """State that the connections of one measurement share."""
 
     def __init__(self, load: Load, result: Result) -> None:
-        self.load, self.message, self.result = load, load.message, result
+        self.load, self.result = load, result
         self.window = Window(math.inf, math.inf, math.inf)
         self._sending_ended = False
         #: Done when sending has ended and every message was echoed, or at the first failure.
@@ -182,8 +184,9 @@ class _EchoClient(Listener):
 
     connection: ListenerConnection
 
-    def __init__(self, measurement: _Measurement) -> None:
+    def __init__(self, measurement: _Measurement, message: str | bytes) -> None:
         self._measurement = measurement
+        self._message = message
         self._send_times = deque[float]()
 
     def send(self, now: float) -> None:
@@ -191,7 +194,7 @@ class _EchoClient(Listener):
             return
         self._send_times.append(now)
         self._measurement.result.sent += 1
-        self.connection.send(self._measurement.message)
+        self.connection.send(self._message)
 
     def on_open(self, connection: ListenerConnection) -> None:
         self.connection = connection
@@ -199,9 +202,9 @@ class _EchoClient(Listener):
     def on_message(self, connection: ListenerConnection, message: str | bytes) -> None:
         now = time.perf_counter()
         measurement = self._measurement
-        if message != measurement.message or not self._send_times:
+        if message != self._message or not self._send_times:
             unit = "characters" if isinstance(message, str) else "bytes"
-            measurement.fail(f"not an echo server: it sent {len(message)} {unit} that differ from the message")
+            measurement.fail(f"not an echo server: a connection received {len(message)} {unit} that it had not sent")
             return
         measurement.result.answered += 1
         sent = self._send_times.popleft()
@@ -233,8 +236,8 @@ async def measure(uri: str, load: Load, result: Result | None = None) -> Result:
     measurement = _Measurement(load, Result() if result is None else result)
     clients = []
     try:
-        for _ in range(load.connections):
-            client = _EchoClient(measurement)
+        for number in range(load.connections):
+            client = _EchoClient(measurement, load.message(number))
             await connect(uri, listener=client, max_size=4 * load.size + 1, max_unsent=None, compression=None)
             clients.append(client)
         begin = time.perf_counter()

@@ -104,7 +104,7 @@ def parse_uri(text: str) -> Uri:
     scheme, separator, rest = text.partition("://")
     secure = scheme.lower() == "wss"
     if not separator or scheme.lower() not in ("ws", "wss"):
-        raise UriError(text, "the scheme of the URI is not ws or wss")
+        raise UriError(text, "the URI does not begin with ws:// or wss://")
     if "#" in rest:
         raise UriError(text, "a fragment has no meaning in a WebSocket URI")
     if re.search(r"[\x00-\x20\x7f]", rest):
