@@ -4,7 +4,7 @@ import pytest
 from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT
 
-from framewire import Close, Ping, Pong
+from framewire import Close, FragmentError, Ping, Pong
 
 pytestmark = pytest.mark.both_backends
 
@@ -152,6 +152,48 @@ def test_close_of_the_application_is_sent_and_awaits_the_answer(driver):
         assert peer.read_event() == Close(4000, "enough")
         peer.send(peer.frame(CLOSE, b"\x0f\xa0"))
         assert peer.read_to_end() == []
+
+
+@every_driver(clients=True, without=("uvicorn",))
+def test_generator_of_fragments_is_closed_if_one_cannot_be_sent(driver):
+    closed = []
+
+    def fragments():
+        try:
+            yield "text"
+            yield b"binary"
+        finally:
+            closed.append("generator")
+
+    check_closes(driver, fragments(), closed)
+
+
+@every_driver(clients=True, without=("uvicorn", "sync", "sync client"))
+def test_async_generator_of_fragments_is_closed_if_one_cannot_be_sent(driver):
+    closed = []
+
+    async def fragments():
+        try:
+            yield "text"
+            yield b"binary"
+        finally:
+            closed.append("generator")
+
+    check_closes(driver, fragments(), closed)
+
+
+def check_closes(driver, generator, closed):
+    """Check that `send` closes a generator, which is still referred to, before it raises."""
+
+    def script():
+        with pytest.raises(FragmentError):
+            yield send(generator)
+        closed.append("script")
+
+    with driver.open(script) as peer:
+        assert [event.code for event in peer.read_to_end() if isinstance(event, Close)] == [1011]
+        assert peer.record.end() is None
+    assert closed == ["generator", "script"]
 
 
 @every_driver(clients=True, tls=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from math import inf
 from typing import Any
@@ -81,6 +82,11 @@ class World(ABC):
 
     def run(self) -> str:
         """Run the schedule; return a line that tells how it went."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a transport that is left open warns
+            return self._run()
+
+    def _run(self) -> str:
         records = _Records()
         watched = logger, *map(logging.getLogger, self.watched)
         for each in watched:

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
-from contextlib import closing
+from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Final, Literal, cast, overload
 
@@ -290,9 +290,9 @@ class Connection(BaseConnection):
 
         An iterable or async iterable is sent as one message of as many fragments, which are all
         text or all binary; other messages wait until it is over. If it raises, the connection is
-        closed with 1011. Messages longer than `fragment_size` are sent in fragments too. A message
-        of over 64 KiB is compressed in steps, between which other tasks run; messages still leave
-        in the order of the calls.
+        closed with 1011. A generator is closed if the rest cannot be sent. Messages longer than
+        `fragment_size` are sent in fragments too. A message of over 64 KiB is compressed in steps,
+        between which other tasks run; messages still leave in the order of the calls.
 
         Waits first while more than `write_limit` bytes wait for the network. A call that is
         cancelled has sent nothing, and a call that returns has sent everything.
@@ -325,7 +325,8 @@ class Connection(BaseConnection):
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
         elif isinstance(message, (Iterable, AsyncIterable)) and not isinstance(message, Mapping):
-            await self._send_fragments(mark_last(cast("Iterable[Data]", message)), text, compress)
+            async with aclosing(mark_last(cast("Iterable[Data]", message))) as fragments:
+                await self._send_fragments(fragments, text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 
 from .session import Data
 
@@ -43,16 +43,23 @@ async def mark_last(
 ) -> AsyncGenerator[tuple[Data, bool | None, bool], None]:
     """Yield each fragment at once, with None for its type and whether it is the last.
 
-    Which one is the last is only known later, so an empty one ends the message.
+    Which one is the last is only known later, so an empty one ends the message. A generator is
+    closed with this one: its owner cannot know when that is due.
     """
     end: Data | None = None
-    if isinstance(fragments, AsyncIterable):
-        async for fragment in fragments:
-            end = end_of(fragment)
-            yield fragment, None, False
-    else:
-        for fragment in fragments:
-            end = end_of(fragment)
-            yield fragment, None, False
+    try:
+        if isinstance(fragments, AsyncIterable):
+            async for fragment in fragments:
+                end = end_of(fragment)
+                yield fragment, None, False
+        else:
+            for fragment in fragments:
+                end = end_of(fragment)
+                yield fragment, None, False
+    finally:
+        if isinstance(fragments, AsyncGenerator):
+            await fragments.aclose()
+        elif isinstance(fragments, Generator):
+            fragments.close()
     if end is not None:
         yield end, None, True

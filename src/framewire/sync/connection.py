@@ -138,8 +138,8 @@ class Connection(BaseConnection):
 
         An iterable is sent as one message of as many fragments, as it makes them, which are all
         text or all binary. If it raises, the connection is closed with 1011, since a message cannot
-        be taken back. An empty one sends nothing. Messages longer than `fragment_size` are sent in
-        fragments too.
+        be taken back. An empty one sends nothing. A generator is closed if the rest cannot be sent.
+        Messages longer than `fragment_size` are sent in fragments too.
 
         Args:
             message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
