@@ -15,9 +15,8 @@ A violation by the peer is not an exception of `Stream.receive`: the last event 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from .protocol.constants import CloseCode
 from .protocol.events import Close
 
 __all__ = [
@@ -120,8 +119,8 @@ class ConnectionClosed(FramewireError):  # noqa: N818 - the name that users of w
         return "" if self.rcvd is None else self.rcvd.reason
 
     def __str__(self) -> str:
-        received = None if self.rcvd is None else f"received {_describe(self.rcvd)}"
-        sent = None if self.sent is None else f"sent {_describe(self.sent)}"
+        received = None if self.rcvd is None else f"received {self.rcvd}"
+        sent = None if self.sent is None else f"sent {self.sent}"
         if received and sent:
             return f"{sent}; then {received}" if self.rcvd_then_sent is False else f"{received}; then {sent}"
         if received:
@@ -135,26 +134,6 @@ class ConnectionClosedOK(ConnectionClosed):
 
 class ConnectionClosedError(ConnectionClosed):
     """The connection was lost, or one end has closed it because of an error."""
-
-
-#: The names of close codes in messages (7.4.1 and IANA's registry).
-_CODE_NAMES: Final = {
-    **{int(code): code.name.lower().replace("_", " ") for code in CloseCode},
-    1000: "OK",
-    1005: "no status received [internal]",
-    1006: "abnormal closure [internal]",
-    1007: "invalid frame payload data",
-    1015: "TLS handshake failure [internal]",
-}
-
-
-def _describe(close: Close) -> str:
-    code = int(close.code)
-    if 3000 <= code <= 4999:
-        name = "registered" if code < 4000 else "private use"
-    else:
-        name = _CODE_NAMES.get(code, "unknown")
-    return f"{code} ({name}) {close.reason}".rstrip()
 
 
 class UriError(LocalError, ValueError):
@@ -245,8 +224,16 @@ class HttpResponse(Protocol):
         """The status code."""
 
     @property
+    def status_code(self) -> int:
+        """The same as `status`."""
+
+    @property
     def reason(self) -> str:
         """The reason phrase."""
+
+    @property
+    def reason_phrase(self) -> str:
+        """The same as `reason`."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -280,6 +267,8 @@ class StatusError(ResponseError):
     Args:
         response: The response.
     """
+
+    response: HttpResponse
 
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(f"the server answered {response.status}", response)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import websockets
 import websockets.exceptions
+import websockets.frames
 import websockets.headers
 import websockets.uri
 
@@ -150,6 +151,12 @@ def test_authorization_is_parsed_or_refused_as_in_websockets(value):
         except package.exceptions.InvalidHeader as error:
             results.append(type(error).__name__)
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("code", [*range(1000, 1016), 2000, 2999, 3000, 3999, 4000, 4999, 5000])
+@pytest.mark.parametrize("reason", ["", "bye"])
+def test_close_frame_is_described_as_in_websockets(code, reason):
+    assert str(framewire.Close(code, reason)) == str(websockets.frames.Close(code, reason))
 
 
 def test_authorization_is_built_as_in_websockets():

@@ -27,6 +27,7 @@ def process_request(connection: ServerConnection, request: Request) -> Response 
 
 async def handler(connection: ServerConnection) -> None:
     """States and codes."""
+    connection.username = connection.username.upper()
     if connection.state is OPEN and State.OPEN > State.CONNECTING:
         await connection.close(CloseCode.GOING_AWAY)
 
@@ -44,8 +45,7 @@ async def main(logger: LoggerLike, status: StatusLike) -> Data:
             async with connect("ws://localhost/", user_agent_header=USER_AGENT, subprotocols=chosen) as connection:
                 return await connection.recv()
         except InvalidStatus as error:
-            response = error.response
-            logger.info("%s %s", response and response.status, response and response.headers["Date"])
+            logger.info("%s %s %s", error.response.status_code, error.response.reason_phrase, error.response.body)
         except InvalidURI as error:
             logger.info("%s %s", error.uri, error.msg)
         except (InvalidHandshake, ConnectionClosed):

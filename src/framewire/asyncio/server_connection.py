@@ -194,6 +194,8 @@ class ServerConnection(Connection):
         self.server: Any = server
         #: The subprotocols to choose from; `process_request` may replace them.
         self.subprotocols: Sequence[str] = server.policy.subprotocols
+        #: The user name, set by `basic_auth`.
+        self.username: str
         self._driver.opening = ServerOpening(self, self._driver, server, self.opened)
 
     @cached_property

@@ -15,6 +15,7 @@ __all__ = [
     "Opcode",
     "Role",
     "State",
+    "close_code_name",
     "may_be_received",
     "may_be_sent",
 ]
@@ -86,6 +87,24 @@ class CloseCode(IntEnum):
 #: Codes that an endpoint reports locally, and that no close frame may contain (7.4.1).
 _NEVER_SENT: Final = frozenset({CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 _REGISTERED: Final = frozenset(code.value for code in CloseCode if code not in _NEVER_SENT)
+
+
+#: The names of close codes in messages.
+_CODE_NAMES: Final = {
+    **{code.value: code.name.lower().replace("_", " ") for code in CloseCode},
+    1000: "OK",
+    1005: "no status received [internal]",
+    1006: "abnormal closure [internal]",
+    1007: "invalid frame payload data",
+    1015: "TLS handshake failure [internal]",
+}
+
+
+def close_code_name(code: int) -> str:
+    """Return the name of a close code in messages, such as "going away"."""
+    if 3000 <= code <= 4999:
+        return "registered" if code < 4000 else "private use"
+    return _CODE_NAMES.get(code, "unknown")
 
 
 def may_be_sent(code: int) -> bool:

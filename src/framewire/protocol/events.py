@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from .constants import close_code_name
 from .record import Record, assign
 
 __all__ = ["Close", "Event", "Failure", "Fragment", "Ping", "Pong", "Text"]
@@ -94,6 +95,10 @@ class Close(Record):
     def __init__(self, code: int, reason: str) -> None:
         assign(self, "code", code)
         assign(self, "reason", reason)
+
+    def __str__(self) -> str:
+        """Return the code, its name and the reason: "1001 (going away) bye"."""
+        return f"{int(self.code)} ({close_code_name(self.code)}) {self.reason}".rstrip()
 
 
 class Failure(Record):
