@@ -25,6 +25,11 @@ __all__ = ["Scheduler", "ThreadNetwork"]
 MAX_SWITCHES = 400_000
 
 
+#: At how many of the switches at lines the process may be late. There are so many of them that each
+#: end would otherwise be too slow for the timeouts of the other one, without any fault.
+LATE_LINES = 0.02
+
+
 class Killed(BaseException):
     """Ends a thread of a run that has failed."""
 
@@ -58,8 +63,13 @@ class Scheduler:
             current_thread=lambda: self.current,
         )
 
-    def pause(self, ready: Callable[[], object] | None = None, until: float = inf) -> bool:
+    def pause(self, ready: Callable[[], object] | None = None, until: float = inf, *, late: bool = True) -> bool:
         """Let other threads run; return once `ready()` is true, or at the time `until`.
+
+        Args:
+            ready: What is waited for; None: nothing.
+            until: When waiting ends.
+            late: Whether the process may be late.
 
         Returns:
             Whether it is ready.
@@ -68,7 +78,7 @@ class Scheduler:
             raise Killed
         thread = self.current
         thread.ready, thread.until = ready, until
-        following = self._choose()
+        following = self._choose(late)
         if following is not thread:
             self.current = following
             following.baton.release()
@@ -85,7 +95,7 @@ class Scheduler:
         """End the run: every thread is killed at its next call of this class."""
         self.failure = self.failure or error
 
-    def _choose(self) -> Thread:
+    def _choose(self, late: bool = True) -> Thread:
         """Return the thread that goes on; let time pass until there is one."""
         network = self.network
         assert not self._choosing
@@ -93,7 +103,7 @@ class Scheduler:
         try:
             self.switches += 1
             check(self.switches <= MAX_SWITCHES, "hang", f"threads go round in circles: {self.list_running()}")
-            network.now += network.lateness() or 1e-6
+            network.now += (late and network.lateness()) or 1e-6
             network.process()
             while not (ready := [thread for thread in self.threads if thread.is_ready()]):
                 network.idle()
@@ -154,7 +164,7 @@ class Scheduler:
 
     def _trace_line(self, frame: FrameType, event: str, argument: object) -> Any:
         if event == "line" and not self._choosing and self.network.random() < self.lines:
-            self.pause()
+            self.pause(late=self.network.random() < LATE_LINES)
         return self._trace_line
 
 
