@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from backends import LOADED
+from backends import LOADED, needed
 
 from framewire._backend import TWINS
 
@@ -142,6 +142,28 @@ def test_invalid_extensions_variable_fails_the_build(tree, tmp_path):
     assert done.returncode != 0
     complaint = "FRAMEWIRE_EXTENSIONS is 'yes'; it takes 1 (must compile), 0 (do not), or nothing"
     assert complaint in done.stdout + done.stderr
+
+
+def test_conda_recipe_agrees_with_pyproject():
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    settings = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())
+    project = settings["project"]
+    yaml = needed("ruamel.yaml").YAML(typ="safe", pure=True)
+    recipe = yaml.load(ROOT.joinpath("packaging/conda/recipe.yaml"))
+    about, needs = recipe["about"], recipe["requirements"]
+    stated = recipe["context"]["version"], about["summary"], about["license"]
+    assert stated == (project["version"], project["description"], project["license"])
+
+    def names(requirements):
+        return {each.replace(" ", "").lower() for each in requirements}
+
+    assert names(needs["run"]) == {*names(project["dependencies"]), "python"}
+    assert names(needs["host"]) == {*names(settings["build-system"]["requires"]), "pip", "python"}
+    assert names(needs["build"][0]["then"]) >= names(each for each in needs["host"] if "cython" in each)
+    suite = recipe["tests"][1]
+    assert names(suite["requirements"]["run"]) == names(settings["dependency-groups"]["wheel-test"])
+    tests = settings["tool"]["cibuildwheel"]["test-command"].replace("{project}/", "")
+    assert suite["script"][-1] == tests
 
 
 def test_workflows_pin_every_action_by_hash():
