@@ -1,7 +1,7 @@
 """Check the contents of wheels: python packaging/check_wheel.py [--count N] dist/*.whl
 
-A wheel for a platform must have every compiled twin, one for each cext/*.pyx; the pure wheel must
-have none. Each has its bill of materials. No wheel may have C or Cython sources, tests, or files
+A wheel for a platform must have every compiled twin, one for each cext/*.pyx and the deflate of
+_pure; the pure wheel must have none. Each has its bill of materials. No wheel may have C or Cython sources, tests, or files
 outside the package. With --count there must be N wheels. Prints each error and exits with
 status 1.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
-TWINS = {path.stem for path in Path(__file__).parent.parent.glob("cext/*.pyx")}
+TWINS = {path.stem for path in Path(__file__).parent.parent.glob("cext/*.pyx")} | {"deflate"}
 DATA = {"framewire/py.typed", "framewire/cli/chat.html", "framewire/_fast/stream_core.pxd"}
 EXTENSION = re.compile(r"framewire/_fast/(\w+)\.[\w.-]*(?:so|pyd)")
 CONTENT = re.compile(

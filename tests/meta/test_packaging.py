@@ -103,6 +103,8 @@ def test_pure_python_wheel_holds_only_python_files(tree, tmp_path):
 def test_compiled_wheel_adds_one_extension_per_twin(tree, tmp_path):
     name, files, _ = wheel(tree, tmp_path, FRAMEWIRE_EXTENSIONS="1")
     assert not name.endswith("-any.whl")
+    checked = run(ROOT / "packaging/check_wheel.py", tmp_path / name, cwd=tmp_path)
+    assert checked.stdout == "1 checked, all good\n"
     compiled = files - python_files() - {"framewire/_fast/_build.py"}
     assert {Path(path).name.partition(".")[0] for path in compiled} == EXTENSIONS
     assert {Path(path).parent.as_posix() for path in compiled} == {"framewire/_fast"}
