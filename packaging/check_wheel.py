@@ -1,9 +1,9 @@
 """Check the contents of wheels: python packaging/check_wheel.py [--count N] dist/*.whl
 
 A wheel for a platform must have every compiled twin, one for each cext/*.pyx and the deflate of
-_pure; the pure wheel must have none. Each has its bill of materials. No wheel may have C or Cython sources, tests, or files
-outside the package. With --count there must be N wheels. Prints each error and exits with
-status 1.
+_pure; the pure wheel must have none. Each has its bill of materials. No wheel may have C or Cython
+sources, tests, or files outside the package. With --count there must be N wheels. Prints each error
+and exits with status 1.
 """
 
 import argparse
