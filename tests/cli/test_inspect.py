@@ -130,6 +130,7 @@ def test_hex_input_accepts_common_notations(written, capsys, tmp_path):
     path = tmp_path / "hex.txt"
     path.write_text(written)
     assert explain(capsys, str(path))[1][0]["frames"] == bytes_of_it
+    assert explain(capsys, *written.split())[1][0]["frames"] == bytes_of_it
 
 
 def test_binary_file_may_begin_with_the_handshake_head(capsys, tmp_path):

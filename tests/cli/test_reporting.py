@@ -16,6 +16,8 @@ from commands import COMMAND, run, serving
 import framewire
 from framewire.cli import doctor
 from framewire.cli.reporting import describe
+from framewire.errors import StatusError
+from framewire.handshake import Response
 
 PACKAGE = Path(framewire.__file__).parent
 
@@ -172,11 +174,28 @@ def test_inspect_counts_in_singular_and_plural(data, counts):
             "certificate verify failed",
         ),
         (TimeoutError(), "TimeoutError"),
+        (StatusError(Response(204, "No Content")), "the server answered 204 No Content"),
+        (
+            StatusError(Response(403, "Forbidden", body=b"\nno entry\r\nbye")),
+            "the server answered 403 Forbidden: 'no entry'",
+        ),
+        (
+            StatusError(Response(200, "OK", body=b"\x1b[2J" + b"x" * 200)),
+            "the server answered 200 OK: '\\x1b[2J" + "x" * 96 + "'",
+        ),
+        (StatusError(Response(200, "OK", body=b"\x1f\x8b")), "the server answered 200 OK"),
         (ValueError("two\nlines"), "two lines"),
     ],
 )
 def test_describe_returns_one_line(error, text):
     assert describe(error) == text
+
+
+def test_connect_says_that_the_server_does_not_speak_tls():
+    with serving() as (_, where):
+        done = run("connect", f"wss://{where}/echo")
+    assert done.returncode == 69
+    assert sentence(done).endswith(": the server does not speak TLS, which wss:// needs")
 
 
 def test_doctor_reports_an_error_of_several_modules_once(monkeypatch):

@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from .. import __version__
 from ..errors import FramewireError
 from . import bench, completion, connect, demo, doctor, inspect, run, serve
-from .reporting import INTERRUPTED, IO_ERROR, describe, exit_status, print_status
+from .reporting import INTERRUPTED, IO_ERROR, USAGE, describe, exit_status, print_status
 
 __all__ = ["main"]
 
@@ -56,11 +57,18 @@ def _make_parser() -> argparse.ArgumentParser:
         " 130 Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"framewire {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    parser.set_defaults(run=partial(_print_help, parser))
+    commands = parser.add_subparsers(metavar="command")
     for command in (serve, connect, inspect, bench, run, demo, doctor):
         command.add_parser(commands)
     completion.add_parser(commands, parser)
     return parser
+
+
+def _print_help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    """Print the commands on standard error: there was none."""
+    parser.print_help(sys.stderr)
+    return USAGE
 
 
 def _escape_unencodable_characters() -> None:

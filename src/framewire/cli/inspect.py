@@ -35,7 +35,9 @@ def add_parser(commands: Any) -> None:
     """Add this subcommand to the command line."""
     parser = commands.add_parser("inspect", help="explain the bytes of a WebSocket", description=__doc__)
     parser.add_argument(
-        "input", help="hex digits, or a file of hex digits, bytes or packets (pcap, pcapng), or - for standard input"
+        "input",
+        nargs="+",
+        help="hex digits, or a file of hex digits, bytes or packets (pcap, pcapng), or - for standard input",
     )
     parser.add_argument(
         "--from",
@@ -79,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         CommandError: The input cannot be read.
     """
-    source = arguments.input
+    source = " ".join(arguments.input)
     content, interrupted = _read_standard_input() if source == "-" else (b"", False)
     sender = {"client": CLIENT, "server": SERVER, None: None}[arguments.sender]
     try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from os import strerror
 from typing import Final
 
-from ..errors import FramewireError, OpeningError, UriError
+from ..errors import FramewireError, OpeningError, StatusError, UriError
 from ..pywebsocket.options import OptionError
 
 __all__ = [
@@ -38,6 +38,8 @@ NOT_EXECUTABLE: Final = 126  # this and the next two: as the shell
 NOT_FOUND: Final = 127
 INTERRUPTED: Final = 130
 
+#: Characters that are shown of the first line of a response.
+_MAX_LINE: Final = 100
 #: "[Errno 111] text" and "[SSL: NAME] text (_ssl.c:1006)".
 _ERROR_NUMBER: Final = re.compile(r"\[Errno (-?\d+)\] ")
 _SSL_DETAILS: Final = re.compile(r"\[[A-Z]\w*: \w+\] | \(_ssl\.c:\d+\)")
@@ -84,12 +86,25 @@ def describe_connect_error(error: Exception) -> str:
 def describe(error: Exception) -> str:
     """Describe an error in one line, without its number."""
     if isinstance(error, ssl.SSLError):
-        text = _SSL_DETAILS.sub("", str(error))
+        # OpenSSL reports bytes that are not TLS as "wrong version number".
+        not_tls = "WRONG_VERSION_NUMBER" in str(error)
+        text = "the server does not speak TLS, which wss:// needs" if not_tls else _SSL_DETAILS.sub("", str(error))
+    elif isinstance(error, StatusError):
+        text = f"{error} {error.response.reason}{_quote_first_line(error.response.body)}"
     elif isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     else:
         text = _ERROR_NUMBER.sub("", str(error))
     return " ".join(text.split()) or type(error).__name__
+
+
+def _quote_first_line(body: bytes) -> str:
+    """Return a colon and the first line of a text, which may say why a server refuses."""
+    try:
+        line = body.strip().partition(b"\n")[0].decode().rstrip()
+    except UnicodeDecodeError:
+        return ""
+    return f": {line[:_MAX_LINE]!r}" if line else ""
 
 
 def exit_status(error: Exception) -> int:
