@@ -258,7 +258,8 @@ async def run(arguments):
     if broker is not None:
         gaps_told = sum(server.gaps_told for server in soak.servers)
         print(f"{broker.starts} starts of the broker, {gaps_told} gaps told, {soak.relayed} relayed messages checked")
-    members = [topics._topics for server in soak.servers for topics in server.topics.values()]
+    topics = [topics for server in soak.servers for topics in server.topics.values()]
+    members = [members for each in topics for members in each._topics._loops]
     known = sum(len(each._connections) for each in members)
     waiting = sum(len(each._waiting) for each in members)
     return [

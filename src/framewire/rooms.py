@@ -110,7 +110,7 @@ class Rooms:
             ConnectionClosed: The connection has ended.
             TypeError: `room` is not a str.
             ValueError: `room` is empty or not a valid pattern, or the connection belongs to another
-                event loop than the others.
+                event loop than the running one.
         """
         driver = self._find_driver(websocket)
         if driver is None:
@@ -130,7 +130,7 @@ class Rooms:
             False if it is no member.
         """
         driver = self._find_driver(websocket)
-        return driver is not None and self._topics.tree.unsubscribe(driver, room)
+        return driver is not None and self._topics.unsubscribe(driver, room)
 
     def members(self, room: str) -> list[AsgiWebSocket]:
         """Return the connections that get the messages of a room.
@@ -174,21 +174,15 @@ class Rooms:
         exclude: AsgiWebSocket | Iterable[AsgiWebSocket] = (),
         text: bool | None = None,
     ) -> None:
-        """Like `publish`, from any thread, such as that of a synchronous view.
+        """As `publish`, which may be called from any thread, without the number of members.
 
         Args:
             room: See `publish`.
             message: See `publish`.
             exclude: See `publish`.
             text: See `publish`.
-
-        Raises:
-            RuntimeError: The event loop is closed.
         """
-        self._topics.tree.check_topic(room)
-        shared, excluded = Broadcast(message, text, self._compression), self._drivers_of(exclude)
-        if self._topics.loop is not None:
-            self._topics.loop.call_soon_threadsafe(self._topics.publish, room, shared, excluded)
+        self.publish(room, message, exclude=exclude, text=text)
 
     def _find_driver(self, websocket: AsgiWebSocket) -> TopicDriver | None:
         if _has_extension(websocket):

@@ -38,6 +38,12 @@ async def serving(app, ws=OURS, **options):
         await task
 
 
+def members_of(rooms):
+    """Return the members of rooms, of one event loop."""
+    (members,) = rooms._topics._loops
+    return members
+
+
 def application(rooms, ends=None):
     """Return an application whose connections join the room of their path, and publish there."""
     app = FastAPI()
@@ -97,7 +103,7 @@ async def test_members_of_a_room_get_its_messages(ws):
             assert rooms.publish("red", b"text", text=True) == 2
             assert [await one.recv(), await two.recv()] == ["text"] * 2
         await until(lambda: rooms.members("red") == rooms.members("blue") == [])
-    assert rooms._topics._connections == rooms._plain == {}
+    assert members_of(rooms)._connections == rooms._plain == {}
     assert rooms.counters.sent == 9
 
 
@@ -158,7 +164,7 @@ async def test_messages_are_compressed_once_and_written_once(monkeypatch):
         assert max(sizes) < 800
         for client in sockets:
             assert [int((await client.recv())[0]) for _ in range(10)] == list(range(10))
-        for driver in rooms._topics._connections:
+        for driver in members_of(rooms)._connections:
             assert driver.session.stream._codecs[0].deflater is None
 
 
@@ -355,6 +361,26 @@ async def test_member_of_another_server_leaves_when_it_cannot_be_sent_to():
         await until(lambda: whole.sent == ["a", "b"])
         with pytest.raises(ConnectionClosed):
             rooms._topics.subscribe(driver, broken, "red")
+
+
+@on_loop
+async def test_members_of_several_event_loops_get_the_messages_of_a_room():
+    rooms, here = Rooms(), Scripted()
+    here.gate.set()
+
+    @on_loop
+    async def join_in_another_loop():
+        there = Scripted()
+        there.gate.set()
+        async with joined(rooms, there):
+            assert rooms.members("red") == [here, there]
+            assert rooms.publish("red", "to both") == 2
+            assert rooms.publish("red", "to one", exclude=there) == 1
+            await until(lambda: there.sent == ["to both"])
+
+    async with joined(rooms, here):
+        await asyncio.to_thread(join_in_another_loop)
+        await until(lambda: here.sent == ["to both", "to one"])
 
 
 @on_loop

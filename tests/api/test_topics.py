@@ -187,12 +187,17 @@ class CalledTopics:
         return functools.partial(self._world.call, getattr(self.raw, name))
 
     @property
+    def _members(self):
+        members = self.raw._topics
+        return members._loops[0] if hasattr(members, "_loops") else members  # of the only event loop
+
+    @property
     def members(self):
-        return self.raw._topics._connections
+        return self._members._connections
 
     @property
     def backlogs(self):
-        return self.raw._topics._delivery._backlogs
+        return self._members._delivery._backlogs
 
 
 def messages_of(client):

@@ -1,4 +1,6 @@
-"""`serve(..., threads=2)`: one server in two event loops, over real sockets."""
+"""`serve(..., threads=2)`: one server in two event loops, over real sockets; `broadcast` and `Topics` over
+both.
+"""
 
 import asyncio
 import logging
@@ -8,9 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import ends
 import pytest
-from ends import connect, on_loop, serving, until
+from ends import connect, on_loop, raw, serving, until
 
-from framewire.asyncio import Listener, serve, unix_serve
+import framewire
+from framewire.asyncio import Listener, Topics, broadcast, serve, unix_serve
 
 pytestmark = pytest.mark.both_backends
 
@@ -55,11 +58,11 @@ async def connections_of_two(number=1, handler=wait_closed, **options):
         yield server, list(pairs.values())
 
 
-def call_in(loop, function, *arguments):
+def call_in(loop, function, *arguments, **options):
     """Call a function in another event loop; return an awaitable of its result."""
 
     async def call():
-        return function(*arguments)
+        return function(*arguments, **options)
 
     return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
 
@@ -292,3 +295,269 @@ def test_several_threads_need_a_python_without_the_gil(monkeypatch):
     serve(ends.echo, threads=1)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False)
     serve(ends.echo, threads=2)
+
+
+# Messages to the connections of all loops
+
+
+async def messages_of(client):
+    """Return the messages that a client receives, up to "end"."""
+    messages = []
+    while (message := await client.recv()) != "end":
+        messages.append(message)
+    return messages
+
+
+def flat(pairs):
+    """Return the connections and the clients of `connections_of_two`."""
+    connections, clients = zip(*(pair for each in pairs for pair in each), strict=True)
+    return list(connections), list(clients)
+
+
+async def subscribe(topics, connections, topic="news"):
+    for connection in connections:
+        await call_in(connection.loop, topics.subscribe, connection, topic)
+
+
+@asynccontextmanager
+async def slow_connection_of_other_loop(**options):
+    """Give a connection of the second loop whose peer reads only when it is told to, and that peer."""
+    async with serving_in_two(wait_closed, **options) as (server, port, _):
+        while True:
+            async with raw(port, limit=1024) as peer:
+                await peer.upgrade()
+                (connection,) = await until(lambda: server.connections)
+                if connection.loop is not asyncio.get_running_loop():
+                    yield connection, peer
+                    return
+            await until(lambda: not server._everyone)
+
+
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+@on_loop
+async def test_every_loop_and_thread_broadcasts_to_the_connections_of_all(compression):
+    def send_all(name, connections):
+        for number in range(20):
+            broadcast(connections, f"{name} {number} " + "x" * 100, compression=compression)
+
+    async with connections_of_two(2) as (server, pairs):
+        connections, clients = flat(pairs)
+        sending = [
+            call_in(connections[-1].loop, send_all, "other loop", connections),
+            asyncio.to_thread(send_all, "thread", connections),
+        ]
+        send_all("this loop", server.connections)
+        await asyncio.gather(*sending)
+        for client in clients:
+            got = [await client.recv() for _ in range(60)]
+            for name in ("other loop", "this loop", "thread"):
+                own = [int(message.split()[-2]) for message in got if message.startswith(name)]
+                assert own == list(range(20))
+
+
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+@on_loop
+async def test_message_for_another_loop_is_that_of_the_call(compression):
+    async with connections_of_two() as (_, pairs):
+        connections, clients = flat(pairs)
+        topics = Topics(compression=compression)
+        await subscribe(topics, connections)
+        content = bytearray(b"before" * 20)
+        broadcast(connections, content, compression=compression)
+        topics.publish("news", content)
+        content[:] = b"after!" * 20
+        for client in clients:
+            assert [await client.recv() for _ in range(2)] == [b"before" * 20] * 2
+
+
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+def test_text_that_is_not_utf_8_is_refused_at_the_call(compression):
+    topics = Topics(compression=compression)
+    for text in ("\ud800", b"\xff"):
+        with pytest.raises(framewire.TextError):
+            broadcast([], text, text=True, compression=compression)
+        with pytest.raises(framewire.TextError):
+            topics.publish("news", text, text=True)
+
+
+@on_loop
+async def test_broadcasts_of_one_turn_wake_another_loop_once(monkeypatch):
+    async with connections_of_two() as (_, pairs):
+        connections, clients = flat(pairs)
+        other, wakes, awake = connections[1].loop, [], threading.Event()
+        call_soon_threadsafe = other.call_soon_threadsafe
+
+        class Counting:
+            """The other event loop, which counts how often it is woken."""
+
+            def __getattr__(self, name):
+                return getattr(other, name)
+
+            def call_soon_threadsafe(self, callback, *arguments):
+                wakes.append(callback)
+                call_soon_threadsafe(callback, *arguments)
+
+        call_soon_threadsafe(awake.wait, 20)
+        monkeypatch.setattr(connections[1]._driver, "loop", Counting())
+        for number in range(50):
+            broadcast(connections, str(number))
+        assert len(wakes) == 1
+        monkeypatch.undo()
+        awake.set()
+        for client in clients:
+            assert [await client.recv() for _ in range(50)] == [str(number) for number in range(50)]
+
+
+@on_loop
+async def test_error_in_another_loop_is_told_to_its_handler_and_loses_no_later_message():
+    errors = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context["exception"]))
+    async with connections_of_two(max_send_size=5) as (_, pairs):
+        ((connection, client),) = pairs[1]
+        broadcast([connection], "too long")
+        broadcast([connection], "short")
+        assert await client.recv() == "short"
+    assert [type(error) for error in errors] == [framewire.PayloadTooBigError]
+
+
+@on_loop
+async def test_connection_of_another_loop_in_the_middle_of_fragments_is_left_out_and_logged(caplog):
+    begun, ending = threading.Event(), []
+
+    async def fragments():
+        ending.append(asyncio.Event())
+        yield "frag"
+        begun.set()
+        await ending[0].wait()
+        yield "ments"
+
+    async with connections_of_two() as (_, pairs):
+        ((connection, client),) = pairs[1]
+        sending = asyncio.run_coroutine_threadsafe(connection.send(fragments()), connection.loop)
+        await until(begun.is_set)
+        broadcast([connection], "skipped")
+        await until(lambda: "skipped broadcast: sending a fragmented message" in caplog.text)
+        await call_in(connection.loop, ending[0].set)
+        await asyncio.wrap_future(sending)
+        assert await client.recv() == "fragments"
+
+
+@on_loop
+async def test_connections_of_a_closed_loop_are_left_out():
+    async with connections_of_two() as (_, pairs):
+        connections, _ = flat(pairs)
+    assert connections[1].loop.is_closed()
+    broadcast(connections, "too late")
+
+
+@on_loop
+async def test_messages_of_a_topic_reach_the_subscribers_of_all_loops_except_those_excluded():
+    topics = Topics(patterns="mqtt")
+    async with connections_of_two(2) as (_, pairs):
+        connections, clients = flat(pairs)
+        for connection in connections:
+            await subscribe(topics, [connection], "news/1")
+            await subscribe(topics, [connection], "news/#")
+        assert topics.unsubscribe(connections[3], "news/1")
+        assert not topics.unsubscribe(connections[3], "news/1")
+        assert topics.topics_of(connections[2]) == ["news/1", "news/#"]
+        assert set(topics.subscribers("news/x")) == set(connections)
+        assert topics.publish("news/1", "from 0", exclude=connections[0]) == 3
+        other = connections[3]
+        assert await call_in(other.loop, topics.publish, "news/1", "from 3", exclude=other) == 3
+        assert await asyncio.to_thread(topics.publish, "news/1", "not to two", exclude=connections[1::2]) == 2
+        assert await asyncio.to_thread(topics.publish, "news/1", "end") == 4
+        got = [sorted(await messages_of(client)) for client in clients]
+        assert got == [["from 3", "not to two"], ["from 0", "from 3"], ["from 0", "from 3", "not to two"], ["from 0"]]
+        assert (topics.counters.published, topics.counters.sent) == (4, 12)
+    assert topics.subscribers("news/1") == []
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("close", "closed"), ("drop", "dropped"), ("latest", "replaced")])
+@on_loop
+async def test_policy_decides_about_a_slow_receiver_of_another_loop(policy, outcome):
+    told = []
+    topics = Topics(
+        policy=policy,
+        compression=None,
+        on_slow=lambda *arguments: told.append((*arguments, threading.current_thread().name)),
+    )
+    async with slow_connection_of_other_loop(close_timeout=1) as (slow, peer):
+        await subscribe(topics, [slow])
+        sent = 0
+        while not told:
+            assert topics.publish("news", bytes(200_000) + str(sent).encode()) == 1
+            sent += 1
+            await call_in(slow.loop, lambda: None)
+        assert told == [(slow, "news", outcome, "framewire-server-2")]
+        counters = topics.counters
+        assert getattr(counters, outcome) == 1
+        expected = [bytes(200_000) + str(number).encode() for number in range(counters.sent)]
+        if policy == "close":
+            expected.append(framewire.Close(1013, "reading too slowly"))
+        elif policy == "latest":
+            expected.append(bytes(200_000) + str(sent - 1).encode())
+        assert [await peer.read_event() for _ in expected] == expected
+
+
+async def run_in_loops(function, connections):
+    """Run a coroutine function with each connection, in its loop."""
+    running = [asyncio.run_coroutine_threadsafe(function(each), each.loop) for each in connections]
+    await asyncio.gather(*map(asyncio.wrap_future, running))
+
+
+@pytest.mark.parametrize("compression", ["shared", "own"])
+@on_loop
+async def test_messages_of_each_publisher_arrive_in_order_while_all_loops_publish(compression):
+    topics = Topics(compression=compression)
+    async with connections_of_two(2) as (_, pairs):
+        connections, clients = flat(pairs)
+        await subscribe(topics, connections)
+
+        async def publish(author):
+            for number in range(30):
+                topics.publish("news", f"{connections.index(author)} {number} " + "x" * 200, exclude=author)
+                if number % 5 == 0:
+                    await asyncio.sleep(0)
+
+        await run_in_loops(publish, connections)
+        for own, client in enumerate(clients):
+            got = [(await client.recv()).split()[:2] for _ in range(90)]
+            for author in {0, 1, 2, 3} - {own}:
+                assert [int(number) for name, number in got if name == str(author)] == list(range(30))
+        assert (topics.counters.published, topics.counters.sent) == (120, 360)
+
+
+@on_loop
+async def test_connections_that_close_while_all_loops_publish_miss_only_later_messages():
+    topics = Topics()
+    async with connections_of_two(3) as (_, pairs):
+        connections, clients = flat(pairs)
+        await subscribe(topics, connections)
+
+        async def publish(author):
+            name = connections.index(author)
+            for number in range(40):
+                topics.publish("news", f"{name} {number}")
+                broadcast(connections, f"to all {name} {number}")
+                await asyncio.sleep(0)
+
+        async def receive(client, closing):
+            got = []
+            async for message in client:
+                got.append(message)
+                if closing and len(got) == 20:
+                    await client.close()
+                elif len(got) == 160:
+                    break
+            return got
+
+        receiving = asyncio.gather(*(receive(client, number % 3 == 0) for number, client in enumerate(clients)))
+        await run_in_loops(publish, connections[1::3])
+        for got in await receiving:
+            for name in ("1", "4", "to all 1", "to all 4"):
+                numbers = [int(message.split()[-1]) for message in got if message.rpartition(" ")[0] == name]
+                assert numbers == list(range(len(numbers)))
+        await until(lambda: len(topics.subscribers("news")) == 4)
+        assert set(topics.subscribers("news")) == {connections[number] for number in (1, 2, 4, 5)}
+    assert all(members._connections == {} for members in topics._topics._loops)

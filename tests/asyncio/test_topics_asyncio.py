@@ -52,6 +52,12 @@ async def slow_pair(**options):
         yield connection, peer
 
 
+def members_of(topics):
+    """Return the members of topics, of one event loop."""
+    (members,) = topics._topics._loops
+    return members
+
+
 async def drain(peer, last):
     """Return the events of a peer up to `last`."""
     events = []
@@ -123,24 +129,34 @@ async def test_subscribing_before_the_opening_handshake_is_an_error():
     assert topics.subscribers("news") == []
 
 
-def test_connections_of_two_event_loops_are_refused():
+def test_topics_have_the_connections_of_several_event_loops():
     topics = Topics()
 
     @on_loop
     async def subscribe_on_one():
-        async with pairs(1) as ((one,), _):
+        async with pairs(1) as ((one,), (client,)):
             topics.subscribe(one, "news")
-            await asyncio.to_thread(subscribe_on_other)
+            await asyncio.to_thread(subscribe_on_other, one)
             assert topics.subscribers("news") == [one]
+            assert [await client.recv() for _ in range(2)] == ["to both", "to one"]
 
     @on_loop
-    async def subscribe_on_other():
-        async with pairs(1) as ((other,), _):
-            with pytest.raises(ValueError, match="another event loop"):
-                topics.subscribe(other, "news")
+    async def subscribe_on_other(one):
+        async with pairs(1) as ((other,), (client,)):
+            with pytest.raises(ValueError, match="^the connection belongs to another event loop$"):
+                topics.subscribe(one, "more")
+            topics.subscribe(other, "news")
+            assert topics.subscribers("news") == [one, other]
+            assert topics.topics_of(one) == topics.topics_of(other) == ["news"]
+            assert topics.publish("news", "to both") == 2
+            assert topics.publish("news", "to one", exclude=other) == 1
+            assert topics.publish("news", "to other", exclude=one) == 1
+            assert [await client.recv() for _ in range(2)] == ["to both", "to other"]
 
     subscribe_on_one()
-    subscribe_on_one()  # a new loop, after all connections of the other have ended
+    subscribe_on_one()  # new loops, after those of the first call are closed
+    assert len(topics._topics._loops) == 2
+    assert (topics.counters.published, topics.counters.sent) == (6, 8)
 
 
 @pytest.mark.parametrize("options", [{"patterns": "glob"}, {"policy": "ignore"}, {"compression": "gzip"}])
@@ -247,7 +263,7 @@ async def test_slow_receiver_is_closed_and_the_others_get_all():
         assert events == [bytes(100_000) + str(number).encode() for number in range(sent - 1)] + [close]
         assert topics.publish("news", "last") == 1
         assert await client.recv() == "last"
-    assert topics._topics._waiting == {}
+    assert members_of(topics)._waiting == {}
 
 
 @on_loop
@@ -290,7 +306,7 @@ async def test_newest_message_of_each_topic_reaches_a_slow_receiver():
         assert slow_ones[-1] == ("price/b", "replaced")
         events = await drain(peer, "b49")
         assert [event for event in events if isinstance(event, str)] == ["a49", "b49"]
-        await until(lambda: topics._topics._waiting == {})
+        await until(lambda: members_of(topics)._waiting == {})
 
 
 @on_loop
@@ -301,11 +317,11 @@ async def test_connection_that_ends_while_messages_are_held_leaves_no_task():
         while not topics.counters.held:
             topics.publish("news", bytes(1 << 20))
             await asyncio.sleep(0)
-        assert len(topics._topics._waiting) == 1
+        assert len(members_of(topics)._waiting) == 1
         slow.transport.abort()
         await slow.wait_closed()
-        await until(lambda: topics._topics._waiting == {})
-        assert topics._topics._delivery._backlogs == {}
+        await until(lambda: members_of(topics)._waiting == {})
+        assert members_of(topics)._delivery._backlogs == {}
 
 
 @on_loop
@@ -418,8 +434,9 @@ async def test_receivers_that_keep_up_get_all_whatever_happens_to_others(policy)
             peer.writer.transport.abort()
     assert received == expected
     assert sum(map(len, received.values())) > 200
-    assert topics._topics._connections == topics._topics._waiting == topics._topics._delivery._backlogs == {}
-    assert topics._topics.tree._root.children == {}
+    members = members_of(topics)
+    assert members._connections == members._waiting == members._delivery._backlogs == {}
+    assert members.tree._root.children == {}
 
 
 # Threads

@@ -25,6 +25,7 @@ from ..session.message_queue import ALREADY_RECEIVING, Message, MessageQueue, en
 from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
+from .inbox import post
 from .logged_driver import LoggedDriver, choose_driver
 from .timer import SharedTimer
 from .transport_writer import MAX_CORKED, MIN_UNCORKED, TransportWriter, max_corked_message
@@ -476,7 +477,10 @@ def broadcast(
     raise_exceptions: bool = False,
     compression: Compression = "shared",
 ) -> None:
-    """Send one message to all open `connections` without waiting for any.
+    """Send one message to all open `connections` without waiting for any; from any thread.
+
+    Each connection is written to by its own event loop: at once by the running one, soon by others.
+    The messages of one thread keep their order.
 
     A peer that does not keep up is closed with 1013 (try again later): one that has let the
     transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
@@ -488,7 +492,7 @@ def broadcast(
         message: Text as `str`, binary as a bytes-like object.
         text: Whether the message is sent as text; by default the type decides.
         raise_exceptions: Whether to raise the exceptions of single connections at the end, instead
-            of logging them.
+            of logging them; those of other event loops are logged.
         compression: "shared" compresses the message once for all connections with the same settings
             of permessage-deflate. After it, each of them begins its own next message with an empty
             window. "own" compresses it for each connection, with the context of its earlier
@@ -503,28 +507,48 @@ def broadcast(
     message_to_all = Broadcast(message, text, compression)
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
-    frames = message_to_all.frames
     skipped: list[Exception] = []
+    elsewhere = _broadcast_here(connections, message_to_all, skipped if raise_exceptions else None)
+    for loop, others in elsewhere.items():
+        post(loop, _broadcast_here, others, message_to_all, None)
+    if skipped:
+        raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
+
+
+def _broadcast_here(
+    connections: Iterable[Connection], message: Broadcast, skipped: list[Exception] | None
+) -> dict[asyncio.AbstractEventLoop, list[Connection]]:
+    """Send a message to the open connections of the running event loop; return the others by loop.
+
+    Args:
+        connections: The connections.
+        message: The message.
+        skipped: Gets the errors of connections that are left out, which are logged otherwise.
+    """
+    here, frames = asyncio._get_running_loop(), message.frames
+    elsewhere: dict[asyncio.AbstractEventLoop, list[Connection]] = {}
     for connection in connections:
+        driver = connection._driver
+        if driver.loop is not here:
+            elsewhere.setdefault(driver.loop, []).append(connection)
+            continue
         session, writer = connection._session, connection._writer
         if session is None or writer is None:
             continue
         if connection._in_fragments:
             if session.state is State.OPEN:
-                skip(connection, skipped if raise_exceptions else None)
+                skip(connection, skipped)
             continue
         if not session.output and not writer.blocked and writer.socket_writer.send_shared(frames):
             continue
-        driver = connection._driver
         waiting = writer.unsent if writer.blocked else 0
-        if not message_to_all.queue(session, driver.now(), waiting):
+        if not message.queue(session, driver.now(), waiting):
             driver.update()
         elif writer.handling or len(session.output) > 1:
             writer.cork()
         else:
             writer.flush()
-    if skipped:
-        raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
+    return elsewhere
 
 
 async def _as_async(

@@ -56,7 +56,7 @@ class Server(BaseServer):
         self._home = ServerLoop(asyncio.get_running_loop(), self.settings)
         self._loops = {self._home.loop: self._home}
         self._closed = asyncio.Event()
-        self._lock = threading.Lock()  # for changes of `_everyone` and of `_past`
+        self._lock = threading.RLock()  # for changes of `_everyone` and of `_past`
         self._past = Counters()
 
     @property

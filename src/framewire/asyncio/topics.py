@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from ..errors import StateError
 from ..session.base_topics import Members, OnSlow, PublishingTopics
 from ..session.broadcast import SLOW_READER, Broadcast, Compression, Outlet
 from ..session.session import Data, Session
-from ..session.topics import Outcome, Patterns, SlowPolicy
+from ..session.topics import Delivery, Outcome, Patterns, SlowPolicy, TopicCounters, TopicTree
 from .callbacks import ListenerConnection
 from .connection import Connection
+from .inbox import post
 
 __all__ = ["AnyConnection", "DriverTopics", "OnSlow", "Topics"]
 
@@ -63,19 +66,27 @@ class TopicDriver(Protocol):
     def call_when_lost(self, callback: Callable[[Any], object]) -> None: ...
 
 
-class DriverTopics(Members[TopicDriver, C], Generic[C]):
+class LoopMembers(Members[TopicDriver, C], Generic[C]):
     """The members of topics on the drivers of one event loop.
 
+    Other threads may call `unsubscribe`, `topics_of`, `subscribers` and `count`.
+
     Args:
+        loop: The event loop.
         patterns: See `Topics`.
         policy: See `Topics`.
         on_slow: See `Topics`.
     """
 
-    def __init__(self, patterns: Patterns, policy: SlowPolicy, on_slow: OnSlow[C] | None) -> None:
-        super().__init__(patterns, policy, on_slow)
-        #: The event loop of the connections; None before the first one.
-        self.loop: asyncio.AbstractEventLoop | None = None
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        patterns: Patterns,
+        policy: SlowPolicy,
+        on_slow: OnSlow[C] | None,
+    ) -> None:
+        super().__init__(patterns, policy, on_slow, threading.RLock())
+        self.loop = loop
         self._unflushed: dict[TopicDriver, None] = {}
         self._flush_scheduled = False
         self._waiting: dict[TopicDriver, asyncio.Task[None]] = {}  # tasks that send held messages once there is room
@@ -86,12 +97,11 @@ class DriverTopics(Members[TopicDriver, C], Generic[C]):
             raise StateError("the opening handshake is not done")
         if driver.transport_lost:
             raise cast(Session, driver.session).error()
-        if self._connections and self.loop is not driver.loop:
-            raise ValueError("the connection belongs to another event loop")
-        self.loop = driver.loop
-        added = self.tree.subscribe(driver, topic)
-        if driver not in self._connections:
-            self._connections[driver] = connection
+        with self._lock:
+            added = self.tree.subscribe(driver, topic)
+            new = driver not in self._connections
+            self._connections.setdefault(driver, connection)
+        if new:
             driver.call_when_lost(self.forget)
         return added
 
@@ -100,11 +110,17 @@ class DriverTopics(Members[TopicDriver, C], Generic[C]):
         if driver in self._waiting:
             self._waiting[driver].cancel()
 
-    def publish(self, topic: str, message: Broadcast, excluded: Container[TopicDriver]) -> int:
+    def count(self, topic: str, excluded: Collection[TopicDriver]) -> int:
+        """Return how many connections get a message of a topic."""
+        with self._lock:
+            receivers = self.tree.receivers(topic)
+            return len(receivers) - sum(driver in receivers for driver in excluded)
+
+    def publish(self, topic: str, message: Broadcast, excluded: Collection[TopicDriver]) -> int:
         """Send a message to the subscribers of its topic. See `Topics.publish`."""
         offer, unflushed, reached = self._delivery.offer, self._unflushed, 0
-        receivers = list(self.tree.receivers(topic))  # callbacks may change the subscriptions
-        self.counters.published += 1
+        with self._lock:
+            receivers = list(self.tree.receivers(topic))  # callbacks may change the subscriptions
         for driver in receivers:
             if driver in excluded:
                 continue
@@ -124,7 +140,7 @@ class DriverTopics(Members[TopicDriver, C], Generic[C]):
 
     def _schedule_flush(self) -> None:
         self._flush_scheduled = True
-        cast(asyncio.AbstractEventLoop, self.loop).call_soon(self._flush)
+        self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Write what this turn of the event loop has published: once for each connection."""
@@ -157,11 +173,86 @@ class DriverTopics(Members[TopicDriver, C], Generic[C]):
             del self._waiting[driver]
 
 
+class DriverTopics(Generic[C]):
+    """The members of topics on the drivers of any event loops, of which each writes to its own.
+
+    Args:
+        patterns: See `Topics`.
+        policy: See `Topics`.
+        on_slow: See `Topics`.
+    """
+
+    def __init__(self, patterns: Patterns, policy: SlowPolicy, on_slow: OnSlow[C] | None) -> None:
+        self._make = partial(LoopMembers[C], patterns=patterns, policy=policy, on_slow=on_slow)
+        self._tree: TopicTree[Any] = TopicTree(patterns)  # of nobody, to check topics
+        Delivery(policy)  # an invalid policy raises here, not in `subscribe`
+        self._lock = threading.RLock()  # for the following
+        self._loops: tuple[LoopMembers[C], ...] = ()
+        self._past = TopicCounters()
+
+    @property
+    def counters(self) -> TopicCounters:
+        """Numbers of messages so far, in all event loops."""
+        with self._lock:
+            return sum((members.counters for members in self._loops), self._past)
+
+    def subscribe(self, driver: TopicDriver, connection: C, topic: str) -> bool:
+        """Subscribe a connection. See `Topics.subscribe`."""
+        if driver.loop is not asyncio._get_running_loop():
+            raise ValueError("the connection belongs to another event loop")
+        members = self._members_of(driver.loop) or self._add(driver.loop)
+        return members.subscribe(driver, connection, topic)
+
+    def unsubscribe(self, driver: TopicDriver, topic: str) -> bool:
+        """End a subscription. See `Topics.unsubscribe`."""
+        members = self._members_of(driver.loop)
+        return members is not None and members.unsubscribe(driver, topic)
+
+    def topics_of(self, driver: TopicDriver) -> list[str]:
+        """Return the subscriptions of a connection."""
+        members = self._members_of(driver.loop)
+        return [] if members is None else members.topics_of(driver)
+
+    def subscribers(self, topic: str) -> list[C]:
+        """Return the connections that get messages of a topic."""
+        self._tree.check_topic(topic)
+        return [connection for members in self._loops for connection in members.subscribers(topic)]
+
+    def publish(self, topic: str, message: Broadcast, excluded: Collection[TopicDriver]) -> int:
+        """Send a message to the subscribers of its topic. See `Topics.publish`."""
+        self._tree.check_topic(topic)
+        with self._lock:
+            self._past.published += 1
+        here, reached, elsewhere = asyncio._get_running_loop(), 0, []
+        for members in self._loops:
+            if members.loop is here:
+                reached += members.publish(topic, message, excluded)
+            elif count := members.count(topic, excluded):
+                reached += count
+                elsewhere.append(members)
+        for members in elsewhere:  # after those here, which have made the frames
+            post(members.loop, members.publish, topic, message, excluded)
+        return reached
+
+    def _members_of(self, loop: asyncio.AbstractEventLoop) -> LoopMembers[C] | None:
+        return next((members for members in self._loops if members.loop is loop), None)
+
+    def _add(self, loop: asyncio.AbstractEventLoop) -> LoopMembers[C]:
+        """Return members for another event loop, the running one; forget those of closed loops."""
+        added = self._make(loop)
+        with self._lock:
+            closed = [members for members in self._loops if members.loop.is_closed()]
+            self._past = sum((members.counters for members in closed), self._past)
+            self._loops = (*(members for members in self._loops if members not in closed), added)
+        return added
+
+
 class Topics(PublishingTopics[AnyConnection]):
-    """Topics of one event loop, to which its connections subscribe.
+    """Topics to which the connections of any event loops subscribe, each in its own.
 
     Messages of one turn of the event loop leave as one write for each receiver, in the order of the
-    calls, also among messages that the connection itself sends. A connection that ends leaves all
+    calls, also among messages that the connection itself sends. Connections of other event loops get
+    them soon after, those of one thread in the order of the calls. A connection that ends leaves all
     topics by itself.
 
     A receiver does not keep up if it has let its transport fill up (`write_limit`), and then takes
@@ -204,20 +295,12 @@ class Topics(PublishingTopics[AnyConnection]):
         exclude: AnyConnection | Iterable[AnyConnection] = (),
         text: bool | None = None,
     ) -> None:
-        """Like `publish`, from any thread; the event loop sends the message soon.
-
-        Messages of one thread keep their order.
+        """As `publish`, which may be called from any thread, without the number of receivers.
 
         Args:
             topic: See `publish`.
             message: See `publish`.
             exclude: See `publish`.
             text: See `publish`.
-
-        Raises:
-            RuntimeError: The event loop is closed.
         """
-        self._topics.tree.check_topic(topic)
-        shared, excluded = Broadcast(message, text, self._compression), self._drivers_of(exclude)
-        if self._topics.loop is not None:
-            self._topics.loop.call_soon_threadsafe(self._topics.publish, topic, shared, excluded)
+        self.publish(topic, message, exclude=exclude, text=text)

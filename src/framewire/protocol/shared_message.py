@@ -23,6 +23,9 @@ class SharedMessage:
     It keeps each payload and each unmasked frame that was made for a stream. A masked frame is made
     for each stream, because it needs a masking key of its own (RFC 6455 5.3).
 
+    Several threads may send it, each on its own streams. If two make the same frame at once, the
+    first one is kept: none is replaced while another thread reads it.
+
     Attributes:
         content: The message before encoding; UTF-8 if it is text.
         is_text: Whether it is text.
@@ -64,5 +67,5 @@ class SharedMessage:
             return make_frame(first, self.content, key)
         payload = self._payloads.get(codec.encode_settings)
         if payload is None:
-            payload = self._payloads[codec.encode_settings] = codec.encode_alone(self.content)
+            payload = self._payloads.setdefault(codec.encode_settings, codec.encode_alone(self.content))
         return make_frame(first | codec.rsv, payload, key)

@@ -122,7 +122,7 @@ class BaseTopics(Generic[AnyConnection]):
             ConnectionClosed: The connection has ended.
             TypeError: `topic` is not a str.
             ValueError: `topic` is empty or not a valid pattern, or (asyncio) the connection belongs
-                to another event loop than the others.
+                to another event loop than the running one.
         """
         added: bool = self._topics.subscribe(connection._driver, connection, topic)
         return added

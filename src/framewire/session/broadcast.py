@@ -64,7 +64,7 @@ class Outlet(Protocol):
 
 
 class Broadcast:
-    """One message to many connections.
+    """One message to many connections, of any threads.
 
     Args:
         message: Text as `str`, binary as a bytes-like object.
@@ -85,14 +85,15 @@ class Broadcast:
             raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
         if compression is not None and compression not in ("shared", "own"):
             raise ValueError(f'compression is "shared", "own" or None, not {compression!r}')
-        self._message = message
-        self._text = text
         self._compress = False if compression is None else None
-        self._shared = None if compression == "own" else SharedMessage(message, text, compress=self._compress)
+        shared = SharedMessage(message, text, compress=self._compress)  # raises, or copies what may change
+        self._message = message if isinstance(message, str) else shared.content
+        self._text = text
+        self._shared = None if compression == "own" else shared
         #: The frames for streams that need no more than one of them, by kind of stream.
-        self.frames: dict[object, bytes] = {} if self._shared is None else self._shared.frames
-        #: Its size in bytes; of text with "own" contexts in characters.
-        self.size = len(message) if self._shared is None else len(self._shared.content)
+        self.frames: dict[object, bytes] = {} if self._shared is None else shared.frames
+        #: Its size in bytes.
+        self.size = len(shared.content)
 
     def send(self, session: Outlet) -> None:
         """Queue the message on a connection. Raises as `Session.send`.

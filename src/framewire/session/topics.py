@@ -9,8 +9,9 @@ A receiver is any hashable object, such as the driver of a connection.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum
+from operator import add
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 from ..protocol.constants import State
@@ -199,6 +200,10 @@ class TopicCounters:
     replaced: int = 0
     dropped: int = 0
     closed: int = 0
+
+    def __add__(self, other: TopicCounters) -> TopicCounters:
+        """Return the sums of both."""
+        return TopicCounters(*map(add, astuple(self), astuple(other)))
 
 
 class Backlog:
