@@ -863,8 +863,30 @@ def test_answer_encodes_agreed_response_with_headers_added_since() -> None:
     response = server.agree(headers=[("X", "1")])
     assert server.response is None
     response.headers["Y"] = "2"
+    response.headers.pack()
     assert server.answer(response).endswith(b"\r\nX: 1\r\nY: 2\r\n\r\n")
     assert server.response is response
+
+
+def test_answer_validates_headers_added_without_validation() -> None:
+    server = receive(make_head())
+    response = server.agree()
+    response.headers.set_insecure("Y", "2\r\nZ: 3")
+    with pytest.raises(ValueError, match="control character"):
+        server.answer(response)
+    assert server.response is None
+
+
+def test_agreed_response_is_answered_once_and_reads_as_it_was_sent() -> None:
+    server = receive(make_head(**{"Sec-WebSocket-Protocol": "a, b"}))
+    server.check()
+    response = server.agree(subprotocol="b", headers=[["X", "caf\xe9"]])
+    data = server.answer(response)
+    assert data == b"HTTP/1.1 101 Switching Protocols\r\n" + response.headers.serialize()
+    assert response.headers["Sec-WebSocket-Protocol"] == "b"
+    assert response.headers["X"] == "caf\xe9"
+    with pytest.raises(StateError):
+        server.answer(response)
 
 
 def test_answer_encodes_other_responses_as_respond() -> None:

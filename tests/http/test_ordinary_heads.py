@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from framewire.errors import HandshakeError
 from framewire.exceptions import InvalidMessage
 from framewire.http import message_parser, ordinary_heads
-from framewire.http.http11 import HeadScanner
+from framewire.http.http11 import DEFAULT_LIMITS, HeadLimits, HeadScanner
 
 pytestmark = pytest.mark.both_backends
 
@@ -49,6 +49,11 @@ def _head(first, fields):
     return "\r\n".join([first, *fields, "", ""]).encode("latin-1")
 
 
+def _parse_request(head):
+    found = ordinary_heads.take_request(head, DEFAULT_LIMITS)
+    return None if found is None else found[0]
+
+
 def _passes_scanner(head):
     try:
         return HeadScanner().receive(head) == (head, b"")
@@ -56,14 +61,32 @@ def _passes_scanner(head):
         return False
 
 
-@given(_request_lines, _fields)
-@example("GET / HTTP/1.1", ["Host: a", "Host: a"])
-@example("GET / HTTP/1.1", ["Host: a", "Content-Length: 5"])
-def test_ordinary_request_is_read_as_h11_reads_it(first, fields):
+@given(_request_lines, _fields, st.binary(max_size=9))
+@example("GET / HTTP/1.1", ["Host: a", "Host: a"], b"")
+@example("GET / HTTP/1.1", ["Host: a", "Content-Length: 5"], b"")
+@example("GET / HTTP/1.1", ["Host: a"], b"\r\n\r\n")
+def test_ordinary_request_is_read_as_scanner_and_h11_read_it(first, fields, rest):
     head = _head(first, fields)
-    request = ordinary_heads.parse_request(head) if _passes_scanner(head) else None
-    if request is not None:
-        assert request == message_parser.parse_request(head)
+    found = ordinary_heads.take_request(head + rest, DEFAULT_LIMITS)
+    if found is not None:
+        assert HeadScanner().receive(head + rest) == (head, rest)
+        assert found == (message_parser.parse_request(head), rest)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_ordinary_request_is_taken_from_any_bytes(kind):
+    assert ordinary_heads.take_request(kind(REQUEST + b"x"), DEFAULT_LIMITS) == (_parse_request(REQUEST), b"x")
+
+
+def test_ordinary_request_is_within_the_limits():
+    limits = HeadLimits(max_line=256, max_headers=16)
+    longest = REQUEST.replace(b"X-Empty:", b"X-Empty: " + b"a" * (256 - len(REQUEST) - 1))
+    assert len(longest) == 256
+    assert ordinary_heads.take_request(longest, limits) is not None
+    assert ordinary_heads.take_request(longest.replace(b"X-Empty:", b"X-Empty2:"), limits) is None
+    for lines, taken in ((15, True), (16, False)):
+        head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"b:\r\n" * lines + b"\r\n"
+        assert (ordinary_heads.take_request(head, limits) is not None) is taken
 
 
 @given(_status_lines, _fields)
@@ -75,7 +98,7 @@ def test_ordinary_switch_is_read_as_h11_reads_it(first, fields):
 
 
 def test_heads_of_usual_clients_and_servers_are_ordinary():
-    request, response = ordinary_heads.parse_request(REQUEST), ordinary_heads.parse_switch(SWITCH)
+    request, response = _parse_request(REQUEST), ordinary_heads.parse_switch(SWITCH)
     assert (request.method, request.target, request.version) == ("GET", "/chat?a=b%20c", "HTTP/1.1")
     assert request == message_parser.parse_request(REQUEST)
     assert response == message_parser.ResponseParser().parse_head(SWITCH)
@@ -96,7 +119,7 @@ def test_heads_of_usual_clients_and_servers_are_ordinary():
     ],
 )
 def test_request_that_is_not_ordinary_is_left_to_h11(old, new):
-    assert ordinary_heads.parse_request(REQUEST.replace(old, new, 1)) is None
+    assert _parse_request(REQUEST.replace(old, new, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +137,7 @@ def test_response_that_is_not_ordinary_is_left_to_h11(old, new):
 
 def test_head_that_h11_rejects_is_not_ordinary():
     head = REQUEST.replace(b"X-Empty", b"X Empty")
-    assert ordinary_heads.parse_request(head) is None
+    assert _parse_request(head) is None
     with pytest.raises(HandshakeError):
         message_parser.parse_request(head)
     with pytest.raises(InvalidMessage):

@@ -19,6 +19,7 @@ __all__ = [
     "MultipleValuesError",
     "check_additional",
     "check_field",
+    "format_additional",
     "format_extensions",
     "is_token",
     "list_lines",
@@ -125,9 +126,13 @@ class Headers(MutableMapping[str, str]):
     def pack(self) -> None:
         """Store the lines as one string until they are needed again: an eighth of the memory."""
         if self._pairs and not self._packed:
-            self._packed = "\r\n".join([f"{name}:{value}" for name, value in self._pairs])
+            self._packed = "\r\n".join([f"{name}: {value}" for name, value in self._pairs])
         if self._packed:
             self._pairs = self._found = None
+
+    def are_of(self, text: str) -> bool:
+        """Return whether the lines are still those of `from_text(text)`."""
+        return self._packed is text
 
     def _lines(self) -> list[tuple[str, str]]:
         if self._pairs is None:
@@ -136,9 +141,14 @@ class Headers(MutableMapping[str, str]):
 
     def _values(self) -> dict[str, list[str]]:
         if self._found is None:
-            self._found = {}
+            found: dict[str, list[str]] = {}
             for name, value in self._lines():
-                self._found.setdefault(name.lower(), []).append(value)
+                lower = name.lower()
+                if lower in found:
+                    found[lower].append(value)
+                else:
+                    found[lower] = [value]
+            self._found = found
         return self._found
 
     def get_all(self, name: str) -> list[str]:
@@ -240,11 +250,8 @@ def list_lines(lines: HeadersLike) -> list[tuple[str, str]]:
 
 
 def _split_fields(text: str) -> list[tuple[str, str]]:
-    fields = []
-    for line in text.split("\r\n"):
-        name, _, value = line.partition(":")
-        fields.append((name, value.strip(" \t")))
-    return fields
+    lines = [line.partition(":") for line in text.split("\r\n")]
+    return [(name, value.strip(" \t")) for name, _, value in lines]
 
 
 def check_field(name: str, value: str) -> tuple[bytes, bytes]:
@@ -292,6 +299,18 @@ def check_additional(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]
         if lower in FRAMING or lower == "upgrade" or lower.startswith("sec-websocket-"):
             raise ValueError(f"{name} is written by the handshake itself")
     return lines
+
+
+@lru_cache(16)
+def format_additional(headers: tuple[tuple[str, str], ...]) -> str:
+    """Return the header lines that a caller adds to a handshake, each after a CRLF.
+
+    Those of a server repeat from connection to connection.
+
+    Raises:
+        ValueError: As `check_additional`.
+    """
+    return "".join([f"\r\n{name}: {value}" for name, value in check_additional(headers)])
 
 
 def is_token(text: str) -> bool:

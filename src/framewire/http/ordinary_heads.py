@@ -1,38 +1,48 @@
-"""Parsing of the heads that nearly all opening handshakes have, after `HeadScanner` has passed
-them (RFC 9112 3 to 5).
+"""Parsing of the heads that nearly all opening handshakes have (RFC 9112 3 to 5).
 
-These heads match one pattern, and are simply split. All others are left to h11, which alone decides
-which heads to reject; it would cost as much as the rest of an opening handshake.
+These heads match one pattern, and are simply split. All others are left to `HeadScanner` and h11,
+which alone decide which heads to reject; they would cost as much as the rest of an opening
+handshake.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from .headers import Headers
-from .http11 import Request, Response
+from .http11 import HeadLimits, Request, Response
 
-__all__ = ["parse_request", "parse_switch"]
+__all__ = ["parse_switch", "take_request"]
 
-_FIELDS: Final = r"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
-_REQUEST: Final = re.compile(r"GET ([!-~]+) HTTP/1\.1\r\n" + _FIELDS)
-_SWITCH: Final = re.compile(r"HTTP/1\.1 101 ([!-~]+(?: [!-~]+)*)\r\n" + _FIELDS)
+_FIELD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n"
+_SWITCH: Final = re.compile(rf"HTTP/1\.1 101 ([!-~]+(?: [!-~]+)*)\r\n((?:{_FIELD})+)\r\n")
 
 
-def parse_request(head: bytes) -> Request | None:
+@lru_cache(16)
+def _request(max_headers: int) -> re.Pattern[str]:
+    return re.compile(rf"GET ([!-~]+) HTTP/1\.1\r\n((?:{_FIELD}){{1,{max_headers}}})\r\n")
+
+
+def take_request(data: bytes, limits: HeadLimits) -> tuple[Request, bytes] | None:
     """Parse a GET request of HTTP/1.1 that names one host and has no body.
 
+    Args:
+        data: The first bytes of a connection, as any bytes-like object.
+        limits: The limits of the head. One of over `max_line` bytes is left to `HeadScanner`.
+
     Returns:
-        The request as h11 reads it; None for all other heads.
+        The request as `HeadScanner` and h11 read it, and the bytes after it; None for all other
+        heads.
     """
-    match = _REQUEST.fullmatch(head.decode("latin-1"))
-    if match is None:
+    match = _request(limits.max_headers).match(str(data, "latin-1"))
+    if match is None or match.end() > limits.max_line:
         return None
     headers = Headers.from_text(match[2][:-2])
     if len(headers.by_name().get("host", ())) != 1 or _has_body(headers):
         return None
-    return Request("GET", match[1], headers)
+    return Request("GET", match[1], headers), bytes(data[match.end() :])
 
 
 def parse_switch(head: bytes) -> Response | None:

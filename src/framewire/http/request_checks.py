@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from .._backend import accept_key
@@ -89,7 +89,7 @@ def check_host(headers: Headers) -> str:
     Raises:
         HandshakeError: It is missing, repeated or malformed.
     """
-    host = _only(headers, "Host")
+    host = _only(headers.by_name(), "Host")
     if not _HOST.fullmatch(host) or (host.startswith("[") and not _is_ipv6(host[1:].partition("]")[0])):
         raise HandshakeError(400, "the Host header is not a host")
     return host
@@ -144,35 +144,35 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     target = _TARGET.match(request.target)
     if not target:
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
-    host = check_host(headers)
     found = headers.by_name()
+    host = check_host(headers)
     if "transfer-encoding" in found or any(length != "0" for length in found.get("content-length", ())):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(found.get("upgrade", ())):
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
     if not check_connection_header(found.get("connection", ())):
         raise HandshakeError(426, "the Connection header does not name Upgrade", _WANTED)
-    wanted = _only(headers, "Sec-WebSocket-Version")
+    wanted = _only(found, "Sec-WebSocket-Version")
     if not check_version_header(wanted):
         status = 426 if re.fullmatch("[0-9]{1,3}", wanted) else 400
         raise HandshakeError(status, "the Sec-WebSocket-Version header is not 13", _WANTED)
     try:
-        accept_key(_only(headers, "Sec-WebSocket-Key").encode("latin-1"))
+        accept_key(_only(found, "Sec-WebSocket-Key").encode("latin-1"))
     except ValueError:
         reason = "the Sec-WebSocket-Key header is not the base64 of 16 bytes"
         raise HandshakeError(400, reason) from None
     _check_origin(found.get("origin", ()), target[1] or host, origins)  # RFC 9112 3.2.2
+    subprotocols, extensions = found.get("sec-websocket-protocol"), found.get("sec-websocket-extensions")
     try:
         return Offer(
-            parse_tokens(found.get("sec-websocket-protocol", ())),
-            parse_extensions(found.get("sec-websocket-extensions", ())),
+            parse_tokens(subprotocols) if subprotocols else [], parse_extensions(extensions) if extensions else []
         )
     except ValueError as error:
         raise HandshakeError(400, f"malformed subprotocols or extensions: {error}") from None
 
 
-def _only(headers: Headers, name: str) -> str:
-    values = headers.by_name().get(name.lower(), ())
+def _only(found: Mapping[str, list[str]], name: str) -> str:
+    values = found.get(name.lower(), ())
     if len(values) != 1:
         problem = "repeated" if values else "missing"
         raise HandshakeError(400, f"the {name} header is {problem}")

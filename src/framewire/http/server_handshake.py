@@ -9,9 +9,9 @@ from typing import Final
 from .._backend import accept_key
 from ..errors import HandshakeError, StateError
 from ..protocol.codecs import Terms
-from . import ordinary_heads
-from .headers import FRAMING, Headers, check_additional, check_field, format_extensions, split_list
-from .http11 import HeadLimits, HeadScanner, Request, Response
+from .headers import FRAMING, Headers, check_field, format_additional, format_extensions, split_list
+from .http11 import HeadLimits, HeadScanner, Request, Response, check_head_limits
+from .ordinary_heads import take_request
 from .request_checks import Offer, Origin, check_request
 
 __all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "ServerHandshake", "refusal"]
@@ -50,7 +50,7 @@ class ServerHandshake:
         TypeError: `limits` is something else.
     """
 
-    __slots__ = ("_offer", "_scanner", "_trailing", "request", "response")
+    __slots__ = ("_agreed", "_limits", "_offer", "_scanner", "_trailing", "request", "response")
 
     def __init__(self, limits: HeadLimits | None = None) -> None:
         #: The request of the client, None until it is complete.
@@ -59,7 +59,9 @@ class ServerHandshake:
         self.response: Response | None = None
         self._trailing = b""
         self._offer: Offer | None = None
-        self._scanner = HeadScanner(limits, empty_lines=1)
+        self._agreed: tuple[Response, str] | None = None  # the 101 response of `agree`, and its header lines
+        self._limits = check_head_limits(limits)
+        self._scanner: HeadScanner | None = None  # of a head that is not ordinary
 
     @property
     def trailing(self) -> bytes:
@@ -81,15 +83,33 @@ class ServerHandshake:
         """
         request = None
         if self.request is None:
-            found = self._scanner.receive(data)
+            found = self._take_request(data)
             if found is None:
                 return None
-            head, data = found
-            request = self.request = _parse(head)
+            request, data = found
+            self.request = request
         self._trailing += data
         if len(self._trailing) > MAX_TRAILING:
             raise HandshakeError(400, "the client sends frames before the handshake is over")
         return request
+
+    def _take_request(self, data: bytes) -> tuple[Request, bytes] | None:
+        if self._scanner is None:
+            found = take_request(data, self._limits)
+            if found is not None:
+                return found
+            self._scanner = HeadScanner(self._limits, empty_lines=1)
+        scanned = self._scanner.receive(data)
+        if scanned is None:
+            return None
+        head, rest = scanned
+        found = take_request(head, self._limits)
+        if found is not None:
+            return found[0], rest
+        # Imported here because h11 takes long to import.
+        from .message_parser import parse_request
+
+        return parse_request(head), rest
 
     def check(self, *, origins: Sequence[Origin] | None = None, version: str | None = None) -> Offer:
         """Check the request with `check_request`, whose arguments these are.
@@ -155,21 +175,19 @@ class ServerHandshake:
         offer = self._offer or self.check()
         assert self.request is not None
         key = self.request.headers["Sec-WebSocket-Key"].encode("latin-1")
-        lines = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept_key(key).decode("ascii")),
-        ]
+        text = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept_key(key).decode("ascii")
         if subprotocol is not None:
             if subprotocol not in offer.subprotocols:
                 raise ValueError(f"the client did not offer the subprotocol {subprotocol!r}")
-            lines.append(("Sec-WebSocket-Protocol", subprotocol))
+            text += f"\r\nSec-WebSocket-Protocol: {subprotocol}"
         if extensions:
             if not {name for name, _ in extensions} <= {name for name, _ in offer.extensions}:
                 raise ValueError("the client did not offer all of these extensions")
-            lines.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-        lines += check_additional(headers)
-        return Response(101, "Switching Protocols", Headers(lines))
+            text += f"\r\nSec-WebSocket-Extensions: {format_extensions(extensions)}"
+        text += format_additional(tuple(map(tuple, headers)))
+        response = Response(101, "Switching Protocols", Headers.from_text(text))
+        self._agreed = response, text
+        return response
 
     def reject(self, status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
         """Return the bytes of a refusal; send them, then close the connection.
@@ -233,31 +251,29 @@ class ServerHandshake:
             return self.respond(response)
         if self._offer is None:
             raise ValueError("a 101 response comes from `agree`")
-        data = self._encode(response, response.headers.lines)
+        agreed, text = self._agreed or (None, "")
+        if response is agreed and response.headers.are_of(text):  # known to be well-formed
+            self._check_unanswered()
+            data = f"HTTP/1.1 101 {response.reason}\r\n{text}\r\n\r\n".encode("latin-1")
+        else:
+            data = self._encode(response, response.headers.lines)
         self.response = response
         assert self.request is not None
-        expected = split_list(self.request.headers.by_name().get("expect", ()))
-        return _CONTINUE + data if "100-continue" in map(str.lower, expected) else data
+        expected = self.request.headers.by_name().get("expect")
+        return _CONTINUE + data if expected and "100-continue" in map(str.lower, split_list(expected)) else data
 
-    def _encode(self, response: Response, lines: Iterable[tuple[str, str]]) -> bytes:
+    def _check_unanswered(self) -> None:
         if self.response is not None:
             raise StateError("the request has been answered")
+
+    def _encode(self, response: Response, lines: Iterable[tuple[str, str]]) -> bytes:
+        self._check_unanswered()
         _, phrase = check_field("reason", response.reason)
         return b"HTTP/1.1 %d %b\r\n%b\r\n" % (
             response.status,
             phrase,
             b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines]),
         )
-
-
-def _parse(head: bytes) -> Request:
-    request = ordinary_heads.parse_request(head)
-    if request is None:
-        # Imported here because h11 takes long to import.
-        from .message_parser import parse_request
-
-        request = parse_request(head)
-    return request
 
 
 def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
