@@ -204,7 +204,9 @@ class _EchoClient(Listener):
         measurement = self._measurement
         if message != self._message or not self._send_times:
             unit = "characters" if isinstance(message, str) else "bytes"
-            measurement.fail(f"not an echo server: a connection received {len(message)} {unit} that it had not sent")
+            text = f"not an echo server: a connection received {len(message)} {unit} that it had not sent"
+            several = measurement.load.connections > 1
+            measurement.fail(f"{text} (one that sends to all clients needs --connections 1)" if several else text)
             return
         measurement.result.answered += 1
         sent = self._send_times.popleft()
