@@ -18,6 +18,7 @@ Entry: TypeAlias = "tuple[float, int, str, Any]"
 
 #: The content of messages after their number. Text of 1 to 4 bytes a character.
 FILLER = "abc é€😀 " * 40_000
+_ENCODED = FILLER.encode()
 
 
 class CheckError(AssertionError):
@@ -73,8 +74,9 @@ def make_message(number: int, size: int, text: bool) -> str | bytes:
     """Return a message that no other message of its sender equals, of at least `size` bytes or
     characters.
     """
-    content = f"{number}:{FILLER[: max(0, size - len(str(number)) - 1)]}"
-    return content if text else content.encode()[: max(size, len(str(number)) + 1)]
+    head = f"{number}:"
+    length = max(0, size - len(head))
+    return head + FILLER[:length] if text else head.encode() + _ENCODED[:length]
 
 
 def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:

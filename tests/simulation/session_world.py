@@ -28,8 +28,14 @@ READ_SIZE = 1 << 16
 #: Cuts after which those that follow are long.
 MAX_CUTS = 100
 
+#: Events in one run at most: more are a loop that waits for nothing.
+MAX_EVENTS = 200_000
+
 #: When the simulated time ends, in seconds: long after every deadline of a schedule.
 HORIZON = 80.0
+
+# Members of enums are slow to look up before Python 3.12.
+NONE, WAIT, CLOSE, ABORT, OPEN, CLOSED = Ending.NONE, Ending.WAIT, Ending.CLOSE, Ending.ABORT, State.OPEN, State.CLOSED
 
 #: Options of an end that are no settings of its connection, with their defaults.
 END_OPTIONS = {
@@ -71,8 +77,11 @@ class End:
         role = (CLIENT, SERVER)[number]
         codecs = world.codecs[number : number + 1]
         self.session = Session(role, self.settings, 0.0, codecs=codecs, **flags)
+        self.stream, self.close_state = self.session.stream, self.session.close_state
         self.high, self.low = self.settings.write_marks
         self.max_size = self.settings.sizes[0]
+        self.full = self.settings.queue_marks[0]
+        self.receiver, self.pieces, self.late = (self.options[name] for name in ("receiver", "pieces", "late"))
         self.incoming, self.outgoing = world.links[1 - number], world.links[number]
         self.peer: End
         self.unsent = bytearray()
@@ -104,33 +113,36 @@ class End:
     def follow(self) -> None:
         """Do what the session asks for."""
         session, world = self.session, self.world
+        ending = session.ending
         if session.output:
             data = session.data_to_send()
-            if session.ending is not Ending.ABORT and not self.output_ended and self.gone_at is None:
+            if ending is not ABORT and not self.output_ended and self.gone_at is None:
                 self.unsent += data
                 self.written += len(data)
-        check(not session.output_size, "output is complete")
-        if self.end_begins is None and session.close_state.sent is not None:
+        if session.output_size:
+            check(False, "output is complete")
+        if self.end_begins is None and self.close_state.sent is not None:
             self._note_close_sent()
         if self.gone_at is not None:
             return
-        if session.ending is not Ending.NONE:
-            if session.ending is Ending.ABORT:
+        if ending is not NONE:
+            if ending is ABORT:
                 self.abort()
                 return
-            if session.ending is not Ending.WAIT:
+            if ending is not WAIT:
                 self.output_ends = True
-        self.pump()
-        if self.gone_at is not None:
-            return
+        if self.unsent or self.output_ends or session.write_paused:
+            self.pump()
+            if self.gone_at is not None:
+                return
         if not session.reading:
             self.paused_at = world.now
-        if session.reading and (self.incoming.unread or self.incoming.ended):
+        elif self.incoming.unread or self.incoming.ended:
             world.at(world.now, self.feed)
         when = session.next_timer()
         if when is not None and when < self.timer_at:
             self.timer_at = when
-            world.at(when + self.options["late"], self.handle_timer)
+            world.at(when + self.late, self.handle_timer, when)
 
     def _note_close_sent(self) -> None:
         self.end_begins = self.world.now
@@ -151,17 +163,20 @@ class End:
         session = self.session
         queue = session.queue
         if queue is not None:
-            size = sum(map(_length, queue.items))
-            check(queue.size == size, "queue", f"{queue.size} is not {size}")
-            if session.state is State.OPEN:
-                full = len(queue.items) > self.settings.queue_marks[0] or (queue.items and size > QUEUE_SIZE)
-                check(not (full and session.reading), "queue", "reading goes on though it is full")
-                check(
-                    session.reading or queue.items or session.write_paused, "queue", "reading stopped without a reason"
-                )
-            if self.max_size is not None:
-                bound = QUEUE_SIZE + self.max_size + READ_SIZE
-                check(size <= bound, "queue", f"{size} is over {bound}")
+            items, size = queue.items, 0
+            if items:
+                size = sum(map(_length, items))
+                if self.max_size is not None:
+                    bound = QUEUE_SIZE + self.max_size + READ_SIZE
+                    check(size <= bound, "queue", f"{size} is over {bound}")
+            if queue.size != size:
+                check(False, "queue", f"{queue.size} is not {size}")
+            if self.stream.state is OPEN:
+                if not session.reading:
+                    check(items or session.write_paused, "queue", "reading stopped without a reason")
+                elif items:
+                    full = len(items) > self.full or size > QUEUE_SIZE
+                    check(not full, "queue", "reading goes on though it is full")
         if len(self.unsent) > REPLIES_LIMIT and self.options["patient"] and not self.misbehaves:
             # A broadcast may follow `write_limit` bytes after the message that has filled the buffer.
             bound = 2 * self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
@@ -172,30 +187,31 @@ class End:
         world, link = self.world, self.outgoing
         if self.unsent:
             self.waited_at = world.now
-        if self.unsent and not self.output_ended:
-            space = world.window - link.in_flight - len(link.unread)
-            if space > 0:
-                size = min(space, len(self.unsent), world.cut_size())
-                data = bytes(self.unsent[:size])
-                del self.unsent[:size]
-                link.in_flight += size
-                link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
-                world.at(link.last_arrival, self.peer.arrive, data)
-                if self.unsent and size < space:
-                    world.at(world.now + world.delay() / 4, self.pump)
-        if not self.session.write_paused and len(self.unsent) > self.high:
+            if not self.output_ended:
+                space = world.window - link.in_flight - len(link.unread)
+                if space > 0:
+                    size = min(space, len(self.unsent), world.cut_size())
+                    data = bytes(self.unsent[:size])
+                    del self.unsent[:size]
+                    link.in_flight += size
+                    link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
+                    world.at(link.last_arrival, self.peer.arrive, data)
+                    if self.unsent and size < space:
+                        world.at(world.now + world.delay() / 4, self.pump)
+        if self.session.write_paused:
+            if len(self.unsent) <= self.low:
+                self.session.resume_writing()
+                if self.session.has_held_back:
+                    self.handle(self.session.process([], world.now))
+                else:
+                    world.at(world.now, self.catch_up)
+        elif len(self.unsent) > self.high:
             self.session.pause_writing(len(self.unsent))
-        elif self.session.write_paused and len(self.unsent) <= self.low:
-            self.session.resume_writing()
-            if self.session.has_held_back:
-                self.handle(self.session.process([], world.now))
-            else:
-                world.at(world.now, self.catch_up)
         if self.output_ends and not self.unsent and not self.output_ended:
             self.output_ended = True
             link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
             world.at(link.last_arrival, self.peer.arrive, None)
-        if self.output_ended and self.session.ending is Ending.CLOSE and self.gone_at is None:
+        if self.output_ended and self.session.ending is CLOSE and self.gone_at is None:
             if self.incoming.unread:
                 self.send_reset()
             self.lost(None)
@@ -225,10 +241,17 @@ class End:
             data = bytes(link.unread[:size])
             del link.unread[:size]
             self.heard_at = world.now
-            if not session.over:
+            if self.close_state.rcvd is None and self.stream.state is not CLOSED:  # not session.over
                 self.fed += size
-            self.handle(session.receive(data, world.now))
-            self.peer.pump()
+            events = session.receive_quickly(data)
+            if events or session.has_held_back:
+                self.handle(session.process(events, world.now))
+            elif session.queue is not None and session.queue.items:
+                self.handle(events)
+            elif link.unread or link.ended:  # part of a message has come: no driver asks more
+                world.at(world.now, self.feed)
+            if self.peer.unsent:
+                self.peer.pump()  # there is room again
         elif link.ended:
             link.ended, link.lost = False, True
             self.handle(session.receive_eof(world.now))
@@ -275,8 +298,9 @@ class End:
         )
         self.peer.pump()
 
-    def handle_timer(self, *_: object) -> None:
-        if self.gone_at is not None or self._is_busy(self.handle_timer):
+    def handle_timer(self, armed: float) -> None:
+        # An earlier timer that was set later has taken the place of one.
+        if self.gone_at is not None or armed != self.timer_at or self._is_busy(self.handle_timer, armed):
             return
         session, now = self.session, self.world.now
         self.timer_at = inf
@@ -310,17 +334,13 @@ class End:
                 if not self.options["auto_close"] and session.close_state.sent is None:
                     session.close(None if event.code in (1005, 1006) else event.code, event.reason, now)
         if session.queue is None:
-            if session.stream.failing is not None:
+            if self.stream.failing is not None:
                 session.settle(now)
-        elif self.options["receiver"] == 0:
+        elif self.receiver == 0:
             self.receive_queued()
-        elif (
-            self.options["receiver"]
-            and not self.receives_later
-            and (session.queue.items or session.stream.failing is not None)
-        ):
+        elif self.receiver and not self.receives_later and (session.queue.items or self.stream.failing is not None):
             self.receives_later = True
-            self.world.at(now + self.options["receiver"], self.receive_later)
+            self.world.at(now + self.receiver, self.receive_later)
         self.follow()
         self._check_bounds()
 
@@ -329,7 +349,7 @@ class End:
         session = self.session
         queue = session.queue
         while True:
-            if self.options["pieces"]:
+            if self.pieces:
                 taken = queue.take_piece()
                 if taken is not None:
                     self.take_part(*taken)
@@ -343,7 +363,7 @@ class End:
                     self.handle(session.process([], self.world.now))
             if taken is None:
                 break
-        if session.stream.failing is not None:
+        if self.stream.failing is not None:
             session.settle(self.world.now)
 
     def receive_later(self, *_: object) -> None:
@@ -366,8 +386,10 @@ class End:
             check(partial, "queue", "a message is missing")
             return
         sent, number = self.peer.sent, len(self.received)
-        check(number < len(sent), "doubled or made up", f"message {number}: {message[:40]!r}")
-        check(message == sent[number], "mixed", f"message {number} is {message[:40]!r}, not {sent[number][:40]!r}")
+        if number >= len(sent):
+            check(False, "doubled or made up", f"message {number}: {message[:40]!r}")
+        if message != sent[number]:
+            check(False, "mixed", f"message {number} is {message[:40]!r}, not {sent[number][:40]!r}")
         self.received.append(message)
 
     def take_part(self, data: str | bytes, last: bool) -> None:
@@ -541,7 +563,7 @@ class SessionWorld:
         """Call back at a time."""
         if when < HORIZON:
             self._count += 1
-            heappush(self._events, (max(when, self.now), self._count, callback, argument))
+            heappush(self._events, (when if when > self.now else self.now, self._count, callback, argument))
 
     def delay(self) -> float:
         """Return how long the network takes, in seconds."""
@@ -560,11 +582,12 @@ class SessionWorld:
             self.at(when, getattr(self, f"_{name}"), (number, arguments))
         for end in self.ends:
             end.follow()
-        events = self._events
-        while events and not (self.ends[0].gone_at is not None and self.ends[1].gone_at is not None):
+        events, (client, server) = self._events, self.ends
+        while events and (client.gone_at is None or server.gone_at is None):
             self.now, _, callback, argument = heappop(events)
             callback(argument)
-            check(self._count < 200_000, "progress", "too many events")
+            if self._count >= MAX_EVENTS:
+                check(False, "progress", "too many events")
         for end in self.ends:
             self._check_end(end)
         return " ".join(

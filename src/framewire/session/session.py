@@ -704,19 +704,15 @@ class Session:
         """
         if self.ending is Ending.ABORT:
             return None
-        times = [time for time in (self._end_at, self._fail_at, self._resume_at) if time is not None]
-        return min(times, default=None)
+        return _earliest(self._end_at, self._fail_at, self._resume_at)
 
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: not before something else has happened."""
-        times = [self.deadline]
-        if self.stream.state is State.OPEN and self.stream.failing is None:
-            settings = self.settings
-            times.append(self.keepalive.next_timer())
-            if settings.total_timeout is not None:
-                times.append(self._opened_at + settings.total_timeout)
-            times.append(self._idle_look)
-        return min((time for time in times if time is not None), default=None)
+        if self.stream.state is not State.OPEN or self.stream.failing is not None:
+            return self.deadline
+        limit = self.settings.total_timeout
+        total = None if limit is None else self._opened_at + limit
+        return _earliest(self.deadline, self.keepalive.next_timer(), total, self._idle_look)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due: pings, the ends of timeouts. Too early a call does nothing.
@@ -760,6 +756,15 @@ class Session:
         deadline = self._idle_since + limit
         self._idle_look = min(deadline, now + max(MIN_LOOK, limit / LOOKS))
         return now >= deadline
+
+
+def _earliest(*times: float | None) -> float | None:
+    """Return the earliest of some times; None if there is none."""
+    earliest = None
+    for time in times:
+        if time is not None and (earliest is None or time < earliest):
+            earliest = time
+    return earliest
 
 
 def _size_of(event: Event) -> int:
