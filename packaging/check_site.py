@@ -2,7 +2,7 @@
 
 At the width of a phone and of a desktop no page may be wider than the window, no picture may be missing,
 and no script may fail; the search must find the questions and answers first; and llms.txt must name
-pages that exist. Writes the screenshots, prints each error, and exits with status 1.
+and describe pages that exist. Writes the screenshots, prints each error, and exits with status 1.
 """
 
 import re
@@ -66,8 +66,10 @@ def search_faults(browser, base):
 
 
 def text_faults(site):
-    """Yield a line for each address in llms.txt that is not a page."""
-    addresses = re.findall(r"\]\(([^)]*)\)", (site / "llms.txt").read_text())
+    """Yield a line for each page in llms.txt that does not exist, or has no description."""
+    text = (site / "llms.txt").read_text()
+    addresses = re.findall(r"\]\(([^)]*)\)", text)
+    yield from (f"llms.txt describes no page here: {line}" for line in re.findall(r"^- .*\): *$", text, re.MULTILINE))
     if len(addresses) < 40:
         yield f"llms.txt has only {len(addresses)} pages"
     for address in addresses:  # the first is that of the site

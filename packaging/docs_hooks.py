@@ -1,5 +1,6 @@
 """mkdocs hooks: pages and charts from elsewhere in the repository, and llms.txt."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -31,17 +32,27 @@ def on_nav(nav, config, files):
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
     for item in nav.items:
         if item.is_section:
-            lines += ["", f"## {item.title}", "", *(describe(page, config) for page in item.children if page.is_page)]
+            lines += ["", f"## {item.title}", "", *(describe(page) for page in item.children if page.is_page)]
         else:
-            lines.append(describe(item, config))
+            lines.append(describe(item))
     files.append(File.generated(config, "llms.txt", content="\n".join(lines) + "\n"))
 
 
-def describe(page, config):
+def describe(page):
     """Return a line of llms.txt."""
-    blocks = re.split(r"\n{2,}", page.file.content_string)
-    text = next((block for block in blocks if re.match(r"[A-Z`\[]", block) and not block.startswith("[TOC]")), "")
-    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(text.split()))
+    text = re.sub(r"^ *```.*?^ *```$", "", page.file.content_string, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.split(r"\n{2,}", text)
     title = page.title or next(block for block in blocks if block.startswith("# "))[2:].partition("\n")[0]
-    address = (config.site_url or "") + page.file.url.removeprefix("./")
-    return f"- [{title}]({address}): {re.split(r'(?<=[.:]) ', text)[0].rstrip(':')}"
+    return f"- [{title}]({page.canonical_url or page.url}): {next(sentences(blocks), '').rstrip(':')}"
+
+
+def sentences(blocks):
+    """Yield the sentences that may describe a page: those of its text, and of the docstring that its first
+    directive shows.
+    """
+    for block in blocks:
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(block.split()))
+        if directive := re.match(r"::: (\S+)", text):
+            yield " ".join(pkgutil.resolve_name(directive[1]).__doc__.partition("\n\n")[0].split())
+        elif re.match(r"(?!\[TOC\]|Tested with)[A-Za-z`\[]", text):
+            yield from re.split(r"(?<=[.:]) ", text)
