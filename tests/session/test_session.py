@@ -803,6 +803,17 @@ def test_paused_reading_postpones_the_keepalive_deadline():
     assert world.session.state is State.CLOSED
 
 
+def test_paused_reading_postpones_even_a_deadline_of_0():
+    world = World(ping_interval=1, ping_timeout=0, max_queue=1, fragments=True)
+    world.receive(*[(BINARY, bytes(20_000))] * 3)
+    assert not world.session.reading
+    assert [type(event) for event in world.advance(3)] == [Ping]
+    while world.session.has_held_back:
+        assert len(world.take()) == 20_000
+    assert world.session.reading
+    assert [type(event) for event in world.advance(4)] == [Close]
+
+
 def test_unwritten_ping_postpones_the_keepalive_deadline_while_the_peer_reads():
     world = World(ping_interval=2, ping_timeout=2)
     waiting = 100_000

@@ -151,8 +151,10 @@ class Keepalive:
         paused = paused and (written or not waiting)
         progress = bytes_received != self._bytes_received or paused or (self._probe_waits and written)
         self._bytes_received, self._bytes_written = bytes_received, bytes_written
+        self._look = now + max(MIN_LOOK, self._timeout / LOOKS)
         if progress:
             self._heard = now
+            return False  # even if `ping_timeout` is 0: messages may be held back
         deadline = self._heard + self._timeout
-        self._look = min(deadline, now + max(MIN_LOOK, self._timeout / LOOKS))
+        self._look = min(deadline, self._look)
         return now >= deadline
