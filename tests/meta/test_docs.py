@@ -9,6 +9,7 @@ The fenced blocks of a page are processed in order, in a new folder for each pag
 * In `console`, each `$ framewire inspect` command is run and its output compared.
 """
 
+import ast
 import asyncio
 import os
 import pkgutil
@@ -17,16 +18,31 @@ import shlex
 import socket
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from backends import needed
-from documents import ROOT, blocks_of, connect_in_time, write_files
+from documents import FENCE, ROOT, blocks_of, connect_in_time, write_files
 
 import framewire
 from framewire.asyncio import connect
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDES = [page for page in PAGES if page.parent.name in ("deploy", "how-to")]
+#: Pages that tell how to use something.
+GUIDES = [page for page in PAGES if page.parent.name in ("deploy", "how-to", "servers")]
+GUIDES += [
+    ROOT / f"docs/{name}.md"
+    for name in (
+        "asyncio",
+        "sync",
+        "trio",
+        "tutorial",
+        "faq",
+        "connection",
+        "command-line",
+        "coming-from-libmicrohttpd",
+    )
+]
 #: Files that a test of this module runs, of test_deployment.py, or of test_relay.py.
 RUN_HERE = {
     "echo.py", "chat.html", "secure.py", "rooms.py", "news.py",
@@ -233,6 +249,25 @@ def test_jupyter_guide_accelerates_its_server(tmp_path):
 def test_guide_names_the_versions_of_its_tests(page):
     """Or says that something was not run."""
     assert re.search(r"(?i)tested\swith|not\srun|tests\s(run|show|start)|virtual\smachine", page.read_text())
+
+
+def test_excerpts_import_names_that_exist():
+    """Indented blocks are excerpts, which do not run by themselves, and commands."""
+    imported = set()
+    for page in PAGES:
+        for block in re.findall(r"(?:^ {4}.*\n|^\n)+", FENCE.sub("", page.read_text()), re.MULTILINE):
+            try:
+                tree = compile(
+                    textwrap.dedent(block), page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+                )
+            except SyntaxError:  # not Python
+                continue
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("framewire"):
+                    imported |= {f"{node.module}:{each.name}" for each in node.names}
+    assert "framewire.adapters.uvicorn:WebSocketProtocol" in imported
+    for name in imported:
+        pkgutil.resolve_name(name)
 
 
 def test_every_documented_name_exists():
