@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..errors import HandshakeError
 from ..http.http11 import Response
-from ..http.server_answer import ProcessRequest, ProcessResponse, answer_request
+from ..http.server_answer import ProcessRequest, ProcessResponse, answer_at_once, answer_request
 from ..http.server_handshake import CLOSING, ServerHandshake
 from ..http.server_policy import ServerPolicy, make_response
 from ..protocol.codecs import Codec
@@ -128,11 +128,13 @@ class ServerOpening(Opening):
             connection.request = request
             if server.logger.isEnabledFor(logging.DEBUG):
                 log_request(connection.logger, "<", request)
-        if malformed is not None or (server.process_request is None and server.process_response is None):
+        if malformed is not None:
             try:
                 answer_request(connection, handshake, server, malformed).send(None)
-            except StopIteration as done:  # without callbacks it does not wait
+            except StopIteration as done:  # it does not wait, as the callbacks are not asked
                 self._conclude(*done.value)
+        elif server.process_request is None and server.process_response is None:
+            self._conclude(*answer_at_once(connection, handshake, server))
         else:
             # Bytes after the head belong to the stream, which does not exist before the answer.
             self._driver.transport.pause_reading()

@@ -19,7 +19,7 @@ from .http11 import Request, Response
 from .server_handshake import ServerHandshake, refusal
 from .server_policy import ServerPolicy
 
-__all__ = ["AnsweringServer", "ProcessRequest", "ProcessResponse", "answer_request"]
+__all__ = ["AnsweringServer", "ProcessRequest", "ProcessResponse", "answer_at_once", "answer_request"]
 
 ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
 ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
@@ -49,51 +49,78 @@ async def answer_request(
     Returns:
         The bytes of the answer, and the codecs of the extensions that were agreed on.
     """
-    policy, request = server.policy, handshake.request
-    proxies = policy.trusted_proxies
-    if proxies is not None and request is not None:
-        peer = connection.remote_address
-        connection.client_address = proxies.find_client(peer, request.headers)
-        connection.client_scheme = proxies.find_scheme(peer, request.headers)
+    request = handshake.request
+    _note_client(connection, handshake, server)
     response: Response | None = None
     codecs: list[Codec] = []
-
-    def explain(error: Exception, text: str) -> Response:
-        if not isinstance(error, HandshakeError):
-            server.logger.error(text, exc_info=error)
-        return policy.complete(policy.explain(error))
-
     if malformed is not None:
-        response = explain(malformed, "")
+        response = _explain(server, malformed, "")
     elif server.process_request is not None:
         assert request is not None
         try:
             response = await _result(server.process_request(connection, request))
         except Exception as error:
-            response = explain(error, "process_request failed")
+            response = _explain(server, error, "process_request failed")
     if response is not None:
-        response = policy.complete(response)
+        response = server.policy.complete(response)
     else:
-        try:
-            offer = policy.check(handshake)
-            connection.subprotocol, answers, codecs = policy.choose(offer, connection, connection.subprotocols)
-            response = handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers())
-        except Exception as error:
-            response = explain(error, "opening handshake failed")
+        response, codecs = _decide(connection, handshake, server)
     if malformed is None and server.process_response is not None:
         assert request is not None
         try:
             response = await _result(server.process_response(connection, request, response)) or response
         except Exception as error:
-            response = explain(error, "process_response failed")
+            response = _explain(server, error, "process_response failed")
+    return _encode(connection, handshake, server, response), codecs
+
+
+def answer_at_once(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> tuple[bytes, list[Codec]]:
+    """Like `answer_request`, for a server without callbacks."""
+    _note_client(connection, handshake, server)
+    response, codecs = _decide(connection, handshake, server)
+    return _encode(connection, handshake, server, response), codecs
+
+
+def _note_client(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> None:
+    """Set what trusted proxies tell of the client."""
+    proxies, request = server.policy.trusted_proxies, handshake.request
+    if proxies is not None and request is not None:
+        peer = connection.remote_address
+        connection.client_address = proxies.find_client(peer, request.headers)
+        connection.client_scheme = proxies.find_scheme(peer, request.headers)
+
+
+def _decide(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> tuple[Response, list[Codec]]:
+    """Return the response of the policy, and the codecs if it is a 101."""
+    policy = server.policy
+    try:
+        offer = policy.check(handshake)
+        connection.subprotocol, answers, codecs = policy.choose(offer, connection, connection.subprotocols)
+        return (
+            handshake.agree(subprotocol=connection.subprotocol, extensions=answers, headers=policy.headers()),
+            codecs,
+        )
+    except Exception as error:
+        return _explain(server, error, "opening handshake failed"), []
+
+
+def _explain(server: AnsweringServer, error: Exception, text: str) -> Response:
+    """Return the response to an exception; log one that is no HandshakeError, with a text."""
+    if not isinstance(error, HandshakeError):
+        server.logger.error(text, exc_info=error)
+    return server.policy.complete(server.policy.explain(error))
+
+
+def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer, response: Response) -> bytes:
+    """Return the bytes of a response; sets `response` of the connection."""
     if server.closing and response.status == 101:
-        response = policy.complete(refusal(503, "the server is shutting down"))
+        response = server.policy.complete(refusal(503, "the server is shutting down"))
     try:
         answer = handshake.answer(response)
     except ValueError as error:
-        answer = handshake.answer(explain(error, "opening handshake failed"))
+        answer = handshake.answer(_explain(server, error, "opening handshake failed"))
     connection.response = handshake.response
-    return answer, codecs
+    return answer
 
 
 async def _result(value: Any) -> Any:

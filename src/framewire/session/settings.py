@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from math import inf
 from operator import index
 from typing import Any, Final, get_args
 
 from ..protocol.receiver import TextErrors
+from ..protocol.record import assign
 from .rate_limit import RateLimit
 
 __all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings", "check_max_connections"]
@@ -61,6 +63,11 @@ class ConnectionSettings:
         send_close_reasons: Whether the close frame after a violation by the peer (1002, 1007, 1009)
             says what was wrong; False sends the code alone.
         rate_limit: How much the peer may send in a time.
+
+    Attributes:
+        sizes: The largest message and the largest frame to receive.
+        queue_marks: The queue lengths above which reading stops, and at which it goes on.
+        write_marks: The sizes of the write buffer above which `send` waits, and at which it goes on.
     """
 
     open_timeout: float | None = 10
@@ -80,10 +87,14 @@ class ConnectionSettings:
     text_as_bytes: bool = False
     send_close_reasons: bool = True
     rate_limit: RateLimit | None = None
+    sizes: tuple[int | None, int | None] = field(init=False, repr=False, compare=False)
+    queue_marks: tuple[float, float] = field(init=False, repr=False, compare=False)
+    write_marks: tuple[int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in _TIMES:
             _check_time(name, getattr(self, name))
+        assign(self, "sizes", _sizes_of(self.max_size))
         for limit in self.sizes:
             _check_size("max_size", limit, 0)
         if self.max_queue is not None:
@@ -99,6 +110,8 @@ class ConnectionSettings:
             _check_switch(name, getattr(self, name))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
+        assign(self, "queue_marks", (inf, inf) if self.max_queue is None else _marks_of(self.max_queue))
+        assign(self, "write_marks", _marks_of(self.write_limit))
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> ConnectionSettings:
@@ -108,28 +121,6 @@ class ConnectionSettings:
             arguments: The arguments by name; a setting that the driver lacks has its default.
         """
         return cls(**{field.name: arguments[field.name] for field in fields(cls) if field.name in arguments})
-
-    @property
-    def sizes(self) -> tuple[int | None, int | None]:
-        """The largest message and the largest frame to receive."""
-        if not isinstance(self.max_size, tuple):
-            return self.max_size, None
-        message, frame = _check_pair("max_size", self.max_size)
-        return message, frame
-
-    @property
-    def queue_marks(self) -> tuple[float, float]:
-        """The queue lengths above which reading stops, and at which it goes on."""
-        if self.max_queue is None:
-            return float("inf"), float("inf")
-        high, low = self.max_queue if isinstance(self.max_queue, tuple) else (self.max_queue, None)
-        return high, high // 4 if low is None else low
-
-    @property
-    def write_marks(self) -> tuple[int, int]:
-        """The sizes of the write buffer above which `send` waits, and at which it goes on."""
-        high, low = self.write_limit if isinstance(self.write_limit, tuple) else (self.write_limit, None)
-        return high, high // 4 if low is None else low
 
     def keeps_up(self, waiting: int, paused_size: int) -> bool:
         """Return whether a peer whose transport is full reads fast enough for a further message of a
@@ -143,6 +134,18 @@ class ConnectionSettings:
             paused_size: How many waited when the transport became full.
         """
         return waiting <= paused_size + self.write_marks[0]
+
+
+def _sizes_of(max_size: int | tuple[int | None, int | None] | None) -> tuple[int | None, int | None]:
+    if not isinstance(max_size, tuple):
+        return max_size, None
+    message, frame = _check_pair("max_size", max_size)
+    return message, frame
+
+
+def _marks_of(limit: int | tuple[int, int | None]) -> tuple[int, int]:
+    high, low = limit if isinstance(limit, tuple) else (limit, None)
+    return high, high // 4 if low is None else low
 
 
 def check_max_connections(number: int | None) -> None:
