@@ -195,7 +195,7 @@ tsan: $(FREE)/.built
 
 $(FREE)/.built: $(SOURCES) $(shell find src -name '*.py')
 	test -x $(FREE)/bin/python || $(FREE_THREADED) -m venv $(FREE)
-	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.3,<3.4' 'setuptools>=77' h11 pytest \
+	$(FREE)/bin/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.3,<3.4' 'setuptools>=77' h11 pytest trio \
 		'hypothesis<6.156' uvicorn websockets # later versions of hypothesis are not plain Python
 	FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python setup.py --quiet build --build-base $(FREE)/temp \
 		--build-lib $(FREE)/plain --force
