@@ -148,7 +148,8 @@ def test_invalid_extensions_variable_fails_the_build(tree, tmp_path):
 
 def test_tests_of_wheels_need_no_packages_of_other_tests():
     """The release runs them with the packages of the group wheel-test alone."""
-    block = "import pytest, sys; sys.modules.update(dict.fromkeys(['aiohttp', 'redis', 'trio', 'uvicorn', 'uvloop']))"
+    others = ["aiohttp", "redis", "trio", "uvicorn", "uvloop"]
+    block = f"import hypothesis, pytest, sys; sys.modules.update(dict.fromkeys({others}))"
     collect = "sys.exit(pytest.main('--collect-only -q -p no:cacheprovider -m engine tests/engine tests/http'.split()))"
     alone = {"PYTHONPATH": str(ROOT / "src"), "CI": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = run("-c", f"{block}; {collect}", cwd=ROOT, **alone)
