@@ -202,7 +202,7 @@ SHORTEST = "a length is not in its shortest form, or over 63 bits"
         ([(0x02, b"a"), (0x09,)], "a control frame is fragmented"),
         ([(PING, bytes(126))], "a control frame has over 125 bytes"),
         ([(CLOSE, b"\x03")], "a close frame has half a code"),
-        ([(CLOSE, b"\x03\xed")], "close code 1005 may not travel"),
+        ([(CLOSE, b"\x03\xed")], "close code 1005 may not be sent"),
         ([(BINARY, b"a", 16)], SHORTEST),
         ([(BINARY, bytes(7))], "a frame of 7 bytes is over the limit of 6"),
         ([(0x02, bytes(6)), (0x00, bytes(6))], "a message of 12 bytes is over the limit of 11"),

@@ -170,7 +170,7 @@ def test_close_rejects_codes_that_may_not_be_sent():
         if code in allowed:
             assert stream.close(code) == frame(CLOSE, code.to_bytes(2, "big"))
         else:
-            with pytest.raises(CloseCodeError, match=f"close code {code} may not travel"):
+            with pytest.raises(CloseCodeError, match=f"close code {code} may not be sent"):
                 stream.close(code)
             assert stream.send("open") == sent(SERVER, TEXT, b"open")
 

@@ -1074,6 +1074,12 @@ def test_parse_uri_rejects_invalid_uris(text: str) -> None:
         parse_uri(text)
 
 
+@pytest.mark.parametrize("uri", [None, b"ws://localhost/"])
+def test_parse_uri_rejects_anything_but_text(uri: object) -> None:
+    with pytest.raises(TypeError, match="a URI is text"):
+        parse_uri(uri)
+
+
 # Client
 
 

@@ -91,6 +91,14 @@ def test_callback_that_raises_is_logged_and_answered_500(name, caplog):
     assert [record.getMessage() for record in caplog.records] == [f"{name} failed"]
 
 
+@pytest.mark.parametrize("name", ["process_request", "process_response"])
+def test_callback_that_returns_no_response_is_logged_and_answered_500(name, caplog):
+    assert answer(**{name: lambda *_: "hello"})[0] == 500
+    (record,) = caplog.records
+    assert record.getMessage() == f"{name} failed"
+    assert str(record.exc_info[1]) == f"{name} returns a Response or None, not str"
+
+
 def test_callback_that_refuses_determines_the_response(caplog):
     def process_request(connection, request):
         raise HandshakeError(402, "pay first")

@@ -73,12 +73,16 @@ async def run_program(code):
     return (await process.communicate())[1].decode()
 
 
+def exception_of(record):
+    return traceback.format_exception_only(record.exc_info[1]) if record.exc_info else []
+
+
 @contextlib.contextmanager
 def logged(name, level):
-    """Give the list of the messages that a logger gets, as they are written."""
+    """Give the list of the messages that a logger gets, with their exceptions."""
     messages = []
     handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
+    handler.emit = lambda record: messages.extend([record.getMessage(), *exception_of(record)])
     logger = logging.getLogger(name)
     logger.addHandler(handler)
     before = logger.level
@@ -88,6 +92,14 @@ def logged(name, level):
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+async def error_of_handler(handler):
+    """Return the error that the server logs."""
+    with logged("framewire.server", logging.INFO) as messages:
+        async with serving(handler) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
+            await ws.wait_closed()
+    return "\n".join(messages)
 
 
 @situation("The server answers 403 and the page has another origin")
@@ -208,6 +220,38 @@ async def too_many_files():
         "    await connect('ws://127.0.0.1:1/')\n"
         "asyncio.run(main())\n"
     )
+
+
+@situation("The handler is no coroutine function")
+async def ordinary_function():
+    return await error_of_handler(lambda ws: None)
+
+
+@situation("The handler is missing an argument")
+async def two_arguments():
+    async def handler(ws, path):
+        await ws.send(path)
+
+    return await error_of_handler(handler)
+
+
+@situation("A coroutine was never awaited")
+async def no_await():
+    return await run_program(
+        "import asyncio\n"
+        "from framewire.testing.asyncio import connect\n"
+        "async def handler(ws):\n"
+        "    await ws.send('Hello')\n"
+        "async def main():\n"
+        "    async with connect(handler) as ws:\n"
+        "        ws.recv()\n"
+        "asyncio.run(main())\n"
+    )
+
+
+@situation("Unexpected keyword argument")
+async def unknown_parameter():
+    await connect("ws://127.0.0.1:1/", extra_headers={"Cookie": "a=b"})
 
 
 @situation("Another call is already receiving from this connection")

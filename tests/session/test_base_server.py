@@ -106,6 +106,11 @@ def test_error_of_a_handler_decides_on_the_close_code(error, code, caplog):
     assert caplog.messages == ["connection handler failed"] * (code == 1011)
 
 
+def test_handler_that_is_an_ordinary_function_is_a_type_error():
+    with pytest.raises(TypeError, match="define it with async def"):
+        BaseServer(options(handler=lambda connection: None)).run_handler(None)
+
+
 def test_arguments_that_exclude_each_other_are_rejected():
     check_absent("sock", host=None, port=None)
     with pytest.raises(ValueError, match="port is incompatible with sock"):

@@ -258,7 +258,7 @@ class Server(BaseServer):
         assert not isinstance(self.handler, Listener)
         code = CloseCode.NORMAL_CLOSURE
         try:
-            await self.handler(connection)
+            await self.run_handler(connection)
         except Exception as error:
             code = handler_failed(connection, error)
         finally:

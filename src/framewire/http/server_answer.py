@@ -58,7 +58,7 @@ async def answer_request(
     elif server.process_request is not None:
         assert request is not None
         try:
-            response = await _result(server.process_request(connection, request))
+            response = await _result(server.process_request(connection, request), "process_request")
         except Exception as error:
             response = _explain(server, error, "process_request failed")
     if response is not None:
@@ -68,7 +68,8 @@ async def answer_request(
     if malformed is None and server.process_response is not None:
         assert request is not None
         try:
-            response = await _result(server.process_response(connection, request, response)) or response
+            changed = await _result(server.process_response(connection, request, response), "process_response")
+            response = changed or response
         except Exception as error:
             response = _explain(server, error, "process_response failed")
     return _encode(connection, handshake, server, response), codecs
@@ -123,5 +124,10 @@ def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer
     return answer
 
 
-async def _result(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
+async def _result(value: Any, callback: str) -> Response | None:
+    """Return what a callback returns, or what that awaits."""
+    if inspect.isawaitable(value):
+        value = await value
+    if value is not None and not isinstance(value, Response):
+        raise TypeError(f"{callback} returns a Response or None, not {type(value).__name__}")
+    return value

@@ -95,12 +95,15 @@ def parse_uri(text: str) -> Uri:
         text: The URI.
 
     Raises:
+        TypeError: It is no text.
         UriError: Another scheme, a fragment, a control character or a space, a malformed host,
             port, user name or password, or a user name without a password.
     """
     # Imported here because only clients need it.
     from urllib.parse import quote, unquote
 
+    if not isinstance(text, str):
+        raise TypeError(f"a URI is text, not {type(text).__name__}")
     scheme, separator, rest = text.partition("://")
     secure = scheme.lower() == "wss"
     if not separator or scheme.lower() not in ("ws", "wss"):

@@ -321,7 +321,7 @@ def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
         return Close(int(CloseCode.NO_STATUS_RCVD), "")
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
-        raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not travel", offset)
+        raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not be sent", offset)
     reason, validator = payload[2:], Utf8Validator()
     valid = validator.feed(reason)
     if text_errors == "strict" and (valid < len(reason) or validator.need):

@@ -158,7 +158,7 @@ def check_close(code: int | None, reason: str = "") -> bytes:
             raise CloseCodeError("a reason needs a code")
         return b""
     if not may_be_sent(code):
-        raise CloseCodeError(f"close code {code} may not travel")
+        raise CloseCodeError(f"close code {code} may not be sent")
     if len(payload) > MAX_REASON:
         raise PayloadTooBigError(f"a close reason has at most {MAX_REASON} bytes of UTF-8, not {len(payload)}")
     return code.to_bytes(2, "big") + payload

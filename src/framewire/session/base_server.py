@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -81,6 +81,17 @@ class BaseServer:
     def connections(self) -> set[Any]:
         """The connections that are open now."""
         return {one for one in list(self._everyone) if one.state is State.OPEN}
+
+    def run_handler(self, connection: Any) -> Awaitable[None]:
+        """Call the handler of an event loop; return its coroutine.
+
+        Raises:
+            TypeError: The handler is an ordinary function.
+        """
+        running: Awaitable[None] = self.handler(connection)
+        if not isinstance(running, Awaitable):
+            raise TypeError("the handler is no coroutine function: define it with async def")
+        return running
 
     def log_sockets(self, sockets: Iterable[Any]) -> None:
         """Log at INFO what the server listens on."""

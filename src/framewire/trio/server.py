@@ -181,7 +181,7 @@ class Server(BaseServer, trio.abc.AsyncResource):
         try:
             if self._close_arguments is not None:
                 connection.start_closing(*self._close_arguments)
-            await self.handler(connection)
+            await self.run_handler(connection)
         except Exception as error:
             code = handler_failed(connection, error)
         finally:
