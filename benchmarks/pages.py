@@ -1,9 +1,9 @@
-"""Write the charts, and the figures of the documentation, from results.json.
+"""Write the charts, and the figures of the documentation, from results.json and proof.json.
 
     python -m benchmarks.pages
 
 In a page, the text between `<!-- figures: NAME -->` and `<!-- end of figures -->` is replaced. NAME is
-the name of a chart without its suffix, `environment`, `memory`, or of the table of servers:
+the name of a chart without its suffix, `environment`, `memory`, `proof`, or of the table of servers:
 `servers-uvloop`, `servers-asyncio`, `servers-environment`.
 """
 
@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import proof
 from .charts import UNITS, draw, find, label, rates, shown
 from .tables import FAST, Row, Table, times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results.json"
 CHART_FOLDER = ROOT / "benchmarks/charts"
-PAGES = (ROOT / "docs/performance.md", ROOT / "docs/how-to/memory.md")
+PAGES = (ROOT / "docs/performance.md", ROOT / "docs/how-to/memory.md", ROOT / "docs/proof.md")
 
 _FIGURES = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 
@@ -52,9 +53,12 @@ def draw_all(results: dict[str, Any], folder: Path) -> None:
         draw(server_tables(results["servers"]), results["servers"]["environment"], folder)
 
 
-def sections(results: dict[str, Any]) -> dict[str, str]:
+def sections(results: dict[str, Any], campaigns: dict[str, Any]) -> dict[str, str]:
     """Return the Markdown of all figures, by NAME."""
-    texts = {"environment": "\n".join(environment(results["environment"]))}
+    texts = {
+        "environment": "\n".join(environment(results["environment"])),
+        "proof": "\n".join(proof.lines(campaigns)),
+    }
     for chart, row in find(read_tables(results)):
         texts[chart.file.removesuffix(".svg")] = "\n".join(figures(chart.per_byte, row, results["environment"]))
     if "memory" in results:
@@ -114,7 +118,7 @@ def fill(page: str, texts: dict[str, str]) -> str:
 def main() -> None:
     results = json.loads(RESULTS.read_text())
     draw_all(results, CHART_FOLDER)
-    texts = sections(results)
+    texts = sections(results, json.loads(proof.RESULTS.read_text()))
     for page in PAGES:
         page.write_text(fill(page.read_text(), texts))
 

@@ -1,19 +1,76 @@
-"""The figures of the documentation, and the charts, are those of benchmarks/results.json."""
+"""The figures of the documentation, and the charts, are those of benchmarks/*.json."""
 
 import json
+import re
 
 import pytest
-from benchmarks import charts, pages
+from benchmarks import charts, pages, proof
 from benchmarks.results import put
+from documents import ROOT
 
 RESULTS = json.loads(pages.RESULTS.read_text())
+CAMPAIGNS = json.loads(proof.RESULTS.read_text())
+#: Lines of the output of campaigns, and what they count.
+OUTPUTS = {
+    "autobahn": (
+        "server fast 1.*: 16 OK in 0.1 s\nclient pure 7.*: 3 INFORMATIONAL, 24 OK in 1.0 s",
+        {"cases OK": 40, "cases INFORMATIONAL": 3},
+    ),
+    "microhttpd": (
+        "  test function cases passed failed known bugs\n  test_decode 10 9 1 1\n  total 10 9 1 1\n  total 10 9 1 1",
+        {"cases": 20, "passed": 18, "known bugs of libmicrohttpd_ws": 2},
+    ),
+    "handlers": (
+        "12 handlers, 1 not loaded, 40 scenarios: 3 known, 37 same",
+        {"handlers": 12, "scenarios": 40, "the same": 37},
+    ),
+    "wpt": (
+        "websockets/a   1 pages     2 passed    0 others\nall   4 pages    20 passed    3 others",
+        {"pages": 4, "subtests passed": 20, "others": 3},
+    ),
+    "upstream": (
+        "wsproto 1.2: 50 tests, 49 pass without framewire, the same with it",
+        {"tests": 50, "passed without framewire": 49},
+    ),
+    "parity": (
+        "| part | run | passed |\n|---|---|---|\n| sync | 30 | 28 | 2 |\n| trio | 12 | 12 | 0 |",
+        {"tests": 42, "passed": 40},
+    ),
+    "interop": ("{'websockets': 20, 'node ws': 10} exchanges, 0 failures, 3 s", {"exchanges": 30}),
+    "simulate": (
+        "5 asyncio, 5 session; 9 a second\n" + "10 asyncio, 11 session, 12 threads, 13 trio schedules, 0 kinds\n" * 2,
+        {"schedules on session": 22, "schedules on asyncio": 20, "schedules on threads": 24, "schedules on trio": 26},
+    ),
+    "symbolic": ("a: info: Confirmed over all paths.\nb: info: Confirmed over all paths.", {"lemmas confirmed": 2}),
+    "fuzz-kernels": ("stat::number_of_executed_units: 100\nstat::number_of_executed_units: 11", {"executions": 111}),
+    "mutants": (
+        "session: 20 mutants, 17 killed, 3 equivalent, 0 survive\n_pure: 5 mutants, 5 killed, 0 equivalent, 0 survive",
+        {"mutants": 25, "killed": 22, "equivalent": 3},
+    ),
+    "mutants-kernels": (
+        "100 of 200, 3 survivors\n200 mutants, 9 do not compile, 7 survive",
+        {"mutants": 200, "refused by the compiler": 9, "equivalent": 7},
+    ),
+    "asan": ("=== 8928 passed, 3 skipped in 10.0s ===", {"tests passed": 8928}),
+    "valgrind": ("stream: 10 seeds\nutf8: 5 seeds", {"seeds": 15}),
+    "leaks": (
+        "100 connections: 1 objects, 0 references, 3.4 bytes for each are left",
+        {"connections": 100, "objects left": 1, "bytes left for each": 3.4},
+    ),
+    "qemu": ("aarch64: plain neon\nriscv64: plain", {"processors": 2}),
+    "qemu-twins": ("aarch64:\n6083 passed in 9s\naarch64: 600 s", {"machines": 1, "tests passed": 6083}),
+    "soak": (
+        "10 connections, 200 messages checked, 3 cancelled\n5 connections, 7 messages checked, 1 cut",
+        {"connections": 15, "messages checked": 207},
+    ),
+}
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
 def test_page_has_the_measured_figures(page):
     text = page.read_text()
     assert "<!-- figures: " in text
-    assert pages.fill(text, pages.sections(RESULTS)) == text
+    assert pages.fill(text, pages.sections(RESULTS, CAMPAIGNS)) == text
 
 
 def test_charts_have_the_measured_figures(tmp_path):
@@ -28,7 +85,7 @@ def test_servers_have_a_table_for_each_loop_and_a_chart(tmp_path):
     idle = {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"callback": 3.96}}
     about = {**RESULTS["environment"], "peers": "picows 9.8"}
     results = {"environment": about, "tables": [], "servers": {"environment": about, "rows": [row, idle]}}
-    assert pages.sections(results)["servers-uvloop"].splitlines() == [
+    assert pages.sections(results, {})["servers-uvloop"].splitlines() == [
         "| | echo 50 x 256 B, us | idle 1500, KiB |",
         "|---|---|---|",
         "| framewire, callbacks | 4 | 3.96 |",
@@ -65,9 +122,32 @@ def test_figures_name_versions_and_date():
         "before\n<!-- figures: single -->\nold\n<!-- end of figures -->\n"
         "after\n<!-- figures: environment -->\n<!-- end of figures -->"
     )
-    filled = pages.fill(page, pages.sections(results))
+    filled = pages.fill(page, pages.sections(results, {}))
     assert "old" not in filled
     assert "| framewire | 10 |  |\n| websockets 1.2, pure Python | 1 | 10x as fast |\n" in filled
     assert "| date | 2026-01-02 |" in filled
     assert filled.startswith("before\n")
     assert "\nafter\n" in filled
+
+
+@pytest.mark.parametrize("campaign", OUTPUTS)
+def test_counts_are_those_of_the_output(campaign):
+    output, counts = OUTPUTS[campaign]
+    assert proof.count(campaign, output) == counts
+
+
+def test_every_campaign_is_a_target_whose_counts_are_tested():
+    rules = "".join(ROOT.joinpath(name).read_text() for name in ("Makefile", "proof.mk"))
+    assert proof.CAMPAIGNS.keys() <= set(re.findall(r"^([\w-]+):", rules, re.MULTILINE))
+    tested = [proof.CAMPAIGNS[campaign] for campaign in OUTPUTS]
+    assert [name for name, patterns in proof.CAMPAIGNS.items() if patterns not in tested] == []
+
+
+def test_row_of_a_campaign_has_its_command_and_no_path_of_this_machine():
+    row = proof.row("wpt", ["SUITE=/home/me/wpt", "BACKENDS=fast"], OUTPUTS["wpt"][0])
+    assert row["command"] == "make wpt SUITE=PATH BACKENDS=fast"
+    assert row["tree"]
+    (*_, line) = proof.lines({"wpt": {**row, "date": "2026-01-02", "tree": "abc"}})
+    assert line == "| `make wpt SUITE=PATH BACKENDS=fast` | 4 pages, 20 subtests passed, 3 others | 2026-01-02 | abc |"
+    with pytest.raises(ValueError, match="counts nothing"):
+        proof.row("wpt", [], "nothing")
