@@ -103,13 +103,17 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
 
-# Run the tests of the code without I/O on mutants of it, hours for all of them; MUTANTS are
-# beginnings of names, such as "session/ http/uri.py". Then of the C kernels; FILES are some of them.
+# Run the tests of the code without I/O on mutants of it, hours for all of them on 2 cores; MUTANTS
+# are beginnings of names, such as "session/ http/uri.py", and SINCE is a revision: only lines that
+# have changed since then. Those that change no behaviour run with EQUIVALENT=1 only. Then the same
+# for the C kernels; FILES are some of them.
 MUTANTS ?=
+SINCE ?=
+EQUIVALENT ?=
 FILES ?=
 
 mutants: $(VENV)/.built-for-test
-	$(RUN) tests/mutants/run.py $(MUTANTS)
+	$(RUN) tests/mutants/run.py $(if $(SINCE),--since $(SINCE)) $(if $(EQUIVALENT),--equivalent) $(MUTANTS)
 
 mutants-kernels:
 	$(PYTHON) tests/mutants/kernels.py $(FILES)

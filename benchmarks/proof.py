@@ -98,7 +98,7 @@ def row(campaign: str, variables: list[str], output: str) -> dict[str, Any]:
     counts = count(campaign, output)
     if not counts:
         raise ValueError(f"the output of {campaign} counts nothing")
-    shown = [re.sub("=.*/.*", "=PATH", variable) for variable in variables]
+    shown = [re.sub(r"=[/~.]\S*", "=PATH", variable) for variable in variables]
     describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     tree = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     command = " ".join(["make", campaign, *shown])

@@ -144,10 +144,10 @@ def test_every_campaign_is_a_target_whose_counts_are_tested():
 
 
 def test_row_of_a_campaign_has_its_command_and_no_path_of_this_machine():
-    row = proof.row("wpt", ["SUITE=/home/me/wpt", "BACKENDS=fast"], OUTPUTS["wpt"][0])
-    assert row["command"] == "make wpt SUITE=PATH BACKENDS=fast"
+    row = proof.row("wpt", ["SUITE=/home/me/wpt", "PARTS=a/ b/"], OUTPUTS["wpt"][0])
+    assert row["command"] == "make wpt SUITE=PATH PARTS=a/ b/"
     assert row["tree"]
     (*_, line) = proof.lines({"wpt": {**row, "date": "2026-01-02", "tree": "abc"}})
-    assert line == "| `make wpt SUITE=PATH BACKENDS=fast` | 4 pages, 20 subtests passed, 3 others | 2026-01-02 | abc |"
+    assert line == "| `make wpt SUITE=PATH PARTS=a/ b/` | 4 pages, 20 subtests passed, 3 others | 2026-01-02 | abc |"
     with pytest.raises(ValueError, match="counts nothing"):
         proof.row("wpt", [], "nothing")

@@ -130,7 +130,7 @@ def _alternatives(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Constant(b"XX" + value)
         case ast.Constant(str(value)) if " " not in value:
             yield ast.Constant("XX" + value)
-        case ast.Return(value) | ast.Assign(value=value) if value and not _is_none(value):
+        case ast.Return(value) | ast.Assign(value=value) if value and not _is_no(value):
             none = ast.Constant(None)
             yield ast.Return(none) if isinstance(node, ast.Return) else ast.Assign(node.targets, none)
         case ast.If(test, body, orelse) | ast.While(test, body, orelse) | ast.IfExp(test, body, orelse):
@@ -140,5 +140,6 @@ def _alternatives(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Pass()
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _is_no(node: ast.expr) -> bool:
+    """Return whether a node is None, or False, which is used as a truth value."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

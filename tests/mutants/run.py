@@ -1,28 +1,32 @@
 """Run the tests of the code without I/O on mutants of it, on the pure backend; see `make mutants`.
 
-The tests are collected once. For each mutant a child process is forked, which replaces the code of
-one function and runs the tests that execute the mutated lines, the shortest first, until one fails.
-A mutant of code that runs at import gets a new process instead.
+The tests are collected once, and which lines each of them executes is noted. For each mutant a
+child process is forked, which replaces the code of one function and runs the tests that execute the
+mutated lines until one fails: first the one that failed in an earlier run, then the shortest. A
+mutant of code that runs at import gets a new process instead.
 
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
-Exit with status 1 if a mutant survives that `equivalent.txt` does not name, or if one that it names
-is killed or does not exist.
+Exit with status 1 if a mutant survives that `equivalent.txt` does not name, or if it names one that
+does not exist. Those that it names run with `--equivalent` only, and must survive then.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
 import importlib.machinery
 import json
-import math
+import mmap
 import os
+import re
 import resource
 import signal
+import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -38,6 +42,8 @@ AREAS = ("protocol", "session", "http", "_pure")
 PATHS = [path for area in AREAS for path in sorted((PACKAGE / area).glob("*.py"))]
 RESULTS = ROOT / "build/mutants"
 COVERED_LINES = RESULTS / "lines.json"
+#: A line for each mutant that ran: "survived" or "killed", its name, the test that failed.
+LOG = RESULTS / "log.txt"
 TESTS = [
     "-q",
     "-p",
@@ -47,7 +53,14 @@ TESTS = [
     "--capture=no",
     "--tb=no",
 ]
-FOLDERS = ["tests/engine", "tests/http", "tests/session", "--ignore=tests/engine/test_bounds.py"]
+FOLDERS = ["tests/engine", "tests/http", "tests/session"]
+#: Tests of memory, and those over real sockets: each mutant that survives would run them for minutes.
+LEFT_OUT = [
+    "tests/engine/test_bounds.py",
+    "tests/session/test_behind_proxies.py",
+    "tests/session/test_every_driver.py",
+    "tests/session/test_situations.py",
+]
 #: Seconds that a test may take with a mutant, besides ten times what it takes without one.
 PATIENCE = 4
 #: The status of a child process that cannot run the tests.
@@ -58,6 +71,30 @@ def find(prefixes: list[str]) -> list[Mutant]:
     """Return the mutants whose names begin with one of the prefixes; all without prefixes."""
     every = [mutant for path in PATHS for mutant in mutants(path, str(path.relative_to(PACKAGE)))]
     return [mutant for mutant in every if mutant.name.startswith(tuple(prefixes or [""]))]
+
+
+def changed_lines(revision: str) -> dict[Path, set[int]]:
+    """Return the lines of each file of the package that have changed since a revision."""
+    command = ["git", "diff", "--unified=0", "--relative", revision, "--", str(PACKAGE)]
+    changed: dict[Path, set[int]] = defaultdict(set)
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        if line.startswith("+++ b/"):
+            path = ROOT / line.removeprefix("+++ b/")
+        elif hunk := re.match(r"@@ -\S+ \+(\d+),?(\d*) @@", line):
+            start = int(hunk[1])
+            changed[path].update(range(start, start + int(hunk[2] or 1)))
+    return changed
+
+
+def list_equivalent() -> set[str]:
+    """Return the names of the mutants that change no behaviour."""
+    return {line for line in (HERE / "equivalent.txt").read_text().splitlines() if "::" in line}
+
+
+def read_log() -> dict[str, tuple[str, str]]:
+    """Return the outcome of the last run of each mutant, and the test that failed."""
+    lines = LOG.read_text().splitlines() if LOG.exists() else []
+    return {name: (outcome, test) for outcome, name, test in (line.split("\t") for line in lines)}
 
 
 def list_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
@@ -87,54 +124,66 @@ def replace_functions(code: CodeType, functions: dict[tuple[str, int, str], list
 
 
 class Runner:
-    """A plugin of pytest that runs the collected tests once for each mutant."""
+    """A plugin of pytest that runs the collected tests once for each mutant, in several processes."""
 
-    def __init__(self, chosen: list[Mutant]) -> None:
+    def __init__(self, chosen: list[Mutant], jobs: int) -> None:
         self.chosen = sorted(chosen, key=lambda mutant: not mutant.function)
-        self.survivors: list[str] = []
+        self.jobs = jobs
         self.seconds: dict[str, float] = {}
+        #: The tests that execute a line, by module and line.
+        self.tests: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        self.earlier = read_log()
+        #: The number of the test that a child process has begun.
+        self.begun = mmap.mmap(-1, 4)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.functions = list_functions()
         self.items = {item.nodeid: item for item in session.items}
-        if not COVERED_LINES.exists():
-            assert fork(lambda: self.trace(session)) == 0
-        self.tests = json.loads(COVERED_LINES.read_text())
-        self.seconds = dict(zip(self.tests["names"], self.tests["seconds"], strict=True))
+        self.read_lines(session)
         began = time.time()
-        with open(RESULTS / "log.txt", "a") as log:
-            for number, mutant in enumerate(self.chosen, 1):
-                survived = self.survives(mutant, session)
-                if survived:
-                    self.survivors.append(mutant.name)
-                print("survived" if survived else "killed", mutant.name, file=log, flush=True)
-                if not number % 100:
-                    print(
-                        f"{number} of {len(self.chosen)}, {len(self.survivors)} survivors, {time.time() - began:.0f} s"
-                    )
+        workers = []
+        for first in range(self.jobs):
+            workers.append(os.fork())
+            if not workers[-1]:
+                self.begun = mmap.mmap(-1, 4)
+                self.work(self.chosen[first :: self.jobs], session, began)
+                os._exit(0)
+        assert not any(os.waitpid(worker, 0)[1] for worker in workers)
         return True
 
-    def survives(self, mutant: Mutant, session: pytest.Session) -> bool:
-        names, seconds = self.tests["names"], self.tests["seconds"]
-        lines = self.tests["lines"].get(str(mutant.path.relative_to(PACKAGE)), {})
+    def work(self, chosen: list[Mutant], session: pytest.Session, began: float) -> None:
+        """Run mutants and log how each ends."""
+        with open(LOG, "a", buffering=1) as log:
+            for number, mutant in enumerate(chosen, 1):
+                survived, test = self.run_mutant(mutant, session)
+                print("survived" if survived else "killed", mutant.name, test, sep="\t", file=log)
+                if not number % 100:
+                    print(f"{number} of {len(chosen)}, {time.time() - began:.0f} s", flush=True)
+
+    def run_mutant(self, mutant: Mutant, session: pytest.Session) -> tuple[bool, str]:
+        """Return whether the tests that execute mutated lines pass, and the one that failed."""
+        lines = self.tests[str(mutant.path.relative_to(PACKAGE))]
         # Code that runs at import is not traced: every test that uses the module may depend on it.
-        mutated = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.function else map(int, lines)
-        hit = {test for line in mutated for test in lines.get(str(line), ()) if seconds[test] < math.inf}
-        tests = [names[test] for test in sorted(hit, key=seconds.__getitem__)]
-        status = ERROR
+        mutated = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.function else list(lines)
+        hit = {test for line in mutated for test in lines.get(line, ()) if test in self.items}
+        killer = self.earlier.get(mutant.name, ("", ""))[1]
+        tests = sorted(hit, key=lambda test: (test != killer, self.seconds[test]))
+        status, test = ERROR, ""
         if mutant.function:
             code = mutant.compile()
             status = fork(lambda: self.run(tests, session), lambda: replace_functions(code, self.functions))
+            test = tests[int.from_bytes(self.begun[:], "little")] if status not in (0, ERROR) else ""
         if status == ERROR:
             files = list(dict.fromkeys(name.partition("::")[0] for name in tests))
             status = fork(
                 lambda: os.execl(sys.executable, sys.executable, __file__, "--one", mutant.name, *files), limit=120
             )
-        return status == 0
+        return status == 0, test
 
     def run(self, names: list[str], session: pytest.Session) -> bool:
         items = [self.items[name] for name in names]
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
+            self.begun[:] = number.to_bytes(4, "little")
             if self.seconds:
                 signal.setitimer(signal.ITIMER_REAL, PATIENCE + 10 * self.seconds[item.nodeid])
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -142,28 +191,40 @@ class Runner:
                 return False
         return True
 
-    def trace(self, session: pytest.Session) -> bool:
-        """Write which tests execute each line, and how long each takes."""
-        seconds = []
+    def read_lines(self, session: pytest.Session) -> None:
+        """Find out which lines each test executes; again only for what has changed."""
+        made = COVERED_LINES.stat().st_mtime if COVERED_LINES.exists() else 0.0
+        traced = json.loads(COVERED_LINES.read_text()) if made > max(path.stat().st_mtime for path in PATHS) else {}
+        missing = [name for name, item in self.items.items() if name not in traced or item.path.stat().st_mtime > made]
+        if missing:
+            assert fork(lambda: self.trace(missing, traced, session)) == 0
+            traced = json.loads(COVERED_LINES.read_text())
+        for test, (seconds, modules) in traced.items():
+            # A test that measures memory may fail while it is traced; it takes no part.
+            if seconds is not None and test in self.items:
+                self.seconds[test] = seconds
+                for module, lines in modules.items():
+                    for line in lines:
+                        self.tests[module][line].append(test)
+
+    def trace(self, names: list[str], traced: dict[str, tuple[float | None, dict]], session: pytest.Session) -> bool:
+        """Write how long each test takes (None if it fails), and the lines that it executes by module."""
         tracer = coverage.Coverage(data_file=None, source=[str(PACKAGE / area) for area in AREAS], config_file=False)
-        for name in list(self.items):
+        for name in names:
             tracer.start()  # again for each test, because some set a trace function
             tracer.switch_context(name)
             began = time.perf_counter()
             passed = self.run([name], session)
-            # A test that measures memory may fail while it is traced; it takes no part.
-            seconds.append(time.perf_counter() - began if passed else math.inf)
+            traced[name] = time.perf_counter() - began if passed else None, defaultdict(list)
             session.testsfailed = 0
             tracer.stop()
         data = tracer.get_data()
-        number = {name: index for index, name in enumerate(self.items)}
-        lines = {
-            str(Path(path).relative_to(PACKAGE)): {
-                line: [number[name] for name in names if name] for line, names in data.contexts_by_lineno(path).items()
-            }
-            for path in data.measured_files()
-        }
-        COVERED_LINES.write_text(json.dumps({"names": list(self.items), "seconds": seconds, "lines": lines}))
+        for path in data.measured_files():
+            module = str(Path(path).relative_to(PACKAGE))
+            for line, tests in data.contexts_by_lineno(path).items():
+                for test in filter(None, tests):
+                    traced[test][1][module].append(line)
+        COVERED_LINES.write_text(json.dumps(traced))
         return True
 
 
@@ -211,18 +272,38 @@ def main() -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     if sys.argv[1:2] == ["--one"]:
         return run_one(sys.argv[2], sys.argv[3:])
-    prefixes = [each for each in sys.argv[1:] if not each.startswith("--")]
-    runner = Runner(find(prefixes))
-    status = pytest.main([*TESTS, *FOLDERS], plugins=[runner])
-    if status:
-        return status
-    listed = (HERE / "equivalent.txt").read_text().splitlines()
-    equivalent = {line for line in listed if "::" in line and line.startswith(tuple(prefixes or [""]))}
-    gaps = sorted(set(runner.survivors) - equivalent)
-    outdated = sorted(equivalent - set(runner.survivors))
-    print(f"{len(runner.chosen)} mutants, {len(runner.survivors)} survive, {len(equivalent)} are listed as equivalent")
-    print("".join(f"survived: {name}\n" for name in gaps) + "".join(f"not a survivor: {name}\n" for name in outdated))
-    return bool(gaps or outdated)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prefixes", nargs="*", metavar="PREFIX")
+    parser.add_argument("--since", metavar="REVISION", help="only the mutants of lines that have changed since then")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    parser.add_argument("--equivalent", action="store_true", help="run the mutants of equivalent.txt too")
+    options = parser.parse_args()
+    found, equivalent = find(options.prefixes), list_equivalent()
+    names = {mutant.name for mutant in found}
+    gone = sorted(name for name in equivalent - names if name.startswith(tuple(options.prefixes or [""])))
+    if options.since:
+        changed = changed_lines(options.since)
+        found = [each for each in found if changed[each.path] & {*range(each.lines[0], each.lines[1] + 1)}]
+    chosen = [mutant for mutant in found if options.equivalent or mutant.name not in equivalent]
+    runner = Runner(chosen, options.jobs)
+    status = pytest.main([*TESTS, *FOLDERS, *(f"--ignore={path}" for path in LEFT_OUT)], plugins=[runner])
+    return status or report([mutant.name for mutant in found], [mutant.name for mutant in chosen], equivalent, gone)
+
+
+def report(found: list[str], ran: list[str], equivalent: set[str], gone: list[str]) -> int:
+    """Print how many mutants were killed in each area, and what is wrong; return the exit status."""
+    log = read_log()
+    survivors = {name for name in ran if log[name][0] == "survived"}
+    for area, number in Counter(name.partition("/")[0] for name in found).items():
+        own = [name for name in found if name.startswith(f"{area}/")]
+        killed = sum(name in ran and name not in survivors for name in own)
+        listed = sum(name in equivalent for name in own)
+        print(f"{area}: {number} mutants, {killed} killed, {listed} equivalent, {number - killed - listed} survive")
+    outdated = [f"not a survivor: {name}" for name in ran if name in equivalent - survivors]
+    wrong = [f"survived: {name}" for name in sorted(survivors - equivalent)] + outdated
+    wrong += [f"no such mutant: {name}" for name in gone]
+    print(*wrong, sep="\n")
+    return bool(wrong)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def test_fragments_after_the_end_raise_connection_closed():
 
     def fragments():
         yield "a"
+        assert connection._driver.in_fragments
         connection._session.receive_eof(0.0)
         yield "b"
 
@@ -234,13 +235,16 @@ def test_driver_logs_the_opening_the_frames_and_the_end(caplog):
     assert driver.received_log is None
     caplog.set_level(logging.DEBUG, "framewire.test")
     driver.log_open()
-    assert None not in (driver.received_log, driver.sent_log)
+    driver.received_log.feed(to(SERVER, TEXT, b"in"))
+    driver.sent_log.feed(to(CLIENT, TEXT, b"out"))
     driver.log_closed()
-    assert caplog.messages == ["connection open", "connection open", "connection closed"]
+    assert caplog.messages == [
+        "connection open", "connection open", "< TEXT 'in' [2 bytes]", "> TEXT 'out' [3 bytes]", "connection closed",
+    ]  # fmt: skip
     driver.logger = None
     driver.log_open()
     driver.log_closed()
-    assert len(caplog.messages) == 3
+    assert len(caplog.messages) == 5
 
 
 def test_driver_before_the_opening_handshake():
@@ -250,6 +254,33 @@ def test_driver_before_the_opening_handshake():
         driver.opened_session()
     driver.never_opened = True
     assert driver.state is State.CLOSED
+
+
+def test_driver_counts_what_waits_for_the_network():
+    driver = opened()[0]._driver
+    assert (driver.state, driver.waiting) == (State.OPEN, 0)
+    driver.session.send(bytes(10))
+    assert driver.waiting == driver.refused == 12
+    driver.bytes_sent += 2
+    assert driver.waiting == 10
+
+
+def test_driver_leaves_all_topics_at_the_end():
+    class Topics:
+        forgotten, released = [], []
+
+        def forget(self, driver):
+            self.forgotten.append(driver)
+
+        def release(self, driver):
+            self.released.append(driver)
+
+    driver, topics = opened()[0]._driver, Topics()
+    driver.topics[topics] = driver.holding[topics] = None
+    driver.note_end()
+    driver.note_end()
+    driver.release_held()
+    assert (topics.forgotten, topics.released) == ([driver], [])
 
 
 def test_address_of_a_peer_that_is_not_there_is_none():

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from framewire import HeadLimits
 from framewire.errors import ProxyError, ResponseError, StatusError
 from framewire.handshake import accept_key
 from framewire.session.base_client import BaseConnect, unix_uri
@@ -104,6 +105,20 @@ def test_client_starts_tls_for_the_name_of_the_server():
     assert run(Opening(client("wss://h/"), accept)) == [("tcp", "h", 443), tls, ("send", "GET")]
     other = client("wss://h/", ssl="context", server_hostname="other")
     assert run(Opening(other, accept))[1] == ("tls", "context", "other")
+
+
+def test_client_has_a_logger_and_settings():
+    made = client(ping_interval=3)
+    assert (made.logger.name, made.settings.ping_interval) == ("framewire.client", 3)
+
+
+def test_client_offers_its_subprotocols_and_limits_the_answer():
+    opening = Opening(client(subprotocols=["chat"]), accept)
+    run(opening)
+    assert b"\r\nSec-WebSocket-Protocol: chat\r\n" in opening.sent
+    limited = Opening(client(head_limits=HeadLimits(max_line=256)), b"HTTP/1.1 403 No\r\nX: " + b"x" * 300)
+    with pytest.raises(ResponseError, match="line of over 256 bytes"):
+        limited.run().send(None)
 
 
 def test_client_uses_the_stream_of_the_caller():
