@@ -9,7 +9,7 @@ import pytest
 from frames import TEXT, to
 
 from framewire import CLIENT, SERVER, ConcurrencyError, State, StateError, Stream
-from framewire.errors import ConnectionClosedError
+from framewire.errors import ConnectionClosedError, FragmentError
 from framewire.session.base_driver import BaseDriver, peer_address
 from framewire.session.broadcast import Broadcast, queue_broadcast
 from framewire.session.connection import BaseConnection
@@ -93,6 +93,15 @@ def test_fragments_that_fail_close_the_connection_once_one_is_sent(first, codes)
         connection._driver.send_fragments([*first, 1], None).send(None)
     assert [event.code for event in read()] == codes
     assert not connection._driver.in_fragments
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_generator_of_fragments_is_closed_if_one_cannot_be_sent(asynchronous):
+    connection, _ = opened()
+    generator = each("text", b"binary") if asynchronous else (each for each in ("text", b"binary"))
+    with pytest.raises(FragmentError):
+        connection._driver.send_fragments(generator, None).send(None)
+    assert (generator.ag_frame if asynchronous else generator.gi_frame) is None
 
 
 def test_fragments_after_the_end_raise_connection_closed():
@@ -218,6 +227,15 @@ def test_broadcast_reaches_open_connections_only(caplog):
     assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
     _, errors = queue_broadcast([sending], Broadcast("all"), True)
     assert list(map(type, errors)) == [ConcurrencyError]
+
+
+@pytest.mark.parametrize("compression", ["shared", "own"])
+def test_broadcast_keeps_the_frame_that_connections_share(compression):
+    connection, read = opened()
+    message = Broadcast(b"all", compression=compression)
+    message.send(connection._session)
+    assert connection._session.send_frame_of(message.frames) is (compression == "shared")
+    assert read() == [b"all"] * (2 if compression == "shared" else 1)
 
 
 def test_broadcast_leaves_out_a_connection_whose_message_is_open(caplog):

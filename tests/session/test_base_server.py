@@ -52,6 +52,12 @@ def test_invalid_options_are_rejected(arguments, error):
         options(**arguments)
 
 
+def test_server_has_the_options():
+    given = options(process_request=print, process_response=repr)
+    server = BaseServer(given)
+    assert (server.process_request, server.process_response) == (print, repr)
+
+
 def test_server_counts_its_places():
     server = BaseServer(options(max_connections=2))
     assert [server.is_full(number) for number in (0, 1, 2)] == [False, False, True]
@@ -75,13 +81,9 @@ def test_server_logs_its_sockets_and_the_first_call_that_closes_it(caplog):
     caplog.set_level(logging.INFO, "framewire.server")
     server = BaseServer(options())
     server.log_sockets([SimpleNamespace(getsockname=lambda: ("127.0.0.1", 80))])
-    assert (server.closing, server.begin_closing(), server.begin_closing(), server.closing) == (
-        False,
-        True,
-        False,
-        True,
-    )
-    assert caplog.messages == ["server listening on 127.0.0.1:80", "server closing"]
+    for first in (True, False):
+        assert (server.closing, server.begin_closing()) == (not first, first)
+        assert caplog.messages == ["server listening on 127.0.0.1:80", "server closing"]
 
 
 class GroupError(Exception):  # as ExceptionGroup, which Python 3.10 lacks

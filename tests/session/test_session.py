@@ -23,6 +23,7 @@ from framewire import (
 )
 from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
+from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
 from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
@@ -826,6 +827,14 @@ def test_unwritten_ping_postpones_the_keepalive_deadline_while_the_peer_reads():
     while world.now < 20:
         world.advance(world.now + 0.1, waiting=waiting, step=drain)
     assert world.session.state is State.OPEN
+
+
+def test_last_byte_of_an_unwritten_ping_postpones_the_keepalive_deadline():
+    keepalive = Keepalive(1, 2, 0)
+    keepalive.probe(b"ping", 1, 0, 0)
+    assert not keepalive.is_overdue(3, 0, 5, 1, False)
+    assert not keepalive.is_overdue(4.9, 0, 6, 0, False)
+    assert keepalive.is_overdue(5, 0, 7, 0, False)
 
 
 def test_peer_that_neither_reads_nor_sends_fails_with_an_unwritten_ping():

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from framewire import CLIENT, SERVER, Close, ConnectionClosed, StateError, Stream
+from framewire.extensions import Deflate
 from framewire.session.base_driver import BaseDriver
 from framewire.session.base_topics import PublishingTopics
 from framewire.session.connection import BaseConnection
@@ -60,8 +61,8 @@ def opened(**settings):
     return connection, driver, lambda: decoder.receive(driver.session.data_to_send())
 
 
-def topics_of(policy="close", on_slow=None, patterns=None):
-    return PublishingTopics(StreamMembers(patterns, policy, on_slow), "shared")
+def topics_of(policy="close", on_slow=None, patterns=None, compression="shared"):
+    return PublishingTopics(StreamMembers(patterns, policy, on_slow), compression)
 
 
 def test_subscribers_get_the_messages_until_they_unsubscribe():
@@ -114,6 +115,25 @@ def test_held_messages_are_sent_once_there_is_room():
     assert (topics.counters.held, topics.counters.replaced, topics.counters.sent) == (2, 1, 2)
 
 
+def test_messages_held_for_a_connection_that_ends_are_discarded():
+    topics, (one, driver, _) = topics_of("latest"), opened()
+    topics.subscribe(one, "news")
+    driver.session.send("fragm", None, last=False)
+    assert topics.publish("news", "a") == 1
+    assert topics._topics._delivery._backlogs != {}
+    driver.end()
+    assert topics._topics._delivery._backlogs == {}
+
+
+@pytest.mark.parametrize(("compression", "rsv1"), [("shared", True), ("own", True), (None, False)])
+def test_messages_are_compressed_as_the_topics_say(compression, rsv1):
+    topics, (one, driver, _) = topics_of(compression=compression), opened()
+    driver.session = one._session = Session(SERVER, driver.settings, 0, codecs=[Deflate()])
+    topics.subscribe(one, "news")
+    topics.publish("news", "x" * 1000)
+    assert bool(driver.session.data_to_send()[0] & 0x40) is rsv1
+
+
 def test_messages_during_a_fragmented_one_are_sent_after_it():
     topics, (one, driver, read) = topics_of(), opened()
     topics.subscribe(one, "news")
@@ -158,7 +178,7 @@ def test_callback_that_fails_is_logged(caplog):
     assert {record.getMessage() for record in caplog.records} == {"on_slow failed"}
 
 
-@pytest.mark.parametrize("options", [{"patterns": "glob"}, {"policy": "ignore"}])
+@pytest.mark.parametrize("options", [{"patterns": "glob"}, {"policy": "ignore"}, {"compression": "zip"}])
 def test_invalid_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options.values()))):
         topics_of(**options)
