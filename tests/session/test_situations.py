@@ -389,6 +389,8 @@ def test_handler_that_is_no_function_is_refused_when_given(handler):
 
 
 def test_settings_of_one_server_that_cannot_be_are_refused_when_given():
+    with pytest.raises(TypeError, match="the handler is a coroutine function"):
+        serve(asyncio.sleep, "127.0.0.1")
     with pytest.raises(TypeError, match="process_response is a function, not int"):
         framewire.asyncio.serve(echo, "127.0.0.1", 0, process_response=5)
     with pytest.raises(TypeError, match="pass an instance of Listener, not the class"):

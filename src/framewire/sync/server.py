@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import selectors
 import socket
@@ -252,6 +253,8 @@ def serve(
     """
     options = ServerOptions(locals(), ServerConnection)
     check_functions(handler=handler)
+    if inspect.iscoroutinefunction(handler):
+        raise TypeError("the handler is a coroutine function: define it with def, or use framewire.asyncio")
     path = kwargs.pop("path", None)
     if sock is None:
         unix = kwargs.pop("unix", False)
