@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,18 +44,30 @@ _RECONNECT_DELAY: Final = 4 * _RETRY_DELAY
 #: Seconds that the exit waits for the backlog to be published.
 _FLUSH_TIMEOUT: Final = 1.0
 
+#: Messages that are sent to the broker at once.
+_MAX_BATCH: Final = 100
+
+#: The relays whose last number is remembered; those heard last.
+_MAX_SENDERS: Final = 1000
+
+#: What precedes each message on the channel: the `id` of its relay, and its number.
+_ORIGIN: Final = re.compile("([0-9a-f]{16})/([0-9]{1,18}) ")
+
 
 class Gap(NamedTuple):
-    """The messages that may be missing after the broker was unreachable.
+    """Messages that are missing, or may be.
 
     Attributes:
-        seconds: For how long nothing was received, in seconds. What relays that still reached the
-            broker published in this time is lost here.
+        seconds: For how long the broker was unreachable, in seconds. What relays that still reached
+            it published in this time is lost here.
         discarded: How many own messages were discarded, because more than `backlog` waited.
+        missed: How many messages of another relay are missing, as the number of its next message
+            shows: it has discarded them, or the broker had them while it was unreachable.
     """
 
     seconds: float
     discarded: int
+    missed: int = 0
 
 
 class Relay:
@@ -62,8 +75,7 @@ class Relay:
 
     It is no error if the broker is unreachable, at the start or later. The last `backlog` messages
     published in the meantime are sent after the reconnection. The broker stores no messages: a
-    relay that was disconnected misses what others published. Rarely, if the broker fails while it
-    receives a message, that message is delivered twice.
+    relay that was disconnected misses what others published. No message is delivered twice.
 
     Attributes:
         id: A random identifier, unique among the relays.
@@ -76,8 +88,9 @@ class Relay:
             logged.
         backlog: Largest number of messages that wait for publication; above it, the oldest is
             discarded.
-        on_gap: Called in the event loop with a `Gap` when the broker is reachable again. It must not
-            block; its exceptions are logged.
+        on_gap: Called in the event loop with a `Gap` when the broker is reachable again, and before
+            the next message of another relay of which some are missing. It must not block; its
+            exceptions are logged.
     """
 
     def __init__(
@@ -95,7 +108,9 @@ class Relay:
         self._on_gap = on_gap
         self._discarded = 0  # messages since the last gap
         self._lost_at: float | None = None  # when the broker became unreachable
-        self._backlog: asyncio.Queue[str] = asyncio.Queue(backlog)
+        self._backlog: asyncio.Queue[bytes] = asyncio.Queue(backlog)
+        self._published = 0  # the number of the last own message
+        self._received: dict[str, int] = {}  # that of the last message of each relay
         #: Set while messages may be published.
         self._may_publish = asyncio.Event()
         self._redis: Any = Redis.from_url(
@@ -113,7 +128,8 @@ class Relay:
             self._backlog.get_nowait()
             self._backlog.task_done()
             self._discarded += 1
-        self._backlog.put_nowait(text)
+        self._published += 1
+        self._backlog.put_nowait(f"{self.id}/{self._published} {text}".encode(errors="replace"))
 
     async def __aenter__(self) -> Relay:
         self._tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._publish_backlog())]
@@ -141,10 +157,13 @@ class Relay:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     logger.info("connected to the broker")
-                    loop.call_later(publish_delay, self._may_publish.set)
-                    self._report_gap(loop.time())
-                    began = None
-                    await self._receive(subscription)
+                    timer = loop.call_later(publish_delay, self._may_publish.set)
+                    try:
+                        self._report_gap(loop.time())
+                        began = None
+                        await self._receive(subscription)
+                    finally:
+                        timer.cancel()
             except (RedisError, OSError) as error:
                 if publish_delay == 0 or self._may_publish.is_set():  # one warning for each loss, not each attempt
                     logger.warning("the broker is unreachable: %s", error)
@@ -160,6 +179,9 @@ class Relay:
             return
         gap = Gap(now - self._lost_at, self._discarded)
         self._lost_at, self._discarded = None, 0
+        self._tell(gap)
+
+    def _tell(self, gap: Gap) -> None:
         if self._on_gap is not None:
             _call(self._on_gap, gap)
 
@@ -173,22 +195,46 @@ class Relay:
                     raise ConnectionError("no reply to a ping")
                 await subscription.ping()
             elif message["type"] == "message":
-                sender, _, text = message["data"].decode(errors="replace").partition(" ")
-                if sender != self.id:
-                    _call(self._receive_callback, sender, text)
+                self._deliver(message["data"].decode(errors="replace"))
             silent = message is None
+
+    def _deliver(self, data: str) -> None:
+        """Pass on a message of another relay, or of a program that numbers none."""
+        origin = _ORIGIN.match(data)
+        if origin is None:
+            sender, _, text = data.partition(" ")
+        else:
+            sender, number, text = origin[1], int(origin[2]), data[origin.end() :]
+            if sender == self.id:
+                return
+            last = self._received.pop(sender, number - 1)
+            if number <= last:  # published again, because the broker failed before it replied
+                self._received[sender] = last
+                return
+            if number > last + 1:
+                self._tell(Gap(0.0, 0, number - last - 1))
+            self._received[sender] = number
+            if len(self._received) > _MAX_SENDERS:
+                del self._received[next(iter(self._received))]
+        _call(self._receive_callback, sender, text)
 
     async def _publish_backlog(self) -> None:
         while True:
-            data = f"{self.id} {await self._backlog.get()}".encode(errors="replace")
+            batch = [await self._backlog.get()]
             while True:
                 await self._may_publish.wait()
+                while len(batch) < _MAX_BATCH and not self._backlog.empty():
+                    batch.append(self._backlog.get_nowait())
                 try:
-                    await self._redis.publish(self._channel, data)
+                    async with self._redis.pipeline(transaction=False) as pipeline:
+                        for data in batch:
+                            pipeline.publish(self._channel, data)
+                        await pipeline.execute()
                     break
                 except (RedisError, OSError):
                     await asyncio.sleep(_RETRY_DELAY)
-            self._backlog.task_done()
+            for _ in batch:
+                self._backlog.task_done()
 
 
 def _call(callback: Callable[..., object], *arguments: object) -> None:

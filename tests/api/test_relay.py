@@ -230,6 +230,58 @@ async def test_gap_tells_of_the_time_without_the_broker_and_of_discarded_message
 
 
 @on_loop
+async def test_gap_tells_of_messages_that_another_relay_has_discarded(broker):
+    gaps = []
+    broker.start()
+    async with Peer(broker, backlog=3) as a, Peer(broker, on_gap=gaps.append) as b:
+        await wait_until_connected(a, b)
+        await until(a.relay._backlog.empty)
+        for number in range(10):  # in one turn of the event loop, so that 7 do not leave the backlog
+            a.relay.publish(str(number))
+        assert await b.wait_for("7") == a.relay.id
+        assert gaps[-1] == Gap(0, 0, missed=7)
+        assert [await b.received.get(), await b.received.get()] == [(a.relay.id, "8"), (a.relay.id, "9")]
+
+
+@on_loop
+async def test_message_that_is_published_again_is_delivered_once(broker):
+    gaps, sender = [], "0123456789abcdef"
+    broker.start()
+    async with Peer(broker, on_gap=gaps.append) as a, Peer(broker) as b:
+        await wait_until_connected(a, b)
+        for text in ("5 five", "6 six", "5 five", "6 six", "7 seven"):
+            broker.publish(b"test", f"{sender}/{text}".encode())
+        await a.wait_for("five")
+        assert [await a.received.get(), await a.received.get()] == [(sender, "six"), (sender, "seven")]
+    assert gaps == []
+
+
+@on_loop
+async def test_relay_forgets_the_numbers_of_relays_that_were_not_heard_for_long(broker, monkeypatch):
+    monkeypatch.setattr(relays, "_MAX_SENDERS", 2)
+    broker.start()
+    async with Peer(broker) as a, Peer(broker) as b:
+        await wait_until_connected(a, b)
+        for sender in range(5):
+            broker.publish(b"test", f"{sender:016x}/1 one".encode())
+        broker.publish(b"test", b"x end")
+        await a.wait_for("end")
+        assert list(a.relay._received) == [f"{sender:016x}" for sender in (3, 4)]
+
+
+@on_loop
+async def test_nothing_is_published_if_the_broker_fails_again_soon_after_a_reconnection(broker):
+    gaps = []
+    async with Peer(broker, on_gap=gaps.append) as a:
+        await asyncio.sleep(0.1)  # the broker is not there yet
+        broker.start()
+        await until(lambda: gaps)
+        broker.stop()
+        await asyncio.sleep(1.5 * relays._RECONNECT_DELAY)
+        assert not a.relay._may_publish.is_set()
+
+
+@on_loop
 async def test_messages_are_kept_while_the_broker_is_unreachable(broker, caplog):
     async with Peer(broker) as a, Peer(broker) as b:
         a.relay.publish("before the start")
