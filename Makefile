@@ -62,7 +62,8 @@ docs: $(VENV)/.built-for-test
 	$(VENV)/bin/mkdocs build --strict
 	$(RUN) packaging/check_site.py site build/screenshots
 
-# Build, install and test one manylinux2014 wheel for each interpreter in PYTHONS; needs git.
+# Build, install and test the pure wheel, and a manylinux2014 wheel for each interpreter in PYTHONS;
+# needs git.
 PYTHONS ?= $(PYTHON)
 wheels: $(VENV)/.built
 	$(RUN) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
