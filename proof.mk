@@ -183,7 +183,8 @@ build/symbolic/.installed:
 # configured with --disable-gil.
 FREE_THREADED ?= python3.13t
 FREE := build/free-threaded
-FREE_TESTS ?= tests/engine tests/http tests/session tests/sync tests/asyncio/test_asyncio.py tests/hostile/test_g_native.py
+FREE_TESTS ?= tests/engine tests/http tests/session tests/sync tests/asyncio/test_asyncio.py \
+	tests/asyncio/test_threads.py tests/asyncio/test_topics_asyncio.py tests/hostile/test_g_native.py
 
 free-threaded: $(FREE)/.built
 	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)

@@ -217,6 +217,9 @@ cdef class StreamCore:
         Raises:
             RuntimeError: Another call is using the stream.
         """
+        return self.take_frame(frames)
+
+    cdef bytes take_frame(self, object frames):
         cdef bytes frame
         if type(frames) is not dict:
             raise TypeError("take_shared() takes a dict")

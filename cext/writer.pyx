@@ -128,7 +128,7 @@ cdef class SocketWriter:
         """
         if self.stream is None:
             return False
-        frame = self.stream.take_shared(frames)
+        frame = self.stream.take_frame(frames)
         if frame is None:
             return False
         self.write_frames(frame)

@@ -13,7 +13,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from backends import INSTRUCTION_SETS, LOADED, MISSING
+from backends import INSTRUCTION_SETS, LOADED, MISSING, needed
 from hypothesis import HealthCheck, settings
 
 from framewire import _backend
@@ -47,6 +47,12 @@ def pytest_configure(config):
 def pytest_report_header():
     compiled = f"compiled for {', '.join(INSTRUCTION_SETS)}" if INSTRUCTION_SETS else f"compiled is missing: {MISSING}"
     return f"framewire: {_backend.active.name} backend; {compiled}"
+
+
+def pytest_runtest_setup(item):
+    """Skip the cases on uvloop without it, before any of their threads waits for another."""
+    if "uvloop" in getattr(getattr(item, "callspec", None), "id", ""):
+        needed("uvloop")
 
 
 def freeze():

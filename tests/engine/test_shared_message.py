@@ -37,6 +37,23 @@ def test_unmasked_frame_is_made_once_for_streams_with_equal_settings():
     assert plain[0] == Stream(SERVER).send(MESSAGE)
 
 
+@pytest.mark.parametrize("text", [None, True])
+@pytest.mark.parametrize("compress", [None, False])
+def test_copy_is_compressed_with_the_message_and_has_frames_of_its_own(text, compress):
+    message = SharedMessage(MESSAGE.encode(), text, compress=compress)
+    streams = [Stream(SERVER, extensions=[Deflate()]) for _ in range(3)]
+    frames = [streams[0].send_shared(message)]
+    payloads = dict(message._payloads)
+    other = message.copy()
+    frames += [stream.send_shared(other) for stream in streams[1:]]
+    assert frames[0] == frames[1] is frames[2]
+    assert frames[0] is not frames[1]
+    assert message._payloads == payloads
+    assert len(payloads) == (compress is None)
+    for kind, payload in other._payloads.items():
+        assert payload is payloads[kind]
+
+
 @pytest.mark.parametrize("settings", [{"encode_bits": 9}, {"level": 9}, {"memory_level": 9}, {"zlib": "isal"}])
 def test_message_is_compressed_anew_for_other_settings(settings):
     pytest.importorskip("isal")

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from benchmarks import bench_send, charts, receivers
+from benchmarks import bench_send, charts, loops, receivers
 from benchmarks.__main__ import AREAS, as_json, run, summary
 from benchmarks.compiled import load_extension
 from benchmarks.environment import describe
@@ -60,6 +60,13 @@ def test_rooms_are_measured_and_every_message_is_checked():
     lines = done.stdout.splitlines()
     assert len([line for line in lines if line.startswith(("broadcast", "publish")) and "framewire" in line]) >= 6
     assert sum("goal" in line for line in lines) >= 3
+    assert lines[-1].startswith("2 loops / 1 loop")
+
+
+@pytest.mark.parametrize("way", [row[0] for row in loops.ROWS])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_event_loops_are_measured_and_every_message_is_checked(way, threads):
+    assert loops.measure(way, threads, 4, 3, 100, 2) > 0
 
 
 def test_goals_name_existing_columns(tables):

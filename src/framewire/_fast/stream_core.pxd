@@ -37,5 +37,8 @@ cdef class StreamCore:
     # Like `Stream.send(message)`.
     cdef bytes send_message(self, object message)
 
+    # Like `take_shared`.
+    cdef bytes take_frame(self, object frames)
+
     # Return the next masking key, b"" for a server.
     cdef object take_key(self)

@@ -510,9 +510,14 @@ def broadcast(
     skipped: list[Exception] = []
     elsewhere = _broadcast_here(connections, message_to_all, skipped if raise_exceptions else None)
     for loop, others in elsewhere.items():
-        post(loop, _broadcast_here, others, message_to_all, None)
+        post(loop, _broadcast_copy, others, message_to_all)
     if skipped:
         raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
+
+
+def _broadcast_copy(connections: Iterable[Connection], message: Broadcast) -> None:
+    """Send a message of another thread: a copy, since both count references."""
+    _broadcast_here(connections, message.copy(), None)
 
 
 def _broadcast_here(
@@ -527,10 +532,14 @@ def _broadcast_here(
     """
     here, frames = asyncio._get_running_loop(), message.frames
     elsewhere: dict[asyncio.AbstractEventLoop, list[Connection]] = {}
+    last, others = here, list[Connection]()  # of the last connection of another event loop
     for connection in connections:
         driver = connection._driver
         if driver.loop is not here:
-            elsewhere.setdefault(driver.loop, []).append(connection)
+            if driver.loop is not last:
+                last = driver.loop
+                others = elsewhere.setdefault(last, [])
+            others.append(connection)
             continue
         session, writer = connection._session, connection._writer
         if session is None or writer is None:
@@ -539,7 +548,7 @@ def _broadcast_here(
             if session.state is State.OPEN:
                 skip(connection, skipped)
             continue
-        if not session.output and not writer.blocked and writer.socket_writer.send_shared(frames):
+        if not session.output and not writer.blocked and writer.send_shared(frames):
             continue
         waiting = writer.unsent if writer.blocked else 0
         if not message.queue(session, driver.now(), waiting):

@@ -127,7 +127,7 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
             session, writer = driver.session, driver.writer
             waiting = writer.unsent if writer.blocked else 0
             outcome = offer(driver, session, topic, message, waiting)
-            if outcome is Outcome.SENT:
+            if outcome is None:
                 reached += 1
                 writer.defer()
                 unflushed[driver] = None
@@ -137,6 +137,10 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         if unflushed and not self._flush_scheduled:
             self._schedule_flush()
         return reached
+
+    def publish_copy(self, topic: str, message: Broadcast, excluded: Collection[TopicDriver]) -> None:
+        """Send a message of another thread: copies, since both count references."""
+        self.publish(topic, message.copy(), set(excluded))
 
     def _schedule_flush(self) -> None:
         self._flush_scheduled = True
@@ -230,8 +234,8 @@ class DriverTopics(Generic[C]):
             elif count := members.count(topic, excluded):
                 reached += count
                 elsewhere.append(members)
-        for members in elsewhere:  # after those here, which have made the frames
-            post(members.loop, members.publish, topic, message, excluded)
+        for members in elsewhere:  # after those here, for which the message is compressed
+            post(members.loop, members.publish_copy, topic, message, excluded)
         return reached
 
     def _members_of(self, loop: asyncio.AbstractEventLoop) -> LoopMembers[C] | None:

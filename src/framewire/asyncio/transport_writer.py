@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -43,14 +44,15 @@ class TransportWriter:
         handling: Whether a callback handles received messages; its frames leave when it is done.
         send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
             or False without side effects. To be called only while `uncorked` and not `blocked`.
-        socket_writer: The `SocketWriter`. Its `send_shared` may be called like `send_whole`.
+        send_shared: Sends the frame of a shared message likewise.
+        socket_writer: The `SocketWriter`.
         blocked: Whether senders have to wait or ask: the transport is full, or a message is being
             sent in parts.
     """
 
     __slots__ = (
-        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "handling", "send_whole",
-        "socket_writer", "transport", "uncorked",
+        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "handling", "send_shared",
+        "send_whole", "socket_writer", "transport", "uncorked",
     )  # fmt: skip
 
     def __init__(self, session: Session, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -58,8 +60,7 @@ class TransportWriter:
         self._loop = loop
         self.transport = transport
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
-        self.socket_writer: Any = SocketWriter(session.stream, transport, _socket_of(transport), limit)
-        self.send_whole = self.socket_writer.send
+        self._use(SocketWriter(session.stream, transport, _socket_of(transport), limit))
         self._waiters: list[asyncio.Future[None]] | None = None
         self._in_parts = False
         self._flush_scheduled = False
@@ -85,8 +86,12 @@ class TransportWriter:
 
     def log_frames(self, log: FrameLog) -> None:
         """Log the frames that are written from now on; to be called before the first one."""
-        self.socket_writer = LoggedSocketWriter(self.socket_writer, log)
-        self.send_whole = self.socket_writer.send
+        self._use(LoggedSocketWriter(self.socket_writer, log))
+
+    def _use(self, socket_writer: Any) -> None:
+        self.socket_writer = socket_writer
+        self.send_whole: Callable[[object], bool] = socket_writer.send
+        self.send_shared: Callable[[dict[object, bytes]], bool] = socket_writer.send_shared
 
     # Writing.
 

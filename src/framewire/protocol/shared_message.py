@@ -23,8 +23,7 @@ class SharedMessage:
     It keeps each payload and each unmasked frame that was made for a stream. A masked frame is made
     for each stream, because it needs a masking key of its own (RFC 6455 5.3).
 
-    Several threads may send it, each on its own streams. If two make the same frame at once, the
-    first one is kept: none is replaced while another thread reads it.
+    One thread uses it; `copy` returns the same message for another one.
 
     Attributes:
         content: The message before encoding; UTF-8 if it is text.
@@ -53,6 +52,17 @@ class SharedMessage:
         self.compress = compress
         self.frames: dict[object, bytes] = {}
         self._payloads: dict[object, bytes] = {}  # by settings of the codec
+
+    def copy(self) -> SharedMessage:
+        """Return the same message for another thread, which may use it at the same time.
+
+        It is compressed once for both. Each makes its own frames: on free-threaded Python, counting the
+        references to one object in two threads would cost more than to send it.
+        """
+        other = SharedMessage.__new__(SharedMessage)
+        other.content, other.is_text, other.compress = self.content, self.is_text, self.compress
+        other.frames, other._payloads = {}, self._payloads
+        return other
 
     def make_frame(self, codec: Deflate | None, key: bytes) -> bytes:
         """Return a new frame for one stream.

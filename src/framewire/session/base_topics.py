@@ -77,7 +77,7 @@ class Members(Generic[D, C]):
             self.tree.leave(driver)
             self._delivery.forget(driver)
 
-    def report(self, connection: C, topic: str, outcome: Outcome) -> None:
+    def report(self, connection: C, topic: str, outcome: Outcome | None) -> None:
         """Call `on_slow` if a message will not be sent."""
         if self._on_slow is not None and outcome in (Outcome.CLOSED, Outcome.DROPPED, Outcome.REPLACED):
             try:

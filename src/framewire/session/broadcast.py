@@ -64,7 +64,7 @@ class Outlet(Protocol):
 
 
 class Broadcast:
-    """One message to many connections, of any threads.
+    """One message to many connections, which one thread sends; see `copy`.
 
     Args:
         message: Text as `str`, binary as a bytes-like object.
@@ -94,6 +94,14 @@ class Broadcast:
         self.frames: dict[object, bytes] = {} if self._shared is None else shared.frames
         #: Its size in bytes.
         self.size = len(shared.content)
+
+    def copy(self) -> Broadcast:
+        """Return the same message for another thread; see `SharedMessage.copy`."""
+        other = Broadcast.__new__(Broadcast)
+        other._message, other._text, other._compress, other.size = self._message, self._text, self._compress, self.size
+        other._shared = None if self._shared is None else self._shared.copy()
+        other.frames = {} if other._shared is None else other._shared.frames
+        return other
 
     def send(self, session: Outlet) -> None:
         """Queue the message on a connection. Raises as `Session.send`.

@@ -61,18 +61,18 @@ class StreamMembers(Members[BaseDriver, C], Generic[C]):
             for driver, connection in receivers:
                 if driver not in excluded:
                     outcome = self._offer(driver, topic, message)
-                    reached += outcome in (Outcome.SENT, Outcome.HELD, Outcome.REPLACED)
+                    reached += outcome in (None, Outcome.HELD, Outcome.REPLACED)
                     self.report(connection, topic, outcome)
         return reached
 
-    def _offer(self, driver: BaseDriver, topic: str, message: Broadcast) -> Outcome:
+    def _offer(self, driver: BaseDriver, topic: str, message: Broadcast) -> Outcome | None:
         session = driver.opened_session()
         with driver.lock:
             with self._lock:
                 outcome = self._delivery.offer(driver, session, topic, message, driver.refused)
             if outcome is Outcome.CLOSED:
                 driver.start_closing(*SLOW_READER)
-            elif outcome is Outcome.SENT:
+            elif outcome is None:
                 driver.update()
             elif outcome in (Outcome.HELD, Outcome.REPLACED):
                 driver.holding[self] = None

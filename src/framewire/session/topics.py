@@ -165,10 +165,8 @@ class TopicTree(Generic[R]):
 
 
 class Outcome(Enum):
-    """What has become of one message for one receiver."""
+    """What has become of one message that is not queued on the connection of its receiver."""
 
-    #: It is queued on the connection.
-    SENT = "sent"
     #: It waits until the connection has room.
     HELD = "held"
     #: Likewise, and an older one of its topic, which waited, is discarded.
@@ -260,7 +258,7 @@ class Delivery(Generic[R]):
         self._backlogs: dict[R, Backlog] = {}
         self.counters = TopicCounters()
 
-    def offer(self, receiver: R, session: Outlet, topic: str, message: Broadcast, waiting: int) -> Outcome:
+    def offer(self, receiver: R, session: Outlet, topic: str, message: Broadcast, waiting: int) -> Outcome | None:
         """Send a message to a receiver, or decide what becomes of it.
 
         Args:
@@ -269,6 +267,10 @@ class Delivery(Generic[R]):
             topic: The topic of the message.
             message: The message.
             waiting: How many bytes wait for the network.
+
+        Returns:
+            None if it is queued on the connection, as nearly always: to count the references to a member
+            of `Outcome` in several threads would be slow.
         """
         held = receiver in self._backlogs
         if held or not session.send_frame_of(message.frames):
@@ -281,7 +283,7 @@ class Delivery(Generic[R]):
                 return self._hold(receiver, session, topic, message, keeps_up)
             message.send(session)
         self.counters.sent += 1
-        return Outcome.SENT
+        return None
 
     def _hold(self, receiver: R, session: Outlet, topic: str, message: Broadcast, keeps_up: bool) -> Outcome:
         counters = self.counters
