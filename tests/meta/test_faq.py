@@ -11,9 +11,14 @@ import sys
 import traceback
 
 import pytest
+from backends import needed
+from browsers import chromium
 from documents import ROOT
 
+from framewire import StatusError
 from framewire.asyncio import connect, serve
+from framewire.handshake import Headers, Response
+from framewire.testing.asgi import connect as connect_to_app
 from framewire.testing.asyncio import connect as connect_in_memory
 
 CERTIFICATE = ROOT / "tests/tls/localhost.pem"
@@ -94,6 +99,45 @@ def logged(name, level):
         logger.setLevel(before)
 
 
+def tls():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+def page(ws, request):
+    """Serve a page at /."""
+    if request.path == "/":
+        return Response(200, "OK", Headers([("Content-Type", "text/html")]), b"")
+    return None
+
+
+#: Opens a WebSocket in a page, and waits for its end.
+OPEN = "(options) => new Promise((done) => { new WebSocket(...options).onclose = done }).then(() => null)"
+
+
+async def console_of(uri, script, *arguments):
+    """Return what the console of Chromium shows for a script in a page."""
+
+    def run():
+        with chromium("the console of a page") as browser:
+            from playwright.sync_api import Error
+
+            page = browser.new_page(ignore_https_errors=True)
+            seen = []
+            page.on("console", lambda message: seen.append(message.text))
+            page.goto(uri)
+            with contextlib.suppress(Error):  # what the script raises
+                page.evaluate(script, arguments)
+            return "\n".join(seen)
+
+    return await asyncio.to_thread(run)
+
+
+async def fail(ws):
+    raise ValueError("a fault of the program")
+
+
 async def error_of_handler(handler):
     """Return the error that the server logs."""
     with logged("framewire.server", logging.INFO) as messages:
@@ -104,8 +148,19 @@ async def error_of_handler(handler):
 
 @situation("The server answers 403 and the page has another origin")
 async def other_origin():
-    async with serving() as port:
-        await connect(f"ws://127.0.0.1:{port}/", origin="https://other.example")
+    async with serving(process_request=page) as port:
+        seen = await console_of(f"http://localhost:{port}/", OPEN, f"ws://127.0.0.1:{port}/ws")
+        try:
+            await connect(f"ws://127.0.0.1:{port}/ws", origin="https://other.example")
+        except StatusError as error:
+            return "\n".join([*traceback.format_exception_only(error), seen])
+
+
+@situation("The server answers 403, and runs on uvicorn")
+async def no_route():
+    fastapi = needed("fastapi")
+    async with connect_to_app(fastapi.FastAPI(), "/none"):
+        pass
 
 
 @situation("The server answers 426 Upgrade Required")
@@ -137,9 +192,7 @@ async def port_in_use():
 
 @situation("Certificate verify failed")
 async def unknown_certificate():
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(CERTIFICATE)
-    async with serving(ssl=context) as port:
+    async with serving(ssl=tls()) as port:
         await connect(f"wss://localhost:{port}/")
 
 
@@ -155,10 +208,22 @@ async def no_answer():
         await connect(f"ws://127.0.0.1:{port}/")
 
 
+@situation("A page loaded with https cannot connect")
+async def mixed_content():
+    async with serving(process_request=page, ssl=tls()) as port:
+        return await console_of(f"https://127.0.0.1:{port}/", "() => { new WebSocket('ws://chat.example/') }")
+
+
 @situation("A corporate proxy is in the way")
 async def proxy_wants_a_password():
     async with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as port:
         await connect("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
+
+
+@situation("The subprotocol is None, or a browser closes at once")
+async def no_subprotocol():
+    async with serving(process_request=page) as port:
+        return await console_of(f"http://127.0.0.1:{port}/", OPEN, f"ws://127.0.0.1:{port}/ws", "chat")
 
 
 @situation("No close frame received or sent (1006)")
@@ -174,6 +239,12 @@ async def connection_is_lost():
 async def message_is_too_big():
     async with connect_in_memory(echo, compression=None) as ws:
         await ws.send(bytes(2 << 20))
+        await ws.recv()
+
+
+@situation("Internal error (1011) with an empty reason")
+async def handler_raises():
+    async with serving(fail) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
         await ws.recv()
 
 
@@ -263,7 +334,7 @@ async def two_receive():
 async def print_of(coroutine):
     """Return what is printed: the result, or the last lines of the traceback."""
     try:
-        printed = await asyncio.wait_for(coroutine, 20)
+        printed = await asyncio.wait_for(coroutine, 60)
     except Exception as error:
         printed = "".join(traceback.format_exception_only(error))
     printed = re.sub(r"\[errno \d+\] ", "", printed)  # later versions of Python repeat the number
@@ -298,9 +369,6 @@ def test_health_check_that_sends_no_request_is_logged_at_debug():
 
 
 def test_exception_of_a_handler_is_logged():
-    async def fail(ws):
-        raise ValueError("a fault of the program")
-
     async def talk():
         async with serving(fail) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
             await ws.wait_closed()
