@@ -7,7 +7,15 @@ import pytest
 from framewire._backend import apply_mask, write_header
 from framewire.http.headers import Headers
 from framewire.http.http11 import Request, Response
-from framewire.session.logs import FrameLog, adapt_logger, describe_address, log_refusal, log_request, log_response
+from framewire.session.logs import (
+    FrameLog,
+    adapt_logger,
+    describe_address,
+    log_proxy_header,
+    log_refusal,
+    log_request,
+    log_response,
+)
 
 pytestmark = pytest.mark.both_backends
 
@@ -47,6 +55,15 @@ def test_frame_log_ends_at_an_invalid_length(records):
     log.feed(b"\x81\x7e\x00\x01a" + FRAMES[0][0])
     log.feed(FRAMES[0][0])
     assert records.messages == []
+
+
+@pytest.mark.parametrize(
+    ("error", "level"), [(EOFError("end"), logging.DEBUG), (ValueError("no header"), logging.WARNING)], ids=repr
+)
+def test_invalid_proxy_header_is_a_warning_and_the_end_is_none(records, error, level):
+    log_proxy_header(logging.getLogger("framewire.test"), error)
+    text = f"invalid header of the PROXY protocol: {error}"
+    assert records.record_tuples == [("framewire.test", level, text)]
 
 
 def test_request_and_response_are_logged_without_secrets(records):

@@ -39,9 +39,10 @@ def connection():
     return SimpleNamespace(request=None, response=None, subprotocol=None, subprotocols=[], logger=LOGGER)
 
 
-def open_with(answer, extensions=(), offered=()):
+def open_with(answer, extensions=(), offered=(), subprotocols=()):
     """Perform the client's side with a server that answers `answer(key)`, in two chunks."""
-    handshake, ws, sent = ClientHandshake(parse_uri("ws://h/"), extensions=offered), connection(), []
+    handshake = ClientHandshake(parse_uri("ws://h/"), extensions=offered, subprotocols=subprotocols)
+    ws, sent = connection(), []
 
     async def send(data):
         sent.append(data)
@@ -67,6 +68,11 @@ def test_client_that_is_accepted_logs_request_and_response(caplog):
     ws, codecs = open_with(accepting())
     assert (ws.response.status, ws.subprotocol, codecs) == (101, None, [])
     assert [text for text in caplog.messages if "HTTP" in text] == ["> GET / HTTP/1.1", "< HTTP/1.1 101 S"]
+
+
+def test_client_has_the_subprotocol_that_the_server_selects():
+    ws, _ = open_with(accepting(b"Sec-WebSocket-Protocol: chat"), subprotocols=["chat"])
+    assert ws.subprotocol == "chat"
 
 
 def test_client_that_is_refused_logs_the_response_and_raises(caplog):
@@ -106,6 +112,11 @@ def test_server_accepts_a_request_in_parts(caplog):
     assert line == b"HTTP/1.1 101 Switching Protocols"
     assert ws.request.headers["Upgrade"] == "websocket"
     assert [text[:1] for text in caplog.messages if "HTTP" in text] == ["<", ">"]
+
+
+def test_request_is_returned_and_set_on_the_connection():
+    ws = connection()
+    assert complete(receive_request(ws, ServerHandshake(), receiving(REQUEST))) is ws.request is not None
 
 
 def test_server_refuses_a_malformed_request(caplog):

@@ -65,6 +65,18 @@ def test_limit_of_many_messages_wakes_seldom():
 
 
 @engine
+@pytest.mark.parametrize("name", ["messages", "size"])
+def test_budget_tells_when_a_whole_message_or_byte_is_allowed(name):
+    budget = Budget(RateLimit(**{name: 2}, seconds=4), 10)
+    budget.spend(2, 2)
+    assert (budget.allowed(5), budget.next_time()) == (0, 12)
+    budget.fill(11)  # half of one
+    assert (budget.allowed(5), budget.next_time()) == (0, 12)
+    budget.fill(12)
+    assert budget.allowed(5) == (5 if name == "messages" else 1)
+
+
+@engine
 def test_bytes_above_the_limit_wait():
     world = World(rate_limit=RateLimit(size=1000))
     world.receive((BINARY, bytes(4000)))  # 4008 bytes with header and key
@@ -211,6 +223,13 @@ def test_budget_rounds_never_below_what_it_waited_for():
 def test_rate_limit_checks_its_values(arguments, error):
     with pytest.raises(error):
         RateLimit(**arguments)
+
+
+@engine
+@pytest.mark.parametrize("name", ["messages", "size"])
+def test_rate_limit_names_the_value_of_the_wrong_type(name):
+    with pytest.raises(TypeError, match=f"^{name} is an integer or None, not float$"):
+        RateLimit(**{name: 1.5})
 
 
 @engine

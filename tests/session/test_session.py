@@ -307,6 +307,39 @@ def test_queued_text_as_bytes_is_cut_between_code_points(payload, pieces):
     assert [world.session.queue.take_piece() for _ in pieces] == [(p, p is pieces[-1]) for p in pieces]
 
 
+@pytest.mark.parametrize(
+    ("message", "settings", "pieces"),
+    [
+        (bytes(15), {"piece_size": 5}, [5, 5, 5]),
+        (b"abcd\xc3\xa9xyz", {"piece_size": 5}, [5, 4]),
+        ("🎉abcd", {"piece_size": 4}, [1, 4]),
+        (b"abcdefghi", {"piece_size": 4, "text_as_bytes": True}, [4, 4, 1]),
+        ("é€🎉".encode(), {"piece_size": 4, "text_as_bytes": True}, [2, 3, 4]),
+        ("é€🎉".encode(), {"piece_size": 5, "text_as_bytes": True}, [5, 4]),
+        ("éé".encode() + b"x", {"piece_size": 3, "text_as_bytes": True}, [4, 1]),
+        ("xéé".encode(), {"piece_size": 4, "text_as_bytes": True}, [3, 2]),
+        ("🎉🎉".encode(), {"piece_size": 7, "text_as_bytes": True}, [4, 4]),
+        ("🎉".encode(), {"piece_size": 1, "text_as_bytes": True}, [4]),
+        (b"a" + b"\x80" * 7, {"piece_size": 4, "text_as_bytes": True}, [4, 4]),  # not UTF-8
+    ],
+)
+def test_queue_cuts_a_message_into_pieces(message, settings, pieces):
+    queue = MessageQueue(ConnectionSettings(**settings))
+    queue.put([message], len(message))
+    taken = []
+    while queue.next_size is not None:
+        rest = message[sum(map(len, taken)) :]
+        assert queue.next_size == len(rest.encode() if isinstance(rest, str) else rest)
+        piece, last = queue.take_piece()
+        taken.append(piece)
+    assert ([*map(len, taken)], type(message)().join(taken), last) == (pieces, message, True)
+
+
+def test_queue_without_room_takes_no_message_by_the_short_path():
+    queues = [MessageQueue(ConnectionSettings(max_queue=number)) for number in (0, 1)]
+    assert [queue.max_alone for queue in queues] == [-1, QUEUE_SIZE]
+
+
 def test_piece_of_text_as_bytes_has_one_code_point_at_least():
     world = World(piece_size=1, text_as_bytes=True)
     world.session.queue.put(["🎉é".encode()], 6)
@@ -937,6 +970,14 @@ def test_messages_in_either_direction_postpone_idle_timeout():
     world.session.handle_timer(20)
     world.advance(30)
     assert world.session.state is State.CLOSING
+
+
+def test_idle_timeout_holds_for_a_driver_that_looks_late():
+    world = World(idle_timeout=5)
+    assert world.session.check_sendable() is True
+    world.session.handle_timer(5)
+    assert [event.code for event in world.sent()] == [1008]
+    assert world.session.check_sendable() is False
 
 
 def test_pings_do_not_postpone_idle_timeout():
