@@ -18,14 +18,15 @@ from setuptools import Extension
 ROOT = Path(__file__).parent.parent
 WINDOWS = ("x86_64-windows-gnu", "x86-windows-gnu", "aarch64-windows-gnu")
 MACOS = ("x86_64-macos", "aarch64-macos")
-OTHER_LINUX = ("x86_64-linux-musl", "aarch64-linux-musl", "arm-linux-musleabihf", "s390x-linux-musl")
+OTHERS = ("x86_64-linux-musl", "aarch64-linux-musl", "arm-linux-musleabihf", "s390x-linux-musl", "wasm32-wasi-musl")
 STRICT = ("-Wall", "-Wextra", "-Werror")
 QUIET = ("-w",)  # for the C that Cython generates
 
 
 def write_extensions(folder):
     """Run Cython on every twin; return the paths of the C files."""
-    twins = [Extension(f"framewire._fast.{path.stem}", [str(path)]) for path in sorted((ROOT / "cext").glob("*.pyx"))]
+    sources = [*sorted((ROOT / "cext").glob("*.pyx")), ROOT / "src/framewire/_pure/deflate.py"]
+    twins = [Extension(f"framewire._fast.{path.stem}", [str(path)]) for path in sources]
     made = cythonize(twins, include_path=[str(ROOT / "cext"), str(ROOT / "src")], build_dir=folder, quiet=True)
     return [Path(twin.sources[0]) for twin in made]
 
@@ -53,7 +54,7 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         extensions = write_extensions(folder)
-        for target in (*WINDOWS, *MACOS, *OTHER_LINUX):
+        for target in (*WINDOWS, *MACOS, *OTHERS):
             jobs = [(kernel, STRICT) for kernel in kernels]
             flags = headers(target, cpython)
             if flags is not None:
