@@ -99,10 +99,15 @@ def row(campaign: str, variables: list[str], output: str) -> dict[str, Any]:
     if not counts:
         raise ValueError(f"the output of {campaign} counts nothing")
     shown = [re.sub(r"=[/~.]\S*", "=PATH", variable) for variable in variables]
-    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    tree = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    tree = _git("rev-parse", "--short", "HEAD")
+    if _git("status", "--porcelain", "--", "src", "cext", "tests"):
+        tree += " and changes"
     command = " ".join(["make", campaign, *shown])
     return {"date": date.today().isoformat(), "tree": tree, "command": command, "counts": counts}
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def lines(rows: dict[str, dict[str, Any]]) -> Iterator[str]:

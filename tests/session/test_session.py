@@ -115,6 +115,34 @@ def test_messages_are_queued_in_order():
     assert world.session.pings_received == 1
 
 
+def test_session_knows_that_a_read_brought_messages_only():
+    world = World(queue=False)
+    for frames, only in (
+        ([(TEXT, b"fast")], True),
+        ([(0x01, b"fragm"), (0x80, b"ented")], True),
+        ([(TEXT, b"a"), (PING, b"")], False),
+        ([(TEXT, b"b")], True),
+    ):
+        world.receive(*frames)
+        assert world.session.only_messages is only
+
+
+def test_messages_alone_are_queued_without_a_clock():
+    world = World()
+    assert world.session.receive_quickly(to(SERVER, TEXT, b"a")) == []
+    assert world.session.receive_quickly(to(SERVER, TEXT, b"b") + to(SERVER, TEXT, b"c")) == []
+    assert world.session.receive_quickly(to(SERVER, PING, b"")) == [Ping(b"")]
+    assert [world.take() for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_fragments_are_received_in_steps_once_they_are_delivered():
+    world = World(max_queue=1)
+    world.session.deliver_fragments()
+    world.receive(*[(0x01, b"x")], *[(0x00, b"x")] * FRAGMENT_STEP)
+    assert world.session.has_held_back
+    assert len(world.session.queue.items) < FRAGMENT_STEP // 2
+
+
 def test_session_without_queue_returns_events():
     world = World(queue=False)
     assert world.receive((TEXT, b"a"), (PING, b"p"), (BINARY, b"b")) == ["a", Ping(b"p"), b"b"]
@@ -426,6 +454,15 @@ def test_input_held_back_for_unread_replies_is_processed_once_they_are_read(queu
     assert (world.take() if queue else events[-1]) == "last"
     assert world.session.pings_received == 1000
     assert not world.session.has_held_back
+
+
+def test_pongs_of_the_caller_that_nobody_reads_stop_reading():
+    world = World(auto_pong=False)
+    world.session.pause_writing(1)
+    for _ in range(REPLIES_LIMIT // 127 + 1):
+        assert world.session.reading
+        world.session.reply_pong(bytes(125))
+    assert not world.session.reading
 
 
 def test_session_without_queue_stops_reading_when_unread_messages_pile_up():
