@@ -37,6 +37,21 @@ def test_unmasked_frame_is_made_once_for_streams_with_equal_settings():
     assert plain[0] == Stream(SERVER).send(MESSAGE)
 
 
+def test_frame_that_another_thread_has_made_meanwhile_is_not_replaced(monkeypatch):
+    message, make_frame, made = SharedMessage(MESSAGE), SharedMessage.make_frame, []
+
+    def make_late(self, codec, key):
+        if not made:
+            made.append(None)
+            made[0] = Stream(SERVER).send_shared(self)
+        return make_frame(self, codec, key)
+
+    monkeypatch.setattr(SharedMessage, "make_frame", make_late)
+    assert Stream(SERVER).send_shared(message) == made[0]
+    assert list(message.frames.values()) == made
+    assert next(iter(message.frames.values())) is made[0]
+
+
 @pytest.mark.parametrize("text", [None, True])
 @pytest.mark.parametrize("compress", [None, False])
 def test_copy_is_compressed_with_the_message_and_has_frames_of_its_own(text, compress):

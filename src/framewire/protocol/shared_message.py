@@ -23,7 +23,8 @@ class SharedMessage:
     It keeps each payload and each unmasked frame that was made for a stream. A masked frame is made
     for each stream, because it needs a masking key of its own (RFC 6455 5.3).
 
-    One thread uses it; `copy` returns the same message for another one.
+    Several threads may send it, each on its own streams: a frame that one may be reading is never
+    replaced. If many are to be sent, each thread uses a `copy`, which is faster.
 
     Attributes:
         content: The message before encoding; UTF-8 if it is text.

@@ -510,7 +510,7 @@ class Stream(StreamCore[Event]):
                 if codec is not None:
                     codec.abandon()
                 if self._shared_kind is not None and not self._encoding:
-                    message.frames[self._shared_kind] = frame
+                    message.frames.setdefault(self._shared_kind, frame)  # another thread may read the first
             else:
                 frame = self._sender.take(content, message.is_text, True, compress, False, make_frame)
             self._note_sent(True)
