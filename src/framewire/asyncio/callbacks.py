@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from typing import cast
+from typing import Any, cast
 
 from ..errors import StateError
 from ..protocol.constants import Role, State
@@ -144,34 +144,21 @@ class ListenerConnection(BaseConnection):
             FragmentError: The fragments of a message are of both types.
         """
         writer = self._writer
-        if (
-            writer is not None
-            and writer.uncorked
-            and not writer.blocked
-            and text is None
-            and compress is None
-            and last
-            and writer.send_whole(message)
-        ):
-            writer.uncorked = False
-            return True
+        if text is None and compress is None and last and writer is not None and not writer.blocked:
+            if writer.uncorked and writer.send_whole(message):
+                writer.uncorked = False
+                return True
+            if (type(message) is str or type(message) is bytes) and len(message) <= self._max_corked:
+                session: Any = self._session
+                try:
+                    session.send_whole(message)
+                except StateError:
+                    return False
+                if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
+                    writer.cork()
+                return True
         if writer is None:
             raise StateError("the opening handshake is not done")
-        whole = text is None and compress is None and last
-        if (
-            whole
-            and not writer.blocked
-            and len(message) <= self._max_corked
-            and (type(message) is str or type(message) is bytes)
-        ):
-            session = cast(Session, self._session)
-            try:
-                session.send_whole(message)
-            except StateError:
-                return False
-            if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
-                writer.cork()
-            return True
         return self._send(message, text, last, compress)
 
     def _send(self, message: Data, text: bool | None, last: bool, compress: bool | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from .._backend import ReceiveWaiter
 from ..protocol.codecs import Codec
@@ -73,8 +73,8 @@ class Driver(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner", "_queue",
-        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now", "opening",
-        "receiver", "session", "transport", "transport_lost", "waiter", "writer",
+        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now", "opened",
+        "opening", "receiver", "session", "transport", "transport_lost", "waiter", "writer",
     )  # fmt: skip
 
     session: Session
@@ -97,11 +97,13 @@ class Driver(asyncio.BufferedProtocol):
         self.loop = asyncio.get_running_loop()
         #: The clock: uvloop's own has whole milliseconds.
         self.now = timer.clock(self.loop)
-        self.transport = cast(asyncio.Transport, None)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        #: Whether the opening handshake is done.
+        self.opened = False
         #: Whether the transport is gone.
         self.transport_lost = False
         #: What a task awaits that waits for a message; only with `queue`.
-        self.waiter = ReceiveWaiter(self.loop) if queue else cast(ReceiveWaiter, None)
+        self.waiter: ReceiveWaiter = ReceiveWaiter(self.loop) if queue else None  # type: ignore[assignment]
         #: `waiter` while a task waits, otherwise None.
         self.receiver: ReceiveWaiter | None = None
         self._receive: Callable[[memoryview, int], list[Event]]
@@ -134,6 +136,7 @@ class Driver(asyncio.BufferedProtocol):
         # API.
         self._receive = session.receive_quickly if self._queue or codecs else session.stream.receive
         self._max_direct_read = min(session.receive_step, READ_SIZE) - 1
+        self.opened = True
         self._timer.add(self)
         opened(session)
         if rest:
@@ -158,15 +161,10 @@ class Driver(asyncio.BufferedProtocol):
         if not self.transport.is_closing():
             self.end_output()
 
-    @property
-    def opened(self) -> bool:
-        """Whether the opening handshake is done."""
-        return self._max_direct_read >= 0
-
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = transport  # type: ignore[assignment]
         high, low = self._settings.write_marks
         # A TLS transport is full at the high mark already, and with both marks at 0 it would be full
         # while it is empty.

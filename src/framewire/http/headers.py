@@ -119,8 +119,8 @@ class Headers(MutableMapping[str, str]):
         Args:
             text: The lines, without the empty line after them.
         """
-        headers = cls([])
-        headers._packed, headers._pairs = text, None
+        headers = cls.__new__(cls)
+        headers._packed, headers._pairs, headers._found = text, None, None
         return headers
 
     def pack(self) -> None:

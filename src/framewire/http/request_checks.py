@@ -36,6 +36,7 @@ _VERSION: Final = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
 #: A path, or an absolute URI with its host and port.
 _TARGET: Final = re.compile(r"/|(?:https?|wss?)://([^/?#@]+)(?:[/?#]|$)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ZERO: Final = frozenset({"0"})
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _WANTED: Final = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
 
@@ -146,7 +147,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
     found = headers.by_name()
     host = check_host(headers)
-    if "transfer-encoding" in found or any(length != "0" for length in found.get("content-length", ())):
+    if "transfer-encoding" in found or not _ZERO.issuperset(found.get("content-length", ())):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(found.get("upgrade", ())):
         raise HandshakeError(426, "the Upgrade header does not name websocket", _WANTED)
@@ -240,4 +241,6 @@ def choose_subprotocol(offered: Iterable[str], supported: Iterable[str]) -> str 
         connection then has no subprotocol, and browsers that asked for one close it.
     """
     names = set(offered)
+    if not names:
+        return None
     return next((name for name in supported if name in names), None)
