@@ -190,7 +190,9 @@ free-threaded: $(FREE)/.built
 	PYTHONPATH=$(FREE)/plain FRAMEWIRE_EXTENSIONS=1 $(FREE)/bin/python -m pytest -p no:cacheprovider $(FREE_TESTS)
 
 # Run threads on one stream under ThreadSanitizer. Fail only for reports that name an extension: it
-# does not know how the interpreter synchronises its own data.
+# does not know how the interpreter synchronises its own data. Therefore tests with event loops are
+# left out: memory that the interpreter reuses for another thread is reported there, and our
+# functions, which it calls, are named.
 tsan: $(FREE)/.built
 	rm -f $(FREE)/tsan.log*
 	PYTHONPATH=$(FREE)/tsan TSAN_OPTIONS=exitcode=0:log_path=$(CURDIR)/$(FREE)/tsan.log \

