@@ -167,7 +167,11 @@ def test_tls_context_for_a_proxy_without_tls_is_rejected():
 
 
 @pytest.mark.parametrize("proxy", [None, "http://p"])
-@pytest.mark.parametrize("answers", [[], [ConnectionResetError()]], ids=["end", "reset"])
+@pytest.mark.parametrize(
+    "answers",
+    [[], [ConnectionResetError()], [b"HTTP/1.1 200 OK\r\nX: y", ConnectionResetError()]],
+    ids=["end", "reset", "reset within the answer"],
+)
 def test_connection_that_is_lost_is_an_incomplete_answer(proxy, answers):
     opening = Opening(client(proxy=proxy), *answers)
     with pytest.raises(ResponseError if proxy is None else ProxyError):
