@@ -48,6 +48,15 @@ WORKLOADS = {
         "for _ in range(count): stream.send(text)"
     ),
     "send a bytearray, 16 bytes": "s, data = Stream(SERVER), bytearray(16)\nfor _ in range(count): s.send(data)",
+    "answer an opening handshake": (
+        "from framewire.handshake import ServerHandshake\n"
+        "head = (b'GET / HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'\n"
+        "        b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n')\n"
+        "for _ in range(count):\n"
+        "    handshake = ServerHandshake()\n"
+        "    handshake.receive(head)\n"
+        "    handshake.accept(headers=[('Server', 'x')])"
+    ),
 }
 PRELUDE = """
 import gc
