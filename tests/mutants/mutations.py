@@ -1,6 +1,6 @@
 """Mutations of Python source: each is one small fault, put into the syntax tree of a module.
 
-Left alone are docstrings, annotations, assertions, `__all__`, `__slots__`, and texts for people: the
+Left alone are docstrings, annotations, type variables, assertions, `__all__`, `__slots__`, and texts for people: the
 texts of exceptions, and strings with a space.
 """
 
@@ -97,7 +97,9 @@ def _visit(node: ast.AST, scope: str, function: int) -> Iterator[tuple[ast.AST, 
             return
         case ast.Assign(targets=[ast.Name(id="__all__" | "__slots__")]) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return
-        case ast.AnnAssign(annotation=ast.Name(id="TypeAlias")):
+        case (
+            ast.AnnAssign(annotation=ast.Name(id="TypeAlias")) | ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar")))
+        ):
             return
         case ast.Raise():
             yield node, scope, function

@@ -11,7 +11,7 @@ from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
-from framewire.session.topics import Delivery, Outcome, TopicTree
+from framewire.session.topics import Backlog, Delivery, Outcome, TopicCounters, TopicTree
 
 pytestmark = pytest.mark.both_backends
 
@@ -324,6 +324,20 @@ def test_held_messages_of_an_ended_or_forgotten_connection_are_discarded():
             receiver.session.close(1000, "", 0)
         assert not delivery.release(receiver, receiver.session)
     assert delivery._backlogs == {}
+
+
+def test_backlog_has_the_size_of_the_messages_that_wait():
+    backlog = Backlog()
+    assert not backlog.replace("a", Broadcast("x" * 10))
+    assert backlog.replace("a", Broadcast("yy"))
+    backlog.append(Broadcast("z"))
+    assert (backlog.size, len(backlog.messages)) == (3, 2)
+
+
+def test_counters_are_added_one_by_one():
+    assert TopicCounters(1, 2, 3, 4, 5, 6) + TopicCounters(10, 20, 30, 40, 50, 60) == TopicCounters(
+        11, 22, 33, 44, 55, 66
+    )
 
 
 def test_other_policies_are_refused():
