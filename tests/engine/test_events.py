@@ -56,3 +56,14 @@ def test_event_matches_by_position():
             assert (data, first, last) == ("a", True, False)
         case other:
             pytest.fail(f"{other} did not match")
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (1000, "OK"), (1001, "going away"), (2999, "unknown"), (3000, "registered"), (3999, "registered"),
+        (4000, "private use"), (4999, "private use"), (5000, "unknown"),
+    ],
+)  # fmt: skip
+def test_close_is_shown_with_the_name_of_its_code(code, name):
+    assert str(Close(code, "why")) == f"{code} ({name}) why"

@@ -1,7 +1,7 @@
 """Mutations of Python source: each is one small fault, put into the syntax tree of a module.
 
-Left alone are docstrings, annotations, type variables, assertions, `__all__`, `__slots__`, and texts for people: the
-texts of exceptions, and strings with a space.
+Left alone are docstrings, annotations, type variables, assertions, `__all__`, `__slots__`, and texts
+for people: the texts of exceptions, and strings with a space.
 """
 
 from __future__ import annotations
