@@ -1,8 +1,4 @@
-"""The limits of HTTP messages: those of the environment for the whole process, and those of one server or client."""
-
-import os
-import subprocess
-import sys
+"""The limits of HTTP messages: those of one server or client."""
 
 import pytest
 
@@ -13,45 +9,6 @@ from framewire.http.http11 import check_head_limits, read_limit
 from framewire.http.server_policy import ServerPolicy
 
 pytestmark = pytest.mark.engine
-
-#: Prints the outcome of a request with a cookie of 8,700 bytes and of one with 200 header lines.
-PROGRAM = """
-from framewire.errors import HandshakeError
-from framewire.handshake import MAX_BODY, ServerHandshake
-
-for lines in (b"Cookie: " + b"a" * 8700 + b"\\r\\n", b"X: y\\r\\n" * 200):
-    try:
-        print(ServerHandshake().receive(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n" + lines + b"\\r\\n").method)
-    except HandshakeError as error:
-        print(error.status)
-print(MAX_BODY)
-"""
-
-
-def run(**variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WEBSOCKETS_")}
-    environment = {**kept, **{f"WEBSOCKETS_MAX_{name}": value for name, value in variables.items()}}
-    return subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("variables", "output"),
-    [
-        ({}, "431 431 1048576"),
-        ({"LINE_LENGTH": "16384"}, "GET 431 1048576"),
-        ({"NUM_HEADERS": "256"}, "431 GET 1048576"),
-        ({"LINE_LENGTH": "65536", "NUM_HEADERS": "1000", "BODY_SIZE": "0"}, "GET GET 0"),
-    ],
-)
-def test_environment_sets_the_limits_of_heads_and_bodies(variables, output):
-    assert run(**variables).stdout.split() == output.split()
-
-
-@pytest.mark.parametrize("value", ["", "8k", "-1", "100", "8192.0"])
-def test_limit_that_is_no_integer_or_too_low_is_refused(value):
-    finished = run(LINE_LENGTH=value)
-    assert finished.returncode == 1
-    assert "ValueError: WEBSOCKETS_MAX_LINE_LENGTH is an integer of 256 or more" in finished.stderr
 
 
 @pytest.mark.parametrize("value", ["", "-1", "9", "1e3", "ten", "\u0661\u0660"])
@@ -71,7 +28,7 @@ def test_limit_is_read_from_the_environment_or_the_default(monkeypatch):
     ("options", "error", "text"),
     [
         ({"max_line": 255}, ValueError, "max_line is 256 to "),
-        ({"max_line": 1 << 31}, ValueError, "max_line is 256 to "),
+        ({"max_line": (1 << 30) + 1}, ValueError, "max_line is 256 to "),
         ({"max_headers": 15}, ValueError, "max_headers is 16 to "),
         ({"max_body": -1}, ValueError, "max_body is 0 to "),
         ({"max_line": "8k"}, TypeError, "max_line is an int, not str"),
@@ -113,7 +70,7 @@ def test_handshakes_heed_their_own_head_limits(step):
         with pytest.raises(error):
             receive(ServerHandshake(limits), request % lines)
     receive(ServerHandshake(limits), request % (b"X: y\r\n" * 15))
-    receive(ServerHandshake(HeadLimits((1 << 31) - 1, (1 << 31) - 1)), request % b"")
+    receive(ServerHandshake(HeadLimits(1 << 30, 1 << 30)), request % b"")
     for given, body in ((limits, b"bod"), (None, b"body")):
         client = ClientHandshake(parse_uri("ws://a/"), limits=given)
         client.request()

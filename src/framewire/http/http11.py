@@ -83,7 +83,7 @@ class HeadLimits(Record):
 
     Raises:
         TypeError: A limit is not an int.
-        ValueError: A limit is too low, or `2**31` or more.
+        ValueError: A limit is too low, or over `2**30`.
     """
 
     __slots__ = __match_args__ = ("max_line", "max_headers", "max_body")
@@ -100,8 +100,8 @@ class HeadLimits(Record):
         ):
             if not isinstance(limit, int):
                 raise TypeError(f"{name} is an int, not {type(limit).__name__}")
-            if not minimum <= limit < 1 << 31:
-                raise ValueError(f"{name} is {minimum} to 2**31 - 1, not {limit}")
+            if not minimum <= limit <= 1 << 30:  # patterns of 32-bit systems take no number over 2**31 - 2
+                raise ValueError(f"{name} is {minimum} to 2**30, not {limit}")
             assign(self, name, limit)
 
     @property
