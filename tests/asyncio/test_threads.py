@@ -13,9 +13,13 @@ import pytest
 from ends import connect, on_loop, raw, serving, until
 
 import framewire
+from framewire import TrustedProxies
 from framewire.asyncio import Listener, Topics, broadcast, serve, unix_serve
 
-pytestmark = pytest.mark.both_backends
+pytestmark = [
+    pytest.mark.both_backends,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux distributes connections over sockets"),
+]
 
 
 @pytest.fixture(autouse=True, params=["asyncio", "asyncio tls", "uvloop"])
@@ -163,6 +167,23 @@ async def test_timeout_of_close_ends_the_connections_of_all_loops():
         server.close(timeout=0)
         await server.wait_closed()
         assert set(cancelled) == {connection.loop for ((connection, _),) in pairs}
+
+
+@pytest.mark.parametrize("proxies", [None, TrustedProxies(["127.0.0.1"], proxy_protocol=True)], ids=["", "PROXY"])
+@on_loop
+async def test_silent_clients_are_ended_in_all_loops(proxies, network):
+    if "tls" in network and proxies is None:
+        return  # the connection begins after the handshake of TLS
+    async with serving_in_two(trusted_proxies=proxies) as (server, port, _), AsyncExitStack() as stack:
+        parts, readers = server._loops.values(), []
+        while not all(part.beginning or server._connections_of(part) for part in parts):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            readers.append(reader)
+            await until(lambda: len(server._everyone) + sum(len(part.beginning) for part in parts) == len(readers))
+        server.close()
+        for reader in readers:
+            assert (await reader.read()).startswith(b"HTTP/1.1 503 ") is (proxies is None)
 
 
 @on_loop

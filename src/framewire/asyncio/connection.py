@@ -532,14 +532,14 @@ def _broadcast_here(
     """
     here, frames = asyncio._get_running_loop(), message.frames
     elsewhere: dict[asyncio.AbstractEventLoop, list[Connection]] = {}
-    last, others = here, list[Connection]()  # of the last connection of another event loop
+    last, others = here, None  # of the last connection of another event loop
     for connection in connections:
         driver = connection._driver
         if driver.loop is not here:
             if driver.loop is not last:
                 last = driver.loop
                 others = elsewhere.setdefault(last, [])
-            others.append(connection)
+            others.append(connection)  # type: ignore[union-attr]
             continue
         session, writer = connection._session, connection._writer
         if session is None or writer is None:
