@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import sysconfig
 import time
 
 import ends
@@ -318,7 +319,8 @@ def test_memory_of_tiny_fragments_follows_the_payload(driver, payload):
         peer.send(peer.frame(0x80, b"end"))
         until(lambda: peer.record.messages)
     assert peer.record.messages == ["begun" + payload.decode() * 30_000 + "end"]
-    assert peak < 1.2 * MIB  # 40 bytes each
+    # 40 bytes each; without a GIL, the memory of a list that has grown is freed later.
+    assert peak < (1.5 if sysconfig.get_config_var("Py_GIL_DISABLED") else 1.2) * MIB
 
 
 # Invalid messages
