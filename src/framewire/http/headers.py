@@ -131,7 +131,11 @@ class Headers(MutableMapping[str, str]):
             self._pairs = self._found = None
 
     def are_of(self, text: str) -> bool:
-        """Return whether the lines are still those of `from_text(text)`."""
+        """Return whether the lines are still those of `from_text(text)`.
+
+        Args:
+            text: The same object as the argument of `from_text`.
+        """
         return self._packed is text
 
     def _lines(self) -> list[tuple[str, str]]:

@@ -85,6 +85,9 @@ class BaseServer:
     def run_handler(self, connection: Any) -> Awaitable[None]:
         """Call the handler of an event loop; return its coroutine.
 
+        Args:
+            connection: The connection that it serves.
+
         Raises:
             TypeError: The handler is an ordinary function.
         """
