@@ -15,7 +15,6 @@ from shutil import copytree, ignore_patterns, rmtree
 from cross import ROOT, write_extensions
 
 WORK = ROOT / "build/foreign"
-MIRROR = "http://deb.debian.org/debian"
 #: By the name in qemu: the name in Debian, that of the compiler, and the Debian release of the
 #: Python.
 MACHINES = {
@@ -42,7 +41,7 @@ def unpack(machine):
         rmtree(incomplete, ignore_errors=True)
         incomplete.mkdir(parents=True)
         options = [f"--architectures={debian}", "--include=python3,libpython3-dev", release]
-        run("mmdebstrap", "--quiet", "--variant=extract", *options, incomplete, MIRROR)
+        run("mmdebstrap", "--quiet", "--variant=extract", *options, incomplete)
         if not (incomplete / "lib").exists():  # in trixie, the link is part of base-files
             (incomplete / "lib").symlink_to("usr/lib")
         incomplete.rename(root)
