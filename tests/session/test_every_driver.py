@@ -190,7 +190,7 @@ def check_closes(driver, generator, closed):
             yield send(generator)
         closed.append("script")
 
-    with driver.open(script) as peer:
+    with driver.open(script, close_timeout=0.1) as peer:
         assert [event.code for event in peer.read_to_end() if isinstance(event, Close)] == [1011]
         assert peer.record.end() is None
     assert closed == ["generator", "script"]

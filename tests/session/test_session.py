@@ -17,6 +17,7 @@ from framewire import (
     FragmentError,
     Ping,
     Pong,
+    RateLimit,
     State,
     StateError,
     Stream,
@@ -25,7 +26,7 @@ from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
-from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
+from framewire.session.session import COMPRESSED_STEP, END_SIZE, FRAGMENT_STEP, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 pytestmark = pytest.mark.both_backends
@@ -254,6 +255,23 @@ def test_messages_held_back_are_received_before_the_end():
         received.append(message)
     assert received == [bytes(100_000)] * 100
     assert world.session.ending is Ending.CLOSE
+
+
+@pytest.mark.parametrize("queue", [True, False])
+def test_input_that_inflates_without_end_is_dropped_at_the_end(queue):
+    sender = Stream(CLIENT, extensions=[Deflate()])
+    data = b"".join(sender.send(bytes(1_000_000)) for _ in range(100)) + sender.close(1000)
+    limits = {"max_queue": 1} if queue else {"rate_limit": RateLimit(messages=1)}
+    world = World(codecs=[Deflate()], queue=queue, auto_close=False, **limits)
+    world.session.receive(data, 0)
+    assert world.session.has_held_back
+    remaining = world.session.receive_eof(0)
+    received = sum(1 for event in remaining if event == bytes(1_000_000))
+    while queue and world.take() is not None:
+        received += 1
+    assert END_SIZE // 1_000_000 <= received <= (END_SIZE + 2 * 1032 * COMPRESSED_STEP) // 1_000_000 + 2
+    assert not world.session.has_held_back
+    assert world.session.error().code == 1006
 
 
 # Pieces.
@@ -1296,3 +1314,14 @@ def test_events_that_were_held_back_are_not_taken_for_messages_only():
     events = world.receive((PING, b"?"), *[(TEXT, b"x" * 1000)] * 10)
     assert [type(event) for event in events] == [Ping, *[str] * 10]
     assert not world.session.only_messages
+
+
+def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message():
+    sender = Stream(CLIENT)
+    world = World(queue=False, rate_limit=RateLimit(messages=1))
+    world.session.receive(sender.send("a") + sender.send("b") + sender.close(1000), 0)
+    assert world.session.has_held_back
+    events = world.session.receive_eof(0)
+    assert events == ["b", Close(1000)]
+    assert not world.session.only_messages
+    assert world.session.error().code == 1000

@@ -41,6 +41,10 @@ COMPRESSED_STEP: Final = 1 << 12
 #: How many bytes are received at a time where each frame, of 2 bytes perhaps, becomes an event.
 FRAGMENT_STEP: Final = 1 << 14
 
+#: How many bytes of messages may wait for `recv` at the end of input before the rest of what was
+#: held back is dropped.
+END_SIZE: Final = 1 << 24
+
 #: The close code and reason after a message in fragments whose sender gave up: neither can that
 #: message be ended any more, nor another one begin.
 ABANDONED_MESSAGE: Final = (CloseCode.INTERNAL_ERROR, "error in fragmented message")
@@ -386,13 +390,27 @@ class Session:
         if self.stream.state is not State.CLOSED or self.stream.failing is not None:
             if self.close_state.rcvd is None and self.stream.failing is None:
                 self.close_state.note_cause(error or EOFError("the peer ended TCP without a close frame"))
-            rest, self._held_back = self._held_back, b""
-            events = self.stream.receive(rest) if rest else []
-            remaining = self._note(events + self.stream.receive_eof(), now)
+            remaining = self._receive_rest(now)
+            remaining += self._note(self.stream.receive_eof(), now)
+            self.only_messages = False  # only the last step is known
         if self.ending is not Ending.ABORT:
             self.ending = Ending.CLOSE
             self._limit_end(now)
         self.keepalive.stop()
+        return remaining
+
+    def _receive_rest(self, now: float) -> list[Event]:
+        """Receive what was held back whether or not there is room, since the connection has ended:
+        up to `END_SIZE`, as it may inflate a thousandfold.
+        """
+        remaining: list[Event] = []
+        size = 0
+        while self._held_back and size <= END_SIZE:
+            step, self._held_back = self._held_back[: self._step], self._held_back[self._step :]
+            events = self.stream.receive(step)
+            size += sum(_size_of(event) for event in events if isinstance(event, (str, bytes, Fragment)))
+            remaining += self._note(events, now)
+        self._held_back = b""
         return remaining
 
     def taken(self) -> None:
