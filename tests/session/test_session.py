@@ -1322,6 +1322,6 @@ def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message
     world.session.receive(sender.send("a") + sender.send("b") + sender.close(1000), 0)
     assert world.session.has_held_back
     events = world.session.receive_eof(0)
-    assert events == ["b", Close(1000)]
+    assert events == ["b", Close(1000, "")]
     assert not world.session.only_messages
     assert world.session.error().code == 1000
