@@ -149,13 +149,16 @@ CONNECTIONS ?= 100000
 leaks: $(VENV)/.built-for-test
 	PYTHONPATH=src:tests/support $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
 
-# Run SCHEDULES simulated schedules of each kind, on all cores and both backends; `python -m
-# tests.simulation --kind KIND --seed N` runs one of them again and makes it smaller if it fails.
+# Run SCHEDULES simulated schedules of each kind, or of KINDS, on all cores and on each of BACKENDS;
+# `python -m tests.simulation --kind KIND --seed N` runs one of them again and makes it smaller if it
+# fails.
 SCHEDULES ?= 1000
+KINDS ?=
+comma := ,
 
 simulate: $(VENV)/.built-for-test
-	PYTHONPATH=src $(RUN) -m tests.simulation --schedules $(SCHEDULES)
-	PYTHONPATH=src FRAMEWIRE_BACKEND=pure $(RUN) -m tests.simulation --schedules $(SCHEDULES)
+	for backend in $(subst $(comma), ,$(BACKENDS)); do PYTHONPATH=src FRAMEWIRE_BACKEND=$$backend \
+		$(RUN) -m tests.simulation --schedules $(SCHEDULES) $(addprefix --kind ,$(KINDS)) || exit 1; done
 
 # Exchange messages with other programs through a relay that cuts, delays and half-closes: ROUNDS
 # seeds of each case. Node's ws is in tests/node, Bun and Deno are installed here; PEERS are some of
