@@ -291,10 +291,7 @@ def test_written_bytes_leave_as_they_are_in_turn(handle):
     )
     expected = b"\x81\x03one\xa3\x02hi\x8a\x04pong\x89\x04ping\x88\x02\x03\xe8"
     with upgraded(uri) as raw:
-        data = b""
-        while len(data) < len(expected):
-            data += raw.socket.recv(100)
-        assert data == expected
+        assert raw.read_exactly(len(expected)) == expected
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -416,8 +413,8 @@ def inflate(payload):
 
 def received(raw):
     """Return the next frame of the server: first byte and payload."""
-    head = raw.socket.recv(2, socket.MSG_WAITALL)
-    return head[0], raw.socket.recv(head[1], socket.MSG_WAITALL)
+    first, size = raw.read_exactly(2)
+    return first, raw.read_exactly(size)
 
 
 def offering(uri, offer="permessage-deflate; client_max_window_bits"):
@@ -426,7 +423,9 @@ def offering(uri, offer="permessage-deflate; client_max_window_bits"):
     plain.sendall(REQUEST.replace(b"/path", b"/h")[:-2] + f"Sec-WebSocket-Extensions: {offer}\r\n\r\n".encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += plain.recv(1)
+        byte = plain.recv(1)
+        assert byte, head
+        head += byte
     return plain, head.decode()
 
 

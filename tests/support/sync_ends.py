@@ -79,7 +79,9 @@ class Raw:
         self.socket.sendall(request + and_then)
         head = b""
         while b"\r\n\r\n" not in head:
-            head += self.socket.recv(4096)
+            data = self.socket.recv(4096)
+            assert data, head
+            head += data
         assert head.startswith(b"HTTP/1.1 101 "), head
         self.early = head.partition(b"\r\n\r\n")[2]  # frames in the same segment
         self.events = self.stream.receive(self.early)
@@ -92,6 +94,15 @@ class Raw:
 
     def write(self, *frames):
         self.socket.sendall(b"".join(frames))
+
+    def read_exactly(self, size):
+        """Read so many bytes, beginning with those that came with the response; without `read_event`."""
+        data, self.early = self.early[:size], self.early[size:]
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            assert more, data
+            data += more
+        return data
 
     def read_event(self):
         while not self.events:
