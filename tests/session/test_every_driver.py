@@ -219,7 +219,8 @@ def test_empty_ping_of_the_application_waits_beside_the_keepalive(driver):
         yield from receive_all()
 
     with driver.open(script, ping_interval=0.05, ping_timeout=5) as peer:
-        assert peer.read_event() == Ping(b"")
+        while (event := peer.read_event()) != Ping(b""):
+            peer.send(peer.frame(PONG, event.payload))  # a keepalive ping came first
         keepalive = peer.read_event()
         assert len(keepalive.payload) == 4
         peer.send(peer.frame(PONG, keepalive.payload))  # answers the earlier ping too (5.5.3)
