@@ -1325,3 +1325,16 @@ def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message
     assert events == ["b", Close(1000, "")]
     assert not world.session.only_messages
     assert world.session.error().code == 1000
+
+
+@pytest.mark.parametrize("message", ["text", bytearray(b"binary")])
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+def test_copy_of_a_broadcast_sends_the_same_message(message, compression):
+    broadcast = Broadcast(message, compression=compression)
+    copy = broadcast.copy()
+    assert copy.size == broadcast.size
+    assert copy.frames is not broadcast.frames
+    one, two = World(), World()
+    broadcast.send(one.session)
+    copy.send(two.session)
+    assert one.sent() == two.sent() == [message]
