@@ -1,4 +1,4 @@
-"""Run a campaign of proof.mk, and keep what it has counted in proof.json, for docs/proof.md.
+"""Run a campaign of proof.mk, and keep its counts in proof.json, for docs/proof.md.
 
     python -m benchmarks.proof NAME [VARIABLE=VALUE...]
 
@@ -80,7 +80,7 @@ CAMPAIGNS: dict[str, dict[str, str]] = {
 
 
 def count(campaign: str, output: str) -> dict[str, float]:
-    """Return what the output of a campaign counts, by what it is; without what is not in it."""
+    """Return the counts in the output of a campaign, by name; those that it does not have are left out."""
     counts = {}
     for what, text in CAMPAIGNS[campaign].items():
         pattern = re.compile(text, re.MULTILINE)

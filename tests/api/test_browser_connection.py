@@ -33,7 +33,7 @@ class Listener:
 
 
 class BrowserSocket:
-    """A WebSocket of a browser: records what is done with it, and fires the events of the test."""
+    """In place of a browser's WebSocket: it records the calls, and a test fires its events."""
 
     OPEN = 1
     made = None

@@ -15,6 +15,7 @@ from ends import connect, on_loop, raw, serving, until
 import framewire
 from framewire import TrustedProxies
 from framewire.asyncio import Listener, Topics, broadcast, serve, unix_serve
+from framewire.asyncio.inbox import post
 
 pytestmark = [
     pytest.mark.both_backends,
@@ -582,3 +583,11 @@ async def test_connections_that_close_while_all_loops_publish_miss_only_later_me
         await until(lambda: len(topics.subscribers("news")) == 4)
         assert set(topics.subscribers("news")) == {connections[number] for number in (1, 2, 4, 5)}
     assert all(members._connections == {} for members in topics._topics._loops)
+
+
+def test_call_to_an_event_loop_that_is_closed_meanwhile_is_dropped(monkeypatch):
+    loop, calls = asyncio.new_event_loop(), []
+    loop.close()
+    monkeypatch.setattr(loop, "is_closed", lambda: False)  # as it was when `post` looked
+    post(loop, calls.append, 1)
+    assert calls == []

@@ -30,7 +30,8 @@ SECTIONS = dict(
 #: What the text blocks without a title quote.
 QUOTES = re.compile(r"^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
-#: The situation of each question: a coroutine function that raises, or returns what is printed.
+#: For each question, a coroutine function that brings its situation about: it raises, or returns the
+#: printed text.
 SITUATIONS = {}
 
 
@@ -332,7 +333,7 @@ async def two_receive():
 
 
 async def print_of(coroutine):
-    """Return what is printed: the result, or the last lines of the traceback."""
+    """Return the printed text: the result, or the last lines of the traceback."""
     try:
         printed = await asyncio.wait_for(coroutine, 60)
     except Exception as error:

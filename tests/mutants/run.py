@@ -293,7 +293,7 @@ def main() -> int:
 
 
 def report(found: list[str], ran: list[str], equivalent: set[str], gone: list[str]) -> int:
-    """Print how many mutants were killed in each area, and what is wrong; return the exit status."""
+    """Print the number of mutants that were killed in each area, and the problems; return the exit status."""
     log = read_log()
     survivors = {name for name in ran if log[name][0] == "survived"}
     for area, number in Counter(name.partition("/")[0] for name in found).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -29,7 +30,8 @@ class Inbox:
             first = not self._calls
             self._calls.append(call)
         if first:
-            loop.call_soon_threadsafe(self._make_calls)
+            with suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(self._make_calls)
 
     def _make_calls(self) -> None:
         with self._lock:

@@ -198,7 +198,7 @@ class Server(BaseServer):
         self.close()
         await self.wait_closed()
 
-    # What its connections call, each in its own event loop.
+    # Methods that its connections call, each in its own event loop.
 
     @property
     def timer(self) -> SharedTimer:

@@ -78,7 +78,7 @@ async def _cancel_others() -> None:
 
 
 class ServerLoop:
-    """What a `Server` has in one event loop; only the thread of that loop changes it.
+    """The state of a `Server` in one event loop, which only the thread of that loop changes.
 
     Args:
         loop: The event loop.

@@ -165,7 +165,7 @@ class TopicTree(Generic[R]):
 
 
 class Outcome(Enum):
-    """What has become of one message that is not queued on the connection of its receiver."""
+    """What was done with a message that was not queued at once on the connection of its receiver."""
 
     #: It waits until the connection has room.
     HELD = "held"
