@@ -151,14 +151,16 @@ leaks: $(VENV)/.built-for-test
 
 # Run SCHEDULES simulated schedules of each kind, or of KINDS, on all cores and on each of BACKENDS;
 # `python -m tests.simulation --kind KIND --seed N` runs one of them again and makes it smaller if it
-# fails.
+# fails. With STATE, a file, a campaign that was stopped goes on (of one backend).
 SCHEDULES ?= 1000
 KINDS ?=
+STATE ?=
 comma := ,
 
 simulate: $(VENV)/.built-for-test
 	for backend in $(subst $(comma), ,$(BACKENDS)); do PYTHONPATH=src FRAMEWIRE_BACKEND=$$backend \
-		$(RUN) -m tests.simulation --schedules $(SCHEDULES) $(addprefix --kind ,$(KINDS)) || exit 1; done
+		$(RUN) -m tests.simulation --schedules $(SCHEDULES) $(addprefix --kind ,$(KINDS)) \
+		$(addprefix --state ,$(STATE)) || exit 1; done
 
 # Exchange messages with other programs through a relay that cuts, delays and half-closes: ROUNDS
 # seeds of each case. Node's ws is in tests/node, Bun and Deno are installed here; PEERS are some of

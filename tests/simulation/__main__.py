@@ -3,6 +3,7 @@
 import argparse
 import multiprocessing
 import sys
+from pathlib import Path
 
 from tests.simulation.campaign import campaign, replay
 from tests.simulation.kinds import KINDS
@@ -16,11 +17,12 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=1000, help="how many of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keep the progress here, and go on from it")
     options = parser.parse_args()
     kinds = options.kind or sorted(KINDS)
     if options.seed is not None:
         return max(replay(kind, options.seed, not options.whole) for kind in kinds)
-    return campaign(kinds, options.schedules, options.first, options.processes)
+    return campaign(kinds, options.schedules, options.first, options.processes, options.state)
 
 
 if __name__ == "__main__":

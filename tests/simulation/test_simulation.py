@@ -1,10 +1,12 @@
 """Short campaigns of every kind of simulated world, and tests of the simulation itself."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from tests.simulation.campaign import campaign
 from tests.simulation.kinds import KINDS, failure_of, name_of, run
 from tests.simulation.schedule import Schedule, shrink
 
@@ -45,6 +47,18 @@ def test_failing_schedule_is_made_smaller():
         return {3, 7} <= numbers and "b" in candidate.options
 
     assert shrink(schedule, fails) == Schedule(1, {"b": 2}, [entries[3], entries[7]], [])
+
+
+def test_campaign_with_a_state_goes_on_where_it_was_stopped(tmp_path, capsys):
+    state = tmp_path / "state"
+    assert campaign(["session"], 5, 0, 1, state) == 0
+    kept = json.loads(state.read_text())
+    assert (kept["chunks"], kept["counts"], kept["failures"]) == (1, {"session": 5}, [])
+    state.write_text(json.dumps({**kept, "failures": [["session", "lost", 3, 2, "text"]]}))
+    assert campaign(["session"], 5, 0, 1, state) == 1  # nothing is left to be run
+    assert "5 session schedules, 1 kinds of failures" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="of another campaign"):
+        campaign(["trio"], 5, 0, 1, state)
 
 
 def test_two_listeners_that_both_send_much_go_on_reading():
