@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from backends import needed
@@ -635,7 +636,7 @@ def test_zlib_setting_applies_per_extension():
 @pytest.mark.parametrize(("zlib", "error"), [("gzip", ValueError), ("", ValueError), (None, TypeError), (1, TypeError)])
 def test_zlib_setting_rejects_unknown_names(zlib, error):
     for make in (PerMessageDeflate, framewire.protocol.permessage_deflate.Deflate):
-        with pytest.raises(error, match="zlib is"):
+        with pytest.raises(error, match="^zlib is (a str, not|one of zlib, zlib_ng, isal, not) "):
             make(zlib=zlib)
 
 
@@ -694,3 +695,15 @@ def test_codec_rejects_other_types_than_bytes():
     for method in (lambda codec: codec.encode("text", True), lambda codec: codec.decode(bytearray(b"\0"), 9, True)):
         with pytest.raises(TypeError, match="takes bytes, not"):
             method(codec_of())
+
+
+@pytest.mark.parametrize(("number", "error"), [(-4, MemoryError), (-3, ValueError), (-5, ValueError)])
+def test_lack_of_memory_in_zlib_is_not_taken_for_corrupt_data(backend, number, error, monkeypatch):
+    def decompress(payload, most):
+        raise zlib.error(f"Error {number} while decompressing data")
+
+    failing = SimpleNamespace(**vars(zlib))
+    failing.decompressobj = lambda bits: SimpleNamespace(decompress=decompress)
+    monkeypatch.setitem(sys.modules, MODULES["zlib_ng"], failing)
+    with pytest.raises(error):
+        backend.Deflate(zlib="zlib_ng").decode(b"x", 10, True)

@@ -65,6 +65,17 @@ def test_invalid_length_encoding_is_read_as_minus_one(backend, length, bits):
         assert backend.read_header(data, 0, len(data)) == (0x82, bool(key), -1, len(data), key)
 
 
+@pytest.mark.parametrize("code", ["b", "B", "c", "H", "I"])
+def test_header_is_read_from_the_bytes_of_any_buffer(backend, code):
+    data = header(0x82, 300, KEY)
+    for buffer in (memoryview(data).cast(code), memoryview(bytearray(data)).cast(code)):
+        assert backend.read_header(buffer, 0, 8) == (0x82, True, 300, 8, KEY)
+        assert backend.read_header(buffer, 0, 7) == (0x82, True, 300, 8, None)
+    assert backend.read_header(bytearray(data), 0, 8) == (0x82, True, 300, 8, KEY)
+    with pytest.raises(TypeError):
+        backend.read_header("", 0, 0)
+
+
 @pytest.mark.parametrize("start", [-(1 << 70), -1, 2, 3, 1 << 31, 1 << 63, 1 << 70])
 @pytest.mark.parametrize("stop", [-(1 << 70), -1, 1, 3, 1 << 63, 1 << 70])
 def test_read_header_rejects_ranges_outside_the_data(backend, start, stop):

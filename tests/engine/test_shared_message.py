@@ -88,6 +88,22 @@ def test_compressed_payload_is_shared_by_clients_and_masked_for_each():
     (payload,) = {value for kind, value in message._payloads.items() if kind is not None}
     assert frames[0][6:] == payload
     assert frames[1][6:] == bytes(byte ^ 1 for byte in payload)
+    assert message.frames == {}  # each frame was for one stream
+
+
+@pytest.mark.parametrize("role", [SERVER, CLIENT])
+def test_message_is_compressed_once_for_streams_with_equal_settings(role):
+    class Counting(Deflate):
+        calls = 0
+
+        def encode_alone(self, content):
+            Counting.calls += 1
+            return super().encode_alone(content)
+
+    message = SharedMessage(MESSAGE)
+    for threshold in (0, 1, 0):
+        Stream(role, extensions=[Counting(threshold=threshold)]).send_shared(message)
+    assert Counting.calls == 1
 
 
 def test_stream_that_only_sends_shared_messages_has_no_compressor():
@@ -232,8 +248,10 @@ def test_shared_message_inside_of_a_long_one_is_not_compressed():
     long = random.Random(1).randbytes(200_000).hex()
     steps = stream.send_steps(long)
     next(steps)
-    between = stream.send_shared(SharedMessage(MESSAGE, compress=True))
+    message = SharedMessage(MESSAGE, compress=True)
+    between = stream.send_shared(message)
     assert between[0] == 0x81
+    assert Stream(SERVER, extensions=[Deflate()]).send_shared(message)[0] == 0xC1
     with pytest.raises(StopIteration) as end:
         while True:
             next(steps)
@@ -249,6 +267,11 @@ def test_shared_message_is_refused_inside_of_a_fragmented_one():
     with pytest.raises(FragmentError):
         stream.send_shared(SharedMessage("b"))
     assert stream.send("c") == b"\x80\x01c"
+
+
+def test_shared_text_ends_with_a_whole_code_point():
+    with pytest.raises(TextError, match="inside a code point"):
+        SharedMessage("ä".encode()[:1], True)
 
 
 def test_shared_message_is_refused_after_a_close():

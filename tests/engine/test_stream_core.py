@@ -1,7 +1,7 @@
 """`StreamCore`: the fast paths, and the input that they leave to the slow paths."""
 
 import pytest
-from cores import make_core
+from cores import make_core, make_instance
 from frames import BINARY, CLOSE, KEY, PING, TEXT, frame
 from samples import SAMPLES, SIZES
 
@@ -372,6 +372,12 @@ def test_core_requires_an_unused_partial_message(backend):
     for other in (None, object()):
         with pytest.raises(TypeError, match="takes a PartialMessage"):
             type(core)(other, None, False)
+
+
+@pytest.mark.parametrize(("name", "count"), [("_receive_slow", 4), ("_send_slow", 5), ("_end_after_error", 0)])
+def test_core_has_no_slow_path_of_its_own(backend, name, count):
+    with pytest.raises(NotImplementedError):
+        getattr(make_instance(vars(backend), "StreamCore"), name)(*[None] * count)
 
 
 @pytest.mark.parametrize("size", [None, 3])

@@ -42,6 +42,22 @@ def call_soon(function):
     return answer
 
 
+def test_waiter_is_an_iterator_that_blocks_nothing_at_first(backend):
+    waiter = backend.ReceiveWaiter(None)
+    assert iter(waiter) is waiter
+    assert (waiter.waiting, waiter._asyncio_future_blocking) == (False, False)
+    assert waiter.cancel() is False
+
+
+@on_loop
+async def test_cancel_returns_whether_the_wait_was_on(backend):
+    waiter, task, _ = await start(backend)
+    assert waiter.cancel() is True
+    assert waiter.cancel() is False
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 @on_loop
 async def test_wake_runs_the_task_in_the_next_turn(backend):
     waiter, task, done = await start(backend)

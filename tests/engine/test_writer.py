@@ -1,5 +1,6 @@
 """`SocketWriter`: messages go directly to the socket, or to the transport while data wait there."""
 
+import os
 import socket
 import sys
 from types import SimpleNamespace
@@ -359,6 +360,40 @@ def test_writer_uses_the_transport_if_the_descriptor_is_negative(backend, number
         assert at.writer.send(b"a" * size)
         at.writer.write(b"b")
         assert (at.arrived(), at.taken()) == (b"", frame(BINARY, b"a" * size) + b"b")
+
+
+@pytest.mark.parametrize("reason", ["closed", "held", "closing"])
+def test_writer_writes_to_no_other_descriptor(backend, reason):
+    """Not to standard output, although it would accept the bytes."""
+    with Setting(backend) as at:
+        if reason == "closed":
+            at.writer.close()
+        elif reason == "held":
+            at.transport.write(b"before")
+        else:
+            at.transport.closing = True
+        kept = os.dup(1)
+        os.dup2(at.near.fileno(), 1)
+        try:
+            at.writer.write(b"a")
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+        assert (at.arrived(), at.taken()) == (b"", b"beforea" if reason == "held" else b"a")
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_writer_asks_the_transport_only_after_data_went_there(backend, size):
+    with Setting(backend) as at:
+        asked = []
+        at.transport.get_write_buffer_size = lambda: asked.append(1) or 0
+        for count in (1, 2):
+            for _ in range(3):
+                assert at.writer.send(b"a" * size)
+                assert len(asked) == count
+            at.sock.fileno = lambda: -1
+            at.writer.send(b"b")
+            at.sock.fileno = at.near.fileno
 
 
 @pytest.mark.parametrize("ask", ["fileno", "get_write_buffer_size", "is_closing"])

@@ -2,8 +2,9 @@
 
 The tests are collected once, and which lines each of them executes is noted. For each mutant a
 child process is forked, which replaces the code of one function and runs the tests that execute the
-mutated lines until one fails: first the one that failed in an earlier run, then the shortest. A
-mutant of code that runs at import gets a new process instead.
+mutated lines until one fails: first the one that failed in an earlier run, then the shortest. For a
+mutant of code that runs at import, each file of tests that use the module runs in a new process
+instead: first the one that failed in an earlier run, then those that find most mutants of the module.
 
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
@@ -63,6 +64,8 @@ LEFT_OUT = [
 ]
 #: Seconds that a test may take with a mutant, besides ten times what it takes without one.
 PATIENCE = 4
+#: Seconds that a file of tests may take in a new process; it takes less than 10 without a mutant.
+LIMIT = 300
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 
@@ -95,6 +98,12 @@ def read_log() -> dict[str, tuple[str, str]]:
     """Return the outcome of the last run of each mutant, and the test that failed."""
     lines = LOG.read_text().splitlines() if LOG.exists() else []
     return {name: (outcome, test) for outcome, name, test in (line.split("\t") for line in lines)}
+
+
+def count_kills(module: str) -> Counter[str]:
+    """Return how many mutants of a module the tests of each file killed in their last runs."""
+    own = (test for name, (_, test) in read_log().items() if name.startswith(f"{module}::"))
+    return Counter(test.partition("::")[0] for test in own)
 
 
 def list_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
@@ -168,17 +177,21 @@ class Runner:
         hit = {test for line in mutated for test in lines.get(line, ()) if test in self.items}
         killer = self.earlier.get(mutant.name, ("", ""))[1]
         tests = sorted(hit, key=lambda test: (test != killer, self.seconds[test]))
-        status, test = ERROR, ""
+        status = ERROR
         if mutant.function:
             code = mutant.compile()
+            self.begun[:] = bytes(4)
             status = fork(lambda: self.run(tests, session), lambda: replace_functions(code, self.functions))
-            test = tests[int.from_bytes(self.begun[:], "little")] if status not in (0, ERROR) else ""
+            if status not in (0, ERROR):
+                return False, tests[int.from_bytes(self.begun[:], "little")]
         if status == ERROR:
-            files = list(dict.fromkeys(name.partition("::")[0] for name in tests))
-            status = fork(
-                lambda: os.execl(sys.executable, sys.executable, __file__, "--one", mutant.name, *files), limit=120
-            )
-        return status == 0, test
+            kills = count_kills(mutant.name.partition("::")[0])
+            files = dict.fromkeys(test.partition("::")[0] for test in tests)
+            for file in sorted(files, key=lambda file: (file != killer, -kills[file])):
+                command = [sys.executable, __file__, "--one", mutant.name, file]
+                if fork(lambda command=command: os.execv(sys.executable, command), limit=LIMIT):
+                    return False, file
+        return True, ""
 
     def run(self, names: list[str], session: pytest.Session) -> bool:
         if not names:
@@ -254,8 +267,8 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
     return os.waitpid(child, 0)[1]
 
 
-def run_one(name: str, files: list[str]) -> int:
-    """Import the package with a mutant and run test files."""
+def run_one(name: str, file: str) -> int:
+    """Import the package with a mutant and run the tests of a file."""
     (mutant,) = [each for each in find([name.partition("::")[0]]) if each.name == name]
     original = importlib.machinery.SourceFileLoader.get_code
 
@@ -263,7 +276,7 @@ def run_one(name: str, files: list[str]) -> int:
         return mutant.compile() if Path(self.path) == mutant.path else original(self, fullname)
 
     importlib.machinery.SourceFileLoader.get_code = get_code
-    status = pytest.main([*TESTS, "-x", *files])
+    status = pytest.main([*TESTS, "-x", file])
     return 0 if status == pytest.ExitCode.NO_TESTS_COLLECTED else status
 
 
@@ -273,7 +286,7 @@ def main() -> int:
     os.environ.update(FRAMEWIRE_BACKEND="pure", HYPOTHESIS_PROFILE="mutants")
     RESULTS.mkdir(parents=True, exist_ok=True)
     if sys.argv[1:2] == ["--one"]:
-        return run_one(sys.argv[2], sys.argv[3:])
+        return run_one(sys.argv[2], sys.argv[3])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prefixes", nargs="*", metavar="PREFIX")
     parser.add_argument("--since", metavar="REVISION", help="only the mutants of lines that have changed since then")

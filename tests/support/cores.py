@@ -1,6 +1,9 @@
-"""A `StreamCore` whose slow paths only record the input that the fast paths leave to them."""
+"""Objects of the twins' classes, and a `StreamCore` whose slow paths record what the fast paths leave to them."""
 
+import inspect
 from functools import lru_cache
+
+from framewire import _backend
 
 
 @lru_cache
@@ -31,3 +34,16 @@ def make_core(twins, masked=False, limit=1 << 20, wrap=None, keys=None, keys_gua
     `send`. `ended` counts the calls of `_end_after_error`.
     """
     return _class_over(twins.StreamCore)(twins.PartialMessage(masked, limit, wrap), keys, keys_guarded)
+
+
+def make_instance(twins, name):
+    """Create an object of the class `name` of the dict `twins`."""
+    if name == "StreamCore":
+        return twins[name](twins["PartialMessage"](False, 0, None), None, False)
+    if name == "Deflate":
+        return twins[name]()
+    if name == "SocketWriter":
+        return twins[name](make_instance(twins, "StreamCore"), None, None, 0)
+    # Cython's constructors have no signature.
+    parameters = inspect.signature(_backend.load("_pure")[name]).parameters
+    return twins[name](**dict.fromkeys(parameters, 0))
