@@ -244,6 +244,7 @@ def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
         loop.run_until_complete(asyncio.wait(left))
     finally:
         loop.close()
+    del error  # its traceback keeps the task of the handler
     gc.collect()
     assert "Task exception was never retrieved" in caplog.text
     caplog.clear()
