@@ -87,9 +87,9 @@ def test_frames_are_written_once_though_the_transport_calls_back(in_callback):
 
     at = Corked()
     at.transport.during_write = call_back
-    at.writer.handling = in_callback
+    at.session.handling = in_callback
     at.send("a")
-    at.writer.handling = False
+    at.session.handling = False
     at.loop.turn()
     at.writer.flush()
     assert at.transport.written == [frame(TEXT, b"a")]

@@ -483,11 +483,13 @@ def test_pongs_of_the_caller_that_nobody_reads_stop_reading():
     assert not world.session.reading
 
 
-def test_session_without_queue_stops_reading_when_unread_messages_pile_up():
+def test_session_without_queue_stops_reading_when_unread_replies_pile_up():
     world = World(queue=False)
     world.session.send(bytes(2 * REPLIES_LIMIT))
     world.session.pause_writing(2 * REPLIES_LIMIT)
+    world.session.send(bytes(2 * REPLIES_LIMIT))
     assert world.session.reading  # the peer may wait for us in the same way
+    world.session.handling = True
     world.session.send(bytes(REPLIES_LIMIT - 4))
     assert world.session.reading
     world.session.send(b"")
@@ -901,6 +903,27 @@ def test_paused_reading_postpones_even_a_deadline_of_0():
         assert len(world.take()) == 20_000
     assert world.session.reading
     assert [type(event) for event in world.advance(4)] == [Close]
+
+
+def test_keepalive_does_not_fail_ends_without_queue_that_send_much_at_once():
+    client, server = [World(role, queue=False, ping_interval=2, ping_timeout=2) for role in (CLIENT, SERVER)]
+    directions = [(client, server, bytearray()), (server, client, bytearray())]
+    messages = []
+    for sender, _, _ in directions:
+        sender.session.pause_writing(0)
+        sender.session.send(bytes(4 * REPLIES_LIMIT))
+    for step in range(200):
+        for sender, receiver, waiting in directions:
+            waiting += sender.session.data_to_send()
+            if receiver.session.reading:
+                messages += [
+                    each for each in receiver.session.receive(waiting[:4096], step / 10) if type(each) is bytes
+                ]
+                del waiting[:4096]
+            sender.session.written(sender.session.bytes_queued, len(waiting))
+            sender.session.handle_timer(step / 10)
+    assert client.session.state is server.session.state is State.OPEN
+    assert messages == [bytes(4 * REPLIES_LIMIT)] * 2
 
 
 def test_unwritten_ping_postpones_the_keepalive_deadline_while_the_peer_reads():

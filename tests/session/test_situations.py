@@ -100,6 +100,31 @@ def test_pong_after_a_message_of_a_listener_that_a_slow_peer_reads_arrives(netwo
     situation()
 
 
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+def test_two_listeners_that_send_much_at_once_both_receive_it(network, monkeypatch):
+    received = []
+
+    class Sending(Listener):
+        def on_open(self, connection):
+            for _ in range(16):
+                connection.send(bytes(MIB))
+
+        def on_message(self, connection, message):
+            received.append(len(message))
+
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        async with (
+            ends.serving(Sending(), compression=None) as (_, _, uri),
+            framewire.asyncio.connect(uri, compression=None, listener=Sending()),
+        ):
+            await ends.until(lambda: len(received) == 32)
+
+    situation()
+
+
 @every_driver(clients=True)
 def test_pong_that_waits_while_reading_is_paused_does_not_fail_the_connection(driver):
     def script():

@@ -77,9 +77,9 @@ class ListenerConnection(BaseConnection):
     """An open WebSocket whose events go to a `Listener`. Nothing waits: use it in the event loop's
     thread.
 
-    While the peer reads so slowly that more than `write_limit` bytes wait for it, and 64 KiB have
-    been sent to it since, nothing is read from it; a message after more than `max_unsent` unread
-    bytes aborts the connection.
+    While the peer reads so slowly that more than `write_limit` bytes wait for it, and `on_message`
+    and `on_ping` have sent 64 KiB to it since, nothing is read from it; a message after more than
+    `max_unsent` unread bytes aborts the connection.
     """
 
     _driver: Driver
@@ -154,7 +154,7 @@ class ListenerConnection(BaseConnection):
                     session.send_whole(message)
                 except StateError:
                     return False
-                if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
+                if writer.uncorked or not session.handling or session.output_size > MAX_CORKED:
                     writer.cork()
                 return True
         if writer is None:
@@ -176,8 +176,6 @@ class ListenerConnection(BaseConnection):
         else:
             session.send(message, text, last=last, compress=compress)
         writer.cork()
-        if not (session.reading or writer.handling):  # too much is unread
-            self._driver.update()
         return True
 
     def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
@@ -217,12 +215,12 @@ class ListenerConnection(BaseConnection):
         """Give the messages and pings of a read to the listener; called by the driver."""
         driver = self._driver
         session, writer = driver.session, driver.writer
-        nested = writer.handling  # a callback has closed, which let input in that was held back
+        nested = session.handling  # a callback has closed, which let input in that was held back
         if not events:
             if not nested:
                 self.settle(session)
             return
-        writer.handling = True
+        session.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
         listener = self.listener
@@ -238,7 +236,7 @@ class ListenerConnection(BaseConnection):
                         listener.on_ping(self, event.payload)
         except Exception as error:
             self.fail(error)  # the rest is ignored
-        writer.handling = nested
+        session.handling = nested
         if not nested:
             writer.flush()
             self.settle(session)
@@ -293,13 +291,13 @@ class _ListenerDriver(Driver):
             if type(event) is bytes or type(event) is str:
                 # Like `ListenerConnection.deliver`, without its loop.
                 owner, session, writer = self._owner, self.session, self.writer
-                writer.handling = True
+                session.handling = True
                 writer.uncorked = not session.output
                 try:
                     owner.listener.on_message(owner, event)
                 except Exception as error:
                     owner.fail(error)
-                writer.handling = False
+                session.handling = False
                 if session.output:
                     writer.flush()
                 if session.write_paused or session.stream.failing is not None:

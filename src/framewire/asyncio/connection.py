@@ -320,7 +320,7 @@ class Connection(BaseConnection):
                 except StateError:
                     pass  # which end this is will be known when it is over
                 else:
-                    if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
+                    if writer.uncorked or not session.handling or session.output_size > MAX_CORKED:
                         writer.cork()
                     return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -553,7 +553,7 @@ def _broadcast_here(
         waiting = writer.unsent if writer.blocked else 0
         if not message.queue(session, driver.now(), waiting):
             driver.update()
-        elif writer.handling or len(session.output) > 1:
+        elif session.handling or len(session.output) > 1:
             writer.cork()
         else:
             writer.flush()

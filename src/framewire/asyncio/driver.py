@@ -308,14 +308,14 @@ class Driver(asyncio.BufferedProtocol):
         if not now or asyncio.current_task(self.loop) is not None:
             receiver.wake()
             return
-        writer.handling = True
+        session.handling = True
         try:
             receiver.wake_now()
         except (KeyboardInterrupt, SystemExit) as error:
             # They end the event loop; from here, uvloop would take them for errors of the protocol.
             self.loop.call_soon(_raise, error)
         finally:
-            writer.handling = False
+            session.handling = False
         if session.output:
             writer.flush()
 
@@ -337,7 +337,7 @@ class Driver(asyncio.BufferedProtocol):
     def update(self) -> None:
         """Do what the session asks for: write, pause or resume reading, end TCP, wait."""
         session, writer = self.session, self.writer
-        if session.output and not writer.handling:
+        if session.output and not session.handling:
             writer.flush()
         if session.reading is not self._reading:
             self._reading = session.reading

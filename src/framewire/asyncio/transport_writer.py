@@ -40,7 +40,6 @@ class TransportWriter:
 
     Attributes:
         uncorked: Whether the next frame leaves at once.
-        handling: Whether a callback handles received messages; its frames leave when it is done.
         send_whole: Sends a whole message straight to the socket if it can be sent as it is: True,
             or False without side effects. To be called only while `uncorked` and not `blocked`.
         send_shared: Sends the frame of a shared message likewise.
@@ -50,7 +49,7 @@ class TransportWriter:
     """
 
     __slots__ = (
-        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "handling", "send_shared",
+        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "send_shared",
         "send_whole", "socket_writer", "transport", "uncorked",
     )  # fmt: skip
 
@@ -64,7 +63,6 @@ class TransportWriter:
         self._in_parts = False
         self._flush_scheduled = False
         self.blocked = False
-        self.handling = False
         self.uncorked = True
 
     @property
@@ -112,7 +110,7 @@ class TransportWriter:
             self._push()
         elif self._session.output_size > MAX_CORKED:
             self._push()
-        elif not (self._flush_scheduled or self.handling):
+        elif not (self._flush_scheduled or self._session.handling):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_later)
 
@@ -132,7 +130,7 @@ class TransportWriter:
         """Write what the session has to send, now."""
         if self._session.output:
             self._push()
-        self.uncorked = not self.handling
+        self.uncorked = not self._session.handling
 
     def _push(self) -> None:
         data = self._session.data_to_send()  # cleared first: the transport may call back

@@ -91,7 +91,7 @@ class Session:
     __slots__ = (
         "_budget", "_bytes_taken", "_end_at", "_fail_at", "_held_back", "_idle_look", "_idle_since",
         "_messages", "_opened_at", "_paused_size", "_resume_at", "_slow_reads", "_step", "_unread_replies",
-        "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "keepalive",
+        "_waiting", "_was_paused", "_written", "auto_close", "close_state", "ending", "handling", "keepalive",
         "only_messages", "output", "output_size", "pings_received", "pings_sent", "queue", "quiet", "reading",
         "receive_step", "role", "settings", "stream", "write_paused",
     )  # fmt: skip
@@ -140,6 +140,9 @@ class Session:
         #: Whether a receiver can just wait for messages: the connection is open, and no failure is
         #: held back.
         self.quiet = True
+        #: Whether a callback handles received messages, so that messages sent meanwhile are replies;
+        #: set by the driver.
+        self.handling = False
         #: Whether the transport holds more than `write_limit`; see `pause_writing`.
         self.write_paused = False
         self._paused_size = 0  # bytes that the transport held when it was paused
@@ -154,7 +157,7 @@ class Session:
         self.receive_step = self._step if self._budget is None else 1
         self._held_back = b""  # received, but not processed as there is no room
         self._was_paused = False  # reading was paused since the last look of the keepalive
-        self._unread_replies = 0  # bytes queued since writing was paused: replies, and without a queue all
+        self._unread_replies = 0  # bytes of replies queued since writing was paused
         self._written = self._waiting = 0  # bytes that the driver has written, and those that the transport still holds
         self._opened_at = self._idle_since = now
         self._messages = 0  # received and sent until `_idle_since`
@@ -449,8 +452,8 @@ class Session:
     def _regulate(self) -> None:
         """Decide whether to read: not while there is no room, but always on the way to the end.
 
-        While writing is paused reading goes on until replies pile up: two ends that both send much
-        and then read would wait for each other for ever.
+        While writing is paused reading goes on until replies pile up. Other messages do not count:
+        two ends that both send much and then read would wait for each other for ever.
 
         After our own close the peer's has to come through, so reading goes on; messages are dropped
         from the first that finds no room.
@@ -627,8 +630,7 @@ class Session:
     def _add_output(self, frames: bytes, reply: bool = False) -> None:
         self.output.append(frames)
         self.output_size += len(frames)
-        # Without a queue any message may be a reply to one that was received.
-        if self.write_paused and (reply or self.queue is None):
+        if self.write_paused and (reply or (self.handling and self.queue is None)):
             self._unread_replies += len(frames)
             self._regulate()
 

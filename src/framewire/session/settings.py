@@ -17,7 +17,7 @@ __all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettin
 #: Bytes or characters that queued messages may hold; one message alone may exceed it.
 QUEUE_SIZE: Final = 1 << 20
 
-#: Bytes of automatic replies (pongs), and of messages of a session without a queue, that may be sent
+#: Bytes of replies (pongs, and the messages of callbacks that handle received ones) that may be sent
 #: to a peer that does not read, after `write_limit`, before we stop reading from it too.
 REPLIES_LIMIT: Final = 1 << 16
 

@@ -325,7 +325,7 @@ class WebSocketProtocol(_Driver):
             writer.uncorked = False
         elif len(data) < MIN_UNCORKED or not writer.send_large(data):
             session.send_whole(data)
-            if writer.uncorked or not writer.handling or session.output_size > MAX_CORKED:
+            if writer.uncorked or not session.handling or session.output_size > MAX_CORKED:
                 writer.cork()
 
     def start_closing(self, code: int | None, reason: str) -> None:
