@@ -48,7 +48,14 @@ def accept_key(draw):
     return "accept_key", draw.ConsumeBytes(draw.PickValueInList([0, 23, 24, 24, 24, 25]))
 
 
-CALLS = [read_header, write_header, apply_mask, make_frame, accept_key]
+def split_head(draw):
+    begin = draw.PickValueInList([b"", b"GET / HTTP/1.1\r\n", b"A\r\nHost: a\r\nB"])
+    end = draw.PickValueInList([b"", b"\r\n\r\n"])
+    most = draw.ConsumeIntInRange(-1, 9)
+    return "split_head", begin + draw.ConsumeBytes(200) + end, most
+
+
+CALLS = [read_header, write_header, apply_mask, make_frame, accept_key, split_head]
 
 
 def test(data):

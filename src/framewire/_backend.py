@@ -18,6 +18,7 @@ TWINS = {
     "mask": ("apply_mask", "apply_mask_in_place"),
     "utf8": ("Utf8Validator",),
     "accept": ("accept_key",),
+    "head": ("split_head",),
     "frames": ("take_frames", "take_payload", "take_key", "make_frame", "make_parts"),
     "deflate": ("Deflate",),
     "partial_message": ("PartialMessage",),
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from ._pure.accept import accept_key
     from ._pure.deflate import Deflate
     from ._pure.frames import make_frame, make_parts, take_frames, take_key, take_payload
+    from ._pure.head import split_head
     from ._pure.header import read_header, write_header
     from ._pure.mask import apply_mask, apply_mask_in_place
     from ._pure.partial_message import PartialMessage
@@ -134,6 +136,7 @@ __all__ = [
     "make_frame",
     "make_parts",
     "read_header",
+    "split_head",
     "take_frames",
     "take_key",
     "take_payload",

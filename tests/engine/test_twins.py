@@ -179,6 +179,22 @@ def test_twins_agree_on_accept_key(backend, data, make):
     same(backend, "accept_key", lambda: make(data))
 
 
+HEADS = st.lists(
+    st.sampled_from([b"GET / HTTP/1.1", b"Host", b"host", b":", b" ", b"\t", b"\xe9", b"\0", b"\n", b"a" * 70])
+    | st.sampled_from([b"\r\n"] * 3 + [b"\r\nA:"] * 5),
+    max_size=20,
+).map(b"".join)
+
+
+@settings(max_examples=300)
+@given(head=HEADS, make=MAKERS, most=INTEGERS)
+@example(head=b"A\r\nB: c\r\n\r\n", make=bytes, most=1)
+def test_twins_agree_on_split_head(backend, head, make, most):
+    for data in (head, b"A\r\nB:" + head + b"\r\n\r\n"):
+        same(backend, "split_head", lambda data=data: make(data), most)
+        same(backend, "split_head", lambda data=data: data, 50)
+
+
 @settings(max_examples=300)
 @given(
     first=INTEGERS | st.integers(0, 255), data=BYTES, make=MAKERS, text=st.text(st.characters(), max_size=50), key=KEYS

@@ -26,7 +26,8 @@ _values = st.one_of(
     ),
     st.text("\t !~:,\x80\xa0\xff", max_size=6),
 )
-_fields = st.lists(st.tuples(_names, st.sampled_from([":", ": ", " :", ""]), _values).map("".join), max_size=5)
+_line = st.tuples(_names, st.sampled_from([":", ": ", " :", ""]), _values).map("".join).filter(len)
+_fields = st.lists(_line, max_size=5)  # an empty line would end the head
 _request_lines = st.one_of(
     st.just("GET / HTTP/1.1"),
     st.tuples(

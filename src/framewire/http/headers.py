@@ -113,14 +113,15 @@ class Headers(MutableMapping[str, str]):
         return str(self).encode("latin-1")
 
     @classmethod
-    def from_text(cls, text: str) -> Headers:
+    def from_text(cls, text: str, found: dict[str, list[str]] | None = None) -> Headers:
         """Return headers with the lines in `text`, separated by CRLF and known to be well-formed.
 
         Args:
             text: The lines, without the empty line after them.
+            found: Their values by name, as `by_name` returns them, if they are known.
         """
         headers = cls.__new__(cls)
-        headers._packed, headers._pairs, headers._found = text, None, None
+        headers._packed, headers._pairs, headers._found = text, None, found
         return headers
 
     def pack(self) -> None:

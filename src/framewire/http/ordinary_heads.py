@@ -1,28 +1,24 @@
 """Parsing of the heads that nearly all opening handshakes have (RFC 9112 3 to 5).
 
-These heads match one pattern, and are simply split. All others are left to `HeadScanner` and h11,
-which alone decide which heads to reject; they would cost as much as the rest of an opening
-handshake.
+These heads are strictly formed, and `split_head` simply splits them. All others are left to
+`HeadScanner` and h11, which alone decide which heads to reject; they would cost as much as the rest
+of an opening handshake.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+import sys
 from typing import Final
 
+from .._backend import split_head
 from .headers import Headers
 from .http11 import HeadLimits, Request, Response
 
 __all__ = ["parse_switch", "take_request"]
 
-_FIELD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n"
-_SWITCH: Final = re.compile(rf"HTTP/1\.1 101 ([!-~]+(?: [!-~]+)*)\r\n((?:{_FIELD})+)\r\n")
-
-
-@lru_cache(16)
-def _request(max_headers: int) -> re.Pattern[str]:
-    return re.compile(rf"GET ([!-~]+) HTTP/1\.1\r\n((?:{_FIELD}){{1,{max_headers}}})\r\n")
+_REQUEST: Final = re.compile(r"GET ([!-~]+) HTTP/1\.1")
+_SWITCH: Final = re.compile(r"HTTP/1\.1 101 ([!-~]+(?: [!-~]+)*)")
 
 
 def take_request(data: bytes, limits: HeadLimits) -> tuple[Request, bytes] | None:
@@ -36,13 +32,15 @@ def take_request(data: bytes, limits: HeadLimits) -> tuple[Request, bytes] | Non
         The request as `HeadScanner` and h11 read it, and the bytes after it; None for all other
         heads.
     """
-    match = _request(limits.max_headers).match(str(data, "latin-1"))
-    if match is None or match.end() > limits.max_line:
+    data = bytes(data)
+    split = split_head(data, limits.max_headers)
+    if split is None:
         return None
-    headers = Headers.from_text(match[2][:-2])
-    if len(headers.by_name().get("host", ())) != 1 or _has_body(headers):
+    first, lines, found, size = split
+    match = _REQUEST.fullmatch(first)
+    if match is None or size > limits.max_line or len(found.get("host", ())) != 1 or _has_body(found):
         return None
-    return Request("GET", match[1], headers), bytes(data[match.end() :])
+    return Request("GET", match[1], Headers.from_text(lines, found)), data[size:]
 
 
 def parse_switch(head: bytes) -> Response | None:
@@ -51,13 +49,15 @@ def parse_switch(head: bytes) -> Response | None:
     Returns:
         The response as h11 reads it; None for all other heads.
     """
-    match = _SWITCH.fullmatch(head.decode("latin-1"))
-    if match is None:
+    split = split_head(head, sys.maxsize)
+    if split is None:
         return None
-    headers = Headers.from_text(match[2][:-2])
-    return None if _has_body(headers) else Response(101, match[1], headers)
+    first, lines, found, size = split
+    match = _SWITCH.fullmatch(first)
+    if match is None or size != len(head) or _has_body(found):
+        return None
+    return Response(101, match[1], Headers.from_text(lines, found))
 
 
-def _has_body(headers: Headers) -> bool:
-    found = headers.by_name()
+def _has_body(found: dict[str, list[str]]) -> bool:
     return "content-length" in found or "transfer-encoding" in found
