@@ -677,8 +677,8 @@ class Stream(StreamCore[Event]):
 
 def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:
     """Return a limit in bytes as a plain int, or None. TypeError or ValueError if it is invalid."""
-    if value is None:
-        return None
+    if value is None or (type(value) is int and minimum <= value <= MAX_LENGTH):
+        return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is a number of bytes or None, not {type(value).__name__}")
     number = index(value)

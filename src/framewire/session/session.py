@@ -318,10 +318,14 @@ class Session:
         remaining = events if self.queue is None else []
         self.only_messages = self._are_messages(events)
         if not self.only_messages:
-            items = [event for event in events if isinstance(event, (str, bytes, Fragment))]
-            controls: list[Event] = [event for event in events if not isinstance(event, (str, bytes, Fragment))]
-            for event in controls:
-                self._note_control(event, now)
+            items = []
+            controls: list[Event] = []
+            for event in events:
+                if isinstance(event, (str, bytes, Fragment)):
+                    items.append(event)
+                else:
+                    controls.append(event)
+                    self._note_control(event, now)
             self._queue_replies()
             if self.queue is not None:
                 remaining = controls
@@ -354,7 +358,8 @@ class Session:
         elif isinstance(event, Pong):
             self.keepalive.answered(event.payload, now)
         else:
-            self.close_state.note_received(cast("Close | Failure", event))
+            assert isinstance(event, (Close, Failure))
+            self.close_state.note_received(event)
 
     def _queue_replies(self) -> None:
         """Queue what the stream has to say by itself."""
