@@ -55,6 +55,11 @@ def test_others_are_answered_401_with_a_challenge(authorization, text):
     assert response.headers["WWW-Authenticate"] == r'Basic realm="a \"door\" \\", charset="UTF-8"'
 
 
+def test_realm_has_no_name_by_default():
+    response = answer(basic_auth(credentials=("ada", "secret")))
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="", charset="UTF-8"'
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_function_of_the_caller_decides(is_async):
     def check(username, password):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from websockets.client import ClientProtocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri as parse_peer_uri
 
+from framewire import __version__
 from framewire.errors import HandshakeError, ResponseError, StateError, UriError
 from framewire.handshake import (
     MAX_BODY,
@@ -29,6 +31,7 @@ from framewire.handshake import (
     check_version_header,
     choose_subprotocol,
 )
+from framewire.http.client_handshake import USER_AGENT
 from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
 from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
 from framewire.http.uri import Uri, parse_uri
@@ -1074,6 +1077,12 @@ def test_parse_uri_rejects_invalid_uris(text: str) -> None:
         parse_uri(text)
 
 
+@pytest.mark.parametrize("port", [0, 65536])
+def test_parse_uri_says_which_ports_there_are(port: int) -> None:
+    with pytest.raises(UriError, match="the port of the URI is not 1 to 65535"):
+        parse_uri(f"ws://localhost:{port}/")
+
+
 @pytest.mark.parametrize("uri", [None, b"ws://localhost/"])
 def test_parse_uri_rejects_anything_but_text(uri: object) -> None:
     with pytest.raises(TypeError, match="a URI is text"):
@@ -1109,6 +1118,10 @@ def test_client_request_contains_all_given_options() -> None:
     assert (client.sent.method, client.sent.target) == ("GET", "/chat")
     assert client.sent.headers["X"] == "caf\xe9"
     assert client.trailing == b""
+
+
+def test_user_agent_names_the_versions_of_python_and_framewire() -> None:
+    assert f"Python/{sys.version_info.major}.{sys.version_info.minor} framewire/{__version__}" == USER_AGENT
 
 
 def test_client_keys_differ_between_handshakes() -> None:

@@ -1,5 +1,6 @@
 """Reconnecting: temporary errors, and the delays between attempts."""
 
+import importlib.util
 import logging
 from itertools import islice
 
@@ -7,7 +8,7 @@ import pytest
 
 from framewire.errors import ResponseError, SecurityError, StatusError
 from framewire.handshake import Headers, Response
-from framewire.http.reconnect import MIN_DURATION, Reconnection, backoff, process_exception
+from framewire.http.reconnect import MIN_DURATION, Reconnection, _number, backoff, process_exception
 
 pytestmark = pytest.mark.engine
 
@@ -42,6 +43,17 @@ def test_delays_grow_from_a_random_one_to_the_longest():
     assert list(islice(backoff(0, 1, 5, 2), 6)) == [0, 1, 2, 4, 5, 5]
 
 
+def test_environment_sets_the_defaults_of_delays(monkeypatch):
+    monkeypatch.setenv("WEBSOCKETS_BACKOFF_FACTOR", "2.5")
+    assert (_number("FACTOR", 1.5), _number("OTHER", 4)) == (2.5, 4)
+    for name, value in (("INITIAL_DELAY", "0"), ("MIN_DELAY", "1"), ("MAX_DELAY", "4")):
+        monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}", value)
+    spec = importlib.util.find_spec("framewire.http.reconnect")
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert list(islice(again.backoff(), 4)) == [0, 1, 2.5, 4]
+
+
 def numbered_delays():
     yield from range(1, 100)
 
@@ -59,6 +71,17 @@ def test_connection_that_the_peer_ends_at_once_counts_as_failed_attempt():
     reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
     assert [reconnection.ended(0.01, by_peer=True) for _ in range(2)] == [1, 2]
     assert reconnection.failed(OSError()) == 3
+
+
+def test_delays_are_logged(caplog):
+    caplog.set_level("INFO", LOGGER.name)
+    reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
+    reconnection.failed(OSError("gone"))
+    reconnection.ended(0.01, by_peer=True)
+    assert caplog.messages == [
+        "connect failed; reconnecting in 1.0 seconds: OSError('gone')",
+        "connection closed at once; reconnecting in 2.0 seconds",
+    ]
 
 
 def busy(retry_after):

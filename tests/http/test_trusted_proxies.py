@@ -33,6 +33,7 @@ VALID = {
     "binary IPv4": (binary(), ("192.0.2.1", 50000)),
     "binary IPv6": (binary(family=0x21, block=V6), ("2001:db8::1", 50000, 0, 0)),
     "binary Unix": (binary(family=0x31, block=UNIX), "/run/client"),
+    "longest Unix": (binary(family=0x31, block=b"/\xff".ljust(108, b"a") + b"b" * 108), "/\udcff" + "a" * 106),
     "TLVs are skipped": (binary(block=V4 + b"\x04\x00\x03abc" + b"\xff garbage"), ("192.0.2.1", 50000)),
     "largest": (binary(block=V4.ljust(MAX_LENGTH, b"\0")), ("192.0.2.1", 50000)),
     "LOCAL": (binary(command=0x20, family=0, block=b""), None),
@@ -120,7 +121,7 @@ def test_proxy_header_may_be_cut_anywhere(name):
 
 @pytest.mark.parametrize("name", INVALID)
 def test_invalid_proxy_header_is_refused_however_it_is_cut(name):
-    for cuts in ((), range(1, len(INVALID[name]))):
+    for cuts in ((), range(1, len(INVALID[name])), range(2, len(INVALID[name]), 2)):
         with pytest.raises(ValueError):
             read(INVALID[name], *cuts)
 
@@ -203,7 +204,11 @@ def test_clients_of_a_unix_socket_are_trusted_only_if_named():
         (["192.0.2.1, unknown"], ("10.0.0.1", 5)),
         (["192.0.2.1, unknown, 10.0.0.2"], ("10.0.0.2", 0)),
         (["192.0.2.1:port"], ("10.0.0.1", 5)),
+        (["192.0.2.1:12345"], ("192.0.2.1", 12345)),
         (["192.0.2.1:123456"], ("10.0.0.1", 5)),
+        (["fe80::1%eth0"], ("fe80::1", 0, 0, 0)),
+        (["[::1"], ("10.0.0.1", 5)),
+        (["::1]"], ("10.0.0.1", 5)),
         (["<script>"], ("10.0.0.1", 5)),
     ],
 )

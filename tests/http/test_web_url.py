@@ -22,22 +22,26 @@ pytestmark = pytest.mark.engine
         "ws:/h": "ws://h/",
         "ws:////h": "ws://h/",
         "ws:\\\\h\\a?b\\c": "ws://h/a?b\\c",
+        "ws://Xh/X!": "ws://xh/X!",
         # Hosts.
         "ws://LocalHost/": "ws://localhost/",
         "ws://h%C3%A4%2e": "ws://xn--h-0fa./",
         "ws://[0:0::1]:1": "ws://[::1]:1/",
         "ws://127.1": "ws://127.0.0.1/",
+        "ws://255.254.253.252": "ws://255.254.253.252/",
         "ws://0x7F.1": "ws://127.0.0.1/",
         "ws://017700000001.": "ws://127.0.0.1/",
         "ws://0x": "ws://0.0.0.0/",
         "ws://1.2.3.4.example": "ws://1.2.3.4.example/",
         # Ports.
         "ws://h:80": "ws://h/",
+        "ws://h:65535": "ws://h:65535/",
         "ws://h:0000000443": "ws://h:443/",
         "wss://h:443": "wss://h/",
         "ws://h:": "ws://h/",
         # Paths.
         "ws://h/a/./b/../c": "ws://h/a/c",
+        "ws://h/a/b/c/../d": "ws://h/a/b/d",
         "ws://h/../a/%2e%2E": "ws://h/",
         "ws://h/a/.": "ws://h/a/",
         "ws://h/a/.b/..c/...": "ws://h/a/.b/..c/...",
@@ -65,7 +69,7 @@ def test_web_url_is_normalised(given, url):
         "", "ws", "ws:", "ws://", "relative", "/a", "//h/", "ftp://h/", "about:blank", "ws://h#", "ws://h/#a", "ws://h/?#",
         "ws://h:x", "ws://h:-1", "ws://h:0", "ws://h:65536", "ws://h:1:2", "ws://:1", "ws://[::1", "ws://[::1]x", "ws://[x]",
         "ws://a b", "ws://a%20b", "ws://a<b", "ws://a%2fb", "ws://256.1", "ws://1.2.3.4.5", "ws://1.2.3.256", "ws://1.x.3.4",
-        "ws://4294967296", "ws://08", "ws://1..2",
+        "ws://1.2.3.4.0", "ws://4294967296", "ws://08", "ws://1..2",
     ],
 )  # fmt: skip
 def test_web_url_that_is_invalid_raises(given):
@@ -73,6 +77,13 @@ def test_web_url_that_is_invalid_raises(given):
         parse_web_url(given)
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "9999999"])
+def test_web_url_error_says_which_ports_there_are(port):
+    with pytest.raises(UriError, match="the port is not 1 to 65535"):
+        parse_web_url(f"ws://h:{port}")
+
+
 def test_web_url_gives_the_uri_to_connect_to():
     assert parse_web_url("https://h:81/a b?c{d")[0] == Uri(True, "h", 81, "/a%20b?c{d")
     assert parse_web_url("ws://u%40:p%3A@[::1]/")[0] == Uri(False, "::1", 80, "/", "u@", "p:")
+    assert parse_web_url("ws://[fe80::1%25eth0.1]/") == (Uri(False, "fe80::1%eth0.1", 80, "/"), "ws://[fe80::1]/")

@@ -29,6 +29,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -106,17 +107,19 @@ def count_kills(module: str) -> Counter[str]:
     return Counter(test.partition("::")[0] for test in own)
 
 
-def list_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
-    """Return the functions of all modules under test by file, first line and name."""
+def list_functions() -> tuple[dict[tuple[str, int, str], list[FunctionType]], list[_lru_cache_wrapper]]:
+    """Return the functions of all modules under test by file, first line and name, and those with a cache."""
     for path in PATHS:
         importlib.import_module("framewire." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
     gc.unfreeze()  # frozen objects are not listed
+    objects = gc.get_objects()
+    gc.freeze()  # a collection in a child process would copy all pages
     found = defaultdict(list)
-    for each in gc.get_objects():
+    for each in objects:
         if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(str(PACKAGE)):
             found[_place(each.__code__)].append(each)
-    gc.freeze()  # a collection in a child process would copy all pages
-    return found
+    caches = [each for each in objects if isinstance(each, _lru_cache_wrapper)]
+    return found, [each for each in caches if str(each.__module__).startswith("framewire.")]
 
 
 def _place(code: CodeType) -> tuple[str, int, str]:
@@ -146,7 +149,7 @@ class Runner:
         self.begun = mmap.mmap(-1, 4)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        self.functions = list_functions()
+        self.functions, self.caches = list_functions()
         self.items = {item.nodeid: item for item in session.items}
         self.read_lines(session)
         began = time.time()
@@ -172,16 +175,17 @@ class Runner:
     def run_mutant(self, mutant: Mutant, session: pytest.Session) -> tuple[bool, str]:
         """Return whether the tests that execute mutated lines pass, and the one that failed."""
         lines = self.tests[str(mutant.path.relative_to(PACKAGE))]
-        # Code that runs at import is not traced: every test that uses the module may depend on it.
-        mutated = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.function else list(lines)
+        mutated = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.function else ()
         hit = {test for line in mutated for test in lines.get(line, ()) if test in self.items}
+        # Code that runs at import is not traced: every test that uses the module may depend on it.
+        used = {test for each in lines.values() for test in each if test in self.items}
         killer = self.earlier.get(mutant.name, ("", ""))[1]
-        tests = sorted(hit, key=lambda test: (test != killer, self.seconds[test]))
+        tests = sorted(hit or used, key=lambda test: (test != killer, self.seconds[test]))
         status = ERROR
-        if mutant.function:
+        if hit:
             code = mutant.compile()
             self.begun[:] = bytes(4)
-            status = fork(lambda: self.run(tests, session), lambda: replace_functions(code, self.functions))
+            status = fork(lambda: self.run(tests, session), lambda: self.put_in(code))
             if status not in (0, ERROR):
                 return False, tests[int.from_bytes(self.begun[:], "little")]
         if status == ERROR:
@@ -193,9 +197,16 @@ class Runner:
                     return False, file
         return True, ""
 
+    def put_in(self, code: CodeType) -> None:
+        """Give the functions of a module the code in `code`."""
+        replace_functions(code, self.functions)
+        self.clear_caches()
+
+    def clear_caches(self) -> None:
+        for function in self.caches:
+            function.cache_clear()
+
     def run(self, names: list[str], session: pytest.Session) -> bool:
-        if not names:
-            return True  # no test executes it
         items = [self.items[name] for name in names]
         for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
             self.begun[:] = number.to_bytes(4, "little")
@@ -226,6 +237,7 @@ class Runner:
         """Write how long each test takes (None if it fails), and the lines that it executes by module."""
         tracer = coverage.Coverage(data_file=None, source=[str(PACKAGE / area) for area in AREAS], config_file=False)
         for name in names:
+            self.clear_caches()  # all lines of a function run for each test that needs it
             tracer.start()  # again for each test, because some set a trace function
             tracer.switch_context(name)
             began = time.perf_counter()
