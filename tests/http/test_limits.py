@@ -1,6 +1,7 @@
 """The limits of HTTP messages: those of one server or client."""
 
 import pytest
+from modules import import_again
 
 from framewire.errors import StatusError
 from framewire.exceptions import HeaderLineTooLong, TooManyHeaders
@@ -22,6 +23,20 @@ def test_limit_is_read_from_the_environment_or_the_default(monkeypatch):
     assert read_limit("LINE_LENGTH", 100, 10) == 100
     monkeypatch.setenv("WEBSOCKETS_MAX_LINE_LENGTH", "10")
     assert read_limit("LINE_LENGTH", 100, 10) == 10
+
+
+@pytest.mark.parametrize("values", [(), (300, 20, 0)], ids=["default", "set"])
+def test_each_limit_has_its_variable(values, monkeypatch):
+    for name in (names := [f"WEBSOCKETS_MAX_{each}" for each in ("LINE_LENGTH", "NUM_HEADERS", "BODY_SIZE")]):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in zip(names, values, strict=False):
+        monkeypatch.setenv(name, str(value))
+    again = import_again("framewire.http.http11")
+    limits, (line, headers, body) = again.DEFAULT_LIMITS, values or (8192, 128, 1 << 20)
+    assert again.MAX_LINE == limits.max_line == line
+    assert again.MAX_HEADERS == limits.max_headers == headers
+    assert again.MAX_BODY == limits.max_body == body
+    assert again.MAX_HEAD == limits.max_head == 4 * line
 
 
 @pytest.mark.parametrize(

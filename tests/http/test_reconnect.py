@@ -1,10 +1,10 @@
 """Reconnecting: temporary errors, and the delays between attempts."""
 
-import importlib.util
 import logging
 from itertools import islice
 
 import pytest
+from modules import import_again
 
 from framewire.errors import ResponseError, SecurityError, StatusError
 from framewire.handshake import Headers, Response
@@ -48,10 +48,7 @@ def test_environment_sets_the_defaults_of_delays(monkeypatch):
     assert (_number("FACTOR", 1.5), _number("OTHER", 4)) == (2.5, 4)
     for name, value in (("INITIAL_DELAY", "0"), ("MIN_DELAY", "1"), ("MAX_DELAY", "4")):
         monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}", value)
-    spec = importlib.util.find_spec("framewire.http.reconnect")
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
-    assert list(islice(again.backoff(), 4)) == [0, 1, 2.5, 4]
+    assert list(islice(import_again("framewire.http.reconnect").backoff(), 4)) == [0, 1, 2.5, 4]
 
 
 def numbered_delays():

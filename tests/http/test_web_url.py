@@ -42,6 +42,7 @@ pytestmark = pytest.mark.engine
         # Paths.
         "ws://h/a/./b/../c": "ws://h/a/c",
         "ws://h/a/b/c/../d": "ws://h/a/b/d",
+        "ws://h/a/b/c/..": "ws://h/a/b/",
         "ws://h/../a/%2e%2E": "ws://h/",
         "ws://h/a/.": "ws://h/a/",
         "ws://h/a/.b/..c/...": "ws://h/a/.b/..c/...",

@@ -1,7 +1,7 @@
 """Mutations of Python source: each is one small fault, put into the syntax tree of a module.
 
-Left alone are docstrings, annotations, type variables, assertions, `__all__`, `__slots__`, and texts
-for people: the texts of exceptions, and strings with a space.
+Left alone are docstrings, annotations, type variables, overloads, assertions, `__all__`, `__slots__`,
+and texts for people: the texts of exceptions, and strings with a space.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def _walk(node: ast.AST, scope: str, function: int) -> Iterator[tuple[ast.AST, s
 def _visit(node: ast.AST, scope: str, function: int) -> Iterator[tuple[ast.AST, str, int]]:
     match node:
         case ast.Assert() | ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return
+        case ast.FunctionDef(decorator_list=[ast.Name(id="overload")]):
             return
         case ast.Assign(targets=[ast.Name(id="__all__" | "__slots__")]) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
             return

@@ -20,7 +20,7 @@ from .http11 import MAX_HEAD, Request, Response
 __all__ = ["ResponseParser", "parse_request"]
 
 #: The headers of a request that decide how h11 reads the response.
-_REQUEST: Final = [("Host", ""), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+_REQUEST: Final = [("Host", ""), ("Upgrade", "websocket")]
 
 
 def parse_request(head: bytes) -> Request:
