@@ -110,7 +110,7 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
     for index, (name, rate) in enumerate(sorted(amounts.items(), key=lambda item: -item[1])):
         y = TOP + STEP * index
         text = escape(label(name, environment))
-        kind = "own" if name in OWN else {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor"}.get(name, "peer")
+        kind = "own" if name in OWN else KINDS.get(name, "peer")
         lines += [
             f'<text class="text" x="{LABEL - 8}" y="{y + 14}" text-anchor="end">{text}</text>',
             f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(rate * scale, 0.5):.1f}" height="{BAR}"/>',
@@ -124,6 +124,8 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
 NAMES = {
     PURE: "framewire, pure Python",
     FLOOR: "floor: objects only",
+    "least_callback": "least, callbacks",
+    "least_coroutine": "least, coroutines",
     "callback": "framewire, callbacks",
     "coroutine": "framewire, coroutines",
     "uvicorn_framewire": "framewire in uvicorn",
@@ -135,6 +137,9 @@ NAMES = {
 
 #: The columns of framewire.
 OWN = {FAST, "callback", "coroutine", "uvicorn_framewire"}
+
+#: The kinds of the other columns that are no peers.
+KINDS = {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor", "least_callback": "floor", "least_coroutine": "floor"}
 
 #: The units of a chart, by `Chart.per_byte`.
 UNITS = {False: "million messages per second", True: "GB/s"}

@@ -4,7 +4,7 @@
 
 In a page, the text between `<!-- figures: NAME -->` and `<!-- end of figures -->` is replaced. NAME is
 the name of a chart without its suffix, `environment`, `memory`, `proof`, or of the table of servers:
-`servers-uvloop`, `servers-asyncio`, `servers-environment`.
+`servers-uvloop`, `servers-asyncio`, `servers-environment`, `servers-goals`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import proof
+from .bench_asyncio import GOALS, bound_of
 from .charts import UNITS, draw, find, label, rates, shown
 from .tables import FAST, Row, Table, times
 
@@ -67,6 +68,7 @@ def sections(results: dict[str, Any], campaigns: dict[str, Any]) -> dict[str, st
         texts["servers-environment"] = "\n".join(environment(results["servers"]["environment"]))
         for loop in {row["loop"] for row in results["servers"]["rows"]}:
             texts[f"servers-{loop}"] = "\n".join(servers(results["servers"], loop))
+        texts["servers-goals"] = "\n".join(goals(results["servers"]))
     return texts
 
 
@@ -108,6 +110,28 @@ def servers(measured: dict[str, Any], loop: str) -> Iterator[str]:
     for name in dict.fromkeys(name for row in rows for name in row["figures"]):
         cells = (f" {shown(row['figures'][name])} |" if name in row["figures"] else " |" for row in rows)
         yield "".join([f"| {label(name, measured['environment'])} |", *cells])
+
+
+def goals(measured: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table of the goals: the ratio of two costs on each event loop, and the
+    smallest that is possible there.
+    """
+    loops = list(dict.fromkeys(row["loop"] for row in measured["rows"]))
+    figures = {(row["loop"], row["load"]): row["figures"] for row in measured["rows"]}
+    yield "".join(["| load | ratio | goal |", *(f" {loop} | at least |" for loop in loops)])
+    yield "|---" * (3 + 2 * len(loops)) + "|"
+    for load, ours, reference, goal in GOALS:
+        cells = []
+        for loop in loops:
+            costs = figures.get((loop, load), {})
+            if reference is None or ours not in costs or reference not in costs:
+                break
+            ratio, bound = costs[ours] / costs[reference], bound_of(ours, costs)
+            least = "" if bound is None else f"{bound / costs[reference]:.2f}"
+            cells.append(f" {ratio:.2f}{'' if ratio <= goal else ', missed'} | {least} |")
+        else:
+            names = (label(name, measured["environment"]) for name in (ours, reference))
+            yield "".join([f"| {load} | {' / '.join(names)} | {goal:.2f} |", *cells])
 
 
 def fill(page: str, texts: dict[str, str]) -> str:

@@ -81,6 +81,85 @@ async def coroutine():
     return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
+class Least(asyncio.BufferedProtocol):
+    """A connection that only moves bytes: the frames are those of a `Stream`, and nothing else is there.
+
+    No limit, no timeout, no backpressure, no state, no log; the request is not checked.
+    """
+
+    buffer = memoryview(bytearray(1 << 16))
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.stream = None
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        if self.stream is None:
+            self.open(bytes(self.buffer[:nbytes]))
+            return
+        events = self.stream.receive(self.buffer, nbytes)
+        if events and type(events[-1]) is not bytes:
+            self.transport.write(self.stream.pending())
+            self.transport.close()
+        elif events:
+            self.on_messages(events)
+
+    def open(self, request):
+        from framewire import SERVER, Stream
+        from framewire.handshake import accept_key
+
+        key = request.partition(b"Sec-WebSocket-Key: ")[2][:24]
+        self.stream = Stream(SERVER, max_message_size=1 << 24)
+        self.transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_key(key)
+        )
+
+    def on_messages(self, messages):
+        self.transport.write(b"".join([self.on_message(message) for message in messages]))
+
+    def on_message(self, message):
+        return self.stream.send(message)
+
+
+class LeastWithTask(Least):
+    """A connection like that, whose messages wait for a task."""
+
+    def open(self, request):
+        super().open(request)
+        self.messages = []
+        self.waiter = None
+        self.task = asyncio.get_running_loop().create_task(self.echo())
+
+    def on_messages(self, messages):
+        self.messages += messages
+        if self.waiter is not None:
+            self.waiter.set_result(None)
+            self.waiter = None
+
+    async def echo(self):
+        while True:
+            messages, self.messages = self.messages, []
+            super().on_messages(messages)
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+
+    def connection_lost(self, error):
+        if self.stream is not None:
+            self.task.cancel()
+
+
+async def least_callback():
+    return await asyncio.get_running_loop().create_server(Least, "127.0.0.1", 0, ssl=TLS)
+
+
+async def least_coroutine():
+    return await asyncio.get_running_loop().create_server(LeastWithTask, "127.0.0.1", 0, ssl=TLS)
+
+
 async def websockets():
     from websockets.asyncio.server import broadcast, serve
 

@@ -97,6 +97,23 @@ def test_servers_have_a_table_for_each_loop_and_a_chart(tmp_path):
     assert chart.index("framewire, callbacks") < chart.index("0.25<") < chart.index("picows 9.8") < chart.index("0.2<")
 
 
+def test_goals_of_servers_have_the_ratio_and_its_lower_bound_on_each_loop():
+    callback = {"callback": 5.0, "least_callback": 4.0, "picows": 4.0, "bun": 4.5}
+    rows = [
+        {"loop": "uvloop", "load": "echo 50 x 256 B", "unit": "us", "figures": {**callback, "floor": 4.25}},
+        {"loop": "asyncio", "load": "echo 50 x 256 B", "unit": "us", "figures": callback},
+        {"loop": "uvloop", "load": "echo 1 x 16 B", "unit": "us", "figures": callback},
+        {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"coroutine": 5.0}},
+    ]
+    environment = {**RESULTS["environment"], "peers": "picows 9.8"}
+    assert list(pages.goals({"environment": environment, "rows": rows})) == [
+        "| load | ratio | goal | uvloop | at least | asyncio | at least |",
+        "|---|---|---|---|---|---|---|",
+        "| echo 50 x 256 B | framewire, callbacks / picows 9.8 | 1.05 | 1.25, missed | 1.06 | 1.25, missed | 1.00 |",
+        "| echo 50 x 256 B | framewire, callbacks / Bun | 1.15 | 1.11 | 0.94 | 1.11 | 0.89 |",
+    ]
+
+
 def test_benchmarks_keep_the_parts_of_others(tmp_path):
     put(tmp_path / "folder" / "results.json", one=1, two=[2])
     put(tmp_path / "folder" / "results.json", two=[3])

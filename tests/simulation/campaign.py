@@ -18,10 +18,14 @@ __all__ = ["campaign", "replay"]
 CHUNK = 200
 
 
+def prepare() -> None:
+    """Prepare a process for chunks."""
+    gc.freeze()  # each schedule ends with a collection of garbage
+
+
 def run_chunk(work: tuple[str, int, int]) -> tuple[str, int, list[tuple[int, str, str]]]:
     """Run the seeds of a range; return those that fail, each with the property and a text."""
     kind, first, last = work
-    gc.freeze()  # each schedule ends with a collection of garbage
     failures = []
     for seed in range(first, last):
         try:
@@ -62,7 +66,7 @@ def campaign(kinds: list[str], schedules: int, first: int, processes: int, state
         progress.load(state)
     before = progress.chunks
     begin = shown = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, prepare) as pool:
         for chunk in pool.imap(run_chunk, chunks[before:]):
             progress.add(*chunk)
             now = time.monotonic()
