@@ -8,7 +8,7 @@ from modules import import_again
 
 from framewire.errors import ResponseError, SecurityError, StatusError
 from framewire.handshake import Headers, Response
-from framewire.http.reconnect import MIN_DURATION, Reconnection, _number, backoff, process_exception
+from framewire.http.reconnect import Reconnection, _number, backoff, process_exception
 
 pytestmark = pytest.mark.engine
 
@@ -35,9 +35,10 @@ def test_other_errors_are_raised(error):
     assert process_exception(error) is error
 
 
-def test_delays_grow_from_a_random_one_to_the_longest():
+def test_delays_grow_from_a_random_one_to_the_longest(monkeypatch):
+    monkeypatch.setattr("random.random", lambda: 0.5)
     first, *delays = islice(backoff(), 12)
-    assert 0 <= first < 5
+    assert first == 2.5
     assert delays[:3] == [3.1, 3.1 * 1.618, 3.1 * 1.618 * 1.618]
     assert delays[-1] == 90
     assert list(islice(backoff(0, 1, 5, 2), 6)) == [0, 1, 2, 4, 5, 5]
@@ -58,7 +59,7 @@ def numbered_delays():
 def test_delays_begin_anew_after_a_connection_that_lasted():
     reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
     assert [reconnection.failed(OSError()) for _ in range(3)] == [1, 2, 3]
-    assert reconnection.ended(MIN_DURATION, by_peer=True) == 0
+    assert reconnection.ended(1, by_peer=True) == 0
     assert reconnection.failed(OSError()) == 1
     assert reconnection.ended(0, by_peer=False) == 0
     assert reconnection.failed(OSError()) == 1
@@ -66,7 +67,7 @@ def test_delays_begin_anew_after_a_connection_that_lasted():
 
 def test_connection_that_the_peer_ends_at_once_counts_as_failed_attempt():
     reconnection = Reconnection(process_exception, numbered_delays, LOGGER)
-    assert [reconnection.ended(0.01, by_peer=True) for _ in range(2)] == [1, 2]
+    assert [reconnection.ended(0.99, by_peer=True) for _ in range(2)] == [1, 2]
     assert reconnection.failed(OSError()) == 3
 
 

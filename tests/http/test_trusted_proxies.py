@@ -6,7 +6,7 @@ import pytest
 
 from framewire import TrustedProxies
 from framewire.handshake import Headers
-from framewire.http.proxy_protocol import MAX_LENGTH, ProxyHeader
+from framewire.http.proxy_protocol import ProxyHeader
 from framewire.http.server_policy import ServerPolicy
 
 pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
@@ -35,7 +35,7 @@ VALID = {
     "binary Unix": (binary(family=0x31, block=UNIX), "/run/client"),
     "longest Unix": (binary(family=0x31, block=b"/\xff".ljust(108, b"a") + b"b" * 108), "/\udcff" + "a" * 106),
     "TLVs are skipped": (binary(block=V4 + b"\x04\x00\x03abc" + b"\xff garbage"), ("192.0.2.1", 50000)),
-    "largest": (binary(block=V4.ljust(MAX_LENGTH, b"\0")), ("192.0.2.1", 50000)),
+    "largest": (binary(block=V4.ljust(4096, b"\0")), ("192.0.2.1", 50000)),
     "LOCAL": (binary(command=0x20, family=0, block=b""), None),
     "LOCAL with addresses": (binary(command=0x20), None),
     "LOCAL of any family": (binary(command=0x20, family=0xFF, block=b"x"), None),
@@ -78,7 +78,7 @@ INVALID = {
     "short IPv6": binary(family=0x21, block=V6[:-1]),
     "short Unix": binary(family=0x31, block=UNIX[:-1]),
     "no addresses": binary(block=b""),
-    "too long": binary(block=V4, length=MAX_LENGTH + 1),
+    "too long": binary(block=V4, length=4097),
     "longest": binary(block=V4, length=65535),
 }
 

@@ -85,6 +85,6 @@ def test_web_url_error_says_which_ports_there_are(port):
 
 
 def test_web_url_gives_the_uri_to_connect_to():
-    assert parse_web_url("https://h:81/a b?c{d")[0] == Uri(True, "h", 81, "/a%20b?c{d")
+    assert parse_web_url("https://h:81/a b?c{d")[0] == Uri(True, "h", 81, "/a%20b?c{d", None, "")
     assert parse_web_url("ws://u%40:p%3A@[::1]/")[0] == Uri(False, "::1", 80, "/", "u@", "p:")
     assert parse_web_url("ws://[fe80::1%25eth0.1]/") == (Uri(False, "fe80::1%eth0.1", 80, "/"), "ws://[fe80::1]/")
