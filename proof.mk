@@ -9,7 +9,7 @@ GROUPS ?= 1,2,3,4,5,6,7,9,10
 BACKENDS ?= fast,pure
 KERNELS := $(wildcard cext/kernels/*.c)
 
-.PHONY: wasm autobahn upstream applications parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins
+.PHONY: wasm pypy autobahn upstream applications parity microhttpd handlers wpt fuzz fuzz-kernels fuzz-twins
 .PHONY: mutants mutants-kernels asan valgrind leaks simulate interop symbolic free-threaded tsan qemu qemu-twins
 
 # The fuzzing server listens on all interfaces, so it runs in a network namespace of its own.
@@ -248,3 +248,11 @@ wasm: $(VENV)/.built-for-test
 		'hypothesis<6.156' websockets # later versions of hypothesis are not plain Python
 	node packaging/wasm.mjs build/wasm/node_modules build/wasm/site -m engine $(WASM_TESTS)
 	PYTHONPATH=src:tests/support $(RUN) tests/wasm/run.py build/wasm/node_modules
+
+# Test the pure engine on PYPY, an interpreter of Python 3.11.
+PYPY ?= pypy3
+
+pypy:
+	$(PYPY) -m venv build/pypy
+	build/pypy/bin/pip install --quiet --disable-pip-version-check h11 pytest 'hypothesis<6.156'
+	PYTHONPATH=src:tests/support build/pypy/bin/python -m pytest -p no:cacheprovider -m engine $(WASM_TESTS)

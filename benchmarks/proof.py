@@ -75,6 +75,7 @@ CAMPAIGNS: dict[str, dict[str, str]] = {
     "qemu": {"processors": r"^\w+: \w[\w ]*$"},
     "qemu-twins": {"machines": r"^\w+: \d+ s$", **_PYTEST},
     "wasm": _PYTEST,
+    "pypy": _PYTEST,
     "soak": {"connections": r"^(\d+) connections, ", "messages checked": r"(\d+) messages checked"},
 }  # fmt: skip
 
