@@ -926,6 +926,61 @@ def test_keepalive_does_not_fail_ends_without_queue_that_send_much_at_once():
     assert messages == [bytes(4 * REPLIES_LIMIT)] * 2
 
 
+def stop_reading(*frames, **settings):
+    """Return a world whose queue is full and holds back the rest, and that cannot write."""
+    world = World(ping_interval=1, ping_timeout=1, max_queue=1, fragments=True, **settings)
+    world.receive(*[(BINARY, bytes(20_000))] * 3, *frames)
+    assert world.session.has_held_back
+    world.advance(1.9, waiting=1)
+    assert world.session.state is State.OPEN
+    assert len(world.session.queue.items) < 3
+    return world
+
+
+def test_messages_held_back_are_received_before_the_keepalive_fails():
+    world = stop_reading()
+    assert world.advance(3, waiting=1) == [Close(1011, "keepalive ping timeout")]
+    assert [len(world.take()) for _ in range(3)] == [20_000] * 3
+    assert world.take() is None
+
+
+def test_close_held_back_is_answered_instead_of_a_keepalive_failure():
+    world = stop_reading((CLOSE, b"\x03\xe8bye"))
+    assert world.advance(3, waiting=1) == [Close(1000, "bye")]
+    assert [len(world.take()) for _ in range(3)] == [20_000] * 3
+
+
+def test_violation_held_back_fails_instead_of_the_keepalive():
+    world = stop_reading((0x83, b""), close_timeout=5)
+    assert world.advance(3, waiting=1) == []
+    assert [len(world.take()) for _ in range(3)] == [20_000] * 3
+    assert [event.code for event in world.advance(8)] == [1002]
+
+
+def test_pong_held_back_does_not_stop_the_keepalive_from_failing():
+    """As one that nobody has read from the socket: such a peer takes nothing."""
+    world = World(ping_interval=1, ping_timeout=1, max_queue=1, fragments=True)
+    world.advance(1)
+    (payload,) = world.session.keepalive._pings
+    world.receive(*[(BINARY, bytes(20_000))] * 3, (PONG, payload))
+    assert world.session.has_held_back
+    assert world.advance(3, waiting=1) == [Close(1011, "keepalive ping timeout")]
+
+
+def test_messages_held_back_without_a_queue_are_returned_before_the_keepalive_fails():
+    world = World(queue=False, ping_interval=1, ping_timeout=1, fragments=True)
+    world.session.pause_writing(1)
+    pings = [(PING, bytes(125))] * (REPLIES_LIMIT // 127 + 1)
+    assert {type(event) for event in world.receive(*pings, (BINARY, bytes(20_000)), (TEXT, b"last"))} == {Ping}
+    assert not world.session.reading
+    world.advance(1.9, waiting=1)
+    world.now = 3
+    events = world.session.handle_timer(world.now)
+    assert not world.session.only_messages
+    assert events[-2:] == [bytes(20_000), "last"]
+    assert world.sent()[-1] == Close(1011, "keepalive ping timeout")
+
+
 def test_unwritten_ping_postpones_the_keepalive_deadline_while_the_peer_reads():
     world = World(ping_interval=2, ping_timeout=2)
     waiting = 100_000

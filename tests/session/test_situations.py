@@ -17,7 +17,7 @@ from sync_ends import Raw, serving, until
 
 import framewire
 import framewire.trio
-from framewire import SERVER, Close, ConcurrencyError, ConnectionClosedError, Fragment, Ping, Pong
+from framewire import SERVER, Close, ConcurrencyError, ConnectionClosedError, Fragment, Ping, Pong, RateLimit
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
@@ -121,6 +121,46 @@ def test_two_listeners_that_send_much_at_once_both_receive_it(network, monkeypat
             framewire.asyncio.connect(uri, compression=None, listener=Sending()),
         ):
             await ends.until(lambda: len(received) == 32)
+
+    situation()
+
+
+@every_driver(without=("uvicorn",))
+def test_messages_held_back_are_received_before_the_keepalive_fails(driver):
+    def script():
+        with contextlib.suppress(ConnectionClosedError):
+            yield send(bytes(40 * MIB))  # the peer reads nothing
+        yield from receive_all()
+
+    limit = RateLimit(messages=1, seconds=1000)
+    with driver.open(script, rate_limit=limit, ping_interval=0.2, ping_timeout=0.6, close_timeout=0.3) as peer:
+        peer.send(peer.frame(TEXT, b"1"), peer.frame(TEXT, b"2"), peer.frame(TEXT, b"3"))
+        until(lambda: peer.record.messages == ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("network", ["asyncio", "uvloop"])
+def test_listener_gets_messages_held_back_before_the_keepalive_fails(network, monkeypatch):
+    received = []
+
+    class Sending(Listener):
+        def on_open(self, connection):
+            connection.send(bytes(40 * MIB))
+
+        def on_message(self, connection, message):
+            received.append(message)
+
+    monkeypatch.setattr(ends, "network", network)
+
+    @ends.on_loop
+    async def situation():
+        limit = RateLimit(messages=1, seconds=1000)
+        times = {"ping_interval": 0.2, "ping_timeout": 0.6, "close_timeout": 0.3}
+        async with ends.serving(Sending(), rate_limit=limit, **times) as (_, _, uri):
+            async with framewire.asyncio.connect(uri, max_size=None, compression=None, close_timeout=0.3) as client:
+                client.transport.pause_reading()
+                for number in "123":
+                    await client.send(number)
+                await ends.until(lambda: received == ["1", "2", "3"])
 
     situation()
 

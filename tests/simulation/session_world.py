@@ -307,11 +307,11 @@ class End:
         when = session.next_timer()
         if when is not None and when <= now:
             session.written(self.written, len(self.unsent))
-            session.handle_timer(now)
+            events = session.handle_timer(now)
             self.timers_at_once = self.timers_at_once + 1 if now == self.timer_handled_at else 1
             self.timer_handled_at = now
             check(self.timers_at_once < 5, "timer", f"due again and again at {now}")
-            self.handle([])
+            self.handle(events)
         else:
             self.follow()
 

@@ -384,18 +384,21 @@ class Driver(asyncio.BufferedProtocol):
     def _handle_deadline(self) -> None:
         self._end_timer = None
         # The loop may call a fraction of its clock's resolution too early.
-        self.session.handle_timer(max(self.now(), self.session.deadline or 0.0))
-        self.process([])
-        self.update()
+        self._handle_timer(max(self.now(), self.session.deadline or 0.0))
 
     def look_at_clock(self) -> None:
         session, now = self.session, self.now()
         when = session.next_timer()
         if when is not None and now >= when:
             session.written(self.writer.bytes_sent, self.writer.waiting)
-            session.handle_timer(now)
-            self.process([])
-            self.update()
+            self._handle_timer(now)
+
+    def _handle_timer(self, now: float) -> None:
+        events = self.session.handle_timer(now)
+        if events:
+            self._owner.deliver(events)
+        self.process([])
+        self.update()
 
     async def wait_lost(self) -> None:
         """Wait until the transport is gone, whoever closed it."""

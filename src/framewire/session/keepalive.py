@@ -2,8 +2,8 @@
 5.5.3).
 
 A keepalive ping is sent every `ping_interval`. If the peer is silent for `ping_timeout` after it,
-the connection fails. Four things postpone that deadline, as the pong cannot come, or need not,
-meanwhile:
+the connection fails, once the input that was held back has been received. Four things postpone that
+deadline, as the pong cannot come, or need not, meanwhile:
 
 * bytes have arrived: a peer cannot send a pong inside a frame of its own;
 * we have paused reading, so that the pong may wait in the kernel, and not because the peer takes

@@ -408,8 +408,8 @@ class Session:
         return remaining
 
     def _receive_rest(self, now: float) -> list[Event]:
-        """Receive what was held back whether or not there is room, since the connection has ended:
-        up to `END_SIZE`, as it may inflate a thousandfold.
+        """Receive what was held back whether or not there is room, since the connection ends: up to
+        `END_SIZE`, as it may inflate a thousandfold.
         """
         remaining: list[Event] = []
         size = 0
@@ -419,6 +419,7 @@ class Session:
             size += sum(_size_of(event) for event in events if isinstance(event, (str, bytes, Fragment)))
             remaining += self._note(events, now)
         self._held_back = b""
+        self.only_messages = False  # only the last step is known
         return remaining
 
     def taken(self) -> None:
@@ -739,10 +740,13 @@ class Session:
         total = None if limit is None else self._opened_at + limit
         return _earliest(self.deadline, self.keepalive.next_timer(), total, self._idle_look)
 
-    def handle_timer(self, now: float) -> None:
+    def handle_timer(self, now: float) -> list[Event]:
         """Do what is due: pings, the ends of timeouts. Too early a call does nothing.
 
         If the session `reading` and `has_held_back` input then, the driver calls `process`.
+
+        Returns:
+            The events of the input that was held back when the connection fails; as `receive`.
         """
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
@@ -753,22 +757,27 @@ class Session:
         elif self._fail_at is not None and now >= self._fail_at:
             self.settle(now)
         elif self.stream.state is State.OPEN and self.stream.failing is None:
-            self._look_after_open(now)
+            return self._look_after_open(now)
+        return []
 
-    def _look_after_open(self, now: float) -> None:
+    def _look_after_open(self, now: float) -> list[Event]:
+        remaining: list[Event] = []
         settings, keepalive, received = self.settings, self.keepalive, self.stream.bytes_received
         if settings.total_timeout is not None and now >= self._opened_at + settings.total_timeout:
             self.close(CloseCode.POLICY_VIOLATION, "the time for this connection is over", now)
         elif self._is_idle(now):
             self.close(CloseCode.POLICY_VIOLATION, "no messages for too long", now)
         elif keepalive.is_overdue(now, received, self._written, self._waiting, self._was_paused):
-            self.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", now)
+            remaining = self._receive_rest(now)  # it arrived before the failure
+            if self.quiet:  # it has brought no other end
+                self.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", now)
         elif keepalive.is_due(now):
             payload = keepalive.new_payload()
             self._add_output(self.stream.ping(payload))
             self.pings_sent += 1
             keepalive.probe(payload, now, received, self._written)
         self._was_paused = not self.reading
+        return remaining
 
     def _is_idle(self, now: float) -> bool:
         """Return whether no message has passed for `idle_timeout`."""
