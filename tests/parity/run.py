@@ -26,6 +26,7 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from known import KNOWN
 from rewrite import rewrite_folder, rewrite_module
 
@@ -95,9 +96,11 @@ def run_module(module, folder, factor, seconds):
     command = [sys.executable, "-c", program, *options, f"tests/{module}"]
     results = {}
     try:
-        subprocess.run(
-            command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds
-        )
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=seconds)
+        if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            last = "".join(done.stdout.splitlines(keepends=True)[-1:])
+            error = f"not all of it ran, it ended with status {done.returncode}: {last}{done.stderr[-500:]}"
+            results[module] = {"outcome": "failed", "error": error, "texts": []}
     except subprocess.TimeoutExpired:
         results[module] = {"outcome": "failed", "error": f"not all of it ran within {seconds} seconds", "texts": []}
     for line in map(json.loads, record.read_text().splitlines()):
