@@ -33,6 +33,10 @@ def draw_session_schedule(seed: int) -> Schedule:
             schedule.steps.append((_LAST_STEP + random.random() * 0.01, end, "close", draw_close(random)))
     if not good:
         schedule.faults += _draw_faults(random)
+    callbacks = [end for end in (0, 1) if not schedule.options.get(f"{end}.queue", True)]
+    if callbacks and random.random() < 0.5:  # only one end replies: two would reply for ever
+        size = random.choice((20, 5000) if good else (20, 5000, 70_000))
+        schedule.options[f"{random.choice(callbacks)}.replies"] = size
     return schedule
 
 

@@ -25,6 +25,9 @@ __all__ = ["SessionWorld"]
 #: Largest read of a driver, in bytes.
 READ_SIZE = 1 << 16
 
+#: Bytes of the longest pong of a client.
+MAX_PONG = 131
+
 #: Cuts after which those that follow are long.
 MAX_CUTS = 100
 
@@ -42,6 +45,7 @@ END_OPTIONS = {
     "queue": True, "auto_close": True, "auto_pong": True, "fragments": False,
     "receiver": 0.0,  # seconds between two receptions; 0: at once; None: never
     "pieces": False,  # receive in pieces
+    "replies": None,  # without a queue: the size of the reply to each message; None: there is none
     "patient": True,  # senders wait while writing is paused
     "late": 0.0,  # seconds that timers are late
 }  # fmt: skip
@@ -81,6 +85,7 @@ class End:
         self.high, self.low = self.settings.write_marks
         self.max_size = self.settings.sizes[0]
         self.full = self.settings.queue_marks[0]
+        self.replies = None if self.options["queue"] else self.options["replies"]
         self.receiver, self.pieces, self.late = (self.options[name] for name in ("receiver", "pieces", "late"))
         self.incoming, self.outgoing = world.links[1 - number], world.links[number]
         self.peer: End
@@ -100,6 +105,7 @@ class End:
         self.misbehaves = False  # has sent what is forbidden
         self.pings = self.pongs = 0
         self.biggest = 0
+        self.unread_replies = 0  # bytes of replies sent since writing was paused
         # What is checked.
         self.end_begins: float | None = None  # when the close frame was sent
         self.heard_at = 0.0
@@ -177,7 +183,13 @@ class End:
                 elif items:
                     full = len(items) > self.full or size > QUEUE_SIZE
                     check(not full, "queue", "reading goes on though it is full")
-        if len(self.unsent) > REPLIES_LIMIT and self.options["patient"] and not self.misbehaves:
+        elif self.unread_replies > REPLIES_LIMIT and self.stream.state is OPEN:
+            check(not session.reading, "replies", f"reading goes on after {self.unread_replies} bytes")
+        elif not session.reading:
+            replies = self.unread_replies + MAX_PONG * session.pings_received
+            check(replies > REPLIES_LIMIT, "replies", f"reading stopped after {replies} bytes")
+        waits = self.options["patient"] and self.replies is None
+        if len(self.unsent) > REPLIES_LIMIT and waits and not self.misbehaves:
             # A broadcast may follow `write_limit` bytes after the message that has filled the buffer.
             bound = 2 * self.high + 2 * self.biggest + REPLIES_LIMIT + 2 * READ_SIZE + 1000
             check(len(self.unsent) <= bound, "write buffer", f"{len(self.unsent)} is over {bound}")
@@ -201,10 +213,10 @@ class End:
         if self.session.write_paused:
             if len(self.unsent) <= self.low:
                 self.session.resume_writing()
+                self.unread_replies = 0
                 if self.session.has_held_back:
                     self.handle(self.session.process([], world.now))
-                else:
-                    world.at(world.now, self.catch_up)
+                world.at(world.now, self.catch_up)
         elif len(self.unsent) > self.high:
             self.session.pause_writing(len(self.unsent))
         if self.output_ends and not self.unsent and not self.output_ended:
@@ -391,6 +403,8 @@ class End:
         if message != sent[number]:
             check(False, "mixed", f"message {number} is {message[:40]!r}, not {sent[number][:40]!r}")
         self.received.append(message)
+        if self.replies is not None:
+            self._reply(self.replies)
 
     def take_part(self, data: str | bytes, last: bool) -> None:
         self.parts.append(data)
@@ -460,7 +474,7 @@ class End:
     def send(self, size: int, text: bool, compress: bool | None) -> None:
         session, message = self.session, self._new_message(size, text)
         try:
-            if compress is None and not session.is_fragmented(message):
+            if compress is None and not session.write_paused and not session.is_fragmented(message):
                 session.send_whole(message)
             elif session.is_fragmented(message):
                 for piece, is_text, last in session.fragments(message):
@@ -470,6 +484,18 @@ class End:
         except PayloadTooBigError:
             return
         self._note_sent(message)
+
+    def _reply(self, size: int) -> None:
+        """Send a message like a callback that handles one."""
+        session, paused = self.session, self.session.write_paused
+        if self.in_parts or session.state is not OPEN or (paused and not session.check_unsent(len(self.unsent))):
+            return
+        queued = session.bytes_queued
+        session.handling = True
+        self.send(size, False, None)
+        session.handling = False
+        if paused:
+            self.unread_replies += session.bytes_queued - queued
 
     def raw(self, name: str) -> None:
         self.misbehaves = True

@@ -506,7 +506,9 @@ class Session:
         self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
 
     def send_whole(self, message: Data) -> None:
-        """Like `send`, for a whole message that is sent as its type says."""
+        """Like `send`, for a whole message that is sent as its type says; it never counts as a
+        reply.
+        """
         frame = self.stream.send(message)
         self.output.append(frame)
         self.output_size += len(frame)
