@@ -40,6 +40,6 @@ def test_example_of_channels_serves_a_room_under_daphne(tmp_path):
 
     with subprocess.Popen([sys.executable, "-m", *words], cwd=folder, stderr=subprocess.DEVNULL) as process:
         try:
-            asyncio.run(asyncio.wait_for(talk(), 20))
+            asyncio.run(asyncio.wait_for(talk(), 60))
         finally:
             process.terminate()

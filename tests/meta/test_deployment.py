@@ -110,10 +110,10 @@ def test_proxy_passes_messages_origins_addresses_and_health_checks(proxy, tmp_pa
     skip_unless("" if shutil.which(proxy) else proxy, "a configuration of the documentation")
     listen = free_port()
     with serving(tmp_path) as (_, port):
-        asyncio.run(asyncio.wait_for(talk(port), 20))  # the program listens
+        asyncio.run(asyncio.wait_for(talk(port), 60))  # the program listens
         with running(*PROXIES[proxy](tmp_path, listen, port), cwd=tmp_path, HOME=str(tmp_path)):
-            assert asyncio.run(asyncio.wait_for(talk(listen), 20)) == "127.0.0.2: Hello"
-            assert asyncio.run(asyncio.wait_for(health(listen), 20)).endswith(b"fine\n")
+            assert asyncio.run(asyncio.wait_for(talk(listen), 60)) == "127.0.0.2: Hello"
+            assert asyncio.run(asyncio.wait_for(health(listen), 60)).endswith(b"fine\n")
 
 
 def test_program_serves_metrics_and_closes_with_1001_at_sigterm(tmp_path):
@@ -129,7 +129,7 @@ def test_program_serves_metrics_and_closes_with_1001_at_sigterm(tmp_path):
             assert caught.value.rcvd.code == 1001
 
     with serving(tmp_path) as (process, port):
-        asyncio.run(asyncio.wait_for(main(process, port), 20))
+        asyncio.run(asyncio.wait_for(main(process, port), 60))
         assert process.wait(20) == 0
 
 
@@ -146,7 +146,7 @@ def test_program_serves_a_socket_of_systemd(tmp_path):
         command = [sys.executable, "-c", ACTIVATE, str(descriptor), "activated.py"]
         with subprocess.Popen(command, cwd=tmp_path, pass_fds=[descriptor]) as process:
             try:
-                assert asyncio.run(asyncio.wait_for(talk(port), 20)) == "Hello"
+                assert asyncio.run(asyncio.wait_for(talk(port), 60)) == "Hello"
             finally:
                 process.terminate()
         assert process.returncode == 0

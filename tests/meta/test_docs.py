@@ -147,7 +147,7 @@ def test_tutorial_echo_program_echoes_a_message(tutorial, port):
 
     with serving(tutorial, "echo.py") as server:
         try:
-            assert asyncio.run(asyncio.wait_for(talk(), 20)) == "Hello"
+            assert asyncio.run(asyncio.wait_for(talk(), 60)) == "Hello"
         finally:
             server.terminate()
 
@@ -166,7 +166,7 @@ def test_tutorial_chat_serves_its_page(tutorial, port):
 
     with serving(tutorial, "chat.py") as server:
         try:
-            greeting, page = asyncio.run(asyncio.wait_for(talk(), 20))
+            greeting, page = asyncio.run(asyncio.wait_for(talk(), 60))
         finally:
             server.terminate()
     assert greeting == "Ada is here"
@@ -203,7 +203,7 @@ def test_framework_guide_serves_a_room(framework, tmp_path):
 
     with subprocess.Popen([sys.executable, "-m", *words, "--log-level=warning"], cwd=folder) as server:
         try:
-            asyncio.run(asyncio.wait_for(talk(), 20))
+            asyncio.run(asyncio.wait_for(talk(), 60))
         finally:
             server.terminate()
 
@@ -238,7 +238,7 @@ def test_jupyter_guide_accelerates_its_server(tmp_path):
 
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
         try:
-            assert asyncio.run(asyncio.wait_for(talk(), 20)) == "Hello"
+            assert asyncio.run(asyncio.wait_for(talk(), 60)) == "Hello"
         finally:
             server.terminate()
         report = server.stderr.read()

@@ -129,7 +129,7 @@ def test_reconnecting_client_example_recovers_from_connection_loss(capsys):
             port = server.sockets[0].getsockname()[1]
             return [message async for message in module.messages(f"ws://127.0.0.1:{port}/", 0.01)]
 
-    assert asyncio.run(asyncio.wait_for(main(), 20))[-1] == "visit 3"
+    assert asyncio.run(asyncio.wait_for(main(), 60))[-1] == "visit 3"
     assert capsys.readouterr().err.count("reconnecting in") == 2
 
 

@@ -93,4 +93,4 @@ def test_server_of_ws_sends_to_all_as_the_one_of_framewire_does(tmp_path):
             process.terminate()
             await process.wait()
 
-    assert asyncio.run(asyncio.wait_for(talk(), 20)) == ("Hello", b"left 1000\n")
+    assert asyncio.run(asyncio.wait_for(talk(), 60)) == ("Hello", b"left 1000\n")

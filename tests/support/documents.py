@@ -40,10 +40,9 @@ def write_files(page, folder):
 
 
 async def connect_in_time(uri, **options):
-    """Connect to a server process that may not be listening yet."""
-    for _ in range(100):
+    """Connect to a server process that may not be listening yet; the caller limits the time."""
+    while True:
         try:
             return await connect(uri, **options)
         except OSError:  # not listening yet
             await asyncio.sleep(0.05)
-    return await connect(uri, **options)

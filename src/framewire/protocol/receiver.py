@@ -322,6 +322,8 @@ def _read_close(payload: bytes, offset: int, text_errors: str) -> Close:
     code = int.from_bytes(payload[:2], "big")
     if not may_be_received(code):
         raise Violation(CloseCode.PROTOCOL_ERROR, f"close code {code} may not be sent", offset)
+    if len(payload) == 2:  # as nearly all
+        return Close(code, "")
     reason, validator = payload[2:], Utf8Validator()
     valid = validator.feed(reason)
     if text_errors == "strict" and (valid < len(reason) or validator.need):
