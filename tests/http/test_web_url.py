@@ -22,7 +22,8 @@ pytestmark = pytest.mark.engine
         "ws:/h": "ws://h/",
         "ws:////h": "ws://h/",
         "ws:\\\\h\\a?b\\c": "ws://h/a?b\\c",
-        "ws://Xh/X!": "ws://xh/X!",
+        "ws://Xh/X": "ws://xh/X",
+        "ws://h/!": "ws://h/!",
         # Hosts.
         "ws://LocalHost/": "ws://localhost/",
         "ws://h%C3%A4%2e": "ws://xn--h-0fa./",
@@ -52,6 +53,7 @@ pytestmark = pytest.mark.engine
         "ws://h?": "ws://h/?",
         "ws://h? \"<>'`{}^|?/é": "ws://h/?%20%22%3C%3E%27`{}^|?/%C3%A9",
         # Credentials.
+        "ws://X:x@h": "ws://X:x@h/",
         "ws://u@h": "ws://u@h/",
         "ws://u:@h": "ws://u@h/",
         "ws://:p@h": "ws://:p@h/",

@@ -18,6 +18,7 @@ import argparse
 import gc
 import importlib
 import importlib.machinery
+import importlib.util
 import json
 import mmap
 import os
@@ -110,7 +111,7 @@ def count_kills(module: str) -> Counter[str]:
 def list_functions() -> tuple[dict[tuple[str, int, str], list[FunctionType]], list[_lru_cache_wrapper]]:
     """Return the functions of all modules under test by file, first line and name, and those with a cache."""
     for path in PATHS:
-        importlib.import_module("framewire." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+        importlib.import_module(_module_name(path))
     gc.unfreeze()  # frozen objects are not listed
     objects = gc.get_objects()
     gc.freeze()  # a collection in a child process would copy all pages
@@ -120,6 +121,10 @@ def list_functions() -> tuple[dict[tuple[str, int, str], list[FunctionType]], li
             found[_place(each.__code__)].append(each)
     caches = [each for each in objects if isinstance(each, _lru_cache_wrapper)]
     return found, [each for each in caches if str(each.__module__).startswith("framewire.")]
+
+
+def _module_name(path: Path) -> str:
+    return "framewire." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def _place(code: CodeType) -> tuple[str, int, str]:
@@ -144,6 +149,8 @@ class Runner:
         self.seconds: dict[str, float] = {}
         #: The tests that execute a line, by module and line.
         self.tests: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        #: The lines that run when a module is imported.
+        self.imported: dict[str, set[int]] = {}
         self.earlier = read_log()
         #: The number of the test that a child process has begun.
         self.begun = mmap.mmap(-1, 4)
@@ -173,25 +180,25 @@ class Runner:
                     print(f"{number} of {len(chosen)}, {time.time() - began:.0f} s", flush=True)
 
     def run_mutant(self, mutant: Mutant, session: pytest.Session) -> tuple[bool, str]:
-        """Return whether the tests that execute mutated lines pass, and the one that failed."""
-        lines = self.tests[str(mutant.path.relative_to(PACKAGE))]
-        mutated = range(mutant.lines[0], mutant.lines[1] + 1) if mutant.function else ()
-        hit = {test for line in mutated for test in lines.get(line, ()) if test in self.items}
-        # Code that runs at import is not traced: every test that uses the module may depend on it.
-        used = {test for each in lines.values() for test in each if test in self.items}
+        """Return whether the tests that depend on mutated lines pass, and the one that failed."""
+        module = str(mutant.path.relative_to(PACKAGE))
+        mutated = range(mutant.lines[0], mutant.lines[1] + 1)
         killer = self.earlier.get(mutant.name, ("", ""))[1]
-        tests = sorted(hit or used, key=lambda test: (test != killer, self.seconds[test]))
-        status = ERROR
-        if hit:
-            code = mutant.compile()
+        tests = {test for line in mutated for test in self.tests[module][line]}
+        at_import = not mutant.function or not self.imported[module].isdisjoint(mutated)
+        status = 0
+        if mutant.function and tests:
+            code, names = mutant.compile(), sorted(tests, key=lambda test: (test != killer, self.seconds[test]))
             self.begun[:] = bytes(4)
-            status = fork(lambda: self.run(tests, session), lambda: self.put_in(code))
+            status = fork(lambda: self.run(names, session), lambda: self.put_in(code))
             if status not in (0, ERROR):
-                return False, tests[int.from_bytes(self.begun[:], "little")]
-        if status == ERROR:
-            kills = count_kills(mutant.name.partition("::")[0])
-            files = dict.fromkeys(test.partition("::")[0] for test in tests)
-            for file in sorted(files, key=lambda file: (file != killer, -kills[file])):
+                return False, names[int.from_bytes(self.begun[:], "little")]
+        if at_import:  # every test that uses the module may depend on it, or every test if none has a line in it
+            tests = {test for each in self.tests[module].values() for test in each} or set(self.items)
+        if at_import or status == ERROR:
+            kills = count_kills(module)
+            files = {test.partition("::")[0] for test in tests}
+            for file in sorted(files, key=lambda file: (file != killer, -kills[file], file)):
                 command = [sys.executable, __file__, "--one", mutant.name, file]
                 if fork(lambda command=command: os.execv(sys.executable, command), limit=LIMIT):
                     return False, file
@@ -225,6 +232,7 @@ class Runner:
         if missing:
             assert fork(lambda: self.trace(missing, traced, session)) == 0
             traced = json.loads(COVERED_LINES.read_text())
+        self.imported = defaultdict(set, {module: set(lines) for module, lines in traced[""][1].items()})
         for test, (seconds, modules) in traced.items():
             # A test that measures memory may fail while it is traced; it takes no part.
             if seconds is not None and test in self.items:
@@ -236,6 +244,12 @@ class Runner:
     def trace(self, names: list[str], traced: dict[str, tuple[float | None, dict]], session: pytest.Session) -> bool:
         """Write how long each test takes (None if it fails), and the lines that it executes by module."""
         tracer = coverage.Coverage(data_file=None, source=[str(PACKAGE / area) for area in AREAS], config_file=False)
+        tracer.start()
+        for path in PATHS:
+            spec = importlib.util.spec_from_file_location(_module_name(path), path)
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        tracer.stop()
+        traced[""] = None, defaultdict(list)  # the name of no context is ""
         for name in names:
             self.clear_caches()  # all lines of a function run for each test that needs it
             tracer.start()  # again for each test, because some set a trace function
@@ -249,7 +263,7 @@ class Runner:
         for path in data.measured_files():
             module = str(Path(path).relative_to(PACKAGE))
             for line, tests in data.contexts_by_lineno(path).items():
-                for test in filter(None, tests):
+                for test in tests:
                     traced[test][1][module].append(line)
         COVERED_LINES.write_text(json.dumps(traced))
         return True

@@ -15,6 +15,11 @@ def test_defaults_are_accepted_and_frozen():
     assert settings.sizes == (1 << 20, None)
     assert settings.queue_marks == (16, 4)
     assert settings.write_marks == (1 << 15, 1 << 13)
+    times, limits = [getattr(settings, name) for name in TIMES], [getattr(settings, name) for name in SIZES]
+    assert times == [10, 20, 20, 10, None, None]
+    assert limits == [1 << 20, 16, 1 << 24, None, None, None]
+    assert (settings.text_errors, settings.text_as_bytes, settings.send_close_reasons) == ("strict", False, True)
+    assert settings.rate_limit is None
     with pytest.raises(AttributeError):
         settings.max_size = 1
 
