@@ -195,6 +195,10 @@ class ThreadsWorld(World):
         lines = schedule.options.get("lines", 0.0)
         self.scheduler = self.network.scheduler = Scheduler(self.network, lines, TRACED)
 
+    @property
+    def lag(self) -> float:
+        return super().lag + 0.1  # a thread that pauses between two parts of a message does not see the end
+
     def run_programs(self) -> None:
         with ExitStack() as patches:
             for target, replacements in self._replacements():
