@@ -272,9 +272,13 @@ class AsyncioWorld(World):
             loop.close()
 
     def is_known(self, error: BaseException) -> bool:
-        # asyncio does not close the transport of a client that it accepts as the server closes.
-        unused = [number for number, sock in self.network.sockets.items() if not sock.used]
-        return isinstance(error, ResourceWarning) and any(f"fd={number}>" in str(error) for number in unused)
+        # asyncio does not close the transport of a client that it accepts as the server closes. With
+        # TLS its warning does not tell which one it is.
+        unused = [f"fd={number}>" for number, sock in self.network.sockets.items() if not sock.used]
+        accepted = self.ends[1].socket
+        if accepted is not None and not accepted.used:
+            unused.append("_SSLProtocolTransport object")
+        return isinstance(error, ResourceWarning) and any(text in str(error) for text in unused)
 
     def forget(self) -> None:
         for end in self.ends:
