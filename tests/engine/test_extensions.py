@@ -212,6 +212,12 @@ def test_handshake_gives_both_sides_matching_codecs(bits, resets):
             assert receiver.receive(frame) == [message]
 
 
+def test_deflate_settings_have_defaults():
+    _, codec = PerMessageDeflate().accept([])
+    assert (codec.encode_bits, codec.decode_bits, codec.memory_level, codec.threshold) == (12, 15, 5, 64)
+    assert (codec.encode_resets, codec.decode_resets, codec.level) == (False, False, -1)
+
+
 @pytest.mark.parametrize(
     "options",
     [

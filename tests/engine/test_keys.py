@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from framewire import CLIENT, Stream
 from framewire.protocol.masking_keys import KeyPool, pool
 
 pytestmark = pytest.mark.both_backends
@@ -42,6 +43,15 @@ def test_forked_child_does_not_reuse_parent_mask_keys(backend):
     ours = {backend.take_key(pool) for _ in range(1000)}
     assert len(theirs) == 400
     assert not ours & {theirs[i : i + 4] for i in range(0, 400, 4)}
+
+
+@pytest.mark.engine
+def test_index_error_of_a_mask_source_is_passed_on():
+    def fail(size):
+        raise IndexError("no more keys")
+
+    with pytest.raises(IndexError, match="no more keys"):
+        Stream(CLIENT, mask_source=fail).send("a")
 
 
 @pytest.mark.engine
