@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from .._backend import PartialMessage, StreamCore, Utf8Validator, apply_mask, read_header, take_payload
 from ..errors import Violation
@@ -22,14 +22,14 @@ from .events import Close, Event, Fragment, Ping, Pong, Text
 __all__ = ["Receiver", "TextErrors"]
 
 #: The result of `read_header`.
-_Header = tuple[int, bool, int, int, bytes | None]
+_Header: TypeAlias = tuple[int, bool, int, int, bytes | None]
 
 #: The treatment of text that is not UTF-8: "strict" fails the connection (8.1), the others are
 #: error handlers of `bytes.decode`.
 TextErrors = Literal["strict", "replace", "surrogateescape"]
 
 #: Whether text is delivered as `str` (False), as `Text` (True) or as plain `bytes` ("bare").
-TextAsBytes = bool | Literal["bare"]
+TextAsBytes: TypeAlias = bool | Literal["bare"]
 
 # Plain ints: the lookup of an enum member is slower than a function call.
 _FIN: Final = 0x80
@@ -72,9 +72,9 @@ class Receiver:
         max_frame_size: int | None,
         fragments: bool,
         text_as_bytes: TextAsBytes,
-        text_errors: TextErrors = "strict",
-        piece_size: int | None = None,
-        codecs: Sequence[Codec] = (),
+        text_errors: TextErrors,
+        piece_size: int | None,
+        codecs: Sequence[Codec],
     ) -> None:
         self._masked = masked
         self._max_message = MAX_LENGTH if max_message_size is None else max_message_size
