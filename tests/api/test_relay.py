@@ -457,7 +457,7 @@ def test_documented_program_connects_two_processes(broker, tmp_path, program, ec
             assert hearing.result() == "here"
 
     try:
-        asyncio.run(asyncio.wait_for(talk(), 20))
+        asyncio.run(asyncio.wait_for(talk(), 60))
     finally:
         for process in processes:
             process.terminate()
