@@ -23,6 +23,10 @@ class StandIn:
 
     def __init__(self):
         self.session = None
+        self.closings = []
+
+    def start_closing(self, code, reason):
+        self.closings.append((code, reason))
 
     @property
     def state(self):
@@ -62,6 +66,13 @@ def test_connection_counts_messages_bytes_and_pings():
     assert connection.messages_received == 2
     assert connection.bytes_received == len(data)
     assert (connection.pings_received, connection.pings_sent) == (1, 1)
+
+
+def test_connection_closes_with_1000_and_no_reason_by_default():
+    connection, _ = opened()
+    connection.start_closing()
+    connection.start_closing(1001, "bye")
+    assert connection._driver.closings == [(1000, ""), (1001, "bye")]
 
 
 def test_latency_is_the_round_trip_of_the_last_ping():

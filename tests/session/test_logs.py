@@ -68,10 +68,11 @@ def test_invalid_proxy_header_is_a_warning_and_the_end_is_none(records, error, l
 
 def test_request_and_response_are_logged_without_secrets(records):
     logger = logging.getLogger("framewire.test")
-    log_request(logger, ">", Request("GET", "/chat", Headers({"Host": "a", "Authorization": "Basic QTpC"})))
+    secrets = {"Authorization": "Basic QTpC", "Cookie": "a=b", "Proxy-Authorization": "Basic QTpC"}
+    log_request(logger, ">", Request("GET", "/chat", Headers({"Host": "a", **secrets})))
     log_response(logger, "<", Response(404, "Not Found", Headers({"Set-Cookie": "secret"}), b"no"))
     assert records.messages == [
-        "> GET /chat HTTP/1.1", "> Host: a", "> Authorization: [secret]",
+        "> GET /chat HTTP/1.1", "> Host: a", *(f"> {name}: [secret]" for name in secrets),
         "< HTTP/1.1 404 Not Found", "< Set-Cookie: [secret]", "< [body] (2 bytes)",
     ]  # fmt: skip
 

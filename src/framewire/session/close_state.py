@@ -24,7 +24,7 @@ class CloseState:
 
     __slots__ = ("_auto_close", "cause", "failure", "rcvd", "rcvd_then_sent", "sent")
 
-    def __init__(self, auto_close: bool = True) -> None:
+    def __init__(self, auto_close: bool) -> None:
         self.rcvd: Close | None = None
         self.sent: Close | None = None
         self.rcvd_then_sent: bool | None = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 __all__ = ["LOOKS", "MIN_LOOK", "Keepalive", "PongCallback"]
 
@@ -27,7 +27,7 @@ LOOKS: Final = 8
 MIN_LOOK: Final = 0.01
 
 #: Called with the round trip in seconds when the pong has arrived, with None if it never will.
-PongCallback = Callable[["float | None"], object]
+PongCallback: TypeAlias = Callable[["float | None"], object]
 
 #: The pings of a connection that has not sent any yet; shared to save memory.
 _NO_PINGS: Final[dict[bytes, tuple[float, PongCallback | None]]] = {}

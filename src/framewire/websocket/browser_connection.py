@@ -39,7 +39,7 @@ class BrowserConnection(BaseConnection):
         #: Set when there is a message to receive, and at the end.
         self._readable = asyncio.Event()
         self._closed = asyncio.Event()
-        self._close_state = CloseState()
+        self._close_state = CloseState(auto_close=True)
         self._error_event = False
         self._socket = WebSocket.new(url, to_js(subprotocols))
         self._socket.binaryType = "arraybuffer"
