@@ -67,7 +67,7 @@ LEFT_OUT = [
 #: Seconds that a test may take with a mutant, besides ten times what it takes without one.
 PATIENCE = 4
 #: Seconds that a file of tests may take in a new process; it takes less than 10 without a mutant.
-LIMIT = 300
+LIMIT = 120
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 

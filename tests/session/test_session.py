@@ -1310,6 +1310,12 @@ def test_keepalive_pings_have_4_bytes_and_are_counted():
     assert world.session.pings_sent == 1
 
 
+def test_fragments_are_joined_by_default():
+    session = Session(SERVER, ConnectionSettings(), 0, queue=False)
+    assert session.receive(to(SERVER, 0x01, b"a"), 0) == []
+    assert session.receive(to(SERVER, 0x80, b"b"), 0) == ["ab"]
+
+
 def test_total_timeout_begins_when_the_connection_opens():
     session = Session(SERVER, ConnectionSettings(ping_interval=None, total_timeout=10), 5)
     session.handle_timer(14.9)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from framewire.session.settings import ConnectionSettings, check_max_connections
+from framewire.session.settings import (
+    LINGER,
+    QUEUE_SIZE,
+    REFUSED,
+    REPLIES_LIMIT,
+    ConnectionSettings,
+    check_max_connections,
+)
 
 pytestmark = pytest.mark.both_backends
 
@@ -22,6 +29,10 @@ def test_defaults_are_accepted_and_frozen():
     assert settings.rate_limit is None
     with pytest.raises(AttributeError):
         settings.max_size = 1
+
+
+def test_limits_that_no_setting_changes():
+    assert (QUEUE_SIZE, REPLIES_LIMIT, REFUSED, LINGER) == (1 << 20, 1 << 16, 16, 1.0)
 
 
 def test_pairs_are_accepted():
