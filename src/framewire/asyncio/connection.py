@@ -265,6 +265,8 @@ class Connection(BaseConnection):
                     if not session.reading:
                         self._make_room()
                     return item
+            elif not items and session.over and session.stream.failing is None and session.close_state.orderly:
+                raise StopAsyncIteration
         try:
             return await self._recv()
         except ConnectionClosedOK:

@@ -273,10 +273,10 @@ class Driver(asyncio.BufferedProtocol):
         return answer
 
     def start_closing(self, code: int | None, reason: str) -> None:
-        """Have the session begin to close; before the opening handshake is done, do nothing. Raises as
-        `Session.close`.
+        """Have the session begin to close; before the opening handshake is done, and once TCP ends, do
+        nothing. Raises as `Session.close`.
         """
-        if not self.opened:
+        if not self.opened or self._ending is not Ending.NONE:
             return
         if self.transport.is_closing():
             self.writer.close()  # it was cut, and nothing may follow the bytes that it has dropped

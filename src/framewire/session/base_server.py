@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import CoroutineType
 from typing import Any
 
 from ..errors import ConnectionClosed
@@ -92,7 +93,7 @@ class BaseServer:
             TypeError: The handler is an ordinary function.
         """
         running: Awaitable[None] = self.handler(connection)
-        if not isinstance(running, Awaitable):
+        if type(running) is not CoroutineType and not isinstance(running, Awaitable):
             raise TypeError("the handler is no coroutine function: define it with async def")
         return running
 

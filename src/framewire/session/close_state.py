@@ -58,12 +58,19 @@ class CloseState:
         """Whether the peer has begun the end: by a close frame, a violation, or the end of TCP."""
         return self.sent is None or self.failure is not None or self.rcvd_then_sent is True
 
+    @property
+    def orderly(self) -> bool:
+        """Whether the close frames of both directions have the code of an orderly end."""
+        return (
+            self.rcvd is not None and self.sent is not None
+            and self.rcvd.code in _ORDERLY and self.sent.code in _ORDERLY
+        )  # fmt: skip
+
     def error(self) -> ConnectionClosed:
         """Return the exception that says how the connection ended; its `__cause__` is the error of
         the transport.
         """
-        orderly = all(close is not None and close.code in _ORDERLY for close in (self.rcvd, self.sent))
-        kind = ConnectionClosedOK if orderly else ConnectionClosedError
+        kind = ConnectionClosedOK if self.orderly else ConnectionClosedError
         error = kind(self.rcvd, self.sent, self.rcvd_then_sent)
         error.__cause__ = self.cause
         return error
