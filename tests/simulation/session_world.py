@@ -583,7 +583,12 @@ class SessionWorld:
         ]
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         #: Whether the network is good and both ends read and answer at once.
-        self.prompt = bool(options.get("good")) and not any(name == "raw" for _, _, name, _ in schedule.steps)
+        self.prompt = (
+            bool(options.get("good"))
+            and not any(name == "raw" for _, _, name, _ in schedule.steps)
+            # Else hundreds of pieces, which take seconds, may come before a ping.
+            and not any((end.receiver or 0) > 0.01 and (end.pieces or end.options["fragments"]) for end in self.ends)
+        )
 
     def at(self, when: float, callback: Any, argument: Any = None) -> None:
         """Call back at a time."""
