@@ -1310,8 +1310,10 @@ def test_keepalive_pings_have_4_bytes_and_are_counted():
     assert world.session.pings_sent == 1
 
 
-def test_fragments_are_joined_by_default():
+def test_fragments_are_joined_and_pings_are_answered_by_default():
     session = Session(SERVER, ConnectionSettings(), 0, queue=False)
+    session.receive(to(SERVER, PING, b"p"), 0)
+    assert session.data_to_send() == frame(PONG, b"p")
     assert session.receive(to(SERVER, 0x01, b"a"), 0) == []
     assert session.receive(to(SERVER, 0x80, b"b"), 0) == ["ab"]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from framewire.session.session import END_SIZE
 from framewire.session.settings import (
     LINGER,
     QUEUE_SIZE,
@@ -27,12 +28,14 @@ def test_defaults_are_accepted_and_frozen():
     assert limits == [1 << 20, 16, 1 << 24, None, None, None]
     assert (settings.text_errors, settings.text_as_bytes, settings.send_close_reasons) == ("strict", False, True)
     assert settings.rate_limit is None
+    assert settings == ConnectionSettings(max_queue=16)
+    assert not any(name in repr(settings) for name in ("sizes", "queue_marks", "write_marks"))
     with pytest.raises(AttributeError):
         settings.max_size = 1
 
 
 def test_limits_that_no_setting_changes():
-    assert (QUEUE_SIZE, REPLIES_LIMIT, REFUSED, LINGER) == (1 << 20, 1 << 16, 16, 1.0)
+    assert (QUEUE_SIZE, REPLIES_LIMIT, END_SIZE, REFUSED, LINGER) == (1 << 20, 1 << 16, 1 << 24, 16, 1.0)
 
 
 def test_pairs_are_accepted():

@@ -87,9 +87,9 @@ class ConnectionSettings:
     text_as_bytes: bool = False
     send_close_reasons: bool = True
     rate_limit: RateLimit | None = None
-    sizes: tuple[int | None, int | None] = field(init=False, repr=False, compare=False)
-    queue_marks: tuple[float, float] = field(init=False, repr=False, compare=False)
-    write_marks: tuple[int, int] = field(init=False, repr=False, compare=False)
+    sizes: tuple[int | None, int | None] = field(init=False, repr=False)
+    queue_marks: tuple[float, float] = field(init=False, repr=False)
+    write_marks: tuple[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in _TIMES:
