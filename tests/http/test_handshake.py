@@ -857,8 +857,20 @@ def test_response_to_head_request_has_no_body() -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_reject_accepts_unregistered_status() -> None:
-    assert receive(make_head()).reject(499, "no").startswith(b"HTTP/1.1 499 \r\n")
+@pytest.mark.parametrize("status", [499, 599])
+def test_reject_accepts_unregistered_status(status: int) -> None:
+    assert receive(make_head()).reject(status, "no").startswith(b"HTTP/1.1 %d \r\n" % status)
+
+
+def test_error_about_the_reason_of_a_response_names_it() -> None:
+    with pytest.raises(ValueError, match="the value of reason has a control character"):
+        receive(make_head()).respond(Response(200, "O\nK"))
+
+
+def test_refusal_says_whether_a_header_is_missing_or_repeated() -> None:
+    assert refuse(make_head(Sec_WebSocket_Key=None)).reason == "the Sec-WebSocket-Key header is missing"
+    repeated = make_head(("Sec-WebSocket-Version", "13"))
+    assert refuse(repeated).reason == "the Sec-WebSocket-Version header is repeated"
 
 
 def test_answer_encodes_agreed_response_with_headers_added_since() -> None:

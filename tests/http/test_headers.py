@@ -53,6 +53,7 @@ def test_packed_headers_keep_their_lines():
         headers = Headers(lines)
         assert headers.get_joined("a") == "1, caf\xe9: x"
         headers.pack()
+        assert (headers._pairs, headers._found) == (None, None)
         headers.pack()
         assert read(headers) == tuple(lines)
     assert headers["b"] == ""

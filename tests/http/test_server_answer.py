@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from framewire import HandshakeError
+from framewire import HandshakeError, TrustedProxies
 from framewire.handshake import Headers, Response, ServerHandshake
-from framewire.http.server_answer import answer_request
+from framewire.http.server_answer import answer_at_once, answer_request
 from framewire.http.server_policy import ServerPolicy, make_response
 
 pytestmark = pytest.mark.engine
@@ -110,3 +110,25 @@ def test_callback_that_refuses_determines_the_response(caplog):
 def test_answer_that_cannot_be_sent_is_logged_and_answered_500(caplog):
     assert answer(process_request=lambda *_: Response(99, "Odd"))[0] == 500
     assert [record.getMessage() for record in caplog.records] == ["opening handshake failed"]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    ("peer", "client", "scheme"),
+    [("10.0.0.1", ("192.0.2.1", 0), "wss"), ("11.0.0.1", ("11.0.0.1", 5), None)],
+)
+def test_trusted_proxy_tells_the_address_and_the_scheme_of_the_client(peer, client, scheme, at_once):
+    handshake = ServerHandshake()
+    forwarded = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\r\n"
+    handshake.receive(REQUEST.removesuffix(b"\r\n") + forwarded)
+    connection = SimpleNamespace(subprotocols=[], remote_address=(peer, 5))
+    policy = ServerPolicy(trusted_proxies=TrustedProxies(["10.0.0.0/8"], forwarded=True))
+    server = SimpleNamespace(policy=policy, process_request=None, process_response=None, closing=False)
+    if at_once:
+        data, _ = answer_at_once(connection, handshake, server)
+    else:
+        with pytest.raises(StopIteration) as returned:
+            answer_request(connection, handshake, server).send(None)
+        data, _ = returned.value.value
+    assert data.startswith(b"HTTP/1.1 101 ")
+    assert (connection.client_address, connection.client_scheme) == (client, scheme)
