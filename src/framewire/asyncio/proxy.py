@@ -72,6 +72,13 @@ async def _open_http(
             raise ValueError("proxy_ssl=None does not go with a proxy of the scheme https")
     proxy.check_ssl(outer.get("ssl"))
     loop = asyncio.get_running_loop()
+    if (
+        sys.version_info < (3, 11)
+        and proxy.scheme == "https"
+        and inner.get("ssl") is not None
+        and isinstance(loop, asyncio.BaseEventLoop)  # which cannot start TLS in TLS
+    ):
+        raise ProxyError("wss through a proxy of the scheme https needs Python 3.11, or uvloop")
     transport, opening = await loop.create_connection(lambda: _Opening(tunnel), proxy.host, proxy.port, **outer)
     try:
         await opening.opened
@@ -86,8 +93,6 @@ async def _open_http(
                 # The transport of TLS to the proxy cannot be cut by the TLS inside (CPython 3.11).
                 if isinstance(error.__context__, tls.SSLError):
                     raise error.__context__ from None
-                if sys.version_info < (3, 11):
-                    raise ProxyError("wss through a proxy of the scheme https needs Python 3.11, or uvloop") from error
                 raise
             assert secured is not None
             transport = secured
