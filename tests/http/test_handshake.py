@@ -16,11 +16,10 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri as parse_peer_uri
 
 from framewire import __version__
-from framewire.errors import HandshakeError, ResponseError, StateError, UriError
+from framewire.errors import HandshakeError, ResponseError, StateError, StatusError, UriError
 from framewire.handshake import (
     MAX_BODY,
     MAX_INTERIM,
-    MAX_TRAILING,
     ClientHandshake,
     ServerHandshake,
     accept_key,
@@ -34,6 +33,7 @@ from framewire.handshake import (
 from framewire.http.client_handshake import USER_AGENT
 from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
 from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
+from framewire.http.server_handshake import BUSY, CLOSING
 from framewire.http.uri import Uri, parse_uri
 
 pytestmark = pytest.mark.engine
@@ -668,15 +668,15 @@ def test_rejection_reason_does_not_echo_peer_input() -> None:
         assert len(reason) > 10
 
 
-def test_data_before_the_response_is_limited_to_max_trailing() -> None:
+def test_data_before_the_response_is_limited_to_64_kib() -> None:
     server = ServerHandshake()
     server.receive(make_head())
-    assert server.receive(bytes(MAX_TRAILING)) is None
-    assert server.trailing == bytes(MAX_TRAILING)
+    assert server.receive(bytes(65536)) is None
+    assert server.trailing == bytes(65536)
     with pytest.raises(HandshakeError):
         server.receive(b"\0")
     with pytest.raises(HandshakeError):
-        ServerHandshake().receive(make_head() + bytes(MAX_TRAILING + 1))
+        ServerHandshake().receive(make_head() + bytes(65537))
 
 
 @pytest.mark.parametrize("byte", range(0x80, 0x100))
@@ -860,6 +860,19 @@ def test_response_to_head_request_has_no_body() -> None:
 @pytest.mark.parametrize("status", [499, 599])
 def test_reject_accepts_unregistered_status(status: int) -> None:
     assert receive(make_head()).reject(status, "no").startswith(b"HTTP/1.1 %d \r\n" % status)
+
+
+@pytest.mark.parametrize("answer", [BUSY, CLOSING])
+def test_answer_without_a_request_is_a_whole_response(answer: bytes) -> None:
+    client = ClientHandshake(parse_uri("ws://a/"))
+    client.request()
+    with pytest.raises(StatusError) as caught:
+        client.receive(answer)
+    response = caught.value.response
+    assert response is not None
+    assert (response.status, response.reason) == (503, "Service Unavailable")
+    assert int(response.headers["Content-Length"]) == len(response.body) > 10
+    assert response.headers.get("Retry-After") == ("1" if answer is BUSY else None)
 
 
 def test_error_about_the_reason_of_a_response_names_it() -> None:

@@ -1,6 +1,7 @@
 """`ServerPolicy`: accepted requests, subprotocol, extensions, and refusals."""
 
 import re
+import sys
 from email.utils import formatdate
 
 import pytest
@@ -9,7 +10,7 @@ from framewire import HandshakeError, PerMessageDeflate
 from framewire.errors import NegotiationError
 from framewire.handshake import Headers, Offer, Response, ServerHandshake
 from framewire.http import server_policy
-from framewire.http.server_policy import SAME_ORIGIN, SERVER_HEADER, ServerPolicy, check_functions, make_response
+from framewire.http.server_policy import SAME_ORIGIN, ServerPolicy, check_functions, make_response
 
 engine = pytest.mark.engine
 
@@ -47,6 +48,7 @@ def status_of(policy, *added, **options):
     ("origins", "allowed"),
     [
         (SAME_ORIGIN, [None, "http://a.example"]),
+        ("same-origin", [None, "http://a.example"]),
         (None, [None, "http://a.example", "http://b.example", "null"]),
         (["http://b.example"], ["http://b.example"]),
         ([re.compile("http://b[.].*")], ["http://b.example"]),
@@ -193,7 +195,8 @@ def test_policy_completes_responses_with_date_and_server(monkeypatch):
     date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
     response = Response(200, "OK")
     assert ServerPolicy().complete(response) is response
-    assert response.headers.lines == (date, ("Server", SERVER_HEADER))
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert response.headers.lines == (date, ("Server", f"Python/{version} framewire"))
     response = Response(200, "OK", Headers([("server", "mine")]))
     assert ServerPolicy().complete(response).headers.lines == (("server", "mine"), date)
     assert ServerPolicy(server_header=None).headers() == [date]

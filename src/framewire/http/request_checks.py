@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._backend import accept_key
 from ..errors import HandshakeError
@@ -30,7 +30,7 @@ __all__ = [
 
 #: An origin that may connect: text, a pattern that matches all of it, or None for requests without
 #: Origin.
-Origin = str | re.Pattern[str] | None
+Origin: TypeAlias = str | re.Pattern[str] | None
 
 _VERSION: Final = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
 #: A path, or an absolute URI with its host and port.
