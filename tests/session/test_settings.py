@@ -2,7 +2,6 @@
 
 import pytest
 
-from framewire.session.session import END_SIZE
 from framewire.session.settings import (
     LINGER,
     QUEUE_SIZE,
@@ -35,7 +34,7 @@ def test_defaults_are_accepted_and_frozen():
 
 
 def test_limits_that_no_setting_changes():
-    assert (QUEUE_SIZE, REPLIES_LIMIT, END_SIZE, REFUSED, LINGER) == (1 << 20, 1 << 16, 1 << 24, 16, 1.0)
+    assert (QUEUE_SIZE, REPLIES_LIMIT, REFUSED, LINGER) == (1 << 20, 1 << 16, 16, 1.0)
 
 
 def test_pairs_are_accepted():
