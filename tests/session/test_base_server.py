@@ -113,6 +113,15 @@ def test_handler_that_is_an_ordinary_function_is_a_type_error():
         BaseServer(options(handler=lambda connection: None)).run_handler(None)
 
 
+def test_handler_may_return_any_awaitable():
+    class Running:
+        def __await__(self):
+            yield
+
+    running = Running()
+    assert BaseServer(options(handler=lambda connection: running)).run_handler(None) is running
+
+
 def test_arguments_that_exclude_each_other_are_rejected():
     check_absent("sock", host=None, port=None)
     with pytest.raises(ValueError, match="port is incompatible with sock"):

@@ -1325,6 +1325,7 @@ def test_total_timeout_begins_when_the_connection_opens():
     assert session.state is State.OPEN
     session.handle_timer(15)
     assert session.state is State.CLOSING
+    assert session.handle_timer(15) == []
 
 
 def test_total_timeout_is_over_at_its_timer_after_rounding():
