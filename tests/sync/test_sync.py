@@ -466,7 +466,7 @@ def test_close_returns_even_if_the_peer_does_not_read():
     def handler(ws):
         sender = threading.Thread(target=send_in_vain, args=(ws,))
         sender.start()
-        until(lambda: ws._driver._writing.locked())
+        until(lambda: ws._session.write_paused)
         ws.close()
         sender.join()
         done.append(ws.state)
@@ -508,7 +508,7 @@ def test_unread_pong_replies_stop_reading():
     def handler(ws):
         blocked = threading.Thread(target=send_in_vain, args=(ws,))
         blocked.start()
-        until(lambda: ws._driver._writing.locked())
+        until(lambda: ws._session.write_paused)
         stopped.append(ws)
         blocked.join()
 
