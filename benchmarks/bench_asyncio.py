@@ -6,8 +6,9 @@
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
 servers, and the median counts. Prints a table, and whether each goal is met; `--json` puts the table
 into the results of `python -m benchmarks`. The floor, `floor.c`, is a lower bound for any server on
-this machine, and so are `least_callback` and `least_coroutine` for servers on the same event loop, as
-they do nothing but move bytes and frames: a goal below them cannot be met.
+this machine: a goal below it cannot be met. `bare_callback` and `bare_coroutine` pass the bytes of a
+plain asyncio protocol to a `Stream` and write what it returns, without anything else that a server
+does: what such a program costs, for comparison.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire. The servers in other languages
 (`npm install bun deno ws`, or all three on the path) and those of PyPI (`pip install picows aiofastnet
@@ -35,8 +36,8 @@ ROOT = HERE.parent
 
 #: The servers of `servers.py`, and the package that each needs.
 PYTHON_SERVERS = {
-    "least_callback": "framewire",
-    "least_coroutine": "framewire",
+    "bare_callback": "framewire",
+    "bare_coroutine": "framewire",
     "callback": "framewire",
     "coroutine": "framewire",
     "uvicorn_framewire": "uvicorn",
@@ -64,8 +65,8 @@ RUNTIMES = {
     ),
 }  # fmt: skip
 SERVERS = ("floor", *PYTHON_SERVERS, *RUNTIMES)
-#: The servers whose cost is a lower bound for another one: nothing on this event loop costs less.
-BOUNDS = {"callback": "least_callback", "coroutine": "least_coroutine"}
+#: The bare protocol that has the same kind of application as a server.
+BARE = {"callback": "bare_callback", "coroutine": "bare_coroutine"}
 
 #: Name, mode, connections, depth, size; see load.c.
 LOADS = (
@@ -289,7 +290,7 @@ def supports(server, name):
     """Return whether a server implements a load."""
     if server == "floor":
         return name.startswith(("echo", "fan"))
-    if server in BOUNDS.values():
+    if server in BARE.values():
         return name.startswith(("echo", "open", "TLS"))
     if server in RUNTIMES:
         return name.startswith(("echo", "open", "idle"))
@@ -301,12 +302,6 @@ def show(value):
     return "-" if value is None else f"{value:.3g}"
 
 
-def bound_of(server, costs):
-    """Return the largest cost that is a lower bound for a server; None if none was measured."""
-    names = ("floor", FLOOR_SERVER, BOUNDS.get(server))
-    return max((costs[name] for name in names if name in costs), default=None)
-
-
 def print_verdicts(costs):
     """Print whether each goal is met."""
     for name, ours, reference, max_ratio in GOALS:
@@ -315,9 +310,9 @@ def print_verdicts(costs):
         value = costs[name, ours] / (costs[name, reference] if reference else 1)
         verdict = "met" if value <= max_ratio else "MISSED"
         limit = ""
-        bound = bound_of(ours, {server: cost for (load, server), cost in costs.items() if load == name})
-        if bound is not None and reference:
-            limit = f"; at least {bound / costs[name, reference]:.2f}"
+        for other in ("floor", BARE.get(ours)):
+            if (name, other) in costs:
+                limit += f"; {other} / {reference} {costs[name, other] / costs[name, reference]:.2f}"
         ratio = f"{ours} / {reference}" if reference else ours
         print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {max_ratio:.2f}{limit}", flush=True)
     print(flush=True)

@@ -124,8 +124,8 @@ def bars(chart: Chart, row: Row, environment: Mapping[str, str]) -> str:
 NAMES = {
     PURE: "framewire, pure Python",
     FLOOR: "floor: objects only",
-    "least_callback": "least, callbacks",
-    "least_coroutine": "least, coroutines",
+    "bare_callback": "bare protocol, callbacks",
+    "bare_coroutine": "bare protocol, coroutines",
     "callback": "framewire, callbacks",
     "coroutine": "framewire, coroutines",
     "uvicorn_framewire": "framewire in uvicorn",
@@ -139,7 +139,7 @@ NAMES = {
 OWN = {FAST, "callback", "coroutine", "uvicorn_framewire"}
 
 #: The kinds of the other columns that are no peers.
-KINDS = {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor", "least_callback": "floor", "least_coroutine": "floor"}
+KINDS = {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor", "bare_callback": "floor", "bare_coroutine": "floor"}
 
 #: The units of a chart, by `Chart.per_byte`.
 UNITS = {False: "million messages per second", True: "GB/s"}

@@ -81,7 +81,7 @@ async def coroutine():
     return await serve(handler_of(broadcast, set()), "127.0.0.1", 0, compression=None, max_size=1 << 24, ssl=TLS)
 
 
-class Least(asyncio.BufferedProtocol):
+class Bare(asyncio.BufferedProtocol):
     """A connection that only moves bytes: the frames are those of a `Stream`, and nothing else is there.
 
     No limit, no timeout, no backpressure, no state, no log; the request is not checked.
@@ -125,7 +125,7 @@ class Least(asyncio.BufferedProtocol):
         return self.stream.send(message)
 
 
-class LeastWithTask(Least):
+class BareWithTask(Bare):
     """A connection like that, whose messages wait for a task."""
 
     def open(self, request):
@@ -152,12 +152,12 @@ class LeastWithTask(Least):
             self.task.cancel()
 
 
-async def least_callback():
-    return await asyncio.get_running_loop().create_server(Least, "127.0.0.1", 0, ssl=TLS)
+async def bare_callback():
+    return await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0, ssl=TLS)
 
 
-async def least_coroutine():
-    return await asyncio.get_running_loop().create_server(LeastWithTask, "127.0.0.1", 0, ssl=TLS)
+async def bare_coroutine():
+    return await asyncio.get_running_loop().create_server(BareWithTask, "127.0.0.1", 0, ssl=TLS)
 
 
 async def websockets():

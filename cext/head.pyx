@@ -14,14 +14,16 @@ from cpython_compat cimport clipped
 cdef extern from "Python.h":
     str PyUnicode_DecodeLatin1(const char *data, Py_ssize_t size, const char *errors)
 
-# What a byte may be part of.
+# The parts of a head in which a byte may stand, as bits.
 cdef enum:
     FIRST_LINE = 1
     NAME = 2
     VALUE = 4
 
+# These bits of each byte.
 cdef uint8_t[256] KINDS
-# The longest name that is looked up without a copy on the heap; in a head, few are longer.
+
+# Names up to this size are changed to lower case on the stack; few are longer.
 cdef enum:
     SHORT_NAME = 64
 
@@ -70,12 +72,12 @@ def split_head(data: bytes, max_fields: int) -> tuple[str, str, dict[str, list[s
         if colon == position or colon == size or octets[colon] != c":":
             return None
         end = run_of(octets, colon + 1, size, VALUE)
-        if not is_end_of_line(octets, end, size):
+        if not is_end_of_line(octets, end, size) or count >= most:
             return None
         add_field(found, octets + position, colon - position, octets + colon + 1, end - colon - 1)
         position = end + 2
         count += 1
-    if not 0 < count <= most:
+    if not count:
         return None
     return (
         PyUnicode_DecodeLatin1(octets, first_size, NULL),

@@ -28,10 +28,10 @@ pytestmark = [
         ("callback", "echo", 3, 2, 300),
         ("coroutine", "burst", 2, 0, 70_000),
         ("coroutine", "open", 2, 0, 0),
-        ("least_callback", "echo", 3, 2, 300),
-        ("least_callback", "open", 2, 0, 0),
-        ("least_coroutine", "echo", 3, 2, 300),
-        ("least_coroutine", "open", 2, 0, 0),
+        ("bare_callback", "echo", 3, 2, 300),
+        ("bare_callback", "open", 2, 0, 0),
+        ("bare_coroutine", "echo", 3, 2, 300),
+        ("bare_coroutine", "open", 2, 0, 0),
         ("callback", "fan", 5, 0, 16),
         ("coroutine", "hold", 100, 50, 16),
     ],
@@ -96,7 +96,7 @@ def test_verdicts_report_missed_and_met_goals(capsys):
     print_verdicts(costs)
     assert capsys.readouterr().out.split("\n")[:3] == [
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
-        "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; at least 0.85",
+        "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; floor / picows 0.85",
         "  met    idle 1500: coroutine 8.00, goal 9.00",
     ]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_FIELD: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n"
-_HEAD: Final = re.compile(rb"([ -~]+)\r\n((?:" + _FIELD + rb")+)\r\n")
+_FIRST_LINE: Final = re.compile(rb"([ -~]+)\r\n")
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)\r\n")
 
 
 def split_head(data: bytes, max_fields: int) -> tuple[str, str, dict[str, list[str]], int] | None:
@@ -29,15 +29,19 @@ def split_head(data: bytes, max_fields: int) -> tuple[str, str, dict[str, list[s
     """
     if type(data) is not bytes:
         raise TypeError("a head is bytes")
-    match = _HEAD.match(data)
-    if match is None:
+    first = _FIRST_LINE.match(data)
+    if first is None:
         return None
-    lines = match[2][:-2].decode("latin-1")
+    begin = position = first.end()
     found: dict[str, list[str]] = {}
-    separate = lines.split("\r\n")
-    if len(separate) > max_fields:
+    count = 0
+    while not data.startswith(b"\r\n", position):
+        field = _FIELD.match(data, position)
+        if field is None or count >= max_fields:
+            return None
+        found.setdefault(field[1].decode().lower(), []).append(field[2].decode("latin-1").strip(" \t"))
+        position = field.end()
+        count += 1
+    if not count:
         return None
-    for line in separate:
-        name, _, value = line.partition(":")
-        found.setdefault(name.lower(), []).append(value.strip(" \t"))
-    return match[1].decode("latin-1"), lines, found, match.end()
+    return first[1].decode(), data[begin : position - 2].decode("latin-1"), found, position + 2

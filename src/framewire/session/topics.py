@@ -165,7 +165,7 @@ class TopicTree(Generic[R]):
 
 
 class Outcome(Enum):
-    """What was done with a message that was not queued at once on the connection of its receiver."""
+    """The result of publishing a message to a receiver whose connection could not queue it at once."""
 
     #: It waits until the connection has room.
     HELD = "held"
