@@ -556,7 +556,8 @@ def test_threads_that_join_leave_publish_and_end_lose_no_message(policy, world, 
                     if before is not None:
                         assert number > before if slow and policy != "close" else number == before + 1
                     last[name, topic] = number
-            source.choice([client.close, client._driver.transport.abort])()
+            source.choice([client.close, client._driver.abort])()
+            client.close()
             ended.append(seed)
 
     connecting = threading.Lock()

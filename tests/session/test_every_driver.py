@@ -224,7 +224,9 @@ def test_empty_ping_of_the_application_waits_beside_the_keepalive(driver):
         keepalive = peer.read_event()
         assert len(keepalive.payload) == 4
         peer.send(peer.frame(PONG, keepalive.payload))  # answers the earlier ping too (5.5.3)
-        assert peer.read_event() == "float"
+        while isinstance(event := peer.read_event(), Ping):
+            pass  # another one
+        assert event == "float"
 
 
 @every_driver(clients=True)

@@ -6,6 +6,7 @@ The other end is the `websockets` package or raw bytes.
 import itertools
 import socket
 import ssl
+import struct
 import threading
 import time
 import uuid
@@ -527,6 +528,33 @@ def test_unread_pong_replies_stop_reading():
 
         until(flood)
         assert stopped[0]._session.output_size < 3 * (1 << 16)
+
+
+@pytest.mark.parametrize("way", ["send", "abort"])
+def test_connection_that_breaks_while_its_queue_is_full_ends_within_close_timeout(way):
+    broken, ended = threading.Event(), []
+
+    def handler(ws):
+        until(lambda: not ws._session.reading)
+        full.append(ws)
+        broken.wait(20)
+        if way == "abort":
+            ws.abort()
+            ended.append(ws.wait_closed())
+        else:
+            with pytest.raises(ConnectionClosedError):
+                while True:
+                    ws.send("x")
+            ended.append(None)
+
+    full = []
+    with serving(handler, max_queue=1, ping_interval=None, close_timeout=0.3) as (_, port, _), Raw(port) as raw:
+        raw.write(*[raw.stream.send("text") for _ in range(10)])
+        until(lambda: full)
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.socket.close()
+        broken.set()
+        until(lambda: ended)
 
 
 def test_shutdown_closes_with_1001_and_waits_for_handlers():

@@ -315,7 +315,7 @@ class HandlerConnection(ServerConnection):
             self._suite.transfer_data(request)
             request.ws_stream.close_connection()
         except AbortedByUserException:
-            self._driver.transport.abort()
+            self.abort()
         except (
             ConnectionTerminatedException,
             BadOperationException,
@@ -325,7 +325,7 @@ class HandlerConnection(ServerConnection):
             self._close_for(error)
         except Exception:
             logger.exception("the handler for %s failed", request.ws_resource)
-            self._driver.transport.abort()
+            self.abort()
 
     def _close_for(self, error: Exception) -> None:
         logger.info("the handler for %s ended: %r", self._handler_request.ws_resource, error)
@@ -334,7 +334,7 @@ class HandlerConnection(ServerConnection):
                 failure = self.failure
                 self.close(code if failure is None else failure.code)
                 return
-        self._driver.transport.abort()
+        self.abort()
 
     # Pings
 

@@ -258,7 +258,7 @@ class Driver(BaseDriver):
                 self._write(session, True)
             except OSError as error:
                 self._note_cause(session, error)
-                self.transport.abort()
+                self.abort()
         self.flush(wait=False)
 
     def _write(self, session: Session, wait: bool) -> bool:
@@ -291,9 +291,17 @@ class Driver(BaseDriver):
             self.transport.end_output()
         return True
 
-    def _give_up(self, session: Session, wait: bool) -> None:
-        """Abort the connection; the reader sees its end, and tells everybody."""
+    def abort(self) -> None:
+        """End TCP at once; what has arrived can be received, for `close_timeout` at most."""
         self.transport.abort()
+        with self.changed:
+            if self.session is not None:
+                self.session.write_failed(monotonic())
+            self.changed.notify_all()  # the reader does not see the end while there is no room
+
+    def _give_up(self, session: Session, wait: bool) -> None:
+        """Abort the connection; the reader tells everybody of its end."""
+        self.abort()
         if wait and threading.current_thread() is not self.reader:
             with self.changed:
                 self.changed.wait_for(lambda: self.ended)

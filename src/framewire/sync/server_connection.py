@@ -124,8 +124,8 @@ class ServerConnection(Connection):
             self._driver.transport.abort()
 
     def abort(self) -> None:
-        """Close the connection at once."""
-        self._driver.transport.abort()
+        """End TCP at once."""
+        self._driver.abort()
 
     def _discard(self, seconds: float | None) -> None:
         """Wait for the client to take the answer, so that a reset of TCP does not destroy it."""
