@@ -16,10 +16,8 @@ JOBS ?= 3
 SUITE = $(RUN) -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.built-for-test
 	$(SUITE) --ignore=tests/meta -m "not alone" --junit-xml=build/tests/default.xml $(PYTEST)
-	FRAMEWIRE_BACKEND=pure $(SUITE) --ignore=tests/meta -m "both_backends and not alone" --junit-xml=build/tests/pure.xml $(PYTEST)
-	$(RUN) -m pytest tests/hostile tests/engine -m alone --junit-xml=build/tests/alone.xml
-	FRAMEWIRE_BACKEND=pure $(RUN) -m pytest tests/hostile tests/engine -m "alone and both_backends" \
-		--junit-xml=build/tests/alone-pure.xml
+	FRAMEWIRE_BACKEND=pure $(SUITE) --ignore=tests/meta -m both_backends --junit-xml=build/tests/pure.xml $(PYTEST)
+	$(RUN) -m pytest tests/hostile -m alone --junit-xml=build/tests/alone.xml
 
 # Documentation, examples, distributions and types; then check that every test named in docs/ passed.
 meta: $(VENV)/.built-for-test

@@ -33,7 +33,7 @@ MARKS = {
     "both_backends": "runs on the pure backend too, in a run of its own with FRAMEWIRE_BACKEND=pure",
     "engine": "tests the engine without a socket, thread, child process or compiler: runs on every platform",
     "exhaustive": "is left out of the run that traces lines for coverage: it has too many cases, or measures memory",
-    "alone": "runs in a process without other tests: it makes allocations fail for every thread, or measures memory",
+    "alone": "runs in a process without other tests: it makes allocations fail for every thread",
 }
 
 

@@ -8,7 +8,7 @@ from frames import BINARY, CLOSE, KEY, PING, TEXT, frame, mask, new_stream
 
 from framewire import CLIENT, SERVER, Close, Failure
 
-pytestmark = [pytest.mark.engine, pytest.mark.both_backends, pytest.mark.alone]
+pytestmark = [pytest.mark.engine, pytest.mark.both_backends]
 
 
 def text_in_single_bytes(size):
