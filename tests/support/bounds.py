@@ -1,7 +1,6 @@
 """Bounds on the memory and the time that a peer can cost."""
 
 import gc
-import threading
 import time
 import tracemalloc
 
@@ -10,8 +9,6 @@ KIB, MIB = 1 << 10, 1 << 20
 SMALL = 8 * KIB
 
 
-#: The threads of the test runner, and those that have not ended in time.
-_RUNNERS = set(threading.enumerate())
 #: Where a stream allocates, or the test that uses it. Other threads, such as a server that an earlier
 #: test has left, allocate elsewhere.
 _ENGINE = [
@@ -35,11 +32,6 @@ class Traced:
         self.filters = [] if drivers else _ENGINE
 
     def __enter__(self):
-        if self.filters:  # the streams of threads that end now would count
-            deadline = time.monotonic() + 5
-            for thread in set(threading.enumerate()) - _RUNNERS - {threading.current_thread()}:
-                thread.join(max(0, deadline - time.monotonic()))
-            _RUNNERS.update(threading.enumerate())  # those of executors do not end
         gc.collect()
         tracemalloc.start()
         self.before = tracemalloc.get_traced_memory()[0]
