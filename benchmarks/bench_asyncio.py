@@ -10,16 +10,18 @@ this machine: a goal below it cannot be met. `bare_callback` and `bare_coroutine
 plain asyncio protocol to a `Stream` and write what it returns, without anything else that a server
 does: what such a program costs, for comparison.
 
-`uvicorn` is its default class, `uvicorn_framewire` that of framewire. The servers in other languages
-(`npm install bun deno ws`, or all three on the path) and those of PyPI (`pip install picows aiofastnet
-uvicorn httptools socketify granian`) are left out if they are not installed. Each has its fastest
-documented settings.
+`uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet` and
+`coroutine_fastnet` are those of framewire with the TLS of aiofastnet, which picows uses too. The
+servers in other languages (`npm install bun deno ws`, or all three on the path) and those of PyPI
+(`pip install picows aiofastnet uvicorn httptools socketify granian`) are left out if they are not
+installed. Each has its fastest documented settings.
 """
 
 import argparse
 import importlib.util
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,6 +42,8 @@ PYTHON_SERVERS = {
     "bare_coroutine": "framewire",
     "callback": "framewire",
     "coroutine": "framewire",
+    "callback_fastnet": "aiofastnet",
+    "coroutine_fastnet": "aiofastnet",
     "uvicorn_framewire": "uvicorn",
     "picows": "picows",
     "picows_websockets": "picows",
@@ -66,7 +70,7 @@ RUNTIMES = {
 }  # fmt: skip
 SERVERS = ("floor", *PYTHON_SERVERS, *RUNTIMES)
 #: The bare protocol that has the same kind of application as a server.
-BARE = {"callback": "bare_callback", "coroutine": "bare_coroutine"}
+BARE = {"callback": "bare_callback", "coroutine": "bare_coroutine", "uvicorn_framewire": "bare_coroutine"}
 
 #: Name, mode, connections, depth, size; see load.c.
 LOADS = (
@@ -75,11 +79,13 @@ LOADS = (
     ("echo 50 x 16 x 256 B", "echo", 50, 16, 256),
     ("burst 256 B", "burst", 4, 0, 256),
     ("echo 8 x 64 KiB", "echo", 8, 1, 1 << 16),
+    ("echo 8 x 256 KiB", "echo", 8, 1, 1 << 18),
     ("echo 4 x 1 MiB", "echo", 4, 1, 1 << 20),
     ("open", "open", 8, 0, 0),
     ("fan 1000 x 256 B", "fan", 1000, 0, 256),
     ("idle 1500", "hold", 1500, 1, 16),
     ("hold 10000, 1 % talk", "hold", 10000, 1000, 256),
+    ("TLS echo 50 x 256 B", "echo", 50, 1, 256),
     ("TLS echo 20 x 16 x 256 B", "echo", 20, 16, 256),
     ("TLS echo 8 x 64 KiB", "echo", 8, 1, 1 << 16),
 )
@@ -96,9 +102,13 @@ GOALS = (
     ("echo 50 x 16 x 256 B", "coroutine", "websockets", 1 / 8),
     ("burst 256 B", "callback", "picows", 0.7),
     ("echo 8 x 64 KiB", "callback", "picows", 1 / 1.3),
+    ("echo 8 x 256 KiB", "callback", "picows", 0.8),
+    ("echo 8 x 256 KiB", "coroutine", "picows", 0.8),
     ("echo 4 x 1 MiB", "callback", "picows", 1 / 1.4),
+    ("echo 4 x 1 MiB", "coroutine", "picows", 0.8),
     ("open", "coroutine", "websockets", 1 / 1.5),
     ("open", "callback", "picows", 1.0),
+    ("echo 50 x 256 B", "callback", "floor", 1.0),
     ("echo 50 x 256 B", "callback", "bun", 1.15),
     ("echo 50 x 16 x 256 B", "callback", "bun", 1.25),
     ("echo 50 x 256 B", "coroutine", "callback", 1.2),
@@ -107,13 +117,15 @@ GOALS = (
     ("echo 50 x 16 x 256 B", "uvicorn_framewire", "uvicorn", 0.25),
     ("echo 8 x 64 KiB", "uvicorn_framewire", "uvicorn", 0.6),
     ("echo 4 x 1 MiB", "uvicorn_framewire", "uvicorn", 0.6),
-    ("TLS echo 20 x 16 x 256 B", "callback", "picows", 0.9),
+    ("TLS echo 50 x 256 B", "callback_fastnet", "picows", 0.9),
+    ("TLS echo 50 x 256 B", "callback", "aiohttp", 1.0),
+    ("TLS echo 20 x 16 x 256 B", "callback_fastnet", "picows", 0.9),
     ("TLS echo 20 x 16 x 256 B", "callback", "aiohttp", 1.0),
-    ("TLS echo 8 x 64 KiB", "callback", "picows", 0.9),
+    ("TLS echo 8 x 64 KiB", "callback_fastnet", "picows", 0.9),
     ("TLS echo 8 x 64 KiB", "callback", "aiohttp", 1.0),
     ("fan 1000 x 256 B", "coroutine", "websockets", 1 / 2),
     ("fan 1000 x 256 B", "coroutine", "picows_websockets", 1 / 1.2),
-    ("idle 1500", "coroutine", None, 9.0),
+    ("idle 1500", "coroutine", None, 6.0),
 )
 
 
@@ -195,7 +207,7 @@ def measure(load, server, loop, tls, mode, connections, depth, size, seconds):
     variables = {**environment(), **({variable: "1"} if variable else {}), **({"TLS": "1"} if tls else {})}
     command = ["taskset", "-c", "1", *command_of(server, loop)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen(command, env=variables, cwd=ROOT, **pipes) as process:
+    with subprocess.Popen(command, env=variables, cwd=ROOT, start_new_session=True, **pipes) as process:
         port = process.stdout.readline().strip()
         before = rss(process.pid)
         arguments = ["taskset", "-c", "0", str(load), mode, port, *map(str, (connections, depth, size, seconds))]
@@ -212,8 +224,8 @@ def measure(load, server, loop, tls, mode, connections, depth, size, seconds):
             finally:
                 generator.stdin.close()
                 process.stdin.close()
-                if server in RUNTIMES:  # the others end with their input
-                    process.terminate()
+                if server in RUNTIMES:  # the others end with their input; granian may ignore SIGTERM
+                    os.killpg(process.pid, signal.SIGKILL)
         if not result:
             raise RuntimeError(f"{server} under {mode}: the load generator failed")
     done, p99 = int(result[0]), int(result[3])
@@ -290,6 +302,8 @@ def supports(server, name):
     """Return whether a server implements a load."""
     if server == "floor":
         return name.startswith(("echo", "fan"))
+    if server.endswith("_fastnet"):
+        return name.startswith("TLS")
     if server in BARE.values():
         return name.startswith(("echo", "open", "TLS"))
     if server in RUNTIMES:
@@ -311,7 +325,7 @@ def print_verdicts(costs):
         verdict = "met" if value <= max_ratio else "MISSED"
         limit = ""
         for other in ("floor", BARE.get(ours)):
-            if (name, other) in costs:
+            if (name, other) in costs and other != reference:
                 limit += f"; {other} / {reference} {costs[name, other] / costs[name, reference]:.2f}"
         ratio = f"{ours} / {reference}" if reference else ours
         print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {max_ratio:.2f}{limit}", flush=True)

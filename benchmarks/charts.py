@@ -128,6 +128,8 @@ NAMES = {
     "bare_coroutine": "bare protocol, coroutines",
     "callback": "framewire, callbacks",
     "coroutine": "framewire, coroutines",
+    "callback_fastnet": "framewire, callbacks, aiofastnet",
+    "coroutine_fastnet": "framewire, coroutines, aiofastnet",
     "uvicorn_framewire": "framewire in uvicorn",
     "picows_websockets": "picows.websockets",
     "bun": "Bun",

@@ -121,17 +121,18 @@ def goals(measured: dict[str, Any]) -> Iterator[str]:
     yield "".join(["| load | ratio | goal |", *(f" {loop} | floor | bare |" for loop in loops)])
     yield "|---" * (3 + 3 * len(loops)) + "|"
     for load, ours, reference, goal in GOALS:
-        cells = []
+        cells, divisor = [], FLOOR_SERVER if reference == "floor" else reference
         for loop in loops:
             costs = figures.get((loop, load), {})
-            if reference is None or ours not in costs or reference not in costs:
+            if divisor is None or ours not in costs or divisor not in costs:
                 break
-            ratio = costs[ours] / costs[reference]
+            ratio = costs[ours] / costs[divisor]
             cells.append(f" {ratio:.2f}{'' if ratio <= goal else ', missed'} |")
             for other in (FLOOR_SERVER, BARE.get(ours)):
-                cells.append(f" {costs[other] / costs[reference]:.2f} |" if other in costs else " |")
+                known = other in costs and other != divisor
+                cells.append(f" {costs[other] / costs[divisor]:.2f} |" if known else " |")
         else:
-            names = (label(name, measured["environment"]) for name in (ours, reference))
+            names = (label(name, measured["environment"]) for name in (ours, divisor))
             yield "".join([f"| {load} | {' / '.join(names)} | {goal:.2f} |", *cells])
 
 

@@ -265,6 +265,20 @@ async def serve_uvicorn(ws):
     return sock
 
 
+async def callback_fastnet():
+    import aiofastnet
+
+    aiofastnet.patch_loop()
+    return await callback()
+
+
+async def coroutine_fastnet():
+    import aiofastnet
+
+    aiofastnet.patch_loop()
+    return await coroutine()
+
+
 async def uvicorn():
     return await serve_uvicorn("auto")
 

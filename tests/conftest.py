@@ -50,9 +50,10 @@ def pytest_report_header():
 
 
 def pytest_runtest_setup(item):
-    """Skip the cases on uvloop without it, before any of their threads waits for another."""
-    if "uvloop" in getattr(getattr(item, "callspec", None), "id", ""):
-        needed("uvloop")
+    """Skip the cases on uvloop or aiofastnet without it, before any of their threads waits for another."""
+    for package in ("uvloop", "aiofastnet"):
+        if package in getattr(getattr(item, "callspec", None), "id", ""):
+            needed(package)
 
 
 def freeze():

@@ -33,6 +33,8 @@ pytestmark = [
         ("bare_coroutine", "echo", 3, 2, 300),
         ("bare_coroutine", "open", 2, 0, 0),
         ("callback", "fan", 5, 0, 16),
+        ("callback_fastnet", "echo", 3, 2, 300),
+        ("coroutine_fastnet", "echo", 3, 2, 300),
         ("coroutine", "hold", 100, 50, 16),
     ],
 )
@@ -91,13 +93,13 @@ def test_load_generator_detects_a_wrong_reply(tmp_path):
 
 
 def test_verdicts_report_missed_and_met_goals(capsys):
-    costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 8.0}
+    costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 5.5}
     costs |= {("echo 8 x 64 KiB", server): cost for server, cost in (("callback", 9), ("picows", 10), ("floor", 8.5))}
     print_verdicts(costs)
     assert capsys.readouterr().out.split("\n")[:3] == [
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
         "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; floor / picows 0.85",
-        "  met    idle 1500: coroutine 8.00, goal 9.00",
+        "  met    idle 1500: coroutine 5.50, goal 6.00",
     ]
 
 

@@ -21,13 +21,15 @@ import framewire.asyncio
 
 CERTIFICATE = Path(__file__).parents[1] / "tls" / "localhost.pem"
 
-#: Set by fixtures to "asyncio", "asyncio tls", "uvloop" or "uvloop tls".
+#: Set by fixtures to "asyncio", "asyncio tls", "uvloop", "uvloop tls", "aiofastnet" or "aiofastnet tls".
 network = "asyncio"
 
 
 def new_loop():
     if "uvloop" in network:
         return needed("uvloop").new_event_loop()
+    if "aiofastnet" in network:
+        return needed("aiofastnet").patch_loop(asyncio.new_event_loop())
     return asyncio.new_event_loop()
 
 

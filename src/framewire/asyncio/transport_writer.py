@@ -29,6 +29,7 @@ MIN_UNCORKED: Final = 1 << 15
 #: The transports that write exactly what they are given to their socket, and whose socket tells
 #: when it is closed.
 _PLAIN_TRANSPORTS: Final = {
+    "aiofastnet.selector_transport.SelectorSocketTransport",
     "asyncio.selector_events._SelectorSocketTransport",
     "uvloop.loop.TCPTransport",
     "uvloop.loop.UnixTransport",
