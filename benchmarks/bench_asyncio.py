@@ -4,11 +4,11 @@
                                        [--only echo,burst] [--json FILE]
 
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
-servers, and the median counts. Prints a table, and whether each goal is met; `--json` puts the table
-into the results of `python -m benchmarks`. The floor, `floor.c`, is a lower bound for any server on
-this machine: a goal below it cannot be met. `bare_callback` and `bare_coroutine` pass the bytes of a
-plain asyncio protocol to a `Stream` and write what it returns, without anything else that a server
-does: what such a program costs, for comparison.
+servers, and the median counts. Prints a table, with the ratio of the slowest to the fastest round, and
+whether each goal is met; `--json` puts the table into the results of `python -m benchmarks`. The floor,
+`floor.c`, is a lower bound for any server on this machine: a goal below it cannot be met.
+`bare_callback` and `bare_coroutine` pass the bytes of a plain asyncio protocol to a `Stream` and write
+what it returns, without anything else that a server does: what such a program costs, for comparison.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet` and
 `coroutine_fastnet` are those of framewire with the TLS of aiofastnet, which picows uses too. The
@@ -265,6 +265,9 @@ def main():
             for (label, unit), cells in table.items():
                 print(f"{label:24}", *(f"{show(cells.get(server)):>18}" for server in servers), flush=True)
                 rows.append({"loop": loop, "load": label, "unit": unit, "figures": rounded(cells)})
+            if arguments.rounds > 1:
+                ratios = {server: max(runs)[0] / min(runs)[0] for server, runs in measured.items()}
+                print(f"{'  slowest / fastest':24}", *(f"{show(ratios.get(server)):>18}" for server in servers))
             costs.update({(name, server): cost for server, cost in medians.items()})
         print_verdicts(costs)
     if arguments.json:
