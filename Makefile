@@ -4,7 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard cext/*.* cext/kernels/*)
 
-.PHONY: demo test meta coverage lint typing bench soak docs wheels cross clean
+.PHONY: demo test meta coverage lint typing bench soak soak-asyncio soak-uvloop soak-rooms soak-broker docs wheels
+.PHONY: cross clean
 
 demo: $(VENV)/.built
 	$(RUN) -m framewire demo $(if $(ONCE),--once)
@@ -51,11 +52,22 @@ bench: $(VENV)/.built
 	$(RUN) -m benchmarks.bench_asyncio --json benchmarks/results.json
 	$(RUN) -m benchmarks.pages
 
-soak: $(VENV)/.built-for-test
-	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600)
-	$(RUN) -m benchmarks.soak --seconds $(or $(SECONDS),600) --loop uvloop
-	$(RUN) -m benchmarks.soak_rooms --seconds $(or $(SECONDS),600)
-	$(RUN) -m benchmarks.soak_rooms --seconds $(or $(SECONDS),10) --broker
+SECONDS ?= 600
+SOAKS := soak-asyncio soak-uvloop soak-rooms soak-broker
+
+# Each for SECONDS; `make -j4 soak` runs them side by side.
+soak: $(SOAKS)
+
+$(SOAKS): $(VENV)/.built-for-test
+
+soak-asyncio soak-uvloop:
+	$(RUN) -m benchmarks.soak --seconds $(SECONDS) --loop $(@:soak-%=%)
+
+soak-rooms:
+	$(RUN) -m benchmarks.soak_rooms --seconds $(SECONDS)
+
+soak-broker:
+	$(RUN) -m benchmarks.soak_rooms --seconds $(SECONDS) --broker
 
 docs: $(VENV)/.built-for-test
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
