@@ -254,5 +254,5 @@ PYPY ?= pypy3
 
 pypy:
 	$(PYPY) -m venv build/pypy
-	build/pypy/bin/pip install --quiet --disable-pip-version-check h11 pytest 'hypothesis<6.156'
+	build/pypy/bin/pip install --quiet --disable-pip-version-check h11 pytest 'hypothesis<6.156' websockets
 	PYTHONPATH=src:tests/support build/pypy/bin/python -m pytest -p no:cacheprovider -m engine $(WASM_TESTS)

@@ -11,13 +11,10 @@ SMALL = 8 * KIB
 
 #: Where a stream allocates, or the test that uses it. Other threads, such as a server that an earlier
 #: test has left, allocate elsewhere.
-_ENGINE = [
-    tracemalloc.Filter(True, pattern)
-    for pattern in (
-        "*/framewire/protocol/*", "*/framewire/_pure/*", "*/framewire/_fast/*", "*/tests/engine/*", "*/tests/hostile/*",
-        "*/tests/support/*",
-    )
-]  # fmt: skip
+_ENGINE = (
+    "*/framewire/protocol/*", "*/framewire/_pure/*", "*/framewire/_fast/*", "*/tests/engine/*", "*/tests/hostile/*",
+    "*/tests/support/*",
+)  # fmt: skip
 
 
 class Traced:
@@ -29,7 +26,7 @@ class Traced:
     """
 
     def __init__(self, drivers=True):
-        self.filters = [] if drivers else _ENGINE
+        self._files = () if drivers else _ENGINE
 
     def __enter__(self):
         gc.collect()
@@ -41,9 +38,9 @@ class Traced:
         tracemalloc.stop()
 
     def now(self):
-        if not self.filters:
+        if not self._files:
             return tracemalloc.get_traced_memory()[0] - self.before
-        snapshot = tracemalloc.take_snapshot().filter_traces(self.filters)
+        snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, file) for file in self._files])
         return sum(trace.size for trace in snapshot.traces)
 
     def peak(self):
