@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from bounds import assert_linear
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
@@ -1493,18 +1494,7 @@ def hostile() -> Iterator[tuple[str, Callable[[int], None]]]:
 
 @pytest.mark.parametrize(("name", "run"), [pytest.param(*case, id=case[0]) for case in hostile()])
 def test_parsing_time_is_linear_in_input_size(name: str, run: Callable[[int], None]) -> None:
-    small, factor = (96, 8) if name == "head by byte" else (2048, 16)
-
-    def measure(size: int) -> float:
-        best = float("inf")
-        for _ in range(5):
-            begin = now()
-            run(size)
-            best = min(best, now() - begin)
-        return best
-
-    # Quadratic time would show as the square of the factor.
-    assert measure(small * factor) < 4 * factor * measure(small)
+    assert_linear(run, 192 if name == "head by byte" else 8192)
 
 
 def test_long_line_is_not_rescanned_for_each_chunk() -> None:
