@@ -6,13 +6,13 @@
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
 servers, and the median counts. Prints a table, with the ratio of the slowest to the fastest round, and
 whether each goal is met; `--json` puts the table into the results of `python -m benchmarks`. The floor,
-`floor.c`, is a lower bound for any server on this machine: a goal below it cannot be met.
-`bare_callback` and `bare_coroutine` pass the bytes of a plain asyncio protocol to a `Stream` and write
-what it returns, without anything else that a server does: what such a program costs, for comparison.
+`floor.c`, is what an echo costs in C, with the fewest system calls through epoll. `bare_callback` and
+`bare_coroutine` pass the bytes of a plain asyncio protocol to a `Stream` and write what it returns,
+without anything else that a server does: what such a program costs, for comparison.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet` and
 `coroutine_fastnet` are those of framewire with the TLS of aiofastnet, which picows uses too. The
-servers in other languages (`npm install bun deno ws`, or all three on the path) and those of PyPI
+servers in other languages (`npm install bun deno ws bufferutil`, or on the path) and those of PyPI
 (`pip install picows aiofastnet uvicorn httptools socketify granian`) are left out if they are not
 installed. Each has its fastest documented settings.
 """

@@ -1,4 +1,4 @@
-/* A lower bound for servers: an echo in C that checks nothing, with one system call for a read and
+/* What an echo costs in C: a server that checks nothing, with one system call for a read and
  * one for its replies.
  *
  * All frames of a connection must have the length of the first. They are unmasked, because the load

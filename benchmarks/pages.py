@@ -124,15 +124,16 @@ def goals(measured: dict[str, Any]) -> Iterator[str]:
         cells, divisor = [], FLOOR_SERVER if reference == "floor" else reference
         for loop in loops:
             costs = figures.get((loop, load), {})
-            if divisor is None or ours not in costs or divisor not in costs:
+            base = 1.0 if divisor is None else costs.get(divisor)
+            if base is None or ours not in costs:
                 break
-            ratio = costs[ours] / costs[divisor]
+            ratio = costs[ours] / base
             cells.append(f" {ratio:.2f}{'' if ratio <= goal else ', missed'} |")
             for other in (FLOOR_SERVER, BARE.get(ours)):
                 known = other in costs and other != divisor
-                cells.append(f" {costs[other] / costs[divisor]:.2f} |" if known else " |")
+                cells.append(f" {costs[other] / base:.2f} |" if known else " |")
         else:
-            names = (label(name, measured["environment"]) for name in (ours, divisor))
+            names = (label(name, measured["environment"]) for name in (ours, divisor) if name is not None)
             yield "".join([f"| {load} | {' / '.join(names)} | {goal:.2f} |", *cells])
 
 

@@ -181,7 +181,7 @@ async def picows():
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
             else:
-                transport.send(frame.msg_type, frame.get_payload_as_bytes())
+                transport.send(frame.msg_type, frame.get_payload_as_memoryview())
 
     class Counter(WSListener):
         def on_ws_connected(self, transport):
@@ -201,7 +201,7 @@ async def picows():
             transports.append(transport)
 
         def on_ws_frame(self, transport, frame):
-            message = frame.get_payload_as_bytes()
+            message = frame.get_payload_as_memoryview()
             for receiver in transports:
                 receiver.send(WSMsgType.BINARY, message)
 

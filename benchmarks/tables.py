@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 #: Columns: framewire on the compiled and on the pure backend, and the lower bound.
 FAST, PURE, FLOOR = "framewire", "pure", "floor"
-#: Column: the lower bound of servers.
+#: Column: the echo in C, for servers.
 FLOOR_SERVER = "floor: a server in C"
 #: Column: a compiled function with the same arguments that does nothing.
 EMPTY = "empty call"
