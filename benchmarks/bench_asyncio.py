@@ -7,8 +7,8 @@ The server runs on one core, the load generator `load.c` on another. Rounds are 
 servers, and the median counts. Prints a table, with the ratio of the slowest to the fastest round, and
 whether each goal is met; `--json` puts the table into the results of `python -m benchmarks`. The floor,
 `floor.c`, is what an echo costs in C, with the fewest system calls through epoll. `bare_callback` and
-`bare_coroutine` pass the bytes of a plain asyncio protocol to a `Stream` and write what it returns,
-without anything else that a server does: what such a program costs, for comparison.
+`bare_coroutine` are plain asyncio protocols around a `Stream`: they have no limits and no keepalive, and
+do not check the request.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet` and
 `coroutine_fastnet` are those of framewire with the TLS of aiofastnet, which picows uses too. The
@@ -60,7 +60,9 @@ RUNTIMES = {
     "deno": (
         "deno", ["eval", "console.log(Deno.version.deno)"], ["run", "--allow-net", "benchmarks/runtimes/deno.js"],
     ),
-    "node_ws": ("node", ["-p", "require('ws/package.json').version"], ["benchmarks/runtimes/node_ws.js"]),
+    "node_ws": (
+        "node", ["-p", "require('bufferutil'); require('ws/package.json').version"], ["benchmarks/runtimes/node_ws.js"],
+    ),
     "socketify": (
         sys.executable, ["-c", VERSION_OF_PACKAGE.format("socketify")], ["-m", "benchmarks.runtimes.socketify_echo"],
     ),
@@ -324,12 +326,13 @@ def print_verdicts(costs):
     for name, ours, reference, max_ratio in GOALS:
         if (name, ours) not in costs or (reference is not None and (name, reference) not in costs):
             continue
-        value = costs[name, ours] / (costs[name, reference] if reference else 1)
+        base = costs[name, reference] if reference else 1
+        value = costs[name, ours] / base
         verdict = "met" if value <= max_ratio else "MISSED"
         limit = ""
         for other in ("floor", BARE.get(ours)):
             if (name, other) in costs and other != reference:
-                limit += f"; {other} / {reference} {costs[name, other] / costs[name, reference]:.2f}"
+                limit += f"; {other} / {reference} {costs[name, other] / base:.2f}"
         ratio = f"{ours} / {reference}" if reference else ours
         print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {max_ratio:.2f}{limit}", flush=True)
     print(flush=True)

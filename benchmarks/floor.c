@@ -1,5 +1,4 @@
-/* What an echo costs in C: a server that checks nothing, with one system call for a read and
- * one for its replies.
+/* An echo server that checks nothing. It makes one system call to read and one to send the replies.
  *
  * All frames of a connection must have the length of the first. They are unmasked, because the load
  * generator checks the echoes. With FAN=1 in the environment, each read is sent to all connections.
