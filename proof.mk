@@ -149,18 +149,20 @@ CONNECTIONS ?= 100000
 leaks: $(VENV)/.built-for-test
 	PYTHONPATH=src:tests/support $(RUN) tests/hostile/leaks.py $(CONNECTIONS)
 
-# Run SCHEDULES simulated schedules of each kind, or of KINDS, on all cores and on each of BACKENDS;
-# `python -m tests.simulation --kind KIND --seed N` runs one of them again and makes it smaller if it
-# fails. With STATE, a file, a campaign that was stopped goes on (of one backend).
+# Run SCHEDULES simulated schedules of each kind, or of KINDS, from the seed FIRST on, on all cores and
+# on each of BACKENDS; `python -m tests.simulation --kind KIND --seed N` runs one of them again and
+# makes it smaller if it fails. With STATE a campaign keeps its progress in the files STATE.fast and
+# STATE.pure, and goes on if it was stopped, or if SCHEDULES are more than they were.
 SCHEDULES ?= 1000
 KINDS ?=
+FIRST ?= 0
 STATE ?=
 comma := ,
 
 simulate: $(VENV)/.built-for-test
 	for backend in $(subst $(comma), ,$(BACKENDS)); do PYTHONPATH=src FRAMEWIRE_BACKEND=$$backend \
-		$(RUN) -m tests.simulation --schedules $(SCHEDULES) $(addprefix --kind ,$(KINDS)) \
-		$(addprefix --state ,$(STATE)) || exit 1; done
+		$(RUN) -m tests.simulation --schedules $(SCHEDULES) --first $(FIRST) $(addprefix --kind ,$(KINDS)) \
+		$(if $(STATE),--state $(STATE).$$backend) || exit 1; done
 
 # Exchange messages with other programs through a relay that cuts, delays and half-closes: ROUNDS
 # seeds of each case. Node's ws is in tests/node, Bun and Deno are installed here; PEERS are some of

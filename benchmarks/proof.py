@@ -2,9 +2,9 @@
 
     python -m benchmarks.proof NAME [VARIABLE=VALUE...]
 
-This runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeeds, the row of NAME becomes
-the date, the tree, the command and the counts that the output tells; then run `python -m
-benchmarks.pages`.
+This runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeeds, the row of NAME (of NAME
+and KINDS, if those are chosen) becomes the date, the tree, the command and the counts that the
+output tells; then run `python -m benchmarks.pages`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from .results import put
 
-__all__ = ["CAMPAIGNS", "RESULTS", "count", "lines", "row"]
+__all__ = ["CAMPAIGNS", "RESULTS", "count", "key", "lines", "row"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/proof.json"
@@ -27,7 +27,7 @@ RESULTS = ROOT / "benchmarks/proof.json"
 _PYTEST = {"tests passed": r"(\d+) passed"}
 _EXECUTIONS = {"executions": r"number_of_executed_units: +(\d+)"}
 #: What each campaign counts: the numbers in all matches of a pattern are added up; a pattern without
-#: a group counts its matches.
+#: a group counts its matches; ranges of numbers are listed.
 CAMPAIGNS: dict[str, dict[str, str]] = {
     "autobahn": {
         f"cases {verdict}": rf"^(?:server|client) .*\.\*:.*?(\d+) {verdict}\b"
@@ -51,7 +51,11 @@ CAMPAIGNS: dict[str, dict[str, str]] = {
     "parity": {"tests": r"^\| \w[^|]* \| (\d+) \|", "passed": r"^\| \w[^|]* \| \d+ \| (\d+) \|"},
     "interop": {"exchanges": r"'[^']+': (\d+)(?=.* exchanges, )"},
     "simulate": {
-        f"schedules on {kind}": rf"(\d+) {kind}(?=.* schedules, )" for kind in ("session", "asyncio", "threads", "trio")
+        **{
+            f"schedules on {kind}": rf"(\d+) {kind}(?=.* schedules, )"
+            for kind in ("session", "asyncio", "threads", "trio")
+        },
+        "seeds": r"^\d.* schedules, seeds (\d+ to \d+)",
     },
     "symbolic": {"lemmas confirmed": r"Confirmed over all paths"},
     "fuzz-kernels": _EXECUTIONS,
@@ -80,18 +84,26 @@ CAMPAIGNS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
-def count(campaign: str, output: str) -> dict[str, float]:
+def count(campaign: str, output: str) -> dict[str, float | str]:
     """Return the counts in the output of a campaign, by name; those that it does not have are left out."""
-    counts = {}
+    counts: dict[str, float | str] = {}
     for what, text in CAMPAIGNS[campaign].items():
         pattern = re.compile(text, re.MULTILINE)
-        if found := pattern.findall(output):
+        found = pattern.findall(output)
+        if any(" to " in each for each in found):
+            counts[what] = ", ".join(dict.fromkeys(found))
+        elif found:
             counts[what] = sum(map(_number, found)) if pattern.groups else len(found)
     return counts
 
 
 def _number(text: str) -> float:
     return float(text) if "." in text else int(text)
+
+
+def key(campaign: str, variables: list[str]) -> str:
+    """Return the name of the row of a campaign: the kinds of one have rows of their own."""
+    return " ".join([campaign, *(variable for variable in variables if variable.startswith("KINDS="))])
 
 
 def row(campaign: str, variables: list[str], output: str) -> dict[str, Any]:
@@ -115,9 +127,12 @@ def lines(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the table of docs/proof.md."""
     yield from ("| command | counts | date | tree |", "|---|---|---|---|")
     for campaign in CAMPAIGNS:
-        if campaign in rows:
-            kept = rows[campaign]
-            counts = ", ".join(f"{number:,} {what}" for what, number in kept["counts"].items())
+        for name in sorted(name for name in rows if name.partition(" ")[0] == campaign):
+            kept = rows[name]
+            counts = ", ".join(
+                f"{what} {number}" if isinstance(number, str) else f"{number:,} {what}"
+                for what, number in kept["counts"].items()
+            )
             yield f"| `{kept['command']}` | {counts} | {kept['date']} | {kept['tree']} |"
 
 
@@ -134,7 +149,7 @@ def main() -> int:
             print(line, end="", flush=True)
             output.append(line)
     if not process.returncode:
-        put(RESULTS, **{campaign: row(campaign, variables, "".join(output))})
+        put(RESULTS, **{key(campaign, variables): row(campaign, variables, "".join(output))})
     return process.returncode
 
 

@@ -39,8 +39,15 @@ OUTPUTS = {
     ),
     "interop": ("{'websockets': 20, 'node ws': 10} exchanges, 0 failures, 3 s", {"exchanges": 30}),
     "simulate": (
-        "5 asyncio, 5 session; 9 a second\n" + "10 asyncio, 11 session, 12 threads, 13 trio schedules, 0 kinds\n" * 2,
-        {"schedules on session": 22, "schedules on asyncio": 20, "schedules on threads": 24, "schedules on trio": 26},
+        "5 asyncio, 5 session; 9 a second\n"
+        + "10 asyncio, 11 session, 12 threads, 13 trio schedules, seeds 7 to 99, on fast, 0 kinds of failures\n" * 2,
+        {
+            "schedules on session": 22,
+            "schedules on asyncio": 20,
+            "schedules on threads": 24,
+            "schedules on trio": 26,
+            "seeds": "7 to 99",
+        },
     ),
     "symbolic": ("a: info: Confirmed over all paths.\nb: info: Confirmed over all paths.", {"lemmas confirmed": 2}),
     "fuzz-kernels": ("stat::number_of_executed_units: 100\nstat::number_of_executed_units: 11", {"executions": 111}),
@@ -170,5 +177,9 @@ def test_row_of_a_campaign_has_its_command_and_no_path_of_this_machine():
     assert row["tree"]
     (*_, line) = proof.lines({"wpt": {**row, "date": "2026-01-02", "tree": "abc"}})
     assert line == "| `make wpt SUITE=PATH PARTS=a/ b/` | 4 pages, 20 subtests passed, 3 others | 2026-01-02 | abc |"
+    seeds = {**row, "counts": {"seeds": "0 to 9"}}
+    rows = {proof.key("simulate", ["A=1", *each]): seeds for each in ([], ["KINDS=x"])}
+    assert list(rows) == ["simulate", "simulate KINDS=x"]
+    assert [line.split(" | ")[1] for line in [*proof.lines(rows)][2:]] == ["seeds 0 to 9"] * 2
     with pytest.raises(ValueError, match="counts nothing"):
         proof.row("wpt", [], "nothing")

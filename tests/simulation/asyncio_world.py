@@ -196,11 +196,15 @@ class AsyncioEnd(End):
                 self.check_bounds()
 
     def listener_send(self, connection: Any, sender: int, size: int, text: bool) -> None:
-        message = self.make(sender, size, text)
+        message, session, waiting = self.make(sender, size, text), self.session, self.waiting
+        limit = self.limits.max_unsent
+        over = session.write_paused and session.state is State.OPEN and limit is not None and waiting > limit
         try:
             sent = connection.send(message)
         except PayloadTooBigError:
             return
+        if over:
+            check(not sent and connection.transport.is_closing(), "max_unsent", f"{waiting} bytes waited, not {limit}")
         if sent:
             self.note_sent(sender, message)
 

@@ -119,6 +119,8 @@ class SimulatedSocket:
         self.stalled_until = 0.0  # for what arrives here
         self.input_ended = self.output_ended = self.was_reset = self.deaf = False
         self.used = False  # by a transport
+        self.written = bytearray()  # everything that was sent
+        self.moved_at = 0.0  # when something was sent or read last
         #: Called when it may be possible to read, to write or to accept.
         self.changed: Callable[[], object] = lambda: None
 
@@ -195,6 +197,7 @@ class SimulatedSocket:
             size = min(len(buffer), len(self.unread), self._network.cut_size())
             buffer[:size] = self.unread[:size]
             del self.unread[:size]
+            self.moved_at = self._network.now
             if self.peer is not None:
                 self.peer.changed()  # there is room again
             return size
@@ -217,7 +220,10 @@ class SimulatedSocket:
         peer = self.peer
         assert peer is not None
         peer.in_flight += size
-        self._send_event(peer._arrive, bytes(data[:size]))
+        taken = bytes(data[:size])
+        self.written += taken
+        self.moved_at = self._network.now
+        self._send_event(peer._arrive, taken)
         return size
 
     def sendmsg(self, buffers: Any) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from framewire import ConnectionClosed, ConnectionClosedOK
+from framewire import ConnectionClosed, ConnectionClosedOK, State
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 from . import schedule as schedules
+from .deadlines import Deadlines
 from .network import SimulatedSocket
 from .schedule import FILLER, CheckError, Entry
+from .wire import WireReader
 
 if TYPE_CHECKING:
     from .worlds import World
@@ -101,6 +103,8 @@ class End:
         self.ended_at: float | None = None
         self.failure: BaseException | None = None  # of opening
         self.left_at: float | None = None  # when the program was done with it
+        self.deadlines: Deadlines | None = None
+        self.wire: WireReader | None = None  # what it has written, known at the end
 
     @property
     def session(self) -> Any:
@@ -126,6 +130,20 @@ class End:
     def begin(self, connection: Any) -> None:
         """Take the connection when it is open."""
         self.connection = connection
+        self.deadlines = Deadlines(self.limits, self.world.lag, self.world.network.now)
+
+    def look(self) -> None:
+        """Take note of what the connection does; called when time is to pass."""
+        session, deadlines, sock = self.session, self.deadlines, self.socket
+        if session is None or deadlines is None or sock is None:
+            return
+        now = self.world.network.now
+        if sock.moved_at > deadlines.active_at:
+            deadlines.note_activity(sock.moved_at)
+        if session.state is State.OPEN:
+            deadlines.note_reading(now, not (session.reading or self.waiting))
+        deadlines.note_messages(now, session.stream.messages_received + session.messages_sent)
+        deadlines.note_state(now, session)
 
     def make(self, sender: int, size: int, text: bool) -> str | bytes:
         """Return the next message of a sender."""

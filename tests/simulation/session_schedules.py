@@ -14,7 +14,8 @@ __all__ = ["SIZES", "draw_close", "draw_session_schedule"]
 #: Sizes of messages: those at which the header grows, and those that go other ways.
 SIZES = (1, 2, 5, 20, 100, 125, 126, 500, 1000, 4000, 4096, 5000, 16_000, 40_000, 65_535, 65_536, 70_000, 150_000)
 
-_LAST_STEP = 20.0
+#: When the ends close, in seconds: after all deadlines of an end with bad manners.
+_LAST_STEP = 12.0
 
 
 def draw_session_schedule(seed: int) -> Schedule:
@@ -132,10 +133,14 @@ def _draw_steps(random: Random, end: int, good: bool, options: dict[str, Any]) -
             steps.append((when, end, "pong", None))
         elif not good:
             steps.append((when, end, random.choice(("pieces", "lose_receiver")), None))
+    # What comes at the time of another step arrives in one read with it, or nearly so.
+    moments = [step[0] for step in steps] or [0.0]
     if not good and random.random() < 0.25:
-        steps.append((random.random() * (when + 1), end, "raw", (random.choice(sorted(VIOLATIONS)),)))
+        at = random.choice(moments) if random.random() < 0.5 else random.random() * (when + 1)
+        steps.append((at, end, "raw", (random.choice(sorted(VIOLATIONS)),)))
     if not good and random.random() < 0.3:
-        steps.append((random.random() * (when + 1), end, "close", draw_close(random)))
+        at = random.choice(moments) if random.random() < 0.5 else random.random() * (when + 1)
+        steps.append((at, end, "close", draw_close(random)))
     return steps
 
 

@@ -10,15 +10,28 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
-from framewire import CLIENT, SERVER, Close, ConnectionClosed, Failure, Fragment, Ping, State, StateError
+from framewire import (
+    CLIENT,
+    SERVER,
+    Close,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Failure,
+    Fragment,
+    Ping,
+    State,
+    StateError,
+)
 from framewire.errors import PayloadTooBigError
 from framewire.protocol.permessage_deflate import PerMessageDeflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.session import ABANDONED_MESSAGE, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
+from .deadlines import Deadlines
 from .schedule import Schedule, check, make_message
-from .violations import VIOLATIONS
+from .violations import VIOLATIONS, failure_codes
+from .wire import KeySource, WireReader
 
 __all__ = ["SessionWorld"]
 
@@ -39,6 +52,12 @@ HORIZON = 80.0
 
 # Members of enums are slow to look up before Python 3.12.
 NONE, WAIT, CLOSE, ABORT, OPEN, CLOSED = Ending.NONE, Ending.WAIT, Ending.CLOSE, Ending.ABORT, State.OPEN, State.CLOSED
+
+#: The close code and reason after a close in the middle of a fragmented message.
+IN_MESSAGE = (1011, "close during fragmented message")
+
+#: Bytes of an incomplete control frame at most, and some more.
+CONTROL_FRAME = 140
 
 #: Options of an end that are no settings of its connection, with their defaults.
 END_OPTIONS = {
@@ -103,34 +122,38 @@ class End:
         self.in_parts = False
         self.receives_later = False
         self.misbehaves = False  # has sent what is forbidden
+        self.offences: list[tuple[int, set[int]]] = []  # until which byte, and the close codes for it
         self.pings = self.pongs = 0
         self.biggest = 0
         self.unread_replies = 0  # bytes of replies sent since writing was paused
         # What is checked.
-        self.end_begins: float | None = None  # when the close frame was sent
+        self.wire = WireReader(world.keys if number == 0 else None, bool(world.codecs))
+        self.causes: set[tuple[int, str]] = set()  # the close frames that the application has asked for
+        self.over_limit = False  # more than `max_unsent` waited
+        self.close_sent = self.close_heard = False
         self.heard_at = 0.0
         self.waited_at = self.paused_at = 0.0  # when bytes were unsent, and reading was paused, last
+        self.paused_size = 0  # bytes that were unsent when writing was paused
         self.fed = 0  # bytes that the session has received before the end
-        self.sent_until: list[int] = []  # the bytes after which each message is complete
+        self.kept = 0  # bytes that it has processed before it dropped messages
         self.timer_handled_at, self.timers_at_once = -1.0, 0
+        busy = sum(each[3] for each in world.schedule.faults if each[2] == "busy" and each[1] == number)
+        self.deadlines = Deadlines(self.settings, 0.1 + 4 * self.late + busy)
 
     # The transport.
 
     def follow(self) -> None:
         """Do what the session asks for."""
         session, world = self.session, self.world
-        ending = session.ending
         if session.output:
-            data = session.data_to_send()
-            if ending is not ABORT and not self.output_ended and self.gone_at is None:
-                self.unsent += data
-                self.written += len(data)
+            self.flush()
         if session.output_size:
             check(False, "output is complete")
-        if self.end_begins is None and self.close_state.sent is not None:
-            self._note_close_sent()
+        if self.stream.state is not OPEN or self.stream.failing is not None or self.deadlines.failing_at is not None:
+            self._note_end()
         if self.gone_at is not None:
             return
+        ending = session.ending
         if ending is not NONE:
             if ending is ABORT:
                 self.abort()
@@ -145,29 +168,95 @@ class End:
             self.paused_at = world.now
         elif self.incoming.unread or self.incoming.ended:
             world.at(world.now, self.feed)
+        self.deadlines.note_reading(world.now, not (session.reading or self.unsent))
+        if self.deadlines.may_be_idle:
+            self._note_messages()
         when = session.next_timer()
         if when is not None and when < self.timer_at:
             self.timer_at = when
             world.at(when + self.late, self.handle_timer, when)
 
-    def _note_close_sent(self) -> None:
-        self.end_begins = self.world.now
-        sent, session = self.session.close_state.sent, self.session
-        if sent.code == 1011 and sent.reason == "keepalive ping timeout" and session.close_state.rcvd is None:
-            silence = self.world.now - self.heard_at
-            limit = self.settings.ping_timeout - 1e-6
-            check(silence >= limit, "keepalive", f"failed after a silence of {silence} s")
-            if self.world.now - self.waited_at > limit:  # nothing has waited for the peer
-                silence = self.world.now - (self.paused_at if session.reading else self.world.now)
-                check(silence >= limit, "keepalive", f"failed, though it did not read until {silence} s before")
-            check(not self.world.prompt, "keepalive", "a peer that answers was failed")
-        check(session.state is not State.OPEN or session.ending is Ending.ABORT, "state after close")
-        if session.stream.message_open and session.close_state.rcvd is None and session.ending is not Ending.ABORT:
-            check(sent.code not in (1000, 1001, 1005), "close", f"{sent} within a message")
+    def flush(self, legal: bool = True) -> None:
+        """Take what the session has to say into the write buffer.
+
+        Args:
+            legal: Whether it has to be frames.
+        """
+        data = self.session.data_to_send()
+        if legal:
+            self.wire.feed(data)
+            check(self.wire.between_frames, "wire", "half a frame")
+        else:
+            self.wire.skip(len(data))
+        if self.session.ending is not ABORT and not self.output_ended and self.gone_at is None:
+            self.unsent += data
+            self.written += len(data)
+
+    def _note_messages(self) -> None:
+        """Take note of the time of messages, for `idle_timeout`."""
+        messages = self.stream.messages_received + self.session.messages_sent
+        self.deadlines.note_messages(self.world.now, messages)
+
+    def _note_end(self) -> None:
+        """Check how the end begins, and take note of the time."""
+        session = self.session
+        self._note_messages()
+        self.deadlines.note_state(self.world.now, session)
+        heard = self._has_heard_close()
+        if not self.close_sent and session.close_state.sent is not None:
+            self.close_sent = True
+            self._check_cause(heard)
+        self.close_heard = heard
+
+    def _has_heard_close(self) -> bool:
+        """Return whether the peer's close frame has been processed."""
+        return self.peer.wire.close is not None and self.stream.bytes_received >= self.peer.wire.close_end
+
+    def _check_cause(self, heard: bool) -> None:
+        """Check that there is a cause for the close frame that is sent now."""
+        session, settings, state, now = self.session, self.settings, self.session.close_state, self.world.now
+        sent = self.wire.close
+        if sent is None:
+            check(self.over_limit and session.ending is ABORT, "close", f"{state.sent} is not on the wire")
+            return
+        check(session.state is not OPEN, "close", "it is sent, but the connection is open")
+        answers = state.rcvd_then_sent is True
+        check(heard or not answers, "close", "the answer to nothing")
+        if self.close_heard:
+            check(answers, "close", "it was sent after the peer's, but it is no answer")
+        if sent in self.causes:
+            return
+        if answers:
+            check(sent == self.peer.wire.close, "close", f"{sent} answers {self.peer.wire.close}")
+        elif state.failure is not None and state.failure.code != 1006:
+            check(sent[0] == state.failure.code, "close", f"{sent} after {state.failure}")
+            check(settings.send_close_reasons or not sent[1], "close", f"{sent} has a reason")
+        elif sent == (1011, "keepalive ping timeout"):
+            self._check_keepalive()
+        else:
+            idle = settings.idle_timeout is not None and now - self.deadlines.message_at >= settings.idle_timeout - 1e-6
+            over = settings.total_timeout is not None and now >= settings.total_timeout
+            expected = {(1008, "no messages for too long")} if idle else set()
+            if over:
+                expected.add((1008, "the time for this connection is over"))
+            if self.stream.message_open and expected:
+                expected = {IN_MESSAGE}
+            check(sent in expected, "close", f"{sent} at {now}, where there is no cause but for {expected}")
+
+    def _check_keepalive(self) -> None:
+        """Check that a failure of the keepalive is not too early."""
+        now, session = self.world.now, self.session
+        silence = now - self.heard_at
+        limit = self.settings.ping_timeout - 1e-6  # type: ignore[operator]
+        check(silence >= limit, "keepalive", f"failed after a silence of {silence} s")
+        if now - self.waited_at > limit:  # nothing has waited for the peer
+            silence = now - (self.paused_at if session.reading else now)
+            check(silence >= limit, "keepalive", f"failed, though it did not read until {silence} s before")
+        check(not self.world.prompt, "keepalive", "a peer that answers was failed")
 
     def _check_bounds(self) -> None:
-        session = self.session
-        queue = session.queue
+        session, queue = self.session, self.session.queue
+        is_open = self.stream.state is OPEN
         if queue is not None:
             items, size = queue.items, 0
             if items:
@@ -177,17 +266,22 @@ class End:
                     check(size <= bound, "queue", f"{size} is over {bound}")
             if queue.size != size:
                 check(False, "queue", f"{queue.size} is not {size}")
-            if self.stream.state is OPEN:
+            if is_open:
                 if not session.reading:
                     check(items or session.write_paused, "queue", "reading stopped without a reason")
                 elif items:
                     full = len(items) > self.full or size > QUEUE_SIZE
                     check(not full, "queue", "reading goes on though it is full")
-        elif self.unread_replies > REPLIES_LIMIT and self.stream.state is OPEN:
+        elif self.unread_replies > REPLIES_LIMIT and is_open:
             check(not session.reading, "replies", f"reading goes on after {self.unread_replies} bytes")
         elif not session.reading:
             replies = self.unread_replies + MAX_PONG * session.pings_received
             check(replies > REPLIES_LIMIT, "replies", f"reading stopped after {replies} bytes")
+        if is_open and self.stream.failing is None:
+            held = self.fed - self.stream.bytes_received
+            if held > CONTROL_FRAME:
+                check(not session.reading, "held back", f"{held} bytes, without a reason")
+                check(held <= READ_SIZE + CONTROL_FRAME, "held back", f"{held} bytes")
         waits = self.options["patient"] and self.replies is None
         if len(self.unsent) > REPLIES_LIMIT and waits and not self.misbehaves:
             # A broadcast may follow `write_limit` bytes after the message that has filled the buffer.
@@ -205,6 +299,7 @@ class End:
                     size = min(space, len(self.unsent), world.cut_size())
                     data = bytes(self.unsent[:size])
                     del self.unsent[:size]
+                    self.deadlines.note_activity(world.now)
                     link.in_flight += size
                     link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
                     world.at(link.last_arrival, self.peer.arrive, data)
@@ -218,9 +313,11 @@ class End:
                     self.handle(self.session.process([], world.now))
                 world.at(world.now, self.catch_up)
         elif len(self.unsent) > self.high:
-            self.session.pause_writing(len(self.unsent))
+            self.paused_size = len(self.unsent)
+            self.session.pause_writing(self.paused_size)
         if self.output_ends and not self.unsent and not self.output_ended:
             self.output_ended = True
+            check(self.number == 1 or self.incoming.lost, "end of TCP", "the client has ended it first")
             link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
             world.at(link.last_arrival, self.peer.arrive, None)
         if self.output_ended and self.session.ending is CLOSE and self.gone_at is None:
@@ -252,7 +349,10 @@ class End:
             size = min(len(link.unread), world.cut_size(), READ_SIZE)
             data = bytes(link.unread[:size])
             del link.unread[:size]
+            self.deadlines.note_activity(world.now)
             self.heard_at = world.now
+            if session.queue is None or not session.queue.dropping:
+                self.kept = self.stream.bytes_received
             if self.close_state.rcvd is None and self.stream.state is not CLOSED:  # not session.over
                 self.fed += size
             events = session.receive_quickly(data)
@@ -344,7 +444,7 @@ class End:
             elif kind is Close or kind is Failure:
                 check(kind is Close or event.code == 1006 or self.peer.misbehaves, "failure", str(event))
                 if not self.options["auto_close"] and session.close_state.sent is None:
-                    session.close(None if event.code in (1005, 1006) else event.code, event.reason, now)
+                    self._close(None if event.code in (1005, 1006) else event.code, event.reason)
         if session.queue is None:
             if self.stream.failing is not None:
                 session.settle(now)
@@ -425,11 +525,16 @@ class End:
             return
         session, now = self.session, self.world.now
         if name == "close":
-            session.close(*arguments, now)
-            if self.gone_at is None:
-                check(session.state is not State.OPEN, "state after close")
+            begins = session.state is State.OPEN and self.stream.failing is None
+            expected = self._close(*arguments)
+            check(session.state is not State.OPEN, "state after close")
+            if begins:
+                self.flush()
+                check(self.wire.close == expected, "close", f"{self.wire.close} is sent in place of {expected}")
         elif name == "lose_receiver":
             if session.queue is not None:
+                if not session.queue.dropping:
+                    self.kept = self.stream.bytes_received
                 session.stop_queueing()
         elif name == "pieces":
             session.deliver_fragments()
@@ -441,6 +546,14 @@ class End:
                 session.pong(b"unsolicited")
         self.handle([])
 
+    def _close(self, code: int | None, reason: str) -> tuple[int, str]:
+        """Close the connection; return the close frame for this."""
+        in_message = self.session.message_open and code != 1011
+        close = IN_MESSAGE if in_message else (1005 if code is None else code, reason)
+        self.causes.add(close)
+        self.session.close(code, reason, self.world.now)
+        return close
+
     def note_pong(self, latency: float | None) -> None:
         check(latency is None or latency >= 0, "latency", str(latency))
         self.pongs += 1
@@ -451,11 +564,19 @@ class End:
             name, arguments = self.backlog.pop(0)
             if self.session.state is not State.OPEN:
                 continue
-            if self.session.write_paused and not self.session.check_unsent(len(self.unsent)):
+            if self.session.write_paused and not self._check_unsent():
                 break
             getattr(self, name)(*arguments)
             self.follow()
         self.follow()
+
+    def _check_unsent(self) -> bool:
+        """Return whether `max_unsent` allows another message."""
+        limit = self.settings.max_unsent
+        allowed = self.session.check_unsent(len(self.unsent))
+        check(allowed is (limit is None or len(self.unsent) <= limit), "max_unsent", f"{len(self.unsent)} of {limit}")
+        self.over_limit = self.over_limit or not allowed
+        return allowed
 
     def _new_message(self, size: int, text: bool, whole: bool = True) -> str | bytes:
         message = make_message(len(self.sent), size, text)
@@ -464,12 +585,12 @@ class End:
         own, other = self.settings.max_send_size, self.peer.max_size
         if other is not None and other < length and (own is None or length <= own or not whole):
             self.misbehaves = True
+            self.offences.append((0, {1009}))
         return message
 
     def _note_sent(self, message: str | bytes) -> None:
         if not self.misbehaves:
             self.sent.append(message)
-            self.sent_until.append(self.session.bytes_queued)
 
     def send(self, size: int, text: bool, compress: bool | None) -> None:
         session, message = self.session, self._new_message(size, text)
@@ -488,7 +609,7 @@ class End:
     def _reply(self, size: int) -> None:
         """Send a message like a callback that handles one."""
         session, paused = self.session, self.session.write_paused
-        if self.in_parts or session.state is not OPEN or (paused and not session.check_unsent(len(self.unsent))):
+        if self.in_parts or session.state is not OPEN or (paused and not self._check_unsent()):
             return
         queued = session.bytes_queued
         session.handling = True
@@ -498,17 +619,24 @@ class End:
             self.unread_replies += session.bytes_queued - queued
 
     def raw(self, name: str) -> None:
+        self.flush()
         self.misbehaves = True
         self.session.send_raw(VIOLATIONS[name](self.peer.settings, self.number == 0))
+        self.flush(legal=False)
+        self.offences.append((self.wire.offset, failure_codes(name, self.peer.settings)))
 
     def broadcast(self, size: int, text: bool) -> None:
         session, message = self.session, self._new_message(size, text)
-        sent = session.messages_sent
+        waiting = len(self.unsent)
+        keeps_up = not session.write_paused or waiting <= self.paused_size + self.high
+        if not keeps_up:
+            self.causes.add((1013, "reading too slowly"))
         try:
-            Broadcast(message).queue(session, self.world.now, len(self.unsent) + session.output_size)
+            queued = Broadcast(message).queue(session, self.world.now, waiting)
         except PayloadTooBigError:
             return
-        if session.messages_sent != sent:
+        check(queued is keeps_up, "broadcast", f"{queued}, with {waiting} bytes after {self.paused_size}")
+        if queued:
             self._note_sent(message)
 
     def fragments(self, sizes: tuple[int, ...], text: bool, gap: float) -> None:
@@ -531,7 +659,7 @@ class End:
             self.session.send(part, last=not parts)
         except (StateError, PayloadTooBigError):
             if self.session.stream.message_open:
-                self.session.close(*ABANDONED_MESSAGE, self.world.now)
+                self._close(*ABANDONED_MESSAGE)
             self.in_parts = False
         else:
             if parts:
@@ -572,6 +700,7 @@ class SessionWorld:
         self.window, self._cut, self._delay = world["window"], world["cut"], world["delay"]
         self.keeps_unread = world["keeps_unread"]
         self.codecs = _codecs() if world["compression"] else []
+        self.keys = KeySource()
         self.links = [Link(), Link()]
         self._cuts = 0
         self.now = 0.0
@@ -607,6 +736,10 @@ class SessionWorld:
 
     def run(self) -> str:
         """Run the schedule; return a line that tells how it went."""
+        with self.keys.installed():
+            return self._run()
+
+    def _run(self) -> str:
         for when, number, name, arguments in self.schedule.steps:
             self.at(when, self.ends[number].step, (name, arguments))
         for when, number, name, arguments in self.schedule.faults:
@@ -650,41 +783,80 @@ class SessionWorld:
     # What holds at the end.
 
     def _check_end(self, end: End) -> None:
-        session, settings, peer = end.session, end.settings, end.peer
-        lag = 0.1 + end.options["late"] + sum(each[3] for each in self.schedule.faults if each[2] == "busy")
-        if end.end_begins is not None and settings.close_timeout is not None:
-            limit = end.end_begins + settings.close_timeout + lag
-            gone = inf if end.gone_at is None else end.gone_at
-            check(gone <= limit or not end.options["auto_close"], "deadline", f"gone at {gone}, after {limit}")
+        session, peer = end.session, end.peer
+        # Whoever is not gone by now never will be.
+        gone = (HORIZON, inf) if end.gone_at is None else (end.gone_at, end.gone_at)
+        if end.deadlines.ending_at is None and not (end.session.reading or end.unsent):
+            end.deadlines.note_reading(HORIZON, True)
+        end.deadlines.check_end(*gone)
         if end.gone_at is not None:
             check(end.pings == end.pongs, "pings", f"{end.pongs} answers to {end.pings}")
-        if session.queue is not None and end.options["receiver"] is not None:
-            end.receive_queued()
-        state, dropping = session.close_state, session.queue is not None and session.queue.dropping
-        if state.rcvd is not None and not peer.misbehaves:
-            sent = peer.session.close_state.sent
-            check(sent is not None, "close", "a close frame that nobody sent")
-            check(state.rcvd.code == sent.code, "close", f"received {state.rcvd}, sent {sent}")
-            reasons = peer.settings.send_close_reasons or state.rcvd.reason
-            check(not reasons or state.rcvd.reason == sent.reason, "close", f"received {state.rcvd}, sent {sent}")
-            if end.options["receiver"] is not None and not dropping:
-                check(len(end.received) == len(peer.sent), "lost", f"{len(end.received)} of {len(peer.sent)} messages")
-        if end.options["receiver"] is not None and not dropping:
-            whole = sum(until <= end.fed for until in peer.sent_until)
-            check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
-        if state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent:
-            check(False, "close", "each end has answered the other one")
-        if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps) and not peer.misbehaves:
-            check(
-                end.misbehaves or state.rcvd is not None,
-                "close",
-                "no close frame has arrived, though nothing was wrong",
-            )
-        if self.prompt:
-            check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
-        check(isinstance(session.error(), ConnectionClosed), "error")
-        if end.gone_at is not None:
             check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")
+        if session.queue is not None:
+            end.receive_queued()
+        self._check_messages(end)
+        self._check_close(end)
+        if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps):
+            state = session.close_state
+            check(end.gone_at is not None, "close", "the connection never ends, though nothing was wrong")
+            if not (end.misbehaves or peer.misbehaves):
+                check(state.rcvd is not None, "close", "no close frame has arrived, though nothing was wrong")
+                check(state.cause is None, "close", f"{state.cause!r}, though nothing was wrong")
+        if self.prompt:
+            check(not isinstance(session.close_state.cause, TimeoutError), "close", "one end had to wait for the other")
+
+    def _check_messages(self, end: End) -> None:
+        """Check that nothing is lost of what was sent and of what has arrived."""
+        session, peer, sent = end.session, end.peer, end.sent
+        written = end.wire.messages
+        if not end.misbehaves:
+            check(len(written) == len(sent), "wire", f"{len(written)} of {len(sent)} messages are written")
+        check(written[: len(sent)] == sent, "wire", "other messages are written")
+        kept = end.kept if session.queue is not None and session.queue.dropping else end.fed
+        whole = sum(until <= kept for until in peer.wire.message_ends[: len(peer.sent)])
+        check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
+        if peer.misbehaves:
+            return
+        pings, pongs = peer.wire.pings, [each for each in end.wire.pongs if each != b"unsolicited"]
+        check(pongs == pings[: len(pongs)], "pongs", f"{pongs} answers {pings}")
+        if end.options["auto_pong"] and not session.has_held_back:
+            count = sum(until <= end.fed for until in peer.wire.ping_ends)
+            check(len(pongs) >= count, "pongs", f"{len(pongs)} answers to {count}")
+
+    def _check_close(self, end: End) -> None:
+        """Check what an end knows about the close frames of both."""
+        session, peer, state = end.session, end.peer, end.session.close_state
+        sent, expected = end.wire.close, peer.wire.close
+        if sent is not None:
+            check(
+                state.sent is not None and state.sent.code == sent[0], "close", f"{state.sent}, but {sent} is written"
+            )
+            explained = state.failure is not None and not sent[1]
+            check(explained or state.sent.reason == sent[1], "close", f"{state.sent}, but {sent} is written")
+        else:
+            check(state.sent is None or end.over_limit, "close", f"{state.sent}, but nothing is written")
+            check(not end.over_limit or state.sent.code == 1008, "close", f"{state.sent} after too much was unread")
+        rcvd = None if state.rcvd is None else (state.rcvd.code, state.rcvd.reason)
+        if rcvd is not None:
+            check(rcvd == expected, "close", f"received {rcvd}, but {expected} is written")
+        elif not peer.misbehaves:
+            arrived = expected is not None and end.fed >= peer.wire.close_end
+            check(not arrived, "close", f"{expected} has arrived, but is not received")
+        for until, codes in peer.offences[:1]:
+            if until and end.fed >= until and not session.has_held_back:
+                failure = state.failure or session.stream.failing
+                check(failure is not None and failure.code in codes, "offence", f"{failure} in place of {codes}")
+        if state.failure is not None and state.failure.code != 1006:
+            known = any(state.failure.code in codes for _, codes in peer.offences)
+            check(known, "failure", f"{state.failure} after {peer.offences}")
+        error = session.error()
+        orderly = all(each is not None and each[0] in (1000, 1001, 1005) for each in (sent, rcvd))
+        check(type(error) is (ConnectionClosedOK if orderly else ConnectionClosedError), "error", repr(error))
+        check(error.code == (1006 if rcvd is None else rcvd[0]), "error", repr(error))
+        both = state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent
+        check(not both, "close", "each end has answered the other one")
+        if rcvd is None and sent is None and end.gone_at is not None:
+            check(state.cause is not None or end.over_limit, "close", "the end has no cause")
 
 
 def _length(item: Any) -> int:

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 from tests.simulation.campaign import campaign
+from tests.simulation.faults import SESSION_FAULTS
 from tests.simulation.kinds import KINDS, failure_of, name_of, run
-from tests.simulation.schedule import Schedule, shrink
+from tests.simulation.schedule import CheckError, Schedule, shrink
+from tests.simulation.wire import KeySource, WireReader
 
 pytestmark = pytest.mark.both_backends
 
@@ -51,14 +53,38 @@ def test_failing_schedule_is_made_smaller():
 
 def test_campaign_with_a_state_goes_on_where_it_was_stopped(tmp_path, capsys):
     state = tmp_path / "state"
-    assert campaign(["session"], 5, 0, 1, state) == 0
+    assert campaign(["session"], 5, 7, 1, state) == 0
     kept = json.loads(state.read_text())
-    assert (kept["chunks"], kept["counts"], kept["failures"]) == (1, {"session": 5}, [])
+    assert (kept["counts"], kept["failures"]) == ({"session": 5}, [])
+    assert capsys.readouterr().out.startswith("5 session schedules, seeds 7 to 11, on ")
     state.write_text(json.dumps({**kept, "failures": [["session", "lost", 3, 2, "text"]]}))
-    assert campaign(["session"], 5, 0, 1, state) == 1  # nothing is left to be run
-    assert "5 session schedules, 1 kinds of failures" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="of another campaign"):
-        campaign(["trio"], 5, 0, 1, state)
+    assert campaign(["session"], 5, 7, 1, state) == 1  # nothing is left to be run
+    assert "5 session schedules, seeds 7 to 11, on " in capsys.readouterr().out
+    assert campaign(["session"], 8, 7, 1, state) == 1  # which has more of them
+    assert "8 session schedules, seeds 7 to 14, on " in capsys.readouterr().out
+    for kinds, first in (["trio"], 7), (["session"], 0):
+        with pytest.raises(SystemExit, match="is of a campaign with"):
+            campaign(kinds, 8, first, 1, state)
+    state.write_text(json.dumps({**kept, "campaign": {**kept["campaign"], "version": "0.0"}}))
+    with pytest.raises(SystemExit, match="is of a campaign with version 0.0, not "):
+        campaign(["session"], 8, 7, 1, state)
+
+
+def test_campaign_whose_process_dies_tells_where(tmp_path):
+    code = (
+        "import os, tests.simulation.kinds as kinds\n"
+        "from tests.simulation.campaign import campaign\n"
+        "if __name__ == '__mp_main__':\n"
+        "    kinds.KINDS['session'] = kinds.Kind(lambda seed: os._exit(3), None)\n"
+        "else:\n"
+        "    campaign(['session'], 5, 7, 1)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=60)
+    assert ended.returncode == 1
+    assert "a process has died, or took over 900 s, in one of these seeds: session 7 to 11" in ended.stderr
 
 
 def test_two_listeners_that_both_send_much_go_on_reading():
@@ -98,3 +124,66 @@ def test_message_that_is_lost_is_found(kind, monkeypatch):
     monkeypatch.setattr(end, "take", take_most)
     failures = {name_of(failure_of(kind, KINDS[kind].draw(seed))) for seed in range(20)}
     assert failures & {"lost", "mixed"}
+
+
+@pytest.mark.parametrize("fault", sorted(SESSION_FAULTS))
+def test_fault_of_the_session_is_found(fault, monkeypatch):
+    make, names = SESSION_FAULTS[fault]
+    make(monkeypatch)
+    found = (name_of(failure_of("session", KINDS["session"].draw(seed))) for seed in range(400))
+    assert any(name in names for name in found)
+
+
+def masked(first, payload, key):
+    return bytes([first, 0x80 | len(payload)]) + key + bytes(a ^ b for a, b in zip(payload, key * 40, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\x91\x00", "RSV2"),
+        (b"\xc2\x00", "RSV1 without"),
+        (b"\x83\x00", "opcode 3"),
+        (b"\x8b\x00", "opcode 11"),
+        (b"\x02\x00\x82\x00", "within a message"),
+        (b"\x80\x00", "a continuation of nothing"),
+        (b"\x81\x01\xff", "not UTF-8"),
+        (b"\x82\x7e\x00\x7d" + bytes(125), "a length of 125 in 2 bytes"),
+        (b"\x82\x7f" + bytes(6) + b"\xff\xff", "a length of 65535 in 8 bytes"),
+        (b"\x09\x00", "a control frame"),
+        (b"\x89\x7e\x00\x7e" + bytes(126), "a control frame"),
+        (b"\x88\x00\x82\x00", "data after a close frame"),
+        (b"\x88\x00\x88\x00", "a second close frame"),
+        (b"\x88\x01\x03", "a close frame of"),
+        (b"\x88\x02\x03\xed", "a close frame of"),
+        (b"\x88\x03\x03\xe8\xff", "a close reason"),
+        (b"\x82\x80\x00\x00\x00\x00", "a frame of a server is masked"),
+    ],
+)
+def test_reader_of_the_wire_refuses_what_a_server_must_not_write(data, text):
+    with pytest.raises(CheckError, match=text):
+        WireReader(None, False).feed(data)
+
+
+def test_reader_of_the_wire_refuses_keys_that_are_not_new():
+    keys = KeySource()
+    key, reader = keys.urandom(4), WireReader(keys, False)
+    with pytest.raises(CheckError, match="is not masked"):
+        WireReader(keys, False).feed(b"\x82\x00")
+    with pytest.raises(CheckError, match="is not a new one"):
+        WireReader(keys, False).feed(masked(0x82, b"a", bytes(4)))
+    reader.feed(masked(0x82, b"a", key))
+    with pytest.raises(CheckError, match="is not a new one"):
+        reader.feed(masked(0x82, b"b", key))
+
+
+def test_reader_of_the_wire_reads_frames_in_any_cuts():
+    keys = KeySource()
+    frames = [(0x02, b"ab"), (0x89, b"p"), (0x80, b"c"), (0x81, "é".encode()), (0x8A, b""), (0x88, b"\x03\xe8bye")]
+    data = b"".join(masked(first, payload, keys.urandom(4)) for first, payload in frames)
+    reader = WireReader(keys, False)
+    for start in range(0, len(data), 3):
+        reader.feed(data[start : start + 3])
+    assert (reader.messages, reader.pings, reader.pongs) == ([b"abc", "é"], [b"p"], [b""])
+    assert (reader.close, reader.close_end, reader.between_frames) == ((1000, "bye"), len(data), True)
+    assert reader.message_ends == [22, 30]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["VIOLATIONS", "make_frame"]
+__all__ = ["VIOLATIONS", "failure_codes", "make_frame"]
 
 
 def make_frame(first: int, payload: bytes, masked: bool) -> bytes:
@@ -49,3 +49,17 @@ VIOLATIONS: dict[str, Any] = {
         bytes([0x82, (0x80 if masked else 0) | 127]) + b"\xff" * 8 + (bytes(4) if masked else b"")
     ),
 }
+
+
+def failure_codes(name: str, settings: Any) -> set[int]:
+    """Return the close codes with which a receiver may fail the connection for a violation.
+
+    Args:
+        name: The name of the violation.
+        settings: The settings of the receiver.
+    """
+    limit = settings.sizes[0]
+    if name == "a message over the limit":
+        return {1002 if limit is None else 1009}
+    code = 1007 if "UTF-8" in name or "within a character" in name else 1002
+    return {code} if limit is None or limit > 5 else {code, 1009}

@@ -16,6 +16,7 @@ from framewire.session.settings import LINGER
 from .network import Network
 from .programs import LAST_STEP, End, broken, check, logger
 from .schedule import Schedule
+from .wire import KeySource, WireReader
 
 __all__ = ["World"]
 
@@ -65,7 +66,8 @@ class World(ABC):
         ]
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         self.errors: list[str] = []
-        self.network.idle = self.check_idle
+        self.keys = KeySource()
+        self.network.idle = self._look
 
     @property
     def compression(self) -> Any:
@@ -101,7 +103,8 @@ class World(ABC):
         gc.disable()  # a finalizer must not run at a moment that depends on earlier runs
         try:
             try:
-                self.run_programs()
+                with self.keys.installed():
+                    self.run_programs()
             finally:
                 self.ended = True
                 if broken:
@@ -186,6 +189,11 @@ class World(ABC):
 
     # What holds in between, and at the end.
 
+    def _look(self) -> None:
+        for end in self.ends:
+            end.look()
+        self.check_idle()
+
     def check_opening(self, end: End, begin: float, error: BaseException) -> None:
         """Check the failure of a client that began to connect at a time."""
         end.failure = error
@@ -206,15 +214,26 @@ class World(ABC):
         """Check what has to hold when everything has ended."""
         for socket in self.network.sockets.values():
             check(socket.closed or not socket.used, "a socket is left open")
+        self._read_wire()
         for end in self.ends:
             if end.session is not None:
                 self._check_end(end)
-        client, server = self.ends
-        if client.options["api"] == "scripted" and not client.options["peer"].get("opens", True):
-            limit = (server.limits.open_timeout or 0.0) + self.lag + 1
-            assert server.socket is not None
-            accepted = server.socket.used
-            check(not accepted or server.socket.closed_at <= limit, "open_timeout", f"{server.socket.closed_at}")
+        server = self.ends[1]
+        limit = server.limits.open_timeout
+        if server.session is None and limit is not None and server.socket is not None and server.socket.used:
+            check(server.socket.closed_at <= limit + self.lag + 1, "open_timeout", f"{server.socket.closed_at}")
+
+    def _read_wire(self) -> None:
+        """Read what both ends have written, if there was an opening handshake."""
+        if self.schedule.options.get("tls"):
+            return
+        heads = [bytes(each.written).partition(b"\r\n\r\n") for each in (end.socket for end in self.ends) if each]
+        if len(heads) < 2 or b" 101 " not in heads[1][0]:
+            return
+        for end, (_, _, frames) in zip(self.ends, heads, strict=True):
+            if end.options["api"] != "scripted":
+                end.wire = WireReader(self.keys if end.number == 0 else None, b"permessage-deflate" in heads[1][0])
+                end.wire.feed(frames)
 
     def _check_end(self, end: End) -> None:
         session, peer = end.session, end.peer
@@ -227,6 +246,8 @@ class World(ABC):
             check(end.socket.closed_at <= limit, "close_timeout", f"closed at {end.socket.closed_at}, after {limit}")
         if end.options["api"] == "listener":
             check(end.opened == end.closed == 1, "on_close", f"{end.opened} {end.closed}")
+        self._check_deadlines(end)
+        self._check_wire(end)
         if state.rcvd is not None and peer.session is not None:
             sent = peer.session.close_state.sent
             check(sent is not None and sent.code == state.rcvd.code, "close", f"received {state.rcvd}, sent {sent}")
@@ -237,6 +258,28 @@ class World(ABC):
             check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
             codes = [None if each is None else each.code for each in (state.rcvd, state.sent)]
             check(None not in codes and not {1002, 1006, 1007, 1008, 1009} & set(codes), "close", f"{codes}")
+
+    def _check_deadlines(self, end: End) -> None:
+        assert end.deadlines is not None
+        assert end.socket is not None
+        end.look()
+        end.deadlines.check_end(min(self.network.now, end.socket.closed_at), end.socket.closed_at)
+
+    def _check_wire(self, end: End) -> None:
+        """Check what an end knows about close frames, and its pongs, by what both have written."""
+        state, wire, peer_wire = end.session.close_state, end.wire, end.peer.wire
+        if wire is not None and wire.close is not None:
+            check(
+                state.sent is not None and state.sent.code == wire.close[0], "close", f"{state.sent}, not {wire.close}"
+            )
+            explained = state.failure is not None and not wire.close[1]
+            check(explained or state.sent.reason == wire.close[1], "close", f"{state.sent}, not {wire.close}")
+        if peer_wire is not None and state.rcvd is not None:
+            rcvd = state.rcvd.code, state.rcvd.reason
+            check(rcvd == peer_wire.close, "close", f"received {rcvd}, but {peer_wire.close} is written")
+        if wire is not None and peer_wire is not None:
+            pongs = [each for each in wire.pongs if each]
+            check(pongs == peer_wire.pings[: len(pongs)], "pongs", f"{pongs} answers {peer_wire.pings}")
 
     def _stops_receiving(self, end: End) -> bool:
         return end.options["leaves"] is not None or any(
