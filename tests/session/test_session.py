@@ -14,6 +14,7 @@ from framewire import (
     ConcurrencyError,
     ConnectionClosedError,
     ConnectionClosedOK,
+    Fragment,
     FragmentError,
     Ping,
     Pong,
@@ -380,6 +381,30 @@ def test_queue_cuts_a_message_into_pieces(message, settings, pieces):
         piece, last = queue.take_piece()
         taken.append(piece)
     assert ([*map(len, taken)], type(message)().join(taken), last) == (pieces, message, True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_cut"),
+    [
+        ([], True),
+        ([Fragment("c", False, False)], True),
+        ([Fragment("c", False, True)], False),
+        ([Fragment("c", False, True), Fragment("d", True, False)], False),
+    ],
+)
+def test_message_taken_in_part_holds_others_up_until_the_end_has_cut_it(rest, is_cut):
+    queue = MessageQueue(ConnectionSettings(piece_size=1))
+    queue.put([Fragment("ab", True, False), *rest], 2 + len(rest))
+    assert queue.take_piece() == ("a", False)
+    with pytest.raises(ConcurrencyError):
+        queue.take_message()
+    queue.ended = True
+    if is_cut:
+        assert queue.take_message() is None
+        assert [queue.take_piece() for _ in ("b", *rest)] == [("b", False), *[(each.data, False) for each in rest]]
+    else:
+        with pytest.raises(ConcurrencyError):
+            queue.take_message()
 
 
 def test_queue_without_room_takes_no_message_by_the_short_path():

@@ -35,7 +35,7 @@ class MessageQueue:
 
     __slots__ = (
         "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_as_bytes", "_text_errors", "dropping",
-        "high", "items", "max_alone", "size", "streaming",
+        "ended", "high", "items", "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -46,6 +46,8 @@ class MessageQueue:
         #: Whether arriving messages are dropped: from `Session.stop_queueing` on, or from the first
         #: that found no room after our close.
         self.dropping = False
+        #: Whether nothing more will be put; set by the session.
+        self.ended = False
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
         self.high, self._low = settings.queue_marks
@@ -113,9 +115,16 @@ class MessageQueue:
         return None
 
     def check_between_messages(self) -> None:
-        """Check that no message has been taken in part. Raises ConcurrencyError if one has."""
-        if self.streaming:
+        """Check that no message has been taken in part. Raises ConcurrencyError if one has, unless the
+        connection has ended in the middle of it.
+        """
+        if self.streaming and not (self.ended and self._is_cut()):
             raise ConcurrencyError("a message is being received in pieces")
+
+    def _is_cut(self) -> bool:
+        """Return whether the message that has been taken in part has no end."""
+        in_rest = self._rest is not None and self._rest[2]
+        return not in_rest and all(isinstance(item, Fragment) and not item.last for item in self.items)
 
     def _take_joined(self) -> Message:
         data, self._joined = cast(BytesIO, self._joined).getvalue(), None

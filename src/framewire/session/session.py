@@ -369,6 +369,8 @@ class Session:
 
     def _note_end(self, now: float) -> None:
         """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
+        if self.queue is not None and self.over:
+            self.queue.ended = True
         if self.stream.state is not State.CLOSED or self.ending is not Ending.NONE:
             return
         if not self.auto_close and self.close_state.sent is None and self._may_answer():
