@@ -241,7 +241,7 @@ async def test_clients_above_max_connections_are_answered_503():
             async with contextlib.AsyncExitStack() as stack:
                 for _ in range(20):  # above the limit of concurrent responses
                     await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port_of(server)))
-        await until(lambda: not server._accepted)
+        await until(lambda: not server._tasks)
         async with connect(uri):
             pass
 
@@ -383,6 +383,53 @@ async def test_aclose_cancelled_cuts_remaining_connections():
             assert scope.cancelled_caught
             await server.handlers_waiter.wait()
             await ws.wait_closed()
+
+
+@on_trio
+async def test_handlers_that_close_the_server_wait_for_the_others_only():
+    ended, released, begun = [], trio.Event(), trio.Event()
+
+    async def handler(ws):
+        await begun.wait()
+        if ws.request.path == "/path/other":
+            await released.wait()
+        elif ws.request.path == "/path/child":
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ws.server.aclose)
+        else:
+            await ws.server.aclose()
+        ended.append(ws.request.path)
+
+    async with serving(handler) as (server, uri):
+        async with connect(uri + "/other"), connect(uri + "/child"), connect(uri):
+            await until(lambda: len(server.connections) == 3)
+            begun.set()
+            await until(lambda: len(server._stopping) == 2)
+            assert ended == []
+            released.set()
+            await server.handlers_waiter.wait()
+    assert sorted(ended) == ["/path", "/path/child", "/path/other"]
+
+
+@on_trio
+async def test_handler_whose_close_of_the_server_is_cancelled_cuts_all_connections():
+    ended = []
+
+    async def handler(ws):
+        if ws.request.path == "/path/other":
+            await trio.sleep_forever()
+        try:
+            with trio.fail_after(0.05):
+                await ws.server.aclose()
+        finally:
+            ended.append(ws)
+
+    async with serving(handler) as (server, uri):
+        async with connect(uri + "/other") as other, connect(uri) as ws:
+            await server.handlers_waiter.wait()
+            await other.wait_closed()
+            await ws.wait_closed()
+    assert len(ended) == 1
 
 
 @on_trio

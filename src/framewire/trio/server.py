@@ -70,7 +70,12 @@ class Server(BaseServer, trio.abc.AsyncResource):
         #: Set when the server is closed and all handlers have returned.
         self.handlers_waiter = trio.Event()
         self._close_arguments: tuple[int, str] | None = None  # for a connection that opens after `aclose`
-        self._accepted = self._refused = 0  # now, and how many of these get 503
+        #: The tasks of the connections, and how many of these get 503.
+        self._tasks: set[trio.lowlevel.Task] = set()
+        self._refused = 0
+        #: Those of them that wait in `aclose`, and where they wait.
+        self._stopping: list[trio.lowlevel.Task] = []
+        self._stoppers = trio.lowlevel.ParkingLot()
         self._accepting, self._serving = trio.CancelScope(), trio.CancelScope()
         #: The opening handshakes, with their connections after TLS.
         self._opening: dict[trio.CancelScope, ServerConnection | None] = {}
@@ -96,7 +101,8 @@ class Server(BaseServer, trio.abc.AsyncResource):
         """Stop listening, close every connection, and wait until their handlers have returned.
 
         Clients whose request has arrived are answered 503, those without a request are cut. If this
-        call is cancelled, all that is left is cut.
+        call is cancelled, all that is left is cut. A handler that calls this does not wait for
+        itself, nor for others that call it too.
 
         Args:
             close_connections: False lets open connections go on until their handlers return.
@@ -113,17 +119,41 @@ class Server(BaseServer, trio.abc.AsyncResource):
             for connection in self._everyone:
                 connection.start_closing(code, reason)
         try:
-            await self.handlers_waiter.wait()
+            own = self._find_own_task()
+            if own is None:
+                await self.handlers_waiter.wait()
+            else:
+                await self._wait_for_others(own)
         except trio.Cancelled:
             self._serving.cancel()
             raise
 
+    def _find_own_task(self) -> trio.lowlevel.Task | None:
+        """Return the task of the connection that the running task belongs to, if any."""
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        while task is not None and task not in self._tasks:
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return task
+
+    async def _wait_for_others(self, own: trio.lowlevel.Task) -> None:
+        """Wait until all other handlers have returned, or wait here too."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._stopping.append(own)
+        self._stoppers.unpark_all()
+        try:
+            while self._tasks.difference(self._stopping):
+                await self._stoppers.park()
+        finally:
+            self._stopping.remove(own)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
     async def _serve(self, stream: trio.abc.Stream) -> None:
         """Serve a connection from its first byte to its last; trio closes the stream."""
-        busy = self.is_full(self._accepted - self._refused)
+        busy = self.is_full(len(self._tasks) - self._refused)
         if busy and not self.may_refuse(self._refused):
             return
-        self._accepted += 1
+        task = trio.lowlevel.current_task()
+        self._tasks.add(task)
         self._refused += busy
         try:
             async with trio.open_nursery() as nursery:
@@ -133,8 +163,9 @@ class Server(BaseServer, trio.abc.AsyncResource):
         except Exception:
             self.logger.exception("connection failed")
         finally:
-            self._accepted -= 1
+            self._tasks.discard(task)
             self._refused -= busy
+            self._stoppers.unpark_all()
 
     async def _open(self, nursery: trio.Nursery, stream: trio.abc.Stream, busy: bool) -> ServerConnection | None:
         """Perform TLS and the opening handshake; return the connection if that has opened it."""
