@@ -270,8 +270,9 @@ def test_driver_before_the_opening_handshake():
     assert (driver.state, driver.messages_sent) == (State.CONNECTING, 0)
     with pytest.raises(StateError):
         driver.opened_session()
-    driver.never_opened = True
+    driver.end_unopened()
     assert driver.state is State.CLOSED
+    assert driver.ended
 
 
 def test_driver_counts_what_waits_for_the_network():

@@ -17,7 +17,17 @@ from sync_ends import Raw, serving, until
 
 import framewire
 import framewire.trio
-from framewire import SERVER, Close, ConcurrencyError, ConnectionClosedError, Fragment, Ping, Pong, RateLimit
+from framewire import (
+    SERVER,
+    Close,
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    Fragment,
+    Ping,
+    Pong,
+    RateLimit,
+)
 from framewire.asyncio import Listener
 from framewire.sync import connect, serve
 
@@ -224,6 +234,38 @@ def test_pieces_after_pieces_and_a_receiver_that_gave_up_are_not_mixed(driver):
         peer.send(peer.frame(0x80, b"BB"), peer.frame(0x02, b"xx"), peer.frame(0x80, b"yy"))
         until(lambda: peer.record.messages == [b"xxyy"])
         assert ["".join(each) for each in pieces] == ["12", "AABB"]
+
+
+@every_driver(clients=True, without=("uvicorn",))
+@pytest.mark.parametrize("way", ["close", "end of TCP"])
+def test_recv_after_the_end_in_the_middle_of_pieces_raises_connection_closed(driver, way):
+    def script():
+        yield send("ready")
+        for operation in (recv_pieces(), recv(), recv_pieces()):
+            with pytest.raises(ConnectionClosed):
+                yield operation
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == "ready"
+        peer.send(peer.frame(0x01, b"cut"), peer.frame(CLOSE, b"\x03\xe8") if way == "close" else b"")
+        peer.end_output()
+        assert peer.record.end() is None
+
+
+@every_driver(clients=True)
+@pytest.mark.parametrize("frames", [(), ((CLOSE, b"\x03\xe8"),)], ids=["no close", "close"])
+def test_peer_that_has_ended_its_direction_gets_everything_that_was_queued(driver, frames):
+    with driver.open(send_bytes(32 * MIB)) as peer:
+        peer.wait_for_input()
+        peer.send(*[peer.frame(*frame) for frame in frames])
+        peer.end_output()
+        if not frames:
+            assert peer.record.code == 1006
+        events = []
+        with contextlib.suppress(EOFError):
+            while True:
+                events.append(peer.read_event())
+        assert events == [bytes(32 * MIB), *([Close(1000, "")] if frames else [])]
 
 
 @every_driver(clients=True, tls=True)

@@ -32,6 +32,14 @@ def client(uri="ws://h/", given=None, kwargs=None, **arguments):
 class Connection:
     logger = LOGGER
     request = response = subprotocol = begun = None
+    ended = False
+
+    @property
+    def _driver(self):
+        return self  # whose `end_unopened` follows
+
+    def end_unopened(self):
+        self.ended = True
 
     def begin(self, rest, codecs):
         self.begun = rest, codecs
@@ -177,6 +185,14 @@ def test_connection_that_is_lost_is_an_incomplete_answer(proxy, answers):
     with pytest.raises(ResponseError if proxy is None else ProxyError):
         opening.run().send(None)
     assert opening.log[-1] == ("abort",)
+
+
+def test_connection_that_never_opens_has_ended():
+    made = []
+    opening = Opening(client(create_connection=lambda: made.append(Connection()) or made[0]), REFUSAL)
+    with pytest.raises(ResponseError):
+        opening.run().send(None)
+    assert made[0].ended
 
 
 @pytest.mark.parametrize("proxy", [None, "http://p"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from ..errors import ConcurrencyError, ConnectionClosed, StateError
@@ -112,6 +112,10 @@ class BaseDriver(ABC):
         """Bytes of frames that wait because the network did not take them at once."""
         return self.waiting
 
+    def end_unopened(self) -> None:
+        """Take note that a connection ends whose opening handshake is not done."""
+        self.never_opened = self.ended = True
+
     def opened_session(self) -> Session:
         """Return the session. Raises StateError before the opening handshake is done."""
         if self.session is None:
@@ -200,20 +204,26 @@ class BaseDriver(ABC):
 
     async def send_fragments(self, fragments: Any, text: bool | None, compress: bool | None = None) -> None:
         """Send an iterable of fragments; no other message may be sent meanwhile."""
-        begun = False
         self.in_fragments = True
         try:
-            async with aclosing(mark_last(fragments)) as marked:
-                async for fragment, _, last in marked:
-                    await self._send_fragment(fragment, text, last, compress)
-                    begun = not last
-        except BaseException as error:
-            # The message can neither be ended any more nor another one begun.
-            if begun and not isinstance(error, ConnectionClosed):
-                self.start_closing(*ABANDONED_MESSAGE)
-            raise
+            with self.sending_whole_message():
+                async with aclosing(mark_last(fragments)) as marked:
+                    async for fragment, _, last in marked:
+                        await self._send_fragment(fragment, text, last, compress)
         finally:
             self.in_fragments = False
+
+    @contextmanager
+    def sending_whole_message(self) -> Iterator[None]:
+        """Close the connection if the block raises in the middle of a fragmented message, which can
+        neither be ended any more nor another one begun.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self.session is not None and self.session.message_open and not isinstance(error, ConnectionClosed):
+                self.start_closing(*ABANDONED_MESSAGE)
+            raise
 
     async def _send_fragment(self, fragment: Data, text: bool | None, last: bool, compress: bool | None) -> None:
         await self.perform(lambda session: session.send(fragment, text, last=last, compress=compress))

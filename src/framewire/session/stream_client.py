@@ -56,6 +56,7 @@ class StreamOpening(ABC):
         handshake = client.make_handshake(target, headers)
         stream = await self._open_stream(target) if client.given is None else await self.use(client.given)
         self._waiting = handshake
+        connection: Any = None
         try:
             if target.secure:
                 stream = await self.start_tls(stream, client.ssl, client.server_hostname or target.server_name)
@@ -68,6 +69,8 @@ class StreamOpening(ABC):
             connection.begin(handshake.trailing, codecs)
         except BaseException:
             await self.abort(stream)
+            if connection is not None:  # its maker may have kept it
+                connection._driver.end_unopened()
             raise
         return connection
 

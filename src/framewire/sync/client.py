@@ -9,6 +9,7 @@ import socket
 import ssl as tls
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -61,7 +62,11 @@ class _Opening(StreamOpening):
 
     @property
     def _timeout(self) -> float | None:
-        return None if self._deadline is None else max(self._deadline - monotonic(), 0.001)
+        """The time that is left, in seconds."""
+        left = None if self._deadline is None else self._deadline - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError("no WebSocket opened within open_timeout")
+        return left
 
     async def use(self, given: socket.socket) -> Transport:
         transport = Transport(given)
@@ -71,8 +76,18 @@ class _Opening(StreamOpening):
         return transport
 
     async def open_tcp(self, host: str, port: int) -> Transport:
-        options: dict[str, Any] = {"address": (host, port), "timeout": self._timeout, **self.client.kwargs}
-        return await self.use(socket.create_connection(**options))
+        options: dict[str, Any] = {"address": (host, port), **self.client.kwargs}
+        host, port = options.pop("address")
+        *others, last = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *_, address in others:
+            with suppress(Exception):  # with `all_errors` a group
+                return await self._open_address(address, options)
+        return await self._open_address(last[4], options)
+
+    async def _open_address(self, address: Any, options: dict[str, Any]) -> Transport:
+        """Connect to one address: `create_connection` would give each address of a name all the time."""
+        numeric = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+        return await self.use(socket.create_connection(numeric, **{"timeout": self._timeout, **options}))
 
     async def open_unix(self, path: str | os.PathLike[str]) -> Transport:
         sock = socket.socket(socket.AF_UNIX)

@@ -167,8 +167,9 @@ class Connection(BaseConnection):
             return
         with self._driver.changed:
             fragments = self._driver.sendable().fragments(message, text)
-        for fragment, is_text, last in fragments:
-            self.send_piece(fragment, is_text, last)
+        with self._driver.sending_whole_message():
+            for fragment, is_text, last in fragments:
+                self.send_piece(fragment, is_text, last)
 
     def send_piece(self, piece: Data, text: bool | None = None, last: bool = True) -> None:
         """Send a fragment of a message, `last` with its end.

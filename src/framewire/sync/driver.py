@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from math import inf
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -64,6 +65,11 @@ class Driver(BaseDriver):
         self._writing = threading.Lock()
         self._unsent = memoryview(b"")  # taken from the session, but not yet by the socket
         self._output_ended = False
+        #: Whether nothing can be written any more.
+        self._aborted = False
+        # The following are guarded by `changed`.
+        self._looks_at = 0.0  # when the reader looks at the clock, at the latest
+        self._watched = False  # a thread aborts the connection at its deadline
         self._deadline_timer: threading.Timer | None = None
 
     @cached_property
@@ -90,9 +96,10 @@ class Driver(BaseDriver):
 
         Raises:
             OSError: The answer could not be sent. The connection then ends by itself.
+            RuntimeError: No thread can be started. The connection has ended then.
         """
         auto_close, auto_pong = self._auto
-        failure: OSError | None = None
+        failure: BaseException | None = None
         with self._writing:  # a broadcast from another thread waits for the answer
             session = self.session = Session(
                 self.role,
@@ -107,7 +114,7 @@ class Driver(BaseDriver):
             if answer:
                 try:
                     self.transport.sendall(answer)
-                except OSError as error:
+                except BaseException as error:  # of a signal handler, too
                     failure = error
                     self.transport.abort()
             self.transport.deadline = None
@@ -115,7 +122,12 @@ class Driver(BaseDriver):
         if rest:
             self._receive(session, rest, len(rest))
         self.flush(wait=False)
-        self.reader.start()
+        try:
+            self.reader.start()
+        except RuntimeError:
+            self.abort()
+            self._end(session)
+            raise
         if failure is not None:
             raise failure
 
@@ -147,7 +159,7 @@ class Driver(BaseDriver):
         self.flush(wait=True)
         return result
 
-    def _note_cause(self, session: Session, error: OSError) -> None:
+    def _note_cause(self, session: Session, error: Exception) -> None:
         with self.changed:
             session.note_cause(error)
 
@@ -171,14 +183,60 @@ class Driver(BaseDriver):
             if session is None:
                 return
             session.close(code, reason, monotonic())
+            self._watched = self._watched or watched
             self.changed.notify_all()
-            deadline = session.deadline
-            if not watched and deadline is not None and self._deadline_timer is None and not self.ended:
-                # The reader may be waiting for input already, and not know of the deadline.
-                timer = threading.Timer(max(0, deadline - monotonic()), self._end_at_deadline)
-                self._deadline_timer, timer.daemon = timer, True
-                timer.start()
         self.flush(wait=False)
+
+    def watch_deadline(self) -> None:
+        """Start a timer for the deadline of the session, if it has one that nobody else watches: the
+        reader may be waiting for input already, and not know of it.
+        """
+        session = self.opened_session()
+        if session.deadline is None or threading.current_thread() is self.reader:
+            return
+        with self.changed:
+            deadline = session.deadline
+            if self._watched or self._deadline_timer is not None or self.ended:
+                return
+            if deadline is None or self._looks_at <= deadline:
+                return
+            timer = threading.Timer(max(0, deadline - monotonic()), self._look_at_deadline)
+            self._deadline_timer, timer.daemon, timer.name = timer, True, "framewire timer"
+        self._start(timer)
+
+    def unwatch(self) -> None:
+        """Leave the deadline to a timer, after `start_closing` with `watched`."""
+        self._watched = False
+        if self.session is not None:
+            self.watch_deadline()
+
+    def _look_at_deadline(self) -> None:
+        """Do what the session wants at its deadline: the thread of a timer."""
+        session = self.opened_session()
+        with self.changed:
+            if self.ended:
+                return
+            self._deadline_timer = None
+            self._handle_timer(session)
+            self._looks_at = inf  # this thread does not look again
+            ending = session.ending
+        if ending is Ending.ABORT:
+            self.transport.abort()
+        self.update()
+
+    def _start(self, thread: threading.Thread) -> None:
+        """Start a thread; abort the connection if the system has no more of them."""
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if self.session is not None:
+                self._note_cause(self.session, error)
+            self.abort()
+
+    def end_unopened(self) -> None:
+        with self.changed:
+            super().end_unopened()
+            self.changed.notify_all()
 
     def wait_ended(self, timeout: float | None = None) -> bool:
         """Wait until the connection has ended, for at most `timeout` seconds; return whether it
@@ -187,29 +245,27 @@ class Driver(BaseDriver):
         with self.changed:
             if not self.changed.wait_for(lambda: self.ended, timeout):
                 return False
-        if self.reader is not threading.current_thread():
+        if self.reader.is_alive() and self.reader is not threading.current_thread():
             self.reader.join()  # which closes the socket; nothing keeps it any more
         return True
 
     def end(self) -> None:
-        """Wait for the end after `start_closing`; abort the connection after `close_timeout`."""
+        """Wait for the end after `start_closing`; abort the connection after `close_timeout`, or if
+        a signal handler raises.
+        """
         session = self.session
         if session is None or self.reader is threading.current_thread():
             return
-        if not self.wait_ended(self.settings.close_timeout):
-            self._end_at_deadline()
-            self.wait_ended()
-
-    def _end_at_deadline(self) -> None:
-        """Do what the session wants at its deadline; the reader may be waiting for input, and not
-        look.
-        """
-        with self.changed:
-            session = self.opened_session()
-            if session.deadline is not None:
-                session.handle_timer(max(monotonic(), session.deadline))
-                self.changed.notify_all()
-        self.transport.abort()
+        try:
+            if not self.wait_ended(self.settings.close_timeout):
+                with self.changed:
+                    if session.deadline is not None and not self.ended:
+                        session.handle_timer(max(monotonic(), session.deadline))
+                self.abort()
+                self.wait_ended()
+        except BaseException:
+            self.abort()
+            raise
 
     # Writing.
 
@@ -224,6 +280,8 @@ class Driver(BaseDriver):
             ConnectionClosed: The connection broke while this call waited for its own data.
         """
         session = self.opened_session()
+        if session.deadline is not None:
+            self.watch_deadline()
         own = session.bytes_queued if wait else 0  # up to where this call's data reaches
         while self._has_work(session):
             if not self._writing.acquire(blocking=wait):
@@ -233,13 +291,16 @@ class Driver(BaseDriver):
                 done = self._write(session, wait)
             except OSError as error:
                 self._note_cause(session, error)
+            except BaseException:  # of a signal handler: the peer has perhaps got half a frame
+                self._start_writer()
+                raise
             finally:
                 self._writing.release()
             if done is None:
                 self._give_up(session, self.bytes_sent < own)
                 return
             if not done:
-                threading.Thread(target=self._flush_rest, name="framewire writer", daemon=True).start()
+                self._start_writer()
                 return
             # What came meanwhile, from a thread that did not wait, is for this thread to write.
 
@@ -249,6 +310,9 @@ class Driver(BaseDriver):
             self.release_held()
         ends_output = session.ending is Ending.OUTPUT and not self._output_ended
         return bool(session.output or self._unsent or ends_output)
+
+    def _start_writer(self) -> None:
+        self._start(threading.Thread(target=self._flush_rest, name="framewire writer", daemon=True))
 
     def _flush_rest(self) -> None:
         """Wait for the network to take what it did not take at once: a thread of its own."""
@@ -282,7 +346,7 @@ class Driver(BaseDriver):
                 sent = self.transport.send(self._unsent, None)
             self._unsent = self._unsent[sent:]
             self.bytes_sent += sent
-        if session.write_paused:
+        if session.write_paused or session.ending is Ending.CLOSE:
             with self.changed:
                 session.resume_writing()
                 self.changed.notify_all()
@@ -295,6 +359,7 @@ class Driver(BaseDriver):
         """End TCP at once; what has arrived can be received, for `close_timeout` at most."""
         self.transport.abort()
         with self.changed:
+            self._aborted = True
             if self.session is not None:
                 self.session.write_failed(monotonic())
             self.changed.notify_all()  # the reader does not see the end while there is no room
@@ -333,9 +398,11 @@ class Driver(BaseDriver):
                     continue
                 except OSError as error:
                     self._note_cause(session, error)
+                    self._aborted = True
                     break
                 if not size:
                     break
+                self._looks_at = 0.0  # before it waits again, so that no timer is needed
                 self._receive(session, buffer, size)
         finally:
             self._end(session)
@@ -345,15 +412,13 @@ class Driver(BaseDriver):
 
         Called with `changed` held.
         """
-        when = session.next_timer()
-        if when is None:
-            return None
-        now = monotonic()
-        if when <= now:
+        when, now = session.next_timer(), monotonic()
+        if when is not None and when <= now:
             session.written(session.bytes_queued, self.waiting)
             session.handle_timer(now)
             self.changed.notify_all()
             when = session.next_timer()
+        self._looks_at = inf if when is None else when
         return None if when is None else max(when - now, 0)
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
@@ -366,13 +431,34 @@ class Driver(BaseDriver):
             self._observe(events)
 
     def _end(self, session: Session) -> None:
+        """End the connection at the end of input, once everything is written: a peer may have ended
+        its direction only.
+        """
+        with self.changed:
+            session.receive_eof(monotonic())
+            self.changed.notify_all()
+        self._write_rest(session)
         self.transport.abort()
         with self.changed:
             if self._deadline_timer is not None:
                 self._deadline_timer.cancel()
-            session.receive_eof(monotonic())
             self.note_end()
             self.changed.notify_all()
         with self._writing:
             self.transport.close()
         self.log_closed()
+
+    def _write_rest(self, session: Session) -> None:
+        """Wait until everything is written, up to the deadline of the session."""
+        while not self._is_written(session):
+            self.flush(wait=False)
+            with self.changed:
+                seconds = self._handle_timer(session)
+                if not self._is_written(session):
+                    self.changed.wait(seconds)
+
+    def _is_written(self, session: Session) -> bool:
+        """Return whether everything is written, or nothing can be any more."""
+        with self.changed:
+            is_written = not (session.output or self._unsent)
+        return is_written or self._aborted or session.ending is Ending.ABORT

@@ -52,7 +52,11 @@ class Server(BaseServer):
         self.socket = sock
         self._everyone: dict[ServerConnection, threading.Thread] = {}
         self._refused: set[ServerConnection] = set()
-        self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
+        #: The threads that are in `shutdown`; one that a signal handler interrupts is there twice.
+        self._stopping: list[threading.Thread] = []
+        #: Guards these three; notified when a handler has ended or a thread is stopping. Reentrant,
+        #: as `shutdown` may interrupt its own thread.
+        self._lock = threading.Condition()
         #: The arguments for a connection that opens after `shutdown`.
         self.close_arguments: tuple[int, str] | None = None
         self._acceptor: threading.Thread | None = None
@@ -78,6 +82,8 @@ class Server(BaseServer):
         self._acceptor = threading.current_thread()
         self._idle.clear()
         try:
+            if self.closing:
+                return
             with suppress(OSError):  # closed already
                 self.log_sockets([self.socket])
             with selectors.DefaultSelector() as selector:
@@ -102,14 +108,27 @@ class Server(BaseServer):
         self._start(sock)
 
     def _start(self, sock: socket.socket) -> None:
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = self.make_connection(Transport(sock), self.settings, self)
+        """Serve a connection in a thread; close it if that cannot be started."""
+        connection: ServerConnection | None = None
+        try:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = self.make_connection(Transport(sock), self.settings, self)
+            self._start_thread(connection)
+        except Exception:
+            self.logger.exception("connection failed")
+            sock.close()
+            if connection is not None:
+                self._forget(connection)
+                connection._driver.end_unopened()
+
+    def _start_thread(self, connection: ServerConnection) -> None:
         thread = threading.Thread(target=self._run, args=(connection,), name="framewire handler", daemon=True)
         with self._lock:
             if self.is_full(len(self._everyone) - len(self._refused)):
                 if not self.may_refuse(len(self._refused)):
-                    sock.close()
+                    connection.socket.close()
+                    connection._driver.end_unopened()
                     return
                 self._refused.add(connection)
             self._everyone[connection] = thread
@@ -121,15 +140,21 @@ class Server(BaseServer):
         try:
             connection.run(connection in self._refused)
         finally:
-            with self._lock:
-                self._refused.discard(connection)
-                del self._everyone[connection]
+            self._forget(connection)
+
+    def _forget(self, connection: ServerConnection) -> None:
+        with self._lock:
+            self._refused.discard(connection)
+            self._everyone.pop(connection, None)
+            self._lock.notify_all()
 
     def shutdown(self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Stop listening, close every connection, and wait until their handlers have returned.
 
         Clients whose request has arrived are answered 503, those without a request are cut. A
-        server that is shut down cannot be used again.
+        server that is shut down cannot be used again. A handler that calls this does not wait for
+        itself, nor for others that call it too. If a signal handler raises meanwhile, all that is
+        left is cut.
 
         Args:
             close_connections: False lets open connections go on until their handlers return.
@@ -138,8 +163,9 @@ class Server(BaseServer):
         """
         first = self.begin_closing()
         self._waker.close()  # wakes `serve_forever`
-        if self._acceptor is not threading.current_thread():
-            self._idle.wait()
+        if self._acceptor is threading.current_thread():
+            self._idle.set()  # a handler that calls this too need not wait for this thread
+        self._idle.wait()
         self.socket.close()
         if close_connections:
             self.close_arguments = code, reason
@@ -149,21 +175,55 @@ class Server(BaseServer):
             if close_connections or connection.state is State.CONNECTING:
                 connection.stop(code, reason)
         timeout = self.settings.close_timeout if close_connections else None
-        self._join(everyone, None if timeout is None else time.monotonic() + timeout)
+        try:
+            self._wait_for_handlers(everyone, None if timeout is None else time.monotonic() + timeout)
+        except BaseException:
+            for connection, _ in everyone:
+                connection.abort()
+            raise
         if first:
             self.logger.info("server closed")
 
-    def _join(self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None) -> None:
-        """Wait for handlers; abort connections at the deadline, so that their handlers learn of the
-        end.
+    def _wait_for_handlers(
+        self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None
+    ) -> None:
+        """Wait for the other handlers; abort connections at the deadline, so that their handlers
+        learn of the end.
         """
-        others = [(connection, thread) for connection, thread in everyone if thread is not threading.current_thread()]
+        own = threading.current_thread()
+        others = [each for each in everyone if each[1] is not own and each[1].is_alive()]
+        with self._lock:
+            self._stopping.append(own)
+            self._lock.notify_all()
+        try:
+            for each in others:
+                self._wait_for_handler(*each, deadline)
+            expired = deadline is not None and time.monotonic() >= deadline
+            for connection, _ in everyone:
+                if connection in self._everyone:
+                    if expired:  # its peer is gone or does not read
+                        connection.abort()
+                    else:  # this thread does not wait for it
+                        connection._driver.unwatch()
+            for each in others:
+                self._wait_for_handler(*each, None)
+        finally:
+            with self._lock:
+                self._stopping.remove(own)
         for connection, thread in others:
-            thread.join(None if deadline is None else max(0, deadline - time.monotonic()))
-            if thread.is_alive():  # its peer is gone or does not read
-                connection.abort()
-        for _, thread in others:
-            thread.join()
+            if connection not in self._everyone:
+                thread.join()
+
+    def _wait_for_handler(self, connection: ServerConnection, thread: threading.Thread, deadline: float | None) -> None:
+        """Wait until a handler has returned, but not if it waits for this thread, a handler too."""
+        own = threading.current_thread()
+
+        def is_done() -> bool:
+            is_waiting = thread in self._stopping and own in self._everyone.values()
+            return connection not in self._everyone or is_waiting
+
+        with self._lock:
+            self._lock.wait_for(is_done, None if deadline is None else max(0, deadline - time.monotonic()))
 
     def __enter__(self) -> Server:
         return self

@@ -73,17 +73,20 @@ class ServerConnection(Connection):
             # The client has left, took too long, or does not speak TLS.
             text = "! no valid HTTP request" if self.request is None else "! opening handshake failed"
             self.logger.debug(text, exc_info=error)
+        except Exception:
+            failed = True
+            self.logger.exception("connection failed")
         finally:
             if self._session is None:
-                self._driver.never_opened = True
                 transport.abort()
                 transport.close()
+                self._driver.end_unopened()
         if self._session is not None:
             if self.server.close_arguments is not None:  # the server was shut down meanwhile
                 self.stop(*self.server.close_arguments)
             if not failed:
                 self._handle()
-            self._driver.reader.join()
+            self._driver.wait_ended()
 
     def _open(self, busy: bool) -> None:
         """Perform TLS and the opening handshake, after the header of the PROXY protocol, if any."""
@@ -137,9 +140,13 @@ class ServerConnection(Connection):
 
     def _handle(self) -> None:
         """Run the handler, then close."""
-        code = CloseCode.NORMAL_CLOSURE
+        code = CloseCode.INTERNAL_ERROR
         try:
             self.server.handler(self)
+            code = CloseCode.NORMAL_CLOSURE
         except Exception as error:
             code = handler_failed(self, error)
-        self.close(code)
+        except SystemExit:
+            pass  # `sys.exit` ends the handler, and no other thread
+        finally:
+            self.close(code)

@@ -40,8 +40,8 @@ def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
 
 
 class Transport:
-    """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever begins to
-    wait after it is set.
+    """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever is called
+    after it is set, also what need not wait.
 
     All calls raise OSError if the connection is broken, TimeoutError if a wait lasts too long.
     """
@@ -115,14 +115,25 @@ class Transport:
                     sent += self._attempt(lambda rest=rest: self._socket.send(rest), True, timeout)  # type: ignore[misc]
 
     def _attempt(self, operation: Callable[[], Result], writing: bool, timeout: float | None) -> Result:
-        """Repeat an operation that would block until it does not."""
+        """Repeat an operation that would block until it does not.
+
+        An exception of a signal handler that interrupts the operation, not the wait, aborts the
+        connection: whether it has sent or received something is not known.
+        """
         while True:
+            if self.expired:  # a peer that keeps sending never makes us wait
+                raise TimeoutError("the peer took too long")
             try:
                 with self._lock:
                     return operation()
             except (BlockingIOError, tls.SSLWantReadError, tls.SSLWantWriteError) as error:
                 if isinstance(error, tls.SSLError):
                     writing = isinstance(error, tls.SSLWantWriteError)
+            except OSError:
+                raise
+            except BaseException:
+                self.abort()
+                raise
             seconds = timeout
             if self.deadline is not None:
                 left = self.deadline - monotonic()

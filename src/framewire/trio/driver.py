@@ -137,8 +137,7 @@ class Driver(BaseDriver):
                 pass
 
     def end_unopened(self) -> None:
-        """Take note that a connection ends whose opening handshake is not done."""
-        self.never_opened = True
+        super().end_unopened()
         self.closed.set()
 
     @contextmanager

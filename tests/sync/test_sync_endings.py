@@ -1,0 +1,405 @@
+"""How connections, servers and their threads end: deadlines, interruptions, and threads that cannot be
+started.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+from frames import REQUEST
+from sync_ends import Raw, echo, serving, until
+
+import framewire.sync.client
+import framewire.sync.transport
+from framewire import Close, ConnectionClosed, ConnectionClosedError, State, StatusError
+from framewire.sync import ClientConnection, ServerConnection, broadcast, connect, serve
+from framewire.sync.transport import Transport
+from framewire.testing.sync import serve_peer
+
+#: More than a connection and its buffers hold while the peer does not read.
+LONG = bytes(1 << 25)
+
+
+class InterruptError(BaseException):
+    """Raised by a signal handler."""
+
+
+def is_main():
+    return threading.current_thread() is threading.main_thread()
+
+
+@pytest.fixture
+def interrupted_wait(monkeypatch):
+    """Interrupt the main thread, once, when the network takes no more of what it writes."""
+
+    def wait_for(sock, writing, seconds):
+        if writing and is_main() and not interrupted:
+            signal.raise_signal(signal.SIGINT)
+        return wait(sock, writing, seconds)
+
+    def interrupt(*_):
+        interrupted.append(True)
+        raise InterruptError
+
+    interrupted = []
+    wait = framewire.sync.transport.wait_for
+    monkeypatch.setattr(framewire.sync.transport, "wait_for", wait_for)
+    before = signal.signal(signal.SIGINT, interrupt)
+    yield
+    signal.signal(signal.SIGINT, before)
+    assert interrupted == [True]
+
+
+class Reading:
+    """The script of a peer that reads until the close frame or the end, once `go` is set."""
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.events = []
+        self.done = threading.Event()
+
+    def __call__(self, peer):
+        assert self.go.wait(20)
+        with contextlib.suppress(EOFError):
+            while not self.events or not isinstance(self.events[-1], Close):
+                self.events.append(peer.receive())
+        self.done.set()
+
+
+# Interruptions by signal handlers.
+
+
+@pytest.mark.parametrize("following", [[], ["next"]])
+def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interrupted_wait, following):
+    reading = Reading()
+    with serve_peer(reading) as uri, connect(uri) as ws:
+        with pytest.raises(InterruptError):
+            ws.send(LONG)
+        reading.go.set()
+        for message in following:
+            ws.send(message)
+        until(lambda: reading.events == [LONG, *following])
+        ws._driver.abort()
+
+
+@pytest.mark.parametrize("message", [LONG, [LONG, b"rest"]], ids=["cut", "iterable"])
+def test_message_in_fragments_whose_send_is_interrupted_fails_the_connection(interrupted_wait, message):
+    reading = Reading()
+    with serve_peer(reading) as uri:
+        ws = connect(uri, fragment_size=(1 << 24) + 1)
+        with pytest.raises(InterruptError):
+            ws.send(message)
+        reading.go.set()
+        with pytest.raises(ConnectionClosed):
+            ws.send("next")
+        assert reading.done.wait(20)
+        ws.wait_closed()
+    assert reading.events == [Close(1011, "error in fragmented message")]
+
+
+class InterruptedSocket(socket.socket):
+    """A socket whose `send` is interrupted after it has sent something."""
+
+    armed = False
+
+    def send(self, data):
+        sent = super().send(data)
+        if self.armed:
+            self.armed = False
+            raise InterruptError
+        return sent
+
+
+def test_interrupted_call_of_the_system_fails_the_connection():
+    reading = Reading()
+    reading.go.set()
+    with serve_peer(reading) as uri:
+        sock = InterruptedSocket()
+        sock.connect(("127.0.0.1", int(uri.rpartition(":")[2].rstrip("/"))))
+        ws = connect(uri, sock=sock)
+        sock.armed = True
+        with pytest.raises(InterruptError):
+            ws.send("once")
+        with pytest.raises(ConnectionClosed):
+            ws.send("next")
+        assert reading.done.wait(20)
+        ws.wait_closed()
+    assert reading.events == ["once"]
+
+
+def test_interrupted_close_aborts_the_connection(monkeypatch):
+    def wait_ended(timeout=None):
+        if interrupted:
+            return wait(timeout)
+        interrupted.append(True)
+        raise InterruptError
+
+    interrupted = []
+    reading = Reading()  # which answers no close
+    with serve_peer(reading) as uri:
+        ws = connect(uri, ping_interval=None)
+        wait = ws._driver.wait_ended
+        monkeypatch.setattr(ws._driver, "wait_ended", wait_ended)
+        with pytest.raises(InterruptError):
+            ws.close()
+        assert ws.wait_closed(5)
+        reading.go.set()
+
+
+def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
+    def wait_for_handlers(everyone, deadline):
+        raise InterruptError
+
+    with serving(lambda ws: ws.wait_closed(20), ping_interval=None) as (server, port, _), Raw(port) as raw:
+        until(lambda: server.connections)
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "_wait_for_handlers", wait_for_handlers)
+            with pytest.raises(InterruptError):
+                server.shutdown()
+        while raw.socket.recv(100):  # until the end
+            pass
+
+
+# Deadlines.
+
+
+def test_close_by_a_broadcast_is_limited_by_close_timeout_while_the_handler_is_busy():
+    go = threading.Event()
+    with serving(lambda ws: go.wait(20), ping_interval=None, close_timeout=0.2) as (server, port, _), Raw(port):
+        (ws,) = until(lambda: server.connections)
+        until(lambda: broadcast([ws], LONG) or ws.state is not State.OPEN)
+        assert ws._session.close_state.sent.code == 1013
+        assert ws.wait_closed(5)
+        go.set()
+
+
+def test_shutdown_by_a_handler_limits_the_end_of_its_own_connection():
+    ended = []
+
+    def handler(ws):
+        ws.server.shutdown()
+        ended.append(ws.wait_closed(5))
+
+    with serving(handler, ping_interval=None, close_timeout=0.2) as (_, port, _), Raw(port, auto_close=False) as raw:
+        assert raw.read_event() == Close(1001, "")
+        until(lambda: ended)
+    assert ended == [True]
+
+
+def test_deadline_of_the_transport_holds_for_a_peer_that_never_makes_it_wait():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = Transport(ours)
+        theirs.sendall(b"here")
+        transport.limit(0)
+        with pytest.raises(TimeoutError):
+            transport.recv(4)
+
+
+def test_open_timeout_is_the_time_for_all_addresses_of_a_name(monkeypatch):
+    now, timeouts = [0.0], []
+
+    def refuse(address, timeout):
+        timeouts.append((address[0], timeout))
+        now[0] += 4
+        raise TimeoutError
+
+    def resolve(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", port)) for number in range(9)]
+
+    module = framewire.sync.client
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(module.socket, "create_connection", refuse)
+    with pytest.raises(TimeoutError):
+        connect("ws://name.invalid/", open_timeout=10, proxy=None)
+    assert timeouts == [("192.0.2.0", 10), ("192.0.2.1", 6), ("192.0.2.2", 2)]
+
+
+# Shutdown.
+
+
+def test_handlers_that_shut_the_server_down_do_not_wait_for_each_other():
+    both, done = threading.Barrier(2), []
+
+    def handler(ws):
+        both.wait(20)
+        ws.server.shutdown()
+        done.append(ws)
+
+    with serving(handler) as (_, port, _), Raw(port) as one, Raw(port) as other:
+        assert {raw.read_event() for raw in (one, other)} == {Close(1001, "")}
+        for raw in (one, other):
+            raw.write(raw.stream.pending())
+        until(lambda: len(done) == 2)
+
+
+def test_handler_that_shuts_the_server_down_waits_for_the_others():
+    go, order = threading.Event(), []
+
+    def handler(ws):
+        if ws.request.path == "/path":
+            ws.server.shutdown()
+            order.append("shut down")
+        else:
+            assert go.wait(20)
+            order.append("other")
+
+    with serving(handler) as (server, _, uri), connect(uri + "/other"):
+        until(lambda: server.connections)
+        with connect(uri):
+            until(lambda: server._stopping)
+            go.set()
+            until(lambda: len(order) == 2)
+    assert order == ["other", "shut down"]
+
+
+def test_handler_and_accepting_thread_can_both_shut_the_server_down():
+    """A signal handler calls `shutdown` in the thread that accepts, here `create_connection` does."""
+    done = []
+
+    def make_connection(transport, settings, server):
+        if server.connections:
+            server.shutdown()
+            done.append("acceptor")
+        return ServerConnection(transport, settings, server)
+
+    def handler(ws):
+        until(lambda: ws.server.closing)
+        ws.server.shutdown()
+        done.append("handler")
+
+    with serving(handler, create_connection=make_connection) as (server, port, _), Raw(port) as raw:
+        until(lambda: server.connections)
+        with socket.create_connection(("127.0.0.1", port)):
+            assert raw.read_event() == Close(1001, "")
+            raw.write(raw.stream.pending())
+            until(lambda: len(done) == 2)
+
+
+def test_server_that_was_shut_down_before_it_serves_returns():
+    server = serve(echo, "127.0.0.1")
+    server.shutdown()
+    server.serve_forever()
+    server.__exit__(None, None, None)
+
+
+# Connections that never open.
+
+
+def test_end_of_a_connection_that_never_opened_is_not_waited_for():
+    kept = []
+
+    def refuse(connection, request):
+        kept.append(connection)
+        return connection.respond(403, "")
+
+    def keep(*arguments):
+        kept.append(ClientConnection(*arguments))
+        return kept[-1]
+
+    with serving(process_request=refuse) as (_, _, uri):
+        with pytest.raises(StatusError):
+            connect(uri, create_connection=keep)
+        for connection in kept:
+            assert connection.wait_closed(5)
+            connection.close()
+            assert connection.state is State.CLOSED
+    assert len(kept) == 2
+
+
+def test_several_threads_can_close_a_connection():
+    with serving() as (_, _, uri), connect(uri) as ws:
+        threads = [threading.Thread(target=ws.close) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
+        assert ws.close_code == 1000
+
+
+# Handlers and threads that fail.
+
+
+def test_exit_in_a_handler_closes_its_connection_only(caplog, monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with serving(lambda ws: ws.recv() == "exit" and sys.exit(1)) as (_, _, uri):
+        with connect(uri) as other, connect(uri) as ws:
+            ws.send("exit")
+            with pytest.raises(ConnectionClosedError) as caught:
+                ws.recv(10)
+            assert caught.value.code == 1011
+            assert other.ping().wait(10)
+    assert failures == caplog.records == []
+
+
+@pytest.fixture
+def no_threads(monkeypatch):
+    """Have no thread start, once, whose name is put into the list."""
+
+    def start(thread):
+        if thread.name in names:
+            names.remove(thread.name)
+            raise RuntimeError("can't start new thread")
+        return really_start(thread)
+
+    names = []
+    really_start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    yield names
+    assert names == []
+
+
+@pytest.mark.parametrize("name", ["framewire handler", "framewire reader"])
+def test_connection_without_a_thread_is_closed_and_the_server_goes_on(no_threads, caplog, name):
+    with serving() as (server, port, uri):
+        no_threads.append(name)
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            plain.sendall(REQUEST)
+            with contextlib.suppress(ConnectionError):
+                while plain.recv(1 << 16):
+                    pass
+        until(lambda: not server._everyone)
+        with connect(uri) as ws:
+            ws.send("served")
+            assert ws.recv(10) == "served"
+    assert [record.message for record in caplog.records] == ["connection failed"]
+
+
+def test_connection_that_cannot_be_made_is_closed_and_the_server_goes_on(caplog):
+    def make_connection(*arguments):
+        if failures:
+            raise failures.pop()
+        return ServerConnection(*arguments)
+
+    failures = [ValueError("no connection")]
+    with serving(create_connection=make_connection) as (_, port, uri):
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            assert plain.recv(1) == b""
+        with connect(uri) as ws:
+            ws.send("served")
+            assert ws.recv(10) == "served"
+    assert [record.message for record in caplog.records] == ["connection failed"]
+
+
+def test_client_without_a_thread_raises_and_closes_its_connection(no_threads):
+    with serve_peer(lambda peer: peer.receive()) as uri:
+        no_threads.append("framewire reader")
+        with pytest.raises(RuntimeError):
+            connect(uri)
+
+
+@pytest.mark.parametrize("name", ["framewire writer", "framewire timer"])
+def test_connection_ends_if_no_thread_can_write_on_or_watch_its_deadline(no_threads, name):
+    go = threading.Event()
+    with serving(lambda ws: go.wait(20), ping_interval=None) as (server, port, _), Raw(port):
+        (ws,) = until(lambda: server.connections)
+        no_threads.append(name)
+        until(lambda: broadcast([ws], LONG) or ws.state is not State.OPEN)
+        assert ws.wait_closed(5)
+        go.set()
