@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import framewire.asyncio
 from framewire import ConnectionClosed
@@ -16,7 +17,7 @@ from framewire.errors import FramewireError
 from .faulty_relay import Faults, relaying
 from .peers import MESSAGES, PEERS, Outcome, compare
 
-__all__ = ["Case", "cases", "exchange"]
+__all__ = ["Case", "Result", "cases", "exchange"]
 
 #: Seconds that an exchange may take: longer than all timeouts of both ends.
 LIMIT = 60
@@ -25,6 +26,20 @@ TIMES = {"open_timeout": 5, "close_timeout": 2, "ping_interval": 1, "ping_timeou
 
 #: The program, our role, the argument `compression`, the kind of fault.
 Case = tuple[str, str, "str | None", str]
+
+
+class Result(NamedTuple):
+    """What an exchange was.
+
+    Args:
+        outcome: How the client saw it.
+        opened: Whether the response to the opening handshake passed the relay.
+        among_messages: Whether faults happened after the opening handshake.
+    """
+
+    outcome: Outcome
+    opened: bool
+    among_messages: bool
 
 
 class _Errors(logging.Handler):
@@ -44,11 +59,11 @@ def cases(kinds: tuple[str, ...], names: list[str]) -> list[Case]:
         for role in ("client", "server")
         for compression in (None, "deflate")
         for kind in kinds
-        if (PEERS[name].server if role == "client" else PEERS[name].client) is not None
+        if role == "server" or PEERS[name].server is not None
     ]
 
 
-async def exchange(case: Case, seed: int) -> Outcome:
+async def exchange(case: Case, seed: int) -> Result:
     """Run one exchange. Raises AssertionError if something does not hold."""
     name, role, compression, kind = case
     random = Random(f"{case} {seed}")
@@ -66,7 +81,24 @@ async def exchange(case: Case, seed: int) -> Outcome:
     assert not outcome.changed, f"a message came back changed: {outcome}, {faults}"
     if faults.harmless:
         assert (outcome.received, outcome.code) == (len(MESSAGES), 1000), f"{outcome}, {faults}"
-    return outcome
+    _check_relay(case, faults)
+    return Result(outcome, faults.response is not None, faults.among_messages)
+
+
+def _check_relay(case: Case, faults: Faults) -> None:
+    """Check that the faults have happened, and that compression was agreed on if the case says so."""
+    name, role, compression, kind = case
+    if kind in ("cut", "half-close"):
+        # Twice if the client tries again.
+        assert {*faults.happened} == {faults.after}, f"the fault did not happen: {faults}"
+    elif kind != "none":
+        assert faults.among_messages, f"no fault among the messages: {faults}"
+    agreed = compression == "deflate" and ("server" if role == "client" else "client") in PEERS[name].compressing
+    if faults.response is not None:
+        extensions = re.findall(r"^sec-websocket-extensions:\s*([\w-]+)", faults.response, re.MULTILINE)
+        assert extensions == ["permessage-deflate"] * agreed, faults.response
+    else:
+        assert not faults.harmless, "no response passed the relay"
 
 
 async def _as_server(name: str, options: dict[str, Any], faults: Faults, random: Random) -> Outcome:
@@ -81,9 +113,7 @@ async def _as_server(name: str, options: dict[str, Any], faults: Faults, random:
 
     async with framewire.asyncio.serve(echo, "127.0.0.1", 0, origins=None, **options) as server:
         async with relaying(server.sockets[0].getsockname()[1], faults, random) as port:
-            client = PEERS[name].client
-            assert client is not None
-            outcome = await client(f"ws://127.0.0.1:{port}/")
+            outcome = await PEERS[name].client(f"ws://127.0.0.1:{port}/")
     assert outcome.received <= echoed, f"{outcome.received} came back of {echoed}"
     return outcome
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,33 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 from browsers import ARGUMENTS, CHROMIUM
 
-__all__ = ["MESSAGES", "PEERS", "Outcome", "Peer", "compare"]
+__all__ = ["MESSAGES", "NAMES", "PEERS", "Outcome", "Peer", "compare"]
 
 NODE = Path(__file__).parents[1] / "node"
 #: Where `make interop` installs Bun and Deno.
 PROGRAMS = Path(__file__).parents[2] / "build/interop/node_modules/.bin"
 SIZES = (0, 1, 125, 126, 5000, 65535, 65536, 100_000, 10)
-MESSAGES = [message for size in SIZES for message in ("é€😀x" * (size // 5), bytes([size % 251]) * size)]
+
+
+def _numbers() -> Iterator[int]:
+    """Yield numbers of 8 bits that do not compress; tests/node/client.mjs has the same."""
+    state = 1
+    while True:
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        yield state >> 24
+
+
+def _messages() -> list[str | bytes]:
+    """Return a text and a binary message of each size."""
+    messages: list[str | bytes] = []
+    numbers = _numbers()
+    for size in SIZES:
+        messages.append("".join("é€😀x"[number >> 6] for number in islice(numbers, 4 * (size // 5))))
+        messages.append(bytes(islice(numbers, size)))
+    return messages
+
+
+MESSAGES = _messages()
 
 
 class Outcome(NamedTuple):
@@ -40,10 +61,17 @@ class Outcome(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """A program: its client, given a URI, and its echo server, which gives a port. None: it has none."""
+    """A program.
 
-    client: Callable[[str], Awaitable[Outcome]] | None
+    Args:
+        client: Its client, given a URI.
+        server: Its echo server, which gives a port; None if it has none.
+        compressing: Its roles in which it agrees on permessage-deflate.
+    """
+
+    client: Callable[[str], Awaitable[Outcome]]
     server: Callable[[], AbstractAsyncContextManager[int]] | None
+    compressing: tuple[str, ...] = ("client", "server")
 
 
 async def compare(messages: AsyncIterator[Any], close: Callable[[], Awaitable[object]]) -> tuple[int, bool]:
@@ -147,7 +175,7 @@ async def aiohttp_server() -> AsyncIterator[int]:
 # node with ws, Bun and Deno.
 
 
-def _script(*command: str) -> Peer:
+def _script(compressing: tuple[str, ...], *command: str) -> Peer:
     async def start(*arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *command, NODE / "peer.mjs", *arguments, stdout=asyncio.subprocess.PIPE
@@ -169,7 +197,7 @@ def _script(*command: str) -> Peer:
             process.kill()
             await process.wait()
 
-    return Peer(client, server)
+    return Peer(client, server, compressing)
 
 
 async def chromium_client(uri: str) -> Outcome:
@@ -186,18 +214,24 @@ async def chromium_client(uri: str) -> Outcome:
     return Outcome(result["received"], result["changed"], result["code"])
 
 
+#: All programs; `PEERS` has those that are installed.
+NAMES = ("websockets", "aiohttp", "ws", "bun", "deno", "chromium")
+
+
 def _find() -> dict[str, Peer]:
     """Return the programs that are installed here."""
+    both = ("client", "server")
     found = {
         "websockets": Peer(websockets_client, websockets_server),
         "aiohttp": Peer(aiohttp_client, aiohttp_server),
     }
     if shutil.which("node") and (NODE / "node_modules/ws").is_dir():
-        found["ws"] = _script("node")
-    for name, arguments in (("bun", ["run"]), ("deno", ["run", "--allow-net", "--quiet"])):
+        found["ws"] = _script(both, "node")
+    scripts = (("bun", both, ["run"]), ("deno", (), ["run", "--allow-net", "--quiet"]))
+    for name, compressing, arguments in scripts:
         program = shutil.which(name, path=PROGRAMS) or shutil.which(name)
         if program:
-            found[name] = _script(program, *arguments)
+            found[name] = _script(compressing, program, *arguments)
     if CHROMIUM:
         found["chromium"] = Peer(chromium_client, None)
     return found
