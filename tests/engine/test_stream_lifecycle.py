@@ -99,6 +99,17 @@ def test_messages_are_still_received_after_own_close(role):
     assert stream.clean
 
 
+def test_close_frames_that_cross_close_both_ends():
+    client, server = new_stream(CLIENT), new_stream(SERVER)
+    of_client, of_server = client.close(4000, "client"), server.close(4001, "server")
+    assert client.state is server.state is State.CLOSING
+    assert client.receive(of_server) == [Close(4001, "server")]
+    assert server.receive(of_client) == [Close(4000, "client")]
+    assert (client.close_code, server.close_code) == (4001, 4000)
+    for stream in (client, server):
+        assert (stream.state, stream.clean, stream.pending()) == (State.CLOSED, True, b"")
+
+
 @pytest.mark.parametrize("auto_close", [True, False])
 def test_input_after_a_failure_is_ignored(auto_close):
     stream = new_stream(SERVER, auto_close=auto_close)

@@ -75,6 +75,18 @@ def test_binary_message_of_every_length_form_is_received(role, size):
     assert receive(role, (BINARY, payload), (BINARY, b"next")) == [payload, b"next"]
 
 
+def test_examples_of_rfc_6455_are_received():
+    """RFC 6455 5.7."""
+    client, server = new_stream(CLIENT), new_stream(SERVER)
+    assert client.receive(bytes.fromhex("810548656c6c6f")) == ["Hello"]
+    assert server.receive(bytes.fromhex("818537fa213d7f9f4d5158")) == ["Hello"]
+    assert client.receive(bytes.fromhex("010348656c 80026c6f")) == ["Hello"]
+    assert client.receive(bytes.fromhex("890548656c6c6f")) == [Ping(b"Hello")]
+    assert server.receive(bytes.fromhex("8a8537fa213d7f9f4d5158")) == [Pong(b"Hello")]
+    assert client.receive(bytes.fromhex("827e0100") + bytes(256)) == [bytes(256)]
+    assert client.receive(bytes.fromhex("827f0000000000010000") + bytes(65536)) == [bytes(65536)]
+
+
 def test_text_object_is_not_bytes():
     assert not isinstance(Text(b"a"), bytes)
     assert Text(b"a") != b"a"

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from ends import on_loop
@@ -223,9 +224,14 @@ async def test_f14_frames_in_the_segment_of_the_request_are_delivered(server):
 )
 @on_loop
 async def test_f13_invalid_responses_fail_the_client(rest):
-    async with answering(rest) as uri:
+    """The client closes the connection without sending more."""
+    connected = asyncio.get_running_loop().create_future()
+    async with answering(rest, connected) as uri:
         with pytest.raises(ResponseError):
             await connect(uri, proxy=None)
+        reader, _ = await connected
+        with suppress(ConnectionResetError):  # the client has not read everything
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
 
 
 @on_loop

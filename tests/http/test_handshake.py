@@ -975,6 +975,13 @@ def test_second_response_raises_state_error() -> None:
         assert server.response is response
 
 
+def test_several_accepted_extensions_are_one_header_of_the_response() -> None:
+    server = receive(make_head(("Sec-WebSocket-Extensions", "foo, bar")))
+    answer = server.accept(extensions=[("foo", []), ("bar", [])])
+    assert answer.lower().count(b"sec-websocket-extensions:") == 1
+    assert b"Sec-WebSocket-Extensions: foo, bar\r\n" in answer
+
+
 def test_incomplete_request_can_only_be_rejected() -> None:
     server = ServerHandshake()
     server.receive(make_head()[:50])
@@ -1015,6 +1022,7 @@ def test_incomplete_request_can_only_be_rejected() -> None:
          "/caf%C3%A9?%C3%A9=%C3%A9", "xn--mnchen-3ya.example"),
         ('ws://a/"<>', False, "a", 80, "/%22%3C%3E", "a"),
         ("ws://a/@b:c", False, "a", 80, "/@b:c", "a"),
+        ("ws://a/%23b?%23", False, "a", 80, "/%23b?%23", "a"),
     ],
 )  # fmt: skip
 def test_parse_uri_splits_and_normalises_uri(

@@ -130,6 +130,21 @@ def test_message_of_max_size_arrives(driver):
         assert peer.record.messages == [bytes(100)]
 
 
+@every_driver(clients=True, tls=True, without=("uvicorn",))  # ASGI sends bytes
+def test_buffer_that_changes_after_it_was_sent_arrives_as_it_was(driver):
+    sizes = (10, 1000, 70_000, 3_000_000)
+
+    def script():
+        for size in sizes:
+            buffer = bytearray(size)
+            yield send(buffer)
+            buffer[:] = b"x" * size
+        yield from receive_all()
+
+    with driver.open(script) as peer:
+        assert [peer.read_event() == bytes(size) for size in sizes] == [True] * len(sizes)
+
+
 @every_driver(clients=True)
 def test_ping_is_answered_while_the_application_does_not_receive(driver):
     def script():
