@@ -1,14 +1,18 @@
 """Run a campaign of proof.mk, and keep its counts in proof.json, for docs/proof.md.
 
     python -m benchmarks.proof NAME [VARIABLE=VALUE...]
+    python -m benchmarks.proof --check
 
-This runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeeds, the row of NAME (of NAME
-and KINDS, if those are chosen) becomes the date, the tree, the command and the counts that the
-output tells; then run `python -m benchmarks.pages`.
+The first runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeeds, the row of NAME (of
+NAME and KINDS, if those are chosen) becomes the date, the tree, the command and the counts that the
+output tells; then run `python -m benchmarks.pages`. The tree is a commit: there must be no changes
+before, and none afterwards. The second lists the rows that are older than the last change of the C
+code; the exit status is 1 if there are any.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -19,10 +23,12 @@ from typing import Any
 
 from .results import put
 
-__all__ = ["CAMPAIGNS", "RESULTS", "count", "key", "lines", "row"]
+__all__ = ["CAMPAIGNS", "RESULTS", "changes", "count", "key", "lines", "outdated", "row", "run"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/proof.json"
+#: Files that no campaign reads: figures, and pages.
+APART = (":!benchmarks/*.json", ":!benchmarks/charts", ":!docs", ":!*.md")
 
 _PYTEST = {"tests passed": r"(\d+) passed"}
 _EXECUTIONS = {"executions": r"number_of_executed_units: +(\d+)"}
@@ -106,17 +112,26 @@ def key(campaign: str, variables: list[str]) -> str:
     return " ".join([campaign, *(variable for variable in variables if variable.startswith("KINDS="))])
 
 
-def row(campaign: str, variables: list[str], output: str) -> dict[str, Any]:
+def row(campaign: str, variables: list[str], output: str, tree: str) -> dict[str, Any]:
     """Return the row of a campaign that has just ended; the paths of this machine are left out."""
     counts = count(campaign, output)
     if not counts:
         raise ValueError(f"the output of {campaign} counts nothing")
     shown = [re.sub(r"=[/~.]\S*", "=PATH", variable) for variable in variables]
-    tree = _git("rev-parse", "--short", "HEAD")
-    if _git("status", "--porcelain", "--", "src", "cext", "tests"):
-        tree += " and changes"
     command = " ".join(["make", campaign, *shown])
     return {"date": date.today().isoformat(), "tree": tree, "command": command, "counts": counts}
+
+
+def changes(tree: str) -> list[str]:
+    """Return the files of the working tree that differ from a commit, besides `APART`."""
+    changed = _git("diff", "--name-only", tree, "--", ".", *APART).splitlines()
+    return changed + _git("ls-files", "--others", "--exclude-standard", "--", ".", *APART).splitlines()
+
+
+def outdated(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the campaigns whose rows are of a tree without the last change of the C code."""
+    contains = ["git", "merge-base", "--is-ancestor", _git("log", "-1", "--format=%H", "--", "cext")]
+    return [name for name in rows if subprocess.run([*contains, rows[name]["tree"]], cwd=ROOT, check=False).returncode]
 
 
 def _git(*words: str) -> str:
@@ -136,10 +151,14 @@ def lines(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"| `{kept['command']}` | {counts} | {kept['date']} | {kept['tree']} |"
 
 
-def main() -> int:
-    campaign, *variables = sys.argv[1:]
-    if campaign not in CAMPAIGNS:
-        sys.exit(f"no such campaign: {campaign}; there are {', '.join(CAMPAIGNS)}")
+def run(campaign: str, variables: list[str]) -> dict[str, Any] | None:
+    """Run a campaign and return its row, None if it fails.
+
+    Raises ValueError if the working tree is no commit, before or afterwards.
+    """
+    tree = _git("rev-parse", "--short", "HEAD")
+    if changed := changes(tree):
+        raise ValueError(f"not the tree {tree}: {', '.join(changed)} have changes")
     output = []
     with subprocess.Popen(
         ["make", campaign, *variables], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -148,9 +167,29 @@ def main() -> int:
         for line in process.stdout:
             print(line, end="", flush=True)
             output.append(line)
-    if not process.returncode:
-        put(RESULTS, **{key(campaign, variables): row(campaign, variables, "".join(output))})
-    return process.returncode
+    if process.returncode:
+        return None
+    if changed := changes(tree):
+        raise ValueError(f"no longer the tree {tree}: {', '.join(changed)} have changed meanwhile")
+    return row(campaign, variables, "".join(output), tree)
+
+
+def main() -> int:
+    campaign, *variables = sys.argv[1:]
+    if campaign == "--check":
+        old = outdated(json.loads(RESULTS.read_text()))
+        print(*(f"older than the last change of the C code: {name}" for name in old), sep="\n")
+        return bool(old)
+    if campaign not in CAMPAIGNS:
+        sys.exit(f"no such campaign: {campaign}; there are {', '.join(CAMPAIGNS)}")
+    try:
+        kept = run(campaign, variables)
+    except ValueError as error:
+        sys.exit(f"no row is written: {error}")
+    if kept is None:
+        sys.exit(f"no row is written: make {campaign} has failed")
+    put(RESULTS, **{key(campaign, variables): kept})
+    return 0
 
 
 if __name__ == "__main__":
