@@ -37,6 +37,11 @@ class Mutant(NamedTuple):
     old: ast.AST
     new: ast.AST
 
+    @property
+    def mutated(self) -> range:
+        """The numbers of the mutated lines."""
+        return range(self.lines[0], self.lines[1] + 1)
+
     def compile(self) -> CodeType:
         """Return the code of the module with this fault."""
         _Replacer(self.old, self.new).visit(self.tree)

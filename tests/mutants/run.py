@@ -5,6 +5,7 @@ child process is forked, which replaces the code of one function and runs the te
 mutated lines until one fails: first the one that failed in an earlier run, then the shortest. For a
 mutant of code that runs at import, each file of tests that use the module runs in a new process
 instead: first the one that failed in an earlier run, then those that find most mutants of the module.
+Before that, all these tests must pass without a mutant, in a quarter of the time that they get.
 
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
@@ -68,6 +69,8 @@ LEFT_OUT = [
 PATIENCE = 4
 #: Seconds that a file of tests may take in a new process; it takes less than 10 without a mutant.
 LIMIT = 120
+#: By what those times are divided in the run without a mutant, so that a mutant is not killed by a busy machine.
+CONTROL = 4
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 
@@ -159,6 +162,7 @@ class Runner:
         self.functions, self.caches = list_functions()
         self.items = {item.nodeid: item for item in session.items}
         self.read_lines(session)
+        self.control(session)
         began = time.time()
         workers = []
         for first in range(self.jobs):
@@ -182,27 +186,49 @@ class Runner:
     def run_mutant(self, mutant: Mutant, session: pytest.Session) -> tuple[bool, str]:
         """Return whether the tests that depend on mutated lines pass, and the one that failed."""
         module = str(mutant.path.relative_to(PACKAGE))
-        mutated = range(mutant.lines[0], mutant.lines[1] + 1)
         killer = self.earlier.get(mutant.name, ("", ""))[1]
-        tests = {test for line in mutated for test in self.tests[module][line]}
-        at_import = not mutant.function or not self.imported[module].isdisjoint(mutated)
-        status = 0
+        tests, status = self.tests_of(mutant), 0
         if mutant.function and tests:
             code, names = mutant.compile(), sorted(tests, key=lambda test: (test != killer, self.seconds[test]))
             self.begun[:] = bytes(4)
             status = fork(lambda: self.run(names, session), lambda: self.put_in(code))
             if status not in (0, ERROR):
                 return False, names[int.from_bytes(self.begun[:], "little")]
-        if at_import:  # every test that uses the module may depend on it, or every test if none has a line in it
-            tests = {test for each in self.tests[module].values() for test in each} or set(self.items)
-        if at_import or status == ERROR:
+        if self.at_import(mutant) or status == ERROR:
             kills = count_kills(module)
-            files = {test.partition("::")[0] for test in tests}
-            for file in sorted(files, key=lambda file: (file != killer, -kills[file], file)):
-                command = [sys.executable, __file__, "--one", mutant.name, file]
-                if fork(lambda command=command: os.execv(sys.executable, command), limit=LIMIT):
+            for file in sorted(self.files_of(mutant), key=lambda file: (file != killer, -kills[file], file)):
+                if run_file(mutant.name, file):
                     return False, file
         return True, ""
+
+    def tests_of(self, mutant: Mutant) -> set[str]:
+        """Return the tests that execute mutated lines."""
+        tests = self.tests[str(mutant.path.relative_to(PACKAGE))]
+        return {test for line in mutant.mutated for test in tests[line]}
+
+    def at_import(self, mutant: Mutant) -> bool:
+        """Return whether mutated lines run when the module is imported."""
+        imported = self.imported[str(mutant.path.relative_to(PACKAGE))]
+        return not mutant.function or not imported.isdisjoint(mutant.mutated)
+
+    def files_of(self, mutant: Mutant) -> set[str]:
+        """Return the files with tests for a mutant that runs in new processes."""
+        tests = self.tests_of(mutant)
+        if self.at_import(mutant):  # all that use the module may depend on it, or all if none has a line in it
+            lines = self.tests[str(mutant.path.relative_to(PACKAGE))].values()
+            tests = {test for each in lines for test in each} or set(self.items)
+        return {test.partition("::")[0] for test in tests}
+
+    def control(self, session: pytest.Session) -> None:
+        """Run the tests of the chosen mutants without a mutant; end the run if one fails, or takes long."""
+        names = sorted({test for mutant in self.chosen for test in self.tests_of(mutant)}, key=self.seconds.__getitem__)
+        if names and fork(lambda: self.run(names, session, CONTROL)):
+            pytest.exit(f"fails without a mutant, or takes long: {names[int.from_bytes(self.begun[:], 'little')]}", 1)
+        files = {file for mutant in self.chosen if self.at_import(mutant) for file in self.files_of(mutant)}
+        for file in sorted(files):
+            if run_file("", file, LIMIT / CONTROL):
+                pytest.exit(f"fails without a mutant, or takes long: {file}", 1)
+        print(f"{len(names)} tests and {len(files)} files pass without a mutant", flush=True)
 
     def put_in(self, code: CodeType) -> None:
         """Give the functions of a module the code in `code`."""
@@ -213,12 +239,13 @@ class Runner:
         for function in self.caches:
             function.cache_clear()
 
-    def run(self, names: list[str], session: pytest.Session) -> bool:
+    def run(self, names: list[str], session: pytest.Session, divisor: float = 1) -> bool:
+        """Run tests until one fails, or takes longer than it may, divided by `divisor`."""
         items = [self.items[name] for name in names]
         for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
             self.begun[:] = number.to_bytes(4, "little")
             if self.seconds:
-                signal.setitimer(signal.ITIMER_REAL, PATIENCE + 10 * self.seconds[item.nodeid])
+                signal.setitimer(signal.ITIMER_REAL, (PATIENCE + 10 * self.seconds[item.nodeid]) / divisor)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 return False
@@ -293,8 +320,16 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
     return os.waitpid(child, 0)[1]
 
 
+def run_file(name: str, file: str, limit: float = LIMIT) -> int:
+    """Run `run_one` in a new process, which ends after `limit` seconds; return 0 if all tests pass."""
+    command = [sys.executable, __file__, "--one", name, file]
+    return fork(lambda: bool(os.execv(sys.executable, command)), limit=limit)
+
+
 def run_one(name: str, file: str) -> int:
-    """Import the package with a mutant and run the tests of a file."""
+    """Import the package with a mutant, or with none if the name is empty, and run the tests of a file."""
+    if not name:
+        return pytest.main([*TESTS, "-x", file])
     (mutant,) = [each for each in find([name.partition("::")[0]]) if each.name == name]
     original = importlib.machinery.SourceFileLoader.get_code
 
@@ -324,7 +359,7 @@ def main() -> int:
     gone = sorted(name for name in equivalent - names if name.startswith(tuple(options.prefixes or [""])))
     if options.since:
         changed = changed_lines(options.since)
-        found = [each for each in found if changed[each.path] & {*range(each.lines[0], each.lines[1] + 1)}]
+        found = [each for each in found if not changed[each.path].isdisjoint(each.mutated)]
     chosen = [mutant for mutant in found if options.equivalent or mutant.name not in equivalent]
     runner = Runner(chosen, options.jobs)
     status = pytest.main([*TESTS, *FOLDERS, *(f"--ignore={path}" for path in LEFT_OUT)], plugins=[runner])
