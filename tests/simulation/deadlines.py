@@ -32,7 +32,7 @@ class Deadlines:
         self.ending_at: float | None = None
         #: When the failure arrived that is held back.
         self.failing_at: float | None = None
-        #: When the peer was heard or has taken something last, or the end did not read.
+        #: When the peer was heard or has taken something that waited for it last, or the end did not read.
         self.active_at = now
         self.message_at, self.messages = now, 0
         self._opened_at = now
@@ -45,7 +45,7 @@ class Deadlines:
         self.may_be_idle = idle is not None
 
     def note_activity(self, now: float) -> None:
-        """Take note that the peer is heard or takes something."""
+        """Take note that the peer is heard, or takes something that has waited or for which we do not read."""
         if now - self.active_at > self._silence and not self._excused:
             check(self._is_over, "keepalive", f"still open after a silence of {now - self.active_at} s")
         self.active_at = now

@@ -121,7 +121,7 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
     if not good:
         if maybe(0.2):
             options["max_size"] = random.choice((0, 100, 5000, 50_000, None))
-        if maybe(0.2):
+        if maybe(0.2 if options.get("patient", True) else 0.6):
             options["max_unsent"] = random.choice((0, 1000, 50_000, None))
         if maybe(0.1):
             options["idle_timeout"] = random.choice((0, 1, 5))

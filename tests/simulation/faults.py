@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from framewire.protocol import stream
 from framewire.protocol.masking_keys import KeyPool
 from framewire.protocol.stream import Stream
 from framewire.session.close_state import CloseState
 from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
-from framewire.session.session import Session
+from framewire.session.session import Ending, Session
 
 __all__ = ["SESSION_FAULTS"]
 
@@ -33,12 +34,21 @@ def _returns(value: object) -> Any:
     return lambda original: lambda *_, **__: value
 
 
-def _ignore(setting: str) -> Any:
-    """Have a session without a limit, whatever its settings say."""
+def _ignore(setting: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Have sessions without a limit, whatever their settings say."""
+    return _change(setting, lambda _: None)
 
+
+def _double_time(setting: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Have sessions that take twice the time that their settings say, and a second more."""
+    return _change(setting, lambda value: None if value is None else 2 * value + 1)
+
+
+def _change(setting: str, change: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
     def make(original: Any) -> Any:
         def init(session: Session, role: Any, settings: Any, *arguments: Any, **options: Any) -> None:
-            original(session, role, replace(settings, **{setting: None}), *arguments, **options)
+            changed = replace(settings, **{setting: change(getattr(settings, setting))})
+            original(session, role, changed, *arguments, **options)
 
         return init
 
@@ -83,6 +93,15 @@ def _other_code(close: Any) -> Any:
 
 def _other_reason(close: Any) -> Any:
     return lambda session, code, reason, now: close(session, code, reason[:2], now)
+
+
+def _end_both(note_end: Any) -> Any:
+    def end(session: Session, now: float) -> None:
+        note_end(session, now)
+        if session.ending is Ending.WAIT:
+            session.ending = Ending.OUTPUT
+
+    return end
 
 
 def _forget_order(note: Any) -> Any:
@@ -134,11 +153,18 @@ SESSION_FAULTS: dict[str, Fault] = {
     "frames are reordered": (_replace(Session, "data_to_send", _send_backwards), {"wire", "mixed"}),
     "another close code": (_replace(Session, "close", _other_code), {"close"}),
     "another close reason": (_replace(Session, "close", _other_reason), {"close"}),
+    "another code in the answer": (_replace(stream, "_answer_close", _returns(b"\x03\xe8")), {"close"}),
+    "the client ends TCP first": (_replace(Session, "_note_end", _end_both), {"end of TCP"}),
     "the order of close frames is unknown": (_replace(CloseState, "note_received", _forget_order), {"close"}),
     "the wrong exception": (_replace(CloseState, "orderly", lambda _: property(lambda _: False)), {"error"}),
     "no deadline of the end": (_replace(Session, "_limit_end", _nothing), {"deadline"}),
     "no close_timeout": (_ignore("close_timeout"), {"deadline"}),
     "no deadline of a failure": (_replace(Session, "_note", _held_for_ever), {"deadline"}),
+    "a longer close_timeout": (_double_time("close_timeout"), {"deadline"}),
+    "a longer ping_timeout": (_double_time("ping_timeout"), {"keepalive"}),
+    "a longer ping_interval": (_double_time("ping_interval"), {"keepalive"}),
+    "a longer idle_timeout": (_double_time("idle_timeout"), {"idle_timeout"}),
+    "a longer total_timeout": (_double_time("total_timeout"), {"total_timeout"}),
     "no ping_timeout": (_ignore("ping_timeout"), {"keepalive"}),
     "no pings": (_replace(Keepalive, "is_due", _returns(False)), {"timer"}),
     "a keepalive without patience": (_replace(Keepalive, "is_overdue", _returns(True)), {"keepalive"}),

@@ -120,7 +120,7 @@ class SimulatedSocket:
         self.input_ended = self.output_ended = self.was_reset = self.deaf = False
         self.used = False  # by a transport
         self.written = bytearray()  # everything that was sent
-        self.moved_at = 0.0  # when something was sent or read last
+        self.read_at = self.sent_at = 0.0  # when something was, last
         #: Called when it may be possible to read, to write or to accept.
         self.changed: Callable[[], object] = lambda: None
 
@@ -197,7 +197,7 @@ class SimulatedSocket:
             size = min(len(buffer), len(self.unread), self._network.cut_size())
             buffer[:size] = self.unread[:size]
             del self.unread[:size]
-            self.moved_at = self._network.now
+            self.read_at = self._network.now
             if self.peer is not None:
                 self.peer.changed()  # there is room again
             return size
@@ -222,7 +222,7 @@ class SimulatedSocket:
         peer.in_flight += size
         taken = bytes(data[:size])
         self.written += taken
-        self.moved_at = self._network.now
+        self.sent_at = self._network.now
         self._send_event(peer._arrive, taken)
         return size
 

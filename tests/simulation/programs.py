@@ -104,6 +104,7 @@ class End:
         self.failure: BaseException | None = None  # of opening
         self.left_at: float | None = None  # when the program was done with it
         self.deadlines: Deadlines | None = None
+        self.has_waited = False  # what is unsent was not taken at once
         self.wire: WireReader | None = None  # what it has written, known at the end
 
     @property
@@ -138,10 +139,17 @@ class End:
         if session is None or deadlines is None or sock is None:
             return
         now = self.world.network.now
-        if sock.moved_at > deadlines.active_at:
-            deadlines.note_activity(sock.moved_at)
+        waiting = self.waiting if session.state is State.OPEN else 0
+        active_at = max(sock.read_at, sock.sent_at if waiting or self.has_waited or not session.reading else 0.0)
+        if active_at > deadlines.active_at:
+            deadlines.note_activity(active_at)
+        self.has_waited = waiting > 0
+        if session.state is State.OPEN and session.queue is not None:
+            items = len(session.queue.items)
+            full = items > self.limits.queue_marks[0] or (items and session.queue.size > QUEUE_SIZE)
+            schedules.check(not (full and session.reading), "queue", "reading goes on though it is full")
         if session.state is State.OPEN:
-            deadlines.note_reading(now, not (session.reading or self.waiting))
+            deadlines.note_reading(now, not (session.reading or waiting))
         deadlines.note_messages(now, session.stream.messages_received + session.messages_sent)
         deadlines.note_state(now, session)
 

@@ -77,7 +77,7 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
         options["patient"] = False
     if maybe(0.2):
         options["late"] = random.choice((0.01, 0.3))
-    options["ping_interval"] = random.choice((None, 0.5, 1, 5))
+    options["ping_interval"] = random.choice((None, 0.5, 2, 5))
     options["ping_timeout"] = random.choice((None, 3, 10)) if good else random.choice((None, 0, 0.5, 1, 3))
     options["close_timeout"] = random.choice((None, 20)) if good else random.choice((None, 0, 0.5, 2, 10))
     if maybe(0.3):

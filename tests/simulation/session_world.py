@@ -42,7 +42,7 @@ READ_SIZE = 1 << 16
 MAX_PONG = 131
 
 #: Cuts after which those that follow are long.
-MAX_CUTS = 100
+MAX_CUTS = 50
 
 #: Events in one run at most: more are a loop that waits for nothing.
 MAX_EVENTS = 200_000
@@ -133,6 +133,7 @@ class End:
         self.close_sent = self.close_heard = False
         self.heard_at = 0.0
         self.waited_at = self.paused_at = 0.0  # when bytes were unsent, and reading was paused, last
+        self.has_waited = False  # what is unsent was not taken at once
         self.paused_size = 0  # bytes that were unsent when writing was paused
         self.fed = 0  # bytes that the session has received before the end
         self.kept = 0  # bytes that it has processed before it dropped messages
@@ -299,12 +300,14 @@ class End:
                     size = min(space, len(self.unsent), world.cut_size())
                     data = bytes(self.unsent[:size])
                     del self.unsent[:size]
-                    self.deadlines.note_activity(world.now)
+                    if self.unsent or self.has_waited or not self.session.reading:
+                        self.deadlines.note_activity(world.now)
                     link.in_flight += size
                     link.last_arrival = max(world.now + world.delay(), link.last_arrival, link.stalled_until)
                     world.at(link.last_arrival, self.peer.arrive, data)
                     if self.unsent and size < space:
                         world.at(world.now + world.delay() / 4, self.pump)
+            self.has_waited = bool(self.unsent)
         if self.session.write_paused:
             if len(self.unsent) <= self.low:
                 self.session.resume_writing()

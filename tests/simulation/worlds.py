@@ -15,7 +15,7 @@ from framewire.session.settings import LINGER
 
 from .network import Network
 from .programs import LAST_STEP, End, broken, check, logger
-from .schedule import Schedule
+from .schedule import CheckError, Schedule
 from .wire import KeySource, WireReader
 
 __all__ = ["World"]
@@ -49,6 +49,8 @@ class World(ABC):
     watched: tuple[str, ...] = ()
     make_network: Any = Network
     make_end: Any = End
+    #: Whether an earlier run has failed, whose garbage is not yet collected.
+    has_garbage = False
 
     def __init__(self, schedule: Schedule) -> None:
         options = schedule.options
@@ -89,6 +91,11 @@ class World(ABC):
             return self._run()
 
     def _run(self) -> str:
+        if World.has_garbage:
+            sys.unraisablehook, hook = lambda _: None, sys.unraisablehook
+            gc.collect()  # else this run would be blamed for what an earlier one has left open
+            sys.unraisablehook = hook
+        World.has_garbage = True
         records = _Records()
         watched = logger, *map(logging.getLogger, self.watched)
         for each in watched:
@@ -112,6 +119,7 @@ class World(ABC):
             self.check_end_of_world()
             line = self._describe()
             self.forget()
+            World.has_garbage = False
             gc.collect()  # futures whose exception nobody has retrieved tell so when they are collected
         finally:
             for each in watched:
@@ -190,8 +198,12 @@ class World(ABC):
     # What holds in between, and at the end.
 
     def _look(self) -> None:
-        for end in self.ends:
-            end.look()
+        try:
+            for end in self.ends:
+                end.look()
+        except CheckError as error:
+            broken.append(error)  # the end of the run must not break something before this is seen
+            raise
         self.check_idle()
 
     def check_opening(self, end: End, begin: float, error: BaseException) -> None:
