@@ -31,7 +31,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from functools import _lru_cache_wrapper
+from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -71,6 +71,8 @@ PATIENCE = 4
 LIMIT = 120
 #: By what those times are divided in the run without a mutant, so that a mutant is not killed by a busy machine.
 CONTROL = 4
+#: How often a test may be tried without a mutant.
+ATTEMPTS = 3
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 
@@ -220,13 +222,17 @@ class Runner:
         return {test.partition("::")[0] for test in tests}
 
     def control(self, session: pytest.Session) -> None:
-        """Run the tests of the chosen mutants without a mutant; end the run if one fails, or takes long."""
+        """Run the tests of the chosen mutants without a mutant; end the run if one fails or takes long each time."""
         names = sorted({test for mutant in self.chosen for test in self.tests_of(mutant)}, key=self.seconds.__getitem__)
-        if names and fork(lambda: self.run(names, session, CONTROL)):
-            pytest.exit(f"fails without a mutant, or takes long: {names[int.from_bytes(self.begun[:], 'little')]}", 1)
+        rest, failed = names, Counter[str]()
+        while rest and fork(partial(self.run, rest, session, CONTROL)):
+            rest = rest[int.from_bytes(self.begun[:], "little") :]
+            failed[rest[0]] += 1
+            if failed[rest[0]] == ATTEMPTS:
+                pytest.exit(f"fails without a mutant, or takes long: {rest[0]}", 1)
         files = {file for mutant in self.chosen if self.at_import(mutant) for file in self.files_of(mutant)}
         for file in sorted(files):
-            if run_file("", file, LIMIT / CONTROL):
+            if all(run_file("", file, LIMIT / CONTROL) for _ in range(ATTEMPTS)):
                 pytest.exit(f"fails without a mutant, or takes long: {file}", 1)
         print(f"{len(names)} tests and {len(files)} files pass without a mutant", flush=True)
 
