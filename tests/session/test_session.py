@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from bounds import assert_linear
 from frames import BINARY, CLOSE, PING, PONG, TEXT, frame, to
 
 from framewire import (
@@ -28,7 +29,7 @@ from framewire.session.broadcast import Broadcast
 from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
 from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
-from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
+from framewire.session.settings import MAX_QUEUE, QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 pytestmark = pytest.mark.both_backends
 
@@ -222,10 +223,35 @@ def test_size_of_queued_messages_is_the_sum_of_all_that_wait():
     assert not world.session.reading
 
 
-def test_unlimited_queue_is_limited_by_size_only():
-    world = World(max_queue=None)
-    world.receive(*[(TEXT, b"x")] * 1000)
+@pytest.mark.parametrize("fragments", [False, True])
+def test_queue_without_max_queue_is_limited_all_the_same(fragments):
+    world = World(max_queue=None, fragments=fragments)
+    world.receive(*[(TEXT, b"")] * MAX_QUEUE)
     assert world.session.reading
+    world.receive((TEXT, b"last"))
+    assert not world.session.reading
+    for _ in range(MAX_QUEUE // 4 * 3):
+        assert world.take() == ""
+    assert not world.session.reading
+    assert world.take() == ""
+    assert world.session.reading
+    world = World(max_queue=None)
+    world.receive((BINARY, bytes(QUEUE_SIZE - 1)), (BINARY, b"a"))
+    assert world.session.reading
+    world.receive((BINARY, b"a"))
+    assert not world.session.reading
+
+
+def test_message_of_more_fragments_than_the_queue_holds_is_received():
+    world = World(max_queue=None, fragments=True)
+    world.receive((0x01, b""))
+    for _ in range(3):
+        world.receive(*[(0x00, b"x")] * (MAX_QUEUE + 1))
+        assert not world.session.reading
+        assert world.take() is None
+        assert world.session.reading
+    world.receive((0x80, b""))
+    assert world.take() == "x" * 3 * (MAX_QUEUE + 1)
 
 
 def test_compressed_input_is_received_in_steps_that_a_full_queue_stops():
@@ -433,6 +459,29 @@ def test_cost_of_cutting_a_queued_message_into_pieces_is_linear(monkeypatch):
     while not world.session.queue.take_piece()[1]:
         pass
     assert sum(encoded) <= 20_000
+
+
+@pytest.mark.parametrize("backlog", [0, 1], ids=["taken at once", "taken later"])
+def test_queue_keeps_the_order_of_many_reads(backlog):
+    world, taken = World(max_queue=None), []
+    for number in range(0, 300, 3):
+        world.receive(*[(TEXT, str(number + each).encode()) for each in range(3)])
+        taken += [world.take() for _ in range(3 - backlog)]
+    while (message := world.take()) is not None:
+        taken.append(message)
+    assert taken == [str(number) for number in range(300)]
+    assert world.session.queue.size == 0
+
+
+def test_time_to_queue_a_message_does_not_depend_on_how_many_wait():
+    def run(number):
+        queue = MessageQueue(ConnectionSettings())
+        for _ in range(number):
+            queue.put([""], 0)
+        while queue.take_message() is not None:
+            pass
+
+    assert_linear(run, 100_000)
 
 
 def test_max_queue_of_0_stops_reading_at_the_first_message():

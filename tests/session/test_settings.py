@@ -43,9 +43,9 @@ def test_pairs_are_accepted():
     assert ConnectionSettings(max_size=(None, 5), max_queue=(8, None)).queue_marks == (8, 2)
 
 
-def test_none_means_no_limit():
+def test_none_means_no_limit_except_for_the_queue():
     settings = ConnectionSettings(**dict.fromkeys(TIMES + SIZES))
-    assert settings.queue_marks == (float("inf"), float("inf"))
+    assert settings.queue_marks == (1 << 14, 1 << 12)
     assert settings.sizes == (None, None)
 
 

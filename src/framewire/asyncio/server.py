@@ -305,7 +305,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         total_timeout: Age at which the connection is closed with 1008.
         max_size: Largest message to receive, or a pair: message, frame.
         max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks: high
-            and low, by default a quarter of high.
+            and low, by default a quarter of high. None: 16384.
         write_limit: Bytes that may wait for the network before `send` waits, or a pair of marks.
         max_unsent: Bytes waiting for the network above which a further message aborts the
             connection.

@@ -6,6 +6,7 @@ Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | 
 
 from __future__ import annotations
 
+from collections import deque
 from io import BytesIO
 from typing import Final, TypeAlias, cast
 
@@ -39,8 +40,9 @@ class MessageQueue:
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        #: What waits, the oldest last, where taking it is cheap.
-        self.items: list[Item] = []
+        #: What waits, the oldest last, where taking it is cheap. A list of what one read has brought; a
+        #: deque once more follows, as to move all items of a long list for each read is quadratic.
+        self.items: list[Item] | deque[Item] = []
         #: Bytes or characters of `items`.
         self.size = 0
         #: Whether arriving messages are dropped: from `Session.stop_queueing` on, or from the first
@@ -68,11 +70,13 @@ class MessageQueue:
 
     def put(self, items: list[Item], size: int) -> None:
         """Append items in the order of arrival; `size` is their sum. Takes over the list."""
-        items.reverse()
-        if self.items:
-            self.items[:0] = items
-        else:
+        if not self.items:
+            items.reverse()
             self.items = items
+        else:
+            if isinstance(self.items, list):
+                self.items = deque(self.items)
+            self.items.extendleft(items)
         self.size += size
 
     def is_above(self, low: bool) -> bool:

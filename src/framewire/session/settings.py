@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from math import inf
 from operator import index
 from typing import Any, Final, get_args
 
@@ -12,10 +11,21 @@ from ..protocol.receiver import TextErrors
 from ..protocol.record import assign
 from .rate_limit import RateLimit
 
-__all__ = ["LINGER", "QUEUE_SIZE", "REFUSED", "REPLIES_LIMIT", "ConnectionSettings", "check_max_connections"]
+__all__ = [
+    "LINGER",
+    "MAX_QUEUE",
+    "QUEUE_SIZE",
+    "REFUSED",
+    "REPLIES_LIMIT",
+    "ConnectionSettings",
+    "check_max_connections",
+]
 
 #: Bytes or characters that queued messages may hold; one message alone may exceed it.
 QUEUE_SIZE: Final = 1 << 20
+
+#: Messages that may wait with a `max_queue` of None: empty ones have no size, but take memory too.
+MAX_QUEUE: Final = 1 << 14
 
 #: Bytes of replies (pongs, and the messages of callbacks that handle received ones) that may be sent
 #: to a peer that does not read, after `write_limit`, before we stop reading from it too.
@@ -50,7 +60,9 @@ class ConnectionSettings:
         total_timeout: Age at which the connection is closed with 1008.
         max_size: Largest message to receive, or a pair: largest message, largest frame.
         max_queue: Messages that may wait for `recv` before reading stops, or a pair: that, and the
-            number at which reading goes on (by default a quarter).
+            number at which reading goes on (by default a quarter). None: 16384, as the memory that
+            a peer can fill has a limit in any case. Reading stops too when they have more than
+            1 MiB together.
         write_limit: Bytes that may wait for the network before `send` waits, or a pair: that, and
             the number at which it goes on.
         max_unsent: Bytes waiting for the network above which a further message aborts the
@@ -88,7 +100,7 @@ class ConnectionSettings:
     send_close_reasons: bool = True
     rate_limit: RateLimit | None = None
     sizes: tuple[int | None, int | None] = field(init=False, repr=False)
-    queue_marks: tuple[float, float] = field(init=False, repr=False)
+    queue_marks: tuple[int, int] = field(init=False, repr=False)
     write_marks: tuple[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +122,7 @@ class ConnectionSettings:
             _check_switch(name, getattr(self, name))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
-        assign(self, "queue_marks", (inf, inf) if self.max_queue is None else _marks_of(self.max_queue))
+        assign(self, "queue_marks", _marks_of(MAX_QUEUE if self.max_queue is None else self.max_queue))
         assign(self, "write_marks", _marks_of(self.write_limit))
 
     @classmethod

@@ -290,7 +290,8 @@ def serve(
         idle_timeout: Time without messages after which the connection is closed with 1008.
         total_timeout: Age at which the connection is closed with 1008.
         max_size: Largest message to receive, or a pair: message, frame.
-        max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks.
+        max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks. None:
+            16384.
         fragment_size: Longer messages are sent in fragments of this size.
         piece_size: Largest piece of `recv_streaming`.
         max_send_size: Largest message to send.
