@@ -443,6 +443,24 @@ async def test_denial_response_is_sent_to_the_client():
     assert ends == [{"type": "websocket.disconnect", "code": 1006}]
 
 
+@pytest.mark.parametrize("status", [204, 304])
+@on_loop
+async def test_denial_response_without_content_has_no_content_length(status):
+    async def app(scope, receive, send):
+        await receive()
+        headers = [(b"Content-Length", b"0"), (b"x-why", b"no news")]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"dropped"})
+
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        assert client.head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nx-why: no news\r\n" in client.head
+        assert b"content-length" not in client.head.lower()
+        assert await client.reader.read() == b""
+        client.writer.close()
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [

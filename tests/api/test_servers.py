@@ -6,6 +6,7 @@ from frames import REQUEST, to
 
 from framewire import SERVER, Close, HeadLimits
 from framewire.errors import HandshakeError, NegotiationError
+from framewire.handshake import Response
 
 BAD_REQUESTS = {
     "HTTP/1.0": (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
@@ -112,3 +113,21 @@ def test_handshake_error_of_process_request_is_answered_with_its_status(driver):
         assert head.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
         assert b"\r\nWWW-Authenticate: Basic" in head
         assert body == b"who are you\n"
+
+
+@every_driver(without=("uvicorn",))  # test_uvicorn.py has its case
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("way", ["respond", "Response", "HandshakeError", "process_response"])
+def test_response_without_content_has_no_content_length(driver, status, way):
+    def answer(connection, request, response=None):
+        if way == "HandshakeError":
+            raise HandshakeError(status, "")
+        return connection.respond(status, "") if way == "respond" else Response(status, "", {"Content-Length": "0"})
+
+    name = "process_response" if way == "process_response" else "process_request"
+    with driver.serve(receive_all, **{name: answer}) as server:
+        head, _, body = server.answer(REQUEST).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-length" not in head.lower()
+    assert b"\r\nConnection: close" in head
+    assert body == b""

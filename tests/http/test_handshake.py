@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 
 import pytest
 from bounds import assert_linear
@@ -955,12 +956,34 @@ def test_respond_rejects_invalid_responses(response: Response) -> None:
     assert server.accept().startswith(b"HTTP/1.1 101 ")
 
 
+def test_response_with_text_as_its_body_raises_and_leaves_the_request_unanswered() -> None:
+    server = receive(make_head())
+    with pytest.raises(TypeError):
+        server.respond(Response(200, "OK", None, "text"))  # type: ignore[arg-type]
+    assert server.response is None
+    assert server.accept().startswith(b"HTTP/1.1 101 ")
+
+
 def test_respond_takes_the_framing_headers_that_it_would_write() -> None:
     plain, framed = (
         Response(200, "OK", None, b"abc"),
         Response(200, "OK", {"content-length": "3", "Connection": "Close"}, b"abc"),
     )
     assert receive(make_head()).respond(framed) == receive(make_head()).respond(plain)
+
+
+@pytest.mark.parametrize("headers", [None, {"Content-Length": "0"}])
+@pytest.mark.parametrize("status", [204, 304])
+def test_response_without_content_has_no_content_length(status: int, headers: dict[str, str] | None) -> None:
+    head = receive(make_head()).respond(Response(status, "", headers))
+    assert head == b"HTTP/1.1 %d \r\nConnection: close\r\n\r\n" % status
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_refusal_without_content_keeps_its_headers(status: int) -> None:
+    head = receive(make_head()).reject(status, "not sent", [("X", "1")])
+    phrase = HTTPStatus(status).phrase.encode()
+    assert head == b"HTTP/1.1 %d %b\r\nX: 1\r\nConnection: close\r\n\r\n" % (status, phrase)
 
 
 def test_second_response_raises_state_error() -> None:

@@ -96,6 +96,8 @@ def busy(retry_after):
         ("-5", 1),
         ("Fri, 01 Jan 2100 00:00:00 GMT", 3600),
         ("Fri, 01 Jan 2100 00:00:00 -0000", 3600),
+        ("Fri, 01 Jan 99999999999999999999 00:00:00 GMT", 1),
+        ("Fri, 01 Jan 2100 00:00:00 +99999999999999999999", 1),
     ],
 )
 def test_retry_after_makes_the_delay_longer(value, delay):
@@ -105,6 +107,11 @@ def test_retry_after_makes_the_delay_longer(value, delay):
 @pytest.mark.parametrize("value", ["soon", "0", "", "Thu, 01 Jan 1970 00:00:00 GMT"])
 def test_retry_after_without_a_time_to_come_adds_no_delay(value):
     assert Reconnection(process_exception, lambda: iter([0.5]), LOGGER).failed(busy(value)) == 0.5
+
+
+def test_repeated_retry_after_adds_no_delay():
+    error = StatusError(Response(503, "", Headers([("Retry-After", "30"), ("Retry-After", "60")])))
+    assert Reconnection(process_exception, numbered_delays, LOGGER).failed(error) == 1
 
 
 def test_retry_after_in_the_past_does_not_make_the_delay_longer():

@@ -87,7 +87,10 @@ def test_zone_of_an_ipv6_address_is_kept_by_redirects_to_the_same_address():
     assert follow_redirect(old, "ws://[fe80::2]/new").host == "fe80::2"
 
 
-@pytest.mark.parametrize("location", ["ftp://h/", "mailto:a@b", "ws://h/#fragment", "ws://"])
+@pytest.mark.parametrize(
+    "location",
+    ["ftp://h/", "mailto:a@b", "ws://h/#fragment", "ws://", "http://[", "http://[::1", "//[x]/", "//\xe2\x84\x80.com/"],
+)
 def test_redirect_to_another_kind_of_uri_raises_uri_error(location):
     with pytest.raises(UriError):
         follow_redirect(parse_uri("ws://h/"), location)

@@ -85,6 +85,17 @@ def test_callbacks_may_answer_instead_or_change_the_answer(is_async):
     assert answer(process_request=first, process_response=second)[0] == 299
 
 
+def test_response_that_a_callback_returns_each_time_has_the_date_of_its_request(monkeypatch):
+    same = Response(200, "OK", Headers([("X", "1")]))
+    dates = []
+    for now in (0, 86400):
+        monkeypatch.setattr("framewire.http.server_policy.time", lambda now=now: now)
+        _, connection = answer(process_request=lambda *_: same)
+        dates.append(connection.response.headers["Date"])
+    assert dates == ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 02 Jan 1970 00:00:00 GMT"]
+    assert same.headers.lines == (("X", "1"),)
+
+
 @pytest.mark.parametrize("name", ["process_request", "process_response"])
 def test_callback_that_raises_is_logged_and_answered_500(name, caplog):
     assert answer(**{name: fail})[0] == 500
@@ -107,8 +118,12 @@ def test_callback_that_refuses_determines_the_response(caplog):
     assert caplog.records == []
 
 
-def test_answer_that_cannot_be_sent_is_logged_and_answered_500(caplog):
-    assert answer(process_request=lambda *_: Response(99, "Odd"))[0] == 500
+@pytest.mark.parametrize(
+    "response",
+    [Response(99, "Odd"), Response(200, "OK", None, "text"), Response("200", "OK"), Response(200, "OK", {"X": 5})],
+)
+def test_answer_that_cannot_be_sent_is_logged_and_answered_500(response, caplog):
+    assert answer(process_request=lambda *_: response)[0] == 500
     assert [record.getMessage() for record in caplog.records] == ["opening handshake failed"]
 
 

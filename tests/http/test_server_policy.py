@@ -193,10 +193,12 @@ def test_policy_explains_exceptions_by_status(error, status, body):
 def test_policy_completes_responses_with_date_and_server(monkeypatch):
     monkeypatch.setattr(server_policy, "time", lambda: 784111777.9)
     date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
-    response = Response(200, "OK")
-    assert ServerPolicy().complete(response) is response
+    response = Response(200, "OK", None, b"body", "HTTP/1.0")
+    completed = ServerPolicy().complete(response)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert response.headers.lines == (date, ("Server", f"Python/{version} framewire"))
+    assert completed.headers.lines == (date, ("Server", f"Python/{version} framewire"))
+    assert (completed.status, completed.reason, completed.body, completed.version) == (200, "OK", b"body", "HTTP/1.0")
+    assert response.headers.lines == ()
     response = Response(200, "OK", Headers([("server", "mine")]))
     assert ServerPolicy().complete(response).headers.lines == (("server", "mine"), date)
     assert ServerPolicy(server_header=None).headers() == [date]

@@ -715,6 +715,7 @@ def test_cgi_output_becomes_http_response(programs, output, status, line):
     write("say.py", f"#!{sys.executable}\nimport sys\nsys.stdout.write({output!r})\nsys.stderr.write('noted')\n")
     got, head, body = get(where, "/cgi-bin/say.py")
     assert (got, line in head, b"dropped" in body) == (status, True, False)
+    assert ("Content-Length" in head) is (status != 204)
 
 
 def test_invalid_cgi_program_gives_error_status(programs, tmp_path, monkeypatch):

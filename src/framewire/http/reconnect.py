@@ -132,8 +132,8 @@ class Reconnection:
 
 def _retry_after(error: Exception) -> float:
     """Return the delay that a response asks for, in seconds; 0 for none."""
-    response = error.response if isinstance(error, StatusError) else None
-    value = "" if response is None else response.headers.get("Retry-After", "").strip()
+    response: Any = error.response if isinstance(error, StatusError) else None
+    value = "" if response is None else response.headers.get_joined("Retry-After").strip()
     if value.isascii() and value.isdigit():
         return min(float(value[:10]), MAX_RETRY_AFTER)
     if not value:
@@ -143,7 +143,7 @@ def _retry_after(error: Exception) -> float:
 
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar, cast
 
-from ..errors import SecurityError, StatusError
+from ..errors import SecurityError, StatusError, UriError
 from .http11 import Response
 from .uri import Uri, parse_uri
 
@@ -46,8 +46,11 @@ def follow_redirect(old: Uri, location: str) -> Uri:
     from urllib.parse import urljoin
 
     location = _decode_location(location)
-    # urljoin resolves relative references only for schemes that it knows: http instead of ws.
-    new = urljoin(f"http{'s' * old.secure}://{old.authority}{old.target}", location)
+    try:
+        # It resolves relative references only for schemes that it knows: http instead of ws.
+        new = urljoin(f"http{'s' * old.secure}://{old.authority}{old.target}", location)
+    except ValueError as error:
+        raise UriError(location, f"malformed URI: {error}") from error
     if new.startswith("http"):
         new = "ws" + new[4:]
     target = parse_uri(new)

@@ -118,7 +118,7 @@ def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer
         response = server.policy.complete(refusal(503, "the server is shutting down"))
     try:
         answer = handshake.answer(response)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # of a callback, such as one with text as its body
         answer = handshake.answer(_explain(server, error, "opening handshake failed"))
     connection.response = handshake.response
     return answer

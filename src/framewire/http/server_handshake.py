@@ -14,7 +14,7 @@ from .http11 import HeadLimits, HeadScanner, Request, Response, check_head_limit
 from .ordinary_heads import take_request
 from .request_checks import Offer, Origin, check_request
 
-__all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "ServerHandshake", "refusal"]
+__all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "WITHOUT_CONTENT", "ServerHandshake", "refusal"]
 
 #: 503 response for connections above `max_connections`; sent without reading the request.
 BUSY: Final = (
@@ -31,6 +31,10 @@ CLOSING: Final = (
 #: The interim response to a request with "Expect: 100-continue"; it comes before a 101 (RFC 9110
 #: 7.8).
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+#: The final statuses whose response has neither content nor Content-Length (RFC 9110 8.6, 15.3.5,
+#: 15.4.5).
+WITHOUT_CONTENT: Final = frozenset({204, 304})
 
 #: The maximum number of bytes that a client may send after its request before it has the response;
 #: 4.1 allows none.
@@ -208,7 +212,7 @@ class ServerHandshake:
 
         The request may be one that is no handshake, or one that `receive` refused. The response to
         HEAD has no body. Content-Length and "Connection: close" are added, unless the response has
-        them.
+        them; one with status 204 or 304 has no Content-Length.
 
         Args:
             response: The response.
@@ -216,10 +220,11 @@ class ServerHandshake:
         Raises:
             ValueError: The status is outside 200 to 599, or 204 or 304 with a body, or a header is
                 malformed or frames the message otherwise than this method does.
+            TypeError: The body is not bytes, or another part has the wrong type.
             StateError: The request has been answered.
         """
         status = response.status
-        if not 200 <= status <= 599 or (response.body and status in (204, 304)):
+        if not 200 <= status <= 599 or (response.body and status in WITHOUT_CONTENT):
             raise ValueError(f"not the status of a response with such a body: {status}")
         length = str(len(response.body))
         own = {"content-length": length, "connection": "close"}
@@ -229,9 +234,10 @@ class ServerHandshake:
         lines = [line for line in response.headers.lines if line[0].lower() not in FRAMING]
         options = "Upgrade, close" if "Upgrade" in response.headers else "close"
         to_head = self.request is not None and self.request.method == "HEAD"
-        data = self._encode(response, [*lines, ("Content-Length", length), ("Connection", options)])
+        framing = [("Content-Length", length), ("Connection", options)][status in WITHOUT_CONTENT :]
+        data = self._encode(response, [*lines, *framing]) + (b"" if to_head else response.body)
         self.response = response
-        return data if to_head else data + response.body
+        return data
 
     def answer(self, response: Response) -> bytes:
         """Return the bytes of a response that `agree` has made, or of another one, as `respond`.
@@ -281,12 +287,14 @@ def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -
 
     Args:
         status: The status code.
-        reason: The body, without its newline.
+        reason: The body, without its newline; not sent with a status that has none.
         headers: Header lines to add.
     """
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
+    if status in WITHOUT_CONTENT:
+        return Response(status, phrase, Headers(headers))
     lines = [("Content-Type", "text/plain; charset=utf-8"), *headers]
     return Response(status, phrase, Headers(lines), f"{reason}\n".encode())

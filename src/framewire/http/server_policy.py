@@ -22,7 +22,7 @@ from ..protocol.record import Record, assign
 from .headers import Headers, check_field
 from .http11 import HeadLimits, Response, check_head_limits
 from .request_checks import Offer, Origin, check_subprotocols, choose_subprotocol
-from .server_handshake import ServerHandshake, refusal
+from .server_handshake import WITHOUT_CONTENT, ServerHandshake, refusal
 from .trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -185,13 +185,14 @@ class ServerPolicy(Record):
         return [date] if self.server_header is None else [date, ("Server", self.server_header)]
 
     def complete(self, response: Response) -> Response:
-        """Add the header lines of every response, unless the response has them; return the
-        response.
+        """Return a response with the header lines of every response, unless it has them.
+
+        The response itself does not change: a callback may return the same one each time, and its
+        Date would remain that of the first.
         """
-        for name, value in self.headers():
-            if name not in response.headers:
-                response.headers[name] = value
-        return response
+        lines = [line for line in self.headers() if line[0] not in response.headers]
+        headers = Headers([*response.headers.lines, *lines])
+        return Response(response.status, response.reason, headers, response.body, response.version)
 
 
 def check_functions(**functions: Any) -> None:
@@ -214,6 +215,8 @@ def make_response(status: int, text: str) -> Response:
     """
     body = text.encode()
     lines = [("Content-Length", str(len(body))), ("Content-Type", "text/plain; charset=utf-8")]
+    if status in WITHOUT_CONTENT:
+        lines = []
     return Response(int(status), HTTPStatus(status).phrase, Headers(lines), body)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..errors import HandshakeError
 from ..http.headers import Headers, check_field
 from ..http.http11 import Request, Response
+from ..http.server_handshake import WITHOUT_CONTENT
 from .files import read_path
 
 __all__ = ["MAX_BODY", "Program", "find_program", "run_program"]
@@ -167,4 +168,4 @@ def _read_answer(output: bytes) -> Response:
     if not 200 <= status <= 599:
         raise ValueError(f"a program cannot answer {status}")
     kept = [line for line in lines if line[0].lower() not in _OURS]
-    return Response(status, reason, Headers(kept), b"" if status in (204, 304) else rest[0])
+    return Response(status, reason, Headers(kept), b"" if status in WITHOUT_CONTENT else rest[0])

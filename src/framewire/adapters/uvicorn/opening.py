@@ -31,7 +31,7 @@ from ...errors import HandshakeError
 from ...http.headers import check_field, format_extensions
 from ...http.http11 import Request
 from ...http.request_checks import Offer
-from ...http.server_handshake import MAX_TRAILING, ServerHandshake
+from ...http.server_handshake import MAX_TRAILING, WITHOUT_CONTENT, ServerHandshake
 from ...http.server_policy import ServerPolicy
 from ...protocol.codecs import Codec, accept_offers
 from ...protocol.permessage_deflate import PerMessageDeflate
@@ -274,12 +274,14 @@ def _format_response(status: int, headers: Sequence[Header], body: bytes, defaul
     `defaults` are headers that `headers` replaces.
     """
     given = {name.lower() for name, _ in headers}
-    defaults = [
-        *defaults,
-        (b"connection", b"close"),
-        (b"content-length", str(len(body)).encode()),
-        (b"content-type", b"text/plain; charset=utf-8"),
-    ]
+    defaults = [*defaults, (b"connection", b"close")]
+    if status in WITHOUT_CONTENT:
+        body, headers = b"", [header for header in headers if header[0].lower() != b"content-length"]
+    else:
+        defaults += [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-type", b"text/plain; charset=utf-8"),
+        ]
     return _format_head(status, [*headers, *(header for header in defaults if header[0] not in given)]) + body
 
 
