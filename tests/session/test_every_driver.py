@@ -2,9 +2,9 @@
 
 import pytest
 from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
-from frames import BINARY, CLOSE, PING, PONG, TEXT
+from frames import BINARY, CLOSE, PING, PONG, TEXT, explained
 
-from framewire import Close, FragmentError, Ping, Pong
+from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong
 
 pytestmark = pytest.mark.both_backends
 
@@ -297,3 +297,123 @@ def test_events_at_the_end_of_a_connection_are_processed_once(driver, way):
         assert peer.record.counts == (1, 2)
         assert [type(each) for each in ends] == [type(error)]
         assert str(ends[0]) == str(error)
+
+
+# What the application is told of the end: by `close_code`, `close_reason` and the exception.
+
+
+def close_then_receive():
+    yield close(4000, "mine")
+    yield from receive_all()
+
+
+def reset_during_our_close(peer):
+    assert peer.read_event() == Close(4000, "mine")
+    peer.reset()
+
+
+def end_tcp_during_our_close(peer):
+    assert peer.read_event() == Close(4000, "mine")
+    peer.socket.close()
+
+
+def leave_our_close_unanswered(peer):
+    assert peer.read_event() == Close(4000, "mine")
+    peer.record.end()
+
+
+def answer_our_close(*answers, messages=()):
+    def act(peer):
+        assert peer.read_event() == Close(4000, "mine")
+        peer.send(*(peer.frame(*answer) for answer in answers))
+        peer.read_to_end()
+        return messages
+
+    return act
+
+
+def send_frames(*frames):
+    def act(peer):
+        peer.send(*(peer.frame(*each) for each in frames))
+        peer.read_to_end()
+
+    return act
+
+
+def send_frames_and_reset(*frames):
+    def act(peer):
+        peer.send(*(peer.frame(*each) for each in frames))
+        peer.read_event()
+        peer.reset()
+
+    return act
+
+
+def answer_no_ping(peer):
+    """Answer the failure that follows: it is too late."""
+    while (event := peer.read_event()) != Close(1011, "keepalive ping timeout"):
+        assert isinstance(event, Ping)
+    peer.send(peer.frame(CLOSE, b"\x03\xf3"))
+
+
+MINE, THEIRS = Close(4000, "mine"), Close(4001, "theirs")
+THEIR_CLOSE = (CLOSE, b"\x0f\xa1theirs")
+
+ENDS = {
+    # script, what the peer does, the peer's close frame, ours, whether ours was the answer, whether the end is orderly
+    "peer resets during our close": (close_then_receive, reset_during_our_close, None, MINE, None, False),
+    "peer ends TCP during our close": (close_then_receive, end_tcp_during_our_close, None, MINE, None, False),
+    "our close is not answered": (close_then_receive, leave_our_close_unanswered, None, MINE, None, False),
+    "our close is answered": (close_then_receive, answer_our_close((CLOSE, b"\x0f\xa0mine")), MINE, MINE, False, False),
+    "our close crosses another": (close_then_receive, answer_our_close(THEIR_CLOSE), THEIRS, MINE, False, False),
+    "our close is answered with data and a close": (
+        close_then_receive,
+        answer_our_close((TEXT, b"under way"), (PING, b"late"), THEIR_CLOSE, messages=["under way"]),
+        THEIRS, MINE, False, False,
+    ),
+    "our close is answered with a bad one": (
+        close_then_receive, answer_our_close((CLOSE, b"\x03")), None, MINE, None, False,
+    ),
+    "our close is answered with a violation": (
+        close_then_receive, answer_our_close((0x83, b"")), None, MINE, None, False,
+    ),
+    "peer closes": (receive_all, send_frames(THEIR_CLOSE), THEIRS, THEIRS, True, False),
+    "peer closes with 1001": (
+        receive_all, send_frames((CLOSE, b"\x03\xe9")), Close(1001, ""), Close(1001, ""), True, True,
+    ),
+    "peer closes without a code": (
+        receive_all, send_frames((CLOSE, b"")), Close(1005, ""), Close(1005, ""), True, True,
+    ),
+    "peer closes and resets": (receive_all, send_frames_and_reset(THEIR_CLOSE), THEIRS, THEIRS, True, False),
+    "data and another close follow a close": (
+        receive_all, send_frames(THEIR_CLOSE, (TEXT, b"late"), (CLOSE, b"\x03\xe8"), (0x83, b"")),
+        THEIRS, THEIRS, True, False,
+    ),
+    "peer closes inside a fragmented message": (
+        receive_all, send_frames((0x01, b"begun"), (CLOSE, b"\x03\xe8")), Close(1000, ""), Close(1000, ""), True, True,
+    ),
+    "peer answers no ping": (receive_all, answer_no_ping, None, Close(1011, "keepalive ping timeout"), None, False),
+    "half a close code": (receive_all, send_frames((CLOSE, b"\x03")), None, explained(1002), None, False),
+    "close code that may not be sent": (
+        receive_all, send_frames((CLOSE, b"\x03\xeereason")), None, explained(1002), None, False,
+    ),
+    "close reason that is not UTF-8": (
+        receive_all, send_frames((CLOSE, b"\x03\xe8\xff")), None, explained(1007), None, False,
+    ),
+    "close in two frames": (receive_all, send_frames((0x08, b"\x03\xe8")), None, explained(1002), None, False),
+}  # fmt: skip
+
+
+@every_driver(clients=True, tls=True, without=("uvicorn",))  # ASGI tells the code alone
+@pytest.mark.parametrize(("script", "act", "rcvd", "sent", "answer", "orderly"), ENDS.values(), ids=ENDS)
+def test_application_is_told_the_same_of_the_end_by_every_driver(driver, script, act, rcvd, sent, answer, orderly):
+    times = {"ping_interval": 0.1, "ping_timeout": 0.2} if act is answer_no_ping else {"ping_interval": None}
+    with driver.open(script, close_timeout=0.5, **times) as peer:
+        messages = act(peer) or []
+        error = peer.record.end()
+        assert type(error) is (ConnectionClosedOK if orderly else ConnectionClosedError)
+        assert (error.rcvd, error.sent, error.rcvd_then_sent) == (rcvd, sent, answer)
+        expected = (1006, "") if rcvd is None else (rcvd.code, rcvd.reason)
+        assert (peer.record.code, peer.record.reason) == expected
+        assert (error.code, error.reason) == expected
+        assert peer.record.messages == messages
