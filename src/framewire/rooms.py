@@ -262,6 +262,9 @@ class PlainDriver:
         """See `Session.keeps_up`."""
         return not self.write_paused or self.settings.keeps_up(waiting, self._paused_size)
 
+    def check_size(self, size: int) -> None:
+        """Accept every size: limits are those of the server."""
+
     def send_frame_of(self, frames: dict[object, bytes]) -> bool:
         """Leave the message to `send_shared`."""
         return False

@@ -1110,6 +1110,55 @@ async def test_broadcast_reaches_all_and_closes_slow_readers():
 
 
 @on_loop
+async def test_broadcast_reaches_all_others_if_connections_cannot_send_the_message(caplog):
+    class Fragmenting(Listener):
+        def on_open(self, connection):
+            connection.send("frag", last=False)
+
+    def fail(frames):
+        raise ZeroDivisionError("a transport that fails")
+
+    async with contextlib.AsyncExitStack() as stack:
+        clients, connections = [], []
+        for handler, options in (
+            (echo, {}),
+            (echo, {"max_send_size": 5}),
+            (Listener(), {}),
+            (Listener(), {"max_send_size": 5}),
+            (Fragmenting(), {}),
+            (echo, {}),
+            (echo, {}),
+        ):
+            server, _, uri = await stack.enter_async_context(serving(handler, **options))
+            clients.append(await stack.enter_async_context(connect(uri)))
+            await until(lambda server=server: server.connections)
+            connections += server.connections
+        connections[5]._writer.send_shared = fail
+        for compression in ("shared", "own"):
+            broadcast(connections, "large.", compression=compression)
+            broadcast(connections, "small", compression=compression)
+        for number in (0, 2, 6):
+            assert [await clients[number].recv() for _ in range(4)] == ["large.", "small"] * 2
+        for number in (1, 3):
+            assert [await clients[number].recv() for _ in range(2)] == ["small"] * 2
+        reasons = [
+            "a message to send has at most 5 bytes, not 6",
+            "a message to send has at most 5 bytes, not 6",
+            "sending a fragmented message",
+            "a transport that fails",
+            "sending a fragmented message",
+            "a transport that fails",
+        ]
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert warnings == [f"skipped broadcast: {reason}" for reason in reasons] * 2
+        if sys.version_info >= (3, 11):
+            with pytest.raises(ExceptionGroup) as caught:  # noqa: F821 - there since Python 3.11
+                broadcast(connections, "large.", raise_exceptions=True)
+            assert list(map(str, caught.value.exceptions)) == reasons[:4]
+        caplog.clear()
+
+
+@on_loop
 async def test_broadcast_keeps_a_peer_that_is_still_reading_a_long_message():
     async with serving() as (server, port, _), raw(port, limit=1024) as client:
         await client.upgrade()

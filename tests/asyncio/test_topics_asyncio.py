@@ -114,6 +114,59 @@ async def test_message_that_a_listener_published_in_a_fragmented_one_arrives_aft
 
 
 @on_loop
+async def test_message_published_while_a_listener_sends_fragments_in_several_turns_arrives_after_them():
+    topics, connections = Topics(), []
+
+    class Subscribing(Listener):
+        def on_open(self, connection):
+            topics.subscribe(connection, "news")
+            connections.append(connection)
+
+    async with serving(Subscribing()) as (_, _, uri), connect(uri) as ws:
+        await until(lambda: connections)
+        connections[0].send("fragm", last=False)
+        assert topics.publish("news", "held") == 1
+        for fragment in ("en", "t"):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            connections[0].send(fragment, last=False)
+        connections[0].send("ed")
+        assert [await asyncio.wait_for(ws.recv(), 10) for _ in range(2)] == ["fragmented", "held"]
+
+
+@on_loop
+async def test_message_that_a_connection_cannot_send_reaches_all_others(caplog):
+    topics = Topics()
+
+    class Subscribing(Listener):
+        def on_open(self, connection):
+            topics.subscribe(connection, "news")
+
+    async def subscribe(ws):
+        topics.subscribe(ws, "news")
+        await ws.wait_closed()
+
+    async with (
+        serving(subscribe) as (_, _, one),
+        serving(subscribe, max_send_size=5) as (_, _, small),
+        serving(Subscribing(), max_send_size=5) as (_, _, small_listener),
+        serving(Subscribing()) as (_, _, listener),
+        AsyncExitStack() as stack,
+    ):
+        clients = []
+        for uri in (one, small, small_listener, listener, one):
+            clients.append(await stack.enter_async_context(connect(uri)))
+            await until(lambda: len(topics.subscribers("news")) == len(clients))
+        assert topics.publish("news", "large.") == 3
+        assert topics.publish("news", "small") == 5
+        assert [await client.recv() for client in clients[1:3]] == ["small", "small"]
+        for client in (clients[0], clients[3], clients[4]):
+            assert [await client.recv(), await client.recv()] == ["large.", "small"]
+    text = "skipped broadcast: a message to send has at most 5 bytes, not 6"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [text, text]
+
+
+@on_loop
 async def test_subscribing_before_the_opening_handshake_is_an_error():
     topics, errors = Topics(), []
 
@@ -322,6 +375,28 @@ async def test_connection_that_ends_while_messages_are_held_leaves_no_task():
         await slow.wait_closed()
         await until(lambda: members_of(topics)._waiting == {})
         assert members_of(topics)._delivery._backlogs == {}
+
+
+@on_loop
+async def test_connection_that_ends_in_the_turn_in_which_a_message_is_held_leaves_no_task():
+    topics = Topics()
+
+    async def fragments():
+        yield "fragm"
+        await asyncio.Event().wait()
+
+    async with pairs(1) as ((one,), _):
+        topics.subscribe(one, "news")
+        sending = asyncio.ensure_future(one.send(fragments()))
+        await until(lambda: one._session.stream.message_open)
+        members = members_of(topics)
+        one.transport.abort()
+        assert topics.publish("news", "held") == 1
+        assert len(members._waiting) == 1
+        await one.wait_closed()
+        await until(lambda: members._waiting == members._connections == {})
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 @on_loop

@@ -9,7 +9,7 @@ import pytest
 from frames import TEXT, to
 
 from framewire import CLIENT, SERVER, ConcurrencyError, State, StateError, Stream
-from framewire.errors import ConnectionClosedError, FragmentError
+from framewire.errors import ConnectionClosedError, FragmentError, PayloadTooBigError
 from framewire.session.base_driver import BaseDriver, peer_address
 from framewire.session.broadcast import Broadcast, queue_broadcast
 from framewire.session.connection import BaseConnection
@@ -50,6 +50,12 @@ class StandIn(BaseDriver):
         if not self.input:
             raise TimeoutError
         self.session.receive(self.input.pop(0), 0.0)
+
+
+class Overfull(StandIn):
+    """A driver whose network takes nothing."""
+
+    refused = 1 << 20
 
 
 def opened(logger=LOGGER, settings=None):
@@ -227,6 +233,28 @@ def test_broadcast_reaches_open_connections_only(caplog):
     assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
     _, errors = queue_broadcast([sending], Broadcast("all"), True)
     assert list(map(type, errors)) == [ConcurrencyError]
+
+
+@pytest.mark.parametrize("raise_exceptions", [False, True])
+@pytest.mark.parametrize("compression", ["shared", "own", None])
+def test_broadcast_goes_on_after_a_connection_that_cannot_send_the_message(compression, raise_exceptions, caplog):
+    small = ConnectionSettings(max_send_size=5)
+    ends = [opened(), opened(settings=small), opened(settings=small), opened(), opened()]
+    connections = [connection for connection, _ in ends]
+    connections[2]._session.pause_writing(0)  # its peer does not keep up, but this is not why it gets nothing
+    connections[2]._driver.__class__ = Overfull
+    connections[3]._driver.update = lambda: 1 / 0  # such as that no thread can be started
+    drivers, errors = queue_broadcast(connections, Broadcast("large.", None, compression), raise_exceptions)
+    assert drivers == [connections[0]._driver, connections[4]._driver]
+    assert [read() for _, read in ends] == [["large."], [], [], ["large."], ["large."]]
+    kinds = [PayloadTooBigError, PayloadTooBigError, ZeroDivisionError]
+    if raise_exceptions:
+        assert list(map(type, errors)) == kinds
+        assert caplog.messages == []
+    else:
+        assert errors == []
+        text = "skipped broadcast: a message to send has at most 5 bytes, not 6"
+        assert caplog.messages == [text, text, "skipped broadcast: division by zero"]
 
 
 @pytest.mark.parametrize("compression", ["shared", "own"])

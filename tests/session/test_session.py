@@ -1258,8 +1258,11 @@ def test_broadcast_leaves_out_connections_in_mid_message_and_closing_ones():
     world = World()
     world.session.send("begun", last=False)
     world.session.data_to_send()
-    assert not Broadcast("all").queue(world.session, 0, 0)
+    with pytest.raises(ConcurrencyError):
+        Broadcast("all").queue(world.session, 0, 0)
     assert world.session.data_to_send() == b""
+    with pytest.raises(ConcurrencyError):
+        Broadcast("all").queue(World().session, 0, 0, in_fragments=True)
     closing = World()
     closing.session.close(1000, "", 0)
     closing.sent()

@@ -1,6 +1,7 @@
 """`Topics` on drivers of streams without a network: subscriptions, held messages, the end."""
 
 import logging
+import threading
 from contextlib import nullcontext
 
 import pytest
@@ -176,6 +177,88 @@ def test_callback_that_fails_is_logged(caplog):
         topics.publish("news", "x" * 20)
     assert topics.counters.dropped >= 1
     assert {record[::2] for record in caplog.record_tuples} == {("framewire.topics", "on_slow failed")}
+
+
+def test_receiver_that_cannot_send_a_message_is_left_out(caplog):
+    topics = topics_of()
+    (one, _, read), (small, _, read_small), (two, driver, read_two) = opened(), opened(max_send_size=5), opened()
+    for connection in (one, small, two):
+        topics.subscribe(connection, "news")
+    assert topics.publish("news", "large.") == 2
+    assert caplog.record_tuples == [
+        ("framewire.test", logging.WARNING, "skipped broadcast: a message to send has at most 5 bytes, not 6")
+    ]
+    assert topics.publish("news", "small") == 3
+    driver.update = lambda: 1 / 0  # such as that no thread can be started
+    assert topics.publish("news", "third") == 2
+    assert caplog.records[-1].exc_info[0] is ZeroDivisionError
+    assert [read(), read_small(), read_two()] == [
+        ["large.", "small", "third"],
+        ["small", "third"],
+        ["large.", "small", "third"],
+    ]
+    assert topics.counters.sent == 8
+
+
+class FailingCodec:
+    """A codec that leaves messages as they are, and cannot encode some."""
+
+    rsv, threshold, pending = 0x40, 0, False
+
+    def decode(self, payload, most, last):
+        return payload
+
+    def encode(self, content, last):
+        if content.startswith(b"fail"):
+            raise ZeroDivisionError(content.decode())
+        return content
+
+    def abandon(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class HeldOnce:
+    """A lock that fails where a lock of a thread would block forever."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        assert self._lock.acquire(blocking=False)
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def test_handler_of_the_log_may_publish_what_could_not_be_sent():
+    class Publishing(logging.Handler):
+        def emit(self, record):
+            topics.publish("log", record.getMessage())
+
+    topics = PublishingTopics(StreamMembers(None, "close", None, HeldOnce(), HeldOnce()), "own")
+    (failing, driver, _), (one, _, read_log) = opened(max_send_size=100), opened()
+    driver.session = failing._session = Session(SERVER, driver.settings, 0, codecs=[FailingCodec()])
+    peer = Stream(CLIENT, extensions=[FailingCodec()])
+    topics.subscribe(failing, "news")
+    topics.subscribe(one, "log")
+    handler = Publishing()
+    failing.logger.addHandler(handler)
+    try:
+        assert topics.publish("news", "x" * 101) == 0
+        driver.session.send("fragm", None, last=False)
+        assert topics.publish("news", "fails") == topics.publish("news", "after it") == 1
+        driver.session.send("ented", None)
+        driver.release_held()
+    finally:
+        failing.logger.removeHandler(handler)
+    assert peer.receive(driver.session.data_to_send()) == ["fragmented", "after it"]
+    assert read_log() == [
+        "skipped broadcast: a message to send has at most 100 bytes, not 101",
+        "skipped broadcast: fails",
+    ]
 
 
 @pytest.mark.parametrize("options", [{"patterns": "glob"}, {"policy": "ignore"}, {"compression": "zip"}])

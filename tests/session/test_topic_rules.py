@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewire import CLIENT, SERVER, Stream
+from framewire import CLIENT, SERVER, PayloadTooBigError, Stream
 from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.session import Session
@@ -309,6 +309,61 @@ def test_policy_applies_to_too_many_messages_during_a_fragmented_one(policy, out
     receiver.session.send("ented")
     assert delivery.release(receiver, receiver.session) is (policy == "drop")
     assert receiver.sent() == ["fragmented"] + ["x" * 10] * (policy == "drop")
+
+
+@pytest.mark.parametrize("policy", ["close", "drop", "latest"])
+@pytest.mark.parametrize("why", ["nothing", "fragments", "slow"])
+def test_message_over_max_send_size_is_not_sent_held_or_dropped_and_closes_nothing(policy, why):
+    delivery, receiver = Delivery(policy), Receiver(write_limit=1000, max_send_size=5)
+    if why == "fragments":
+        receiver.session.send("frag", last=False)
+        assert offer(delivery, receiver, "a", "first") is Outcome.HELD
+    elif why == "slow":
+        receiver.session.pause_writing(1500)
+    with pytest.raises(PayloadTooBigError):
+        offer(delivery, receiver, "a", "large.", 2501 if why == "slow" else 0)
+    if why == "fragments":
+        receiver.session.send("!")
+        assert delivery.release(receiver, receiver.session)
+        assert receiver.sent() == ["frag!", "first"]
+    assert (delivery.counters.dropped, delivery.counters.closed, delivery.failures) == (0, 0, [])
+    assert delivery._backlogs == {}
+
+
+class FailingCodec:
+    """A codec that leaves messages as they are, and cannot encode some."""
+
+    rsv, threshold, pending = 0x40, 0, False
+
+    def decode(self, payload, most, last):
+        return payload
+
+    def encode(self, content, last):
+        if content.startswith(b"fail"):
+            raise ZeroDivisionError(content.decode())
+        return content
+
+    def abandon(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("compression", ["shared", "own"])
+def test_held_messages_follow_one_that_cannot_be_sent(compression):
+    delivery, receiver = Delivery("close"), Receiver()
+    receiver.session = Session(SERVER, ConnectionSettings(), 0, codecs=[FailingCodec()])
+    receiver.peer = Stream(CLIENT, extensions=[FailingCodec()])
+    receiver.session.send("fragm", last=False)
+    for text in ("fail 1", "a", "fail 2", "b"):
+        message = Broadcast(text, None, compression)
+        assert delivery.offer(receiver, receiver.session, "a", message, 0) is Outcome.HELD
+    receiver.session.send("ented")
+    assert delivery.release(receiver, receiver.session)
+    assert receiver.sent() == ["fragmented", "a", "b"]
+    assert [(one, str(error)) for one, error in delivery.failures] == [(receiver, "fail 1"), (receiver, "fail 2")]
+    assert delivery.counters.sent == 2
 
 
 def test_held_messages_of_an_ended_or_forgotten_connection_are_discarded():

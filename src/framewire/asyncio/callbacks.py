@@ -83,6 +83,7 @@ class ListenerConnection(BaseConnection):
     """
 
     _driver: Driver
+    _in_fragments = False  # it sends no iterables
 
     __slots__ = ("_max_corked", "_writer", "listener")
 
@@ -175,6 +176,7 @@ class ListenerConnection(BaseConnection):
                 session.send(fragment, is_text, last=is_last, compress=compress)
         else:
             session.send(message, text, last=last, compress=compress)
+            writer.set_in_parts(session.message_open)  # at the end, messages of topics follow that wait for it
         writer.cork()
         return True
 

@@ -12,10 +12,10 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
 from types import TracebackType
-from typing import Any, Final, Literal, cast, overload
+from typing import Any, Final, Literal, TypeAlias, cast, overload
 
 from ..errors import ConcurrencyError, ConnectionClosedOK, StateError
-from ..protocol.constants import Role, State
+from ..protocol.constants import Role
 from ..protocol.events import Event
 from ..session.broadcast import Broadcast, Compression, skip
 from ..session.connection import BaseConnection, as_payload, close_code_after
@@ -24,13 +24,14 @@ from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_decode
 from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
+from .callbacks import ListenerConnection
 from .driver import Driver
 from .inbox import post
 from .logged_driver import LoggedDriver, choose_driver
 from .timer import SharedTimer
 from .transport_writer import MAX_CORKED, MIN_UNCORKED, TransportWriter, max_corked_message
 
-__all__ = ["Connection", "broadcast"]
+__all__ = ["AnyConnection", "Connection", "broadcast"]
 
 #: `recv` lets other tasks run after this many messages that it did not have to wait for.
 MESSAGES_PER_TURN: Final = 256
@@ -471,8 +472,12 @@ class Connection(BaseConnection):
         await self.close(close_code_after(error))
 
 
+#: A connection of either API.
+AnyConnection: TypeAlias = Connection | ListenerConnection
+
+
 def broadcast(
-    connections: Iterable[Connection],
+    connections: Iterable[AnyConnection],
     message: Data,
     *,
     text: bool | None = None,
@@ -486,8 +491,8 @@ def broadcast(
 
     A peer that does not keep up is closed with 1013 (try again later): one that has let the
     transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
-    bytes. A connection that is in the middle of another message in fragments is left out, with a
-    warning in its log.
+    bytes. A connection that is in the middle of another message in fragments, or cannot send the
+    message as it is larger than its `max_send_size`, is left out, with a warning in its log.
 
     Args:
         connections: The connections; those that are not open are left out.
@@ -504,7 +509,8 @@ def broadcast(
         TypeError: `message` is neither text nor binary.
         ValueError: `compression` is none of these, or `raise_exceptions` needs Python 3.11.
         TextError: The text is not UTF-8.
-        ExceptionGroup: `raise_exceptions` is set, and connections were left out.
+        ExceptionGroup: `raise_exceptions` is set, and connections were left out: the error of each,
+            such as a ConcurrencyError or a PayloadTooBigError.
     """
     message_to_all = Broadcast(message, text, compression)
     if raise_exceptions and sys.version_info < (3, 11):
@@ -517,14 +523,14 @@ def broadcast(
         raise ExceptionGroup("skipped broadcast", skipped)  # noqa: F821 - there since Python 3.11
 
 
-def _broadcast_copy(connections: Iterable[Connection], message: Broadcast) -> None:
+def _broadcast_copy(connections: Iterable[AnyConnection], message: Broadcast) -> None:
     """Send a message of another thread: a copy, since both count references."""
     _broadcast_here(connections, message.copy(), None)
 
 
 def _broadcast_here(
-    connections: Iterable[Connection], message: Broadcast, skipped: list[Exception] | None
-) -> dict[asyncio.AbstractEventLoop, list[Connection]]:
+    connections: Iterable[AnyConnection], message: Broadcast, skipped: list[Exception] | None
+) -> dict[asyncio.AbstractEventLoop, list[AnyConnection]]:
     """Send a message to the open connections of the running event loop; return the others by loop.
 
     Args:
@@ -533,7 +539,7 @@ def _broadcast_here(
         skipped: Gets the errors of connections that are left out, which are logged otherwise.
     """
     here, frames = asyncio._get_running_loop(), message.frames
-    elsewhere: dict[asyncio.AbstractEventLoop, list[Connection]] = {}
+    elsewhere: dict[asyncio.AbstractEventLoop, list[AnyConnection]] = {}
     last, others = here, None  # of the last connection of another event loop
     for connection in connections:
         driver = connection._driver
@@ -546,19 +552,18 @@ def _broadcast_here(
         session, writer = connection._session, connection._writer
         if session is None or writer is None:
             continue
-        if connection._in_fragments:
-            if session.state is State.OPEN:
-                skip(connection, skipped)
-            continue
-        if not session.output and not writer.blocked and writer.send_shared(frames):
-            continue
-        waiting = writer.unsent if writer.blocked else 0
-        if not message.queue(session, driver.now(), waiting):
-            driver.update()
-        elif session.handling or len(session.output) > 1:
-            writer.cork()
-        else:
-            writer.flush()
+        try:
+            if not session.output and not writer.blocked and writer.send_shared(frames):
+                continue
+            waiting = writer.unsent if writer.blocked else 0
+            if not message.queue(session, driver.now(), waiting, connection._in_fragments):
+                driver.update()
+            elif session.handling or len(session.output) > 1:
+                writer.cork()
+            else:
+                writer.flush()
+        except Exception as error:
+            skip(connection.logger, error, skipped)
     return elsewhere
 
 

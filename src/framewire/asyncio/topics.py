@@ -6,23 +6,19 @@ import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import StateError
 from ..session.base_topics import Members, OnSlow, PublishingTopics
 from ..session.broadcast import SLOW_READER, Broadcast, Compression, Outlet
 from ..session.session import Data, Session
 from ..session.topics import Delivery, Outcome, Patterns, SlowPolicy, TopicCounters, TopicTree
-from .callbacks import ListenerConnection
-from .connection import Connection
+from .connection import AnyConnection
 from .inbox import post
 
 __all__ = ["AnyConnection", "DriverTopics", "OnSlow", "Topics"]
 
 C = TypeVar("C")
-
-#: A connection of either API.
-AnyConnection: TypeAlias = Connection | ListenerConnection
 
 
 class TopicWriter(Protocol):
@@ -107,8 +103,9 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
 
     def forget(self, driver: TopicDriver) -> None:
         super().forget(driver)
-        if driver in self._waiting:
-            self._waiting[driver].cancel()
+        waiting = self._waiting.pop(driver, None)
+        if waiting is not None:  # it may not have begun, and would not end as below then
+            waiting.cancel()
 
     def count(self, topic: str, excluded: Collection[TopicDriver]) -> int:
         """Return how many connections get a message of a topic."""
@@ -124,18 +121,22 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         for driver in receivers:
             if driver in excluded:
                 continue
-            session, writer = driver.session, driver.writer
-            waiting = writer.unsent if writer.blocked else 0
-            outcome = offer(driver, session, topic, message, waiting)
-            if outcome is None:
-                reached += 1
-                writer.defer()
-                unflushed[driver] = None
-            elif outcome is not Outcome.SKIPPED:
-                reached += outcome is Outcome.HELD or outcome is Outcome.REPLACED
-                self._follow(driver, topic, outcome)
+            try:
+                session, writer = driver.session, driver.writer
+                waiting = writer.unsent if writer.blocked else 0
+                outcome = offer(driver, session, topic, message, waiting)
+                if outcome is None:
+                    reached += 1
+                    writer.defer()
+                    unflushed[driver] = None
+                elif outcome is not Outcome.SKIPPED:
+                    reached += outcome is Outcome.HELD or outcome is Outcome.REPLACED
+                    self._follow(driver, topic, outcome)
+            except Exception as error:
+                self.note_failure(driver, error)
         if unflushed and not self._flush_scheduled:
             self._schedule_flush()
+        self.log_failures()
         return reached
 
     def publish_copy(self, topic: str, message: Broadcast, excluded: Collection[TopicDriver]) -> None:
@@ -171,10 +172,11 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         """Wait until a connection has room, and send what is held for it."""
         try:
             await driver.writer.drain(whole=True)
-            if self._delivery.release(driver, driver.session):
-                driver.writer.flush()
+            self._delivery.release(driver, driver.session)
+            driver.writer.flush()  # also what a call of `publish` has released, which could not send its own
         finally:
-            del self._waiting[driver]
+            self._waiting.pop(driver, None)
+        self.log_failures()
 
 
 class DriverTopics(Generic[C]):

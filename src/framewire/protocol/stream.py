@@ -531,6 +531,17 @@ class Stream(StreamCore[Event]):
             elif isinstance(codec, Deflate):
                 self._shared_kind = (*codec.encode_settings, codec.threshold)
 
+    def check_size(self, size: int) -> None:
+        """Check that a message is not too large to be sent, before it is made to wait.
+
+        Args:
+            size: Its size in bytes, before it is compressed.
+
+        Raises:
+            PayloadTooBigError: It exceeds `max_send_size`.
+        """
+        self._sender.check_size(size)
+
     def cut(
         self, message: str | bytes | bytearray | memoryview, size: int, *, text: bool | None = None
     ) -> tuple[list[memoryview], bool]:

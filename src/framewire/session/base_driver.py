@@ -34,6 +34,8 @@ class Subscriptions(Protocol):
 
     def release(self, driver: Any, /) -> None: ...
 
+    def log_failures(self) -> None: ...
+
 
 class BaseDriver(ABC):
     """The session of one connection, once the opening handshake is done, and what moves its bytes.
@@ -125,11 +127,14 @@ class BaseDriver(ABC):
     def release_held(self) -> None:
         """Queue the messages that topics hold for the connection, if there is room."""
         session = self.opened_session()
+        released: dict[Subscriptions, None] = {}
         with self.lock:
             if not session.write_paused and not session.message_open:
-                holding, self.holding = self.holding, {}
-                for topics in holding:
+                released, self.holding = self.holding, {}
+                for topics in released:
                     topics.release(self)
+        for topics in released:
+            topics.log_failures()
 
     def note_end(self) -> None:
         """Take note that the connection has ended: it leaves all topics."""

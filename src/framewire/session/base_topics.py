@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from .broadcast import Broadcast, Compression
+from .broadcast import Broadcast, Compression, skip
 from .connection import BaseConnection
 from .session import Data
 from .topics import Delivery, Outcome, Patterns, SlowPolicy, TopicCounters, TopicTree
@@ -76,6 +76,22 @@ class Members(Generic[D, C]):
             del self._connections[driver]
             self.tree.leave(driver)
             self._delivery.forget(driver)
+
+    def note_failure(self, driver: D, error: Exception) -> None:
+        """Take note that a connection cannot send a message: it is left out."""
+        with self._lock:
+            self._delivery.failures.append((driver, error))
+
+    def log_failures(self) -> None:
+        """Log what could not be sent. Called with no lock held, as a handler of the log may publish
+        too.
+        """
+        if self._delivery.failures:
+            with self._lock:
+                failures, self._delivery.failures = self._delivery.failures, []
+                connections: list[Any] = [self._connections.get(driver) for driver, _ in failures]
+            for connection, (_, error) in zip(connections, failures, strict=True):
+                skip(getattr(connection, "logger", logger) if isinstance(connection, BaseConnection) else logger, error)
 
     def report(self, connection: C, topic: str, outcome: Outcome | None) -> None:
         """Call `on_slow` if a message will not be sent."""
@@ -179,7 +195,8 @@ class PublishingTopics(BaseTopics[AnyConnection]):
     ) -> int:
         """Send a message to the subscribers of its topic, without waiting.
 
-        Each gets it once, even if several of its subscriptions match.
+        Each gets it once, even if several of its subscriptions match. One that cannot send it, as it
+        is larger than its `max_send_size`, is left out, with a warning in its log.
 
         Args:
             topic: The topic.
@@ -194,7 +211,6 @@ class PublishingTopics(BaseTopics[AnyConnection]):
             TypeError: `message` is neither text nor binary, or `topic` is not a str.
             ValueError: `topic` is empty, or a pattern.
             TextError: The text is not UTF-8.
-            PayloadTooBigError: The message is larger than `max_send_size` of a receiver.
         """
         shared = Broadcast(message, text, self._compression)
         reached: int = self._topics.publish(topic, shared, self._drivers_of(exclude))

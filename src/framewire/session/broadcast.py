@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-from ..errors import ConcurrencyError
+from ..errors import ConcurrencyError, LocalError
 from ..protocol.constants import CloseCode, State
 from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
 from .settings import ConnectionSettings
 
 if TYPE_CHECKING:
-    from .base_driver import BaseDriver  # which logs; see test_session_needs_no_clock_socket_loop_or_thread
+    # They log; see test_session_needs_no_clock_socket_loop_or_thread.
+    from .base_driver import BaseDriver
+    from .logs import Logger
 
 __all__ = ["SLOW_READER", "Broadcast", "Compression", "Outlet", "queue_broadcast", "skip"]
 
@@ -23,16 +25,17 @@ Compression: TypeAlias = Literal["shared", "own"] | None
 SLOW_READER: Final = (CloseCode.TRY_AGAIN_LATER, "reading too slowly")
 
 
-def skip(connection: Any, errors: list[Exception] | None) -> None:
-    """Leave out a connection that is in the middle of a message in fragments.
+def skip(logger: Logger, error: Exception, errors: list[Exception] | None = None) -> None:
+    """Leave out a connection that cannot send a message, so that all others get it.
 
     Args:
-        connection: The connection, which logs a warning without `errors`.
-        errors: Gets the ConcurrencyError.
+        logger: The logger of the connection, for a warning without `errors`.
+        error: Why it cannot. Others than a `LocalError`, such as that of a codec, are logged with
+            their traceback.
+        errors: Gets the error.
     """
-    error = ConcurrencyError("sending a fragmented message")
     if errors is None:
-        connection.logger.warning("skipped broadcast: %s", error)
+        logger.warning("skipped broadcast: %s", error, exc_info=None if isinstance(error, LocalError) else error)
     else:
         errors.append(error)
 
@@ -55,6 +58,8 @@ class Outlet(Protocol):
     def encoding(self) -> bool: ...
 
     def keeps_up(self, waiting: int) -> bool: ...
+
+    def check_size(self, size: int) -> None: ...
 
     def send(self, message: Data, text: bool | None = None, *, compress: bool | None = None) -> None: ...
 
@@ -113,23 +118,32 @@ class Broadcast:
         else:
             session.send(self._message, self._text, compress=False if session.encoding else self._compress)
 
-    def queue(self, session: Session, now: float, waiting: int) -> bool:
+    def queue(self, session: Session, now: float, waiting: int, in_fragments: bool = False) -> bool:
         """Queue the message on one connection, without waiting.
 
-        A connection is left out if it is not open, or in the middle of a fragmented message. One
-        whose peer does not keep up (see `Session.keeps_up`) is closed with 1013 (try again later).
+        A connection that is not open is left out. One whose peer does not keep up (see
+        `Session.keeps_up`) is closed with 1013 (try again later).
 
         Args:
             session: The session of the connection.
             now: The time.
             waiting: How many bytes wait for the network.
+            in_fragments: Whether the connection is sending an iterable of fragments.
 
         Returns:
             Whether the message is queued.
+
+        Raises:
+            ConcurrencyError: The connection is in the middle of a fragmented message.
+            Exception: As `Session.send`. Whatever it is, the connection is to be left out; see
+                `skip`.
         """
-        if session.state is not State.OPEN or session.message_open:
+        if session.state is not State.OPEN:
             return False
+        if in_fragments or session.message_open:
+            raise ConcurrencyError("sending a fragmented message")
         if not session.keeps_up(waiting):
+            session.check_size(self.size)
             session.close(*SLOW_READER, now)
             return False
         self.send(session)
@@ -144,7 +158,7 @@ def queue_broadcast(
     Args:
         connections: The connections, of threads or of trio.
         message: The message.
-        raise_exceptions: Whether the connections that are left out are returned as errors; otherwise
+        raise_exceptions: Whether the errors of connections that are left out are returned; otherwise
             they are logged.
 
     Returns:
@@ -157,13 +171,14 @@ def queue_broadcast(
         session = driver.session
         if session is None:
             continue
-        with driver.lock:
-            if session.state is not State.OPEN:
-                continue
-            if driver.in_fragments or session.message_open:
-                skip(connection, errors if raise_exceptions else None)
-                continue
-            message.queue(session, driver.now(), driver.refused)
-            driver.update()
-        reached.append(driver)
+        try:
+            with driver.lock:
+                if session.state is not State.OPEN:
+                    continue
+                message.queue(session, driver.now(), driver.refused, driver.in_fragments)
+                driver.update()
+        except Exception as error:
+            skip(connection.logger, error, errors if raise_exceptions else None)
+        else:
+            reached.append(driver)
     return reached, errors

@@ -515,6 +515,10 @@ class Session:
         self.output.append(frame)
         self.output_size += len(frame)
 
+    def check_size(self, size: int) -> None:
+        """Check that a message of `size` bytes may be sent. Raises as `Stream.check_size`."""
+        self.stream.check_size(size)
+
     def send_shared(self, message: SharedMessage) -> None:
         """Queue a message that is sent on other connections too. Raises as `Stream.send_shared`."""
         self._add_output(self.stream.send_shared(message))

@@ -60,9 +60,14 @@ class StreamMembers(Members[BaseDriver, C], Generic[C]):
                 self.counters.published += 1
             for driver, connection in receivers:
                 if driver not in excluded:
-                    outcome = self._offer(driver, topic, message)
+                    try:
+                        outcome = self._offer(driver, topic, message)
+                    except Exception as error:
+                        self.note_failure(driver, error)
+                        continue
                     reached += outcome in (None, Outcome.HELD, Outcome.REPLACED)
                     self.report(connection, topic, outcome)
+        self.log_failures()
         return reached
 
     def _offer(self, driver: BaseDriver, topic: str, message: Broadcast) -> Outcome | None:

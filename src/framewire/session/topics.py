@@ -256,6 +256,9 @@ class Delivery(Generic[R]):
             raise ValueError(f'policy is "close", "drop" or "latest", not {policy!r}')
         self._policy = policy
         self._backlogs: dict[R, Backlog] = {}
+        #: Receivers that could not send a message, and why: no reason to stop for another message or
+        #: receiver. They are for the caller to log, with no lock held.
+        self.failures: list[tuple[R, Exception]] = []
         self.counters = TopicCounters()
 
     def offer(self, receiver: R, session: Outlet, topic: str, message: Broadcast, waiting: int) -> Outcome | None:
@@ -271,15 +274,21 @@ class Delivery(Generic[R]):
         Returns:
             None if it is queued on the connection, as nearly always: to count the references to a member
             of `Outcome` in several threads would be slow.
+
+        Raises:
+            Exception: The connection cannot send it: as `Session.send`. Whatever it is belongs into
+                `failures`.
         """
         held = receiver in self._backlogs
         if held or not session.send_frame_of(message.frames):
             if session.state is not State.OPEN:
                 return Outcome.SKIPPED
             if held:
-                held = not self.release(receiver, session)
+                self.release(receiver, session)
+                held = receiver in self._backlogs
             keeps_up = session.keeps_up(waiting)
             if held or not keeps_up or session.message_open:
+                session.check_size(message.size)
                 return self._hold(receiver, session, topic, message, keeps_up)
             message.send(session)
         self.counters.sent += 1
@@ -312,7 +321,8 @@ class Delivery(Generic[R]):
         return Outcome.CLOSED
 
     def release(self, receiver: R, session: Outlet) -> bool:
-        """Send the messages that are held for a receiver, if there is room.
+        """Send the messages that are held for a receiver, if there is room; note in `failures` those
+        that it cannot send.
 
         Returns:
             Whether any was sent.
@@ -322,10 +332,15 @@ class Delivery(Generic[R]):
         backlog = self._backlogs.pop(receiver, None)
         if backlog is None or session.state is not State.OPEN:
             return False
+        sent = 0
         for message in backlog.messages.values():
-            message.send(session)
-        self.counters.sent += len(backlog.messages)
-        return True
+            try:
+                message.send(session)
+                sent += 1
+            except Exception as error:
+                self.failures.append((receiver, error))
+        self.counters.sent += sent
+        return sent > 0
 
     def forget(self, receiver: R) -> None:
         """Discard the messages that are held for a receiver."""

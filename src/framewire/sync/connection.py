@@ -262,8 +262,8 @@ def broadcast(
 
     A peer that does not keep up is closed with 1013 (try again later): one that has let the
     transport fill up (`write_limit`), and then takes less than is added, by more than `write_limit`
-    bytes. A connection that is in the middle of another message in fragments is left out, with a
-    warning in its log.
+    bytes. A connection that is in the middle of another message in fragments, or cannot send the
+    message as it is larger than its `max_send_size`, is left out, with a warning in its log.
 
     Args:
         connections: The connections.
@@ -278,7 +278,8 @@ def broadcast(
 
     Raises:
         TypeError: `message` is neither text nor binary.
-        ExceptionGroup: With `raise_exceptions`: a ConcurrencyError for each connection left out.
+        ExceptionGroup: With `raise_exceptions`: the error of each connection left out, such as a
+            ConcurrencyError or a PayloadTooBigError.
         ValueError: `compression` is none of these, or `raise_exceptions` on Python 3.10, which has
             no exception groups.
         TextError: The text is not UTF-8.
