@@ -434,12 +434,27 @@ async def test_broadcasts_of_one_turn_wake_another_loop_once(monkeypatch):
 async def test_error_in_another_loop_is_told_to_its_handler_and_loses_no_later_message():
     errors = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context["exception"]))
+    async with connections_of_two() as (_, pairs):
+        ((connection, client),) = pairs[1]
+        post(connection.loop, lambda: 1 / 0)
+        broadcast([connection], "later")
+        assert await client.recv() == "later"
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+
+
+@on_loop
+async def test_message_that_a_connection_of_another_loop_cannot_send_is_logged_there(caplog):
     async with connections_of_two(max_send_size=5) as (_, pairs):
         ((connection, client),) = pairs[1]
+        topics = Topics()
+        post(connection.loop, topics.subscribe, connection, "news")
+        await until(lambda: topics.subscribers("news"))
         broadcast([connection], "too long")
+        topics.publish("news", "too long")
         broadcast([connection], "short")
         assert await client.recv() == "short"
-    assert [type(error) for error in errors] == [framewire.PayloadTooBigError]
+    text = "skipped broadcast: a message to send has at most 5 bytes, not 8"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [text, text]
 
 
 @on_loop

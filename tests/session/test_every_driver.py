@@ -1,10 +1,13 @@
 """Rules of the session over real sockets: the outcome is the same on every driver."""
 
+import ends
 import pytest
 from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT, explained
 
 from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong
+from framewire.asyncio import Listener
+from framewire.session.session import Session
 
 pytestmark = pytest.mark.both_backends
 
@@ -211,6 +214,43 @@ def check_closes(driver, generator, closed):
     assert closed == ["generator", "script"]
 
 
+def fail_at_second_fragment(monkeypatch):
+    def send(session, *arguments, **options):
+        if session.message_open:
+            raise MemoryError
+        original(session, *arguments, **options)
+
+    original = Session.send
+    monkeypatch.setattr(Session, "send", send)
+
+
+@every_driver(clients=True, without=("uvicorn",))
+def test_message_whose_second_fragment_cannot_be_sent_closes_the_connection(driver, monkeypatch):
+    def script():
+        with pytest.raises(MemoryError):
+            yield send("x" * 200)
+
+    fail_at_second_fragment(monkeypatch)
+    with driver.open(script, fragment_size=100, close_timeout=0.1) as peer:
+        assert peer.read_to_end() == [Close(1011, "error in fragmented message")]
+        assert peer.record.end() is None
+
+
+def test_message_of_a_listener_whose_second_fragment_cannot_be_sent_closes_the_connection(monkeypatch):
+    async def situation():
+        listener = Listener()
+        async with ends.serving(listener, fragment_size=100) as (server, port, _), ends.raw(port) as peer:
+            await peer.upgrade()
+            (connection,) = await ends.until(lambda: server.connections)
+            with pytest.raises(MemoryError):
+                connection.send("x" * 200)
+            assert await peer.read_event() == Close(1011, "error in fragmented message")
+
+    fail_at_second_fragment(monkeypatch)
+    monkeypatch.setattr(ends, "network", "asyncio")
+    ends.on_loop(situation)()
+
+
 @every_driver(clients=True, tls=True)
 def test_large_message_arrives_at_a_peer_that_reads(driver):
     with driver.open(send_bytes(3_000_000)) as peer:
@@ -276,10 +316,10 @@ def test_events_at_the_end_of_a_connection_are_processed_once(driver, way):
         try:
             yield from receive_all()
         except Exception as error:
-            ends.append(error)
+            exceptions.append(error)
         yield recv()
 
-    ends = []
+    exceptions = []
     last = {"close": [(CLOSE, b"\x03\xe8")], "violation": [(0x83, b"")]}.get(way, [])
     with driver.open(script) as peer:
         peer.send(*(peer.frame(*each) for each in [(TEXT, b"a"), (PING, b"1"), (PING, b"2"), *last]))
@@ -295,8 +335,8 @@ def test_events_at_the_end_of_a_connection_are_processed_once(driver, way):
         error = peer.record.end()
         assert peer.record.messages == ["a"]
         assert peer.record.counts == (1, 2)
-        assert [type(each) for each in ends] == [type(error)]
-        assert str(ends[0]) == str(error)
+        assert [type(each) for each in exceptions] == [type(error)]
+        assert str(exceptions[0]) == str(error)
 
 
 # What the application is told of the end: by `close_code`, `close_reason` and the exception.

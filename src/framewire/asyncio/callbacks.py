@@ -15,7 +15,7 @@ from ..protocol.constants import Role, State
 from ..protocol.events import Close, Event, Ping
 from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
-from ..session.session import Data, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
 from .driver import Driver
 from .timer import SharedTimer
@@ -172,8 +172,14 @@ class ListenerConnection(BaseConnection):
         if whole and len(message) >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
             return True
         if last and not session.stream.message_open and session.is_fragmented(message):
-            for fragment, is_text, is_last in session.fragments(message, text):
-                session.send(fragment, is_text, last=is_last, compress=compress)
+            fragments = session.fragments(message, text)
+            try:
+                for fragment, is_text, is_last in fragments:
+                    session.send(fragment, is_text, last=is_last, compress=compress)
+            except BaseException:
+                if session.message_open:  # it can neither be ended any more nor another one begun
+                    self.start_closing(*ABANDONED_MESSAGE)
+                raise
         else:
             session.send(message, text, last=last, compress=compress)
             writer.set_in_parts(session.message_open)  # at the end, messages of topics follow that wait for it

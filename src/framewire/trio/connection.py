@@ -131,8 +131,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         session = await self._driver.sendable(whole=True)
         if session.is_fragmented(message):
-            for fragment, is_text, last in session.fragments(message, text):
-                session.send(fragment, is_text, last=last, compress=compress)
+            fragments = session.fragments(message, text)
+            with self._driver.sending_whole_message():
+                for fragment, is_text, last in fragments:
+                    session.send(fragment, is_text, last=last, compress=compress)
         elif self._encodes and compress is not False:
             steps = session.send_steps(message, text=text, compress=compress)
             with self._driver.sending_parts(), closing(steps):
