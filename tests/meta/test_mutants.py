@@ -63,7 +63,12 @@ def test_control_passes_if_every_test_does(run):
     control(run, lambda: True, lambda: True)
 
 
-@pytest.mark.parametrize("bad", [lambda: False, lambda: time.sleep(30) or True], ids=["failing", "slow"])
+def loop():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("bad", [lambda: False, loop, lambda: time.sleep(60) or True], ids=["failing", "slow", "stuck"])
 def test_control_ends_the_run_if_a_test_fails_or_is_slow(run, bad):
     with pytest.raises(pytest.exit.Exception, match="without a mutant, or takes long: test_1"):
         control(run, lambda: True, bad)

@@ -31,7 +31,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from functools import _lru_cache_wrapper, partial
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -69,10 +69,8 @@ LEFT_OUT = [
 PATIENCE = 4
 #: Seconds that a file of tests may take in a new process; it takes less than 10 without a mutant.
 LIMIT = 120
-#: By what those times are divided in the run without a mutant, so that a mutant is not killed by a busy machine.
+#: By what those times are divided in the run without a mutant.
 CONTROL = 4
-#: How often a test may be tried without a mutant.
-ATTEMPTS = 3
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 
@@ -222,17 +220,13 @@ class Runner:
         return {test.partition("::")[0] for test in tests}
 
     def control(self, session: pytest.Session) -> None:
-        """Run the tests of the chosen mutants without a mutant; end the run if one fails or takes long each time."""
+        """Run the tests of the chosen mutants without a mutant; end the run if one fails, or takes long."""
         names = sorted({test for mutant in self.chosen for test in self.tests_of(mutant)}, key=self.seconds.__getitem__)
-        rest, failed = names, Counter[str]()
-        while rest and fork(partial(self.run, rest, session, CONTROL)):
-            rest = rest[int.from_bytes(self.begun[:], "little") :]
-            failed[rest[0]] += 1
-            if failed[rest[0]] == ATTEMPTS:
-                pytest.exit(f"fails without a mutant, or takes long: {rest[0]}", 1)
+        if names and fork(lambda: self.run(names, session, CONTROL)):
+            pytest.exit(f"fails without a mutant, or takes long: {names[int.from_bytes(self.begun[:], 'little')]}", 1)
         files = {file for mutant in self.chosen if self.at_import(mutant) for file in self.files_of(mutant)}
         for file in sorted(files):
-            if all(run_file("", file, LIMIT / CONTROL) for _ in range(ATTEMPTS)):
+            if run_file("", file, LIMIT / CONTROL):
                 pytest.exit(f"fails without a mutant, or takes long: {file}", 1)
         print(f"{len(names)} tests and {len(files)} files pass without a mutant", flush=True)
 
@@ -251,7 +245,7 @@ class Runner:
         for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
             self.begun[:] = number.to_bytes(4, "little")
             if self.seconds:
-                signal.setitimer(signal.ITIMER_REAL, (PATIENCE + 10 * self.seconds[item.nodeid]) / divisor)
+                limit_time((PATIENCE + 10 * self.seconds[item.nodeid]) / divisor)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 return False
@@ -287,9 +281,9 @@ class Runner:
             self.clear_caches()  # all lines of a function run for each test that needs it
             tracer.start()  # again for each test, because some set a trace function
             tracer.switch_context(name)
-            began = time.perf_counter()
+            began = time.process_time()
             passed = self.run([name], session)
-            traced[name] = time.perf_counter() - began if passed else None, defaultdict(list)
+            traced[name] = time.process_time() - began if passed else None, defaultdict(list)
             session.testsfailed = 0
             tracer.stop()
         data = tracer.get_data()
@@ -307,7 +301,7 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
 
     Returns:
         0 if it returns True, ERROR if `prepare` raises before it, another number if it returns
-        False, raises, or is ended by the timer, which `limit` sets in seconds.
+        False, raises, or is ended after `limit` seconds; see `limit_time`.
     """
     child = os.fork()
     if not child:
@@ -316,7 +310,7 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
             prepare()
             status = 1
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-            signal.setitimer(signal.ITIMER_REAL, limit)
+            limit_time(limit)
             with open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)
                 os.dup2(null.fileno(), 2)
@@ -324,6 +318,15 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
         finally:
             os._exit(status)
     return os.waitpid(child, 0)[1]
+
+
+def limit_time(seconds: float) -> None:
+    """End this process after so many seconds of its own, or three times as many of the clock; never if 0.
+
+    So a busy machine kills no mutant.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 3 * seconds)
 
 
 def run_file(name: str, file: str, limit: float = LIMIT) -> int:
