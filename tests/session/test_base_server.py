@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from framewire import State
-from framewire.errors import ConnectionClosedOK
+from framewire.errors import CloseCodeError, ConnectionClosedOK, PayloadTooBigError
 from framewire.session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
 from framewire.session.settings import REFUSED
 
@@ -82,8 +82,18 @@ def test_server_logs_its_sockets_and_the_first_call_that_closes_it(caplog):
     server = BaseServer(options())
     server.log_sockets([SimpleNamespace(getsockname=lambda: ("127.0.0.1", 80))])
     for first in (True, False):
-        assert (server.closing, server.begin_closing()) == (not first, first)
+        assert (server.closing, server.begin_closing(1001, "")) == (not first, first)
         assert caplog.messages == ["server listening on 127.0.0.1:80", "server closing"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error"), [(1006, "", CloseCodeError), (1001, "x" * 124, PayloadTooBigError)]
+)
+def test_server_is_not_closed_with_an_invalid_code_or_reason(code, reason, error):
+    server = BaseServer(options())
+    with pytest.raises(error):
+        server.begin_closing(code, reason)
+    assert not server.closing
 
 
 class GroupError(Exception):  # as ExceptionGroup, which Python 3.10 lacks

@@ -20,6 +20,7 @@ import framewire.trio
 from framewire import (
     SERVER,
     Close,
+    CloseCodeError,
     ConcurrencyError,
     ConnectionClosed,
     ConnectionClosedError,
@@ -516,6 +517,46 @@ def test_sizes_of_message_and_frame_and_marks_of_the_queue_are_pairs(driver):
         assert [event.code for event in peer.read_to_end()] == [1009]
         peer.record.end()
         assert peer.record.messages == [bytes(100)]
+
+
+def test_server_goes_on_after_a_close_with_an_invalid_code():
+    with serving() as (server, _, uri), connect(uri, proxy=None) as ws:
+        with pytest.raises(CloseCodeError):
+            server.shutdown(code=1006)
+        ws.send("threads")
+        assert ws.recv(10) == "threads"
+        with connect(uri, proxy=None):
+            pass
+
+    @ends.on_loop
+    async def on_asyncio():
+        async with ends.serving() as (server, _, uri), ends.connect(uri) as ws:
+            with pytest.raises(CloseCodeError):
+                server.close(code=1006)
+            await ws.send("asyncio")
+            assert await ws.recv() == "asyncio"
+            async with ends.connect(uri):
+                pass
+
+    async def on_trio():
+        async def handler(ws):
+            async for message in ws:
+                await ws.send(message)
+
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(functools.partial(framewire.trio.serve, handler, 0, host="127.0.0.1"))
+            uri = f"ws://127.0.0.1:{server.listeners[0].socket.getsockname()[1]}/"
+            async with framewire.trio.connect(uri, proxy=None) as ws:
+                with pytest.raises(CloseCodeError):
+                    await server.aclose(code=1006)
+                await ws.send("trio")
+                assert await ws.recv() == "trio"
+                async with framewire.trio.connect(uri, proxy=None):
+                    pass
+            await server.aclose()
+
+    on_asyncio()
+    trio.run(on_trio)
 
 
 # Callbacks.

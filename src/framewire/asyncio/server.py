@@ -126,7 +126,7 @@ class Server(BaseServer):
             timeout: Time after which all that is left is cut, in seconds; None: each connection
                 has its `close_timeout`.
         """
-        self.begin_closing()
+        self.begin_closing(code, reason)
         for part in self._loops.values():
             part.call(self._close_part, part, close_connections, code, reason, timeout)
 

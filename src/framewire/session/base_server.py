@@ -15,6 +15,7 @@ from ..http.server_answer import ProcessRequest, ProcessResponse
 from ..http.server_policy import ServerPolicy, check_functions
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
+from ..protocol.sender import check_close
 from .connection import close_code_after
 from .logs import Logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
@@ -102,8 +103,20 @@ class BaseServer:
         for listening_socket in sockets:
             self.logger.info("server listening on %s", describe_address(listening_socket.getsockname()))
 
-    def begin_closing(self) -> bool:
-        """Accept no further connections; return whether this is the first call."""
+    def begin_closing(self, code: int, reason: str) -> bool:
+        """Accept no further connections; return whether this is the first call.
+
+        Args:
+            code: The close code for the connections.
+            reason: The close reason.
+
+        Raises:
+            CloseCodeError: The code is not allowed in a close frame; nothing has changed, as for the
+                others.
+            PayloadTooBigError: The reason is too long.
+            TextError: The reason is not UTF-8.
+        """
+        check_close(code, reason)
         first, self.closing = not self.closing, True
         if first:
             self.logger.info("server closing")

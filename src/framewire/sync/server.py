@@ -161,7 +161,7 @@ class Server(BaseServer):
             code: The close code.
             reason: The close reason.
         """
-        first = self.begin_closing()
+        first = self.begin_closing(code, reason)
         self._waker.close()  # wakes `serve_forever`
         if self._acceptor is threading.current_thread():
             self._idle.set()  # a handler that calls this too need not wait for this thread

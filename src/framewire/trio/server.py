@@ -109,7 +109,7 @@ class Server(BaseServer, trio.abc.AsyncResource):
             code: The close code.
             reason: The close reason.
         """
-        self.begin_closing()
+        self.begin_closing(code, reason)
         self._accepting.cancel()
         for scope, opening in self._opening.items():
             if opening is None or opening.request is None:
