@@ -149,6 +149,26 @@ def test_interrupted_close_aborts_the_connection(monkeypatch):
         reading.go.set()
 
 
+def test_signal_handler_can_close_a_connection_whose_send_it_interrupts(monkeypatch):
+    def wait_for(sock, writing, seconds):
+        if writing and is_main() and not closed:
+            closed.append(True)
+            ws.close()
+        return wait(sock, writing, seconds)
+
+    closed = []
+    reading = Reading()  # nothing
+    wait = framewire.sync.transport.wait_for
+    monkeypatch.setattr(framewire.sync.transport, "wait_for", wait_for)
+    with serve_peer(reading) as uri:
+        ws = connect(uri, close_timeout=0.2)
+        with pytest.raises(ConnectionClosed):
+            ws.send(LONG)
+        assert ws.socket.fileno() == -1
+        reading.go.set()
+    assert closed
+
+
 def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
     def wait_for_handlers(everyone, deadline):
         raise InterruptError

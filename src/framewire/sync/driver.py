@@ -296,6 +296,8 @@ class Driver(BaseDriver):
                 raise
             finally:
                 self._writing.release()
+            if self.ended:
+                self._close_socket()
             if done is None:
                 self._give_up(session, self.bytes_sent < own)
                 return
@@ -323,6 +325,8 @@ class Driver(BaseDriver):
             except OSError as error:
                 self._note_cause(session, error)
                 self.abort()
+        if self.ended:
+            self._close_socket()
         self.flush(wait=False)
 
     def _write(self, session: Session, wait: bool) -> bool:
@@ -444,9 +448,18 @@ class Driver(BaseDriver):
                 self._deadline_timer.cancel()
             self.note_end()
             self.changed.notify_all()
-        with self._writing:
-            self.transport.close()
+        self._close_socket()
         self.log_closed()
+
+    def _close_socket(self) -> None:
+        """Close the socket after the end, unless a thread still writes, which then does. To wait for
+        it would never end if this thread is waited for in a signal handler that interrupts it.
+        """
+        if self._writing.acquire(blocking=False):
+            try:
+                self.transport.close()
+            finally:
+                self._writing.release()
 
     def _write_rest(self, session: Session) -> None:
         """Wait until everything is written, up to the deadline of the session."""
