@@ -57,8 +57,8 @@ class Scheduler:
             Thread=lambda **arguments: Thread(self, **arguments),
             Timer=lambda seconds, function: Timer(self, seconds, function),
             Lock=lambda: Lock(self),
-            RLock=lambda: RLock(self),
-            Condition=lambda: Condition(self),
+            RLock=lambda: Condition(self),
+            Condition=lambda lock: lock,  # which is one already
             Event=lambda: Event(self),
             current_thread=lambda: self.current,
         )
@@ -306,7 +306,7 @@ class RLock(Lock):
 
 
 class Condition(RLock):
-    """A `threading.Condition` with a lock of its own."""
+    """A `threading.RLock` and the `threading.Condition` on it."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(scheduler)

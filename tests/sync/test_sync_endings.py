@@ -358,6 +358,24 @@ def test_exit_in_a_handler_closes_its_connection_only(caplog, monkeypatch):
     assert failures == caplog.records == []
 
 
+def test_connection_whose_session_is_broken_ends(monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: failures.append(arguments.exc_type))
+    with serving() as (_, _, uri):
+        ws = connect(uri)
+        monkeypatch.setattr(framewire.session.session.Session, "receive", fail)
+        monkeypatch.setattr(framewire.session.session.Session, "receive_eof", fail)
+        ws.send("to an echo")
+        for call in (ws.recv, ws.recv):
+            with pytest.raises(ConnectionClosedError):
+                call()
+        assert ws.wait_closed(5)
+    assert set(failures) == {ZeroDivisionError}
+
+
 @pytest.fixture
 def no_threads(monkeypatch):
     """Have no thread start, once, whose name is put into the list."""

@@ -32,7 +32,7 @@ class FrameDriver(Driver):
         super().__init__(*args, **kwargs)
         #: Held from taking input to passing it on, so that two threads keep its order.
         self._feeding = threading.RLock()
-        # The following are guarded by `changed`.
+        # The following are guarded by `lock`.
         self._held = bytearray()  # received, and not yet passed on
         self._frame_left = 0  # bytes of the current frame that the session is still to get
         self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
@@ -42,7 +42,7 @@ class FrameDriver(Driver):
     # The reader's thread.
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
-        with self.changed:
+        with self.lock:
             if size and not self._released:
                 self._held += memoryview(data)[:size]
                 self._idle_since = monotonic()
@@ -59,7 +59,7 @@ class FrameDriver(Driver):
             self.changed.wait(seconds)
 
     def _end(self, session: Session) -> None:
-        with self.changed:
+        with self.lock:
             self._input_ended = True
             self.changed.notify_all()
             while self._held and not self._released:
@@ -87,10 +87,10 @@ class FrameDriver(Driver):
         Raises:
             TimeoutError: No frame came in time.
         """
-        with self.changed:
+        with self.lock:
             self._idle_since = monotonic()
         while not self._feed_piece():
-            with self.changed:
+            with self.lock:
                 while not (self._has_piece() or self._input_ended or self._released):
                     left = None if until is None else until - monotonic()
                     if left is not None and left <= 0:
@@ -106,7 +106,7 @@ class FrameDriver(Driver):
     def _feed_piece(self) -> bool:
         """Pass the received part of the next frame to the session; return False if there is none."""
         with self._feeding:
-            with self.changed:
+            with self.lock:
                 piece = self._take_piece()
             if piece:
                 self.feed(piece)
@@ -150,7 +150,7 @@ class FrameDriver(Driver):
 
     def take(self, size: int) -> bytes:
         """Take up to `size` bytes of the input, which the session does not get; b"" at its end."""
-        with self.changed:
+        with self.lock:
             self._idle_since = monotonic()
             self.changed.wait_for(lambda: self._held or self._input_ended or self._released)
             return self._take_held(size)
@@ -158,13 +158,13 @@ class FrameDriver(Driver):
     def process_waiting(self) -> None:
         """Process control frames that come next, if the handler has not received for a while.
 
-        To be called before sending, without `changed` held: a handler that only sends answers pings
+        To be called before sending, without `lock` held: a handler that only sends answers pings
         and notices the client's close.
         """
         if self.state is not State.OPEN:
             self.release()  # the rest of the closing handshake does not wait for the handler
         while True:
-            with self._feeding, self.changed:
+            with self._feeding, self.lock:
                 size = None if self._frame_left or not self._held else self._measure_frame()
                 is_control = size is not None and self._held[0] & 0x08 and size <= len(self._held)
                 if not is_control or monotonic() - self._idle_since < _PATIENCE:
@@ -175,7 +175,7 @@ class FrameDriver(Driver):
         """Pass all input to the session from now on, as it arrives."""
         with self._feeding:
             while True:
-                with self.changed:
+                with self.lock:
                     # A reader that waits for room is not woken, so that this comes to an end.
                     data = bytes(self._held)
                     self._held.clear()

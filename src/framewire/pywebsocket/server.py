@@ -256,7 +256,7 @@ class HandlerConnection(ServerConnection):
         if self._session is None:
             self._driver.transport.sendall(data)
             return
-        with self._driver.changed:
+        with self._driver.lock:
             self._session.send_raw(bytes(data))
         self._driver.flush(wait=True)
 
@@ -287,7 +287,7 @@ class HandlerConnection(ServerConnection):
         """Send a fragment of a message, compressed unless the handler has disabled that."""
         compress = None if self._deflate is None or self._deflate.compresses else False
         self._driver.process_waiting()
-        with self._driver.changed:
+        with self._driver.lock:
             self._driver.sendable().send(piece, text, last=last, compress=compress)
         self._driver.flush(wait=True)
 
@@ -297,7 +297,7 @@ class HandlerConnection(ServerConnection):
         If the handler has written a close frame itself, only TCP is to be ended.
         """
         session = self._driver.opened_session()
-        with self._driver.changed:
+        with self._driver.lock:
             session.stop_queueing()
         self._driver.release()
         if not self._handler_request.server_terminated or session.close_state.sent is not None:
@@ -345,7 +345,7 @@ class HandlerConnection(ServerConnection):
     def send_ping(self, payload: bytes) -> None:
         """Send a ping and record it."""
         self._driver.process_waiting()
-        with self._driver.changed:
+        with self._driver.lock:
             self._driver.sendable().send_ping(payload)
             self._pings_sent.append(payload)
         self._driver.flush(wait=True)
@@ -363,7 +363,7 @@ class HandlerConnection(ServerConnection):
         if request.on_ping_handler is not None:
             request.on_ping_handler(request, payload)
             return
-        with self._driver.changed:
+        with self._driver.lock:
             self._driver.opened_session().reply_pong(payload)
         self._driver.flush(wait=False)
 

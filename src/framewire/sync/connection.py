@@ -165,7 +165,7 @@ class Connection(BaseConnection):
         if not self._driver.opened_session().is_fragmented(message):
             self.send_piece(message, text, True)
             return
-        with self._driver.changed:
+        with self._driver.lock:
             fragments = self._driver.sendable().fragments(message, text)
         with self._driver.sending_whole_message():
             for fragment, is_text, last in fragments:
@@ -181,7 +181,7 @@ class Connection(BaseConnection):
             text: Whether the message is sent as text; by default the type of `piece` decides.
             last: Whether it ends the message.
         """
-        with self._driver.changed:
+        with self._driver.lock:
             self._driver.sendable().send(piece, text, last=last)
         self._driver.flush(wait=True)
 

@@ -57,8 +57,11 @@ class Driver(BaseDriver):
         super().__init__(role, settings)
         self.transport = transport
         self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
-        #: Guards the session; notified when anything of it has changed that a thread may wait for.
-        self.changed = self.lock = threading.Condition()
+        #: Guards the session. `with` of this lock, unlike that of a condition, cannot be interrupted
+        #: by a signal handler between acquiring it and the block that releases it.
+        self.lock = threading.RLock()
+        #: Notified when anything of the session has changed that a thread may wait for.
+        self.changed = threading.Condition(self.lock)
         self._auto = auto_close, auto_pong
         self._observe = observe
         #: Held by the thread that writes.
@@ -67,7 +70,7 @@ class Driver(BaseDriver):
         self._output_ended = False
         #: Whether nothing can be written any more.
         self._aborted = False
-        # The following are guarded by `changed`.
+        # The following are guarded by `lock`.
         self._looks_at = 0.0  # when the reader looks at the clock, at the latest
         self._watched = False  # a thread aborts the connection at its deadline
         self._deadline_timer: threading.Timer | None = None
@@ -134,7 +137,7 @@ class Driver(BaseDriver):
     # Waiting, for the API's threads.
 
     def sendable(self) -> Session:
-        """Return the session, once it is known whether messages can be sent. Called with `changed`
+        """Return the session, once it is known whether messages can be sent. Called with `lock`
         held.
 
         Raises:
@@ -142,32 +145,37 @@ class Driver(BaseDriver):
         """
         session = self.opened_session()
         while not session.check_sendable():  # only the end tells whether it was an orderly one
-            self.changed.wait()
+            self._wait(session, None)
         return session
+
+    def _wait(self, session: Session, seconds: float | None) -> None:
+        if self.ended:  # without the session, if that is broken
+            raise session.error()
+        self.changed.wait(seconds)
 
     def now(self) -> float:
         return monotonic()
 
     def update(self) -> None:
-        with self.changed:
+        with self.lock:
             self.changed.notify_all()
         self.flush(wait=False)
 
     async def perform(self, action: Callable[[Session], Result]) -> Result:
-        with self.changed:
+        with self.lock:
             result = action(self.sendable())
         self.flush(wait=True)
         return result
 
     def _note_cause(self, session: Session, error: Exception) -> None:
-        with self.changed:
+        with self.lock:
             session.note_cause(error)
 
     async def wait_for_input(self, until: float | None) -> None:
         left = None if until is None else until - monotonic()
         if left is not None and left <= 0:
             raise TimeoutError("no message came in time")
-        self.changed.wait(left)
+        self._wait(self.opened_session(), left)
 
     def start_closing(self, code: int | None, reason: str, *, watched: bool = False) -> None:
         """Begin to close, without waiting for the end.
@@ -178,7 +186,7 @@ class Driver(BaseDriver):
             watched: Whether the caller aborts the connection after `close_timeout`; otherwise a
                 timer does.
         """
-        with self.changed:
+        with self.lock:
             session = self.session
             if session is None:
                 return
@@ -194,7 +202,7 @@ class Driver(BaseDriver):
         session = self.opened_session()
         if session.deadline is None or threading.current_thread() is self.reader:
             return
-        with self.changed:
+        with self.lock:
             deadline = session.deadline
             if self._watched or self._deadline_timer is not None or self.ended:
                 return
@@ -213,7 +221,7 @@ class Driver(BaseDriver):
     def _look_at_deadline(self) -> None:
         """Do what the session wants at its deadline: the thread of a timer."""
         session = self.opened_session()
-        with self.changed:
+        with self.lock:
             if self.ended:
                 return
             self._deadline_timer = None
@@ -234,7 +242,7 @@ class Driver(BaseDriver):
             self.abort()
 
     def end_unopened(self) -> None:
-        with self.changed:
+        with self.lock:
             super().end_unopened()
             self.changed.notify_all()
 
@@ -242,7 +250,7 @@ class Driver(BaseDriver):
         """Wait until the connection has ended, for at most `timeout` seconds; return whether it
         has.
         """
-        with self.changed:
+        with self.lock:
             if not self.changed.wait_for(lambda: self.ended, timeout):
                 return False
         if self.reader.is_alive() and self.reader is not threading.current_thread():
@@ -258,7 +266,7 @@ class Driver(BaseDriver):
             return
         try:
             if not self.wait_ended(self.settings.close_timeout):
-                with self.changed:
+                with self.lock:
                     if session.deadline is not None and not self.ended:
                         session.handle_timer(max(monotonic(), session.deadline))
                 self.abort()
@@ -284,18 +292,16 @@ class Driver(BaseDriver):
             self.watch_deadline()
         own = session.bytes_queued if wait else 0  # up to where this call's data reaches
         while self._has_work(session):
-            if not self._writing.acquire(blocking=wait):
+            if wait:
+                with self._writing:  # to `acquire` it first could be interrupted in between
+                    done = self._try_to_write(session, True)
+            elif self._writing.acquire(blocking=False):
+                try:
+                    done = self._try_to_write(session, False)
+                finally:
+                    self._writing.release()
+            else:
                 return  # the thread that writes does this too
-            done: bool | None = None
-            try:
-                done = self._write(session, wait)
-            except OSError as error:
-                self._note_cause(session, error)
-            except BaseException:  # of a signal handler: the peer has perhaps got half a frame
-                self._start_writer()
-                raise
-            finally:
-                self._writing.release()
             if self.ended:
                 self._close_socket()
             if done is None:
@@ -320,14 +326,23 @@ class Driver(BaseDriver):
         """Wait for the network to take what it did not take at once: a thread of its own."""
         session = self.opened_session()
         with self._writing:
-            try:
-                self._write(session, True)
-            except OSError as error:
-                self._note_cause(session, error)
-                self.abort()
+            done = self._try_to_write(session, True)
+        if done is None:
+            self.abort()
         if self.ended:
             self._close_socket()
         self.flush(wait=False)
+
+    def _try_to_write(self, session: Session, wait: bool) -> bool | None:
+        """Write everything, as `_write`; return None if the connection is broken."""
+        try:
+            return self._write(session, wait)
+        except OSError as error:
+            self._note_cause(session, error)
+            return None
+        except BaseException:  # of a signal handler: the peer has perhaps got half a frame
+            self._start_writer()
+            raise
 
     def _write(self, session: Session, wait: bool) -> bool:
         """Write everything; return False if the network does not take it at once and we do not
@@ -335,7 +350,7 @@ class Driver(BaseDriver):
         """
         while True:
             if not self._unsent:
-                with self.changed:
+                with self.lock:
                     self._unsent = memoryview(session.data_to_send())
                 if self.sent_log is not None:
                     self.sent_log.feed(self._unsent)
@@ -343,7 +358,7 @@ class Driver(BaseDriver):
                 break
             sent = self.transport.send(self._unsent, 0)
             if not sent:
-                with self.changed:
+                with self.lock:
                     session.pause_writing(self.waiting)
                 if not wait:
                     return False
@@ -351,7 +366,7 @@ class Driver(BaseDriver):
             self._unsent = self._unsent[sent:]
             self.bytes_sent += sent
         if session.write_paused or session.ending is Ending.CLOSE:
-            with self.changed:
+            with self.lock:
                 session.resume_writing()
                 self.changed.notify_all()
         if session.ending is Ending.OUTPUT and not self._output_ended:
@@ -362,7 +377,7 @@ class Driver(BaseDriver):
     def abort(self) -> None:
         """End TCP at once; what has arrived can be received, for `close_timeout` at most."""
         self.transport.abort()
-        with self.changed:
+        with self.lock:
             self._aborted = True
             if self.session is not None:
                 self.session.write_failed(monotonic())
@@ -372,7 +387,7 @@ class Driver(BaseDriver):
         """Abort the connection; the reader tells everybody of its end."""
         self.abort()
         if wait and threading.current_thread() is not self.reader:
-            with self.changed:
+            with self.lock:
                 self.changed.wait_for(lambda: self.ended)
                 raise session.error()
 
@@ -384,12 +399,12 @@ class Driver(BaseDriver):
         buffer = memoryview(bytearray(READ_SIZE))
         try:
             while True:
-                with self.changed:
+                with self.lock:
                     seconds = self._handle_timer(session)
                     if session.ending in (Ending.ABORT, Ending.CLOSE):
                         break
                 self.flush(wait=False)
-                with self.changed:
+                with self.lock:
                     if not session.reading:
                         self.changed.wait(seconds)  # for room, for a deadline, or for the end
                         continue
@@ -414,7 +429,7 @@ class Driver(BaseDriver):
     def _handle_timer(self, session: Session) -> float | None:
         """Do what is due; return the seconds until something is due again.
 
-        Called with `changed` held.
+        Called with `lock` held.
         """
         when, now = session.next_timer(), monotonic()
         if when is not None and when <= now:
@@ -428,7 +443,7 @@ class Driver(BaseDriver):
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
         if self.received_log is not None:
             self.received_log.feed(memoryview(data)[:size])
-        with self.changed:
+        with self.lock:
             events = session.receive(data, monotonic(), size)
             self.changed.notify_all()
         if events and self._observe is not None:
@@ -438,17 +453,19 @@ class Driver(BaseDriver):
         """End the connection at the end of input, once everything is written: a peer may have ended
         its direction only.
         """
-        with self.changed:
-            session.receive_eof(monotonic())
-            self.changed.notify_all()
-        self._write_rest(session)
-        self.transport.abort()
-        with self.changed:
-            if self._deadline_timer is not None:
-                self._deadline_timer.cancel()
-            self.note_end()
-            self.changed.notify_all()
-        self._close_socket()
+        try:
+            with self.lock:
+                session.receive_eof(monotonic())
+                self.changed.notify_all()
+            self._write_rest(session)
+        finally:  # whatever an extension or a signal handler has broken, nobody waits for ever
+            self.transport.abort()
+            with self.lock:
+                if self._deadline_timer is not None:
+                    self._deadline_timer.cancel()
+                self.note_end()
+                self.changed.notify_all()
+            self._close_socket()
         self.log_closed()
 
     def _close_socket(self) -> None:
@@ -465,13 +482,13 @@ class Driver(BaseDriver):
         """Wait until everything is written, up to the deadline of the session."""
         while not self._is_written(session):
             self.flush(wait=False)
-            with self.changed:
+            with self.lock:
                 seconds = self._handle_timer(session)
                 if not self._is_written(session):
                     self.changed.wait(seconds)
 
     def _is_written(self, session: Session) -> bool:
         """Return whether everything is written, or nothing can be any more."""
-        with self.changed:
+        with self.lock:
             is_written = not (session.output or self._unsent)
         return is_written or self._aborted or session.ending is Ending.ABORT

@@ -54,9 +54,9 @@ class Server(BaseServer):
         self._refused: set[ServerConnection] = set()
         #: The threads that are in `shutdown`; one that a signal handler interrupts is there twice.
         self._stopping: list[threading.Thread] = []
-        #: Guards these three; notified when a handler has ended or a thread is stopping. Reentrant,
-        #: as `shutdown` may interrupt its own thread.
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()  # `shutdown` may interrupt its own thread, as a signal handler
+        #: Notified when a handler has ended or a thread is stopping.
+        self._changed = threading.Condition(self._lock)
         #: The arguments for a connection that opens after `shutdown`.
         self.close_arguments: tuple[int, str] | None = None
         self._acceptor: threading.Thread | None = None
@@ -146,7 +146,7 @@ class Server(BaseServer):
         with self._lock:
             self._refused.discard(connection)
             self._everyone.pop(connection, None)
-            self._lock.notify_all()
+            self._changed.notify_all()
 
     def shutdown(self, close_connections: bool = True, code: int = CloseCode.GOING_AWAY, reason: str = "") -> None:
         """Stop listening, close every connection, and wait until their handlers have returned.
@@ -194,7 +194,7 @@ class Server(BaseServer):
         others = [each for each in everyone if each[1] is not own and each[1].is_alive()]
         with self._lock:
             self._stopping.append(own)
-            self._lock.notify_all()
+            self._changed.notify_all()
         try:
             for each in others:
                 self._wait_for_handler(*each, deadline)
@@ -223,7 +223,7 @@ class Server(BaseServer):
             return connection not in self._everyone or is_waiting
 
         with self._lock:
-            self._lock.wait_for(is_done, None if deadline is None else max(0, deadline - time.monotonic()))
+            self._changed.wait_for(is_done, None if deadline is None else max(0, deadline - time.monotonic()))
 
     def __enter__(self) -> Server:
         return self
