@@ -1,6 +1,8 @@
 """The blocking client through minimal HTTP and SOCKS proxies over real sockets."""
 
+import asyncio
 import ssl
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -60,6 +62,25 @@ def test_sync_client_connects_through_socks_proxy(secure):
     needed("python_socks")
     with serving_at_localhost(secure) as uri, proxying(socks5) as port:
         check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None))
+
+
+def test_open_timeout_holds_for_a_socks_proxy_that_answers_byte_by_byte():
+    needed("python_socks")
+
+    async def trickle(reader, writer):
+        await reader.readexactly(3)
+        writer.write(b"\x05\0")
+        await reader.read(100)
+        writer.write(b"\x05\0\0\x03\xff")
+        for _ in range(30):
+            writer.write(b"x")
+            await asyncio.sleep(0.1)
+
+    with proxying(trickle) as port:
+        start = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connect("ws://localhost:9/", proxy=f"socks5h://127.0.0.1:{port}", open_timeout=0.2)
+        assert time.monotonic() - start < 2
 
 
 def test_sync_client_sends_proxy_credentials():

@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 import socket
 import ssl as tls
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
@@ -102,8 +104,25 @@ class _Opening(StreamOpening):
     async def open_socks(self, arguments: tuple[Any, ...], host: str, port: int) -> Transport:
         from python_socks.sync import Proxy
 
-        own = self.client.kwargs.get("source_address")
-        return await self.use(Proxy(*arguments).connect(host, port, self._timeout, local_addr=own))
+        own, seconds = self.client.kwargs.get("source_address"), self._timeout
+        opened: Future[socket.socket] = Future()
+
+        def connect() -> None:
+            try:
+                opened.set_result(Proxy(*arguments).connect(host, port, seconds, local_addr=own))
+            except Exception as error:
+                opened.set_exception(error)
+
+        # In a thread, since python-socks limits the time of each read, not of all.
+        threading.Thread(target=connect, name="framewire SOCKS", daemon=True).start()
+        try:
+            wait([opened], seconds)
+            if not opened.done():
+                raise TimeoutError("the proxy took too long")
+        except BaseException:
+            opened.add_done_callback(_close)
+            raise
+        return await self.use(opened.result())
 
     async def start_tls(self, stream: Transport, context: tls.SSLContext | None, hostname: str) -> Transport:
         stream.start_tls(context or tls.create_default_context(), hostname)
@@ -120,6 +139,12 @@ class _Opening(StreamOpening):
 
     def make_connection(self, stream: Transport) -> Any:
         return self.client.create_connection(stream, self.client.settings, self.client.logger)
+
+
+def _close(opened: Future[socket.socket]) -> None:
+    """Close a socket that comes too late."""
+    if opened.exception() is None:
+        opened.result().close()
 
 
 class reconnect(BaseConnect):  # noqa: N801 - called like the function that it is to its users
