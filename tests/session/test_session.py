@@ -636,7 +636,9 @@ def test_unread_bytes_before_a_message_abort_the_connection():
     assert world.session.ending is Ending.ABORT
     assert world.session.deadline is None
     assert world.session.next_timer() is None
+    world.session.receive_eof(0)
     assert str(world.session.error()) == "sent 1008 (policy violation) too much is unread; no close frame received"
+    assert world.session.error().__cause__ is None  # it was not the peer who ended TCP
     assert World(max_unsent=None).session.check_unsent(1 << 40)
 
 

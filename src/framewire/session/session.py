@@ -398,7 +398,7 @@ class Session:
         """
         remaining: list[Event] = []
         if self.stream.state is not State.CLOSED or self.stream.failing is not None:
-            if self.close_state.rcvd is None and self.stream.failing is None:
+            if self.close_state.rcvd is None and self.stream.failing is None and self.ending is not Ending.ABORT:
                 self.close_state.note_cause(error or EOFError("the peer ended TCP without a close frame"))
             remaining = self._receive_rest(now)
             remaining += self._note(self.stream.receive_eof(), now)
