@@ -63,6 +63,19 @@ def test_control_passes_if_every_test_does(run):
     control(run, lambda: True, lambda: True)
 
 
+def test_control_ignores_a_test_that_fails_once(run, tmp_path):
+    def fail_once():
+        if tmp_path.joinpath("failed").exists():
+            return True
+        tmp_path.joinpath("failed").touch()
+        return False
+
+    control(run, fail_once, lambda: True)
+    assert tmp_path.joinpath("failed").exists()
+    with pytest.raises(pytest.exit.Exception, match="test_1"):
+        control(run, fail_once, lambda: False)
+
+
 def loop():
     while True:
         pass

@@ -31,7 +31,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from functools import _lru_cache_wrapper
+from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -190,10 +190,9 @@ class Runner:
         tests, status = self.tests_of(mutant), 0
         if mutant.function and tests:
             code, names = mutant.compile(), sorted(tests, key=lambda test: (test != killer, self.seconds[test]))
-            self.begun[:] = bytes(4)
-            status = fork(lambda: self.run(names, session), lambda: self.put_in(code))
-            if status not in (0, ERROR):
-                return False, names[int.from_bytes(self.begun[:], "little")]
+            status, test = self.find_failing(names, session, lambda: self.put_in(code))
+            if test:
+                return False, test
         if self.at_import(mutant) or status == ERROR:
             kills = count_kills(module)
             for file in sorted(self.files_of(mutant), key=lambda file: (file != killer, -kills[file], file)):
@@ -222,13 +221,35 @@ class Runner:
     def control(self, session: pytest.Session) -> None:
         """Run the tests of the chosen mutants without a mutant; end the run if one fails, or takes long."""
         names = sorted({test for mutant in self.chosen for test in self.tests_of(mutant)}, key=self.seconds.__getitem__)
-        if names and fork(lambda: self.run(names, session, CONTROL)):
-            pytest.exit(f"fails without a mutant, or takes long: {names[int.from_bytes(self.begun[:], 'little')]}", 1)
+        if failing := self.find_failing(names, session, divisor=CONTROL)[1]:
+            pytest.exit(f"fails without a mutant, or takes long: {failing}", 1)
         files = {file for mutant in self.chosen if self.at_import(mutant) for file in self.files_of(mutant)}
         for file in sorted(files):
             if run_file("", file, LIMIT / CONTROL):
                 pytest.exit(f"fails without a mutant, or takes long: {file}", 1)
         print(f"{len(names)} tests and {len(files)} files pass without a mutant", flush=True)
+
+    def find_failing(
+        self,
+        names: list[str],
+        session: pytest.Session,
+        prepare: Callable[[], None] = lambda: None,
+        divisor: float = 1,
+    ) -> tuple[int, str]:
+        """Run tests in child processes; return the last status, as `fork` does, and a test that fails or takes long.
+
+        It must do so again, alone, because a busy machine disturbs tests, above all those that measure time.
+        """
+        while names:
+            self.begun[:] = bytes(4)
+            status = fork(partial(self.run, names, session, divisor), prepare)
+            if status in (0, ERROR):
+                return status, ""
+            names = names[int.from_bytes(self.begun[:], "little") :]
+            if fork(partial(self.run, names[:1], session, divisor), prepare):
+                return status, names[0]
+            names = names[1:]
+        return 0, ""
 
     def put_in(self, code: CodeType) -> None:
         """Give the functions of a module the code in `code`."""
@@ -245,7 +266,7 @@ class Runner:
         for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True)):
             self.begun[:] = number.to_bytes(4, "little")
             if self.seconds:
-                limit_time((PATIENCE + 10 * self.seconds[item.nodeid]) / divisor)
+                signal.setitimer(signal.ITIMER_REAL, (PATIENCE + 10 * self.seconds[item.nodeid]) / divisor)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 return False
@@ -281,9 +302,9 @@ class Runner:
             self.clear_caches()  # all lines of a function run for each test that needs it
             tracer.start()  # again for each test, because some set a trace function
             tracer.switch_context(name)
-            began = time.process_time()
+            began = time.perf_counter()
             passed = self.run([name], session)
-            traced[name] = time.process_time() - began if passed else None, defaultdict(list)
+            traced[name] = time.perf_counter() - began if passed else None, defaultdict(list)
             session.testsfailed = 0
             tracer.stop()
         data = tracer.get_data()
@@ -301,7 +322,7 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
 
     Returns:
         0 if it returns True, ERROR if `prepare` raises before it, another number if it returns
-        False, raises, or is ended after `limit` seconds; see `limit_time`.
+        False, raises, or is ended by the timer, which `limit` sets in seconds.
     """
     child = os.fork()
     if not child:
@@ -310,7 +331,7 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
             prepare()
             status = 1
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-            limit_time(limit)
+            signal.setitimer(signal.ITIMER_REAL, limit)
             with open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)
                 os.dup2(null.fileno(), 2)
@@ -320,19 +341,14 @@ def fork(function: Callable[[], bool], prepare: Callable[[], None] = lambda: Non
     return os.waitpid(child, 0)[1]
 
 
-def limit_time(seconds: float) -> None:
-    """End this process after so many seconds of its own, or three times as many of the clock; never if 0.
-
-    So a busy machine kills no mutant.
-    """
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 3 * seconds)
-
-
 def run_file(name: str, file: str, limit: float = LIMIT) -> int:
-    """Run `run_one` in a new process, which ends after `limit` seconds; return 0 if all tests pass."""
+    """Run `run_one` in a new process, which ends after `limit` seconds, and once again if a test fails or takes long.
+
+    Returns 0 if all tests pass.
+    """
     command = [sys.executable, __file__, "--one", name, file]
-    return fork(lambda: bool(os.execv(sys.executable, command)), limit=limit)
+    run = partial(fork, lambda: bool(os.execv(sys.executable, command)), limit=limit)
+    return run() and run()
 
 
 def run_one(name: str, file: str) -> int:
