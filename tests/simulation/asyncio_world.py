@@ -58,6 +58,14 @@ class AsyncioEnd(End):
     def waiting(self) -> int:
         return write_buffer_size(self.connection.transport)
 
+    @property
+    def look_interval(self) -> float:
+        limits = self.limits
+        times = [limits.ping_interval, limits.idle_timeout, limits.total_timeout]
+        if limits.ping_interval is not None:
+            times.append(limits.ping_timeout)
+        return min([1.0, *(time / 8 + 0.01 for time in times if time is not None)])
+
     def begin(self, connection: Any) -> None:
         super().begin(connection)
         self.gone = asyncio.ensure_future(connection.wait_closed())
@@ -165,6 +173,7 @@ class AsyncioEnd(End):
             await connection.pong()
         elif name == "close":
             begin = self.world.network.now
+            self.note_close(*arguments)
             await connection.close(*arguments)
             self.world.check_deadline(self, begin)
 
@@ -191,6 +200,7 @@ class AsyncioEnd(End):
             elif name == "ping" and connection.state is State.OPEN:
                 self.pings.append(connection.ping())
             elif name == "close":
+                self.note_close(*arguments)
                 connection.close(*arguments)
             if connection.state is State.OPEN:
                 self.check_bounds()

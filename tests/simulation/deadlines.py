@@ -23,9 +23,11 @@ class Deadlines:
         settings: The settings of the connection.
         lag: How much later than its deadline something may happen, in seconds.
         now: The time at which the connection has opened.
+        interval: Seconds between two looks at the clock, besides for the end of the connection; 0 if a
+            timer is set for each time.
     """
 
-    def __init__(self, settings: ConnectionSettings, lag: float, now: float = 0.0) -> None:
+    def __init__(self, settings: ConnectionSettings, lag: float, now: float = 0.0, interval: float = 0.0) -> None:
         self.settings = settings
         self.lag = lag
         #: When the closing handshake, or the end of TCP, began.
@@ -37,10 +39,11 @@ class Deadlines:
         self.message_at, self.messages = now, 0
         self._opened_at = now
         self._excused = False
-        interval, timeout, idle = settings.ping_interval, settings.ping_timeout, settings.idle_timeout
+        every, timeout, idle = settings.ping_interval, settings.ping_timeout, settings.idle_timeout
         # Activity is looked at in eighths of a timeout, and counts from then on.
-        self._silence = inf if interval is None or timeout is None else interval + 1.125 * timeout + lag
-        self._idleness = inf if idle is None else 1.125 * idle + lag
+        self._silence = inf if every is None or timeout is None else every + 1.125 * timeout + lag + 3 * interval
+        self._idleness = inf if idle is None else 1.125 * idle + lag + 2 * interval
+        self._age = inf if settings.total_timeout is None else settings.total_timeout + lag + interval
         #: Whether the time of messages matters.
         self.may_be_idle = idle is not None
 
@@ -100,9 +103,7 @@ class Deadlines:
 
     def _check_open(self, now: float) -> None:
         """Check that the connection may have been open until now."""
-        total = self.settings.total_timeout
-        late = total is not None and now - self._opened_at > total + self.lag
-        check(not late, "total_timeout", f"still open at {now}")
+        check(now - self._opened_at <= self._age, "total_timeout", f"still open at {now}")
         self._check_idle(now)
         self.note_activity(now)
 

@@ -21,12 +21,29 @@ _ABSENT = {"trio": {"max_unsent"}, "threads": {"max_unsent", "write_limit"}}
 
 
 def draw_asyncio_schedule(seed: int) -> Schedule:
-    """Return the schedule of a seed for `AsyncioWorld`: some are over TLS."""
-    schedule = _draw(seed, "asyncio")
+    """Return the schedule of a seed for `AsyncioWorld`: some are over TLS, and in some a listener sends
+    on and on to a peer that does not read.
+    """
+    schedule, random = _draw(seed, "asyncio"), Random(~seed)
     scripted = "scripted" in (schedule.options.get(f"{end}.api") for end in (0, 1))
-    if not scripted and Random(~seed).random() < 0.2:
+    if not scripted and random.random() < 0.2:
         schedule.options["tls"] = True
+    if not (scripted or schedule.options["good"]) and random.random() < 0.2:
+        _draw_burst(random, schedule, random.randrange(2))
     return schedule
+
+
+def _draw_burst(random: Random, schedule: Schedule, end: int) -> None:
+    """Have a listener send more than `max_unsent` while nothing arrives."""
+    limits = {"max_unsent": random.choice((0, 1000, 50_000)), "write_limit": random.choice((0, 100, 4096))}
+    options = {"api": "listener", "patient": False, **limits}
+    schedule.options.update({"window": 1 << 12, **{f"{end}.{name}": value for name, value in options.items()}})
+    when = 0.1 + random.random()
+    schedule.faults.append((when, end, "stall", 5))
+    for _ in range(10):
+        when += 0.02 * random.random()
+        schedule.steps.append((when, end, "send", (0, random.choice((1000, 5000, 40_000)), False, None)))
+    schedule.steps.sort(key=lambda step: step[0])
 
 
 def draw_trio_schedule(seed: int) -> Schedule:

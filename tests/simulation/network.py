@@ -112,6 +112,7 @@ class SimulatedSocket:
         network.sockets[self._number] = self
         self.peer: SimulatedSocket | None = None
         self.closed, self.closed_at = False, inf
+        self.output_ended_at = self.input_ended_at = inf
         self.accepting: list[SimulatedSocket] = []
         self.unread = bytearray()
         self.in_flight = 0  # sent by the peer
@@ -156,6 +157,7 @@ class SimulatedSocket:
     def end_input(self, _: object = None) -> None:
         """Process the end of TCP."""
         self.input_ended = True
+        self.input_ended_at = min(self.input_ended_at, self._network.now)
         self.changed()
 
     def reset(self, _: object = None) -> None:
@@ -232,9 +234,7 @@ class SimulatedSocket:
     def shutdown(self, how: int) -> None:
         if self.was_reset:
             raise OSError(errno.ENOTCONN, "simulated: not connected")
-        if not self.output_ended:
-            self.output_ended = True
-            self._send_event(self.peer.end_input)  # type: ignore[union-attr]
+        self._end_output()
         if how == socket.SHUT_RDWR:
             self.end_input()  # for the threads that wait here
 
@@ -249,9 +249,13 @@ class SimulatedSocket:
             return
         if self.unread:
             self._send_event(self.peer.reset)
-        elif not self.output_ended:
-            self.output_ended = True
-            self._send_event(self.peer.end_input)
+        else:
+            self._end_output()
+
+    def _end_output(self) -> None:
+        if not self.output_ended:
+            self.output_ended, self.output_ended_at = True, self._network.now
+            self._send_event(self.peer.end_input)  # type: ignore[union-attr]
 
     def accept(self) -> tuple[SimulatedSocket, str]:
         if not self.accepting:

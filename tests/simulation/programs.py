@@ -97,6 +97,9 @@ class End:
         self.completed: dict[int, int] = {}  # how many of them the driver has accepted, by sender
         self.received: dict[int, int] = {}  # how many from each sender
         self.misbehaves = self.options["api"] == "scripted"
+        self.offences: list[set[int]] = []  # the close codes for what it has sent, of a scripted peer
+        self.closes_after_offence = False  # its first offence came before its close frame
+        self.causes: set[tuple[int, str]] = {(1000, "")}  # the close frames that its program asks for
         self.gave_up = False  # the receiver
         self.pings: list[Any] = []
         self.opened = self.closed = 0  # calls of the listener
@@ -118,6 +121,15 @@ class End:
         size: int = self.connection._driver.waiting
         return size
 
+    def note_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Take note that the program is going to close the connection so."""
+        self.causes.add((1005 if code is None else code, reason))
+
+    @property
+    def look_interval(self) -> float:
+        """Seconds between two looks of the driver at the clock; 0 if it sets a timer for each time."""
+        return 0.0
+
     @property
     def all_steps(self) -> list[Entry]:
         """Its steps, and the close with which every program ends."""
@@ -131,7 +143,7 @@ class End:
     def begin(self, connection: Any) -> None:
         """Take the connection when it is open."""
         self.connection = connection
-        self.deadlines = Deadlines(self.limits, self.world.lag, self.world.network.now)
+        self.deadlines = Deadlines(self.limits, self.world.lag, self.world.network.now, self.look_interval)
 
     def look(self) -> None:
         """Take note of what the connection does; called when time is to pass."""

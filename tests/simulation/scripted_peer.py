@@ -11,7 +11,7 @@ from framewire import CLIENT, SERVER, Close, Failure, Ping, Stream
 
 from .network import Network, SimulatedSocket
 from .programs import End
-from .violations import VIOLATIONS, make_frame
+from .violations import VIOLATIONS, failure_codes, make_frame
 
 __all__ = ["MANNERS", "ScriptedPeer"]
 
@@ -55,6 +55,7 @@ class ScriptedPeer:
         self.head: bytes | None = b""
         self.output = bytearray()
         self.closing = False  # once the output is written
+        self.closes = False  # a close frame has been sent
         sock.changed = self._step
         if self.client and self.manners["opens"]:
             self.output += _REQUEST
@@ -127,6 +128,7 @@ class ScriptedPeer:
             elif isinstance(event, (Close, Failure)):
                 if self.manners["answers_close"]:
                     self.output += make_frame(0x88, b"\x03\xe8", self.client)
+                    self.closes = True
                 if self.manners["ends_tcp"]:
                     self.closing = True
 
@@ -147,10 +149,13 @@ class ScriptedPeer:
             self.output += make_frame(0x81 if text else 0x82, payload, self.client)
         elif name == "raw":
             self.output += VIOLATIONS[arguments](self.end.peer.limits, self.client)
+            self.end.offences.append(failure_codes(arguments, self.end.peer.limits))
+            self.end.closes_after_offence |= not self.closes
         elif name == "flood":
             self.output += make_frame(0x89, b"x" * 100, self.client) * arguments
         elif name == "ping":
             self.output += make_frame(0x89, b"ping", self.client)
         elif name == "close":
             self.output += make_frame(0x88, b"\x03\xe8bye", self.client)
+            self.closes = True
         self._write()

@@ -126,6 +126,7 @@ class ThreadEnd(End):
             connection.pong()
         elif name == "close":
             begin = self.now
+            self.note_close(*arguments)
             connection.close(*arguments)
             self.world.check_deadline(self, begin)
 

@@ -148,6 +148,7 @@ class TrioEnd(End):
 
     async def _close(self, connection: Any, arguments: Any) -> None:
         begin = self.world.network.now
+        self.note_close(*arguments)
         try:
             await connection.aclose(*arguments)
         except trio.Cancelled:

@@ -269,6 +269,10 @@ class World(ABC):
         if self.prompt and not end.gave_up and not peer.gave_up:
             check(not isinstance(state.cause, TimeoutError), "close", "one end had to wait for the other one")
             codes = [None if each is None else each.code for each in (state.rcvd, state.sent)]
+            client = self.ends[0]
+            if client.session is not None and client.socket is not None and not self.schedule.options.get("tls"):
+                first = client.socket.output_ended_at < client.socket.input_ended_at
+                check(not first, "end of TCP", "the client has ended it first")
             check(None not in codes and not {1002, 1006, 1007, 1008, 1009} & set(codes), "close", f"{codes}")
 
     def _check_deadlines(self, end: End) -> None:
@@ -286,12 +290,47 @@ class World(ABC):
             )
             explained = state.failure is not None and not wire.close[1]
             check(explained or state.sent.reason == wire.close[1], "close", f"{state.sent}, not {wire.close}")
+            if state.rcvd_then_sent:
+                check(wire.close == (state.rcvd.code, state.rcvd.reason), "close", f"{wire.close} answers {state.rcvd}")
+            elif state.failure is None or state.failure.code == 1006:
+                causes = self._causes(end)
+                check(wire.close in causes, "close", f"{wire.close}, where there is no cause but for {causes}")
+        if state.failure is not None and state.failure.code != 1006:
+            codes = [*end.peer.offences, {1009} if end.limits.sizes[0] is not None else set()]
+            caused = end.peer.misbehaves and any(state.failure.code in each for each in codes)
+            check(caused, "failure", f"{state.failure} after {codes}")
+        check(state.rcvd is None or not end.peer.closes_after_offence, "offence", f"{state.rcvd} after a violation")
+        if state.rcvd is not None and state.sent is not None:
+            order = state.rcvd_then_sent is not None
+            if end.peer.session is not None:
+                order = order and not (state.rcvd_then_sent and end.peer.session.close_state.rcvd_then_sent)
+            check(order, "close", f"the order is {state.rcvd_then_sent}")
         if peer_wire is not None and state.rcvd is not None:
             rcvd = state.rcvd.code, state.rcvd.reason
             check(rcvd == peer_wire.close, "close", f"received {rcvd}, but {peer_wire.close} is written")
         if wire is not None and peer_wire is not None:
-            pongs = [each for each in wire.pongs if each]
+            pongs = [each for each in wire.pongs if each]  # those of the program are empty
             check(pongs == peer_wire.pings[: len(pongs)], "pongs", f"{pongs} answers {peer_wire.pings}")
+
+    def _causes(self, end: End) -> set[tuple[int, str]]:
+        """Return the close frames that an end may send by itself."""
+        limits, names = end.limits, {name for _, number, name, _ in self.schedule.steps if number == end.number}
+        causes = set(end.causes)
+        if limits.ping_interval is not None and limits.ping_timeout is not None:
+            causes.add((1011, "keepalive ping timeout"))
+        if limits.idle_timeout is not None:
+            causes.add((1008, "no messages for too long"))
+        if limits.total_timeout is not None:
+            causes.add((1008, "the time for this connection is over"))
+        if "parts" in names or limits.fragment_size is not None:
+            causes |= {(1011, "close during fragmented message"), (1011, "error in fragmented message")}
+        if "broadcast" in names:
+            causes.add((1013, "reading too slowly"))
+        if end.number == 1:
+            causes.add((1001, ""))  # of a server that closes
+        if any(name == "cancel_main" and number == end.number for _, number, name, _ in self.schedule.faults):
+            causes.add((1011, ""))
+        return causes
 
     def _stops_receiving(self, end: End) -> bool:
         return end.options["leaves"] is not None or any(
