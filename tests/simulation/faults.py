@@ -173,7 +173,7 @@ SESSION_FAULTS: dict[str, Fault] = {
     "a keepalive without patience": (_replace(Keepalive, "is_overdue", _returns(True)), {"keepalive", "close"}),
     "no idle_timeout": (_ignore("idle_timeout"), {"idle_timeout"}),
     "no total_timeout": (_ignore("total_timeout"), {"total_timeout"}),
-    "no max_size": (_ignore("max_size"), {"offence", "doubled or made up"}),
+    "no max_size": (_ignore("max_size"), {"offence", "doubled or made up", "max_size"}),
     "a masking key comes twice": (_replace(KeyPool, "refill", _same_key), {"wire"}),
     "data after the close frame": (_replace(Stream, "_check_open", _nothing), {"wire"}),
     "a queue without a limit": (_replace(MessageQueue, "is_above", _returns(False)), {"queue"}),

@@ -182,6 +182,10 @@ class End:
     def take(self, message: str | bytes) -> None:
         """Check a received message: each sender's arrive in order, whole and once."""
         check(self.ended_at is None, "received after the end")
+        limit = self.limits.sizes[0]
+        if limit is not None and 4 * len(message) > limit:
+            size = len(message.encode() if isinstance(message, str) else message)
+            check(size <= limit, "max_size", f"a message of {size} bytes, where the limit is {limit}")
         peer, sender = self.peer, Message.sender(message)
         number = self.received.get(sender, 0)
         expected = peer.sent.get(sender, ())

@@ -19,6 +19,12 @@ SHORT = {"asyncio": 300, "session": 600, "threads": 60, "trio": 100}
 #: How many it runs in two processes.
 REPLAYED = {"asyncio": 20, "session": 20, "threads": 8, "trio": 8}
 
+#: Faults that every driver shows within 40 schedules.
+FOUND_BY_DRIVERS = [
+    "a masking key comes twice", "a message is lost", "another close code", "no close_timeout",
+    "the client ends TCP first", "the order of close frames is unknown", "the wrong exception",
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -111,27 +117,27 @@ def test_client_that_is_cancelled_while_it_writes_its_request_logs_no_error():
         run("asyncio", Schedule(3009197, options, [], [(0.00005 * number, 0, "cancel_main", None)]))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_message_that_is_lost_is_found(kind, monkeypatch):
-    end = type(KINDS[kind].world(Schedule(1)).ends[0])
-    take, taken = end.take, []
-
-    def take_most(self, *arguments):
-        taken.append(1)
-        if len(taken) % 10:
-            take(self, *arguments)
-
-    monkeypatch.setattr(end, "take", take_most)
-    failures = {name_of(failure_of(kind, KINDS[kind].draw(seed))) for seed in range(20)}
-    assert failures & {"lost", "mixed"}
+def finds(kind, fault, count, monkeypatch):
+    """Return whether one of so many schedules fails with the property for a fault."""
+    make, names = SESSION_FAULTS[fault]
+    make(monkeypatch)
+    return any(name_of(failure_of(kind, KINDS[kind].draw(seed))) in names for seed in range(count))
 
 
 @pytest.mark.parametrize("fault", sorted(SESSION_FAULTS))
 def test_fault_of_the_session_is_found(fault, monkeypatch):
-    make, names = SESSION_FAULTS[fault]
-    make(monkeypatch)
-    found = (name_of(failure_of("session", KINDS["session"].draw(seed))) for seed in range(400))
-    assert any(name in names for name in found)
+    assert finds("session", fault, 400, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", FOUND_BY_DRIVERS)
+@pytest.mark.parametrize("kind", sorted(SHORT.keys() - {"session"}))
+def test_fault_of_the_session_is_found_on_a_driver(kind, fault, monkeypatch):
+    assert finds(kind, fault, 40, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", ["no ping_timeout", "no total_timeout", "no max_unsent"])
+def test_deadline_or_bound_that_asyncio_ignores_is_found(fault, monkeypatch):
+    assert finds("asyncio", fault, 150, monkeypatch)
 
 
 def masked(first, payload, key):

@@ -91,6 +91,7 @@ class World(ABC):
             return self._run()
 
     def _run(self) -> str:
+        broken.clear()
         if World.has_garbage:
             sys.unraisablehook, hook = lambda _: None, sys.unraisablehook
             gc.collect()  # else this run would be blamed for what an earlier one has left open
@@ -106,7 +107,6 @@ class World(ABC):
             self.network.at(when, getattr(self, f"_{name}"), (self.ends[number], arguments))
         self.network.at(LAST_STEP + 5, self._close_all)
         self.network.at(HORIZON, self._hang)
-        broken.clear()
         gc.disable()  # a finalizer must not run at a moment that depends on earlier runs
         try:
             try:
