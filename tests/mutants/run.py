@@ -5,7 +5,7 @@ child process is forked, which replaces the code of one function and runs the te
 mutated lines until one fails: first the one that failed in an earlier run, then the shortest. For a
 mutant of code that runs at import, each file of tests that use the module runs in a new process
 instead: first the one that failed in an earlier run, then those that find most mutants of the module.
-Before that, all these tests must pass without a mutant, in a quarter of the time that they get.
+Before that, all these tests must pass without a mutant, in half of the time that they get.
 
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
@@ -70,7 +70,7 @@ PATIENCE = 4
 #: Seconds that a file of tests may take in a new process; it takes less than 10 without a mutant.
 LIMIT = 120
 #: By what those times are divided in the run without a mutant.
-CONTROL = 4
+CONTROL = 2
 #: The status of a child process that cannot run the tests.
 ERROR = 2 << 8
 
