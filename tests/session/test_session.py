@@ -433,6 +433,22 @@ def test_message_taken_in_part_holds_others_up_until_the_end_has_cut_it(rest, is
             queue.take_message()
 
 
+@pytest.mark.parametrize("end", ["eof", "close", "violation"])
+def test_message_taken_in_part_is_over_at_the_end_of_the_connection(end):
+    world = World(fragments=True)
+    world.receive((0x01, b"cut"))
+    assert world.session.queue.take_piece() == ("cut", False)
+    world.receive((PING, b""), (PONG, b""))
+    with pytest.raises(ConcurrencyError):
+        world.take()
+    if end == "eof":
+        world.session.receive_eof(0.0)
+    else:
+        world.receive((CLOSE, b"") if end == "close" else (TEXT, b"in between"))
+    assert world.take() is None
+    assert world.session.over
+
+
 def test_queue_without_room_takes_no_message_by_the_short_path():
     queues = [MessageQueue(ConnectionSettings(max_queue=number)) for number in (0, 1)]
     assert [queue.max_alone for queue in queues] == [-1, QUEUE_SIZE]
