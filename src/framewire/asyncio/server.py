@@ -160,12 +160,27 @@ class Server(BaseServer):
     async def wait_closed(self) -> None:
         """Wait until the server is closed, its connections have ended and their handlers have
         returned.
+
+        A handler that calls this does not wait for itself, nor for others that call it too.
         """
-        await self._home.run(self._closed.wait())
+        part, task = self._loops.get(asyncio.get_running_loop()), asyncio.current_task()
+        if part is None or task not in part.tasks:
+            await self._home.run(self._closed.wait())
+            return
+        part.stopping.add(task)
+        part.note_change()
+        try:
+            for each in list(self._loops.values()):
+                await asyncio.wrap_future(each.others_ended)
+        finally:
+            part.stopping.discard(task)
 
     async def _finish(self, part: ServerLoop) -> None:
         """Wait for the end of everything in the running event loop, after `close`."""
-        for connection in self._connections_of(part):
+        connections = self._connections_of(part)
+        await part.wait_for_others(connections)
+        part.others_ended.set_result(None)
+        for connection in connections:
             await connection.wait_closed()
         for listener in part.listeners:
             await listener.wait_closed()
@@ -242,7 +257,9 @@ class Server(BaseServer):
 
     def disconnected(self, connection: Any) -> None:
         """A client has gone."""
-        self._here.refused.discard(connection.transport)
+        part = self._here
+        part.refused.discard(connection.transport)
+        part.note_change()
         with self._lock:
             if connection in self._everyone:
                 self._everyone.discard(connection)
@@ -251,27 +268,24 @@ class Server(BaseServer):
     def opened(self, connection: Any) -> None:
         """A WebSocket is open."""
         if isinstance(connection, ServerConnection):
-            self.start(self._handle(connection))
+            self.start(self._handle(connection), connection)
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Run the handler, then close."""
         assert not isinstance(self.handler, Listener)
-        code = CloseCode.NORMAL_CLOSURE
+        code = CloseCode.INTERNAL_ERROR
         try:
             await self.run_handler(connection)
+            code = CloseCode.NORMAL_CLOSURE
         except Exception as error:
             code = handler_failed(connection, error)
         finally:
             connection.start_closing(code)
         await connection.wait_closed()
 
-    def start(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, run: Coroutine[Any, Any, None], connection: Any = None) -> asyncio.Task[None]:
         """Run a task of a connection."""
-        part = self._here
-        task: asyncio.Task[None] = part.loop.create_task(run)
-        part.tasks.add(task)  # the event loop itself keeps weak references only
-        task.add_done_callback(part.tasks.discard)
-        return task
+        return self._here.start(run, connection)
 
 
 class serve:  # noqa: N801 - called like the function that it is to its users

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from socket import socket
@@ -98,10 +98,16 @@ class ServerLoop:
         self.beginning: set[ProxyHeaderProtocol] = set()
         #: Transports whose clients are answered 503.
         self.refused: set[asyncio.BaseTransport] = set()
-        #: The tasks of connections.
-        self.tasks: set[asyncio.Task[None]] = set()
+        #: The tasks of connections, with their connection.
+        self.tasks: dict[asyncio.Task[None], Any] = {}
+        #: Those of them that wait in `Server.wait_closed`.
+        self.stopping: set[asyncio.Task[Any]] = set()
         #: The task that waits for the end of everything, after `Server.close`.
         self.finishing: asyncio.Task[None] | None = None
+        #: Done when everything has ended except for the tasks in `stopping` and their connections.
+        self.others_ended: Future[None] = Future()
+        self.others_ended.set_running_or_notify_cancel()  # those who wait do not cancel it
+        self._changed = asyncio.Event()
 
     @property
     def sockets(self) -> list[socket]:
@@ -118,6 +124,44 @@ class ServerLoop:
         else:
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(callback, *arguments)
+
+    def start(self, run: Coroutine[Any, Any, None], connection: Any) -> asyncio.Task[None]:
+        """Run a task of a connection.
+
+        Args:
+            run: The coroutine.
+            connection: The connection, None before its opening handshake.
+        """
+        task: asyncio.Task[None] = self.loop.create_task(run)
+        self.tasks[task] = connection  # the event loop itself keeps weak references only
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self.tasks[task]
+        self.note_change()
+
+    def note_change(self) -> None:
+        """Have `wait_for_others` look again: a connection or a task has ended, or a task is in
+        `stopping`.
+        """
+        if self.finishing is not None:
+            self._changed.set()
+
+    async def wait_for_others(self, connections: Collection[Any]) -> None:
+        """Wait for the end of all tasks that are not in `stopping`, and of `connections` except for
+        theirs.
+        """
+        for connection in connections:
+            while not (connection._driver.transport_lost or connection in map(self.tasks.get, self.stopping)):
+                await self._change()
+        for task in list(self.tasks):
+            while not (task.done() or task in self.stopping):
+                await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     async def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine in the event loop, and wait for it in the running one."""
