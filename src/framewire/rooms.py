@@ -240,7 +240,7 @@ class PlainDriver:
         self._send = send
         self._queue: deque[tuple[Event, int]] = deque()
         self._paused_size = 0
-        self._room: asyncio.Future[None] | None = None
+        self._when_room: list[Callable[[], object]] = []  # called once the queue has room
         self._task: asyncio.Task[None] | None = None
         self._when_lost: list[Callable[[PlainDriver], object]] = []
         owner = asyncio.current_task()
@@ -303,24 +303,22 @@ class PlainDriver:
                 self.unsent -= size
                 if self.write_paused and self.unsent <= self.settings.write_marks[1]:
                     self.write_paused = False
-                    self._release()
+                    self._call_when_room()
         except Exception as error:  # each server and framework has exceptions of its own for lost connections
             logger.debug("a message to a room was not sent: %r", error)
             self._lose()
         finally:
             self._task = None
 
-    async def drain(self, whole: bool = False) -> None:
-        """Wait until the queue has room, or the connection is lost."""
-        while self.write_paused:
-            if self._room is None:
-                self._room = self.loop.create_future()
-            await asyncio.shield(self._room)
+    def call_in_turn(self, function: Callable[[], object]) -> None:
+        """Call a function once the queue has room, or the connection is lost."""
+        self._when_room.append(function)
+        if not self.write_paused:
+            self._call_when_room()
 
-    def _release(self) -> None:
-        if self._room is not None:
-            self._room.set_result(None)
-            self._room = None
+    def _call_when_room(self) -> None:
+        while self._when_room and not self.write_paused:
+            self._when_room.pop(0)()
 
     # As a driver.
 
@@ -346,6 +344,6 @@ class PlainDriver:
         self._queue.clear()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self._release()
+        self._call_when_room()
         for callback in self._when_lost:
             callback(self)

@@ -222,6 +222,39 @@ async def test_sending_waits_for_a_peer_that_does_not_read():
 
 
 @on_loop
+async def test_waiting_task_sends_before_one_that_sends_again_and_again():
+    async def app(scope, receive, send):
+        async def send_on_and_on():
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+
+        await receive()
+        await send({"type": "websocket.accept"})
+        greedy = asyncio.ensure_future(send_on_and_on())
+        await until(lambda: protocols()[0].session.write_paused)
+        go.set()
+        for number in range(3):
+            await send({"type": "websocket.send", "text": str(number)})
+        greedy.cancel()
+        await asyncio.wait([greedy])
+
+    go = asyncio.Event()
+    async with serving(app) as (server, port):
+
+        def protocols():
+            return list(server.server_state.connections)
+
+        client = await Raw.open(port, limit=1024)
+        await go.wait()
+        events = []
+        while "2" not in events:
+            events.append(await client.next())
+        first, second, third = (events.index(text) for text in "012")
+        assert (second - first, third - second) == (2, 2)  # one of the other task in between
+        client.writer.transport.abort()
+
+
+@on_loop
 async def test_connection_lost_without_a_close_frame_is_1006():
     app = Application()
     async with serving(app) as (_, port):

@@ -1,5 +1,8 @@
 """The opening handshake of every server, as a client that writes bytes sees it."""
 
+from contextlib import suppress
+from ssl import SSLEOFError
+
 import pytest
 from drivers import every_driver, receive_all
 from frames import REQUEST, to
@@ -101,6 +104,25 @@ def test_negotiation_error_of_process_request_is_answered_with_400(driver, refus
     with driver.serve(receive_all, process_request=refuse) as server:
         assert is_refusal(server.answer(REQUEST))
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@every_driver(tls=True, without=("uvicorn",))
+@pytest.mark.parametrize("callback", ["process_request", "process_response", "select_subprotocol"])
+@pytest.mark.parametrize("way", ["start_closing", "close", "abort", "transport.abort"])
+def test_connection_that_a_callback_closes_in_the_opening_handshake_is_cut(driver, callback, way, caplog):
+    def close(connection, *arguments):
+        function = connection
+        for name in ("aclose" if way == "close" and driver.name == "trio" else way).split("."):
+            function = getattr(function, name, None)
+        if function is None or (way == "close" and callback == "select_subprotocol"):
+            function = connection.start_closing  # the API has no such method, or it may have to be awaited
+        return function()
+
+    with driver.serve(receive_all, **{callback: close}) as server:
+        with suppress(ConnectionError, SSLEOFError):
+            assert server.answer(REQUEST) == b""
+        assert server.records == []
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
 
 
 @every_driver(without=("uvicorn",))

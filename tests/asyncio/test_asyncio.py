@@ -230,14 +230,18 @@ def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
     async def main():
         async with serving(handler) as (_, port, _), raw(port) as client:
             await client.upgrade()
+            clients.append(client)
             client.write(client.stream.send("a"))
             await asyncio.wait_for(asyncio.Event().wait(), 10)
 
+    clients = []
     loop = ends.new_loop()
     try:
         with pytest.raises(SystemExit) as error:
             loop.run_until_complete(main())
         assert error.value.code == 3
+        end = loop.run_until_complete(asyncio.wait_for(clients[0].read_event(), 10))
+        assert end == framewire.Close(1011, "")
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
@@ -248,6 +252,161 @@ def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
     gc.collect()
     assert "Task exception was never retrieved" in caplog.text
     caplog.clear()
+
+
+class EndingListener(Listener):
+    """Raises in one of its callbacks."""
+
+    def __init__(self, callback, error):
+        def end(connection, *arguments):
+            raise error
+
+        setattr(self, callback, end)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize("callback", ["on_open", "on_message", "two on_message", "on_ping", "on_close"])
+def test_system_exit_of_a_listener_ends_the_event_loop_after_its_connection_is_closed(callback, error, caplog):
+    async def main():
+        async with serving(EndingListener(callback.split()[-1], error)) as (server, port, _), raw(port) as client:
+            await client.upgrade()
+            clients.append(client)
+            for connection in server._everyone:
+                connections.append(connection)
+            frame = client.stream.send("a")
+            client.write(frame if "on_m" in callback else client.stream.ping(b"p"), *[frame] * ("two" in callback))
+            if callback == "on_close":
+                client.write(client.stream.close())
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+
+    async def read_end():
+        return await clients[0].read_event()
+
+    clients, connections = [], []
+    loop = ends.new_loop()
+    try:
+        with pytest.raises(type(error)) as caught:
+            loop.run_until_complete(main())
+        assert caught.value is error
+        for connection in connections:
+            assert connection.state is not framewire.State.OPEN
+            assert not connection._session.handling
+        if callback != "on_close":
+            events = [loop.run_until_complete(asyncio.wait_for(read_end(), 10))]
+            while not isinstance(events[-1], framewire.Close):
+                events.append(loop.run_until_complete(asyncio.wait_for(read_end(), 10)))
+            assert events[-1].code == 1011
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
+    assert not [record for record in caplog.records if record.name == "framewire.server"]
+
+
+async def read_rest(client):
+    with contextlib.suppress(ConnectionError):
+        return await asyncio.wait_for(client.reader.read(), 10)
+    return b""
+
+
+@pytest.mark.parametrize("callback", ["process_request", "process_response", "select_subprotocol"])
+def test_system_exit_in_the_opening_handshake_ends_the_event_loop_and_cuts_the_connection(callback, caplog):
+    def end(*arguments):
+        sys.exit(3)
+
+    async def main():
+        async with serving(echo, **{callback: end}) as (_, port, _), raw(port) as client:
+            clients.append(client)
+            client.write(REQUEST)
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+
+    clients = []
+    loop = ends.new_loop()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            loop.run_until_complete(main())
+        assert loop.run_until_complete(read_rest(clients[0])) == b""
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
+    del caught
+    gc.collect()
+    assert not [record for record in caplog.records if record.name.startswith("framewire")]
+    caplog.clear()  # asyncio says that nobody has retrieved the exception of the task
+
+
+@pytest.mark.parametrize("close_connections", [True, False])
+@on_loop
+async def test_handlers_that_wait_for_their_server_wait_for_the_others_only(close_connections):
+    ended, released, begun = [], asyncio.Event(), asyncio.Event()
+
+    async def handler(ws):
+        await begun.wait()
+        if ws.request.path == "/path/other":
+            await released.wait()
+        else:
+            ws.server.close(close_connections)
+            await ws.server.wait_closed()
+        ended.append(ws.request.path)
+
+    async with serving(handler) as (server, _, uri):
+        async with connect(uri + "/other"), connect(uri), connect(uri):
+            await until(lambda: len(server.connections) == 3)
+            begun.set()
+            await until(lambda: len(server._home.stopping) == 2)
+            await asyncio.sleep(0.05)
+            assert ended == []
+            released.set()
+            await asyncio.wait_for(server.wait_closed(), 10)
+            assert sorted(ended) == ["/path", "/path", "/path/other"]
+
+
+@on_loop
+async def test_process_request_may_wait_for_its_server():
+    waited = []
+
+    async def process_request(connection, request):
+        connection.server.close()
+        await connection.server.wait_closed()
+        waited.append(True)
+
+    async with serving(process_request=process_request) as (_, _, uri):
+        with pytest.raises(InvalidStatus) as refused:
+            await peer_connect(uri)
+        assert refused.value.response.status_code == 503
+    assert waited == [True]
+
+
+@on_loop
+async def test_handler_whose_wait_for_the_server_is_cancelled_is_waited_for():
+    waits, released, held = [], asyncio.Event(), asyncio.Event()
+
+    async def handler(ws):
+        if ws.request.path == "/path/other":
+            await held.wait()
+            return
+        waits.append(asyncio.current_task())
+        ws.server.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ws.server.wait_closed()
+        waits.append("cancelled")
+        await released.wait()
+
+    async with serving(handler) as (server, _, uri), connect(uri + "/other"), connect(uri):
+        await until(lambda: waits and server._home.stopping)
+        waits[0].cancel()
+        await until(lambda: "cancelled" in waits)
+        held.set()
+        closed = asyncio.ensure_future(server.wait_closed())
+        await asyncio.sleep(0.05)
+        assert not closed.done()
+        released.set()
+        await asyncio.wait_for(closed, 10)
 
 
 @on_loop
@@ -895,7 +1054,7 @@ async def test_cancelled_send_sends_nothing():
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(ws.send(b"never" * 20_000), 0.01)
         assert ws.transport.get_write_buffer_size() == before
-        assert not ws._writer._waiters
+        assert not ws._writer.turns._line
         go.set()
         await ws.send("end")
 
@@ -905,6 +1064,32 @@ async def test_cancelled_send_sends_nothing():
         await go.wait()
         while (message := await client.read_event()) != "end":
             assert message == b"whole" * 20_000
+
+
+@on_loop
+async def test_waiting_sender_is_served_before_a_task_that_sends_again_and_again():
+    async def send_on_and_on(ws):
+        while True:
+            await ws.send(b"greedy" * 20_000)
+
+    async def handler(ws):
+        greedy = asyncio.ensure_future(send_on_and_on(ws))
+        await until(lambda: ws._session.write_paused)
+        go.set()
+        for number in range(3):
+            await ws.send(str(number))
+        greedy.cancel()
+        await asyncio.wait([greedy])
+
+    go = asyncio.Event()
+    async with serving(handler) as (_, port, _), raw(port, limit=1024) as client:
+        await client.upgrade()
+        await go.wait()
+        events = []
+        while "2" not in events:
+            events.append(await client.read_event())
+        first, second, third = (events.index(text) for text in "012")
+        assert (second - first, third - second) == (2, 2)  # one of the other task in between
 
 
 @on_loop
@@ -1247,6 +1432,34 @@ async def test_broadcast_skips_connections_in_a_fragmented_message(caplog):
         assert [await ws.recv(), await ws.recv()] == ["ab", "end"]
     assert caplog.messages == ["skipped broadcast: sending a fragmented message"] * 2
     assert all(record.levelname == "WARNING" for record in caplog.records)
+    caplog.clear()
+
+
+@on_loop
+async def test_broadcast_reaches_connections_of_both_apis(caplog):
+    opened = []
+
+    class Fragmenting(Listener):
+        def on_open(self, connection):
+            opened.append(connection)
+
+        def on_message(self, connection, message):
+            connection.send("fragm", last=False)
+            broadcast(opened, "skipped")
+            connection.send("ented")
+            broadcast(opened, "to all")
+
+    async def handler(ws):
+        opened.append(ws)
+        await ws.wait_closed()
+
+    async with serving(Fragmenting()) as (_, _, one), serving(handler) as (_, _, two):
+        async with connect(one) as listening, connect(two) as ws:
+            await until(lambda: len(opened) == 2)
+            await listening.send("go")
+            assert [await listening.recv(), await listening.recv()] == ["fragmented", "to all"]
+            assert [await ws.recv(), await ws.recv()] == ["skipped", "to all"]
+    assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
     caplog.clear()
 
 

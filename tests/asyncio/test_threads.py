@@ -102,6 +102,24 @@ async def test_handlers_run_in_the_thread_of_their_connection():
 
 
 @on_loop
+async def test_handlers_of_both_loops_that_wait_for_the_server_do_not_wait_for_each_other():
+    returned = []
+
+    async def handler(ws):
+        await ws.recv()
+        ws.server.close()
+        await ws.server.wait_closed()
+        returned.append(threading.current_thread().name)
+
+    async with connections_of_two(2, handler) as (server, pairs):
+        for pairs_of_loop in pairs:
+            for _, client in pairs_of_loop:
+                await client.send("close")
+        await asyncio.wait_for(server.wait_closed(), 10)
+        assert len(returned) == 4
+
+
+@on_loop
 async def test_listener_gets_its_callbacks_in_the_thread_of_the_connection():
     class Naming(Listener):
         def on_message(self, connection, message):

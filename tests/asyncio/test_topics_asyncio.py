@@ -421,6 +421,53 @@ async def test_message_during_a_fragmented_one_arrives_after_it():
 
 
 @on_loop
+async def test_held_messages_and_waiting_senders_keep_their_order():
+    topics, gate = Topics(), asyncio.Event()
+
+    async def fragments():
+        yield "fragm"
+        await gate.wait()
+        yield "ented"
+
+    async def publish_and_send(one):
+        topics.publish("news", "held")
+        await one.send("after it")
+
+    async with pairs(1) as ((one,), (client,)):
+        topics.subscribe(one, "news")
+        sending = asyncio.ensure_future(one.send(fragments()))
+        await until(lambda: one._session.stream.message_open)
+        before = asyncio.ensure_future(one.send("before it"))
+        await asyncio.sleep(0)
+        after = asyncio.ensure_future(publish_and_send(one))
+        await asyncio.sleep(0)
+        gate.set()
+        assert [await client.recv() for _ in range(4)] == ["fragmented", "before it", "held", "after it"]
+        await asyncio.gather(sending, before, after)
+        assert not one._writer.blocked
+
+
+@on_loop
+async def test_message_held_while_a_listener_sends_fragments_arrives_after_the_last_one():
+    topics, opened = Topics(), []
+
+    class Remembering(Listener):
+        def on_open(self, connection):
+            opened.append(connection)
+            topics.subscribe(connection, "news")
+
+    async with serving(Remembering()) as (_, _, uri), connect(uri) as ws:
+        await until(lambda: opened)
+        (connection,) = opened
+        connection.send("fragm", last=False)
+        topics.publish("news", "held")
+        await asyncio.sleep(0.01)  # no turn of the event loop releases it
+        connection.send("ented")
+        connection.send("after it")
+        assert [await ws.recv() for _ in range(3)] == ["fragmented", "held", "after it"]
+
+
+@on_loop
 async def test_callback_may_change_subscriptions_and_its_exceptions_are_logged(caplog):
     def on_slow(connection, topic, outcome):
         topics.unsubscribe(connection, topic)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from framewire import HandshakeError, TrustedProxies
+from framewire import HandshakeError, State, TrustedProxies
 from framewire.handshake import Headers, Response, ServerHandshake
 from framewire.http.server_answer import answer_at_once, answer_request
 from framewire.http.server_policy import ServerPolicy, make_response
@@ -24,7 +24,7 @@ def answer(request=REQUEST, malformed=None, closing=False, process_request=None,
     handshake = ServerHandshake()
     if malformed is None:
         assert handshake.receive(request) is not None
-    connection = SimpleNamespace(subprotocols=["chat"], subprotocol=None, response=None)
+    connection = SimpleNamespace(subprotocols=["chat"], subprotocol=None, response=None, state=State.CONNECTING)
     server = SimpleNamespace(
         policy=ServerPolicy(),
         process_request=process_request,
@@ -136,7 +136,7 @@ def test_trusted_proxy_tells_the_address_and_the_scheme_of_the_client(peer, clie
     handshake = ServerHandshake()
     forwarded = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\r\n"
     handshake.receive(REQUEST.removesuffix(b"\r\n") + forwarded)
-    connection = SimpleNamespace(subprotocols=[], remote_address=(peer, 5))
+    connection = SimpleNamespace(subprotocols=[], remote_address=(peer, 5), state=State.CONNECTING)
     policy = ServerPolicy(trusted_proxies=TrustedProxies(["10.0.0.0/8"], forwarded=True))
     server = SimpleNamespace(policy=policy, process_request=None, process_response=None, closing=False)
     if at_once:
@@ -147,3 +147,19 @@ def test_trusted_proxy_tells_the_address_and_the_scheme_of_the_client(peer, clie
         data, _ = returned.value.value
     assert data.startswith(b"HTTP/1.1 101 ")
     assert (connection.client_address, connection.client_scheme) == (client, scheme)
+
+
+def test_connection_that_a_callback_closes_gets_no_answer():
+    asked = []
+
+    def process_response(*arguments):
+        asked.append(arguments)
+
+    def close(connection, *arguments):
+        connection.state = State.CLOSED
+
+    with pytest.raises(EOFError):
+        answer(process_request=close, process_response=process_response)
+    assert asked == []
+    with pytest.raises(EOFError):
+        answer(process_response=close)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from frames import REQUEST
 
+from framewire import State
 from framewire.errors import HandshakeError, ResponseError, StatusError
 from framewire.handshake import ClientHandshake, ServerHandshake, accept_key, parse_uri
 from framewire.http.server_policy import ServerPolicy
@@ -36,7 +37,9 @@ def receiving(*chunks):
 
 
 def connection():
-    return SimpleNamespace(request=None, response=None, subprotocol=None, subprotocols=[], logger=LOGGER)
+    return SimpleNamespace(
+        request=None, response=None, subprotocol=None, subprotocols=[], logger=LOGGER, state=State.CONNECTING
+    )
 
 
 def open_with(answer, extensions=(), offered=(), subprotocols=()):

@@ -414,8 +414,8 @@ class AsyncioWorld(World):
             check(not (session.has_held_back and session.reading), "idle", "input is held back without a reason")
             check(session.reading is driver._reading, "idle", "reading is not as the session asks for")
             # A sender may also wait for the end of a message that is sent in parts.
-            sendable = not (session.write_paused or driver.writer._in_parts)
-            waiting = sendable and any(not each.done() for each in driver.writer._waiters or ())
+            turns = driver.writer.turns
+            waiting = turns._line and not (turns.in_parts or session.write_paused)
             check(not waiting, "idle", "a sender waits, though there is room")
             if driver.receiver is not None and driver.receiver.waiting:
                 whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]

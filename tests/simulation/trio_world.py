@@ -294,8 +294,9 @@ class TrioWorld(World):
             driver = end.connection._driver
             check(not (driver._writer and session.output), "idle", "output is not written")
             check(not (driver._reader and session.reading), "idle", "reading is not as the session asks for")
-            blocked = session.write_paused or driver._in_parts
-            check(not driver.room or blocked, "idle", "a sender waits, though there is room")
+            turns = driver.turns
+            waiting = turns._line and not (turns.in_parts or session.write_paused)
+            check(not waiting, "idle", "a sender waits, though there is room")
             if driver.arrivals:
                 whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]
                 check(not whole, "idle", "a receiver waits, though there is a message")

@@ -379,6 +379,29 @@ async def test_aclose_cancelled_aborts_the_connection():
 
 
 @on_trio(autojump=True)
+async def test_waiting_task_sends_before_one_that_sends_again_and_again():
+    async def send_on_and_on(ws):
+        while True:
+            await ws.send(bytes(100_000))
+
+    async def send_three(ws):
+        for number in range(3):
+            await ws.send(str(number))
+
+    async with in_memory(SERVER, trio.testing.lockstep_stream_pair) as (ws, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(send_on_and_on, ws)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(send_three, ws)
+        await trio.testing.wait_all_tasks_blocked()
+        events = []
+        while "2" not in events:
+            events.append(await peer.read_event())
+        nursery.cancel_scope.cancel()
+    first, second, third = (events.index(text) for text in "012")
+    assert (second - first, third - second) == (2, 2)  # one of the other task in between
+
+
+@on_trio(autojump=True)
 async def test_send_that_waits_for_room_ends_with_the_connection():
     async with in_memory(SERVER, trio.testing.lockstep_stream_pair, close_timeout=7) as (ws, _):
         await ws.send(bytes(1 << 20))

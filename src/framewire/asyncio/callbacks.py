@@ -17,7 +17,7 @@ from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
 from ..session.session import ABANDONED_MESSAGE, Data, Session
 from ..session.settings import ConnectionSettings
-from .driver import Driver
+from .driver import LOOP_ENDING, Driver
 from .timer import SharedTimer
 from .transport_writer import MAX_CORKED, MIN_UNCORKED, TransportWriter, max_corked_message
 
@@ -29,7 +29,8 @@ class Listener:
     `connect`.
 
     One instance may listen to any number of connections. The callbacks must not block. One that
-    raises closes its connection with 1011, and the error is logged.
+    raises closes its connection with 1011, and the error is logged; SystemExit and KeyboardInterrupt
+    end the event loop instead, as in any callback of asyncio.
     """
 
     def on_open(self, connection: ListenerConnection) -> None:
@@ -171,7 +172,12 @@ class ListenerConnection(BaseConnection):
         # While writing is paused, messages go through the session, which counts their bytes.
         if whole and len(message) >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
             return True
-        if last and not session.stream.message_open and session.is_fragmented(message):
+        if not last or session.stream.message_open:
+            session.send(message, text, last=last, compress=compress)
+            writer.cork()
+            writer.set_in_parts(not last)  # whoever else sends waits meanwhile
+            return True
+        if session.is_fragmented(message):
             fragments = session.fragments(message, text)
             try:
                 for fragment, is_text, is_last in fragments:
@@ -181,8 +187,7 @@ class ListenerConnection(BaseConnection):
                     self.start_closing(*ABANDONED_MESSAGE)
                 raise
         else:
-            session.send(message, text, last=last, compress=compress)
-            writer.set_in_parts(session.message_open)  # at the end, messages of topics follow that wait for it
+            session.send(message, text, compress=compress)
         writer.cork()
         return True
 
@@ -242,7 +247,7 @@ class ListenerConnection(BaseConnection):
                         listener.on_message(self, event)
                     elif isinstance(event, Ping):
                         listener.on_ping(self, event.payload)
-        except Exception as error:
+        except BaseException as error:
             self.fail(error)  # the rest is ignored
         session.handling = nested
         if not nested:
@@ -258,12 +263,15 @@ class ListenerConnection(BaseConnection):
     def _call(self, callback: object, *arguments: object) -> None:
         try:
             callback(self, *arguments)  # type: ignore[operator]
-        except Exception as error:
+        except BaseException as error:
             self.fail(error)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Close the connection because a callback has raised."""
-        self.logger.error("listener failed", exc_info=error)
+        if isinstance(error, LOOP_ENDING):
+            self._driver.end_loop(error)
+        else:
+            self.logger.error("listener failed", exc_info=error)
         self.start_closing(close_code_after(error))
 
     def drained(self) -> None:
@@ -303,7 +311,7 @@ class _ListenerDriver(Driver):
                 writer.uncorked = not session.output
                 try:
                     owner.listener.on_message(owner, event)
-                except Exception as error:
+                except BaseException as error:
                     owner.fail(error)
                 session.handling = False
                 if session.output:

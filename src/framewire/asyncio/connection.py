@@ -330,6 +330,7 @@ class Connection(BaseConnection):
             await self._send_whole(message, text, compress)
         elif isinstance(message, (Iterable, AsyncIterable)) and not isinstance(message, Mapping):
             async with aclosing(mark_last(cast("Iterable[Data]", message))) as fragments:
+                await self._sendable(whole=True)
                 await self._send_fragments(fragments, text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
@@ -366,10 +367,9 @@ class Connection(BaseConnection):
     async def _send_fragments(
         self, fragments: AsyncIterable[tuple[Data, bool | None, bool]], text: bool | None, compress: bool | None
     ) -> None:
-        """Send fragments, each with `text` and whether it is the last, while other messages
-        wait.
+        """Send fragments, each with `text` and whether it is the last, while other messages wait; to
+        be called with the turn to send.
         """
-        await self._sendable(whole=True)
         self._in_fragments = True
         self._begin_parts()
         begun = False
@@ -395,7 +395,7 @@ class Connection(BaseConnection):
         cast(TransportWriter, self._writer).set_in_parts(False)
 
     async def _sendable(self, whole: bool = False) -> Session:
-        """Wait until the transport has room, and with `whole` until no message is being sent in parts.
+        """Wait for the turn to send, and with `whole` until no message is being sent in parts.
 
         Raises ConnectionClosed after the end.
         """

@@ -23,10 +23,13 @@ from .read_buffer import READ_SIZE, read_buffer
 from .timer import SharedTimer
 from .transport_writer import TransportWriter, end_output
 
-__all__ = ["Driver", "Opening"]
+__all__ = ["LOOP_ENDING", "Driver", "Opening"]
 
 #: The most that one read brings before the opening handshake is done, in bytes.
 HEAD_READ_SIZE: Final = 1 << 15
+
+#: Exceptions that end the event loop, whichever callback or task raises them.
+LOOP_ENDING: Final = (KeyboardInterrupt, SystemExit)
 
 
 class Owner(Protocol):
@@ -52,6 +55,9 @@ class Opening(ABC):
 
     def receive_eof(self) -> None:  # noqa: B027 - most have nothing to do
         """Process the end of input."""
+
+    def abandon(self) -> None:  # noqa: B027
+        """Process that the connection is closed before the handshake is done."""
 
     def lost(self, error: Exception | None) -> None:  # noqa: B027
         """Process the loss of the transport before the handshake was done."""
@@ -188,7 +194,11 @@ class Driver(asyncio.BufferedProtocol):
     def _process_large_read(self, nbytes: int) -> None:
         """Process a read that may fill the buffer, inflate, or belong to the opening handshake."""
         if not self.opened:
-            self.opening.receive(bytes(self._buffer[:nbytes]))
+            try:
+                self.opening.receive(bytes(self._buffer[:nbytes]))
+            except LOOP_ENDING as error:  # of a callback of the server
+                self.transport.abort()
+                self.end_loop(error)
             return
         self.process(self.session.receive_quickly(self._buffer, nbytes))
         if nbytes == READ_SIZE:
@@ -273,10 +283,14 @@ class Driver(asyncio.BufferedProtocol):
         return answer
 
     def start_closing(self, code: int | None, reason: str) -> None:
-        """Have the session begin to close; before the opening handshake is done, and once TCP ends, do
-        nothing. Raises as `Session.close`.
+        """Have the session begin to close; before the opening handshake is done, cut the connection;
+        once TCP ends, do nothing. Raises as `Session.close`.
         """
-        if not self.opened or self._ending is not Ending.NONE:
+        if not self.opened:
+            if not self.transport_lost:
+                self.opening.abandon()
+            return
+        if self._ending is not Ending.NONE:
             return
         if self.transport.is_closing():
             self.writer.close()  # it was cut, and nothing may follow the bytes that it has dropped
@@ -311,13 +325,18 @@ class Driver(asyncio.BufferedProtocol):
         session.handling = True
         try:
             receiver.wake_now()
-        except (KeyboardInterrupt, SystemExit) as error:
-            # They end the event loop; from here, uvloop would take them for errors of the protocol.
-            self.loop.call_soon(_raise, error)
+        except LOOP_ENDING as error:
+            self.end_loop(error)
         finally:
             session.handling = False
         if session.output:
             writer.flush()
+
+    def end_loop(self, error: BaseException) -> None:
+        """End the event loop with one of `LOOP_ENDING`, soon: raised in a callback of the transport it
+        would leave the connection half-way, and uvloop take it for an error of the protocol.
+        """
+        self.loop.call_soon(_raise, error)
 
     def make_room(self) -> None:
         """After taking from a queue that had no room: go on reading if it has."""
@@ -423,7 +442,8 @@ class Driver(asyncio.BufferedProtocol):
         """The state of the connection."""
         if self.opened:
             return self.session.state
-        return State.CLOSED if self.transport_lost else State.CONNECTING
+        closing = self.transport is not None and self.transport.is_closing()
+        return State.CLOSED if self.transport_lost or closing else State.CONNECTING
 
     @property
     def local_address(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from ..session.session import Session
 from ..session.settings import LINGER, ConnectionSettings
 from .callbacks import Listener, ListenerConnection
 from .connection import Connection
-from .driver import Driver, Opening
+from .driver import LOOP_ENDING, Driver, Opening
 from .timer import SharedTimer
 
 __all__ = ["AnyServer", "ProcessRequest", "ProcessResponse", "ServerConnection", "ServerListenerConnection"]
@@ -49,7 +50,7 @@ class AnyServer(Protocol):
     def disconnected(self, connection: Any) -> None:
         """A client is gone."""
 
-    def start(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, run: Coroutine[Any, Any, None], connection: Any = None) -> asyncio.Task[None]:
         """Run a task of a connection."""
 
 
@@ -82,6 +83,11 @@ class ServerOpening(Opening):
             return
         # One deadline for all of it: bytes that trickle in do not postpone it.
         self._driver.set_timeout(self._server.settings.open_timeout, self._driver.transport.abort)
+
+    def abandon(self) -> None:
+        if self._handshake is not None:  # else the answer, a refusal, is on its way
+            self._task = None  # its callback has closed the connection, and goes on
+            self._driver.transport.abort()
 
     def lost(self, error: Exception | None) -> None:
         if self._task is not None:
@@ -128,25 +134,34 @@ class ServerOpening(Opening):
             connection.request = request
             if server.logger.isEnabledFor(logging.DEBUG):
                 log_request(connection.logger, "<", request)
-        if malformed is not None:
+        if malformed is None and (server.process_request is not None or server.process_response is not None):
+            # Bytes after the head belong to the stream, which does not exist before the answer.
+            self._driver.transport.pause_reading()
+            self._task = server.start(self._answer(handshake), connection)
+            return
+        with suppress(EOFError):  # a callback has closed the connection
+            if malformed is None:
+                self._conclude(*answer_at_once(connection, handshake, server))
+                return
             try:
                 answer_request(connection, handshake, server, malformed).send(None)
             except StopIteration as done:  # it does not wait, as the callbacks are not asked
                 self._conclude(*done.value)
-        elif server.process_request is None and server.process_response is None:
-            self._conclude(*answer_at_once(connection, handshake, server))
-        else:
-            # Bytes after the head belong to the stream, which does not exist before the answer.
-            self._driver.transport.pause_reading()
-            self._task = server.start(self._answer(handshake))
 
     async def _answer(self, handshake: ServerHandshake) -> None:
         """Answer with what the callbacks return."""
-        answer, codecs = await answer_request(self._connection, handshake, self._server)
+        driver = self._driver
+        try:
+            answer, codecs = await answer_request(self._connection, handshake, self._server)
+        except EOFError:
+            return  # a callback has closed the connection
+        except LOOP_ENDING:
+            driver.transport.abort()
+            raise
         self._task = None
         self._conclude(answer, codecs)
-        if not self._driver.opened or self._driver.session.reading:
-            self._driver.transport.resume_reading()
+        if not driver.opened or driver.session.reading:
+            driver.transport.resume_reading()
 
     def _conclude(self, answer: bytes, codecs: list[Codec]) -> None:
         """Send the answer, and if it accepts begin with the frames."""

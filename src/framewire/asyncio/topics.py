@@ -16,7 +16,7 @@ from ..session.topics import Delivery, Outcome, Patterns, SlowPolicy, TopicCount
 from .connection import AnyConnection
 from .inbox import post
 
-__all__ = ["AnyConnection", "DriverTopics", "OnSlow", "Topics"]
+__all__ = ["DriverTopics", "OnSlow", "Topics"]
 
 C = TypeVar("C")
 
@@ -34,7 +34,7 @@ class TopicWriter(Protocol):
 
     def flush(self) -> None: ...
 
-    async def drain(self, whole: bool = False) -> None: ...
+    def call_in_turn(self, function: Callable[[], object]) -> None: ...
 
 
 class TopicDriver(Protocol):
@@ -85,7 +85,7 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         self.loop = loop
         self._unflushed: dict[TopicDriver, None] = {}
         self._flush_scheduled = False
-        self._waiting: dict[TopicDriver, asyncio.Task[None]] = {}  # tasks that send held messages once there is room
+        self._waiting: dict[TopicDriver, None] = {}  # those whose held messages will be sent in their turn
 
     def subscribe(self, driver: TopicDriver, connection: C, topic: str) -> bool:
         """Subscribe a connection. See `Topics.subscribe`."""
@@ -100,12 +100,6 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         if new:
             driver.call_when_lost(self.forget)
         return added
-
-    def forget(self, driver: TopicDriver) -> None:
-        super().forget(driver)
-        waiting = self._waiting.pop(driver, None)
-        if waiting is not None:  # it may not have begun, and would not end as below then
-            waiting.cancel()
 
     def count(self, topic: str, excluded: Collection[TopicDriver]) -> int:
         """Return how many connections get a message of a topic."""
@@ -165,17 +159,16 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         if outcome is Outcome.CLOSED:
             driver.start_closing(*SLOW_READER)
         elif outcome is not Outcome.DROPPED and driver not in self._waiting:
-            self._waiting[driver] = driver.loop.create_task(self._send_held(driver))
+            self._waiting[driver] = None
+            driver.writer.call_in_turn(partial(self._send_held, driver))
         self.report(connection, topic, outcome)
 
-    async def _send_held(self, driver: TopicDriver) -> None:
-        """Wait until a connection has room, and send what is held for it."""
-        try:
-            await driver.writer.drain(whole=True)
-            self._delivery.release(driver, driver.session)
+    def _send_held(self, driver: TopicDriver) -> None:
+        """Send what is held for a connection, which has room now, or has ended."""
+        self._waiting.pop(driver, None)
+        self._delivery.release(driver, driver.session)
+        if not driver.transport_lost:
             driver.writer.flush()  # also what a call of `publish` has released, which could not send its own
-        finally:
-            self._waiting.pop(driver, None)
         self.log_failures()
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from .._backend import SocketWriter
 from ..session.logs import FrameLog
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
+from ..session.turns import Turns
 
 __all__ = ["MAX_CORKED", "MIN_UNCORKED", "TransportWriter", "end_output", "max_corked_message", "write_buffer_size"]
 
@@ -25,6 +27,9 @@ MAX_CORKED: Final = 1 << 16
 
 #: Uncompressed messages of this size, in bytes or characters, are not copied into the cork.
 MIN_UNCORKED: Final = 1 << 15
+
+#: How many tasks that wait to send are woken together: their messages leave in one write.
+WOKEN_AT_ONCE: Final = 16
 
 #: The transports that write exactly what they are given to their socket, and whose socket tells
 #: when it is closed.
@@ -45,12 +50,12 @@ class TransportWriter:
             or False without side effects. To be called only while `uncorked` and not `blocked`.
         send_shared: Sends the frame of a shared message likewise.
         socket_writer: The `SocketWriter`.
-        blocked: Whether senders have to wait or ask: the transport is full, or a message is being
-            sent in parts.
+        blocked: Whether senders have to wait or ask: the transport is full, a message is being sent
+            in parts, or others wait.
     """
 
     __slots__ = (
-        "_flush_scheduled", "_in_parts", "_loop", "_session", "_waiters", "blocked", "send_shared",
+        "_flush_scheduled", "_loop", "_session", "_turns", "blocked", "send_shared",
         "send_whole", "socket_writer", "transport", "uncorked",
     )  # fmt: skip
 
@@ -60,8 +65,7 @@ class TransportWriter:
         self.transport = transport
         limit = min(session.settings.fragment_size or sys.maxsize, sys.maxsize)
         self._use(SocketWriter(session.stream, transport, _socket_of(transport), limit))
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self._in_parts = False
+        self._turns: Turns | None = None  # made when somebody waits for the first time
         self._flush_scheduled = False
         self.blocked = False
         self.uncorked = True
@@ -160,38 +164,52 @@ class TransportWriter:
     def resume_writing(self) -> None:
         """Take note that the transport has room again."""
         self._session.resume_writing()
-        self.blocked = self._in_parts
-        self.release()
+        if self._turns is None:
+            self.blocked = False
+        else:
+            self._give_turns()
+
+    @property
+    def turns(self) -> Turns:
+        """Who sends next."""
+        if self._turns is None:
+            self._turns = Turns(self._session, partial(Event, self._loop), WOKEN_AT_ONCE)
+        return self._turns
+
+    def _give_turns(self) -> None:
+        turns = self.turns
+        try:
+            turns.give()
+        finally:
+            self.blocked = turns.blocked
 
     def set_in_parts(self, in_parts: bool) -> None:
         """Begin or end a message that is sent in parts."""
-        self._in_parts = in_parts
-        self.blocked = in_parts or self._session.write_paused
-        if not in_parts:
-            self.release()
+        self.turns.in_parts = in_parts
+        self._give_turns()
 
-    def release(self) -> None:
-        """Let everybody in `drain` look again."""
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+    def call_in_turn(self, function: Callable[[], object]) -> None:
+        """Call a function once the transport has room and no message is being sent in parts, after
+        those who wait in `drain` already; or when the connection is over.
+        """
+        self.turns.add(function)
+        self._give_turns()
 
     async def drain(self, whole: bool = False) -> None:
-        """Wait until the transport has room, or the connection is over.
+        """Wait until the transport has room and all who came before have sent, or the connection is
+        over.
 
         Args:
             whole: Wait also until no message is being sent in parts.
         """
-        session = self._session
-        while (session.write_paused or (whole and self._in_parts)) and not session.over:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(waiter)
+        if self.blocked and self.turns.must_wait(whole):
             try:
-                await waiter
+                await self.turns.wait(whole)
             finally:
-                self._waiters.remove(waiter)
+                if self.turns.calls_next:
+                    self._loop.call_soon(self._give_turns)  # after the caller has sent
+                else:
+                    self._give_turns()
 
     # The end.
 
@@ -203,6 +221,24 @@ class TransportWriter:
         """Close the connection at once; what was not written is lost."""
         self.socket_writer.close()
         self.transport.abort()
+
+
+class Event:
+    """An `asyncio.Event` for a single task, which costs less."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    def set(self) -> None:
+        """Wake the task that waits."""
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self) -> asyncio.Future[None]:
+        """Return what a task awaits."""
+        return self._future
 
 
 class LoggedSocketWriter:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ..errors import HandshakeError
 from ..protocol.codecs import Codec
+from ..protocol.constants import State
 from .http11 import Request, Response
 from .server_handshake import ServerHandshake, refusal
 from .server_policy import ServerPolicy
@@ -48,6 +49,9 @@ async def answer_request(
 
     Returns:
         The bytes of the answer, and the codecs of the extensions that were agreed on.
+
+    Raises:
+        EOFError: A callback has closed the connection.
     """
     request = handshake.request
     _note_client(connection, handshake, server)
@@ -61,6 +65,7 @@ async def answer_request(
             response = await _result(server.process_request(connection, request), "process_request")
         except Exception as error:
             response = _explain(server, error, "process_request failed")
+        _check_open(connection)
     if response is not None:
         response = server.policy.complete(response)
     else:
@@ -76,7 +81,7 @@ async def answer_request(
 
 
 def answer_at_once(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> tuple[bytes, list[Codec]]:
-    """Like `answer_request`, for a server without callbacks."""
+    """Like `answer_request`, for a server without these callbacks."""
     _note_client(connection, handshake, server)
     response, codecs = _decide(connection, handshake, server)
     return _encode(connection, handshake, server, response), codecs
@@ -114,6 +119,7 @@ def _explain(server: AnsweringServer, error: Exception, text: str) -> Response:
 
 def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer, response: Response) -> bytes:
     """Return the bytes of a response; sets `response` of the connection."""
+    _check_open(connection)
     if server.closing and response.status == 101:
         response = server.policy.complete(refusal(503, "the server is shutting down"))
     try:
@@ -122,6 +128,12 @@ def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer
         answer = handshake.answer(_explain(server, error, "opening handshake failed"))
     connection.response = handshake.response
     return answer
+
+
+def _check_open(connection: Any) -> None:
+    """Raise EOFError if a callback has closed the connection."""
+    if connection.state is State.CLOSED:
+        raise EOFError("the connection was closed in the opening handshake")
 
 
 async def _result(value: Any, callback: str) -> Response | None:

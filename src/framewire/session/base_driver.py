@@ -255,7 +255,7 @@ class BaseDriver(ABC):
 
     @abstractmethod
     def start_closing(self, code: int | None, reason: str) -> None:
-        """Have the session begin to close; before the opening handshake is done, do nothing."""
+        """Have the session begin to close; before the opening handshake is done, cut the connection."""
 
     @abstractmethod
     def update(self) -> None:

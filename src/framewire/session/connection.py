@@ -43,7 +43,7 @@ class ConnectionDriver(Protocol):
         """Bytes of frames written so far."""
 
     def start_closing(self, code: int | None, reason: str) -> None:
-        """Have the session begin to close; before the opening handshake is done, do nothing."""
+        """Have the session begin to close; before the opening handshake is done, cut the connection."""
 
 
 class BaseConnection:
@@ -157,6 +157,8 @@ class BaseConnection:
 
     def start_closing(self, code: int | None = 1000, reason: str = "") -> None:
         """Begin to close, without waiting for the end.
+
+        In a callback of the opening handshake, such as `process_request`, cut the connection.
 
         Args:
             code: The close code; None: an empty close frame.

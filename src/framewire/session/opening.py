@@ -132,7 +132,8 @@ async def answer_client(
         agreed on. The status of `response` tells whether the client is accepted.
 
     Raises:
-        EOFError: The client left before its request was complete.
+        EOFError: The client left before its request was complete, or a callback has closed the
+            connection.
     """
     malformed: HandshakeError | None = None
     try:

@@ -189,6 +189,8 @@ class Driver(BaseDriver):
         with self.lock:
             session = self.session
             if session is None:
+                self.end_unopened()
+                self.transport.abort()
                 return
             session.close(code, reason, monotonic())
             self._watched = self._watched or watched

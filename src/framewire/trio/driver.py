@@ -24,6 +24,7 @@ from ..session.base_driver import READ_SIZE, BaseDriver, peer_address
 from ..session.message_queue import MessageQueue
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
+from ..session.turns import Turns
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
@@ -80,11 +81,12 @@ class Driver(BaseDriver):
         self.stream = stream
         #: Set when TCP has ended.
         self.closed = trio.Event()
-        #: Where tasks wait for a message or the end, and for their turn to send or the end.
-        self.arrivals, self.room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        #: Where tasks wait for a message or the end.
+        self.arrivals = trio.lowlevel.ParkingLot()
+        #: Who sends next.
+        self.turns: Turns
         self._high, self._low = settings.write_marks
         self._output_ended = False
-        self._in_parts = False  # a message is being sent in parts
         #: The value of `bytes_sent` at which the network has not taken more at once; see `write_on`.
         self.stuck_at = -1
         #: Where the reader waits for room in the queue, and the writer for output.
@@ -96,6 +98,7 @@ class Driver(BaseDriver):
     def open(self, rest: bytes, codecs: Sequence[Codec]) -> Session:
         """Begin with the frames, as `Connection.begin`; `run` must follow."""
         session = self.session = Session(self.role, self.settings, self.now(), codecs=codecs, fragments=True)
+        self.turns = Turns(session, trio.Event)
         self.log_open()
         if rest:
             self._receive(session, rest)
@@ -121,7 +124,7 @@ class Driver(BaseDriver):
             self.note_end()
             self.closed.set()
             self.arrivals.unpark_all()
-            self.room.unpark_all()
+            self.turns.give()
         self.log_closed()
 
     async def refuse(self, answer: bytes, seconds: float | None) -> None:
@@ -143,15 +146,16 @@ class Driver(BaseDriver):
     @contextmanager
     def sending_parts(self) -> Iterator[None]:
         """Let other messages wait while one is sent in parts."""
-        self._in_parts = True
+        self.turns.in_parts = True
         try:
             yield
         finally:
-            self._in_parts = False
-            self.room.unpark_all()
+            self.turns.in_parts = False
+            self.turns.give()
 
     async def sendable(self, whole: bool = False) -> Session:
-        """Wait until there is room in the write buffer; return the session.
+        """Wait until there is room in the write buffer and all who came before have sent; return the
+        session.
 
         Args:
             whole: Whether to wait until no message is being sent in parts, too.
@@ -161,8 +165,11 @@ class Driver(BaseDriver):
         """
         session = self.opened_session()
         await trio.lowlevel.checkpoint_if_cancelled()
-        while (session.write_paused or (whole and self._in_parts)) and not self.closed.is_set():
-            await self.room.park()
+        if self.turns.must_wait(whole):
+            try:
+                await self.turns.wait(whole)
+            finally:
+                self.turns.give()
         if not session.over and not session.check_sendable():
             await self.closed.wait()  # only the end tells whether it was an orderly one
         if session.over:
@@ -177,9 +184,11 @@ class Driver(BaseDriver):
         return trio.current_time()
 
     def start_closing(self, code: int | None, reason: str) -> None:
-        if self.session is not None:
-            self.session.close(code, reason, self.now())
-            self.update()
+        if self.session is None:
+            self.end_unopened()  # whoever performs the opening handshake closes the stream
+            return
+        self.session.close(code, reason, self.now())
+        self.update()
 
     async def perform(self, action: Callable[[Session], Result]) -> Result:
         result = action(await self.sendable())
@@ -267,7 +276,7 @@ class Driver(BaseDriver):
             self.bytes_sent += len(piece)
             if session.write_paused and self.waiting <= self._low:
                 session.resume_writing()
-                self.room.unpark_all()
+                self.turns.give()
                 self.update()
 
     async def _end_output(self) -> None:

@@ -286,8 +286,8 @@ class WebSocketProtocol(_Driver):
             RuntimeError: The event is out of turn.
         """
         kind = message["type"]
-        if (self._app_view is _OPEN or self.opened) and self.session.write_paused:
-            await self.writer.drain()
+        if (self._app_view is _OPEN or self.opened) and self.writer.blocked:
+            await self.writer.drain(whole=True)
         if self._app_view is _OPEN:
             if kind == "websocket.send":
                 data = message.get("bytes")
