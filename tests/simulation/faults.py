@@ -65,6 +65,14 @@ def _lose(put: Any) -> Any:
     return put_most
 
 
+def _drop_held_back(receive_rest: Any) -> Any:
+    def drop(session: Session, now: float) -> Any:
+        session._held_back = b""
+        return receive_rest(session, now)
+
+    return drop
+
+
 def _double(put: Any) -> Any:
     def put_again(queue: MessageQueue, items: list[Any], size: int) -> None:
         put(queue, items * 2, size * 2)
@@ -148,6 +156,7 @@ def _keep(name: str) -> Any:
 
 SESSION_FAULTS: dict[str, Fault] = {
     "a message is lost": (_replace(MessageQueue, "put", _lose), {"mixed", "lost"}),
+    "what is held back is lost at the end": (_replace(Session, "_receive_rest", _drop_held_back), {"lost"}),
     "a message is doubled": (_replace(MessageQueue, "put", _double), {"mixed", "doubled or made up"}),
     "messages are reordered": (_replace(MessageQueue, "put", _reorder), {"mixed"}),
     "frames are reordered": (_replace(Session, "data_to_send", _send_backwards), {"wire", "mixed"}),

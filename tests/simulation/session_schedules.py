@@ -38,7 +38,28 @@ def draw_session_schedule(seed: int) -> Schedule:
     if callbacks and random.random() < 0.5:  # only one end replies: two would reply for ever
         size = random.choice((20, 5000) if good else (20, 5000, 70_000))
         schedule.options[f"{random.choice(callbacks)}.replies"] = size
+    if not good and random.random() < 0.15:
+        _draw_burst(random, schedule)
     return schedule
+
+
+def _draw_burst(random: Random, schedule: Schedule) -> None:
+    """Have an end send much at once to one that has no room, which loses the connection then."""
+    end, when = random.randrange(2), random.random()
+    options = schedule.options
+    options.pop("cut", None)
+    if random.random() < 0.7:
+        options["compression"] = True  # so that input is held back
+    options[f"{1 - end}.queue"] = True
+    options[f"{1 - end}.receiver"] = random.choice((0.05, 0.4, None))
+    options[f"{1 - end}.max_queue"] = random.choice((1, 2, (4, 0)))
+    for _ in range(20):
+        step = (random.choice((500, 2000, 5000)), random.random() < 0.4, random.choice((None, False, False)))
+        schedule.steps.append((when, end, "send", step))
+    # It reads all of them in one go, and then it may be lost.
+    schedule.faults.append((when, 1 - end, "busy", 0.1))
+    when += max(0.1, options["delay"]) + random.choice((0.001, 0.05, 0.5)) * random.random()
+    schedule.faults.append((when, random.randrange(2), random.choice(("reset", "reset", "fin")), None))
 
 
 def _draw_world(random: Random) -> dict[str, Any]:
