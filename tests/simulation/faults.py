@@ -190,5 +190,8 @@ SESSION_FAULTS: dict[str, Fault] = {
     "reading is not resumed": (_replace(Session, "taken", _nothing), {"queue", "held back", "close"}),
     "reading is not resumed with writing": (_replace(Session, "resume_writing", _keep("reading")), {"replies"}),
     "no max_unsent": (_ignore("max_unsent"), {"max_unsent"}),
+    "senders do not wait": (_replace(Session, "pause_writing", _keep("write_paused")), {"write buffer"}),
+    "a timeout is no cause": (_replace(CloseState, "note_cause", _nothing), {"close"}),
+    "pongs of the program are lost": (_replace(Session, "pong", _nothing), {"pongs"}),
     "pongs are lost": (_replace(Session, "_queue_replies", _nothing), {"pongs", "close"}),
 }

@@ -123,7 +123,7 @@ class End:
         self.receives_later = False
         self.misbehaves = False  # has sent what is forbidden
         self.offences: list[tuple[int, set[int]]] = []  # until which byte, and the close codes for it
-        self.pings = self.pongs = 0
+        self.pings = self.pongs = self.unsolicited = 0
         self.biggest = 0
         self.unread_replies = 0  # bytes of replies sent since writing was paused
         # What is checked.
@@ -273,6 +273,8 @@ class End:
                 elif items:
                     full = len(items) > self.full or size > QUEUE_SIZE
                     check(not full, "queue", "reading goes on though it is full")
+            elif len(items) > self.full and self.stream.state is not CLOSED:
+                check(queue.dropping, "queue", "it grows after our own close")
         elif self.unread_replies > REPLIES_LIMIT and is_open:
             check(not session.reading, "replies", f"reading goes on after {self.unread_replies} bytes")
         elif not session.reading:
@@ -318,6 +320,7 @@ class End:
         elif len(self.unsent) > self.high:
             self.paused_size = len(self.unsent)
             self.session.pause_writing(self.paused_size)
+            check(self.session.write_paused, "write buffer", "senders go on though it is full")
         if self.output_ends and not self.unsent and not self.output_ended:
             self.output_ended = True
             check(self.number == 1 or self.incoming.lost, "end of TCP", "the client has ended it first")
@@ -547,6 +550,7 @@ class End:
                 session.ping(None, now, self.note_pong)
             elif name == "pong":
                 session.pong(b"unsolicited")
+                self.unsolicited += 1
         self.handle([])
 
     def _close(self, code: int | None, reason: str) -> tuple[int, str]:
@@ -818,6 +822,9 @@ class SessionWorld:
         kept = end.kept if session.queue is not None and session.queue.dropping else end.fed
         whole = sum(until <= kept for until in peer.wire.message_ends[: len(peer.sent)])
         check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
+        unsolicited = end.wire.pongs.count(b"unsolicited")
+        check(unsolicited == end.unsolicited, "pongs", f"{unsolicited} of {end.unsolicited} are written")
+        check(len(end.wire.pings) >= end.pings, "pings", f"{len(end.wire.pings)} of {end.pings} are written")
         if peer.misbehaves:
             return
         pings, pongs = peer.wire.pings, [each for each in end.wire.pongs if each != b"unsolicited"]
@@ -858,7 +865,9 @@ class SessionWorld:
         check(error.code == (1006 if rcvd is None else rcvd[0]), "error", repr(error))
         both = state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent
         check(not both, "close", "each end has answered the other one")
-        if rcvd is None and sent is None and end.gone_at is not None:
+        silent = sent == (1011, "keepalive ping timeout")
+        lost = state.failure is None or state.failure.code == 1006
+        if rcvd is None and lost and end.gone_at is not None and not silent:
             check(state.cause is not None or end.over_limit, "close", "the end has no cause")
 
 
