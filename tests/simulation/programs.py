@@ -146,7 +146,14 @@ class End:
         self.deadlines = Deadlines(self.limits, self.world.lag, self.world.network.now, self.look_interval)
 
     def look(self) -> None:
-        """Take note of what the connection does; called when time is to pass."""
+        """Take note of what the connection does; called when time is to pass. A CheckError is kept."""
+        try:
+            self._look()
+        except CheckError as error:
+            broken.append(error)  # the end of the run must not break something before this is seen
+            raise
+
+    def _look(self) -> None:
         session, deadlines, sock = self.session, self.deadlines, self.socket
         if session is None or deadlines is None or sock is None:
             return

@@ -171,6 +171,12 @@ class _Steps(trio.abc.Instrument):
         self.give_up = give_up
         self.count = 0
         self.armed: list[tuple[int, TrioEnd, int]] = []  # at which step what is cancelled
+        self.ends: list[TrioEnd] = []
+
+    def before_io_wait(self, timeout: float) -> None:
+        with suppress(CheckError):  # `look` keeps it
+            for end in self.ends:
+                end.look()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.count += 1
@@ -192,6 +198,7 @@ class TrioWorld(World):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule)
         self.steps = _Steps(self._give_up)
+        self.steps.ends = self.ends
         self.programs: trio.Nursery
 
     def run_programs(self) -> None:
