@@ -494,7 +494,7 @@ class End:
             if session.has_room_again:
                 session.taken()
                 if session.has_held_back:
-                    session.process([], self.world.now)
+                    self.handle(session.process([], self.world.now))
         else:
             self.receive_queued()
         self.handle([])
