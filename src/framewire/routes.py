@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from werkzeug.routing import Map
 
-__all__ = ["Route", "Router", "Routes", "UrlMap", "add_router"]
+__all__ = ["PathPattern", "Route", "Router", "Routes", "UrlMap", "add_router"]
 
 #: The routes of the functions `route`.
 UrlMap: TypeAlias = "Routes | Map"
@@ -40,16 +40,75 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
 @dataclass(frozen=True)
+class PathPattern:
+    """The pattern of a route.
+
+    Attributes:
+        literals: The text before the first parameter, between each two, and after the last.
+        names: The names of the parameters.
+        stops: For each parameter, the character that it cannot contain: "/", or a newline if it
+            matches several segments.
+    """
+
+    literals: tuple[str, ...]
+    names: tuple[str, ...]
+    stops: tuple[str, ...]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Match a whole path, in time linear in its length for each parameter.
+
+        Args:
+            path: The path.
+
+        Returns:
+            The parameters, percent-encoded as in the path, or None if it does not match. From the
+            left, each is the longest that lets the rest match.
+        """
+        prefix, *separators = self.literals
+        if not separators:
+            return {} if path == prefix else None
+        suffix = separators.pop()
+        path_end = len(path) - len(suffix)
+        if not (len(prefix) < path_end and path.startswith(prefix) and path.endswith(suffix)):
+            return None
+        # For each parameter, all ends from here on fail or have been tried. A parameter that has failed
+        # is tried again from earlier starts only, for which these ends fail too: no text is searched
+        # twice. A regular expression would try each pair of ends.
+        ends = [path_end] * len(separators)
+        starts: list[int] = []
+        start = len(prefix)
+        while (index := len(starts)) < len(separators):
+            if (stop := path.find(self.stops[index], start, ends[index] - 1)) >= 0:
+                ends[index] = stop + 1
+            starts.append(start)
+            while True:
+                separator = separators[index]
+                end = path.rfind(separator, starts[index] + 1, min(ends[index] - 1 + len(separator), path_end - 1))
+                if end >= 0:
+                    break
+                if index == 0:
+                    return None
+                ends[index] = starts.pop() + 1
+                index -= 1  # the parameter before it must end earlier
+            ends[index] = end
+            start = end + len(separator)
+        if self.stops[-1] in path[start:path_end]:
+            return None  # from an earlier start, the last parameter would contain this too
+        spans = zip(self.names, [*starts, start], [*ends, path_end], strict=True)
+        return {name: path[start:end] for name, start, end in spans}
+
+
+@dataclass(frozen=True)
 class Route:
     """One route.
 
     Attributes:
-        pattern: Matches the whole request path; its groups are the parameters.
+        pattern: Matches the whole request path.
         handler: Serves the connection.
         subprotocols: If not empty, the client must offer one of them.
     """
 
-    pattern: re.Pattern[str]
+    pattern: PathPattern
     handler: Callable[..., Any]
     subprotocols: Sequence[str]
 
@@ -77,12 +136,12 @@ class Routes:
             A decorator that returns the handler unchanged.
 
         Raises:
-            ValueError: If the pattern is malformed.
+            ValueError: If the pattern is malformed, or two parameters have one name.
         """
-        compiled = _compile(pattern)
+        parsed = _parse(pattern)
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
-            self._routes.append(Route(compiled, handler, tuple(subprotocols)))
+            self._routes.append(Route(parsed, handler, tuple(subprotocols)))
             return handler
 
         return register
@@ -98,8 +157,8 @@ class Routes:
         """
         path, _ = _split_target(target)
         for route in self._routes:
-            if match := route.pattern.fullmatch(path):
-                return route, {name: unquote(value) for name, value in match.groupdict().items()}
+            if (parameters := route.pattern.match(path)) is not None:
+                return route, {name: unquote(value) for name, value in parameters.items()}
         return None
 
     def process_request(self, connection: Any, request: Request) -> Response | None:
@@ -307,17 +366,16 @@ def _split_target(target: str) -> tuple[str, str]:
     return path or "/", query
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _parse(pattern: str) -> PathPattern:
     if not pattern.startswith("/"):
         raise ValueError("the pattern of a route begins with /")
-    parts, end = [], 0
-    for match in _PARAMETER.finditer(pattern):
-        name, whole_path = match.groups()
-        parts += [re.escape(pattern[end : match.start()]), f"(?P<{name}>{'.+' if whole_path else '[^/]+'})"]
-        end = match.end()
-    if "{" in (rest := _PARAMETER.sub("", pattern)) or "}" in rest:
+    parts = _PARAMETER.split(pattern)
+    literals, names = tuple(parts[::3]), tuple(parts[1::3])
+    if any("{" in literal or "}" in literal for literal in literals):
         raise ValueError(f"a malformed parameter in the pattern {pattern}")
-    return re.compile("".join(parts) + re.escape(pattern[end:]))
+    if len(set(names)) < len(names):
+        raise ValueError(f"two parameters of one name in the pattern {pattern}")
+    return PathPattern(literals, names, tuple("\n" if whole_path else "/" for whole_path in parts[2::3]))
 
 
 def _refuse(status: int, phrase: str, text: str) -> Response:

@@ -81,7 +81,7 @@ def test_route_path_parameters_reach_the_handler():
             assert caught.value.response.status == 404
 
 
-@pytest.mark.parametrize("pattern", ["no/slash", "/{", "/{}", "/{a b}", "/{a:int}", "/}"])
+@pytest.mark.parametrize("pattern", ["no/slash", "/{", "/{}", "/{a b}", "/{a:int}", "/}", "/{a}/{a:path}"])
 def test_invalid_route_pattern_raises_value_error(pattern):
     with pytest.raises(ValueError, match="pattern"):
         Routes().add(pattern)
