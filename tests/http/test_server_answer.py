@@ -163,3 +163,9 @@ def test_connection_that_a_callback_closes_gets_no_answer():
     assert asked == []
     with pytest.raises(EOFError):
         answer(process_response=close)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_text_response_without_content_has_no_headers_for_it(status):
+    assert not make_response(status, "not sent").headers
+    assert make_response(200, "sent").headers["Content-Length"] == "4"

@@ -195,6 +195,17 @@ def test_connection_that_never_opens_has_ended():
     assert made[0].ended
 
 
+def test_stream_is_aborted_when_tls_fails():
+    class WithoutTls(Opening):
+        async def start_tls(self, stream, context, hostname):
+            raise ConnectionResetError
+
+    opening = WithoutTls(client("wss://h/"))
+    with pytest.raises(ConnectionResetError):
+        opening.run().send(None)
+    assert opening.log == [("tcp", "h", 443), ("abort",)]
+
+
 @pytest.mark.parametrize("proxy", [None, "http://p"])
 def test_refusal_whose_body_does_not_end_is_known_at_the_timeout(proxy):
     opening = Opening(client(proxy=proxy), REFUSAL, TimeoutError())

@@ -7,6 +7,8 @@ from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
 from framewire.session.turns import Turns
 
+pytestmark = pytest.mark.both_backends
+
 
 class Suspend:
     def __await__(self):
