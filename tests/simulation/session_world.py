@@ -479,7 +479,7 @@ class End:
                 session.taken()
                 if session.has_held_back:
                     self.handle(session.process([], self.world.now))
-            if taken is None:
+            if taken is None and not queue.items:
                 break
         if self.stream.failing is not None:
             session.settle(self.world.now)
@@ -801,6 +801,7 @@ class SessionWorld:
             check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")
         if session.queue is not None:
             end.receive_queued()
+            end.flush()
         self._check_messages(end)
         self._check_close(end)
         if self.prompt and any(name == "close" for _, _, name, _ in self.schedule.steps):
@@ -836,7 +837,8 @@ class SessionWorld:
     def _check_close(self, end: End) -> None:
         """Check what an end knows about the close frames of both."""
         session, peer, state = end.session, end.peer, end.session.close_state
-        sent, expected = end.wire.close, peer.wire.close
+        # What the session says after it has given up is not written.
+        sent, expected = None if end.over_limit else end.wire.close, peer.wire.close
         if sent is not None:
             check(
                 state.sent is not None and state.sent.code == sent[0], "close", f"{state.sent}, but {sent} is written"
