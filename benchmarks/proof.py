@@ -4,8 +4,8 @@
     python -m benchmarks.proof --check
 
 The first runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeeds, the row of NAME (of
-NAME and KINDS, if those are chosen) becomes the date, the tree, the command and the counts that the
-output tells; then run `python -m benchmarks.pages`. The tree is a commit: there must be no changes
+NAME, KINDS and FIRST, if those are chosen) becomes the date, the tree, the command and the counts that
+the output tells; then run `python -m benchmarks.pages`. The tree is a commit: there must be no changes
 before, and none afterwards. The second lists the rows that are older than the last change of the C
 code; the exit status is 1 if there are any.
 """
@@ -108,8 +108,8 @@ def _number(text: str) -> float:
 
 
 def key(campaign: str, variables: list[str]) -> str:
-    """Return the name of the row of a campaign: the kinds of one have rows of their own."""
-    return " ".join([campaign, *(variable for variable in variables if variable.startswith("KINDS="))])
+    """Return the name of the row of a campaign: its kinds and ranges of seeds have rows of their own."""
+    return " ".join([campaign, *(variable for variable in variables if variable.startswith(("KINDS=", "FIRST=")))])
 
 
 def row(campaign: str, variables: list[str], output: str, tree: str) -> dict[str, Any]:

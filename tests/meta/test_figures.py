@@ -178,8 +178,8 @@ def test_row_of_a_campaign_has_its_command_and_no_path_of_this_machine():
     (*_, line) = proof.lines({"wpt": {**row, "date": "2026-01-02"}})
     assert line == "| `make wpt SUITE=PATH PARTS=a/ b/` | 4 pages, 20 subtests passed, 3 others | 2026-01-02 | abc |"
     seeds = {**row, "counts": {"seeds": "0 to 9"}}
-    rows = {proof.key("simulate", ["A=1", *each]): seeds for each in ([], ["KINDS=x"])}
-    assert list(rows) == ["simulate", "simulate KINDS=x"]
+    rows = {proof.key("simulate", ["A=1", *each]): seeds for each in ([], ["KINDS=x", "FIRST=9"])}
+    assert list(rows) == ["simulate", "simulate KINDS=x FIRST=9"]
     assert [line.split(" | ")[1] for line in [*proof.lines(rows)][2:]] == ["seeds 0 to 9"] * 2
     with pytest.raises(ValueError, match="counts nothing"):
         proof.row("wpt", [], "nothing", "abc")
