@@ -70,7 +70,7 @@ async def watch_memory(seconds):
 
 
 class Failures(logging.Handler):
-    """What has failed, and the errors that are logged: how many of each kind."""
+    """Counts failures and logged errors, by kind."""
 
     def __init__(self):
         super().__init__(logging.ERROR)
@@ -190,7 +190,7 @@ class Soak:
 
 
 async def run(arguments, failures):
-    """Run the soak test; return what is left at the end, as (name, number, allowed number)."""
+    """Run the soak test; return the limits to check at the end: tuples of name, number, largest number."""
     soak = Soak(arguments.seed, failures)
     # The first connections open the descriptors that the event loop keeps for its lifetime, and fill caches.
     async with serve(soak.echo, "127.0.0.1", 0, max_size=1 << 21) as server:
@@ -235,7 +235,7 @@ def main(run, description, add_options=lambda parser: None):
 
     Args:
         run: The coroutine function of the test. It takes the arguments of the command and the
-            `Failures`, and returns what is left as (name, number, allowed number).
+            `Failures`, and returns tuples: a name, a number, and the largest that is allowed.
         description: The help of the command.
         add_options: Adds options of this test to the parser.
     """

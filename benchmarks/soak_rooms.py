@@ -274,7 +274,7 @@ async def warm_up(port):
 
 
 async def run(arguments, failures):
-    """Run the soak test; return what is left at the end, as (name, number, allowed number)."""
+    """Run the soak test; return the limits to check at the end: tuples of name, number, largest number."""
     soak = Soak(arguments.seed, 2 if arguments.broker else 1, arguments.seconds, failures)
     broker = Broker(soak.random) if arguments.broker else None
     if broker is not None:

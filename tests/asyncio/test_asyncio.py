@@ -222,6 +222,20 @@ async def test_receiver_goes_on_in_the_callback_of_the_transport():
             assert await client.read_event() == "a"
 
 
+@contextlib.contextmanager
+def loop_of_a_failing_program():
+    """Give an event loop; cancel the tasks that are left, and close it."""
+    loop = ends.new_loop()
+    try:
+        yield loop
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
+
+
 def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
     async def handler(ws):
         await ws.recv()
@@ -235,19 +249,12 @@ def test_system_exit_of_a_handler_ends_the_event_loop(caplog):
             await asyncio.wait_for(asyncio.Event().wait(), 10)
 
     clients = []
-    loop = ends.new_loop()
-    try:
+    with loop_of_a_failing_program() as loop:
         with pytest.raises(SystemExit) as error:
             loop.run_until_complete(main())
         assert error.value.code == 3
         end = loop.run_until_complete(asyncio.wait_for(clients[0].read_event(), 10))
         assert end == framewire.Close(1011, "")
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(left))
-    finally:
-        loop.close()
     del error  # its traceback keeps the task of the handler
     gc.collect()
     assert "Task exception was never retrieved" in caplog.text
@@ -283,8 +290,7 @@ def test_system_exit_of_a_listener_ends_the_event_loop_after_its_connection_is_c
         return await clients[0].read_event()
 
     clients, connections = [], []
-    loop = ends.new_loop()
-    try:
+    with loop_of_a_failing_program() as loop:
         with pytest.raises(type(error)) as caught:
             loop.run_until_complete(main())
         assert caught.value is error
@@ -296,12 +302,6 @@ def test_system_exit_of_a_listener_ends_the_event_loop_after_its_connection_is_c
             while not isinstance(events[-1], framewire.Close):
                 events.append(loop.run_until_complete(asyncio.wait_for(read_end(), 10)))
             assert events[-1].code == 1011
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(left))
-    finally:
-        loop.close()
     assert not [record for record in caplog.records if record.name == "framewire.server"]
 
 
@@ -323,17 +323,10 @@ def test_system_exit_in_the_opening_handshake_ends_the_event_loop_and_cuts_the_c
             await asyncio.wait_for(asyncio.Event().wait(), 10)
 
     clients = []
-    loop = ends.new_loop()
-    try:
+    with loop_of_a_failing_program() as loop:
         with pytest.raises(SystemExit) as caught:
             loop.run_until_complete(main())
         assert loop.run_until_complete(read_rest(clients[0])) == b""
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(left))
-    finally:
-        loop.close()
     del caught
     gc.collect()
     assert not [record for record in caplog.records if record.name.startswith("framewire")]

@@ -399,18 +399,19 @@ async def test_connection_that_ends_in_the_turn_in_which_a_message_is_held_leave
         await asyncio.gather(sending, return_exceptions=True)
 
 
+async def fragments(gate):
+    yield "fragm"
+    await gate.wait()
+    yield "ented"
+
+
 @on_loop
 async def test_message_during_a_fragmented_one_arrives_after_it():
     topics, gate = Topics(), asyncio.Event()
 
-    async def fragments():
-        yield "fragm"
-        await gate.wait()
-        yield "ented"
-
     async with pairs(1) as ((one,), (client,)):
         topics.subscribe(one, "news")
-        sending = asyncio.ensure_future(one.send(fragments()))
+        sending = asyncio.ensure_future(one.send(fragments(gate)))
         await until(lambda: one._session.stream.message_open)
         for number in range(3):
             assert topics.publish("news", str(number)) == 1
@@ -424,18 +425,13 @@ async def test_message_during_a_fragmented_one_arrives_after_it():
 async def test_held_messages_and_waiting_senders_keep_their_order():
     topics, gate = Topics(), asyncio.Event()
 
-    async def fragments():
-        yield "fragm"
-        await gate.wait()
-        yield "ented"
-
     async def publish_and_send(one):
         topics.publish("news", "held")
         await one.send("after it")
 
     async with pairs(1) as ((one,), (client,)):
         topics.subscribe(one, "news")
-        sending = asyncio.ensure_future(one.send(fragments()))
+        sending = asyncio.ensure_future(one.send(fragments(gate)))
         await until(lambda: one._session.stream.message_open)
         before = asyncio.ensure_future(one.send("before it"))
         await asyncio.sleep(0)

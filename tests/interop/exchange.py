@@ -29,7 +29,7 @@ Case = tuple[str, str, "str | None", str]
 
 
 class Result(NamedTuple):
-    """What an exchange was.
+    """The result of one exchange.
 
     Args:
         outcome: How the client saw it.

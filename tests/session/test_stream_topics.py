@@ -5,6 +5,7 @@ import threading
 from contextlib import nullcontext
 
 import pytest
+from failing_codec import FailingCodec
 
 from framewire import CLIENT, SERVER, Close, ConnectionClosed, StateError, Stream
 from framewire.extensions import Deflate
@@ -198,26 +199,6 @@ def test_receiver_that_cannot_send_a_message_is_left_out(caplog):
         ["large.", "small", "third"],
     ]
     assert topics.counters.sent == 8
-
-
-class FailingCodec:
-    """A codec that leaves messages as they are, and cannot encode some."""
-
-    rsv, threshold, pending = 0x40, 0, False
-
-    def decode(self, payload, most, last):
-        return payload
-
-    def encode(self, content, last):
-        if content.startswith(b"fail"):
-            raise ZeroDivisionError(content.decode())
-        return content
-
-    def abandon(self):
-        pass
-
-    def close(self):
-        pass
 
 
 class HeldOnce:

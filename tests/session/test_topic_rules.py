@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from failing_codec import FailingCodec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -328,26 +329,6 @@ def test_message_over_max_send_size_is_not_sent_held_or_dropped_and_closes_nothi
         assert receiver.sent() == ["frag!", "first"]
     assert (delivery.counters.dropped, delivery.counters.closed, delivery.failures) == (0, 0, [])
     assert delivery._backlogs == {}
-
-
-class FailingCodec:
-    """A codec that leaves messages as they are, and cannot encode some."""
-
-    rsv, threshold, pending = 0x40, 0, False
-
-    def decode(self, payload, most, last):
-        return payload
-
-    def encode(self, content, last):
-        if content.startswith(b"fail"):
-            raise ZeroDivisionError(content.decode())
-        return content
-
-    def abandon(self):
-        pass
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize("compression", ["shared", "own"])

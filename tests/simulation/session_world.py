@@ -356,12 +356,14 @@ class End:
             data = bytes(link.unread[:size])
             del link.unread[:size]
             self.deadlines.note_activity(world.now)
-            self.heard_at = world.now
+            received = self.stream.bytes_received
             if session.queue is None or not session.queue.dropping:
-                self.kept = self.stream.bytes_received
+                self.kept = received
             if self.close_state.rcvd is None and self.stream.state is not CLOSED:  # not session.over
                 self.fed += size
             events = session.receive_quickly(data)
+            if self.stream.bytes_received != received or session.has_held_back:
+                self.heard_at = world.now  # a part of a header or control frame does not count
             if events or session.has_held_back:
                 self.handle(session.process(events, world.now))
             elif session.queue is not None and session.queue.items:

@@ -175,7 +175,7 @@ class ListenerConnection(BaseConnection):
         if not last or session.stream.message_open:
             session.send(message, text, last=last, compress=compress)
             writer.cork()
-            writer.set_in_parts(not last)  # whoever else sends waits meanwhile
+            writer.set_in_parts(not last)  # other senders wait until the last part
             return True
         if session.is_fragmented(message):
             fragments = session.fragments(message, text)

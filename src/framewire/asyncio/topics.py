@@ -164,7 +164,7 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         self.report(connection, topic, outcome)
 
     def _send_held(self, driver: TopicDriver) -> None:
-        """Send what is held for a connection, which has room now, or has ended."""
+        """Send the messages that are held for a connection, in its turn; none once it has ended."""
         self._waiting.pop(driver, None)
         self._delivery.release(driver, driver.session)
         if not driver.transport_lost:

@@ -171,7 +171,7 @@ class TransportWriter:
 
     @property
     def turns(self) -> Turns:
-        """Who sends next."""
+        """The order of the tasks that wait to send."""
         if self._turns is None:
             self._turns = Turns(self._session, partial(Event, self._loop), WOKEN_AT_ONCE)
         return self._turns

@@ -137,7 +137,8 @@ class Keepalive:
 
         Args:
             now: The time.
-            bytes_received: Bytes received so far, in all.
+            bytes_received: Bytes received so far, in all, without those of a header or control frame
+                that is not complete.
             bytes_written: Bytes that the network has taken so far, in all.
             waiting: Bytes in our write buffer.
             paused: Whether we had paused reading at any time since the last look.

@@ -108,7 +108,7 @@ class Server(BaseServer):
         self._start(sock)
 
     def _start(self, sock: socket.socket) -> None:
-        """Serve a connection in a thread; close it if that cannot be started."""
+        """Serve a connection in a new thread; close it if no thread can be started."""
         connection: ServerConnection | None = None
         try:
             if sock.family in (socket.AF_INET, socket.AF_INET6):

@@ -83,7 +83,7 @@ class Driver(BaseDriver):
         self.closed = trio.Event()
         #: Where tasks wait for a message or the end.
         self.arrivals = trio.lowlevel.ParkingLot()
-        #: Who sends next.
+        #: The order of the tasks that wait to send.
         self.turns: Turns
         self._high, self._low = settings.write_marks
         self._output_ended = False
@@ -185,7 +185,7 @@ class Driver(BaseDriver):
 
     def start_closing(self, code: int | None, reason: str) -> None:
         if self.session is None:
-            self.end_unopened()  # whoever performs the opening handshake closes the stream
+            self.end_unopened()  # the opening handshake notices, and closes the stream
             return
         self.session.close(code, reason, self.now())
         self.update()
