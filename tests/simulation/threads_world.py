@@ -297,8 +297,9 @@ class ThreadsWorld(World):
             if session is None or session.state is not State.OPEN or end.connection.socket.closed:
                 continue
             ours = end.connection._driver
-            pending = session.output or ours._unsent
-            check(not pending or ours._writing.locked(), "idle", "output is not written")
+            if session.close_state.cause is None:  # else the connection is broken
+                pending = session.output or ours._unsent
+                check(not pending or ours._writing.locked(), "idle", "output is not written")
             whole = [each for each in session.queue.items if type(each) is str or type(each) is bytes]
             check(not (ours.receiving and whole), "idle", "a receiver waits, though there is a message")
 
