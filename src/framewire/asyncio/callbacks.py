@@ -11,7 +11,7 @@ from abc import abstractmethod
 from typing import Any, cast
 
 from ..errors import StateError
-from ..protocol.constants import Role, State
+from ..protocol.constants import OPEN, Role
 from ..protocol.events import Close, Event, Ping
 from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
@@ -166,7 +166,7 @@ class ListenerConnection(BaseConnection):
     def _send(self, message: Data, text: bool | None, last: bool, compress: bool | None) -> bool:
         """Send a message that is large or needs compression, fragments or a choice of its type."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
-        if session.state is not State.OPEN or not writer.may_write():
+        if session.state is not OPEN or not writer.may_write():
             return False
         whole = text is None and compress is None and last
         # While writing is paused, messages go through the session, which counts their bytes.

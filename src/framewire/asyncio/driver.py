@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from .._backend import ReceiveWaiter
 from ..protocol.codecs import Codec
-from ..protocol.constants import Role, State
+from ..protocol.constants import CLOSED, CONNECTING, Role, State
 from ..protocol.events import Event
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
@@ -30,6 +30,9 @@ HEAD_READ_SIZE: Final = 1 << 15
 
 #: Exceptions that end the event loop, whichever callback or task raises them.
 LOOP_ENDING: Final = (KeyboardInterrupt, SystemExit)
+
+# See `OPEN` in `constants`.
+_NONE, _OUTPUT, _CLOSE, _ABORT = Ending.NONE, Ending.OUTPUT, Ending.CLOSE, Ending.ABORT
 
 
 class Owner(Protocol):
@@ -118,7 +121,7 @@ class Driver(asyncio.BufferedProtocol):
         #: done.
         self._max_direct_read = -1
         self._reading = True
-        self._ending = Ending.NONE
+        self._ending = _NONE
         self._end_timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None  # of the session, for which `_end_timer` waits
         self._waiters: list[asyncio.Future[None]] | None = None  # those that wait for the loss of the transport
@@ -234,7 +237,7 @@ class Driver(asyncio.BufferedProtocol):
         self._timer.discard(self)
         if self.opened:
             self.writer.close()
-            if self.session.ending is not Ending.CLOSE:  # else the end of input came before
+            if self.session.ending is not _CLOSE:  # else the end of input came before
                 self._owner.deliver(self.session.receive_eof(self.now(), exc))
             self.writer.resume_writing()  # waiting senders wake and raise ConnectionClosed
         else:
@@ -290,7 +293,7 @@ class Driver(asyncio.BufferedProtocol):
             if not self.transport_lost:
                 self.opening.abandon()
             return
-        if self._ending is not Ending.NONE:
+        if self._ending is not _NONE:
             return
         if self.transport.is_closing():
             self.writer.close()  # it was cut, and nothing may follow the bytes that it has dropped
@@ -371,15 +374,15 @@ class Driver(asyncio.BufferedProtocol):
     def _end(self, ending: Ending) -> None:
         """End TCP as far as the session asks for."""
         self._ending = ending
-        if ending is Ending.ABORT:
+        if ending is _ABORT:
             self.writer.abort()
             return
         self.writer.flush()
         if self.transport.is_closing():
             return
-        if ending is Ending.OUTPUT:
+        if ending is _OUTPUT:
             self.end_output()
-        elif ending is Ending.CLOSE:
+        elif ending is _CLOSE:
             self.close_transport()
 
     def close_transport(self) -> None:
@@ -443,7 +446,7 @@ class Driver(asyncio.BufferedProtocol):
         if self.opened:
             return self.session.state
         closing = self.transport is not None and self.transport.is_closing()
-        return State.CLOSED if self.transport_lost or closing else State.CONNECTING
+        return CLOSED if self.transport_lost or closing else CONNECTING
 
     @property
     def local_address(self) -> Any:

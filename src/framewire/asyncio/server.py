@@ -271,7 +271,7 @@ class Server(BaseServer):
             self.start(self._handle(connection), connection)
 
     async def _handle(self, connection: ServerConnection) -> None:
-        """Run the handler, then close."""
+        """Run the handler, then begin to close."""
         assert not isinstance(self.handler, Listener)
         code = CloseCode.INTERNAL_ERROR
         try:
@@ -281,7 +281,6 @@ class Server(BaseServer):
             code = handler_failed(connection, error)
         finally:
             connection.start_closing(code)
-        await connection.wait_closed()
 
     def start(self, run: Coroutine[Any, Any, None], connection: Any = None) -> asyncio.Task[None]:
         """Run a task of a connection."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -139,14 +138,16 @@ class ServerOpening(Opening):
             self._driver.transport.pause_reading()
             self._task = server.start(self._answer(handshake), connection)
             return
-        with suppress(EOFError):  # a callback has closed the connection
+        try:
             if malformed is None:
-                self._conclude(*answer_at_once(connection, handshake, server))
-                return
-            try:
+                answer = answer_at_once(connection, handshake, server)
+            else:
                 answer_request(connection, handshake, server, malformed).send(None)
-            except StopIteration as done:  # it does not wait, as the callbacks are not asked
-                self._conclude(*done.value)
+        except StopIteration as done:  # it does not wait, as the callbacks are not asked
+            answer = done.value
+        except EOFError:
+            return  # a callback has closed the connection
+        self._conclude(*answer)
 
     async def _answer(self, handshake: ServerHandshake) -> None:
         """Answer with what the callbacks return."""

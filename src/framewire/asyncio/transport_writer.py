@@ -41,6 +41,9 @@ _PLAIN_TRANSPORTS: Final = {
 }
 
 
+_ABORT: Final = Ending.ABORT  # see `OPEN` in `constants`
+
+
 class TransportWriter:
     """The send side of a connection: cork, socket and backpressure.
 
@@ -139,7 +142,7 @@ class TransportWriter:
 
     def _push(self) -> None:
         data = self._session.data_to_send()  # cleared first: the transport may call back
-        if self._session.ending is not Ending.ABORT:
+        if self._session.ending is not _ABORT:
             self.socket_writer.write(data)
 
     def may_write(self) -> bool:
@@ -152,7 +155,7 @@ class TransportWriter:
         session = self._session
         if session.write_paused and not session.check_unsent(self.waiting):
             self.abort()
-        return session.ending is not Ending.ABORT
+        return session.ending is not _ABORT
 
     # Backpressure.
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ..errors import HandshakeError
 from ..protocol.codecs import Codec
-from ..protocol.constants import State
+from ..protocol.constants import CLOSED
 from .http11 import Request, Response
 from .server_handshake import ServerHandshake, refusal
 from .server_policy import ServerPolicy
@@ -132,7 +132,7 @@ def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer
 
 def _check_open(connection: Any) -> None:
     """Raise EOFError if a callback has closed the connection."""
-    if connection.state is State.CLOSED:
+    if connection.state is CLOSED:
         raise EOFError("the connection was closed in the opening handshake")
 
 

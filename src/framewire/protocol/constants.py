@@ -7,9 +7,13 @@ from typing import Final
 
 __all__ = [
     "CLIENT",
+    "CLOSED",
+    "CLOSING",
+    "CONNECTING",
     "MAX_CONTROL_PAYLOAD",
     "MAX_LENGTH",
     "MAX_REASON",
+    "OPEN",
     "SERVER",
     "CloseCode",
     "Opcode",
@@ -48,6 +52,13 @@ class State(IntEnum):
     OPEN = 1
     CLOSING = 2
     CLOSED = 3
+
+
+# For code that runs often: to look a member up in its class is slow before Python 3.12.
+CONNECTING: Final = State.CONNECTING
+OPEN: Final = State.OPEN
+CLOSING: Final = State.CLOSING
+CLOSED: Final = State.CLOSED
 
 
 class Opcode(IntEnum):

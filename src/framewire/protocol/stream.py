@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 from .._backend import Deflate, StreamCore, make_frame, make_parts, take_key
 from ..errors import FragmentError, PayloadTooBigError, StateError, TextError, Violation
 from .codecs import Codec, check_codecs
-from .constants import MAX_LENGTH, CloseCode, Opcode, Role, State, may_be_sent
+from .constants import CLIENT, CLOSED, CLOSING, MAX_LENGTH, OPEN, SERVER, CloseCode, Opcode, Role, State, may_be_sent
 from .events import Close, Event, Failure, Ping
 from .masking_keys import KeyPool, SourcedKeys, pool
 from .receiver import Receiver, TextAsBytes, TextErrors
@@ -115,7 +115,7 @@ class Stream(StreamCore[Event]):
             raise ValueError("text_as_bytes is True, False or 'bare'")
         self._codecs = check_codecs(extensions)
         self._receiver = Receiver(
-            self._role is Role.SERVER,
+            self._role is SERVER,
             _check_limit("max_message_size", max_message_size),
             _check_limit("max_frame_size", max_frame_size),
             fragments,
@@ -125,7 +125,7 @@ class Stream(StreamCore[Event]):
             self._codecs,
         )
         keys: KeyPool | SourcedKeys | None = None
-        if self._role is Role.CLIENT:
+        if self._role is CLIENT:
             keys = pool if mask_source is None else SourcedKeys(mask_source)
         super().__init__(self._receiver.partial, keys, isinstance(keys, SourcedKeys))
         self._receiver.lend_codec(self)
@@ -137,7 +137,7 @@ class Stream(StreamCore[Event]):
         self.failing: Failure | None = None
         self.slow_reads = 0  # if it has not changed, all events since then are whole messages
         self._sent_reason = ""  # of its close frame
-        self._state = State.OPEN
+        self._state = OPEN
         self._close: Close | None = None  # the peer's
         self._close_sent = False
         self._ended_receiving = False  # by the peer's close, a failure or the end of file
@@ -170,14 +170,14 @@ class Stream(StreamCore[Event]):
         """The peer's close code, or None; 1005 for an empty close frame, 1006 without one."""
         if self._close is not None:
             return self._close.code
-        return int(CloseCode.ABNORMAL_CLOSURE) if self._state is State.CLOSED else None
+        return int(CloseCode.ABNORMAL_CLOSURE) if self._state is CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
         """The peer's close reason; None until `close_code` is known."""
         if self._close is not None:
             return self._close.reason
-        return "" if self._state is State.CLOSED else None
+        return "" if self._state is CLOSED else None
 
     @property
     def message_open(self) -> bool:
@@ -263,7 +263,7 @@ class Stream(StreamCore[Event]):
             if self._close_sent:
                 self._drop()
             else:
-                self._state = State.CLOSING
+                self._state = CLOSING
             return False
         return True
 
@@ -316,7 +316,7 @@ class Stream(StreamCore[Event]):
                 self._drop()
             elif self.failing is not None:
                 self._end(events, self.failing, self._sent_reason)
-            elif self._state is not State.CLOSED:
+            elif self._state is not CLOSED:
                 code, offset = int(CloseCode.ABNORMAL_CLOSURE), self._offset + len(self._head)
                 self._fail(events, Failure(code, "the connection ended without a close frame", offset), "")
         finally:
@@ -386,8 +386,8 @@ class Stream(StreamCore[Event]):
 
     def _drop(self) -> None:
         """Close the stream and free its memory."""
-        if self._state is not State.CLOSED:
-            self._state = State.CLOSED
+        if self._state is not CLOSED:
+            self._state = CLOSED
             self.failing = None
             self._fast_send = False
             self._stop_receiving()
@@ -524,7 +524,7 @@ class Stream(StreamCore[Event]):
         There is none for frames that are masked or encoded for each stream, nor with a limit on the
         size of messages, which each has to be checked for.
         """
-        if self._role is Role.SERVER and self._sender.max_size == MAX_LENGTH:
+        if self._role is SERVER and self._sender.max_size == MAX_LENGTH:
             codec = self._codecs[0] if self._codecs else None
             if codec is None:
                 self._shared_kind = ()
@@ -583,7 +583,7 @@ class Stream(StreamCore[Event]):
         return made
 
     def _check_open(self) -> None:
-        if self._close_sent or self._state is State.CLOSED:
+        if self._close_sent or self._state is CLOSED:
             raise StateError("no message can follow a close frame or a failure")
 
     def _check_whole(self) -> None:
@@ -631,12 +631,12 @@ class Stream(StreamCore[Event]):
         """
         self._enter()
         try:
-            if self._close_sent or (self._state is State.CLOSED and self._auto_close):
-                closed = self._state is State.CLOSED
+            if self._close_sent or (self._state is CLOSED and self._auto_close):
+                closed = self._state is CLOSED
                 raise StateError("the connection is closed" if closed else "a close frame was sent")
             frame = self._make_close(code, reason)
-            if self._state is State.OPEN:
-                self._state = State.CLOSING
+            if self._state is OPEN:
+                self._state = CLOSING
             elif self._close is not None:
                 self._drop()
         finally:
@@ -657,7 +657,7 @@ class Stream(StreamCore[Event]):
         """
         self._enter()
         try:
-            if self._state is State.CLOSED:
+            if self._state is CLOSED:
                 return b""
             frame = b"" if self._close_sent else self._make_close(code, reason)
             self._drop()
@@ -666,7 +666,7 @@ class Stream(StreamCore[Event]):
         return frame
 
     def _send_control(self, first: int, payload: bytes | bytearray | memoryview) -> bytes:
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             raise StateError("the connection is closed")
         return make_frame(first, check_control(payload), self._next_key())
 

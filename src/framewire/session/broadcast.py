@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from ..errors import ConcurrencyError, LocalError
-from ..protocol.constants import CloseCode, State
+from ..protocol.constants import OPEN, CloseCode, State
 from ..protocol.shared_message import SharedMessage
 from .session import Data, Session
 from .settings import ConnectionSettings
@@ -138,7 +138,7 @@ class Broadcast:
             Exception: As `Session.send`. Whatever it is, the connection is to be left out; see
                 `skip`.
         """
-        if session.state is not State.OPEN:
+        if session.state is not OPEN:
             return False
         if in_fragments or session.message_open:
             raise ConcurrencyError("sending a fragmented message")
@@ -173,7 +173,7 @@ def queue_broadcast(
             continue
         try:
             with driver.lock:
-                if session.state is not State.OPEN:
+                if session.state is not OPEN:
                     continue
                 message.queue(session, driver.now(), driver.refused, driver.in_fragments)
                 driver.update()

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..http.http11 import Request, Response
-from ..protocol.constants import CloseCode, State
+from ..protocol.constants import CLOSED, OPEN, CloseCode, State
 from .session import Session
 
 if TYPE_CHECKING:
@@ -103,17 +103,17 @@ class BaseConnection:
 
         None before the end.
         """
-        return self._session.stream.close_code if self._session and self.state is State.CLOSED else None
+        return self._session.stream.close_code if self._session and self.state is CLOSED else None
 
     @property
     def close_reason(self) -> str | None:
         """The peer's close reason (7.1.6); None before the end."""
-        return self._session.stream.close_reason if self._session and self.state is State.CLOSED else None
+        return self._session.stream.close_reason if self._session and self.state is CLOSED else None
 
     @property
     def ended_by_peer(self) -> bool:
         """Whether the peer has begun the end: by a close frame, a violation, or the end of TCP."""
-        return self._session is not None and self.state is not State.OPEN and self._session.close_state.ended_by_peer
+        return self._session is not None and self.state is not OPEN and self._session.close_state.ended_by_peer
 
     @property
     def clean(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Final, cast
 
 from ..errors import ConcurrencyError, ConnectionClosed
 from ..protocol.codecs import Codec
-from ..protocol.constants import CloseCode, Role, State
+from ..protocol.constants import CLOSED, CLOSING, OPEN, SERVER, CloseCode, Role, State
 from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong
 from ..protocol.shared_message import SharedMessage
 from ..protocol.stream import Stream
@@ -67,6 +67,11 @@ class Ending(Enum):
     CLOSE = "close"
     #: Close both directions at once.
     ABORT = "abort"
+
+
+# See `OPEN` in `constants`.
+_NONE, _WAIT, _OUTPUT = Ending.NONE, Ending.WAIT, Ending.OUTPUT
+_CLOSE, _ABORT = Ending.CLOSE, Ending.ABORT
 
 
 class Session:
@@ -164,7 +169,7 @@ class Session:
         #: When to look for messages again.
         self._idle_look = None if settings.idle_timeout is None else now
         #: What the driver has to do about the end of TCP, once `data_to_send` is written.
-        self.ending = Ending.NONE
+        self.ending = _NONE
         self._fail_at: float | None = None  # when a failure is no longer held back
         self._end_at: float | None = None  # when TCP is aborted
 
@@ -188,7 +193,7 @@ class Session:
     @property
     def over(self) -> bool:
         """Whether nothing more will be received."""
-        return self.close_state.rcvd is not None or self.stream.state is State.CLOSED
+        return self.close_state.rcvd is not None or self.stream.state is CLOSED
 
     def error(self) -> ConnectionClosed:
         """Return the exception that `recv` and `send` raise after the end."""
@@ -205,7 +210,7 @@ class Session:
         """
         if self.over:
             raise self.error()
-        return self.stream.state is State.OPEN
+        return self.stream.state is OPEN
 
     # Receiving.
 
@@ -273,7 +278,7 @@ class Session:
         """Receive what was held back, step by step, as long as there is room."""
         remaining: list[Event] = []
         while self._held_back and self.reading:
-            if self._budget is not None and self.stream.state is State.OPEN and self.stream.failing is None:
+            if self._budget is not None and self.stream.state is OPEN and self.stream.failing is None:
                 events = self._receive_limited(self._budget, now)
             else:
                 step, self._held_back = self._held_back[: self._step], self._held_back[self._step :]
@@ -371,11 +376,11 @@ class Session:
         """Begin to end TCP once the last frame has been sent (7.1.1): the server first."""
         if self.queue is not None and self.over:
             self.queue.ended = True
-        if self.stream.state is not State.CLOSED or self.ending is not Ending.NONE:
+        if self.stream.state is not CLOSED or self.ending is not _NONE:
             return
         if not self.auto_close and self.close_state.sent is None and self._may_answer():
             return  # the answer is left to the caller
-        self.ending = Ending.OUTPUT if self.role is Role.SERVER else Ending.WAIT
+        self.ending = _OUTPUT if self.role is SERVER else _WAIT
         self._fail_at = None
         self.keepalive.stop()
         self._limit_end(now)
@@ -397,14 +402,14 @@ class Session:
             error: The error of the transport, None for an orderly end of TCP.
         """
         remaining: list[Event] = []
-        if self.stream.state is not State.CLOSED or self.stream.failing is not None:
-            if self.close_state.rcvd is None and self.stream.failing is None and self.ending is not Ending.ABORT:
+        if self.stream.state is not CLOSED or self.stream.failing is not None:
+            if self.close_state.rcvd is None and self.stream.failing is None and self.ending is not _ABORT:
                 self.close_state.note_cause(error or EOFError("the peer ended TCP without a close frame"))
             remaining = self._receive_rest(now)
             remaining += self._note(self.stream.receive_eof(), now)
             self.only_messages = False  # only the last step is known
-        if self.ending is not Ending.ABORT:
-            self.ending = Ending.CLOSE
+        if self.ending is not _ABORT:
+            self.ending = _CLOSE
             self._limit_end(now)
         self.keepalive.stop()
         return remaining
@@ -468,18 +473,18 @@ class Session:
         """
         state, queue = self.stream.state, self.queue
         reading = True
-        if state is State.OPEN:
+        if state is OPEN:
             full = queue is not None and queue.is_above(low=not self.reading)
             reading = not (full or self._unread_replies > REPLIES_LIMIT)
-        elif state is State.CLOSING and queue is not None and queue.is_above(low=False):
+        elif state is CLOSING and queue is not None and queue.is_above(low=False):
             queue.dropping = True
-        if state is not State.OPEN or self.stream.failing is not None:
+        if state is not OPEN or self.stream.failing is not None:
             self._resume_at = None
         reading = reading and self._resume_at is None
         if not reading:
             self._was_paused = True
         self.reading = reading
-        self.quiet = state is State.OPEN and self.stream.failing is None
+        self.quiet = state is OPEN and self.stream.failing is None
 
     def deliver_fragments(self) -> None:
         """From now on deliver fragmented messages frame by frame, and long frames in pieces of
@@ -599,7 +604,7 @@ class Session:
 
     def reply_pong(self, payload: bytes) -> None:
         """Answer a ping, for a session without `auto_pong`; nothing after the end."""
-        if self.stream.state is not State.CLOSED:
+        if self.stream.state is not CLOSED:
             self._add_output(self.stream.pong(payload), reply=True)
 
     def send_raw(self, data: bytes) -> None:
@@ -618,7 +623,7 @@ class Session:
             now: The time.
         """
         if self.close_state.sent is not None or not (
-            self.stream.state is State.OPEN or (not self.auto_close and self._may_answer())
+            self.stream.state is OPEN or (not self.auto_close and self._may_answer())
         ):
             return
         if self.stream.failing is not None:
@@ -634,7 +639,7 @@ class Session:
 
     def fail(self, code: int, reason: str, now: float) -> None:
         """Fail the connection (7.1.7): send a close frame and receive nothing more."""
-        if self.stream.state is State.CLOSED:
+        if self.stream.state is CLOSED:
             return
         self._add_output(self.stream.fail(code, reason))
         self.close_state.note_sent(code, reason)
@@ -726,7 +731,7 @@ class Session:
         if limit is None or waiting <= limit:
             return True
         self.close_state.note_sent(CloseCode.POLICY_VIOLATION, "too much is unread")
-        self.ending = Ending.ABORT
+        self.ending = _ABORT
         return False
 
     # Time.
@@ -736,13 +741,13 @@ class Session:
         """When something is forced that was waited for: the end of TCP, a failure that is held back,
         or, while the peer has sent too much, reading.
         """
-        if self.ending is Ending.ABORT:
+        if self.ending is _ABORT:
             return None
         return _earliest(self._end_at, self._fail_at, self._resume_at)
 
     def next_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: not before something else has happened."""
-        if self.stream.state is not State.OPEN or self.stream.failing is not None:
+        if self.stream.state is not OPEN or self.stream.failing is not None:
             return self.deadline
         limit = self.settings.total_timeout
         total = None if limit is None else self._opened_at + limit
@@ -761,10 +766,10 @@ class Session:
             self._regulate()
         if self._end_at is not None and now >= self._end_at:
             self.close_state.note_cause(TimeoutError("the peer did not end the connection within close_timeout"))
-            self.ending = Ending.ABORT
+            self.ending = _ABORT
         elif self._fail_at is not None and now >= self._fail_at:
             self.settle(now)
-        elif self.stream.state is State.OPEN and self.stream.failing is None:
+        elif self.stream.state is OPEN and self.stream.failing is None:
             return self._look_after_open(now)
         return []
 

@@ -14,7 +14,7 @@ from enum import Enum
 from operator import add
 from typing import Generic, Literal, TypeAlias, TypeVar
 
-from ..protocol.constants import State
+from ..protocol.constants import OPEN
 from .broadcast import Broadcast, Outlet
 
 __all__ = ["Delivery", "Outcome", "Patterns", "SlowPolicy", "TopicCounters", "TopicTree"]
@@ -281,7 +281,7 @@ class Delivery(Generic[R]):
         """
         held = receiver in self._backlogs
         if held or not session.send_frame_of(message.frames):
-            if session.state is not State.OPEN:
+            if session.state is not OPEN:
                 return Outcome.SKIPPED
             if held:
                 self.release(receiver, session)
@@ -330,7 +330,7 @@ class Delivery(Generic[R]):
         if session.write_paused or session.message_open:
             return False
         backlog = self._backlogs.pop(receiver, None)
-        if backlog is None or session.state is not State.OPEN:
+        if backlog is None or session.state is not OPEN:
             return False
         sent = 0
         for message in backlog.messages.values():
