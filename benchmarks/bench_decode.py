@@ -1,16 +1,19 @@
-"""Receiving whole masked messages, as a server: many per read, one per read, and non-ASCII text."""
+"""Receiving whole masked messages, as a server: many per read, one per read, non-ASCII text, and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from .compiled import load_extension
+from .contenders import available, backends
 from .inputs import ALPHABETS, KIB, READ, cut, encoded, masked_frames, payload, repeated, size_name, text
 from .receivers import SETTINGS, contend
 from .recorded import LIBMICROHTTPD_TEXT
-from .tables import FLOOR, PURE, Goal, Table
-from .timing import Call, Effort
+from .tables import FAST, FLOOR, PURE, Goal, Table
+from .timing import Call, Effort, measure
 
 SIZES = (16, 125, KIB, 4 * KIB, 16 * KIB)
 RECORDED = "libmicrohttpd (recorded)"
@@ -25,6 +28,8 @@ PURE_GOALS = (Goal("wsproto", 1, PURE), Goal("websockets py", 1, PURE))
 
 def tables(effort: Effort) -> Iterator[Table]:
     yield from (batches(effort), singles(effort), scripts(effort))
+    if available({"orjson": orjson_loads}) and FAST in backends():
+        yield documents(effort)
 
 
 def batches(effort: Effort) -> Table:
@@ -107,6 +112,53 @@ def scripts(effort: Effort) -> Table:
             if size != KIB:
                 goals.append(Goal.faster(decoder, 1.5 if size == 125 else 4))
             table.add(f"{script}, {size_name(size)}", figures, goals, size)
+    return table
+
+
+def orjson_loads() -> Callable[[str | bytes], Any]:
+    import orjson
+
+    return orjson.loads
+
+
+def documents(effort: Effort) -> Table:
+    """Measure JSON that is not ASCII, from frames to objects."""
+    decoded, package, loads = "str, then orjson", backends()[FAST], orjson_loads()
+    table = Table(
+        "decode",
+        "masked JSON in reads of 64 KiB to objects, by orjson",
+        "message",
+        [
+            'framewire: Stream(SERVER, max_message_size=None, text_as_bytes="bare"), whose messages are bytes',
+            f"{decoded}: the same without text_as_bytes, whose messages are str",
+            f"{FLOOR}: orjson alone, of the bytes of each message",
+        ],
+    )
+
+    def receive(reads: list[bytes], **settings: Any) -> list[Any]:
+        stream = package.Stream(package.SERVER, max_message_size=None, **settings)
+        return [loads(message) for read in reads for message in stream.receive(read)]
+
+    def receive_bytes(reads: list[bytes]) -> list[Any]:
+        return receive(reads, text_as_bytes="bare")
+
+    def parse(payloads: list[bytes]) -> list[Any]:
+        return [loads(payload) for payload in payloads]
+
+    for script in list(ALPHABETS)[1:]:
+        document = {"id": 12345, "user": "me", "text": text(script, KIB - 60)}
+        message = json.dumps(document, ensure_ascii=False)
+        messages = repeated(message, effort.largest)
+        reads = cut(b"".join(masked_frames(messages)))
+        calls = {
+            FAST: Call(receive_bytes, (reads,)),
+            decoded: Call(receive, (reads,)),
+            FLOOR: Call(parse, ([encoded(message)] * len(messages),)),
+        }
+        for name, (function, arguments) in calls.items():
+            if function(*arguments) != [document] * len(messages):
+                raise AssertionError(f"{name} does not return the documents")
+        table.add(f"{script}, 1 KiB", measure(calls, effort, len(messages)), [Goal.faster(decoded, 1.5)], KIB)
     return table
 
 
