@@ -126,6 +126,7 @@ NAMES = {
     FLOOR: "floor: objects only",
     "bare_callback": "bare protocol, callbacks",
     "bare_coroutine": "bare protocol, coroutines",
+    "bare_checked": "bare protocol, checked",
     "callback": "framewire, callbacks",
     "coroutine": "framewire, coroutines",
     "callback_fastnet": "framewire, callbacks, aiofastnet",
@@ -141,7 +142,8 @@ NAMES = {
 OWN = {FAST, "callback", "coroutine", "uvicorn_framewire"}
 
 #: The kinds of the other columns that are no peers.
-KINDS = {PURE: "pure", FLOOR: "floor", FLOOR_SERVER: "floor", "bare_callback": "floor", "bare_coroutine": "floor"}
+_BARE = ("bare_callback", "bare_coroutine", "bare_checked")
+KINDS = {PURE: "pure", **dict.fromkeys((FLOOR, FLOOR_SERVER, *_BARE), "floor")}
 
 #: The units of a chart, by `Chart.per_byte`.
 UNITS = {False: "million messages per second", True: "GB/s"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import proof
-from .bench_asyncio import BARE, GOALS
+from .bench_asyncio import GOALS, bare_protocol
 from .charts import UNITS, draw, find, label, rates, shown
 from .tables import FAST, FLOOR_SERVER, Row, Table, times
 
@@ -129,7 +129,7 @@ def goals(measured: dict[str, Any]) -> Iterator[str]:
                 break
             ratio = costs[ours] / base
             cells.append(f" {ratio:.2f}{'' if ratio <= goal else ', missed'} |")
-            for other in (FLOOR_SERVER, BARE.get(ours)):
+            for other in (FLOOR_SERVER, bare_protocol(load, ours)):
                 known = other in costs and other != divisor
                 cells.append(f" {costs[other] / base:.2f} |" if known else " |")
         else:

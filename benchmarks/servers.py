@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
 
 CERTIFICATE = Path(__file__).parent.parent / "tests" / "tls" / "localhost.pem"
@@ -103,7 +104,7 @@ class Bare(asyncio.BufferedProtocol):
         events = self.stream.receive(self.buffer, nbytes)
         if events and type(events[-1]) is not bytes:
             self.transport.write(self.stream.pending())
-            self.transport.close()
+            self.end()
         elif events:
             self.on_messages(events)
 
@@ -117,6 +118,9 @@ class Bare(asyncio.BufferedProtocol):
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_key(key)
         )
+
+    def end(self):
+        self.transport.close()
 
     def on_messages(self, messages):
         self.transport.write(b"".join([self.on_message(message) for message in messages]))
@@ -152,8 +156,46 @@ class BareWithTask(Bare):
             self.task.cancel()
 
 
+class BareChecked(Bare):
+    """A connection like that which checks the request, limits the time of both handshakes, and ends TCP in order."""
+
+    def __init__(self, policy):
+        self.policy = policy
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.limit_time()
+
+    def limit_time(self):
+        self.timer = asyncio.get_running_loop().call_later(10, self.transport.abort)
+
+    def open(self, request):
+        from framewire import SERVER, Stream
+
+        handshake = self.policy.new_handshake()
+        handshake.receive(request)
+        self.policy.check(handshake)
+        self.transport.write(handshake.answer(handshake.agree(headers=self.policy.headers())))
+        self.timer.cancel()
+        self.stream = Stream(SERVER, max_message_size=1 << 24)
+
+    def end(self):
+        self.transport.write_eof()  # the peer gets the close frame before it has to end TCP
+        self.limit_time()
+
+    def connection_lost(self, error):
+        self.timer.cancel()
+
+
 async def bare_callback():
     return await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0, ssl=TLS)
+
+
+async def bare_checked():
+    from framewire.http.server_policy import ServerPolicy
+
+    make = partial(BareChecked, ServerPolicy())
+    return await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=TLS)
 
 
 async def bare_coroutine():

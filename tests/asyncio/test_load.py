@@ -32,6 +32,7 @@ pytestmark = [
         ("bare_callback", "open", 2, 0, 0),
         ("bare_coroutine", "echo", 3, 2, 300),
         ("bare_coroutine", "open", 2, 0, 0),
+        ("bare_checked", "open", 2, 0, 0),
         ("callback", "fan", 5, 0, 16),
         ("callback_fastnet", "echo", 3, 2, 300),
         ("coroutine_fastnet", "echo", 3, 2, 300),

@@ -43,6 +43,36 @@ def test_pieces_do_not_depend_on_how_input_is_chunked(kind, size, whole):
     assert max(map(len, pieces)) <= (max(size, 4) if kind == TEXT else size)
 
 
+def receive_one_by_one(stream, reads):
+    """Receive each read by as many calls of `receive_one` as it takes."""
+    events = []
+    for read in reads:
+        while read:
+            event, taken = stream.receive_one(read)
+            events += [] if event is None else [event]
+            read = b"" if event is None else read[taken:]  # else the stream has taken what is incomplete
+    return events
+
+
+@pytest.mark.parametrize("size", [1, 3, 100, 1000])
+@pytest.mark.parametrize("content", [TEXTS * 10, TEXTS.encode() * 10])
+def test_receive_one_returns_every_piece_however_input_is_chunked(size, content):
+    wire = new_stream(CLIENT).send(content)
+    for cut in (*range(1, 20), 200, 1007, 1008, 1009, 1500, len(wire)):
+        stream = Stream(SERVER, fragments=True, piece_size=size)
+        assert receive_one_by_one(stream, (wire[:cut], wire[cut:])) == pieces_of(wire, size, len(wire))
+
+
+def test_receive_one_returns_every_piece_of_a_compressed_message():
+    content = random.Random(2).randbytes(500_000)
+    wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
+    expected = pieces_of(wire, 1000, len(wire), extensions=[deflate()])
+    assert len(expected) > 4
+    for cut in (1, 8, 14, 100_000, len(wire)):
+        stream = Stream(SERVER, fragments=True, piece_size=1000, extensions=[deflate()])
+        assert receive_one_by_one(stream, (wire[:cut], wire[cut:])) == expected
+
+
 def test_pieces_before_a_violation_are_delivered():
     *pieces, failure = pieces_of(frame(TEXT, b"abcdefg\xffh", KEY), 3, 1000)
     assert pieces == [Fragment("abc", True, False), Fragment("def", False, False)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from drivers import every_driver, receive_all
-from frames import BINARY, CLOSE, PING, TEXT
+from frames import BINARY, CLOSE, KEY, PING, TEXT, frame
 from test_session import World
 
 from framewire import Close, Fragment, RateLimit, State
@@ -130,6 +130,15 @@ def test_messages_are_counted_whole_and_pings_are_not():
     assert world.session.pings_received == 6
     items = world.session.queue.items
     assert [each.data if isinstance(each, Fragment) else each for each in reversed(items)] == ["a", "b", "x"]
+
+
+@engine
+def test_message_that_arrives_in_pieces_is_whole():
+    world = World(rate_limit=RateLimit(messages=2), fragments=True, piece_size=1000)
+    wire = frame(TEXT, b"x" * 4096, KEY)
+    for read in (wire[:8], wire[8:]):
+        world.session.receive(read, world.now)
+    assert arrived(world) == ["x" * 4096]
 
 
 @engine

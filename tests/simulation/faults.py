@@ -14,6 +14,7 @@ from framewire.protocol.stream import Stream
 from framewire.session.close_state import CloseState
 from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
+from framewire.session.rate_limit import Budget
 from framewire.session.session import Ending, Session
 
 __all__ = ["SESSION_FAULTS"]
@@ -154,6 +155,10 @@ def _keep(name: str) -> Any:
     return make
 
 
+def _later(next_time: Any) -> Any:
+    return lambda budget: next_time(budget) + 1.0
+
+
 SESSION_FAULTS: dict[str, Fault] = {
     "a message is lost": (_replace(MessageQueue, "put", _lose), {"mixed", "lost"}),
     "what is held back is lost at the end": (_replace(Session, "_receive_rest", _drop_held_back), {"lost"}),
@@ -182,6 +187,8 @@ SESSION_FAULTS: dict[str, Fault] = {
     "a keepalive without patience": (_replace(Keepalive, "is_overdue", _returns(True)), {"keepalive", "close"}),
     "no idle_timeout": (_ignore("idle_timeout"), {"idle_timeout"}),
     "no total_timeout": (_ignore("total_timeout"), {"total_timeout"}),
+    "no rate_limit": (_ignore("rate_limit"), {"rate_limit"}),
+    "a longer pause for rate_limit": (_replace(Budget, "next_time", _later), {"rate_limit"}),
     "no max_size": (_ignore("max_size"), {"offence", "doubled or made up", "max_size"}),
     "a masking key comes twice": (_replace(KeyPool, "refill", _same_key), {"wire"}),
     "data after the close frame": (_replace(Stream, "_check_open", _nothing), {"wire"}),

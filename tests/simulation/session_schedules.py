@@ -6,6 +6,8 @@ from math import inf
 from random import Random
 from typing import Any
 
+from framewire.session.rate_limit import RateLimit
+
 from .schedule import Schedule
 from .violations import VIOLATIONS
 
@@ -40,6 +42,8 @@ def draw_session_schedule(seed: int) -> Schedule:
         schedule.options[f"{random.choice(callbacks)}.replies"] = size
     if not good and random.random() < 0.15:
         _draw_burst(random, schedule)
+    if not good and random.random() < 0.25:
+        schedule.options[f"{random.randrange(2)}.rate_limit"] = _draw_rate_limit(random)
     return schedule
 
 
@@ -123,6 +127,11 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
         if maybe(0.1):
             options["send_close_reasons"] = False
     return options
+
+
+def _draw_rate_limit(random: Random) -> RateLimit:
+    messages, size = random.choice(((1, None), (5, None), (30, 20_000), (None, 1000), (None, 50_000)))
+    return RateLimit(messages, size, seconds=random.choice((0.05, 1.0)), close=random.random() < 0.2)
 
 
 def _draw_steps(random: Random, end: int, good: bool, options: dict[str, Any]) -> list[Any]:

@@ -29,6 +29,7 @@ from framewire.session.session import ABANDONED_MESSAGE, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 from .deadlines import Deadlines
+from .rates import Rate
 from .schedule import Schedule, check, make_message
 from .violations import VIOLATIONS, failure_codes
 from .wire import KeySource, WireReader
@@ -55,6 +56,9 @@ NONE, WAIT, CLOSE, ABORT, OPEN, CLOSED = Ending.NONE, Ending.WAIT, Ending.CLOSE,
 
 #: The close code and reason after a close in the middle of a fragmented message.
 IN_MESSAGE = (1011, "close during fragmented message")
+
+#: The close code and reason of an end whose peer has sent more than `rate_limit` allows.
+OVER_RATE = (1008, "rate limit exceeded")
 
 #: Bytes of an incomplete control frame at most, and some more.
 CONTROL_FRAME = 140
@@ -139,7 +143,9 @@ class End:
         self.kept = 0  # bytes that it has processed before it dropped messages
         self.timer_handled_at, self.timers_at_once = -1.0, 0
         busy = sum(each[3] for each in world.schedule.faults if each[2] == "busy" and each[1] == number)
-        self.deadlines = Deadlines(self.settings, 0.1 + 4 * self.late + busy)
+        lag = 0.1 + 4 * self.late + busy
+        self.deadlines = Deadlines(self.settings, lag)
+        self.rate = None if self.settings.rate_limit is None else Rate(self.settings.rate_limit, lag)
 
     # The transport.
 
@@ -234,6 +240,10 @@ class End:
             check(settings.send_close_reasons or not sent[1], "close", f"{sent} has a reason")
         elif sent == (1011, "keepalive ping timeout"):
             self._check_keepalive()
+        elif sent == OVER_RATE:
+            self._note_rate(stopped=False)
+            check(self.rate is not None and self.rate.limit.close and self.rate.used_up, "rate_limit", f"{sent}")
+            self.fed = self.stream.bytes_received  # what else has arrived is not received
         else:
             idle = settings.idle_timeout is not None and now - self.deadlines.message_at >= settings.idle_timeout - 1e-6
             over = settings.total_timeout is not None and now >= settings.total_timeout
@@ -255,9 +265,20 @@ class End:
             check(silence >= limit, "keepalive", f"failed, though it did not read until {silence} s before")
         check(not self.world.prompt, "keepalive", "a peer that answers was failed")
 
+    def _note_rate(self, stopped: bool) -> None:
+        if self.rate is not None:
+            messages, size = self.stream.messages_received, self.stream.bytes_received
+            if self.rate.note(self.world.now, messages, size, stopped):
+                self.deadlines.note_activity(self.world.now)
+
     def _check_bounds(self) -> None:
         session, queue = self.session, self.session.queue
         is_open = self.stream.state is OPEN
+        if self.rate is not None and is_open and self.stream.failing is None:
+            stopped = not (session.reading or session.write_paused or (queue is not None and queue.items))
+            self._note_rate(stopped)
+            if stopped:
+                return
         if queue is not None:
             items, size = queue.items, 0
             if items:
@@ -277,7 +298,7 @@ class End:
                 check(queue.dropping, "queue", "it grows after our own close")
         elif self.unread_replies > REPLIES_LIMIT and is_open:
             check(not session.reading, "replies", f"reading goes on after {self.unread_replies} bytes")
-        elif not session.reading:
+        elif not session.reading and self.rate is None:
             replies = self.unread_replies + MAX_PONG * session.pings_received
             check(replies > REPLIES_LIMIT, "replies", f"reading stopped after {replies} bytes")
         if is_open and self.stream.failing is None:
@@ -431,6 +452,9 @@ class End:
             self.timers_at_once = self.timers_at_once + 1 if now == self.timer_handled_at else 1
             self.timer_handled_at = now
             check(self.timers_at_once < 5, "timer", f"due again and again at {now}")
+            if session.reading and session.has_held_back:
+                self.follow()  # which takes note of an end
+                events = events + session.process([], now)
             self.handle(events)
         else:
             self.follow()
@@ -479,7 +503,7 @@ class End:
                     self.take(taken)
             if session.has_room_again:
                 session.taken()
-                if session.has_held_back:
+                if session.reading and session.has_held_back:
                     self.handle(session.process([], self.world.now))
             if taken is None and not queue.items:
                 break
@@ -495,7 +519,7 @@ class End:
             self.take(session.queue.take_message(), partial=True)
             if session.has_room_again:
                 session.taken()
-                if session.has_held_back:
+                if session.reading and session.has_held_back:
                     self.handle(session.process([], self.world.now))
         else:
             self.receive_queued()
@@ -823,6 +847,8 @@ class SessionWorld:
             check(len(written) == len(sent), "wire", f"{len(written)} of {len(sent)} messages are written")
         check(written[: len(sent)] == sent, "wire", "other messages are written")
         kept = end.kept if session.queue is not None and session.queue.dropping else end.fed
+        if end.rate is not None and session.has_held_back:  # until more is allowed
+            kept = end.stream.bytes_received
         whole = sum(until <= kept for until in peer.wire.message_ends[: len(peer.sent)])
         check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
         unsolicited = end.wire.pongs.count(b"unsolicited")
@@ -869,7 +895,7 @@ class SessionWorld:
         check(error.code == (1006 if rcvd is None else rcvd[0]), "error", repr(error))
         both = state.rcvd_then_sent and peer.session.close_state.rcvd_then_sent
         check(not both, "close", "each end has answered the other one")
-        silent = sent == (1011, "keepalive ping timeout")
+        silent = sent in ((1011, "keepalive ping timeout"), OVER_RATE)
         lost = state.failure is None or state.failure.code == 1006
         if rcvd is None and lost and end.gone_at is not None and not silent:
             check(state.cause is not None or end.over_limit, "close", "the end has no cause")

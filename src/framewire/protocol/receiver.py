@@ -122,7 +122,13 @@ class Receiver:
         self._fragments = True
 
     def take_frame(
-        self, data: bytes, start: int, stop: int, events: list[Event], decoded: bytes | ValueError | None
+        self,
+        data: bytes,
+        start: int,
+        stop: int,
+        events: list[Event],
+        decoded: bytes | ValueError | None,
+        max_events: int = -1,
     ) -> int:
         """Take one frame, or the available part of a data frame, from data[start:stop].
 
@@ -133,6 +139,7 @@ class Receiver:
             events: The list to which events are appended.
             decoded: The result of the codec for the frame at `start`, if the fast path has passed
                 it to the codec; otherwise None.
+            max_events: Stop at the end of a piece when there are so many events.
 
         Returns:
             The index after the bytes taken: `start` if a header or control frame is incomplete.
@@ -144,7 +151,7 @@ class Receiver:
         if partial.in_frame:
             assert decoded is None  # for a whole frame only
             fill = self._fill if self._decompressor is None else self._fill_blocks
-            return fill(data, start, stop, events)
+            return fill(data, start, stop, events, max_events)
         first = data[start]
         if first in _PINGS:
             taken = take_payload(data, start, self._masked, MAX_CONTROL_PAYLOAD)
@@ -183,13 +190,13 @@ class Receiver:
         if decompressor is None:
             assert decoded is None  # for a message of the codec only
             partial.begin_frame(opcode, first > 127, length, key, opcode == self._validated)
-            return self._fill(data, end, stop, events)
+            return self._fill(data, end, stop, events, max_events)
         if begins:
             self._decompressor = decompressor
             decompressor.begin(opcode, opcode == self._validated)
         self._left_of_frame, self._block_key = length, key
         self._begin_block(opcode, first > 127, decompressor.block)
-        return self._fill_blocks(data, end, stop, events, decoded)
+        return self._fill_blocks(data, end, stop, events, max_events, decoded)
 
     def _take_close(self, data: bytes, start: int, stop: int, header: _Header, events: list[Event]) -> int:
         """Take a close frame; return `start` if the control frame is incomplete."""
@@ -200,7 +207,7 @@ class Receiver:
         events.append(_read_close(apply_mask(payload, key) if key else payload, end, self._text_errors))
         return end + length
 
-    def _fill(self, data: bytes, start: int, stop: int, events: list[Event]) -> int:
+    def _fill(self, data: bytes, start: int, stop: int, events: list[Event], max_events: int) -> int:
         """Take payload of the current frame and deliver the events that it completes."""
         partial = self.partial
         max_held = self._piece if self._fragments else MAX_LENGTH
@@ -215,7 +222,7 @@ class Receiver:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", position)
             if partial.size >= max_held:
                 self._deliver_piece(partial, events)
-            if end == stop:
+            if end == stop or len(events) == max_events:
                 return position
             start = end
         if partial.final and partial.need:
@@ -238,6 +245,7 @@ class Receiver:
         start: int,
         stop: int,
         events: list[Event],
+        max_events: int,
         decoded: bytes | ValueError | None = None,
     ) -> int:
         partial, decompressor = self.partial, self._decompressor
@@ -253,6 +261,8 @@ class Receiver:
             if self._fragments and decompressor.size >= self._piece:
                 self._deliver_piece(decompressor, events)
             self._begin_block(partial.opcode, partial.final, decompressor.block)
+            if len(events) == max_events:
+                break
             position = partial.fill(data, position, stop)
         return position
 

@@ -232,7 +232,7 @@ class Stream(StreamCore[Event]):
             # once per frame.
             while position < size and len(events) != max_events:
                 begin, count = position, len(events)
-                position = take_frame(data, begin, size, events, decoded)
+                position = take_frame(data, begin, size, events, decoded, max_events)
                 decoded = None
                 if position == begin:
                     self._head, self._paused = data[begin:], True
