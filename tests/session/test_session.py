@@ -433,6 +433,16 @@ def test_message_taken_in_part_holds_others_up_until_the_end_has_cut_it(rest, is
             queue.take_message()
 
 
+def test_message_whose_end_is_taken_in_part_is_not_cut():
+    queue = MessageQueue(ConnectionSettings(piece_size=1))
+    queue.put(["ab"], 2)
+    assert queue.take_piece() == ("a", False)
+    queue.ended = True
+    with pytest.raises(ConcurrencyError):
+        queue.take_message()
+    assert queue.take_piece() == ("b", True)
+
+
 @pytest.mark.parametrize("end", ["eof", "close", "violation"])
 def test_message_taken_in_part_is_over_at_the_end_of_the_connection(end):
     world = World(fragments=True)

@@ -345,6 +345,12 @@ def test_held_messages_follow_one_that_cannot_be_sent(compression):
     assert receiver.sent() == ["fragmented", "a", "b"]
     assert [(one, str(error)) for one, error in delivery.failures] == [(receiver, "fail 1"), (receiver, "fail 2")]
     assert delivery.counters.sent == 2
+    receiver.session.send("fragm", last=False)
+    message = Broadcast("fail 3", None, compression)
+    assert delivery.offer(receiver, receiver.session, "a", message, 0) is Outcome.HELD
+    receiver.session.send("ented")
+    assert not delivery.release(receiver, receiver.session)
+    assert len(delivery.failures) == 3
 
 
 def test_held_messages_of_an_ended_or_forgotten_connection_are_discarded():

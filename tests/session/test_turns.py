@@ -120,6 +120,24 @@ def test_tasks_send_in_the_order_in_which_they_came_though_one_sends_again_and_a
     assert world.tasks == []
 
 
+@pytest.mark.parametrize(("arguments", "woken"), [((), 1), ((1,), 1), ((2,), 2), ((16,), 3)])
+def test_so_many_tasks_are_woken_together(arguments, woken):
+    session, events = Session(SERVER, ConnectionSettings(), 0), []
+
+    def new_event():
+        events.append(Event())
+        return events[-1]
+
+    turns = Turns(session, new_event, *arguments)
+    session.pause_writing(1)
+    tasks = [turns.wait(whole=True) for _ in range(3)]
+    for task in tasks:
+        task.send(None)
+    session.resume_writing()
+    turns.give()
+    assert [event.is_set for event in events] == [number < woken for number in range(3)]
+
+
 def test_newcomer_does_not_pass_those_who_wait(full):
     world = full
     world.start("first")

@@ -85,11 +85,9 @@ class Turns:
         """
         lines = (self._line,) if whole else (self._line, self._between)
         turn = Turn()
-        turn.event = self._new_event()
         for line in lines:
             line.append(turn)
         try:
-            await turn.event.wait()
             while not (self._session.over or (self._may_send(whole) and self._served()[0] is turn)):
                 turn.event = self._new_event()
                 await turn.event.wait()
