@@ -576,14 +576,13 @@ def fill(stream, data, size):
     return events
 
 
-@pytest.mark.exhaustive
-@settings(max_examples=500)
-@given(streams(), st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 50))
-def test_all_input_methods_agree_with_the_model(case, cuts, size):
-    role, options, data = case
+CUTS = st.lists(st.integers(0, 1000), max_size=5)
+
+
+def check_input_methods(role, options, data, cuts, size):
+    """Check that all ways of feeding input agree; return the events."""
     stream = new_stream(role, **options)
     events = stream.receive(data)
-    assert without_reasons(events) == Model(role, **options)(data)
     whole = outcome(stream, events)
     end = stream.receive_eof()
 
@@ -605,6 +604,24 @@ def test_all_input_methods_agree_with_the_model(case, cuts, size):
         return events + fill(other, data[half:], size)
 
     check(mixed)
+    return events
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=500)
+@given(streams(), CUTS, st.integers(1, 50))
+def test_all_input_methods_agree_with_the_model(case, cuts, size):
+    role, options, data = case
+    events = check_input_methods(role, options, data, cuts, size)
+    assert without_reasons(events) == Model(role, **options)(data)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=300)
+@given(streams(), st.integers(1, 200), CUTS, st.integers(1, 50))
+def test_all_input_methods_agree_on_pieces(case, piece_size, cuts, size):
+    role, options, data = case
+    check_input_methods(role, {**options, "fragments": True, "piece_size": piece_size}, data, cuts, size)
 
 
 # Arguments
