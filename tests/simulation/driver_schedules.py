@@ -8,7 +8,7 @@ from typing import Any
 
 from .schedule import Schedule
 from .scripted_peer import MANNERS
-from .session_schedules import SIZES, draw_close
+from .session_schedules import SIZES, draw_close, draw_rate_limit
 from .violations import VIOLATIONS
 
 __all__ = ["draw_asyncio_schedule", "draw_threads_schedule", "draw_trio_schedule"]
@@ -82,6 +82,8 @@ def _draw(seed: int, driver: str) -> Schedule:
         _draw_faults(random, schedule)
     elif random.random() < 0.5:
         _draw_cancellations(random, schedule)
+    if not good and scripted != 1 and random.random() < 0.2:  # of the server
+        schedule.options["1.rate_limit"] = draw_rate_limit(random)
     return schedule
 
 

@@ -8,7 +8,10 @@ from framewire.session.rate_limit import RateLimit
 
 from .schedule import check
 
-__all__ = ["Rate"]
+__all__ = ["OVER_RATE", "Rate"]
+
+#: The close code and reason of an end whose peer has sent more than it may.
+OVER_RATE = (1008, "rate limit exceeded")
 
 #: What messages and bytes may differ by: a stream counts a header or control frame when it is whole.
 _SLACK = (1e-6, 140)

@@ -11,7 +11,7 @@ from framewire.session.rate_limit import RateLimit
 from .schedule import Schedule
 from .violations import VIOLATIONS
 
-__all__ = ["SIZES", "draw_close", "draw_session_schedule"]
+__all__ = ["SIZES", "draw_close", "draw_rate_limit", "draw_session_schedule"]
 
 #: Sizes of messages: those at which the header grows, and those that go other ways.
 SIZES = (1, 2, 5, 20, 100, 125, 126, 500, 1000, 4000, 4096, 5000, 16_000, 40_000, 65_535, 65_536, 70_000, 150_000)
@@ -43,7 +43,7 @@ def draw_session_schedule(seed: int) -> Schedule:
     if not good and random.random() < 0.15:
         _draw_burst(random, schedule)
     if not good and random.random() < 0.25:
-        schedule.options[f"{random.randrange(2)}.rate_limit"] = _draw_rate_limit(random)
+        schedule.options[f"{random.randrange(2)}.rate_limit"] = draw_rate_limit(random)
     return schedule
 
 
@@ -129,7 +129,7 @@ def _draw_end(random: Random, good: bool) -> dict[str, Any]:
     return options
 
 
-def _draw_rate_limit(random: Random) -> RateLimit:
+def draw_rate_limit(random: Random) -> RateLimit:
     messages, size = random.choice(((1, None), (5, None), (30, 20_000), (None, 1000), (None, 50_000)))
     return RateLimit(messages, size, seconds=random.choice((0.05, 1.0)), close=random.random() < 0.2)
 

@@ -29,7 +29,7 @@ from framewire.session.session import ABANDONED_MESSAGE, Ending, Session
 from framewire.session.settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 from .deadlines import Deadlines
-from .rates import Rate
+from .rates import OVER_RATE, Rate
 from .schedule import Schedule, check, make_message
 from .violations import VIOLATIONS, failure_codes
 from .wire import KeySource, WireReader
@@ -56,9 +56,6 @@ NONE, WAIT, CLOSE, ABORT, OPEN, CLOSED = Ending.NONE, Ending.WAIT, Ending.CLOSE,
 
 #: The close code and reason after a close in the middle of a fragmented message.
 IN_MESSAGE = (1011, "close during fragmented message")
-
-#: The close code and reason of an end whose peer has sent more than `rate_limit` allows.
-OVER_RATE = (1008, "rate limit exceeded")
 
 #: Bytes of an incomplete control frame at most, and some more.
 CONTROL_FRAME = 140

@@ -15,6 +15,7 @@ from framewire.session.settings import LINGER
 
 from .network import Network
 from .programs import LAST_STEP, End, broken, check, logger
+from .rates import OVER_RATE
 from .schedule import Schedule
 from .wire import KeySource, WireReader
 
@@ -318,6 +319,8 @@ class World(ABC):
             causes.add((1008, "no messages for too long"))
         if limits.total_timeout is not None:
             causes.add((1008, "the time for this connection is over"))
+        if limits.rate_limit is not None and limits.rate_limit.close:
+            causes.add(OVER_RATE)
         if "parts" in names or limits.fragment_size is not None:
             causes |= {(1011, "close during fragmented message"), (1011, "error in fragmented message")}
         if "broadcast" in names:
