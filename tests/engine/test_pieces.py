@@ -63,13 +63,17 @@ def test_receive_one_returns_every_piece_however_input_is_chunked(size, content)
         assert receive_one_by_one(stream, (wire[:cut], wire[cut:])) == pieces_of(wire, size, len(wire))
 
 
-def test_receive_one_returns_every_piece_of_a_compressed_message():
-    content = random.Random(2).randbytes(500_000)
+@pytest.mark.parametrize("size", [1000, 30_000])
+def test_receive_one_returns_every_piece_of_a_compressed_message(size):
+    source = random.Random(2)
+    content = source.randbytes(24_000) + bytes(source.choices(b"ab", k=100_000))  # the end is more of each block
     wire = new_stream(CLIENT, extensions=[deflate()]).send(content, compress=True)
-    expected = pieces_of(wire, 1000, len(wire), extensions=[deflate()])
-    assert len(expected) > 4
-    for cut in (1, 8, 14, 100_000, len(wire)):
-        stream = Stream(SERVER, fragments=True, piece_size=1000, extensions=[deflate()])
+    options = {"max_message_size": 1 << 17, "extensions": [deflate()]}
+    expected = pieces_of(wire, size, len(wire), **options)
+    assert len(expected) > 1
+    for cut in (1, 8, 14, 10_000, len(wire)):
+        options["extensions"] = [deflate()]
+        stream = Stream(SERVER, fragments=True, piece_size=size, **options)
         assert receive_one_by_one(stream, (wire[:cut], wire[cut:])) == expected
 
 

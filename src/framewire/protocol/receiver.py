@@ -128,7 +128,7 @@ class Receiver:
         stop: int,
         events: list[Event],
         decoded: bytes | ValueError | None,
-        max_events: int = -1,
+        max_events: int,
     ) -> int:
         """Take one frame, or the available part of a data frame, from data[start:stop].
 
