@@ -20,6 +20,51 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1.01
 FEW, MANY = 1000, 3000
+#: A server without a network: the transport takes everything, and drops it.
+SERVER = """
+import asyncio
+from framewire.asyncio import Listener, serve
+REQUEST = (b'GET / HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'
+           b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n')
+class Transport(asyncio.Transport):
+    closing = False
+    def set_write_buffer_limits(self, high=None, low=None): pass
+    def get_write_buffer_size(self): return 0
+    def can_write_eof(self): return True
+    def is_closing(self): return self.closing
+    def write(self, data): pass
+    def write_eof(self): pass
+    def close(self): self.closing = True
+class Echo(Listener):
+    def on_message(self, connection, message): connection.send(message)
+async def echo(connection):
+    async for message in connection: await connection.send(message)
+async def call(function, *arguments):  # as an event loop does, outside of all tasks
+    asyncio.get_running_loop().call_soon(function, *arguments)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+async def read(driver, data):
+    driver.get_buffer(-1)[:len(data)] = data
+    await call(driver.buffer_updated, len(data))
+async def connect(server):
+    driver = server.make_connection(server)._driver
+    driver.connection_made(Transport())
+    await read(driver, REQUEST)
+    return driver
+async def end(driver):
+    await read(driver, Stream(CLIENT).close(1000))
+    await call(driver.eof_received)
+    driver.transport.close()
+    await call(driver.connection_lost, None)
+async def echo_messages(server):
+    driver, frame = await connect(server), Stream(CLIENT).send(b'x' * 256)
+    for _ in range(count): await read(driver, frame)
+    await end(driver)
+async def open_and_close(server):
+    for _ in range(count): await end(await connect(server))
+async def main(handler, run):
+    async with serve(handler, '127.0.0.1', 0, compression=None) as server: await run(server)
+"""
 #: Statements that process `count` messages, by name. They and PRELUDE run on older revisions too.
 WORKLOADS = {
     "receive text, 16 bytes": "Stream(SERVER).receive(Stream(CLIENT).send('x' * 16) * count)",
@@ -57,6 +102,10 @@ WORKLOADS = {
         "    handshake.receive(head)\n"
         "    handshake.accept(headers=[('Server', 'x')])"
     ),
+    "echo 256 bytes, callbacks": f"{SERVER}asyncio.run(main(Echo(), echo_messages))",
+    "echo 256 bytes, a coroutine": f"{SERVER}asyncio.run(main(echo, echo_messages))",
+    "open and close, callbacks": f"{SERVER}asyncio.run(main(Echo(), open_and_close))",
+    "open and close, a coroutine": f"{SERVER}asyncio.run(main(echo, open_and_close))",
 }
 PRELUDE = """
 import gc
