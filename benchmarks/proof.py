@@ -7,7 +7,7 @@ The first runs `make NAME VARIABLE=VALUE...` and shows its output. If it succeed
 NAME, KINDS and FIRST, if those are chosen) becomes the date, the tree, the command and the counts that
 the output tells; then run `python -m benchmarks.pages`. The tree is a commit: there must be no changes
 before, and none afterwards. The second lists the rows that are older than the last change of the C
-code; the exit status is 1 if there are any.
+code, which run again, or are removed; the exit status is 1 if there are any.
 """
 
 from __future__ import annotations
