@@ -77,6 +77,45 @@ def test_receive_one_returns_every_piece_of_a_compressed_message(size):
         assert receive_one_by_one(stream, (wire[:cut], wire[cut:])) == expected
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_piece_inside_a_frame_has_one_code_point_at_least(size):
+    for text in ("😀€", "a😀bé", TEXTS):
+        wire = frame(TEXT, text.encode(), KEY)
+        for step in (1, len(wire)):
+            events = pieces_of(wire, size, step)
+            assert "".join(event.data for event in events) == text
+            assert all(event.data for event in events)
+            assert events[0].first
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("rest", [b"", b"ab"])
+def test_code_point_in_two_frames_is_received_however_input_is_chunked(size, cut, rest):
+    payload = "😀".encode()
+    wire = frame(0x01, payload[:cut], KEY) + frame(0x00, b"", KEY) + frame(0x80, payload[cut:] + rest, KEY)
+    events = pieces_of(wire, size, len(wire))
+    assert [event.data for event in events][:3] == ["", "", "😀"]
+    assert events[-1].last
+    for step in (1, 2, 5):  # 1 ends each read of a header at its last byte
+        assert pieces_of(wire, size, step) == events
+
+
+@pytest.mark.parametrize("end", [b"", b"ghij"])
+@pytest.mark.parametrize("options", [{}, {"text_as_bytes": True}, {"text_errors": "replace"}])
+def test_more_than_a_piece_may_wait_when_pieces_are_requested(end, options):
+    begin, rest = frame(0x01, b"abcdef", KEY), frame(0x80, end, KEY)
+    expected = None
+    for cut in range(len(rest) + 1):  # 6 is the end of the header
+        stream = Stream(SERVER, piece_size=3, **options)
+        assert stream.receive(begin) == []
+        stream.deliver_fragments()
+        events = stream.receive(rest[:cut]) + stream.receive(rest[cut:])
+        assert events[-1].last
+        assert expected in (None, events)
+        expected = events
+
+
 def test_pieces_before_a_violation_are_delivered():
     *pieces, failure = pieces_of(frame(TEXT, b"abcdefg\xffh", KEY), 3, 1000)
     assert pieces == [Fragment("abc", True, False), Fragment("def", False, False)]

@@ -618,7 +618,7 @@ def test_all_input_methods_agree_with_the_model(case, cuts, size):
 
 @pytest.mark.exhaustive
 @settings(max_examples=300)
-@given(streams(), st.integers(1, 200), CUTS, st.integers(1, 50))
+@given(streams(), st.one_of(st.integers(1, 5), st.integers(1, 200)), CUTS, st.integers(1, 50))
 def test_all_input_methods_agree_on_pieces(case, piece_size, cuts, size):
     role, options, data = case
     check_input_methods(role, {**options, "fragments": True, "piece_size": piece_size}, data, cuts, size)

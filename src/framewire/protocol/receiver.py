@@ -214,13 +214,13 @@ class Receiver:
         while True:
             end = stop
             if stop - start > max_held - partial.size:
-                end = start + max(max_held - partial.size, 1)
+                end = min(stop, start + max(max_held - partial.size, 1))
             position = partial.fill(data, start, end)
             if not partial.remaining:
                 break
             if position < end:
                 raise Violation(CloseCode.INVALID_DATA, "text is not valid UTF-8", position)
-            if partial.size >= max_held:
+            if partial.size >= max_held and position > start:
                 self._deliver_piece(partial, events)
             if end == stop or len(events) == max_events:
                 return position
@@ -272,7 +272,7 @@ class Receiver:
         decode = self._decode if partial.opcode == _TEXT else None
         if not partial.final:
             if self._fragments:
-                self._deliver_piece(content, events)
+                self._deliver_piece(content, events, True)
             partial.end_frame()
             return
         message = content.finish() if decode is None else decode(content.finish(), True)
@@ -282,12 +282,20 @@ class Receiver:
         events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
         self._continued = False
 
-    def _deliver_piece(self, content: PartialMessage | Decompressor, events: list[Event]) -> None:
-        """Deliver the payload held of the message and keep it open."""
+    def _deliver_piece(
+        self, content: PartialMessage | Decompressor, events: list[Event], ends_frame: bool = False
+    ) -> None:
+        """Deliver the payload held of the message and keep it open.
+
+        Inside a frame, part of a code point waits for the rest of it.
+        """
         decode = self._decode if self.partial.opcode == _TEXT else None
-        piece = content.take_piece()
-        events.append(Fragment(piece if decode is None else decode(piece, False), not self._continued, False))
-        self._continued = True
+        held, piece = content.size, content.take_piece()
+        if decode is not None:
+            piece = decode(piece, False)
+        if ends_frame or (content.size < held and piece):
+            events.append(Fragment(piece, not self._continued, False))
+            self._continued = True
 
     def _explain(self, first: int) -> str:
         """Return which rule a first byte breaks (5.2, 5.4, 5.5)."""
