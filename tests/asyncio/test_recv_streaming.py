@@ -33,6 +33,19 @@ async def test_recv_streaming_returns_pieces_while_the_frame_arrives():
 
 @pytest.mark.both_backends
 @on_loop
+async def test_recv_streaming_decodes_code_points_that_pieces_cut():
+    received = asyncio.get_running_loop().create_future()
+
+    async def handler(ws):
+        received.set_result([piece async for piece in ws.recv_streaming(decode=True)])
+
+    async with connect_peer(handler, server={"piece_size": 2, "compression": None}) as peer:
+        await peer.send_bytes(frame(BINARY, "€uro".encode(), KEY))
+        assert await asyncio.wait_for(received, 10) == ["", "€u", "ro"]
+
+
+@pytest.mark.both_backends
+@on_loop
 async def test_recv_streaming_receives_a_long_message_that_comes_in_one_read():
     begun, received = asyncio.Event(), asyncio.get_running_loop().create_future()
 

@@ -518,6 +518,24 @@ def test_max_queue_of_0_stops_reading_at_the_first_message():
     assert world.session.reading
 
 
+@pytest.mark.parametrize(
+    ("errors", "data", "parts"),
+    [
+        ("strict", ["a€".encode()[:2], b"\x82", b"\xacb"], ["a", "", "€b"]),
+        ("replace", [b"\xe2", b"\x82", b"x\xf0"], ["", "", "\ufffdx\ufffd"]),
+        ("surrogateescape", [b"\xe2\x82", b"\xac\xff", b""], ["", "€\udcff", ""]),
+    ],
+)
+def test_code_point_that_pieces_cut_is_decoded_with_the_last_of_them(errors, data, parts):
+    queue = MessageQueue(ConnectionSettings(text_errors=errors))
+    for _ in range(2):  # a message leaves nothing behind for the next one
+        items = [Fragment(part, number == 0, number == 2) for number, part in enumerate(data)]
+        queue.put(items, sum(map(len, data)))
+        assert [queue.convert_piece(*queue.take_piece(), True) for _ in data] == parts
+        queue.put([Fragment(part, number == 0, number == 2) for number, part in enumerate(data)], sum(map(len, data)))
+        assert [queue.convert_piece(*queue.take_piece(), None) for _ in data] == data
+
+
 def test_piece_has_one_character_at_least():
     world = World(piece_size=3)
     world.session.queue.put(["🎉é"], 2)

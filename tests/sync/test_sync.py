@@ -206,6 +206,11 @@ def test_second_concurrent_recv_raises_concurrency_error():
         assert got == ["x"]
 
 
+def test_pieces_that_cut_a_code_point_are_decoded():
+    with serving(lambda ws: ws.send([b"a\xe2", b"\x82\xac"])) as (_, _, uri), peer_connect(uri) as peer:
+        assert list(peer.recv_streaming(decode=True)) == ["a", "€", ""]
+
+
 def test_fragments_are_streamed_in_both_directions():
     def handler(ws):
         for _ in range(2):

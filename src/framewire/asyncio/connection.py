@@ -192,7 +192,7 @@ class Connection(BaseConnection):
             piece, last = taken
             self._taken += 1
             self._make_room()
-            yield encode_or_decode(piece, decode, self._text_errors)
+            yield self._queue.convert_piece(piece, last, decode)
 
     @property
     def _text_errors(self) -> str:

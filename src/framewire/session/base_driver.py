@@ -168,8 +168,9 @@ class BaseDriver(ABC):
 
     async def recv_piece(self, decode: bool | None) -> tuple[Message, bool]:
         """Receive the next piece of a message, and whether it is the last; otherwise as `recv`."""
-        piece, last = await self.take_item(self._queue.take_piece, None)
-        return encode_or_decode(piece, decode, self.settings.text_errors), last
+        queue = self._queue
+        piece, last = await self.take_item(queue.take_piece, None)
+        return queue.convert_piece(piece, last, decode), last
 
     @property
     def _queue(self) -> MessageQueue:

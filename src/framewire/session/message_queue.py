@@ -6,6 +6,7 @@ Session ─ put ─▶ MessageQueue ─ take_message | take_piece ─▶ recv | 
 
 from __future__ import annotations
 
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import deque
 from io import BytesIO
 from typing import Final, TypeAlias, cast
@@ -35,8 +36,8 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_as_bytes", "_text_errors", "dropping",
-        "ended", "high", "items", "max_alone", "size", "streaming",
+        "_decoder", "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_as_bytes", "_text_errors",
+        "dropping", "ended", "high", "items", "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -65,6 +66,8 @@ class MessageQueue:
         #: An item that was longer than `piece_size`, how much of it has been taken, and whether its
         #: end ends the message. An offset, as to copy the remainder for each piece is quadratic.
         self._rest: tuple[Message, int, bool] | None = None
+        #: Decodes the pieces of the message that is being taken.
+        self._decoder: IncrementalDecoder | None = None
 
     # Putting.
 
@@ -154,6 +157,20 @@ class MessageQueue:
         last = last and self._rest is None
         self.streaming = not last
         return (data if end - start == len(data) else data[start:end]), last
+
+    def convert_piece(self, piece: Message, last: bool, decode: bool | None) -> Message:
+        """Return a piece as text, as bytes or as it is; a code point that it cuts is part of the next one.
+
+        Args:
+            piece: The result of `take_piece`; each piece of a message in order.
+            last: Whether the message ends with it.
+            decode: See `encode_or_decode`.
+        """
+        if not decode or isinstance(piece, str):
+            return encode_or_decode(piece, decode, self._text_errors)
+        decoder = self._decoder or getincrementaldecoder("utf-8")(self._text_errors)
+        self._decoder = None if last else decoder
+        return decoder.decode(piece, last)
 
     def _pop(self) -> Item:
         item = self.items.pop()
