@@ -146,6 +146,18 @@ def test_fragments_are_received_in_steps_once_they_are_delivered():
     assert len(world.session.queue.items) < FRAGMENT_STEP // 2
 
 
+def test_receiver_need_not_wait_after_an_error_of_the_stream(monkeypatch):
+    world = World()
+    monkeypatch.setattr(Stream, "_receive_slow", lambda *arguments: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        world.receive((0x01, b"x"))
+    world.session.receive_eof(world.now)
+    assert world.session.over
+    assert world.session.queue.ended
+    assert not world.session.quiet
+    assert world.session.ending is Ending.CLOSE
+
+
 def test_session_without_queue_returns_events():
     world = World(queue=False)
     assert world.receive((TEXT, b"a"), (PING, b"p"), (BINARY, b"b")) == ["a", Ping(b"p"), b"b"]

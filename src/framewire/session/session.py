@@ -408,6 +408,9 @@ class Session:
             remaining = self._receive_rest(now)
             remaining += self._note(self.stream.receive_eof(), now)
             self.only_messages = False  # only the last step is known
+        elif self.quiet:  # the stream has raised, and nobody has taken note of its end
+            self._note_end(now)
+            self._regulate()
         if self.ending is not _ABORT:
             self.ending = _CLOSE
             self._limit_end(now)
