@@ -179,6 +179,8 @@ class End:
         if when is not None and when < self.timer_at:
             self.timer_at = when
             world.at(when + self.late, self.handle_timer, when)
+        if session.reading and session.has_held_back:
+            self.handle(session.process([], world.now))
 
     def flush(self, legal: bool = True) -> None:
         """Take what the session has to say into the write buffer.
@@ -449,9 +451,6 @@ class End:
             self.timers_at_once = self.timers_at_once + 1 if now == self.timer_handled_at else 1
             self.timer_handled_at = now
             check(self.timers_at_once < 5, "timer", f"due again and again at {now}")
-            if session.reading and session.has_held_back:
-                self.follow()  # which takes note of an end
-                events = events + session.process([], now)
             self.handle(events)
         else:
             self.follow()
@@ -843,8 +842,10 @@ class SessionWorld:
         if not end.misbehaves:
             check(len(written) == len(sent), "wire", f"{len(written)} of {len(sent)} messages are written")
         check(written[: len(sent)] == sent, "wire", "other messages are written")
-        kept = end.kept if session.queue is not None and session.queue.dropping else end.fed
-        if end.rate is not None and session.has_held_back:  # until more is allowed
+        kept = end.fed
+        if session.queue is not None and session.queue.dropping:
+            kept = end.kept
+        elif end.rate is not None and session.has_held_back:  # until more is allowed
             kept = end.stream.bytes_received
         whole = sum(until <= kept for until in peer.wire.message_ends[: len(peer.sent)])
         check(len(end.received) >= whole, "lost", f"{len(end.received)} of {whole} messages that have arrived")
