@@ -20,19 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1.01
 FEW, MANY = 1000, 3000
-#: A server without a network: the transport takes everything, and drops it.
-SERVER = """
+#: A server without a network: the transport counts what it takes, and drops it.
+ASYNCIO_SERVER = """
 import asyncio
 from framewire.asyncio import Listener, serve
 REQUEST = (b'GET / HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'
            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n')
 class Transport(asyncio.Transport):
-    closing = False
+    closing, written = False, 0
     def set_write_buffer_limits(self, high=None, low=None): pass
     def get_write_buffer_size(self): return 0
     def can_write_eof(self): return True
     def is_closing(self): return self.closing
-    def write(self, data): pass
+    def write(self, data): self.written += len(data)
     def write_eof(self): pass
     def close(self): self.closing = True
 class Echo(Listener):
@@ -59,9 +59,13 @@ async def end(driver):
 async def echo_messages(server):
     driver, frame = await connect(server), Stream(CLIENT).send(b'x' * 256)
     for _ in range(count): await read(driver, frame)
+    assert driver.transport.written > count * 256
     await end(driver)
 async def open_and_close(server):
-    for _ in range(count): await end(await connect(server))
+    for _ in range(count):
+        driver = await connect(server)
+        assert driver.transport.written > 100
+        await end(driver)
 async def main(handler, run):
     async with serve(handler, '127.0.0.1', 0, compression=None) as server: await run(server)
 """
@@ -102,10 +106,10 @@ WORKLOADS = {
         "    handshake.receive(head)\n"
         "    handshake.accept(headers=[('Server', 'x')])"
     ),
-    "echo 256 bytes, callbacks": f"{SERVER}asyncio.run(main(Echo(), echo_messages))",
-    "echo 256 bytes, a coroutine": f"{SERVER}asyncio.run(main(echo, echo_messages))",
-    "open and close, callbacks": f"{SERVER}asyncio.run(main(Echo(), open_and_close))",
-    "open and close, a coroutine": f"{SERVER}asyncio.run(main(echo, open_and_close))",
+    "echo 256 bytes, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), echo_messages))",
+    "echo 256 bytes, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, echo_messages))",
+    "open and close, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), open_and_close))",
+    "open and close, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, open_and_close))",
 }
 PRELUDE = """
 import gc

@@ -863,7 +863,7 @@ class SessionWorld:
     def _check_close(self, end: End) -> None:
         """Check what an end knows about the close frames of both."""
         session, peer, state = end.session, end.peer, end.session.close_state
-        # What the session says after it has given up is not written.
+        # After an abort, what the session has queued is not written.
         sent, expected = None if end.over_limit else end.wire.close, peer.wire.close
         if sent is not None:
             check(

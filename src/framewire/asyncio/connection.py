@@ -178,7 +178,7 @@ class Connection(BaseConnection):
         calls raise ConcurrencyError. Raises as `recv`.
 
         Args:
-            decode: As for `recv`.
+            decode: As for `recv`; a code point in two pieces comes with the second one.
         """
         self._check_receiving()
         self._queue.check_between_messages()

@@ -116,7 +116,7 @@ class Connection(BaseConnection):
         raises ConcurrencyError. Raises as `recv`.
 
         Args:
-            decode: See `recv`.
+            decode: See `recv`; a code point in two pieces comes with the second one.
         """
         self._driver.begin_pieces()
         last = False

@@ -96,7 +96,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         `framewire.asyncio.Connection.recv_streaming`. Cancelling loses nothing.
 
         Args:
-            decode: As for `recv`.
+            decode: As for `recv`; a code point in two pieces comes with the second one.
         """
         self._driver.begin_pieces()
         last = False
