@@ -370,9 +370,17 @@ def test_deliver_fragments_applies_to_the_open_message(role, compressed):
     stream = new_stream(role, extensions=[CLIENT_DEFAULT.agree([])] if compressed else [])
     assert stream.receive(to(role, 0x01, b"a") + to(role, 0x00, b"b")) == []
     stream.deliver_fragments()
-    assert stream.receive(to(role, 0x00, b"c")) == [Fragment("abc", False, False)]
+    assert stream.receive(to(role, 0x00, b"c")) == [Fragment("abc", True, False)]
     assert stream.receive(to(role, 0x80, b"d")) == [Fragment("d", False, True)]
     assert stream.receive(to(role, 0x81, b"e")) == ["e"]
+
+
+@BOTH
+def test_message_that_one_frame_completes_after_deliver_fragments_is_whole(role):
+    stream = new_stream(role)
+    assert stream.receive(to(role, 0x01, b"a") + to(role, 0x00, b"b")) == []
+    stream.deliver_fragments()
+    assert stream.receive(to(role, 0x80, b"c") + to(role, 0x01, b"d")) == ["abc", Fragment("d", True, False)]
 
 
 # Close frames

@@ -561,6 +561,10 @@ def test_next_size_is_in_bytes():
     assert world.session.queue.next_size == 2
     world.take()
     assert world.session.queue.next_size == 3
+    assert world.session.queue.take_message() is None  # the rest has not arrived
+    assert world.session.queue.next_size == 3
+    assert world.session.queue.take_piece() == ("abc", False)
+    assert world.session.queue.next_size is None
 
 
 def test_memory_of_fragments_follows_the_payload():

@@ -44,7 +44,8 @@ class PerMessageDeflate:
         level: Compression level for sending, -1 to 9, or 0 to 3 with "isal"; None: the default of
             `zlib`.
         memory_level: Memory for the state of the compressor, 1 to 9.
-        threshold: Smallest message to compress, in bytes, unless `compress` of `send` is given.
+        threshold: Smallest message to compress, in bytes, unless `compress` of `send` is given. A `str`
+            that is not ASCII may count by its characters, which are fewer.
         zlib: The module that compresses: "zlib" (the standard library's), or the faster "zlib_ng"
             and "isal", which the extras `framewire[zlib-ng]` and `framewire[isal]` install.
 

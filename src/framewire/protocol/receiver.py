@@ -61,7 +61,7 @@ class Receiver:
     """
 
     __slots__ = (
-        "_block_key", "_continued", "_decode", "_decompressor", "_decompressors", "_fragments", "_left_of_frame",
+        "_block_key", "_decode", "_decompressor", "_decompressors", "_delivered", "_fragments", "_left_of_frame",
         "_masked", "_max_frame", "_max_message", "_piece", "_text_errors", "_total", "_validated", "partial",
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ class Receiver:
         self._max_frame = MAX_LENGTH if max_frame_size is None else max_frame_size
         self._fragments = fragments
         self._total = 0  # announced payload bytes of the open message, all frames together
-        self._continued = False  # the frame in progress is a continuation, or a piece of it was delivered
+        self._delivered = False  # a piece of the open message was delivered
         self._text_errors = text_errors
         wrap: Callable[[bytes], Any] | None = None
         if text_as_bytes:
@@ -118,7 +118,7 @@ class Receiver:
         self._decompressor = None
 
     def deliver_fragments(self) -> None:
-        """Deliver fragments from now on; the next one has the data so far of an open message."""
+        """Deliver fragments from now on; the first of an open message has its data so far."""
         self._fragments = True
 
     def take_frame(
@@ -185,7 +185,6 @@ class Receiver:
         if key is None:
             return start
         self._total = total
-        self._continued = not begins
         opcode = first & 15 or partial.opcode
         if decompressor is None:
             assert decoded is None  # for a message of the codec only
@@ -279,8 +278,8 @@ class Receiver:
         if content is not partial:
             partial.finish()  # which counts the message
             self._decompressor = None
-        events.append(Fragment(message, False, True) if self._continued and self._fragments else message)
-        self._continued = False
+        events.append(Fragment(message, False, True) if self._delivered else message)
+        self._delivered = False
 
     def _deliver_piece(
         self, content: PartialMessage | Decompressor, events: list[Event], ends_frame: bool = False
@@ -294,8 +293,8 @@ class Receiver:
         if decode is not None:
             piece = decode(piece, False)
         if ends_frame or (content.size < held and piece):
-            events.append(Fragment(piece, not self._continued, False))
-            self._continued = True
+            events.append(Fragment(piece, not self._delivered, False))
+            self._delivered = True
 
     def _explain(self, first: int) -> str:
         """Return which rule a first byte breaks (5.2, 5.4, 5.5)."""

@@ -199,7 +199,8 @@ class Stream(StreamCore[Event]):
     def deliver_fragments(self) -> None:
         """Deliver fragments from now on, as with `fragments=True`.
 
-        If a message is incomplete, the next `Fragment` contains its data so far.
+        If a message is incomplete, its first `Fragment` contains its data so far; if one frame completes
+        it, it is delivered whole.
         """
         self._receiver.deliver_fragments()
 

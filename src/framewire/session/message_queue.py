@@ -97,6 +97,8 @@ class MessageQueue:
         """The size in bytes of the next message, or of its next piece; None if nothing waits."""
         if self._rest is not None:
             return len(self.encode(self._rest[0][self._rest[1] :]))
+        if self._joined is not None:  # collected by a receiver that gave up, or that waits for the rest
+            return self._joined.tell()
         if not self.items:
             return None
         item = self.items[-1]
