@@ -11,8 +11,8 @@ whether each goal is met; `--json` puts the table into the results of `python -m
 do not check the request. `bare_checked` is one that does, limits the time of both handshakes, and ends
 TCP in order.
 
-`uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet` and
-`coroutine_fastnet` are those of framewire with the TLS of aiofastnet, which picows uses too. The
+`uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet`,
+`coroutine_fastnet` and `bare_callback_fastnet` have the TLS of aiofastnet, which picows uses too. The
 servers in other languages (`npm install bun deno ws bufferutil`, or on the path) and those of PyPI
 (`pip install picows aiofastnet uvicorn httptools socketify granian`) are left out if they are not
 installed. Each has its fastest documented settings.
@@ -44,6 +44,7 @@ PYTHON_SERVERS = {
     "bare_coroutine": "framewire",
     "callback": "framewire",
     "coroutine": "framewire",
+    "bare_callback_fastnet": "aiofastnet",
     "callback_fastnet": "aiofastnet",
     "coroutine_fastnet": "aiofastnet",
     "uvicorn_framewire": "uvicorn",
@@ -74,7 +75,12 @@ RUNTIMES = {
 }  # fmt: skip
 SERVERS = ("floor", *PYTHON_SERVERS, *RUNTIMES)
 #: The bare protocol that has the same kind of application as a server.
-BARE = {"callback": "bare_callback", "coroutine": "bare_coroutine", "uvicorn_framewire": "bare_coroutine"}
+BARE = {
+    "callback": "bare_callback",
+    "callback_fastnet": "bare_callback_fastnet",
+    "coroutine": "bare_coroutine",
+    "uvicorn_framewire": "bare_coroutine",
+}
 
 #: Name, mode, connections, depth, size; see load.c.
 LOADS = (
@@ -94,6 +100,12 @@ LOADS = (
     ("TLS echo 8 x 64 KiB", "echo", 8, 1, 1 << 16),
 )
 
+#: Marks the figures of a load that are ratios of its slowest to its fastest round.
+STEADINESS = ": slowest / fastest"
+
+#: Characters of the labels in the output.
+WIDTH = 44
+
 #: Load, server of framewire, reference server (None: an absolute limit), largest allowed ratio of
 #: costs.
 GOALS = (
@@ -110,6 +122,11 @@ GOALS = (
     ("echo 8 x 256 KiB", "coroutine", "picows", 0.8),
     ("echo 4 x 1 MiB", "callback", "picows", 1 / 1.4),
     ("echo 4 x 1 MiB", "coroutine", "picows", 0.8),
+    *(
+        (f"echo {size}{STEADINESS}", server, None, 1.3)
+        for size in ("8 x 256 KiB", "4 x 1 MiB")
+        for server in ("callback", "coroutine")
+    ),
     ("open", "coroutine", "websockets", 1 / 1.5),
     ("open", "callback", "picows", 1.0),
     ("echo 50 x 256 B", "callback", "floor", 1.0),
@@ -255,7 +272,7 @@ def main():
     print(f"Python {sys.version.split()[0]}; us of server CPU per message (idle: KiB of RSS per connection)\n")
     for loop in arguments.loops.split(","):
         costs = {}
-        print(f"{loop:24}", *(f"{server:>18}" for server in servers), flush=True)
+        print(f"{loop:{WIDTH}}", *(f"{server:>22}" for server in servers), flush=True)
         for name, *load_arguments in LOADS:
             load = loads[name.startswith("TLS")]
             if load is None or not any(word in name for word in arguments.only.split(",")):
@@ -266,13 +283,13 @@ def main():
             if name.startswith("hold"):
                 worst = {server: max(p99 for _, p99 in runs) / 1000 for server, runs in measured.items()}
                 table[f"{name}: p99", "ms"] = worst
-            for (label, unit), cells in table.items():
-                print(f"{label:24}", *(f"{show(cells.get(server)):>18}" for server in servers), flush=True)
-                rows.append({"loop": loop, "load": label, "unit": unit, "figures": rounded(cells)})
             if arguments.rounds > 1:
                 ratios = {server: max(runs)[0] / min(runs)[0] for server, runs in measured.items()}
-                print(f"{'  slowest / fastest':24}", *(f"{show(ratios.get(server)):>18}" for server in servers))
-            costs.update({(name, server): cost for server, cost in medians.items()})
+                table[name + STEADINESS, "ratio"] = ratios
+            for (label, unit), cells in table.items():
+                print(f"{label:{WIDTH}}", *(f"{show(cells.get(server)):>22}" for server in servers), flush=True)
+                rows.append({"loop": loop, "load": label, "unit": unit, "figures": rounded(cells)})
+                costs.update({(label, server): figure for server, figure in cells.items()})
         print_verdicts(costs)
     if arguments.json:
         put(arguments.json, servers={"environment": about(versions), "rows": rows})
@@ -314,7 +331,7 @@ def supports(server, name):
     if server == "bare_checked":
         return name == "open"
     if server in BARE.values():
-        return name.startswith(("echo", "open", "TLS"))
+        return name.startswith(("echo", "open", "idle", "TLS"))
     if server in RUNTIMES:
         return name.startswith(("echo", "open", "idle"))
     return not (server in ("aiohttp", "uvicorn", "uvicorn_framewire") and name.startswith("fan"))
@@ -335,15 +352,14 @@ def print_verdicts(costs):
     for name, ours, reference, max_ratio in GOALS:
         if (name, ours) not in costs or (reference is not None and (name, reference) not in costs):
             continue
-        base = costs[name, reference] if reference else 1
-        value = costs[name, ours] / base
-        verdict = "met" if value <= max_ratio else "MISSED"
+        base, divisor = (costs[name, reference], f" / {reference}") if reference else (1, "")
+        ratio = costs[name, ours] / base
         limit = ""
         for other in ("floor", bare_protocol(name, ours)):
             if (name, other) in costs and other != reference:
-                limit += f"; {other} / {reference} {costs[name, other] / base:.2f}"
-        ratio = f"{ours} / {reference}" if reference else ours
-        print(f"  {verdict:7}{name}: {ratio} {value:.2f}, goal {max_ratio:.2f}{limit}", flush=True)
+                limit += f"; {other}{divisor} {costs[name, other] / base:.2f}"
+        verdict = "met" if ratio <= max_ratio else "MISSED"
+        print(f"  {verdict:7}{name}: {ours}{divisor} {ratio:.2f}, goal {max_ratio:.2f}{limit}", flush=True)
     print(flush=True)
 
 

@@ -129,6 +129,7 @@ NAMES = {
     "bare_checked": "bare protocol, checked",
     "callback": "framewire, callbacks",
     "coroutine": "framewire, coroutines",
+    "bare_callback_fastnet": "bare protocol, callbacks, aiofastnet",
     "callback_fastnet": "framewire, callbacks, aiofastnet",
     "coroutine_fastnet": "framewire, coroutines, aiofastnet",
     "uvicorn_framewire": "framewire in uvicorn",

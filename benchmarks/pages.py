@@ -104,7 +104,7 @@ def servers(measured: dict[str, Any], loop: str) -> Iterator[str]:
     """Yield the lines of the table that `python -m benchmarks.bench_asyncio` prints for an event loop,
     with a line for each server.
     """
-    rows = [row for row in measured["rows"] if row["loop"] == loop]
+    rows = [row for row in measured["rows"] if row["loop"] == loop and row["unit"] != "ratio"]
     yield "".join(["| |", *(f" {row['load']}, {row['unit']} |" for row in rows)])
     yield "|---" * (len(rows) + 1) + "|"
     for name in dict.fromkeys(name for row in rows for name in row["figures"]):

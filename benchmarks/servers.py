@@ -307,20 +307,6 @@ async def serve_uvicorn(ws):
     return sock
 
 
-async def callback_fastnet():
-    import aiofastnet
-
-    aiofastnet.patch_loop()
-    return await callback()
-
-
-async def coroutine_fastnet():
-    import aiofastnet
-
-    aiofastnet.patch_loop()
-    return await coroutine()
-
-
 async def uvicorn():
     return await serve_uvicorn("auto")
 
@@ -330,7 +316,11 @@ async def uvicorn_framewire():
 
 
 async def main(name):
-    server = await globals()[name]()
+    if name.endswith("_fastnet"):
+        import aiofastnet
+
+        aiofastnet.patch_loop()
+    server = await globals()[name.removesuffix("_fastnet")]()
     sock = server if isinstance(server, socket.socket) else server.sockets[0]
     print(sock.getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

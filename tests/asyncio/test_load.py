@@ -32,8 +32,10 @@ pytestmark = [
         ("bare_callback", "open", 2, 0, 0),
         ("bare_coroutine", "echo", 3, 2, 300),
         ("bare_coroutine", "open", 2, 0, 0),
+        ("bare_coroutine", "hold", 100, 1, 16),
         ("bare_checked", "open", 2, 0, 0),
         ("callback", "fan", 5, 0, 16),
+        ("bare_callback_fastnet", "echo", 3, 2, 300),
         ("callback_fastnet", "echo", 3, 2, 300),
         ("coroutine_fastnet", "echo", 3, 2, 300),
         ("coroutine", "hold", 100, 50, 16),
@@ -56,13 +58,15 @@ def test_load_generator_measures_tls():
 
 def test_table_of_servers_is_written_as_json(tmp_path):
     results = tmp_path / "results.json"
-    command = [sys.executable, "-m", "benchmarks.bench_asyncio", "--rounds=1", "--seconds=0.1", "--loops=asyncio"]
+    command = [sys.executable, "-m", "benchmarks.bench_asyncio", "--rounds=2", "--seconds=0.1", "--loops=asyncio"]
     chosen = ["--only=echo 1 x", "--servers=floor,callback", f"--json={results}"]
     subprocess.run([*command, *chosen], check=True, capture_output=True, cwd=ROOT)
     servers = json.loads(results.read_text())["servers"]
     assert servers["environment"]["framewire"]
-    (row,) = servers["rows"]
+    row, steadiness = servers["rows"]
     assert (row["loop"], row["load"], row["unit"]) == ("asyncio", "echo 1 x 16 B", "us")
+    assert (steadiness["load"], steadiness["unit"]) == ("echo 1 x 16 B: slowest / fastest", "ratio")
+    assert all(ratio >= 1 for ratio in steadiness["figures"].values())
     assert row["figures"].keys() == {FLOOR_SERVER, "callback"}
     assert all(figure > 0 for figure in row["figures"].values())
 
@@ -95,12 +99,13 @@ def test_load_generator_detects_a_wrong_reply(tmp_path):
 
 def test_verdicts_report_missed_and_met_goals(capsys):
     costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 5.5}
+    costs["idle 1500", "bare_coroutine"] = 4.5
     costs |= {("echo 8 x 64 KiB", server): cost for server, cost in (("callback", 9), ("picows", 10), ("floor", 8.5))}
     print_verdicts(costs)
     assert capsys.readouterr().out.split("\n")[:3] == [
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
         "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; floor / picows 0.85",
-        "  met    idle 1500: coroutine 5.50, goal 6.00",
+        "  met    idle 1500: coroutine 5.50, goal 6.00; bare_coroutine 4.50",
     ]
 
 

@@ -92,8 +92,9 @@ def test_charts_have_the_measured_figures(tmp_path):
 def test_servers_have_a_table_for_each_loop_and_a_chart(tmp_path):
     row = {"loop": "uvloop", "load": "echo 50 x 256 B", "unit": "us", "figures": {"callback": 4.0, "picows": 5.0}}
     idle = {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"callback": 3.96}}
+    ratio = {"loop": "uvloop", "load": "idle 1500: slowest / fastest", "unit": "ratio", "figures": {"callback": 1.1}}
     about = {**RESULTS["environment"], "peers": "picows 9.8"}
-    results = {"environment": about, "tables": [], "servers": {"environment": about, "rows": [row, idle]}}
+    results = {"environment": about, "tables": [], "servers": {"environment": about, "rows": [row, idle, ratio]}}
     assert pages.sections(results, {})["servers-uvloop"].splitlines() == [
         "| | echo 50 x 256 B, us | idle 1500, KiB |",
         "|---|---|---|",
@@ -114,6 +115,10 @@ def test_goals_of_servers_have_the_ratio_and_those_of_the_floor_and_of_a_bare_pr
         {"loop": "uvloop", "load": "echo 1 x 16 B", "unit": "us", "figures": callback},
         {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"coroutine": 5.0}},
         {"loop": "asyncio", "load": "idle 1500", "unit": "KiB", "figures": {"coroutine": 6.5}},
+        *(
+            {"loop": loop, "load": "echo 4 x 1 MiB: slowest / fastest", "unit": "ratio", "figures": ratios}
+            for loop, ratios in (("uvloop", {**callback, "callback": 1.1}), ("asyncio", {"callback": 1.4}))
+        ),
     ]
     environment = {**RESULTS["environment"], "peers": "picows 9.8"}
     ours = "| echo 50 x 256 B | framewire, callbacks /"
@@ -121,6 +126,7 @@ def test_goals_of_servers_have_the_ratio_and_those_of_the_floor_and_of_a_bare_pr
         "| load | ratio | goal | uvloop | floor | bare | asyncio | floor | bare |",
         "|---|---|---|---|---|---|---|---|---|",
         f"{ours} picows 9.8 | 1.05 | 1.25, missed | 0.50 | 1.00 | 1.25, missed | | 1.00 |",
+        "| echo 4 x 1 MiB: slowest / fastest | framewire, callbacks | 1.30 | 1.10 | | 4.00 | 1.40, missed | | |",
         f"{ours} Bun | 1.15 | 1.11 | 0.44 | 0.89 | 1.11 | | 0.89 |",
         "| idle 1500 | framewire, coroutines | 6.00 | 5.00 | | | 6.50, missed | | |",
     ]
