@@ -63,7 +63,7 @@ CAMPAIGNS: dict[str, dict[str, str]] = {
         },
         "seeds": r"^\d.* schedules, seeds (\d+ to \d+)",
     },
-    "symbolic": {"lemmas confirmed": r"Confirmed over all paths"},
+    "symbolic": {"lemmas confirmed": r": info: Confirmed over all paths"},
     "fuzz-kernels": _EXECUTIONS,
     "fuzz-twins": _EXECUTIONS,
     "mutants": {

@@ -9,6 +9,10 @@ with contextlib.suppress(ImportError):  # replay.py does not need it
     import atheris
 
 
+#: The modules of each copy.
+_copies = {}
+
+
 def load(backend, *modules):
     """Import a new copy of framewire on `backend`, with the submodules `modules`; return it."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "framewire"]:
@@ -20,7 +24,13 @@ def load(backend, *modules):
             importlib.import_module(f"framewire.{name}")
         package = importlib.import_module("framewire")
     assert package.backend().name == backend
+    _copies[package] = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "framewire"}
     return package
+
+
+def use(package):
+    """Let imports within functions of a copy find the modules of the same copy."""
+    sys.modules.update(_copies[package])
 
 
 def cut(data, size):

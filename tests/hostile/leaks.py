@@ -20,8 +20,8 @@ from framewire.asyncio import serve
 
 #: Most objects, references, and bytes of memory that may be left.
 MOST = (10, 100, 1 << 20)
-ECHO = to(SERVER, TEXT, b"hello") + to(SERVER, CLOSE, b"\x03\xe8")
-COMPRESSED = to(SERVER, 0xC1, bytes.fromhex("f248cdc9c90700")) + to(SERVER, CLOSE, b"\x03\xe8")
+HELLO = to(SERVER, TEXT, b"Hello")
+COMPRESSED = to(SERVER, 0xC1, bytes.fromhex("f248cdc9c90700"))  # RFC 7692 7.2.3.1
 
 
 async def echo(connection):
@@ -32,13 +32,19 @@ async def echo(connection):
 async def visit(port, number):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST + (DEFLATE if number % 2 else b"") + b"\r\n")
-    await reader.readuntil(b"\r\n\r\n")
+    response = await reader.readuntil(b"\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 101 "), response
     if number % 10 == 3:
         writer.write(b"\xff" * 100)
+        answer = await reader.read()
+        assert answer[2:4] == (1002).to_bytes(2, "big"), answer
     elif number % 10 != 7:
-        writer.write(COMPRESSED if number % 2 else ECHO)
-    if number % 10 != 7:
-        await reader.read()
+        writer.write(COMPRESSED if number % 2 else HELLO)
+        answer = await reader.readexactly(7)
+        assert answer == b"\x81\5Hello", answer
+        writer.write(to(SERVER, CLOSE, b"\x03\xe8"))
+        answer = await reader.read()
+        assert answer == b"\x88\2\x03\xe8", answer
     writer.transport.abort()
 
 
