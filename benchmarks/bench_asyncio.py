@@ -20,6 +20,7 @@ installed. Each has its fastest documented settings.
 
 import argparse
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -277,9 +278,9 @@ def main():
             load = loads[name.startswith("TLS")]
             if load is None or not any(word in name for word in arguments.only.split(",")):
                 continue
-            measured = measure_load(load, servers, loop, name, load_arguments, arguments)
+            measured, failed = measure_load(load, servers, loop, name, load_arguments, arguments)
             medians = {server: statistics.median(cost for cost, _ in runs) for server, runs in measured.items()}
-            table = {(name, "KiB" if name.startswith("idle") else "us"): medians}
+            table = {(name, "KiB" if name.startswith("idle") else "us"): {**medians, **dict.fromkeys(failed)}}
             if name.startswith("hold"):
                 worst = {server: max(p99 for _, p99 in runs) / 1000 for server, runs in measured.items()}
                 table[f"{name}: p99", "ms"] = worst
@@ -287,7 +288,8 @@ def main():
                 ratios = {server: max(runs)[0] / min(runs)[0] for server, runs in measured.items()}
                 table[name + STEADINESS, "ratio"] = ratios
             for (label, unit), cells in table.items():
-                print(f"{label:{WIDTH}}", *(f"{show(cells.get(server)):>22}" for server in servers), flush=True)
+                texts = (show(cells[server]) if server in cells else "-" for server in servers)
+                print(f"{label:{WIDTH}}", *(f"{text:>22}" for text in texts), flush=True)
                 rows.append({"loop": loop, "load": label, "unit": unit, "figures": rounded(cells)})
                 costs.update({(label, server): figure for server, figure in cells.items()})
         print_verdicts(costs)
@@ -296,8 +298,11 @@ def main():
 
 
 def rounded(cells):
-    """Return the figures of a row with three digits, under the names for charts."""
-    return {FLOOR_SERVER if server == "floor" else server: float(f"{value:.3g}") for server, value in cells.items()}
+    """Return the figures of a row with three digits, under the names for charts; None for a failure."""
+    return {
+        FLOOR_SERVER if server == "floor" else server: None if value is None else float(f"{value:.3g}")
+        for server, value in cells.items()
+    }
 
 
 def about(versions):
@@ -309,8 +314,12 @@ def about(versions):
 
 
 def measure_load(load, servers, loop, name, load_arguments, arguments):
-    """Put one load on the servers in turns; return the runs of those that complete all rounds."""
-    runs = {server: [] for server in servers if supports(server, name)}
+    """Put one load on the servers in turns.
+
+    Returns:
+        The runs of the servers that complete all rounds, by server, and the others.
+    """
+    runs, failed = {server: [] for server in servers if supports(server, name)}, []
     for _ in range(arguments.rounds):
         for server in list(runs):
             try:
@@ -319,7 +328,8 @@ def measure_load(load, servers, loop, name, load_arguments, arguments):
             except RuntimeError as error:  # a server that fails under a load is a result too
                 print(f"  {error}", flush=True)
                 del runs[server]
-    return runs
+                failed.append(server)
+    return runs, failed
 
 
 def supports(server, name):
@@ -343,20 +353,21 @@ def bare_protocol(name, server):
 
 
 def show(value):
-    """Format a figure with three digits."""
-    return "-" if value is None else f"{value:.3g}"
+    """Format a figure with three digits; None is a failure."""
+    return "failed" if value is None else f"{value:.3g}"
 
 
 def print_verdicts(costs):
-    """Print whether each goal is met."""
+    """Print whether each goal is met. One is missed if framewire fails; none counts if the other server does."""
     for name, ours, reference, max_ratio in GOALS:
-        if (name, ours) not in costs or (reference is not None and (name, reference) not in costs):
+        base, divisor = (costs.get((name, reference)), f" / {reference}") if reference else (1, "")
+        if (name, ours) not in costs or base is None:
             continue
-        base, divisor = (costs[name, reference], f" / {reference}") if reference else (1, "")
-        ratio = costs[name, ours] / base
-        limit = ""
+        ratio, limit = math.inf, ""
+        if costs[name, ours] is not None:
+            ratio = costs[name, ours] / base
         for other in ("floor", bare_protocol(name, ours)):
-            if (name, other) in costs and other != reference:
+            if costs.get((name, other)) is not None and other != reference:
                 limit += f"; {other}{divisor} {costs[name, other] / base:.2f}"
         verdict = "met" if ratio <= max_ratio else "MISSED"
         print(f"  {verdict:7}{name}: {ours}{divisor} {ratio:.2f}, goal {max_ratio:.2f}{limit}", flush=True)

@@ -41,7 +41,7 @@ static const char REQUEST[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: web
 static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 struct connection {
-    int fd, upgraded, writing;
+    int fd, upgraded, closed, writing; /* closed: the server has answered our close frame */
     uint64_t sent, received; /* messages */
     uint8_t *in, *out;
     size_t in_used, in_capacity;
@@ -210,7 +210,7 @@ static void open_connection(struct connection *c) {
     begin_tls(c);
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK))
         fail("fcntl");
-    c->upgraded = 0;
+    c->upgraded = c->closed = 0;
     c->in_used = c->queued = c->written = 0;
     c->since = now();
     watch(c, EPOLL_CTL_ADD, 0);
@@ -256,6 +256,7 @@ static void handle_frame(struct connection *c, uint8_t first_byte, const uint8_t
     if (first_byte == 0x88) {
         if (mode != 'o')
             fail("the server closes");
+        c->closed = 1;
         return;
     }
     if (first_byte == 0x89) {
@@ -346,10 +347,9 @@ static void handle_read(struct connection *c) {
     if (n < 0 && errno == EAGAIN)
         return;
     if (n <= 0) {
-        if (mode == 'o' && c->upgraded)
-            reopen(c);
-        else
-            fail("the server closed TCP");
+        if (n < 0 || !c->closed)
+            fail("the server ended TCP without a close frame, or reset it");
+        reopen(c);
         return;
     }
     uint8_t *p = read_buffer; /* the unread input; in c->in if some was left by the read before */

@@ -10,6 +10,7 @@ the name of a chart without its suffix, `environment`, `memory`, `proof`, or of 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def server_tables(servers: dict[str, Any]) -> list[Table]:
     tables = {row["loop"]: Table("servers", f"servers, {row['loop']}", "message", []) for row in servers["rows"]}
     for row in servers["rows"]:
         if row["unit"] == "us":
-            nanoseconds = {name: 1000 * value for name, value in row["figures"].items()}
+            nanoseconds = {name: 1000 * value for name, value in row["figures"].items() if value is not None}
             tables[row["loop"]].rows.append(Row(row["load"], nanoseconds))
     return list(tables.values())
 
@@ -108,8 +109,13 @@ def servers(measured: dict[str, Any], loop: str) -> Iterator[str]:
     yield "".join(["| |", *(f" {row['load']}, {row['unit']} |" for row in rows)])
     yield "|---" * (len(rows) + 1) + "|"
     for name in dict.fromkeys(name for row in rows for name in row["figures"]):
-        cells = (f" {shown(row['figures'][name])} |" if name in row["figures"] else " |" for row in rows)
+        cells = (f" {_figure(row['figures'][name])} |" if name in row["figures"] else " |" for row in rows)
         yield "".join([f"| {label(name, measured['environment'])} |", *cells])
+
+
+def _figure(value: float | None) -> str:
+    """Format a figure of a server; None if it failed."""
+    return "failed" if value is None else shown(value)
 
 
 def goals(measured: dict[str, Any]) -> Iterator[str]:
@@ -127,10 +133,10 @@ def goals(measured: dict[str, Any]) -> Iterator[str]:
             base = 1.0 if divisor is None else costs.get(divisor)
             if base is None or ours not in costs:
                 break
-            ratio = costs[ours] / base
+            ratio = math.inf if costs[ours] is None else costs[ours] / base
             cells.append(f" {ratio:.2f}{'' if ratio <= goal else ', missed'} |")
             for other in (FLOOR_SERVER, bare_protocol(load, ours)):
-                known = other in costs and other != divisor
+                known = costs.get(other) is not None and other != divisor
                 cells.append(f" {costs[other] / base:.2f} |" if known else " |")
         else:
             names = (label(name, measured["environment"]) for name in (ours, divisor) if name is not None)

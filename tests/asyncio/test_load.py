@@ -71,40 +71,64 @@ def test_table_of_servers_is_written_as_json(tmp_path):
     assert all(figure > 0 for figure in row["figures"].values())
 
 
-def test_load_generator_detects_a_wrong_reply(tmp_path):
-    (tmp_path / "server.py").write_text(
-        "import asyncio, sys\n"
-        "from framewire.asyncio import Listener, serve\n"
-        "class Wrong(Listener):\n"
-        "    def on_message(self, connection, message):\n"
-        "        connection.send(message[:-1] + b'?')\n"
-        "async def main():\n"
-        "    async with serve(Wrong(), '127.0.0.1', 0) as server:\n"
-        "        print(server.sockets[0].getsockname()[1], flush=True)\n"
-        "        await server.serve_forever()\n"
-        "asyncio.run(main())\n"
-    )
+WRONG_REPLY = """
+import asyncio
+from framewire.asyncio import Listener, serve
+class Wrong(Listener):
+    def on_message(self, connection, message):
+        connection.send(message[:-1] + b"?")
+async def main():
+    async with serve(Wrong(), "127.0.0.1", 0) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+asyncio.run(main())
+"""
+RESET = """
+import asyncio
+from framewire.asyncio import serve
+async def reset(connection):
+    connection.transport.abort()
+async def main():
+    async with serve(reset, "127.0.0.1", 0) as server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "mode", "error"),
+    [(WRONG_REPLY, "echo", "a message with other contents"), (RESET, "open", "without a close frame")],
+)
+def test_load_generator_detects_a_wrong_reply(program, mode, error):
     with subprocess.Popen(
-        [sys.executable, tmp_path / "server.py"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         try:
             port = server.stdout.readline().strip()
-            command = [str(build()), "echo", port, "1", "1", "16", "0.2"]
+            command = [str(build()), mode, port, "1", "1", "16", "0.2"]
             load = subprocess.run(command, input="go\n", capture_output=True, text=True, timeout=20, check=False)
         finally:
             server.kill()
     assert load.returncode == 1
-    assert "a message with other contents" in load.stderr
+    assert error in load.stderr
 
 
 def test_verdicts_report_missed_and_met_goals(capsys):
     costs = {("burst 256 B", "callback"): 1.0, ("burst 256 B", "picows"): 1.25, ("idle 1500", "coroutine"): 5.5}
     costs["idle 1500", "bare_coroutine"] = 4.5
     costs |= {("echo 8 x 64 KiB", server): cost for server, cost in (("callback", 9), ("picows", 10), ("floor", 8.5))}
+    costs |= {
+        ("open", "coroutine"): None,
+        ("open", "websockets"): 1.0,
+        ("open", "callback"): 1.0,
+        ("open", "picows"): None,
+    }
     print_verdicts(costs)
-    assert capsys.readouterr().out.split("\n")[:3] == [
+    assert capsys.readouterr().out.split("\n")[:4] == [
         "  MISSED burst 256 B: callback / picows 0.80, goal 0.70",
         "  MISSED echo 8 x 64 KiB: callback / picows 0.90, goal 0.77; floor / picows 0.85",
+        "  MISSED open: coroutine / websockets inf, goal 0.67",
         "  met    idle 1500: coroutine 5.50, goal 6.00; bare_coroutine 4.50",
     ]
 

@@ -95,7 +95,7 @@ def test_charts_have_the_measured_figures(tmp_path):
 
 def test_servers_have_a_table_for_each_loop_and_a_chart(tmp_path):
     row = {"loop": "uvloop", "load": "echo 50 x 256 B", "unit": "us", "figures": {"callback": 4.0, "picows": 5.0}}
-    idle = {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"callback": 3.96}}
+    idle = {"loop": "uvloop", "load": "idle 1500", "unit": "KiB", "figures": {"callback": 3.96, "picows": None}}
     ratio = {"loop": "uvloop", "load": "idle 1500: slowest / fastest", "unit": "ratio", "figures": {"callback": 1.1}}
     about = {**RESULTS["environment"], "peers": "picows 9.8"}
     results = {"environment": about, "tables": [], "servers": {"environment": about, "rows": [row, idle, ratio]}}
@@ -103,7 +103,7 @@ def test_servers_have_a_table_for_each_loop_and_a_chart(tmp_path):
         "| | echo 50 x 256 B, us | idle 1500, KiB |",
         "|---|---|---|",
         "| framewire, callbacks | 4 | 3.96 |",
-        "| picows 9.8 | 5 | |",
+        "| picows 9.8 | 5 | failed |",
     ]
     pages.draw_all(results, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["servers.svg"]
@@ -123,6 +123,10 @@ def test_goals_of_servers_have_the_ratio_and_those_of_the_floor_and_of_a_bare_pr
             {"loop": loop, "load": "echo 4 x 1 MiB: slowest / fastest", "unit": "ratio", "figures": ratios}
             for loop, ratios in (("uvloop", {**callback, "callback": 1.1}), ("asyncio", {"callback": 1.4}))
         ),
+        *(
+            {"loop": loop, "load": "open", "unit": "us", "figures": {"callback": None, "picows": 4.0, "coroutine": 1.0}}
+            for loop in ("uvloop", "asyncio")
+        ),
     ]
     environment = {**RESULTS["environment"], "peers": "picows 9.8"}
     ours = "| echo 50 x 256 B | framewire, callbacks /"
@@ -131,6 +135,7 @@ def test_goals_of_servers_have_the_ratio_and_those_of_the_floor_and_of_a_bare_pr
         "|---|---|---|---|---|---|---|---|---|",
         f"{ours} picows 9.8 | 1.05 | 1.25, missed | 0.50 | 1.00 | 1.25, missed | | 1.00 |",
         "| echo 4 x 1 MiB: slowest / fastest | framewire, callbacks | 1.30 | 1.10 | | 4.00 | 1.40, missed | | |",
+        "| open | framewire, callbacks / picows 9.8 | 1.00 | inf, missed | | | inf, missed | | |",  # it failed
         f"{ours} Bun | 1.15 | 1.11 | 0.44 | 0.89 | 1.11 | | 0.89 |",
         "| idle 1500 | framewire, coroutines | 6.00 | 5.00 | | | 6.50, missed | | |",
     ]
