@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl as tls
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
@@ -18,12 +19,13 @@ from ..http.uri import Uri
 from ..protocol.codecs import Extension
 from ..protocol.receiver import TextErrors
 from ..session.base_client import BaseConnect, unix_uri
+from ..session.base_server import check_absent
 from ..session.connection import close_code_after
 from ..session.logs import Logger
 from .callbacks import Listener
 from .client_connection import ClientConnection, ClientListenerConnection, ClientOpening
 from .compat import timeout
-from .proxy import open_through_proxy
+from .proxy import open_through_proxy, without_proxy_arguments
 
 __all__ = ["ClientConnection", "ClientListenerConnection", "backoff", "connect", "process_exception", "unix_connect"]
 
@@ -72,10 +74,10 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.
-        create_connection: Makes the connection in place of `ClientConnection`.
+        create_connection: Makes the connection in place of `ClientConnection`; not with a `listener`.
         ssl: The TLS context for wss; True for one that verifies the server.
         **kwargs: Arguments of `loop.create_connection`, such as `sock` or `server_hostname`; those
-            for the connection to an HTTP proxy begin with `proxy_`.
+            for the connection to an HTTP proxy begin with `proxy_`, and are not used without one.
 
     Raises:
         UriError: `uri` is not a ws or wss URI. This, TypeError and ValueError for other arguments
@@ -128,6 +130,8 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         super().__init__(locals(), ClientConnection, kwargs.get("sock"), fixed)
         if ssl is None and self.target.secure:
             raise ValueError("ssl=None does not go with a wss URI")
+        if listener is not None:
+            check_absent("listener", create_connection=create_connection)
         self._listener = listener
 
     async def _open(self, waiting: list[Tunnel | ClientHandshake]) -> Any:
@@ -167,11 +171,14 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         if target.secure:
             kwargs.setdefault("server_hostname", target.server_name)
             kwargs["ssl"] = True if self.ssl is None else self.ssl  # None if a redirect leads to wss
+            kwargs.setdefault("ssl_handshake_timeout", math.inf)  # `open_timeout` is the limit, not asyncio's 60 s
         proxy = self.choose_proxy(target)
+        if proxy is not None:
+            transport, _ = await open_through_proxy(proxy, target, make, self.make_tunnel, kwargs, waiting)
+            return transport
+        kwargs = without_proxy_arguments(kwargs)
         if self.unix:
             transport, _ = await loop.create_unix_connection(make, **kwargs)
-        elif proxy is not None:
-            transport, _ = await open_through_proxy(proxy, target, make, self.make_tunnel, kwargs, waiting)
         else:
             if kwargs.get("sock") is None:
                 kwargs.setdefault("host", target.host)
@@ -182,10 +189,13 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
     async def _start(self) -> Any:
         seconds = self.settings.open_timeout
         waiting: list[Tunnel | ClientHandshake] = []
+        limit = timeout(seconds)
         try:
-            async with timeout(seconds):  # before Python 3.12, `wait_for` can lose a cancellation
+            async with limit:  # before Python 3.12, `wait_for` can lose a cancellation
                 return await self._open(waiting)
         except asyncio.TimeoutError as error:
+            if not limit.expired():  # an error of the network, such as ETIMEDOUT
+                raise
             refusal = waiting[-1].refusal_error() if waiting else None
             if refusal:  # its body does not end
                 raise refusal from error

@@ -13,28 +13,34 @@ __all__ = ["timeout"]
 if sys.version_info >= (3, 11):
     from asyncio import timeout
 else:
-    from collections.abc import AsyncIterator
-    from contextlib import asynccontextmanager
+    from typing import Any
 
-    @asynccontextmanager
-    async def timeout(delay: float | None) -> AsyncIterator[None]:
+    class timeout:  # noqa: N801 - the name in asyncio
         """Cancels what is inside after `delay` seconds, and makes of that an
         asyncio.TimeoutError.
         """
-        task, expired = asyncio.current_task(), False
-        assert task is not None
 
-        def expire() -> None:
-            nonlocal expired
-            expired = task.cancel()
+        def __init__(self, delay: float | None) -> None:
+            self._delay = delay
+            self._expired = False
+            self._timer: asyncio.TimerHandle | None = None
 
-        timer = None if delay is None else asyncio.get_running_loop().call_later(delay, expire)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if expired:
+        def expired(self) -> bool:
+            """Return whether the time has passed before the end."""
+            return self._expired
+
+        async def __aenter__(self) -> timeout:
+            task = asyncio.current_task()
+            assert task is not None
+            if self._delay is not None:
+                self._timer = asyncio.get_running_loop().call_later(self._delay, self._expire, task)
+            return self
+
+        def _expire(self, task: asyncio.Task[Any]) -> None:
+            self._expired = task.cancel()
+
+        async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._expired and isinstance(error, asyncio.CancelledError):
                 raise asyncio.TimeoutError from None
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()

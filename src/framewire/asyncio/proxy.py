@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl as tls
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ProxyError
 from ..http.proxy import Proxy, Tunnel, parse_proxy, socks_errors
 from ..http.uri import Uri
 
-__all__ = ["open_through_proxy"]
+__all__ = ["open_through_proxy", "without_proxy_arguments"]
+
+#: The arguments of `connect` that are for the connection to an HTTP proxy.
+_PROXY_ARGUMENTS: Final = frozenset([
+    "proxy_ssl", "proxy_server_hostname", "proxy_ssl_handshake_timeout", "proxy_ssl_shutdown_timeout", "proxy_family",
+    "proxy_proto", "proxy_flags", "proxy_local_addr", "proxy_happy_eyeballs_delay", "proxy_interleave",
+    "proxy_all_errors",
+])  # fmt: skip
+
+
+def without_proxy_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments of `loop.create_connection` without those for the connection to an HTTP proxy.
+
+    Unknown names stay, so that the event loop raises TypeError for a misspelled one.
+    """
+    return {name: value for name, value in kwargs.items() if name not in _PROXY_ARGUMENTS}
 
 
 async def open_through_proxy(
@@ -37,22 +53,29 @@ async def open_through_proxy(
     Raises:
         InvalidProxy: `url` is not that of a proxy.
         ProxyError: The proxy does not connect to the server.
+        ValueError: The arguments do not go with the proxy.
     """
     proxy = parse_proxy(url)
+    proxy.check_ssl(kwargs.get("proxy_ssl"))
     if not proxy.socks:
         waiting.append(make_tunnel(proxy, target))
         return await _open_http(proxy, waiting[-1], make, kwargs)
-    own = {name: value for name, value in kwargs.items() if not name.startswith("proxy_")}
-    sock = await _open_socks(proxy, target)
-    return await asyncio.get_running_loop().create_connection(make, sock=sock, **own)
+    own = without_proxy_arguments(kwargs)
+    sock = await _open_socks(proxy, target, own.pop("local_addr", None))
+    try:
+        return await asyncio.get_running_loop().create_connection(make, sock=sock, **own)
+    except (TypeError, ValueError):  # the event loop has not taken the socket if it rejects the arguments
+        sock.close()
+        raise
 
 
-async def _open_socks(proxy: Proxy, target: Uri) -> Any:
+async def _open_socks(proxy: Proxy, target: Uri, local_addr: tuple[str, int] | None) -> Any:
     arguments = proxy.socks_arguments()
     from python_socks.async_.asyncio import Proxy as SocksProxy
 
     with socks_errors():
-        return await SocksProxy(*arguments).connect(target.host, target.port)
+        # The caller has a limit for the time; python-socks would have one of 60 s.
+        return await SocksProxy(*arguments).connect(target.host, target.port, math.inf, local_addr=local_addr)
 
 
 async def _open_http(
@@ -70,7 +93,7 @@ async def _open_http(
         outer.setdefault("ssl", True)
         if outer["ssl"] is None:
             raise ValueError("proxy_ssl=None does not go with a proxy of the scheme https")
-    proxy.check_ssl(outer.get("ssl"))
+        outer.setdefault("ssl_handshake_timeout", math.inf)
     loop = asyncio.get_running_loop()
     if (
         sys.version_info < (3, 11)
@@ -127,6 +150,7 @@ class _Opening(asyncio.Protocol):
                 self.opened.set_result(None)
         except ProxyError as error:
             self.opened.set_exception(error)
+            self.opened.exception()  # nobody waits for it if `connect` was cancelled
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

@@ -23,7 +23,7 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.receiver import TextErrors
-from ..session.base_server import BaseServer, ServerOptions, handler_failed
+from ..session.base_server import BaseServer, ServerOptions, check_absent, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
@@ -335,7 +335,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             X-Forwarded-For; see `TrustedProxies`.
         head_limits: The limits of requests; see `HeadLimits`.
         logger: The logger, by default `framewire.server`.
-        create_connection: Makes the connections in place of `ServerConnection`, from the server.
+        create_connection: Makes the connections in place of `ServerConnection`, from the server; not
+            with a `Listener`.
         ssl: The TLS context, to serve wss.
         threads: The number of event loops, for free-threaded Python: the calling one, and others of
             its kind in threads of their own. The kernel distributes the connections over them
@@ -393,6 +394,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
     ) -> None:
         self._options = ServerOptions(locals(), ServerConnection)
         if isinstance(handler, Listener):
+            check_absent("a Listener", create_connection=create_connection)
             self._options.create_connection = lambda server: ServerListenerConnection(server, handler)
         else:
             _check_handler(handler)
