@@ -71,6 +71,23 @@ def test_connection_that_the_peer_ends_at_once_counts_as_failed_attempt():
     assert reconnection.failed(OSError()) == 3
 
 
+def test_error_of_an_attempt_is_raised_when_the_delays_are_used_up():
+    reconnection = Reconnection(process_exception, lambda: iter([0.5]), LOGGER)
+    assert reconnection.failed(OSError("first")) == 0.5
+    error = OSError("second")
+    with pytest.raises(OSError, match="second") as caught:
+        reconnection.failed(error)
+    assert caught.value is error
+
+
+def test_connection_ended_at_once_has_no_delay_when_they_are_used_up(caplog):
+    caplog.set_level("INFO", LOGGER.name)
+    reconnection = Reconnection(process_exception, lambda: iter(()), LOGGER)
+    assert reconnection.ended(0.01, by_peer=True) is None
+    assert caplog.messages == []
+    assert reconnection.ended(0.01, by_peer=False) == 0
+
+
 def test_delays_are_logged(caplog):
     caplog.set_level("INFO", LOGGER.name)
     reconnection = Reconnection(process_exception, numbered_delays, LOGGER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl as tls
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from types import TracebackType
@@ -71,7 +71,9 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
             together, in seconds; None for no limit.
         ping_interval: As for `serve`, like the arguments after it.
         head_limits: The limits of responses, those of a proxy included; see `HeadLimits`.
-        reconnect_delays: Returns the delays between attempts in `async for`, in seconds.
+        reconnect_delays: Returns the delays between attempts in `async for`, in seconds. When they
+            are used up, the error of the next attempt is raised, or the loop ends if the server has
+            ended the connection.
         logger: The logger, by default `framewire.client`.
         listener: Receives the events of the connection as callbacks.
         create_connection: Makes the connection in place of `ClientConnection`; not with a `listener`.
@@ -108,7 +110,7 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         close_timeout: float | None = 10,
         idle_timeout: float | None = None,
         total_timeout: float | None = None,
-        reconnect_delays: Callable[[], Generator[float, None, None]] = backoff,
+        reconnect_delays: Callable[[], Iterator[float]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 1 << 20,
         max_queue: int | tuple[int, int | None] | None = 16,
         write_limit: int | tuple[int, int | None] = 1 << 15,
@@ -236,14 +238,20 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         clock = asyncio.get_running_loop().time
         while True:
             try:
-                async with self as connection:
-                    begin = clock()
+                connection = await self
+                begin = clock()
+                try:
                     yield connection
                     by_peer = connection.ended_by_peer
+                finally:
+                    connection.start_closing()
+                    await connection.wait_closed()
             except Exception as error:
-                delay = reconnection.failed(error)
+                delay: float | None = reconnection.failed(error)
             else:
                 delay = reconnection.ended(clock() - begin, by_peer)
+            if delay is None:
+                return
             if delay:
                 await asyncio.sleep(delay)
 

@@ -78,6 +78,7 @@ class Reconnection:
     Args:
         process_exception: Decides about the exceptions of attempts; see the function of that name.
         delays: Returns the delays between attempts, in seconds; called again after each success.
+            When they are used up, there is no further attempt.
         logger: Where delays are logged at INFO.
     """
 
@@ -98,19 +99,22 @@ class Reconnection:
         A Retry-After of the server (RFC 9110 10.2.3) makes it longer, up to an hour.
 
         Raises:
-            Exception: Another attempt is of no use.
+            Exception: Another attempt is of no use, or the delays are used up.
         """
         verdict = self._process_exception(error)
         if verdict is error:
             raise error
         if verdict is not None:
             raise verdict from error
-        delay = max(self._next(), _retry_after(error))
+        own = self._next()
+        if own is None:
+            raise error
+        delay = max(own, _retry_after(error))
         self._logger.info("connect failed; reconnecting in %.1f seconds: %r", delay, error)
         return delay
 
-    def ended(self, seconds: float, by_peer: bool) -> float:
-        """Return the delay after a connection, in seconds.
+    def ended(self, seconds: float, by_peer: bool) -> float | None:
+        """Return the delay after a connection, in seconds; None if the delays are used up.
 
         Args:
             seconds: How long the connection was open.
@@ -121,13 +125,14 @@ class Reconnection:
             self._delays = None
             return 0.0
         delay = self._next()
-        self._logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
+        if delay is not None:
+            self._logger.info("connection closed at once; reconnecting in %.1f seconds", delay)
         return delay
 
-    def _next(self) -> float:
+    def _next(self) -> float | None:
         if self._delays is None:
             self._delays = self._make_delays()
-        return next(self._delays)
+        return next(self._delays, None)
 
 
 def _retry_after(error: Exception) -> float:

@@ -5,7 +5,7 @@ with them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..http.client_handshake import ClientHandshake, request_headers
@@ -50,7 +50,7 @@ class BaseConnect:
         self.uri: str = arguments["uri"]
         self.logger: Logger = arguments["logger"] or logging.getLogger("framewire.client")
         self.process_exception: Callable[[Exception], Exception | None] = arguments["process_exception"]
-        self.reconnect_delays: Callable[[], Generator[float, None, None]] = arguments["reconnect_delays"]
+        self.reconnect_delays: Callable[[], Iterator[float]] = arguments["reconnect_delays"]
         self.target = parse_uri(self.uri)
         self.ssl: Any = arguments["ssl"]
         if self.ssl not in (None, True) and not self.target.secure:

@@ -169,9 +169,10 @@ class BaseConnection:
 
 def close_code_after(error: BaseException | None) -> CloseCode:
     """Return the close code at the end of a block, a handler or a callback (7.4.1): 1011 if it raised
-    `error`, else 1000.
+    `error`, else 1000. A block in a generator that is closed has not failed.
     """
-    return CloseCode.NORMAL_CLOSURE if error is None else CloseCode.INTERNAL_ERROR
+    done = error is None or isinstance(error, GeneratorExit)
+    return CloseCode.NORMAL_CLOSURE if done else CloseCode.INTERNAL_ERROR
 
 
 def as_payload(data: str | bytes) -> bytes:

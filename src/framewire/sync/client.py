@@ -9,7 +9,7 @@ import socket
 import ssl as tls
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from time import monotonic
@@ -180,7 +180,9 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
             together.
         ping_interval: As for `serve`, like the other limits.
         head_limits: The limits of responses, those of a proxy included; see `HeadLimits`.
-        reconnect_delays: Returns the delays between attempts in `for`.
+        reconnect_delays: Returns the delays between attempts in `for`. When they are used up, the
+            error of the next attempt is raised, or the loop ends if the server has ended the
+            connection.
         logger: The logger, by default `framewire.client`.
         create_connection: Makes the connection in place of `ClientConnection`.
         **kwargs: Arguments of `socket.create_connection`, such as another `address` or a
@@ -212,7 +214,7 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         process_exception: Callable[[Exception], Exception | None] = process_exception,
         open_timeout: float | None = 10, ping_interval: float | None = 20, ping_timeout: float | None = 20,
         close_timeout: float | None = 10, idle_timeout: float | None = None, total_timeout: float | None = None,
-        reconnect_delays: Callable[[], Generator[float, None, None]] = backoff,
+        reconnect_delays: Callable[[], Iterator[float]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 1 << 20,
         max_queue: int | tuple[int, int | None] | None = 16,
         fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
@@ -251,14 +253,16 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         reconnection = self.begin_reconnecting()
         while True:
             try:
-                with self as connection:
+                with self.connect() as connection:
                     begin = monotonic()
                     yield connection
                     by_peer = connection.ended_by_peer
             except Exception as error:
-                delay = reconnection.failed(error)
+                delay: float | None = reconnection.failed(error)
             else:
                 delay = reconnection.ended(monotonic() - begin, by_peer)
+            if delay is None:
+                return
             if delay:
                 time.sleep(delay)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl as tls
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Literal
@@ -119,7 +119,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         process_exception: Callable[[Exception], Exception | None] = process_exception,
         open_timeout: float | None = 10, ping_interval: float | None = 20, ping_timeout: float | None = 20,
         close_timeout: float | None = 10, idle_timeout: float | None = None, total_timeout: float | None = None,
-        reconnect_delays: Callable[[], Generator[float, None, None]] = backoff,
+        reconnect_delays: Callable[[], Iterator[float]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 1 << 20,
         max_queue: int | tuple[int, int | None] | None = 16, write_limit: int | tuple[int, int | None] = 1 << 15,
         fragment_size: int | None = None, piece_size: int | None = None, max_send_size: int | None = None,
@@ -183,7 +183,10 @@ class _Reconnecting(AsyncIterator[ClientConnection]):
         if self._connection is not None:
             by_peer = self._connection.ended_by_peer
             await self.aclose()
-            await trio.sleep(self._reconnection.ended(trio.current_time() - self._begin, by_peer))
+            delay = self._reconnection.ended(trio.current_time() - self._begin, by_peer)
+            if delay is None:
+                raise StopAsyncIteration
+            await trio.sleep(delay)
         nursery = trio.lowlevel.current_task().parent_nursery
         assert nursery is not None  # only trio's own first task has none
         while True:
