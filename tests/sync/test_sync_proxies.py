@@ -83,6 +83,19 @@ def test_open_timeout_holds_for_a_socks_proxy_that_answers_byte_by_byte():
         assert time.monotonic() - start < 2
 
 
+@pytest.mark.parametrize("limit", [None, 10])
+def test_open_timeout_is_the_only_limit_of_a_socks_proxy(monkeypatch, limit):
+    needed("python_socks")
+    monkeypatch.setattr("python_socks.sync._proxy.DEFAULT_TIMEOUT", 0.05)
+
+    async def late(reader, writer):
+        await asyncio.sleep(0.3)
+        return await socks5(reader, writer)
+
+    with serving_at_localhost() as uri, proxying(late) as port:
+        check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", open_timeout=limit))
+
+
 def test_sync_client_sends_proxy_credentials():
     def answer(head):
         return (

@@ -14,7 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..http.client_handshake import USER_AGENT
 from ..http.http11 import HeadLimits
@@ -35,6 +35,9 @@ __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_rec
 
 HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
 CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Logger], ClientConnection]"
+
+#: What stands for no limit in python-socks, where None is 60: a day, in seconds.
+_NO_LIMIT: Final = 86400.0
 
 
 class ClientConnection(Connection):
@@ -109,7 +112,8 @@ class _Opening(StreamOpening):
 
         def connect() -> None:
             try:
-                opened.set_result(Proxy(*arguments).connect(host, port, seconds, local_addr=own))
+                limit = _NO_LIMIT if seconds is None else seconds
+                opened.set_result(Proxy(*arguments).connect(host, port, limit, local_addr=own))
             except Exception as error:
                 opened.set_exception(error)
 
