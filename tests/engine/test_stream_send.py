@@ -193,6 +193,8 @@ def test_close_and_fail_reject_invalid_code_or_reason(method):
         ((None, "a reason"), CloseCodeError),
         ((1005,), CloseCodeError),
         ((0,), CloseCodeError),
+        ((1000.0,), TypeError),
+        (("1000",), TypeError),
     ]:
         stream = new_stream(CLIENT)
         with pytest.raises(error):
@@ -359,6 +361,7 @@ MISUSE = [
     (lambda s: s.close(None, "r"), CloseCodeError),
     (lambda s: s.close(1000, "\ud800"), TextError),
     (lambda s: s.close(1000, b"bytes"), TypeError),
+    (lambda s: s.close(1000.0), TypeError),
     (lambda s: s.fail(999), CloseCodeError),
 ]
 INSIDE_TEXT = [

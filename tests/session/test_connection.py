@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from frames import BINARY, CLOSE, PING, PONG, TEXT, to
 
-from framewire import SERVER, Close, State
+from framewire import SERVER, Close, State, TextError
 from framewire.session.connection import BaseConnection, as_payload, close_code_after
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
@@ -109,6 +109,8 @@ def test_id_is_random_and_lasts():
 def test_payload_of_a_ping_is_bytes_or_text_as_utf8():
     assert as_payload("\xe9") == b"\xc3\xa9"
     assert as_payload(b"\xe9") == b"\xe9"
+    with pytest.raises(TextError):
+        as_payload("\ud800")
 
 
 def test_connection_knows_whether_its_peer_has_begun_the_end():

@@ -5,7 +5,7 @@ import pytest
 from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT, explained
 
-from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong
+from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong, TextError
 from framewire.asyncio import Listener
 from framewire.session.session import Session
 
@@ -282,6 +282,23 @@ def test_empty_ping_of_the_application_waits_beside_the_keepalive(driver):
         while isinstance(event := peer.read_event(), Ping):
             pass  # another one
         assert event == "float"
+
+
+@every_driver(clients=True, without=("uvicorn",))  # ASGI has no pings
+def test_invalid_arguments_of_a_ping_or_close_are_named_and_change_nothing(driver):
+    def script():
+        with pytest.raises(TextError):
+            yield ping("\ud800")
+        with pytest.raises(TypeError, match="a close code is an integer or None, not float"):
+            yield close(1000.0)
+        with pytest.raises(TypeError, match="a close code is an integer or None, not str"):
+            yield close("1000")
+        yield ping(bytearray(b"valid"))
+        yield from receive_all()
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == Ping(b"valid")
+        peer.send(peer.frame(PONG, b"valid"))
 
 
 @every_driver(clients=True)

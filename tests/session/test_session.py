@@ -17,6 +17,7 @@ from framewire import (
     ConnectionClosedOK,
     Fragment,
     FragmentError,
+    PayloadTooBigError,
     Ping,
     Pong,
     RateLimit,
@@ -932,6 +933,24 @@ def test_end_of_tcp_is_awaited_for_close_timeout_after_another_failure():
 
 
 # Pings and keepalive.
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_ping_carries_bytes_like_data(kind):
+    world = World()
+    answers = []
+    payload = bytearray(b"data")
+    assert world.session.ping(kind(payload), 0, answers.append) == b"data"
+    payload[:] = b"text"
+    assert world.sent() == [Ping(b"data")]
+    with pytest.raises(ConcurrencyError):
+        world.session.ping(b"data", 1)
+    world.now = 2
+    world.receive((PONG, b"data"))
+    assert answers == [2]
+    for invalid, error in (("data", TypeError), (4, TypeError), (bytes(126), PayloadTooBigError)):
+        with pytest.raises(error):
+            world.session.ping(invalid, 0)
 
 
 def test_pong_answers_its_ping_and_all_earlier_pings():

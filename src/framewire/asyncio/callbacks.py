@@ -191,7 +191,7 @@ class ListenerConnection(BaseConnection):
         writer.cork()
         return True
 
-    def ping(self, payload: bytes = b"") -> asyncio.Future[float]:
+    def ping(self, payload: bytes | bytearray | memoryview = b"") -> asyncio.Future[float]:
         """Send a ping; return a future of the round trip in seconds.
 
         Args:

@@ -408,7 +408,7 @@ class Connection(BaseConnection):
             raise session.error()
         return session
 
-    async def ping(self, data: str | bytes | None = None) -> asyncio.Future[float]:
+    async def ping(self, data: Data | None = None) -> asyncio.Future[float]:
         """Send a ping; await the result for its pong.
 
         Args:
@@ -421,13 +421,15 @@ class Connection(BaseConnection):
         Raises:
             ConcurrencyError: A ping with this payload waits for its pong.
             ConnectionClosed: The connection has ended.
+            PayloadTooBigError: `data` is longer.
+            TextError: The text cannot be encoded as UTF-8.
         """
         await self._sendable()
         answer = self._driver.ping(None if data is None else as_payload(data))
         self._cork()
         return answer
 
-    async def pong(self, data: str | bytes = b"") -> None:
+    async def pong(self, data: Data = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
 
         Args:
@@ -436,6 +438,7 @@ class Connection(BaseConnection):
         Raises:
             ConnectionClosed: The connection has ended.
             PayloadTooBigError: `data` is longer.
+            TextError: The text cannot be encoded as UTF-8.
         """
         (await self._sendable()).pong(as_payload(data))
         self._cork()

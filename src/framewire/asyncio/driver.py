@@ -266,7 +266,7 @@ class Driver(asyncio.BufferedProtocol):
                 self.process([])
             self.update()
 
-    def ping(self, payload: bytes | None) -> asyncio.Future[float]:
+    def ping(self, payload: bytes | bytearray | memoryview | None) -> asyncio.Future[float]:
         """Have the session send a ping; return a future of the round trip in seconds.
 
         Raises as `Session.ping`.

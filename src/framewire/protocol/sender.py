@@ -11,7 +11,7 @@ from .codecs import Codec
 from .constants import MAX_CONTROL_PAYLOAD, MAX_REASON, Opcode, may_be_sent
 from .masking_keys import KeyPool, SourcedKeys
 
-__all__ = ["Made", "Sender", "check_close", "check_control", "encode"]
+__all__ = ["Made", "Sender", "check_close", "check_control", "encode", "encode_text"]
 
 Made = TypeVar("Made")
 
@@ -96,7 +96,7 @@ class Sender:
         if self.opcode and self.opcode != opcode:
             raise FragmentError("a message is text or binary from its first fragment to its last")
         if isinstance(message, str):
-            payload = _encode(message)
+            payload = encode_text(message)
         else:
             payload = message if type(message) is bytes else _copy(message)
         self.check_size(self._size + len(payload))
@@ -152,11 +152,13 @@ def check_close(code: int | None, reason: str = "") -> bytes:
     """Return the payload of a close frame (5.5.1, 7.4). Exceptions are those of `Stream.close`."""
     if not isinstance(reason, str):
         raise TypeError("a close reason is a str")
-    payload = _encode(reason)
+    payload = encode_text(reason)
     if code is None:
         if payload:
             raise CloseCodeError("a reason needs a code")
         return b""
+    if not isinstance(code, int):
+        raise TypeError(f"a close code is an integer or None, not {type(code).__name__}")
     if not may_be_sent(code):
         raise CloseCodeError(f"close code {code} may not be sent")
     if len(payload) > MAX_REASON:
@@ -164,7 +166,8 @@ def check_close(code: int | None, reason: str = "") -> bytes:
     return code.to_bytes(2, "big") + payload
 
 
-def _encode(text: str) -> bytes:
+def encode_text(text: str) -> bytes:
+    """Return text as UTF-8. TextError if it cannot be encoded."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:

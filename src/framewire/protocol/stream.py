@@ -629,6 +629,7 @@ class Stream(StreamCore[Event]):
                 code.
             PayloadTooBigError: The reason is too long.
             TextError: The reason is not UTF-8.
+            TypeError: `code` is not an integer or None, or the reason is not a `str`.
         """
         self._enter()
         try:

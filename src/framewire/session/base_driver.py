@@ -234,7 +234,7 @@ class BaseDriver(ABC):
     async def _send_fragment(self, fragment: Data, text: bool | None, last: bool, compress: bool | None) -> None:
         await self.perform(lambda session: session.send(fragment, text, last=last, compress=compress))
 
-    async def ping(self, data: str | bytes | None, answered: Answered, ack_on_close: bool) -> Answered:
+    async def ping(self, data: Data | None, answered: Answered, ack_on_close: bool) -> Answered:
         """Send a ping; return the event `answered`, which is set when the pong arrives."""
         payload = None if data is None else as_payload(data)
 
@@ -245,7 +245,7 @@ class BaseDriver(ABC):
         await self.perform(lambda session: session.ping(payload, self.now(), note_answer))
         return answered
 
-    async def pong(self, data: str | bytes) -> None:
+    async def pong(self, data: Data) -> None:
         """Send an unsolicited pong."""
         payload = as_payload(data)
         await self.perform(lambda session: session.pong(payload))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..http.http11 import Request, Response
 from ..protocol.constants import CLOSED, OPEN, CloseCode, State
-from .session import Session
+from ..protocol.sender import encode_text
+from .session import Data, Session
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -175,6 +176,6 @@ def close_code_after(error: BaseException | None) -> CloseCode:
     return CloseCode.NORMAL_CLOSURE if done else CloseCode.INTERNAL_ERROR
 
 
-def as_payload(data: str | bytes) -> bytes:
-    """Return the payload of a ping or pong: text as UTF-8."""
-    return data.encode() if isinstance(data, str) else data
+def as_payload(data: Data) -> bytes | bytearray | memoryview:
+    """Return the payload of a ping or pong: text as UTF-8. TextError if it cannot be encoded."""
+    return encode_text(data) if isinstance(data, str) else data

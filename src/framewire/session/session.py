@@ -21,6 +21,7 @@ from ..errors import ConcurrencyError, ConnectionClosed
 from ..protocol.codecs import Codec
 from ..protocol.constants import CLOSED, CLOSING, OPEN, SERVER, CloseCode, Role, State
 from ..protocol.events import Close, Event, Failure, Fragment, Ping, Pong
+from ..protocol.sender import check_control
 from ..protocol.shared_message import SharedMessage
 from ..protocol.stream import Stream
 from .close_state import CloseState
@@ -573,7 +574,9 @@ class Session:
         pieces, is_text = self.stream.cut(message, self.settings.fragment_size or sys.maxsize, text=text)
         return [(piece, is_text, number == len(pieces)) for number, piece in enumerate(pieces, 1)]
 
-    def ping(self, payload: bytes | None, now: float, callback: PongCallback | None = None) -> bytes:
+    def ping(
+        self, payload: bytes | bytearray | memoryview | None, now: float, callback: PongCallback | None = None
+    ) -> bytes:
         """Queue a ping; return its payload.
 
         Args:
@@ -584,9 +587,10 @@ class Session:
 
         Raises:
             ConcurrencyError: A ping with this payload waits for its pong.
+            PayloadTooBigError: The payload is longer.
+            TypeError: The payload is not bytes-like.
         """
-        if payload is None:
-            payload = self.keepalive.new_payload()
+        payload = self.keepalive.new_payload() if payload is None else check_control(payload)
         if self.keepalive.waits_for(payload):
             raise ConcurrencyError("a ping with this payload is already waiting for its pong")
         self._add_output(self.stream.ping(payload))
@@ -594,7 +598,7 @@ class Session:
         self.pings_sent += 1
         return payload
 
-    def pong(self, payload: bytes) -> None:
+    def pong(self, payload: bytes | bytearray | memoryview) -> None:
         """Queue an unsolicited pong (5.5.3)."""
         self._add_output(self.stream.pong(payload))
 

@@ -185,7 +185,7 @@ class Connection(BaseConnection):
             self._driver.sendable().send(piece, text, last=last)
         self._driver.flush(wait=True)
 
-    def ping(self, data: str | bytes | None = None, *, ack_on_close: bool = False) -> threading.Event:
+    def ping(self, data: Data | None = None, *, ack_on_close: bool = False) -> threading.Event:
         """Send a ping.
 
         Args:
@@ -202,7 +202,7 @@ class Connection(BaseConnection):
         """
         return complete(self._driver.ping(data, threading.Event(), ack_on_close))
 
-    def pong(self, data: str | bytes = b"") -> None:
+    def pong(self, data: Data = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
 
         Args:

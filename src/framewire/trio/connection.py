@@ -146,7 +146,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         self._driver.update()
         await trio.lowlevel.cancel_shielded_checkpoint()  # it is too late to cancel what was queued
 
-    async def ping(self, data: str | bytes | None = None, *, ack_on_close: bool = False) -> trio.Event:
+    async def ping(self, data: Data | None = None, *, ack_on_close: bool = False) -> trio.Event:
         """Send a ping, as `framewire.asyncio.Connection.ping`; return an event that is set when the
         pong arrives.
 
@@ -156,7 +156,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         """
         return await self._driver.ping(data, trio.Event(), ack_on_close)
 
-    async def pong(self, data: str | bytes = b"") -> None:
+    async def pong(self, data: Data = b"") -> None:
         """Send an unsolicited pong: a heartbeat in one direction (5.5.3).
 
         Args:
@@ -165,6 +165,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         Raises:
             ConnectionClosed: The connection has ended.
             PayloadTooBigError: `data` is longer.
+            TextError: The text cannot be encoded as UTF-8.
         """
         await self._driver.pong(data)
 
