@@ -61,3 +61,24 @@ async def test_recv_streaming_receives_a_long_message_that_comes_in_one_read():
             await asyncio.wait_for(begun.wait(), 10)
             client.write(frame(BINARY, bytes(100_000), KEY))
             assert await asyncio.wait_for(received, 10) == bytes(100_000)
+
+
+@pytest.mark.both_backends
+@on_loop
+async def test_next_size_goes_on_reading_after_a_message_that_was_dropped():
+    sizes = asyncio.get_running_loop().create_future()
+
+    async def handler(ws):
+        with pytest.raises(UnicodeDecodeError):
+            async for _ in ws.recv_streaming(decode=True):
+                pass
+        while ws._session.reading:
+            await asyncio.sleep(0.001)
+        while ws.next_size is None:
+            await asyncio.sleep(0.001)
+        sizes.set_result((ws.next_size, await ws.recv()))
+
+    async with connect_peer(handler, server={"max_queue": 2, "compression": None}) as peer:
+        await peer.send_bytes(frame(0x02, b"\xff", KEY) + 10 * frame(0x00, b"a", KEY))
+        await peer.send_bytes(frame(0x80, b"end", KEY) + frame(BINARY, b"next", KEY))
+        assert await asyncio.wait_for(sizes, 10) == (4, b"next")

@@ -161,6 +161,19 @@ def test_next_size_is_that_of_the_first_message():
     assert driver.next_size is None
 
 
+def test_next_size_goes_on_reading_after_a_message_that_was_dropped():
+    driver = opened(settings=ConnectionSettings(max_queue=2))[0]._driver
+    fragments = to(SERVER, 0x02, b"\xff"), to(SERVER, 0x00, b"a"), to(SERVER, 0x00, b"b"), to(SERVER, 0x00, b"c")
+    driver.session.receive(b"".join(fragments), 0.0)
+    with pytest.raises(UnicodeDecodeError):
+        driver.recv_piece(True).send(None)
+    assert not driver.session.reading
+    assert driver.next_size is None
+    assert driver.session.reading
+    driver.session.receive(to(SERVER, 0x80, b"d") + to(SERVER, TEXT, b"next"), 0.0)
+    assert driver.next_size == 4
+
+
 def test_message_is_received_from_the_queue_or_waited_for():
     driver = opened()[0]._driver
     driver.input = [to(SERVER, 0x01, b"a"), to(SERVER, 0x80, b"b")]

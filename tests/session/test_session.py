@@ -549,6 +549,41 @@ def test_code_point_that_pieces_cut_is_decoded_with_the_last_of_them(errors, dat
         assert [queue.convert_piece(*queue.take_piece(), None) for _ in data] == data
 
 
+def put(queue, items):
+    queue.put(list(items), sum(len(each.data if isinstance(each, Fragment) else each) for each in items))
+
+
+@pytest.mark.parametrize("arrived", [1, 2, 3])
+@pytest.mark.parametrize(("way", "result"), [("take_message", "é"), ("take_piece", ("é", True)), ("next_size", 2)])
+def test_rest_of_a_message_whose_pieces_cannot_be_decoded_is_dropped(way, result, arrived):
+    queue = MessageQueue(ConnectionSettings(piece_size=2))
+    look = (lambda: queue.next_size) if way == "next_size" else getattr(queue, way)
+    items = [Fragment(b"\xff\xffrest", True, False), Fragment(b"more", False, False), Fragment(b"end", False, True)]
+    put(queue, items[:arrived])
+    with pytest.raises(UnicodeDecodeError):
+        queue.convert_piece(*queue.take_piece(), True)
+    queue.check_between_messages()
+    for item in items[arrived:]:
+        assert look() is None
+        put(queue, [item])
+    put(queue, ["é", b"\xe2\x82"])
+    assert look() == result
+    if way == "next_size":
+        assert queue.take_message() == "é"
+    with pytest.raises(UnicodeDecodeError, match="unexpected end of data"):
+        queue.convert_piece(*queue.take_piece(), True)
+    assert (queue.take_message(), queue.take_piece(), queue.next_size, queue.size) == (None, None, None, 0)
+    queue.check_between_messages()
+
+
+def test_rest_of_a_whole_message_whose_pieces_cannot_be_decoded_is_dropped():
+    queue = MessageQueue(ConnectionSettings(piece_size=2))
+    put(queue, [b"\xff\xffrest", "next"])
+    with pytest.raises(UnicodeDecodeError):
+        queue.convert_piece(*queue.take_piece(), True)
+    assert [queue.take_message(), queue.take_message()] == ["next", None]
+
+
 def test_piece_has_one_character_at_least():
     world = World(piece_size=3)
     world.session.queue.put(["🎉é"], 2)

@@ -238,6 +238,35 @@ def test_pieces_after_pieces_and_a_receiver_that_gave_up_are_not_mixed(driver):
 
 
 @every_driver(clients=True, without=("uvicorn",))
+@pytest.mark.parametrize("way", ["in pieces", "whole", "cut"])
+def test_next_message_arrives_after_one_in_pieces_that_cannot_be_decoded(driver, way):
+    def script():
+        yield recv_pieces()  # on asyncio the first call switches to pieces
+        yield send("ready")
+        with pytest.raises(UnicodeDecodeError):
+            yield recv_pieces(True)
+        yield send("rejected")
+        if way == "in pieces":
+            pieces.append((yield recv_pieces(True)))
+        with pytest.raises(ConnectionClosed):
+            yield from receive_all()
+
+    pieces = []
+    with driver.open(script) as peer:
+        peer.send(peer.frame(TEXT, b"first"))
+        assert peer.read_event() == "ready"
+        peer.send(peer.frame(0x02, b"a\xff"), peer.frame(0x00, b"\xff"))
+        assert peer.read_event() == "rejected"
+        peer.send(peer.frame(0x00, b"\xff"))
+        if way != "cut":
+            peer.send(peer.frame(0x80, b"end"), peer.frame(BINARY, "é".encode()))
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.record.end() is None
+        expected = {"in pieces": ([["é"]], []), "whole": ([], ["é".encode()]), "cut": ([], [])}
+        assert (pieces, peer.record.messages) == expected[way]
+
+
+@every_driver(clients=True, without=("uvicorn",))
 @pytest.mark.parametrize("way", ["close", "end of TCP"])
 def test_recv_after_the_end_in_the_middle_of_pieces_raises_connection_closed(driver, way):
     def script():

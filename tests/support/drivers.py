@@ -53,9 +53,9 @@ def recv(timeout=None):
     return "recv", timeout
 
 
-def recv_pieces():
+def recv_pieces(decode=None):
     """Receive the pieces of one message, as a list."""
-    return ("recv_pieces",)
+    return "recv_pieces", decode
 
 
 def send(message):
@@ -199,8 +199,8 @@ class SyncOperations:
         self.record.messages.append(self.connection.recv(timeout))
         return self.record.messages[-1]
 
-    async def recv_pieces(self):
-        return list(self.connection.recv_streaming())
+    async def recv_pieces(self, decode):
+        return list(self.connection.recv_streaming(decode))
 
     async def send(self, message):
         self.connection.send(message)
@@ -228,8 +228,8 @@ class AsyncioOperations:
         self.record.messages.append(await asyncio.wait_for(self.connection.recv(), timeout))
         return self.record.messages[-1]
 
-    async def recv_pieces(self):
-        return [piece async for piece in self.connection.recv_streaming()]
+    async def recv_pieces(self, decode):
+        return [piece async for piece in self.connection.recv_streaming(decode)]
 
     async def send(self, message):
         await self.connection.send(message)
@@ -258,8 +258,8 @@ class TrioOperations:
             return self.record.messages[-1]
         raise TimeoutError
 
-    async def recv_pieces(self):
-        return [piece async for piece in self.connection.recv_streaming()]
+    async def recv_pieces(self, decode):
+        return [piece async for piece in self.connection.recv_streaming(decode)]
 
     async def send(self, message):
         await self.connection.send(message)

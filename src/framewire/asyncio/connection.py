@@ -97,7 +97,11 @@ class Connection(BaseConnection):
 
         None if none waits.
         """
-        return None if self._session is None else self._queue.next_size
+        if self._session is None:
+            return None
+        size = self._queue.next_size
+        self._make_room()  # the rest of a message may have been dropped
+        return size
 
     @overload
     async def recv(self, decode: None = None) -> Message: ...
@@ -122,6 +126,8 @@ class Connection(BaseConnection):
             ConnectionClosed: The connection has ended, and everything that arrived before has been
                 received.
             ConcurrencyError: Another task receives, or a message is being received in pieces.
+            UnicodeDecodeError: `decode` is True, and the message, which is dropped, is binary that
+                is not UTF-8.
         """
         # Like `_recv`, without its calls for a whole message: test_recv_and_iteration_return_the_same.
         driver, queue, session = self._driver, self._queue, self._session
@@ -175,7 +181,8 @@ class Connection(BaseConnection):
         A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come
         while the rest is still under way. From the first call on such messages arrive in pieces;
         what `recv` returns does not change. Take every piece: until the last one is taken, other
-        calls raise ConcurrencyError. Raises as `recv`.
+        calls raise ConcurrencyError. Raises as `recv`; UnicodeDecodeError, if `decode` is True and a
+        piece of binary is not UTF-8, drops the rest of the message.
 
         Args:
             decode: As for `recv`; a code point in two pieces comes with the second one.

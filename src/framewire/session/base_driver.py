@@ -153,7 +153,9 @@ class BaseDriver(ABC):
         if self.session is None:
             return None
         with self.lock:
-            return self._queue.next_size
+            size = self._queue.next_size
+            self._make_room()  # the rest of a message may have been dropped
+            return size
 
     async def recv(self, decode: bool | None, until: float | None = None) -> Message:
         """Receive the next message, by `until` on the clock of `now`; otherwise as `recv` of a

@@ -36,8 +36,8 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_decoder", "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_text_as_bytes", "_text_errors",
-        "dropping", "ended", "high", "items", "max_alone", "size", "streaming",
+        "_decoder", "_joined", "_joined_text", "_low", "_piece_size", "_rest", "_skipping", "_text_as_bytes",
+        "_text_errors", "dropping", "ended", "high", "items", "max_alone", "size", "streaming",
     )  # fmt: skip
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -53,6 +53,8 @@ class MessageQueue:
         self.ended = False
         #: Whether a message has been taken in part by `take_piece`.
         self.streaming = False
+        #: Whether the rest of that message is dropped, also what has yet to arrive of it.
+        self._skipping = False
         self.high, self._low = settings.queue_marks
         #: The size of the largest message that is not above the high marks if no other waits.
         self.max_alone = QUEUE_SIZE if self.high >= 1 else -1
@@ -95,6 +97,8 @@ class MessageQueue:
     @property
     def next_size(self) -> int | None:
         """The size in bytes of the next message, or of its next piece; None if nothing waits."""
+        if self._skipping:
+            self._skip()
         if self._rest is not None:
             return len(self.encode(self._rest[0][self._rest[1] :]))
         if self._joined is not None:  # collected by a receiver that gave up, or that waits for the rest
@@ -111,7 +115,9 @@ class MessageQueue:
             ConcurrencyError: A message has been taken in part.
         """
         if self.streaming:
-            self.check_between_messages()  # raises; not called for each message
+            self.check_between_messages()  # mostly raises; not called for each message
+            if self._skipping:
+                self._skip()
         while self.items:
             item = self._pop()
             if not isinstance(item, Fragment):
@@ -125,9 +131,9 @@ class MessageQueue:
 
     def check_between_messages(self) -> None:
         """Check that no message has been taken in part. Raises ConcurrencyError if one has, unless the
-        connection has ended in the middle of it.
+        connection has ended in the middle of it, or its rest is dropped.
         """
-        if self.streaming and not (self.ended and self._is_cut()):
+        if self.streaming and not (self._skipping or (self.ended and self._is_cut())):
             raise ConcurrencyError("a message is being received in pieces")
 
     def _is_cut(self) -> bool:
@@ -144,6 +150,8 @@ class MessageQueue:
 
         None if none has arrived.
         """
+        if self._skipping:
+            self._skip()
         start = 0
         if self._rest is not None:
             data, start, last = self._rest
@@ -167,12 +175,28 @@ class MessageQueue:
             piece: The result of `take_piece`; each piece of a message in order.
             last: Whether the message ends with it.
             decode: See `encode_or_decode`.
+
+        Raises:
+            UnicodeDecodeError: It is not UTF-8. The rest of the message is dropped.
         """
         if not decode or isinstance(piece, str):
             return encode_or_decode(piece, decode, self._text_errors)
         decoder = self._decoder or getincrementaldecoder("utf-8")(self._text_errors)
         self._decoder = None if last else decoder
-        return decoder.decode(piece, last)
+        try:
+            return decoder.decode(piece, last)
+        except UnicodeDecodeError:
+            self._decoder = None
+            self._skipping = not last
+            raise
+
+    def _skip(self) -> None:
+        """Drop what has arrived of the rest of a message."""
+        last = self._rest is not None and self._rest[2]
+        self._rest = None
+        while self.items and not last:
+            last = cast(Fragment, self._pop()).last
+        self._skipping = self.streaming = not last
 
     def _pop(self) -> Item:
         item = self.items.pop()

@@ -98,6 +98,8 @@ class Connection(BaseConnection):
             ConnectionClosed: The connection has ended, and everything that arrived before has been
                 received.
             ConcurrencyError: Another thread receives, or a message is being received in pieces.
+            UnicodeDecodeError: `decode` is True, and the message, which is dropped, is binary that
+                is not UTF-8.
         """
         until = None if timeout is None else monotonic() + timeout
         return complete(self._driver.recv(decode, until))
@@ -113,7 +115,8 @@ class Connection(BaseConnection):
 
         A piece is the payload of one frame, or at most `piece_size` bytes of it, which then come
         while the rest is still under way. Take every piece: until the last one is taken, `recv`
-        raises ConcurrencyError. Raises as `recv`.
+        raises ConcurrencyError. Raises as `recv`; UnicodeDecodeError, if `decode` is True and a piece
+        of binary is not UTF-8, drops the rest of the message.
 
         Args:
             decode: See `recv`; a code point in two pieces comes with the second one.
