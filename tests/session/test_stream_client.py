@@ -195,6 +195,18 @@ def test_connection_that_never_opens_has_ended():
     assert made[0].ended
 
 
+def test_connection_that_never_opens_has_ended_though_its_stream_cannot_be_aborted():
+    class Failing(Opening):
+        async def abort(self, stream):
+            raise OSError("mine")
+
+    made = []
+    opening = Failing(client(create_connection=lambda: made.append(Connection()) or made[0]), REFUSAL)
+    with pytest.raises(OSError, match="mine"):
+        opening.run().send(None)
+    assert made[0].ended
+
+
 def test_stream_is_aborted_when_tls_fails():
     class WithoutTls(Opening):
         async def start_tls(self, stream, context, hostname):

@@ -472,6 +472,26 @@ async def test_any_error_of_a_stream_ends_the_connection_with_its_cause(hook):
 
 
 @on_trio(autojump=True)
+async def test_stream_whose_aclose_raises_ends_the_connection_with_its_cause():
+    async def fail():
+        raise OSError("mine")  # without a checkpoint, at which it would be cancelled
+
+    def failing_pair():
+        pair = trio.testing.memory_stream_pair()
+        pair[0].aclose = fail
+        return pair
+
+    async with in_memory(SERVER, failing_pair) as (ws, _):
+        await trio.testing.wait_all_tasks_blocked()
+        ws._driver.scope.cancel()
+        with trio.fail_after(100):
+            await ws.wait_closed()
+        with pytest.raises(ConnectionClosedError) as caught:
+            await ws.recv()
+        assert isinstance(caught.value.__cause__, OSError)
+
+
+@on_trio(autojump=True)
 async def test_send_that_waits_for_fragments_ends_with_the_connection():
     async def fragments():
         yield "first"
@@ -581,6 +601,18 @@ async def test_keepalive_sends_pings_in_time_and_fails_a_silent_peer():
         assert 50 <= trio.current_time() <= 51
         await ws.wait_closed()
         assert trio.current_time() <= 56
+
+
+@pytest.mark.parametrize("messages", [0, 40], ids=["pong alone", "pong after messages that wait for room"])
+@on_trio(autojump=True)
+async def test_keepalive_sends_pings_at_their_interval_however_long_ping_timeout_is(messages):
+    async with in_memory(SERVER, ping_interval=1, ping_timeout=80) as (ws, peer):
+        for seconds in (1, 2, 3):
+            ping = await peer.read_event()
+            assert trio.current_time() == seconds
+            await peer.send(peer.frame(BINARY, bytes(1000)) * messages + peer.frame(PONG, ping.payload))
+            for _ in range(messages):
+                assert await ws.recv() == bytes(1000)
 
 
 @on_trio(autojump=True)

@@ -15,7 +15,16 @@ from ends import CERTIFICATE, server_side
 from proxies import OPEN, answering, proxying, socks5
 from trio_ends import accept, connect, echo, on_trio, port_of, read_head, serving
 
-from framewire import Close, ConnectionClosedError, ResponseError, SecurityError, State, StatusError, UriError
+from framewire import (
+    Close,
+    ConnectionClosedError,
+    ResponseError,
+    SecurityError,
+    State,
+    StateError,
+    StatusError,
+    UriError,
+)
 from framewire.errors import ProxyError
 from framewire.trio import ClientConnection, unix_connect
 
@@ -87,6 +96,51 @@ async def test_opening_takes_open_timeout_at_most():
     assert trio.current_time() == 7
     await read_head(theirs)
     assert await theirs.receive_some() == b""
+
+
+async def open_and_fail(nursery, error):
+    """Open a connection to a server that accepts, which raises `error`; return the connection."""
+
+    async def serve():
+        peer = await accept(theirs)
+        assert await peer.read_to_end() == []
+
+    def create_connection(*arguments):
+        made.append(ClientConnection(*arguments))
+        return made[0]
+
+    made = []
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as servers:
+        servers.start_soon(serve)
+        with pytest.raises(error):
+            await connect("ws://example.org/", stream=ours, create_connection=create_connection).open(nursery)
+    return made[0]
+
+
+@on_trio(autojump=True)
+async def test_connection_in_a_nursery_that_is_closed_has_ended():
+    async with trio.open_nursery() as nursery:
+        pass
+    ws = await open_and_fail(nursery, RuntimeError)
+    with trio.fail_after(100):
+        await ws.wait_closed()
+    assert ws.state is State.CLOSED
+    with pytest.raises(StateError):
+        await ws.recv()
+
+
+@on_trio(autojump=True)
+async def test_connection_whose_session_cannot_be_made_has_ended(monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("framewire.trio.driver.Session", fail)
+    async with trio.open_nursery() as nursery:
+        ws = await open_and_fail(nursery, MemoryError)
+        with trio.fail_after(100):
+            await ws.wait_closed()
+        assert ws.state is State.CLOSED
 
 
 @on_trio(autojump=True)

@@ -68,9 +68,11 @@ class StreamOpening(ABC):
                 handshake.receive_eof()
             connection.begin(handshake.trailing, codecs)
         except BaseException:
-            await self.abort(stream)
-            if connection is not None:  # its maker may have kept it
-                connection._driver.end_unopened()
+            try:
+                await self.abort(stream)
+            finally:
+                if connection is not None:  # its maker may have kept it
+                    connection._driver.end_unopened()
             raise
         return connection
 

@@ -58,9 +58,9 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
 
     def begin(self, rest: bytes, codecs: list[Codec]) -> None:
         """Begin with the frames: `rest`, after the opening handshake that agreed on `codecs`."""
+        self.nursery.start_soon(self._driver.run)  # raises if the nursery is closed, with nothing begun
         self._encodes = bool(codecs)
         self._session = self._driver.open(rest, codecs)
-        self.nursery.start_soon(self._driver.run)
 
     @property
     def next_size(self) -> int | None:

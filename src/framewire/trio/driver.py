@@ -96,7 +96,7 @@ class Driver(BaseDriver):
         self._alarm = trio.CancelScope()
 
     def open(self, rest: bytes, codecs: Sequence[Codec]) -> Session:
-        """Begin with the frames, as `Connection.begin`; `run` must follow."""
+        """Begin with the frames, as `Connection.begin`; a task for `run` must have been started."""
         session = self.session = Session(self.role, self.settings, self.now(), codecs=codecs, fragments=True)
         self.turns = Turns(session, trio.Event)
         self.log_open()
@@ -106,7 +106,9 @@ class Driver(BaseDriver):
 
     async def run(self) -> None:
         """Run the connection until the end of TCP. The stream is closed then."""
-        session = self.opened_session()
+        session = self.session
+        if session is None:  # `open` has raised
+            return
         try:
             with self.scope:
                 async with trio.open_nursery() as nursery:
@@ -118,13 +120,17 @@ class Driver(BaseDriver):
             if group.split(trio.Cancelled)[1] is not None:
                 raise
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(self.stream)
-            session.receive_eof(self.now())
-            self.note_end()
-            self.closed.set()
-            self.arrivals.unpark_all()
-            self.turns.give()
+            try:
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(self.stream)
+            except Exception as error:  # a stream of the caller may raise
+                session.note_cause(error)
+            finally:
+                session.receive_eof(self.now())
+                self.note_end()
+                self.closed.set()
+                self.arrivals.unpark_all()
+                self.turns.give()
         self.log_closed()
 
     async def refuse(self, answer: bytes, seconds: float | None) -> None:
@@ -228,7 +234,8 @@ class Driver(BaseDriver):
             while not session.reading:
                 await self._reader.park()
             if session.has_held_back:  # there is room again
-                session.process([], self.now())
+                if session.process([], self.now()):
+                    self._advance_alarm(session)
                 self.update()
                 continue
             try:
@@ -246,7 +253,16 @@ class Driver(BaseDriver):
     def _receive(self, session: Session, data: bytes | bytearray) -> None:
         if self.received_log is not None:
             self.received_log.feed(data)
-        session.receive(data, self.now())
+        if session.receive(data, self.now()):
+            self._advance_alarm(session)
+
+    def _advance_alarm(self, session: Session) -> None:
+        """Let the clock task look earlier if control frames ask for it: a pong, after which the next
+        ping may be due before the next look at a silent peer.
+        """
+        when = session.next_timer()
+        if when is not None:
+            self._alarm.deadline = min(self._alarm.deadline, when)
 
     async def _write(self, session: Session) -> None:
         """Write what the session has to send, and end TCP as it asks."""
