@@ -645,6 +645,12 @@ async def test_basic_auth_admits_only_valid_credentials():
         basic_auth("r", credentials="ab")
 
 
+@pytest.mark.parametrize("options", [{"host": "127.0.0.1"}, {"port": 0}])
+def test_unix_serve_takes_no_host_or_port(tmp_path, options):
+    with pytest.raises(ValueError, match="incompatible with a Unix socket"):
+        unix_serve(echo, str(tmp_path / "socket"), **options)
+
+
 @on_loop
 async def test_unix_serve_and_unix_connect_exchange_messages(tmp_path):
     path = str(tmp_path / "socket")

@@ -8,7 +8,8 @@ import pytest
 
 from framewire import State
 from framewire.errors import CloseCodeError, ConnectionClosedOK, PayloadTooBigError
-from framewire.session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
+from framewire.session.arguments import check_absent, check_all_used, check_switch
+from framewire.session.base_server import BaseServer, ServerOptions, handler_failed, remove_socket
 from framewire.session.settings import REFUSED
 
 pytestmark = pytest.mark.both_backends
@@ -136,6 +137,15 @@ def test_arguments_that_exclude_each_other_are_rejected():
     check_absent("sock", host=None, port=None)
     with pytest.raises(ValueError, match="port is incompatible with sock"):
         check_absent("sock", host=None, port=0)
+    check_all_used({}, "sock")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'port' with sock"):
+        check_all_used({"port": None}, "sock")
+
+
+def test_switch_is_true_or_false():
+    check_switch("x", True)
+    with pytest.raises(TypeError, match="^x is True or False, not int"):
+        check_switch("x", 1)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="the system has no Unix sockets")

@@ -1,5 +1,6 @@
 """`BaseConnect` and `StreamOpening`: a client over streams of bytes, with a stand-in for the streams."""
 
+import contextlib
 import logging
 
 import pytest
@@ -253,6 +254,30 @@ def test_tls_context_for_a_uri_without_tls_is_rejected():
     assert client("ws://h/", ssl=True).ssl is True
     with pytest.raises(ValueError, match="wss"):
         client("ws://h/", ssl=object())
+
+
+def connect_tcp(host, *, local_address=None):
+    """Stand for the function of a driver that connects to TCP."""
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "given", "error"),
+    [
+        ({}, None, None),
+        ({"host": "h", "local_address": "l"}, None, None),
+        ({"hots": "h"}, None, "unexpected keyword argument 'hots'"),
+        ({}, object(), None),
+        ({"host": "h"}, object(), "unexpected keyword argument 'host' with stream"),
+        ({"unix": True, "path": "/p"}, None, None),
+        ({"unix": True, "path": None}, object(), None),
+        ({"unix": True, "path": "/p", "host": "h"}, None, "unexpected keyword argument 'host' with a Unix socket"),
+        ({"path": "/p"}, None, "unexpected keyword argument 'path'"),
+    ],
+)
+def test_arguments_for_the_driver_are_those_that_it_uses(kwargs, given, error):
+    made = client(kwargs=kwargs, given=given)
+    with contextlib.nullcontext() if error is None else pytest.raises(TypeError, match=error):
+        made.check_kwargs(connect_tcp, "stream")
 
 
 def test_unix_socket_has_the_uri_of_localhost_by_default():

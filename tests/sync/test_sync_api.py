@@ -354,6 +354,36 @@ def test_arguments_for_two_sockets_are_refused(tmp_path):
                 serve(echo, sock=sock, **options)
         with pytest.raises(ValueError, match="path or sock"):
             unix_connect("socket", sock=sock)
+    with pytest.raises(ValueError, match="port is incompatible with a Unix socket"):
+        unix_serve(echo, tmp_path / "socket", port=0)
+
+
+def test_arguments_that_are_not_used_are_refused(tmp_path):
+    path = tmp_path / "socket"
+    with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port)) as sock:
+        uri = f"ws://127.0.0.1:{port}/"
+        for call in (
+            lambda: connect(uri, ping_intervall=3),
+            lambda: connect(uri, sock=sock, write_limit=3),
+            lambda: connect(uri, sock=sock, address=("127.0.0.1", port)),
+            lambda: unix_connect(path, ping_intervall=3),
+            lambda: serve(echo, sock=sock, ping_intervall=3),
+            lambda: serve(echo, sock=sock, backlog=3),
+            lambda: serve(echo, path=path),
+        ):
+            with pytest.raises(TypeError, match="unexpected keyword argument"):
+                call()
+
+
+@pytest.mark.parametrize("options", [{"ping_intervall": 3}, {"ping_interval": "x"}, {"host": "h"}])
+def test_unix_server_that_cannot_start_leaves_the_socket_of_another_one(tmp_path, options):
+    path = tmp_path / "socket"
+    with running(unix_serve(echo, path)):
+        with pytest.raises((TypeError, ValueError)):
+            unix_serve(echo, path, **options)
+        with unix_connect(path) as ws:
+            ws.send("x")
+            assert ws.recv(10) == "x"
 
 
 def test_another_host_and_port_than_those_of_the_uri():

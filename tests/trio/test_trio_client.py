@@ -184,6 +184,16 @@ async def test_invalid_arguments_are_rejected_when_given():
     for options in ({}, {"path": "x", "stream": object()}):
         with pytest.raises(ValueError, match="either"):
             unix_connect(**options)
+    for options in (
+        {"ping_intervall": 3},
+        {"stream": object(), "ping_intervall": 3},
+        {"stream": object(), "max_unsent": 3},
+        {"stream": object(), "host": "localhost"},
+    ):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            connect("ws://example.org/", **options)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        unix_connect("x", local_address="127.0.0.1")
 
 
 @on_trio

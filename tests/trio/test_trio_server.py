@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import logging
 import socket
 
@@ -516,6 +517,37 @@ async def test_listeners_of_the_caller_are_used():
             async with raw(server) as peer:
                 await peer.send(peer.frame(CLOSE))
                 assert await peer.read_event() == Close(1005, "")
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
+@pytest.mark.parametrize(
+    ("handler", "options"),
+    [
+        pytest.param(echo, {"ping_intervall": 3}, id="unknown argument"),
+        pytest.param(echo, {"ping_interval": "x"}, id="invalid setting"),
+        pytest.param(echo, {"host": "h"}, id="host"),
+        pytest.param(None, {}, id="no handler"),
+    ],
+)
+@on_trio
+async def test_unix_server_that_cannot_start_leaves_the_socket_of_another_one(handler, options, tmp_path):
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as nursery:
+        async with await nursery.start(functools.partial(unix_serve, echo, path)):
+            with pytest.raises((TypeError, ValueError)):
+                await unix_serve(handler, path, **options)
+            async with unix_connect(path) as ws:
+                await ws.send("x")
+                assert await ws.recv() == "x"
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
+@on_trio
+async def test_unix_server_that_cannot_listen_leaves_no_socket_open(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await unix_serve(echo, tmp_path / "missing" / "socket")
+    gc.collect()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")

@@ -18,8 +18,8 @@ from ..http.reconnect import backoff, process_exception
 from ..http.uri import Uri
 from ..protocol.codecs import Extension
 from ..protocol.receiver import TextErrors
+from ..session.arguments import check_absent
 from ..session.base_client import BaseConnect, unix_uri
-from ..session.base_server import check_absent
 from ..session.connection import close_code_after
 from ..session.logs import Logger
 from .callbacks import Listener

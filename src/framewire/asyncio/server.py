@@ -23,7 +23,8 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.receiver import TextErrors
-from ..session.base_server import BaseServer, ServerOptions, check_absent, handler_failed
+from ..session.arguments import check_absent
+from ..session.base_server import BaseServer, ServerOptions, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
@@ -403,6 +404,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         _check_threads(threads, allow_gil)
         self._threads = threads
         self._unix = kwargs.pop("unix", False)
+        if self._unix:
+            check_absent("a Unix socket", host=host, port=port)
         names = ("path", "sock") if self._unix else ("sock", "family", "reuse_port")
         self._address = {name: kwargs.pop(name) for name in names if name in kwargs}
         if not self._unix:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any, TypeVar
 
 from ..http.client_handshake import ClientHandshake, request_headers
@@ -17,6 +18,7 @@ from ..http.request_checks import check_subprotocols
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
+from .arguments import check_all_used
 from .logs import Logger
 from .settings import ConnectionSettings
 
@@ -72,6 +74,23 @@ class BaseConnect:
         self.proxy_ssl: Any = arguments.get("proxy_ssl")
         self.proxy_server_hostname: str | None = arguments.get("proxy_server_hostname")
         self._entered: Any = None
+
+    def check_kwargs(self, connect: Callable[..., Any], given: str) -> None:
+        """Check the names of the arguments for a driver that reads them only when it connects to TCP.
+
+        Args:
+            connect: The function that connects to TCP.
+            given: The name of the argument for a connected socket or stream.
+
+        Raises:
+            TypeError: The function has no such argument, or is not called.
+        """
+        if self.unix:
+            check_all_used(self.kwargs.keys() - {"path"}, "a Unix socket")
+        elif self.given is not None:
+            check_all_used(self.kwargs, given)
+        elif self.kwargs:
+            signature(connect).bind_partial(**self.kwargs)
 
     def make_handshake(self, target: Uri, headers: list[tuple[str, str]]) -> ClientHandshake:
         """Return the handshake for a request to a URI, with these header lines."""

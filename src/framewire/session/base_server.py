@@ -20,7 +20,7 @@ from .connection import close_code_after
 from .logs import Logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
 
-__all__ = ["BaseServer", "ServerOptions", "check_absent", "handler_failed", "remove_socket"]
+__all__ = ["BaseServer", "ServerOptions", "handler_failed", "remove_socket"]
 
 
 class ServerOptions:
@@ -150,17 +150,6 @@ def _is_closed(error: BaseException) -> bool:
     """Return whether an exception, or each of a group, says that a connection has ended."""
     group: Sequence[BaseException] = getattr(error, "exceptions", ())  # without a name on Python 3.10
     return isinstance(error, ConnectionClosed) or (len(group) > 0 and all(map(_is_closed, group)))
-
-
-def check_absent(other: str, **arguments: Any) -> None:
-    """Check that none of the arguments is given besides the argument `other`.
-
-    Raises:
-        ValueError: One is not None.
-    """
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(f"{name} is incompatible with {other}")
 
 
 def remove_socket(path: str | os.PathLike[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..protocol.record import Record, assign
+from .arguments import check_switch
 
 __all__ = ["Budget", "RateLimit"]
 
@@ -53,6 +54,7 @@ class RateLimit(Record):
             raise TypeError(f"seconds is a number, not {type(seconds).__name__}")
         if not 0 < seconds < float("inf"):
             raise ValueError("seconds is above 0")
+        check_switch("close", close)
         if messages is None and size is None:
             raise ValueError("a rate limit has messages or size, or both")
         assign(self, "messages", messages)

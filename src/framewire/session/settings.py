@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 
 from ..protocol.receiver import TextErrors
 from ..protocol.record import assign
+from .arguments import check_switch
 from .rate_limit import RateLimit
 
 __all__ = [
@@ -119,7 +120,7 @@ class ConnectionSettings:
         if self.text_errors not in get_args(TextErrors):
             raise ValueError(f"text_errors is one of {', '.join(get_args(TextErrors))}")
         for name in _SWITCHES:
-            _check_switch(name, getattr(self, name))
+            check_switch(name, getattr(self, name))
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
             raise TypeError(f"rate_limit is a RateLimit or None, not {type(self.rate_limit).__name__}")
         assign(self, "queue_marks", _marks_of(MAX_QUEUE if self.max_queue is None else self.max_queue))
@@ -175,11 +176,8 @@ def _check_time(name: str, seconds: float | None) -> None:
         raise TypeError(f"{name} is a number of seconds or None, not {type(seconds).__name__}")
     if not seconds >= 0:
         raise ValueError(f"{name} is 0 seconds or more, or None")
-
-
-def _check_switch(name: str, value: bool) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
+    if name == "ping_interval" and seconds == 0:
+        raise ValueError("ping_interval is above 0 seconds, or None for no pings")
 
 
 def _check_size(name: str, size: int | None, minimum: int) -> None:

@@ -190,7 +190,7 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         logger: The logger, by default `framewire.client`.
         create_connection: Makes the connection in place of `ClientConnection`.
         **kwargs: Arguments of `socket.create_connection`, such as another `address` or a
-            `source_address`.
+            `source_address`; none with `sock`.
 
     Raises:
         UriError: `uri` is not a ws or wss URI. This, TypeError and ValueError for other arguments
@@ -228,6 +228,7 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(locals(), ClientConnection, sock, fixed=("address",))
+        self.check_kwargs(socket.create_connection, "sock")
 
     def connect(self) -> ClientConnection:
         """Open a connection. Its owner has to close it."""

@@ -23,7 +23,8 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import CloseCode, State
 from ..protocol.receiver import TextErrors
-from ..session.base_server import BaseServer, ServerOptions, check_absent, remove_socket
+from ..session.arguments import check_absent, check_all_used
+from ..session.base_server import BaseServer, ServerOptions, remove_socket
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import ConnectionSettings
@@ -305,7 +306,8 @@ def serve(
         head_limits: The limits of requests; see `HeadLimits`.
         logger: The logger, by default `framewire.server`.
         create_connection: Makes the connections in place of `ServerConnection`.
-        **kwargs: Arguments of `socket.create_server`, such as `backlog` or `reuse_port`.
+        **kwargs: Arguments of `socket.create_server`, such as `backlog` or `reuse_port`; none with
+            `sock`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -316,12 +318,15 @@ def serve(
     check_functions(handler=handler)
     if inspect.iscoroutinefunction(handler):
         raise TypeError("the handler is a coroutine function: define it with def, or use framewire.asyncio")
-    path = kwargs.pop("path", None)
-    if sock is None:
-        unix = kwargs.pop("unix", False)
-        sock = _listen_unix(path, kwargs) if unix else _listen(host, port, kwargs)
+    unix = kwargs.pop("unix", False)
+    if sock is not None:
+        check_absent("sock", host=host, port=port, path=kwargs.pop("path", None))
+        check_all_used(kwargs, "sock")
+    elif unix:
+        check_absent("a Unix socket", host=host, port=port)
+        sock = _listen_unix(kwargs.pop("path", None), kwargs)
     else:
-        check_absent("sock", host=host, port=port, path=path)
+        sock = _listen(host, port, kwargs)
     return Server(sock, options)
 
 
@@ -339,8 +344,11 @@ def _listen_unix(path: str | os.PathLike[str] | None, options: dict[str, Any]) -
     """Listen on a Unix socket, in place of one that is there."""
     if path is None:
         raise ValueError("path is required without sock")
+    address = os.fspath(path)
+    # An unknown argument must not take the socket of another server away.
+    inspect.signature(socket.create_server).bind(address, family=socket.AF_UNIX, **options)
     remove_socket(path)
-    return socket.create_server(os.fspath(path), family=socket.AF_UNIX, **options)
+    return socket.create_server(address, family=socket.AF_UNIX, **options)
 
 
 def unix_serve(handler: Handler, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> Server:

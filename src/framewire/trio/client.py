@@ -96,7 +96,8 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         proxy_ssl: The TLS context for a proxy of the scheme https.
         proxy_server_hostname: The name of that proxy to verify, by default that of its URL.
         create_connection: Makes the connection from the arguments of `ClientConnection`.
-        **kwargs: Arguments of `trio.open_tcp_stream`, such as another `host` or `port`.
+        **kwargs: Arguments of `trio.open_tcp_stream`, such as another `host` or `port`; none with
+            `stream`.
 
     Raises:
         trio.BrokenResourceError: TLS fails. Otherwise as `framewire.asyncio.connect`, with a
@@ -129,6 +130,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(locals(), ClientConnection, stream, fixed=("host", "port"))
+        self.check_kwargs(trio.open_tcp_stream, "stream")
 
     async def open(self, nursery: trio.Nursery) -> ClientConnection:
         """Open a connection that runs in a nursery. Its owner has to close it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl as tls
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, Literal, cast
 
 import trio
@@ -20,8 +21,9 @@ from ..http.trusted_proxies import TrustedProxies
 from ..protocol.codecs import Extension
 from ..protocol.constants import SERVER, CloseCode, State
 from ..protocol.receiver import TextErrors
+from ..session.arguments import check_absent
 from ..session.base_driver import READ_SIZE, peer_address
-from ..session.base_server import BaseServer, ServerOptions, check_absent, handler_failed, remove_socket
+from ..session.base_server import BaseServer, ServerOptions, handler_failed, remove_socket
 from ..session.logs import Logger
 from ..session.opening import answer_client, read_proxy_header
 from ..session.rate_limit import RateLimit
@@ -262,8 +264,7 @@ async def serve(
     Raises:
         OSError: It cannot listen there. TypeError and ValueError are raised for invalid arguments.
     """
-    options = ServerOptions(locals(), ServerConnection)
-    check_functions(handler=handler)
+    options = _check_arguments(locals())
     if listeners is None:
         if port is None:
             raise ValueError("port is required when listeners is not provided")
@@ -285,8 +286,21 @@ async def unix_serve(
         task_status: For `nursery.start`.
         **kwargs: Other arguments of `serve`.
     """
-    sock = trio.socket.socket(trio.socket.AF_UNIX)
-    remove_socket(path)
-    await sock.bind(os.fspath(path))
-    sock.listen()
-    await serve(handler, listeners=[trio.SocketListener(sock)], task_status=task_status, **kwargs)
+    arguments = signature(serve).bind(handler, **kwargs)
+    arguments.apply_defaults()
+    # An argument that is invalid must not take the socket of another server away.
+    options = _check_arguments(arguments.arguments)
+    names = "port", "host", "backlog", "listeners"
+    check_absent("a Unix socket", **{name: arguments.arguments[name] for name in names})
+    with trio.socket.socket(trio.socket.AF_UNIX) as sock:
+        remove_socket(path)
+        await sock.bind(os.fspath(path))
+        sock.listen()
+        await Server([trio.SocketListener(sock)], options).serve_forever(task_status)
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> ServerOptions:
+    """Return the options among the arguments of `serve`. Raises TypeError and ValueError."""
+    options = ServerOptions(arguments, ServerConnection)
+    check_functions(handler=options.handler)
+    return options

@@ -1,0 +1,39 @@
+"""Checks of arguments that several modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["check_absent", "check_all_used", "check_switch"]
+
+
+def check_absent(other: str, **arguments: Any) -> None:
+    """Check that none of the arguments is given besides the argument `other`.
+
+    Raises:
+        ValueError: One is not None.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"{name} is incompatible with {other}")
+
+
+def check_all_used(names: Iterable[str], other: str) -> None:
+    """Check that no keyword argument is left over where the argument `other` is given.
+
+    Args:
+        names: Those that are left over.
+        other: The name of the other argument.
+
+    Raises:
+        TypeError: There is one.
+    """
+    for name in names:
+        raise TypeError(f"unexpected keyword argument {name!r} with {other}")
+
+
+def check_switch(name: str, value: bool) -> None:
+    """Check that an argument is a `bool`. Raises TypeError if it is not."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
