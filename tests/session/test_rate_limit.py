@@ -201,16 +201,37 @@ def test_keepalive_does_not_fail_a_peer_that_has_to_wait():
 
 
 @engine
-def test_budget_rounds_never_below_what_it_waited_for():
-    budget = Budget(RateLimit(messages=3, size=7, seconds=0.1), 0.1)
-    budget.spend(3, 7)
+@pytest.mark.parametrize("begin", [0.1, 1000.1, 1.7e9])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"messages": 3, "size": 7, "seconds": 0.1},
+        {"messages": 1, "seconds": 0.3},
+        {"size": 7},
+        {"messages": 100, "seconds": 0.001},
+    ],
+)
+def test_budget_rounds_never_below_what_it_waited_for(limit, begin):
+    budget = Budget(RateLimit(**limit), begin)
+    budget.spend(limit.get("messages", 0), limit.get("size", 0))
     now = budget.next_time()
-    for _ in range(100):
+    for _ in range(1000):
         budget.fill(now)
-        if budget.allowed(10):
-            budget.spend(1, 1)
+        assert budget.allowed(10) >= 1
+        budget.spend(1, 1)
         assert budget.next_time() > now
         now = budget.next_time()
+
+
+@engine
+def test_budget_that_is_filled_before_its_time_has_less():
+    budget = Budget(RateLimit(messages=1), 0)
+    budget.spend(1, 0)
+    assert budget.next_time() == 1
+    budget.fill(0.5)
+    assert budget.allowed(10) == 0
+    budget.fill(0.75)
+    assert (budget.allowed(10), budget.next_time()) == (0, 1)
 
 
 @engine
@@ -227,6 +248,7 @@ def test_budget_rounds_never_below_what_it_waited_for():
         ({"messages": 1, "seconds": float("inf")}, ValueError),
         ({"messages": 1, "seconds": "1"}, TypeError),
         ({"messages": 1, "seconds": True}, TypeError),
+        ({"messages": 1, "close": "no"}, TypeError),
     ],
 )
 def test_rate_limit_checks_its_values(arguments, error):

@@ -51,7 +51,8 @@ def test_none_means_no_limit_except_for_the_queue():
 
 def test_lowest_values_are_accepted():
     sizes = {**dict.fromkeys(SIZES, 0), "fragment_size": 1, "piece_size": 1}
-    settings = ConnectionSettings(**dict.fromkeys(TIMES, 0), **sizes, write_limit=(0, 0))
+    times = {**dict.fromkeys(TIMES, 0), "ping_interval": 0.001}
+    settings = ConnectionSettings(**times, **sizes, write_limit=(0, 0))
     assert settings.write_marks == (0, 0)
     assert ConnectionSettings(max_queue=(3, 3)).queue_marks == (3, 3)
 
@@ -84,6 +85,8 @@ def test_number_of_connections_is_checked_too():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        ({"ping_interval": 0}, ValueError),
+        ({"ping_interval": 0.0}, ValueError),
         ({"fragment_size": 0}, ValueError),
         ({"piece_size": 0}, ValueError),
         ({"max_size": (1, 2, 3)}, ValueError),

@@ -71,13 +71,14 @@ class Budget:
         now: The time.
     """
 
-    __slots__ = ("_limit", "_messages", "_size", "_when")
+    __slots__ = ("_limit", "_messages", "_promised", "_size", "_when")
 
     def __init__(self, limit: RateLimit, now: float) -> None:
         self._limit = limit
         self._messages = float("inf") if limit.messages is None else float(limit.messages)
         self._size = float("inf") if limit.size is None else float(limit.size)
         self._when = now  # of both values
+        self._promised = float("inf")  # the last result of `next_time`
 
     def fill(self, now: float) -> None:
         """Add what the peer may send since the last call."""
@@ -87,6 +88,9 @@ class Budget:
             self._messages = min(limit.messages, self._messages + part * limit.messages)
         if limit.size is not None:
             self._size = min(limit.size, self._size + part * limit.size)
+        if now >= self._promised:  # rounding may have left less than one message or byte
+            self._messages, self._size = max(1.0, self._messages), max(1.0, self._size)
+        self._promised = float("inf")
 
     def allowed(self, most: int) -> int:
         """Return how many bytes may be received now, of `most`; 0 if no message may."""
@@ -105,4 +109,5 @@ class Budget:
             parts.append((1 - self._messages) / limit.messages)
         if limit.size is not None:
             parts.append((1 - self._size) / limit.size)
-        return self._when + max(parts) * limit.seconds
+        self._promised = self._when + max(parts) * limit.seconds
+        return self._promised

@@ -53,7 +53,7 @@ class ConnectionSettings:
 
     Args:
         open_timeout: Time for the whole opening handshake.
-        ping_interval: Time between keepalive pings; None: no pings.
+        ping_interval: Time between keepalive pings, above 0; None: no pings.
         ping_timeout: Time that the peer may be silent after a keepalive ping before the connection
             fails with 1011.
         close_timeout: Time for the closing handshake and the end of TCP; then TCP is aborted.
@@ -107,6 +107,8 @@ class ConnectionSettings:
     def __post_init__(self) -> None:
         for name in _TIMES:
             _check_time(name, getattr(self, name))
+        if self.ping_interval == 0:  # pings without a pause
+            raise ValueError("ping_interval is above 0 seconds, or None for no pings")
         assign(self, "sizes", _sizes_of(self.max_size))
         for limit in self.sizes:
             _check_size("max_size", limit, 0)
@@ -176,8 +178,6 @@ def _check_time(name: str, seconds: float | None) -> None:
         raise TypeError(f"{name} is a number of seconds or None, not {type(seconds).__name__}")
     if not seconds >= 0:
         raise ValueError(f"{name} is 0 seconds or more, or None")
-    if name == "ping_interval" and seconds == 0:
-        raise ValueError("ping_interval is above 0 seconds, or None for no pings")
 
 
 def _check_size(name: str, size: int | None, minimum: int) -> None:
