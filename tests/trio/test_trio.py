@@ -471,8 +471,9 @@ async def test_any_error_of_a_stream_ends_the_connection_with_its_cause(hook):
         assert isinstance(caught.value.__cause__, OSError)
 
 
+@pytest.mark.parametrize("orderly", [False, True])
 @on_trio(autojump=True)
-async def test_stream_whose_aclose_raises_ends_the_connection_with_its_cause():
+async def test_stream_whose_aclose_raises_ends_the_connection(orderly):
     async def fail():
         raise OSError("mine")  # without a checkpoint, at which it would be cancelled
 
@@ -481,14 +482,21 @@ async def test_stream_whose_aclose_raises_ends_the_connection_with_its_cause():
         pair[0].aclose = fail
         return pair
 
-    async with in_memory(SERVER, failing_pair) as (ws, _):
+    async with in_memory(SERVER, failing_pair) as (ws, peer):
         await trio.testing.wait_all_tasks_blocked()
-        ws._driver.scope.cancel()
+        if orderly:
+            await peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+            await peer.stream.send_eof()
+        else:
+            ws._driver.scope.cancel()
         with trio.fail_after(100):
             await ws.wait_closed()
-        with pytest.raises(ConnectionClosedError) as caught:
+        with pytest.raises(ConnectionClosed) as caught:
             await ws.recv()
-        assert isinstance(caught.value.__cause__, OSError)
+        if orderly:
+            assert type(caught.value) is ConnectionClosedOK
+        else:
+            assert isinstance(caught.value.__cause__, OSError)
 
 
 @on_trio(autojump=True)
