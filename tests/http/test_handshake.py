@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 import sys
 import time
@@ -943,6 +945,7 @@ def test_answer_rejects_101_before_check_has_passed() -> None:
         Response(304, "Not Modified", body=b"a"),
         Response(200, "OK", Headers([("Content-Length", "1")])),
         Response(200, "OK", Headers([("transfer-encoding", "chunked")])),
+        Response(204, "No Content", Headers([("Transfer-Encoding", "chunked")])),
         Response(200, "OK", Headers([("Connection", "keep-alive")])),
         *(Response(200, f"O{text}K") for text in CONTROLS),
         *(Response(200, "OK", Headers([("X", f"a{text}b")])) for text in CONTROLS),
@@ -1184,6 +1187,37 @@ def test_user_agent_names_the_versions_of_python_and_framewire() -> None:
 def test_client_keys_differ_between_handshakes() -> None:
     heads = {ClientHandshake(parse_uri("ws://a/")).request() for _ in range(10)}
     assert len(heads) == 10
+
+
+def test_client_key_is_16_bytes_of_the_system_random_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    nonces, urandom = [], os.urandom
+
+    def read(size: int) -> bytes:
+        nonces.append(urandom(size))
+        return nonces[-1]
+
+    monkeypatch.setattr(os, "urandom", read)
+    for count in (1, 2):
+        head = ClientHandshake(parse_uri("ws://a/")).request()
+        assert len(nonces) == count
+        assert len(nonces[-1]) == 16
+        assert b"\r\nSec-WebSocket-Key: " + base64.b64encode(nonces[-1]) + b"\r\n" in head
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        ("ws://a/", b"a"),
+        ("ws://a:80/", b"a"),
+        ("ws://a:8080/", b"a:8080"),
+        ("ws://a:443/", b"a:443"),
+        ("wss://a:443/", b"a"),
+        ("wss://a:80/", b"a:80"),
+        ("ws://[::1]:8080/", b"[::1]:8080"),
+    ],
+)
+def test_host_of_the_request_has_the_port_unless_it_is_the_default(uri: str, host: bytes) -> None:
+    assert b"\r\nHost: " + host + b"\r\n" in ClientHandshake(parse_uri(uri)).request()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Lemmas on the frame header (RFC 6455 5.2) for CrossHair, which runs the pure code on symbolic values.
 
-Each function states one property: its first assert is the premise, the others are to hold for all
+Each function states one property: its leading asserts are the premise, the others are to hold for all
 arguments. `make symbolic` has CrossHair explore every path. The specification of a header is two
 lines: `layout` and `value`. The UTF-8 automaton is finite: tests/engine/test_utf8_steps.py has it.
 """
@@ -50,6 +50,46 @@ def reader_reads_64_bits(extended: bytes) -> None:
     assert header[2] == value(127, extended)
 
 
+def reader_reads_16_bits_and_a_key(a: int, b: int, key: bytes) -> None:
+    """The 4 bytes after a length of 16 bits are the key of a masked frame."""
+    assert 0 <= a < 256
+    assert 0 <= b < 256
+    assert len(key) == 4
+    header = read_header(bytes([0x82, 254, a, b]) + key, 0, 8)
+    assert header == (0x82, True, value(126, bytes([a, b])), 8, key)
+
+
+def reader_reads_64_bits_and_a_key(extended: bytes, key: bytes) -> None:
+    """The 4 bytes after a length of 64 bits are the key of a masked frame."""
+    assert len(extended) == 8
+    assert len(key) == 4
+    header = read_header(b"\x82\xff" + extended + key, 0, 14)
+    assert header == (0x82, True, value(127, extended), 14, key)
+
+
+def reader_waits_for_the_whole_key(data: bytes) -> None:
+    """The key is None, and the end lies beyond the data, while a byte of the key is missing."""
+    assert 2 <= len(data) < 14
+    assert data[1] > 127
+    assert 2 + layout(data[1]) <= len(data)
+    end = 6 + layout(data[1])
+    header = read_header(data, 0, len(data))
+    assert header is not None
+    assert header[3] == end
+    assert header[4] == (data[end - 4 : end] if end <= len(data) else None)
+
+
+def reader_reads_from_the_start(before: bytes, data: bytes) -> None:
+    """Bytes before the start change nothing but the end of the header."""
+    assert len(before) == 3
+    assert len(data) == 14
+    header = read_header(before + data, 3, 17)
+    first = read_header(data, 0, 14)
+    assert header is not None
+    assert first is not None
+    assert header == (*first[:3], first[3] + 3, first[4])
+
+
 def writer_writes_7_bits(length: int) -> None:
     """A length below 126 is written in the second byte."""
     assert 0 <= length < 126
@@ -72,6 +112,27 @@ def writer_writes_64_bits(length: int) -> None:
     """A length of 65536 or more is written in eight bytes."""
     assert 65536 <= length < 1 << 63
     assert write_header(0x82, length, b"") == b"\x82\x7f" + length.to_bytes(8, "big")
+
+
+def writer_writes_a_key(length: int, key: bytes) -> None:
+    """A key sets the top bit of the second byte, and is the end of the header; all else is the same."""
+    assert 0 <= length < 1 << 63
+    assert len(key) == 4
+    header, plain = write_header(0x82, length, key), write_header(0x82, length, b"")
+    assert header[0] == plain[0]
+    assert header[1] == plain[1] + 128
+    assert header[2:] == plain[2:] + key
+
+
+def writer_refuses_other_keys(key: bytes) -> None:
+    """A key has 4 bytes, or none."""
+    assert len(key) < 100
+    try:
+        write_header(0x82, 5, key)
+    except ValueError:
+        assert len(key) not in (0, 4)
+    else:
+        assert len(key) in (0, 4)
 
 
 def writer_refuses_other_lengths(length: int) -> None:
