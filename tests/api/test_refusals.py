@@ -133,6 +133,31 @@ def test_silent_server_raises_timeout_error(connect):
 
 
 @every_client
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"])
+def test_client_sends_its_request_alone_until_the_response_is_complete(connect, answer):
+    """A server reads everything until the client gives up: it is one request head."""
+    received = bytearray()
+
+    def read_to_end(listening_socket):
+        sock, _ = listening_socket.accept()
+        with sock:
+            sock.settimeout(10)
+            sock.sendall(answer)
+            while chunk := sock.recv(65536):
+                received.extend(chunk)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+        thread = Thread(target=read_to_end, args=(listening_socket,))
+        thread.start()
+        with pytest.raises(TimeoutError):
+            connect(f"ws://127.0.0.1:{listening_socket.getsockname()[1]}/", proxy=None, open_timeout=0.2)
+        thread.join(10)
+    assert not thread.is_alive()
+    assert received.startswith(b"GET / HTTP/1.1\r\n")
+    assert received.index(b"\r\n\r\n") == len(received) - 4
+
+
+@every_client
 def test_interim_response_of_a_proxy_is_passed_over(connect):
     tunnel = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
     with answering(tunnel) as (port, requests), pytest.raises(TimeoutError):

@@ -1,5 +1,6 @@
 """The opening handshake of every server, as a client that writes bytes sees it."""
 
+import logging
 from contextlib import suppress
 from ssl import SSLEOFError
 
@@ -25,6 +26,19 @@ def test_request_that_opens_no_websocket_is_refused(driver, request_bytes, statu
     with driver.serve(receive_all) as server:
         assert server.answer(request_bytes).startswith(b"HTTP/1.1 %d " % status)
         assert server.records == []
+
+
+@every_driver(without=["uvicorn"])  # uvicorn logs its own requests
+def test_refusal_and_violation_are_logged_by_the_server(driver, caplog):
+    caplog.set_level(logging.DEBUG, "framewire")
+    with driver.serve(receive_all) as server:
+        server.answer(REQUEST.replace(b"Sec-WebSocket-Key", b"X-Key"))
+        with server.connection((0x83, b"")) as peer:
+            assert [event.code for event in peer.read_to_end()] == [1002]
+            peer.record.end()
+    logged = [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert (logging.INFO, "connection rejected (400 Bad Request)") in logged
+    assert (logging.DEBUG, "> CLOSE 1002 opcode 3 is reserved [22 bytes]") in logged
 
 
 @every_driver(tls=True)

@@ -548,8 +548,12 @@ async def test_connections_over_max_connections_are_refused_with_503():
 
 @on_loop
 async def test_max_unsent_cuts_a_peer_that_does_not_read():
+    def limit_kernel_buffer(transport, option):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, option, 1 << 16)
+
     class Flood(Listener):
         def on_message(self, connection, message):
+            limit_kernel_buffer(connection.transport, socket.SO_SNDBUF)
             for _ in range(1000):
                 connection.send(bytes(1 << 16))
                 if connection.transport.is_closing():
@@ -557,12 +561,13 @@ async def test_max_unsent_cuts_a_peer_that_does_not_read():
             self.buffered = connection.bytes_sent
 
     flood = Flood()
-    async with Served(flood, max_unsent=1 << 20) as at, at.connect(compression=None) as ws:
+    async with Served(flood, max_unsent=4 << 20) as at, at.connect(compression=None) as ws:
         ws.transport.pause_reading()
+        limit_kernel_buffer(ws.transport, socket.SO_RCVBUF)
         await ws.send("go")
         await until(lambda: not at.server._everyone)
-        # At most max_unsent, one message, and the kernel's buffers.
-        assert flood.buffered < 1000 << 16
+        # Sent are max_unsent, one message, and at most 2 MiB of the kernel's buffers.
+        assert 4 << 20 < flood.buffered < (6 << 20) + (1 << 16)
         ws.transport.abort()
 
 

@@ -1,5 +1,6 @@
 """Basic authentication: who is let in, and what others are answered."""
 
+import hmac
 from base64 import b64encode
 from types import SimpleNamespace
 
@@ -53,6 +54,21 @@ def test_others_are_answered_401_with_a_challenge(authorization, text):
     response = answer(basic_auth('a "door" \\', credentials=("ada", "secret")), *authorization)
     assert (response.status, response.body) == (401, text.encode())
     assert response.headers["WWW-Authenticate"] == r'Basic realm="a \"door\" \\", charset="UTF-8"'
+
+
+def test_compare_digest_compares_passwords_of_known_and_unknown_users(monkeypatch):
+    compared, compare_digest = [], hmac.compare_digest
+
+    def compare(*pair):
+        compared.append({*pair})
+        return compare_digest(*pair)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    guard = basic_auth(credentials=("ada", "secret"))
+    assert answer(guard, ADA) == "ada"
+    for pair in (b"ada:wrong", b"bob:guess"):
+        assert answer(guard, credentials(pair)).status == 401
+    assert compared == [{b"secret"}, {b"secret", b"wrong"}, {b"", b"guess"}]
 
 
 def test_realm_has_no_name_by_default():

@@ -661,12 +661,16 @@ def test_pings_are_answered_automatically():
         assert raw.read_event() == framewire.Pong(b"same")
 
 
-def test_data_received_after_sending_close_is_ignored():
+def test_data_after_our_close_is_received_until_the_close_of_the_peer():
+    received = []
+
     def handler(ws):
         ws.start_closing(1000)
+        received.extend(ws)
 
     with serving(handler) as (_, port, _), Raw(port, auto_close=False) as raw:
         assert raw.read_event() == Close(1000, "")
         late = framewire.Stream(framewire.CLIENT)
-        raw.write(late.send("late"), late.close(1000))
+        raw.write(late.send("late"), late.close(1000), framewire.Stream(framewire.CLIENT).send("too late"))
         assert raw.socket.recv(100) == b""
+    assert received == ["late"]

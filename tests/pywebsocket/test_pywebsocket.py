@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+from hmac import compare_digest
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from handler_ends import ADMIT, end_of, serving, upgraded
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
-from framewire.pywebsocket import modules, options
+from framewire.pywebsocket import modules, options, server
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.sync import connect
 
@@ -739,7 +740,9 @@ def test_invalid_cgi_program_gives_error_status(programs, tmp_path, monkeypatch)
 # Flags.
 
 
-def test_basic_authentication_rejects_wrong_credentials_with_401(examples):
+def test_basic_authentication_rejects_wrong_credentials_with_401(examples, monkeypatch):
+    compared = []
+    monkeypatch.setattr(server, "compare_digest", lambda *pair: compared.append(pair) or compare_digest(*pair))
     with serving(EXAMPLES, basic_auth=True, basic_auth_credential="ada:löve") as where:
         status, head, _ = get(where, "/")
         assert (status, "WWW-Authenticate: Basic" in head) == (401, True)
@@ -753,6 +756,7 @@ def test_basic_authentication_rejects_wrong_credentials_with_401(examples):
                 with pytest.raises(ResponseError) as caught:
                     connect(uri)
                 assert caught.value.response.status == 401
+    assert len(compared) == 3
 
 
 def test_tls_client_certificates_may_be_required_or_optional(handle):
