@@ -100,6 +100,16 @@ def test_violation_ends_the_connection_after_earlier_messages(driver, frames, co
         assert peer.record.messages == ["before"]
 
 
+@every_driver()  # TLS has no half-closed state
+def test_input_after_a_violation_is_taken_until_the_peer_ends_tcp(driver):
+    """A socket that is closed with unread input resets the connection, which can lose the close frame."""
+    with driver.open(receive_all, max_size=100) as peer:
+        peer.send(peer.frame(BINARY, bytes(101)), bytes(1 << 16))
+        peer.wait_for_input()
+        peer.send(bytes(1 << 22))
+        assert [event.code for event in peer.read_to_end()] == [1009]
+
+
 @every_driver(clients=True, without=("uvicorn",))  # ASGI delivers text as str
 def test_text_as_bytes_receives_validated_bytes(driver):
     with driver.open(receive_all, text_as_bytes=True) as peer:

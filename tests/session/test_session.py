@@ -1021,6 +1021,16 @@ def answer_pings(world):
         world.receive((PONG, payload))
 
 
+@pytest.mark.parametrize("keepalive", [None, 20], ids=["no keepalive", "keepalive"])
+def test_connection_stays_open_for_a_day_without_messages(keepalive):
+    world = World(ping_interval=keepalive, ping_timeout=keepalive)
+    events = world.advance(86_400, step=answer_pings)
+    assert {type(event) for event in events} <= {Ping}
+    assert bool(events) is bool(keepalive)
+    assert world.session.state is State.OPEN
+    assert world.session.ending is Ending.NONE
+
+
 def test_keepalive_pings_at_intervals_while_they_are_answered():
     world = World(ping_interval=10, ping_timeout=4)
     events = world.advance(45, step=answer_pings)
