@@ -2,7 +2,7 @@
 
 import ends
 import pytest
-from drivers import close, echo, every_driver, ping, receive_all, recv, send, send_bytes
+from drivers import close, echo, every_driver, hold, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, TEXT, explained
 
 from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong, TextError
@@ -161,12 +161,15 @@ def test_buffer_that_changes_after_it_was_sent_arrives_as_it_was(driver):
 @every_driver(clients=True)
 def test_ping_is_answered_while_the_application_does_not_receive(driver):
     def script():
+        yield hold()
+        yield recv()
         yield send((yield recv()))
         yield from receive_all()
 
     with driver.open(script) as peer:
-        peer.send(peer.frame(PING, b"1"))
+        peer.send(peer.frame(TEXT, b"waits"), peer.frame(PING, b"1"))
         assert peer.read_event() == Pong(b"1")
+        peer.record.release()
         peer.send(peer.frame(TEXT, b"now"), peer.frame(PONG, b"unasked"), peer.frame(PING, bytes(125)))
         assert {peer.read_event(), peer.read_event()} == {"now", Pong(bytes(125))}
 
