@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from framewire import HandshakeError, State, TrustedProxies
+from framewire import HandshakeError, PerMessageDeflate, State, TrustedProxies
+from framewire.errors import NegotiationError
 from framewire.handshake import Headers, Response, ServerHandshake
 from framewire.http.server_answer import answer_at_once, answer_request
 from framewire.http.server_policy import ServerPolicy, make_response
@@ -17,16 +18,27 @@ REQUEST = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Protocol: chat\r\n\r\n"
 )
+OFFER = REQUEST.replace(b": chat", b": chat, talk\r\nSec-WebSocket-Extensions: permessage-deflate")
 
 
-def answer(request=REQUEST, malformed=None, closing=False, process_request=None, process_response=None):
-    """Answer a request with callbacks that never wait; return the first line and the connection."""
+def answer(
+    request=REQUEST,
+    malformed=None,
+    closing=False,
+    process_request=None,
+    process_response=None,
+    select_subprotocol=None,
+    extensions=(),
+):
+    """Answer a request with callbacks that never wait; return the status and the connection, which has the
+    codecs.
+    """
     handshake = ServerHandshake()
     if malformed is None:
         assert handshake.receive(request) is not None
     connection = SimpleNamespace(subprotocols=["chat"], subprotocol=None, response=None, state=State.CONNECTING)
     server = SimpleNamespace(
-        policy=ServerPolicy(),
+        policy=ServerPolicy(select_subprotocol=select_subprotocol, extensions=extensions),
         process_request=process_request,
         process_response=process_response,
         logger=logging.getLogger("framewire.test"),
@@ -34,8 +46,7 @@ def answer(request=REQUEST, malformed=None, closing=False, process_request=None,
     )
     with pytest.raises(StopIteration) as returned:
         answer_request(connection, handshake, server, malformed).send(None)
-    data, codecs = returned.value.value
-    assert codecs == []
+    data, connection.codecs = returned.value.value
     assert connection.response is handshake.response
     assert (b"\r\nDate: " in data) is (b" 299 " not in data)  # a replaced response is sent unchanged
     return int(data.split()[1]), connection
@@ -127,6 +138,122 @@ def test_answer_that_cannot_be_sent_is_logged_and_answered_500(response, caplog)
     assert [record.getMessage() for record in caplog.records] == ["opening handshake failed"]
 
 
+def refuse_with_surrogate(*arguments):
+    raise HandshakeError(401, "unknown user \udcff")
+
+
+def choose_nothing(*arguments):
+    raise NegotiationError("not \udcff")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "status", "body"),
+    [
+        ({"process_request": refuse_with_surrogate}, 401, b"unknown user ?\n"),
+        ({"process_response": refuse_with_surrogate}, 401, b"unknown user ?\n"),
+        ({"select_subprotocol": choose_nothing}, 400, b"not ?\n"),
+        ({"process_request": lambda *_: make_response(401, "unknown user \udcff")}, 401, b"unknown user ?"),
+    ],
+)
+def test_surrogate_in_the_reason_of_a_refusal_is_replaced(callbacks, status, body, caplog):
+    answered, connection = answer(**callbacks)
+    assert (answered, connection.response.body) == (status, body)
+    assert caplog.records == []
+
+
+def refuse_with(lines, status=400):
+    def refuse(*arguments):
+        raise HandshakeError(status, "no", lines)
+
+    return refuse
+
+
+@pytest.mark.parametrize("name", ["process_request", "process_response"])
+@pytest.mark.parametrize("lines", [[("a", "b", "c")], [(1, "b")], ["ab:c"], [("a b", "c")], [("a", None)]])
+def test_header_lines_of_a_callback_that_are_malformed_are_logged_and_answered_500(name, lines, caplog):
+    for callback in (lambda *_: Response(200, "OK", lines), refuse_with(lines)):
+        caplog.clear()
+        status, connection = answer(**{name: callback})
+        assert (status, connection.response.body) == (500, b"the server met an unexpected error\n")
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["changed", "another"])
+def test_codecs_and_subprotocol_are_those_of_the_response_after_process_response(new):
+    def leave_out(*names):
+        def process_response(connection, request, response):
+            if new:
+                lines = [line for line in response.headers.lines if line[0] not in names]
+                return Response(101, response.reason, lines)
+            for name in names:
+                del response.headers[name]
+            return None
+
+        return process_response
+
+    extensions, subprotocol = "Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"
+    for names in ((), (extensions,), (subprotocol,), (extensions, subprotocol)):
+        status, connection = answer(OFFER, process_response=leave_out(*names), extensions=[PerMessageDeflate()])
+        assert status == 101
+        assert connection.subprotocol == (None if subprotocol in names else "chat")
+        assert [codec.rsv for codec in connection.codecs] == ([] if extensions in names else [0x40])
+
+
+class Other:
+    """An extension that changes nothing."""
+
+    name = "x-other"
+    rsv = 0
+
+    def accept(self, offer):
+        return [("a", "1")], self
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ("permessage-deflate; client_max_window_bits=10, x-other; a=1", [0x40, 0]),
+        ('x-other; a="1", permessage-deflate;client_max_window_bits=10', [0, 0x40]),
+        ("x-other; a=1", [0]),
+        ("permessage-deflate; client_max_window_bits=10", [0x40]),
+        ("", []),
+        ("permessage-deflate", None),
+        ("x-other; a=2", None),
+        ("x-other; a=1, x-other; a=1", None),
+        ("x-third", None),
+        (";", None),
+    ],
+)
+def test_process_response_may_leave_out_extensions_and_not_name_others(named, kept, caplog):
+    def process_response(connection, request, response):
+        del response.headers["Sec-WebSocket-Extensions"]
+        response.headers["Sec-WebSocket-Extensions"] = named
+
+    offer = OFFER.replace(b"deflate", b"deflate; client_max_window_bits=10, x-other")
+    status, connection = answer(
+        offer, process_response=process_response, extensions=[PerMessageDeflate(server_max_window_bits=None), Other()]
+    )
+    assert status == (500 if kept is None else 101)
+    assert caplog.messages == ["process_response failed"] * (kept is None)
+    if kept is not None:
+        assert [codec.rsv for codec in connection.codecs] == kept
+
+
+@pytest.mark.parametrize(
+    ("named", "status"), [(["talk"], 101), (["chat", "talk"], 500), (["Chat"], 500), (["chat, talk"], 500), ([""], 500)]
+)
+def test_process_response_may_choose_another_subprotocol_that_is_offered(named, status, caplog):
+    def process_response(connection, request, response):
+        del response.headers["Sec-WebSocket-Protocol"]
+        for name in named:
+            response.headers["Sec-WebSocket-Protocol"] = name
+
+    answered, connection = answer(OFFER, process_response=process_response)
+    assert answered == status
+    assert (connection.subprotocol == "talk") is (status == 101)
+    assert len(caplog.records) == (status == 500)
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(
     ("peer", "client", "scheme"),
@@ -166,6 +293,10 @@ def test_connection_that_a_callback_closes_gets_no_answer():
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_text_response_without_content_has_no_headers_for_it(status):
+def test_text_response_without_content_has_neither_text_nor_headers_for_it(status, caplog):
     assert not make_response(status, "not sent").headers
+    assert make_response(status, "not sent").body == b""
+    for callback in (lambda *_: make_response(status, "not sent"), refuse_with((), status)):
+        assert answer(process_request=callback)[0] == status
+    assert caplog.records == []
     assert make_response(200, "sent").headers["Content-Length"] == "4"

@@ -3,10 +3,21 @@
 import ends
 import pytest
 from drivers import close, echo, every_driver, hold, ping, receive_all, recv, send, send_bytes
-from frames import BINARY, CLOSE, PING, PONG, TEXT, explained
+from frames import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, explained
 
-from framewire import Close, ConnectionClosedError, ConnectionClosedOK, FragmentError, Ping, Pong, TextError
+from framewire import (
+    Close,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    FragmentError,
+    HandshakeError,
+    Ping,
+    Pong,
+    TextError,
+)
 from framewire.asyncio import Listener
+from framewire.errors import NegotiationError
+from framewire.handshake import Response
 from framewire.session.session import Session
 
 pytestmark = pytest.mark.both_backends
@@ -487,3 +498,47 @@ def test_application_is_told_the_same_of_the_end_by_every_driver(driver, script,
         assert (peer.record.code, peer.record.reason) == expected
         assert (error.code, error.reason) == expected
         assert peer.record.messages == messages
+
+
+def refuse_with_surrogate(connection, request):
+    raise HandshakeError(401, "unknown user \udcff")
+
+
+def choose_no_subprotocol(connection, offered):
+    raise NegotiationError("none of \udcff")
+
+
+@every_driver(without=("uvicorn",))  # it has no such callbacks
+@pytest.mark.parametrize(
+    ("callbacks", "status"),
+    [
+        pytest.param({"process_request": refuse_with_surrogate}, 401, id="surrogate in a reason"),
+        pytest.param({"select_subprotocol": choose_no_subprotocol}, 400, id="surrogate without process_request"),
+        pytest.param({"process_request": lambda *_: Response(200, "OK", [("a", "b", "c")])}, 500, id="malformed line"),
+        pytest.param({"process_response": lambda *_: Response(200, "OK", [(1, "b")])}, 500, id="malformed name"),
+    ],
+)
+def test_client_gets_an_answer_whatever_the_callbacks_return(driver, callbacks, status):
+    with driver.serve(receive_all, open_timeout=2, **callbacks) as server:
+        assert server.answer(REQUEST).startswith(b"HTTP/1.1 %d " % status)
+
+
+@every_driver(without=("uvicorn",))
+def test_extensions_and_subprotocol_that_process_response_removes_are_not_used(driver):
+    connections = []
+
+    def process_response(connection, request, response):
+        del response.headers["Sec-WebSocket-Extensions"]
+        del response.headers["Sec-WebSocket-Protocol"]
+
+    def process_request(connection, request):
+        connections.append(connection)
+
+    callbacks = {"process_request": process_request, "process_response": process_response}
+    with (
+        driver.serve(echo, subprotocols=["chat"], **callbacks) as server,
+        server.connect(subprotocols=["chat"]) as client,
+    ):
+        client.send("x" * 1000)
+        assert client.recv(10) == "x" * 1000
+        assert [connection.subprotocol for connection in connections] == [client.subprotocol] == [None]

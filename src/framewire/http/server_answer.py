@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import HandshakeError
-from ..protocol.codecs import Codec
+from ..protocol.codecs import Codec, Terms
 from ..protocol.constants import CLOSED
+from .headers import parse_extensions, parse_tokens
 from .http11 import Request, Response
 from .server_handshake import ServerHandshake, refusal
 from .server_policy import ServerPolicy
@@ -58,23 +59,27 @@ async def answer_request(
     response: Response | None = None
     codecs: list[Codec] = []
     if malformed is not None:
-        response = _explain(server, malformed, "")
+        response = _explain(server, malformed, "opening handshake failed")
     elif server.process_request is not None:
         assert request is not None
         try:
             response = await _result(server.process_request(connection, request), "process_request")
+            if response is not None:
+                response = server.policy.complete(response)
         except Exception as error:
             response = _explain(server, error, "process_request failed")
         _check_open(connection)
-    if response is not None:
-        response = server.policy.complete(response)
-    else:
+    if response is None:
         response, codecs = _decide(connection, handshake, server)
     if malformed is None and server.process_response is not None:
         assert request is not None
         try:
+            agreed = _list_terms(response)
             changed = await _result(server.process_response(connection, request, response), "process_response")
             response = changed or response
+            if response.status == 101:
+                connection.subprotocol = _find_subprotocol(request, response)
+                codecs = _select_codecs(agreed, codecs, _list_terms(response))
         except Exception as error:
             response = _explain(server, error, "process_response failed")
     return _encode(connection, handshake, server, response), codecs
@@ -110,10 +115,55 @@ def _decide(connection: Any, handshake: ServerHandshake, server: AnsweringServer
         return _explain(server, error, "opening handshake failed"), []
 
 
+def _list_terms(response: Response) -> list[Terms]:
+    """Return the extensions that a 101 response names, none of another response."""
+    return parse_extensions(response.headers.get_all("Sec-WebSocket-Extensions")) if response.status == 101 else []
+
+
+def _select_codecs(agreed: list[Terms], codecs: list[Codec], named: list[Terms]) -> list[Codec]:
+    """Return the codecs of the extensions that a callback has left in the response.
+
+    Args:
+        agreed: The extensions that were agreed on.
+        codecs: Their codecs.
+        named: The extensions of the response after the callback.
+
+    Raises:
+        ValueError: It names one that was not agreed on, or one twice.
+    """
+    rest = list(zip(agreed, codecs, strict=True))
+    selected = []
+    for terms in named:
+        found = next((pair for pair in rest if pair[0] == terms), None)
+        if found is None:
+            raise ValueError(f"the response names the extension {terms[0]} otherwise than it was agreed on")
+        rest.remove(found)
+        selected.append(found[1])
+    return selected
+
+
+def _find_subprotocol(request: Request, response: Response) -> str | None:
+    """Return the subprotocol that a 101 response names.
+
+    Raises:
+        ValueError: The client did not offer it, or there are several.
+    """
+    named = response.headers.get_all("Sec-WebSocket-Protocol")
+    if not named:
+        return None
+    if len(named) > 1 or named[0] not in parse_tokens(request.headers.get_all("Sec-WebSocket-Protocol")):
+        raise ValueError(f"the response names subprotocols that the client did not offer: {', '.join(named)}")
+    return named[0]
+
+
 def _explain(server: AnsweringServer, error: Exception, text: str) -> Response:
     """Return the response to an exception; log one that is no HandshakeError, with a text."""
-    if not isinstance(error, HandshakeError):
-        server.logger.error(text, exc_info=error)
+    if isinstance(error, HandshakeError):
+        try:
+            return server.policy.complete(server.policy.explain(error))
+        except Exception as unfit:  # the reason or the headers of a callback cannot be sent
+            error = unfit
+    server.logger.error(text, exc_info=error)
     return server.policy.complete(server.policy.explain(error))
 
 
@@ -124,7 +174,7 @@ def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer
         response = server.policy.complete(refusal(503, "the server is shutting down"))
     try:
         answer = handshake.answer(response)
-    except (ValueError, TypeError) as error:  # of a callback, such as one with text as its body
+    except Exception as error:  # the response is one of a callback, for example with text as its body
         answer = handshake.answer(_explain(server, error, "opening handshake failed"))
     connection.response = handshake.response
     return answer

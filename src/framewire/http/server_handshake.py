@@ -287,7 +287,8 @@ def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -
 
     Args:
         status: The status code.
-        reason: The body, without its newline; not sent with a status that has none.
+        reason: The body, without its newline; not sent with a status that has none. Lone surrogates
+            become "?".
         headers: Header lines to add.
     """
     try:
@@ -297,4 +298,4 @@ def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -
     if status in WITHOUT_CONTENT:
         return Response(status, phrase, Headers(headers))
     lines = [("Content-Type", "text/plain; charset=utf-8"), *headers]
-    return Response(status, phrase, Headers(lines), f"{reason}\n".encode())
+    return Response(status, phrase, Headers(lines), f"{reason}\n".encode(errors="replace"))

@@ -210,14 +210,19 @@ def check_functions(**functions: Any) -> None:
 def make_response(status: int, text: str) -> Response:
     """Return a response in plain text, for `process_request` to return.
 
+    Args:
+        status: The status code.
+        text: The body; not sent with a status that has none. Lone surrogates become "?".
+
     Raises:
         ValueError: The status code is unknown.
     """
-    body = text.encode()
-    lines = [("Content-Length", str(len(body))), ("Content-Type", "text/plain; charset=utf-8")]
+    phrase = HTTPStatus(status).phrase
     if status in WITHOUT_CONTENT:
-        lines = []
-    return Response(int(status), HTTPStatus(status).phrase, Headers(lines), body)
+        return Response(int(status), phrase)
+    body = text.encode(errors="replace")
+    lines = [("Content-Length", str(len(body))), ("Content-Type", "text/plain; charset=utf-8")]
+    return Response(int(status), phrase, Headers(lines), body)
 
 
 def _check_origins(origins: Any) -> tuple[Origin, ...] | str | None:
