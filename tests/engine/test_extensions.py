@@ -157,6 +157,22 @@ def test_response_for_an_extension_not_offered_raises_value_error(answers):
         agree_to_answers(parse_extensions([answers]), [PerMessageDeflate(**PLAIN)])
 
 
+@pytest.mark.parametrize(
+    ("answer", "decode_bits"),
+    [("", 15), ("server_max_window_bits=12", 12), ("server_no_context_takeover; server_max_window_bits=10", 10)],
+)
+def test_answer_to_any_of_several_offers_of_one_extension_is_agreed_to(answer, decode_bits):
+    wide = PerMessageDeflate(**PLAIN)
+    narrow = PerMessageDeflate(server_max_window_bits=10, server_no_context_takeover=True)
+    for extensions in ([wide, narrow], [narrow, wide]):
+        (codec,) = agree_to_answers([(NAME, terms(answer))], extensions)
+        assert settings(codec)[1] == decode_bits
+        with pytest.raises(ValueError, match="answered twice"):
+            agree_to_answers([(NAME, terms(answer))] * 2, extensions)
+        with pytest.raises(ValueError, match="repeated"):
+            agree_to_answers([(NAME, terms("server_max_window_bits=9; server_max_window_bits=9"))], extensions)
+
+
 def test_missing_extension_response_means_no_extension():
     assert agree_to_answers([], [CLIENT_DEFAULT]) == []
 
@@ -245,6 +261,8 @@ def test_add_compression_adds_the_default_unless_configured():
     assert add_compression([], None, SERVER_DEFAULT) == []
     assert add_compression([own], "deflate", SERVER_DEFAULT) == [own]
     assert add_compression([own], None, SERVER_DEFAULT) == [own]
+    for compression in ("deflate", None):
+        assert add_compression(iter([own]), compression, SERVER_DEFAULT) == [own]
     for compression in ("deflate", None):
         with pytest.raises(TypeError, match="str is none"):
             add_compression(["x"], compression, SERVER_DEFAULT)

@@ -36,7 +36,7 @@ from framewire.handshake import (
 )
 from framewire.http.client_handshake import USER_AGENT
 from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
-from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadScanner, Request, Response
+from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadLimits, HeadScanner, Request, Response
 from framewire.http.server_handshake import BUSY, CLOSING
 from framewire.http.uri import Uri, parse_uri
 
@@ -1434,14 +1434,23 @@ def test_200_response_opens_nothing() -> None:
         start().receive(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_error_response_body_is_truncated_to_max_body() -> None:
+@pytest.mark.parametrize("last", [b"a", b"aa"])
+def test_error_response_body_is_complete_at_max_body_and_truncated_to_it(last: bytes) -> None:
     client = start()
     client.receive(b"HTTP/1.1 500 Error\r\nContent-Length: 20000000\r\n\r\n")
-    feed(client.receive, b"a" * MAX_BODY, 65536)
+    feed(client.receive, b"a" * (MAX_BODY - 1), 65536)
     with pytest.raises(ResponseError) as caught:
-        client.receive(b"a")
+        client.receive(last)
     assert caught.value.response is not None
     assert caught.value.response.body == b"a" * MAX_BODY
+
+
+def test_error_response_is_complete_after_its_head_if_max_body_is_0() -> None:
+    client = start(limits=HeadLimits(max_body=0))
+    with pytest.raises(StatusError) as caught:
+        client.receive(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n")
+    assert caught.value.response is not None
+    assert caught.value.response.body == b""
 
 
 def test_eof_before_the_response_raises_response_error() -> None:

@@ -36,6 +36,9 @@ def test_redirect_has_a_redirect_status_and_location(status):
         ("ws://h/old", "http://h/new", "ws://h/new"),
         ("ws://h/old", "HTTP://h/new", "ws://h/new"),
         ("ws://h/old", "https://h/new", "wss://h/new"),
+        ("ws://h/old", "HTTPS://h/new", "wss://h/new"),
+        ("wss://h/old", "Https://h/new", "wss://h/new"),
+        ("ws://h/old", "WSS://h/new", "wss://h/new"),
         ("ws://[::1]:81/old", "/new", "ws://[::1]:81/new"),
         (
             "ws://h/old",
@@ -75,7 +78,7 @@ def test_credentials_of_the_uri_stay_within_the_origin(old, location, credential
 
 
 def test_redirect_from_wss_to_ws_raises_security_error():
-    for location in ("ws://h/new", "http://h/new"):
+    for location in ("ws://h/new", "http://h/new", "HTTP://h/new"):
         with pytest.raises(SecurityError, match="from wss to ws"):
             follow_redirect(parse_uri("wss://h/"), location)
 

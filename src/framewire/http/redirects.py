@@ -51,7 +51,7 @@ def follow_redirect(old: Uri, location: str) -> Uri:
         new = urljoin(f"http{'s' * old.secure}://{old.authority}{old.target}", location)
     except ValueError as error:
         raise UriError(location, f"malformed URI: {error}") from error
-    if new.startswith("http"):
+    if new[:4].lower() == "http":  # `urljoin` leaves the case of a scheme that differs
         new = "ws" + new[4:]
     target = parse_uri(new)
     if old.secure and not target.secure:

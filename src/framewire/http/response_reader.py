@@ -77,7 +77,7 @@ class ResponseReader:
         assert self._parser is not None
         content, complete = self._parser.parse_body(data)
         self._body += content
-        if not complete and len(self._body) <= self._limits.max_body:
+        if not complete and len(self._body) < self._limits.max_body:
             return None
         return self._cut_refusal(self._refusal), b""
 

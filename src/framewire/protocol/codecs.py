@@ -10,6 +10,7 @@ messages, and mark these messages by RSV bits in their first frame.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 __all__ = [
@@ -165,20 +166,32 @@ def agree_to_answers(answers: Iterable[Terms], extensions: Iterable[Extension]) 
 
     Args:
         answers: The answers of the server.
-        extensions: The extensions that the client has offered.
+        extensions: The extensions that the client has offered. Of several with one name, the first
+            that permits the answer agrees.
 
     Raises:
         ValueError: An extension was not offered or is answered twice, its parameters do not match
             the offer, or two extensions use the same RSV bit. The connection must fail (4.1).
     """
-    known = {extension.name: extension for extension in extensions}
+    known: dict[str, list[Extension]] = {}
+    for extension in extensions:
+        known.setdefault(extension.name, []).append(extension)
     codecs: list[Codec] = []
     for name, parameters in answers:
-        extension = known.pop(name, None)
-        if extension is None:
+        offered = known.pop(name, None)
+        if offered is None:
             raise ValueError(f"the extension {name} was not offered, or is answered twice")
-        codecs.append(extension.agree(parameters))
+        codecs.append(_agree_to(parameters, offered))
     return check_codecs(codecs)
+
+
+def _agree_to(parameters: Parameters, offered: list[Extension]) -> Codec:
+    """Return the codec of the first of several offers of one extension that permits the answer."""
+    *others, last = offered
+    for extension in others:
+        with suppress(ValueError):
+            return extension.agree(parameters)
+    return last.agree(parameters)
 
 
 #: The codecs of a connection without extensions; shared to save memory.

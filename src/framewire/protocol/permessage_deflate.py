@@ -12,7 +12,7 @@ text that an attacker may choose must not share a compressed connection (RFC 769
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from operator import index
 from typing import Final, Literal
 
@@ -168,12 +168,12 @@ class PerMessageDeflate:
 
 
 def add_compression(
-    extensions: Sequence[Extension], compression: str | None, default: PerMessageDeflate
-) -> Sequence[Extension]:
+    extensions: Iterable[Extension], compression: str | None, default: PerMessageDeflate
+) -> list[Extension]:
     """Return the extensions of a connection.
 
     Args:
-        extensions: The extensions that the caller has given.
+        extensions: The extensions that the caller has given; read once.
         compression: "deflate" adds `default`, unless `extensions` include permessage-deflate.
         default: The extension to add.
 
@@ -181,14 +181,15 @@ def add_compression(
         TypeError: One of `extensions` is none.
         ValueError: `compression` is neither "deflate" nor None.
     """
-    for extension in extensions:
+    given = list(extensions)
+    for extension in given:
         if not hasattr(extension, "offers"):
             raise TypeError(f"extensions is a list of extensions, and {type(extension).__name__} is none")
     if compression not in ("deflate", None):
         raise ValueError(f'compression is "deflate" or None, not {compression!r}')
-    if compression is None or any(extension.name == default.name for extension in extensions):
-        return extensions
-    return [*extensions, default]
+    if compression is None or any(extension.name == default.name for extension in given):
+        return given
+    return [*given, default]
 
 
 def _check_window_bits(name: str, bits: int | None) -> int | None:
