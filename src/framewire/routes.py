@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 
 from .http.headers import Headers, parse_tokens
 from .http.http11 import Request, Response
-from .http.request_checks import check_host, choose_subprotocol
+from .http.request_checks import check_subprotocols, choose_subprotocol, find_host
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -36,6 +36,10 @@ __all__ = ["PathPattern", "Route", "Router", "Routes", "UrlMap", "add_router"]
 UrlMap: TypeAlias = "Routes | Map"
 
 _ORIGIN: Final = re.compile(r"(?:https?|wss?)://[^/]*", re.IGNORECASE)
+#: Escapes of a path, and what has to be one: characters that no path has as they are, and a "%"
+#: without two digits.
+_ESCAPE: Final = re.compile(r'%([0-9A-Fa-f]{2})|[% "<>\\^`{|}]|[^\x00-\x7f]')
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
@@ -58,7 +62,8 @@ class PathPattern:
         """Match a whole path, in time linear in its length for each parameter.
 
         Args:
-            path: The path.
+            path: The path, percent-encoded as the literals are: escapes for no unreserved
+                character, and in upper case.
 
         Returns:
             The parameters, percent-encoded as in the path, or None if it does not match. From the
@@ -128,7 +133,8 @@ class Routes:
 
         Args:
             pattern: The path, beginning with "/". `{name}` matches one segment, `{name:path}` one
-                or more segments.
+                or more segments. Text matches percent-encoded or not, except reserved characters
+                (RFC 3986 2.2): `%2F` is no "/".
             subprotocols: If not empty, requests that offer none of them are refused with status
                 400.
 
@@ -136,12 +142,14 @@ class Routes:
             A decorator that returns the handler unchanged.
 
         Raises:
-            ValueError: If the pattern is malformed, or two parameters have one name.
+            TypeError: If `subprotocols` is not a list of text.
+            ValueError: If the pattern is malformed, two parameters have one name, or a subprotocol
+                is not a token.
         """
-        parsed = _parse(pattern)
+        parsed, required = _parse(pattern), check_subprotocols(subprotocols)
 
         def register(handler: Callable[..., Any]) -> Callable[..., Any]:
-            self._routes.append(Route(parsed, handler, tuple(subprotocols)))
+            self._routes.append(Route(parsed, handler, required))
             return handler
 
         return register
@@ -155,7 +163,7 @@ class Routes:
         Returns:
             The route and the parameters, or None if no pattern matches.
         """
-        path, _ = _split_target(target)
+        path = _normalise(_split_target(target)[0])
         for route in self._routes:
             if (parameters := route.pattern.match(path)) is not None:
                 return route, {name: unquote(value) for name, value in parameters.items()}
@@ -164,7 +172,8 @@ class Routes:
     def process_request(self, connection: Any, request: Request) -> Response | None:
         """Check a request; pass this method to the server as `process_request`.
 
-        It also sets the `subprotocols` of the connection to those of the route.
+        It also sets the `subprotocols` of the connection to those of the route, if that has any:
+        else those of the server remain.
 
         Args:
             connection: The connection.
@@ -184,7 +193,8 @@ class Routes:
             offered = []  # the handshake reports the malformed header
         if route.subprotocols and choose_subprotocol(offered, route.subprotocols) is None:
             return _refuse(400, "Bad Request", f"Offer one of the subprotocols {', '.join(route.subprotocols)}.\n")
-        connection.subprotocols = route.subprotocols
+        if route.subprotocols:
+            connection.subprotocols = route.subprotocols
         return None
 
     def __call__(self, connection: Any) -> Any:
@@ -207,7 +217,7 @@ class Router:
 
     Args:
         url_map: The map, whose endpoints are handlers. Its rules become rules for WebSockets.
-        server_name: The host and port of redirects; None for those of the Host header.
+        server_name: The host and port of redirects; None for those of the request.
         url_scheme: The scheme of redirects, "ws" or "wss", unless `client_scheme` of the connection
             tells that of the client.
     """
@@ -227,10 +237,10 @@ class Router:
             request: Its request.
 
         Raises:
-            HandshakeError: They are those of the Host header, which is missing, repeated or
-                malformed.
+            HandshakeError: They are those of the request, and its Host header is missing, repeated or
+                malformed, or the host of its target is malformed.
         """
-        return check_host(request.headers) if self.server_name is None else self.server_name
+        return find_host(request) if self.server_name is None else self.server_name
 
     def redirect(self, connection: Any, url: str) -> Response:
         """Return the response that redirects to a URL, whose other characters it
@@ -282,6 +292,9 @@ class Router:
             return self.not_found(connection)
         except HTTPException as error:
             response: Response = connection.respond(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
+            methods = getattr(error, "valid_methods", None)
+            if methods:
+                response.headers["Allow"] = ", ".join(sorted(methods))
             return response
         connection.handler, connection.handler_kwargs = found
         return None
@@ -366,6 +379,20 @@ def _split_target(target: str) -> tuple[str, str]:
     return path or "/", query
 
 
+def _normalise(path: str) -> str:
+    """Return the one form of all equivalent paths: an escape for each character that needs one and
+    for no unreserved character, in upper case (RFC 3986 6.2.2).
+    """
+    return _ESCAPE.sub(_normalise_character, path)
+
+
+def _normalise_character(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return quote(match[0])
+    character = chr(int(match[1], 16))
+    return character if character in _UNRESERVED else match[0].upper()
+
+
 def _parse(pattern: str) -> PathPattern:
     if not pattern.startswith("/"):
         raise ValueError("the pattern of a route begins with /")
@@ -375,7 +402,8 @@ def _parse(pattern: str) -> PathPattern:
         raise ValueError(f"a malformed parameter in the pattern {pattern}")
     if len(set(names)) < len(names):
         raise ValueError(f"two parameters of one name in the pattern {pattern}")
-    return PathPattern(literals, names, tuple("\n" if whole_path else "/" for whole_path in parts[2::3]))
+    stops = tuple("\n" if whole_path else "/" for whole_path in parts[2::3])
+    return PathPattern(tuple(map(_normalise, literals)), names, stops)
 
 
 def _refuse(status: int, phrase: str, text: str) -> Response:

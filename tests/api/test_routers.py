@@ -124,8 +124,13 @@ def url_map(api):
             routing.Rule("/old", redirect_to="/count"),
             routing.Rule("/accents", redirect_to="/n\u00e9e?\u00fc=%20"),
             routing.Rule("/other-method", endpoint=show, methods=["POST"]),
+            routing.Rule("/forbidden", redirect_to=forbid),
         ]
     )
+
+
+def forbid(adapter):
+    raise needed("werkzeug.exceptions").Forbidden
 
 
 def receive(port, target):
@@ -135,7 +140,7 @@ def receive(port, target):
 
 
 def answer(port, target, host="example.com", more=""):
-    """Send a request for a WebSocket; return the status, and the Location of the response."""
+    """Send a request for a WebSocket; return the status, and the Location or Allow of the response."""
     lines = "".join(f"Host: {each}\r\n" for each in ([host] if isinstance(host, str) else host)) + more
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.sendall(REQUEST.format(target=target, host=lines).encode())
@@ -145,9 +150,9 @@ def answer(port, target, host="example.com", more=""):
             assert read, "the server gives no answer"
             data += read
     head = data.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")
-    locations = [line.partition(": ")[2] for line in head if line.lower().startswith("location:")]
-    assert len(locations) <= 1
-    return int(head[0].split()[1]), *locations
+    values = [line.partition(": ")[2] for line in head if line.lower().startswith(("location:", "allow:"))]
+    assert len(values) <= 1
+    return int(head[0].split()[1]), *values
 
 
 @pytest.mark.parametrize(
@@ -176,7 +181,8 @@ def test_map_answers_redirects_and_paths_without_a_handler(api, url_map):
         assert answer(port, "//evil.example//count") == (404,)
         assert answer(port, "/folder//evil.example") == (302, "ws://example.com/folder/evil.example/")
         assert answer(port, "*") == (404,)
-        assert answer(port, "/other-method") == (405,)
+        assert answer(port, "/other-method") == (405, "POST")
+        assert answer(port, "/forbidden") == (403,)
 
 
 def test_map_accepts_absolute_targets(api, url_map):
@@ -184,6 +190,14 @@ def test_map_accepts_absolute_targets(api, url_map):
         assert answer(port, "http://example.com/count/7?x") == (101,)
         assert answer(port, "ws://example.com/none") == (404,)
         assert answer(port, "ws://example.com") == (404,)
+
+
+def test_redirect_of_an_absolute_target_leads_to_its_host(api, url_map):
+    with api.route(url_map) as port:
+        assert answer(port, "http://target.example:81/old", "other.example") == (302, "ws://target.example:81/count")
+        assert answer(port, "ws://[::1]/folder/x?y", "other.example") == (302, "ws://[::1]/folder/x/?y")
+        assert answer(port, "http://[::1::]/old", "other.example") == (400,)
+        assert answer(port, "http://target.example/old", "a b") == (400,)
 
 
 @pytest.mark.parametrize("host", [[], ["a", "b"], "a b", "a..b", "[::::]", "h:abc", "x/y"])
@@ -267,6 +281,33 @@ def test_routes_work_in_place_of_a_map(api, monkeypatch):
         assert answer(port, "/rooms/a") == (400,)
         assert answer(port, "/none") == (404,)
         assert answer(port, "ws://example.com/rooms/a") == (400,)
+
+
+def test_route_without_subprotocols_leaves_those_of_the_server(api):
+    routes = Routes()
+    show = api.handler(lambda connection: str(connection.subprotocol))
+    routes.add("/any")(show)
+    routes.add("/own", subprotocols=["talk"])(show)
+    with api.route(routes, subprotocols=["chat"]) as port:
+        for path, offered, subprotocol in (("any", ["talk", "chat"], "chat"), ("own", ["chat", "talk"], "talk")):
+            with connect(f"ws://127.0.0.1:{port}/{path}", subprotocols=offered, proxy=None) as connection:
+                assert connection.recv(10) == connection.subprotocol == subprotocol
+        assert receive(port, "/any") == "None"
+
+
+def test_routes_match_paths_percent_encoded_or_not_as_a_map_does(api):
+    routing = needed("werkzeug.routing")
+    show = api.handler(lambda connection: "here")
+    routes = Routes()
+    patterns = ["/caf\u00e9", "/a b", "/a|b", "/~x"]
+    for pattern in patterns:
+        routes.add(pattern)(show)
+    rules = [routing.Rule(pattern.replace("|", "\\|"), endpoint=show) for pattern in patterns]
+    for url_map in (routes, routing.Map(rules)):
+        with api.route(url_map) as port:
+            for path in ("/caf\u00e9", "/caf%c3%a9", "/a%20b", "/~x", "/%7ex"):
+                assert receive(port, path) == "here"
+            assert answer(port, "/caf%E9") == (404,)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="the system has no Unix sockets")

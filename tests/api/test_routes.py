@@ -2,6 +2,7 @@
 
 import re
 from itertools import product
+from urllib.parse import unquote
 
 import pytest
 from bounds import assert_linear
@@ -51,6 +52,56 @@ def test_short_patterns_match_as_their_regular_expressions():
 @example(["{:path}", "a", "{}", "b", "{:path}", "/", "{}"], "a/aab/aba/b")
 def test_patterns_match_as_their_regular_expressions(parts, rest):
     check(*route_of(parts), "/" + rest)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths", "others"),
+    [
+        ("/caf\u00e9", ["/caf%C3%A9", "/caf%c3%a9", "/%63af\u00e9"], ["/caf%E9", "/cafe"]),
+        ("/a b", ["/a%20b", "/a b"], ["/a+b", "/ab"]),
+        ('/"<>\\^`|', ["/%22%3C%3E%5C%5E%60%7C", '/"<>\\^`|'], []),
+        ("/a%20b", ["/a%20b", "/a b"], ["/a%2520b"]),
+        ("/100%", ["/100%25", "/100%"], []),
+        ("/~x", ["/~x", "/%7Ex", "/%7ex"], []),
+        ("/%7ex", ["/~x"], []),
+        ("/a/b", ["/a/b"], ["/a%2Fb"]),
+        ("/a%2fb", ["/a%2Fb", "/a%2fb"], ["/a/b"]),
+        ("/a@b", ["/a@b"], ["/a%40b"]),
+    ],
+)
+def test_text_of_a_pattern_matches_percent_encoded_or_not(pattern, paths, others):
+    routes = Routes()
+    routes.add(pattern)(print)
+    for path in paths:
+        assert routes.find(path), path
+    for path in others:
+        assert routes.find(path) is None, path
+
+
+@given(st.text(st.sampled_from("/%2357eE~\u00e9 ab"), max_size=12))
+@example("%2%35")
+@example("%%37e")
+def test_parameters_are_decoded_once(rest):
+    routes = Routes()
+    routes.add("/{rest:path}")(print)
+    found = routes.find("/" + rest)
+    assert (found and found[1]) == ({"rest": unquote(rest)} if rest else None)
+
+
+@pytest.mark.parametrize(
+    ("subprotocols", "error"), [("chat", TypeError), (5, TypeError), ([b"chat"], TypeError), (["a b"], ValueError)]
+)
+def test_subprotocols_of_a_route_are_checked_when_it_is_added(subprotocols, error):
+    with pytest.raises(error, match="subprotocol"):
+        Routes().add("/", subprotocols=subprotocols)
+
+
+def test_subprotocols_of_a_route_may_be_an_iterator():
+    routes = Routes()
+    add = routes.add("/", subprotocols=iter(["chat"]))
+    for handler in (print, repr):
+        assert add(handler) is handler
+    assert [route.subprotocols for route in routes._routes] == [("chat",), ("chat",)]
 
 
 @pytest.mark.parametrize(

@@ -758,6 +758,11 @@ def test_host_of_an_absolute_target_replaces_the_host_header(target: str) -> Non
     assert refuse(make_head(first=first, Host="a.example", Origin="http://a.example")).status == 403
 
 
+@pytest.mark.parametrize("host", ["[::1::]", "a[b", "h:abc", "h:8080:1"])
+def test_malformed_host_of_an_absolute_target_is_refused(host: str) -> None:
+    assert refuse(make_head(first=f"GET http://{host}/ HTTP/1.1")).status == 400
+
+
 def test_origins_option_accepts_only_listed_origins() -> None:
     origins = ["https://a.example", re.compile(r"https://[a-z]+\.b\.example")]
     for good in ("https://a.example", "https://A.example", "https://x.b.example"):

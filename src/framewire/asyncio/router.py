@@ -31,7 +31,7 @@ def route(
             `framewire.routes.Routes`. Handlers are called with the connection and, by name, the
             parameters of the path.
         *args: The host and the port.
-        server_name: The host and port of redirects; None for those of the Host header.
+        server_name: The host and port of redirects; None for those of the request.
         ssl: The TLS context; True if a reverse proxy terminates TLS, so that redirects have the
             scheme wss.
         create_router: Makes the router of a map in place of `Router`.

@@ -26,6 +26,7 @@ __all__ = [
     "check_upgrade_header",
     "check_version_header",
     "choose_subprotocol",
+    "find_host",
 ]
 
 #: An origin that may connect: text, a pattern that matches all of it, or None for requests without
@@ -91,9 +92,35 @@ def check_host(headers: Headers) -> str:
         HandshakeError: It is missing, repeated or malformed.
     """
     host = _only(headers.by_name(), "Host")
-    if not _HOST.fullmatch(host) or (host.startswith("[") and not _is_ipv6(host[1:].partition("]")[0])):
+    if not _is_host(host):
         raise HandshakeError(400, "the Host header is not a host")
     return host
+
+
+def find_host(request: Request) -> str:
+    """Return the host and port that a request is for: those of a target that is an absolute URI,
+    else those of the Host header (RFC 9112 3.2.2).
+
+    Args:
+        request: The request.
+
+    Raises:
+        HandshakeError: As `check_host`, or the host of the target is malformed.
+    """
+    return _host_of(_TARGET.match(request.target), request.headers)
+
+
+def _host_of(target: re.Match[str] | None, headers: Headers) -> str:
+    host = check_host(headers)
+    if target is None or target[1] is None:
+        return host
+    if not _is_host(target[1]):
+        raise HandshakeError(400, "the host of the request target is not a host")
+    return target[1]
+
+
+def _is_host(text: str) -> bool:
+    return bool(_HOST.fullmatch(text)) and not (text.startswith("[") and not _is_ipv6(text[1:].partition("]")[0]))
 
 
 def _is_ipv6(address: str) -> bool:
@@ -146,7 +173,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     if not target:
         raise HandshakeError(400, "the request target is neither a path nor an absolute URI")
     found = headers.by_name()
-    host = check_host(headers)
+    host = _host_of(target, headers)
     if "transfer-encoding" in found or not _ZERO.issuperset(found.get("content-length", ())):
         raise HandshakeError(400, "a request to upgrade has no body")
     if not check_upgrade_header(found.get("upgrade", ())):
@@ -162,7 +189,7 @@ def check_request(request: Request, *, origins: Sequence[Origin] | None = None, 
     except ValueError:
         reason = "the Sec-WebSocket-Key header is not the base64 of 16 bytes"
         raise HandshakeError(400, reason) from None
-    _check_origin(found.get("origin", ()), target[1] or host, origins)  # RFC 9112 3.2.2
+    _check_origin(found.get("origin", ()), host, origins)
     subprotocols, extensions = found.get("sec-websocket-protocol"), found.get("sec-websocket-extensions")
     try:
         return Offer(
