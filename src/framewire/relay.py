@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from .asyncio.inbox import post
 from .session.session import Data
 
 __all__ = ["Gap", "Relay", "TopicRelay"]
@@ -86,11 +87,15 @@ class Relay:
         receive: Called in the event loop with the `id` of the sender and the text of each message
             that another relay publishes on the channel. It must not block; its exceptions are
             logged.
-        backlog: Largest number of messages that wait for publication; above it, the oldest is
-            discarded.
+        backlog: Largest number of messages that wait for publication, at least 1; above it, the
+            oldest is discarded.
         on_gap: Called in the event loop with a `Gap` when the broker is reachable again, and before
             the next message of another relay of which some are missing. It must not block; its
             exceptions are logged.
+
+    Raises:
+        TypeError: `backlog` is not an int.
+        ValueError: `backlog` is below 1, or `uri` is not the address of a broker.
     """
 
     def __init__(
@@ -102,6 +107,10 @@ class Relay:
         backlog: int = 1000,
         on_gap: Callable[[Gap], object] | None = None,
     ) -> None:
+        if not isinstance(backlog, int):
+            raise TypeError(f"backlog is an int, not {type(backlog).__name__}")
+        if backlog < 1:
+            raise ValueError(f"backlog is 1 or more, not {backlog}")
         self.id: Final = token_hex(8)
         self._channel = channel
         self._receive_callback = receive
@@ -117,13 +126,23 @@ class Relay:
             uri, socket_timeout=_BROKER_TIMEOUT, socket_connect_timeout=_BROKER_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the tasks
 
     def publish(self, text: str) -> None:
         """Publish a message to all other relays on the channel, without waiting.
 
+        Within the context manager it may be called from any thread; the messages of one thread keep
+        their order.
+
         Args:
             text: The message.
         """
+        if self._loop is None or self._loop is asyncio._get_running_loop():
+            self._enqueue(text)
+        else:
+            post(self._loop, self._enqueue, text)
+
+    def _enqueue(self, text: str) -> None:
         if self._backlog.full():
             self._backlog.get_nowait()
             self._backlog.task_done()
@@ -132,20 +151,34 @@ class Relay:
         self._backlog.put_nowait(f"{self.id}/{self._published} {text}".encode(errors="replace"))
 
     async def __aenter__(self) -> Relay:
+        self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._subscribe()), asyncio.create_task(self._publish_backlog())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._backlog.join(), _FLUSH_TIMEOUT)
+        try:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._flush(), _FLUSH_TIMEOUT)
+        finally:
+            try:
+                await self._stop()
+            finally:
+                await self._redis.aclose()
+
+    async def _flush(self) -> None:
+        """Wait until the backlog is published, with the earlier messages of other threads."""
+        await asyncio.sleep(0)
+        await self._backlog.join()
+
+    async def _stop(self) -> None:
+        """End the tasks."""
         running = set(self._tasks)
         while running:  # repeated, because before Python 3.12 `wait_for` in redis-py can lose a cancellation
             for task in running:
                 task.cancel()
             _, running = await asyncio.wait(running, timeout=0.1)
-        await self._redis.aclose()
 
     async def _subscribe(self) -> None:
         """Receive messages, and reconnect when the broker becomes unreachable."""
@@ -219,6 +252,7 @@ class Relay:
         _call(self._receive_callback, sender, text)
 
     async def _publish_backlog(self) -> None:
+        failing = False
         while True:
             batch = [await self._backlog.get()]
             while True:
@@ -230,8 +264,12 @@ class Relay:
                         for data in batch:
                             pipeline.publish(self._channel, data)
                         await pipeline.execute()
+                    failing = False
                     break
-                except (RedisError, OSError):
+                except (RedisError, OSError) as error:
+                    if not failing:  # one warning for each series of failures
+                        logger.warning("messages cannot be published: %s", error)
+                    failing = True
                     await asyncio.sleep(_RETRY_DELAY)
             for _ in batch:
                 self._backlog.task_done()
@@ -269,6 +307,10 @@ class TopicRelay:
             messages on it.
         backlog: See `Relay`.
         on_gap: See `Relay`. A program can have its clients load again what they may have missed.
+
+    Raises:
+        TypeError: See `Relay`.
+        ValueError: See `Relay`.
     """
 
     def __init__(
@@ -294,6 +336,9 @@ class TopicRelay:
 
     def publish(self, topic: str, message: Data, *, exclude: Any = (), text: bool | None = None) -> int:
         """Send a message to the subscribers of its topic in all processes, without waiting.
+
+        Within the context manager it may be called from any thread from which `Topics.publish` may;
+        the messages of one thread keep their order.
 
         Args:
             topic: The topic.

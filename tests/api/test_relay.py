@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from threading import Thread
 
 import pytest
 import sync_ends
@@ -40,10 +43,10 @@ class Broker:
         self.uri = f"redis://127.0.0.1:{self.port}"
         self.process = None
 
-    def start(self):
+    def start(self, *options):
+        address = ["--port", str(self.port), "--bind", "127.0.0.1"]
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
-            stdout=subprocess.DEVNULL,
+            ["redis-server", *address, "--save", "", "--dir", str(self._folder), *options], stdout=subprocess.DEVNULL
         )
         sync_ends.until(self.is_listening)
 
@@ -58,9 +61,13 @@ class Broker:
 
     def publish(self, channel, data):
         """Publish bytes without a relay."""
-        with socket.create_connection(("127.0.0.1", self.port)) as client:
-            client.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in (b"PUBLISH", channel, data)))
-            assert client.recv(100).startswith(b":")
+        assert self.call(b"PUBLISH", channel, data).startswith(b":")
+
+    def call(self, *words):
+        """Send a command; return the beginning of its reply."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as client:
+            client.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(x), x) for x in words))
+            return client.recv(1 << 16)
 
 
 @pytest.fixture
@@ -360,6 +367,101 @@ async def test_relay_exits_promptly_in_any_state(broker):
         for _ in range(turns):
             await asyncio.sleep(0)
         await asyncio.wait_for(relay.__aexit__(None, None, None), 4)
+
+
+@on_loop
+async def test_relay_whose_exit_is_cancelled_has_ended_its_tasks_and_its_connections(broker):
+    relay = Relay(broker.uri, "test", print)  # the broker is not there, so that the exit waits
+    await relay.__aenter__()
+    relay.publish("said")
+    close, closed = relay._redis.aclose, []
+
+    async def aclose():
+        closed.append(relay)
+        await close()
+
+    relay._redis.aclose = aclose
+    leaving = asyncio.create_task(relay.__aexit__(None, None, None))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not leaving.done()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(leaving, 10)
+    assert [task.done() for task in relay._tasks] == [True, True]
+    assert closed == [relay]
+
+
+@pytest.mark.parametrize(("backlog", "error"), [(0, ValueError), (-1, ValueError), (None, TypeError), ("5", TypeError)])
+def test_backlog_without_a_limit_is_refused(backlog, error):
+    uri, channel = "redis://localhost", "test"
+    for make in (partial(Relay, uri, channel, print), partial(TopicRelay, Topics(), uri, channel)):
+        with pytest.raises(error, match="backlog is"):
+            make(backlog=backlog)
+
+
+@on_loop
+async def test_messages_of_another_thread_are_published_at_once_in_order(broker, monkeypatch):
+    monkeypatch.setattr(relays, "_BROKER_TIMEOUT", 60.0)  # nothing else wakes the event loop of the relay
+    broker.start()
+    texts = [f"{number}" for number in range(50)]
+
+    def publish_and_receive(relay):
+        with socket.create_connection(("127.0.0.1", broker.port), 10) as client, client.makefile("rb") as replies:
+            client.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$6\r\ntopics\r\n")
+            while not replies.readline().startswith(b":"):
+                pass
+            for text in texts:
+                relay.publish("news", text)
+            return [line.decode().split("news")[-1].strip() for line in replies_of(replies, len(texts))]
+
+    def replies_of(replies, count):
+        while count:
+            line = replies.readline()
+            if b"text 4 news" in line:
+                count -= 1
+                yield line
+
+    async with TopicRelay(Topics(), broker.uri, "topics") as relay:
+        await until(relay.relay._may_publish.is_set)
+        assert await asyncio.to_thread(publish_and_receive, relay) == texts
+
+
+@on_loop
+async def test_earlier_messages_of_another_thread_are_published_at_the_exit(broker):
+    broker.start()
+    async with Peer(broker) as a:
+        async with Peer(broker) as b:
+            await wait_until_connected(a, b)
+            thread = Thread(target=b.relay.publish, args=("last",))
+            thread.start()
+            thread.join()
+        assert await a.wait_for("last") == b.relay.id
+
+
+@on_loop
+async def test_broker_that_refuses_messages_is_logged_once(broker, caplog):
+    broker.start("--user", "default", "on", "nopass", "~*", "&*", "+@all", "-publish")
+
+    def rejected():
+        found = re.search(rb"cmdstat_publish:.*rejected_calls=(\d+)", broker.call(b"INFO", b"commandstats"))
+        return 0 if found is None else int(found[1])
+
+    def rejected_since(before):
+        return rejected() >= before + 3
+
+    def warnings():
+        return [text for text in caplog.messages if text.startswith("messages cannot be published: ")]
+
+    async with Peer(broker) as a, Peer(broker) as b:
+        for number in range(2):
+            a.relay.publish(str(number))
+            await until(partial(rejected_since, rejected()))
+            assert len(warnings()) == number + 1
+            broker.call(b"ACL", b"SETUSER", b"default", b"+publish")
+            assert await b.wait_for(str(number)) == a.relay.id
+            broker.call(b"ACL", b"SETUSER", b"default", b"-publish")
+    assert "permission" in warnings()[0]
 
 
 @contextmanager
