@@ -206,7 +206,14 @@ class Rooms:
             )
         send = send or getattr(websocket, "base_send", None) or websocket.send  # type: ignore[attr-defined]
         driver = self._plain[id(websocket.scope)] = PlainDriver(send, websocket.scope)
-        driver.call_when_lost(lambda driver: self._plain.pop(id(driver.scope)))
+
+        def forget(_: object) -> None:
+            del self._plain[id(driver.scope)]
+
+        if driver.owner is None:
+            driver.call_when_lost(forget)
+        else:  # not before, so that a connection whose `send` has failed cannot join again
+            driver.owner.add_done_callback(forget)
         return driver
 
 
@@ -243,9 +250,10 @@ class PlainDriver:
         self._when_room: list[Callable[[], object]] = []  # called once the queue has room
         self._task: asyncio.Task[None] | None = None
         self._when_lost: list[Callable[[PlainDriver], object]] = []
-        owner = asyncio.current_task()
-        if owner is not None:
-            owner.add_done_callback(self._lose)
+        #: The task that has joined a room first.
+        self.owner = asyncio.current_task()
+        if self.owner is not None:
+            self.owner.add_done_callback(self._lose)
 
     @property
     def blocked(self) -> bool:

@@ -361,6 +361,32 @@ async def test_member_of_another_server_leaves_when_it_cannot_be_sent_to():
         await until(lambda: whole.sent == ["a", "b"])
         with pytest.raises(ConnectionClosed):
             rooms._topics.subscribe(driver, broken, "red")
+        for room in ("red", "blue"):
+            with pytest.raises(ConnectionClosed):
+                await rooms.join(broken, room)
+        assert not await rooms.leave(broken, "red")
+        assert [rooms.members(room) for room in ("red", "blue")] == [[whole], []]
+    await until(lambda: rooms._plain == {})
+
+
+@on_loop
+async def test_member_that_joins_outside_of_a_task_is_forgotten_when_it_cannot_be_sent_to():
+    class Broken(Scripted):
+        async def base_send(self, event):
+            raise RuntimeError("Unexpected ASGI message")
+
+    rooms, joined_without_task = Rooms(), []
+
+    def join():
+        with pytest.raises(StopIteration) as returned:
+            rooms.join(Broken(), "red").send(None)
+        joined_without_task.append(returned.value.value)
+
+    asyncio.get_running_loop().call_soon(join)
+    await until(lambda: joined_without_task == [True])
+    assert rooms.publish("red", "a") == 1
+    await until(lambda: not rooms.members("red"))
+    assert rooms._plain == {}
 
 
 @on_loop
