@@ -37,6 +37,7 @@ from framewire.handshake import (
 from framewire.http.client_handshake import USER_AGENT
 from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
 from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadLimits, HeadScanner, Request, Response
+from framewire.http.request_checks import find_host
 from framewire.http.server_handshake import BUSY, CLOSING
 from framewire.http.uri import Uri, parse_uri
 
@@ -756,6 +757,16 @@ def test_host_of_an_absolute_target_replaces_the_host_header(target: str) -> Non
     first = f"GET {target} HTTP/1.1"
     receive(make_head(first=first, Host="a.example", Origin="http://b.example:8080")).check()
     assert refuse(make_head(first=first, Host="a.example", Origin="http://a.example")).status == 403
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [("/", "a.example"), ("*", "a.example"), ("http://b.example:81/x", "b.example:81"), ("WSS://[::1]", "[::1]")],
+)
+def test_host_of_a_request_is_that_of_an_absolute_target_or_else_of_the_host_header(target: str, host: str) -> None:
+    assert find_host(Request("GET", target, Headers([("Host", "a.example")]))) == host
+    with pytest.raises(HandshakeError, match="the Host header is missing"):
+        find_host(Request("GET", target, Headers()))
 
 
 @pytest.mark.parametrize("host", ["[::1::]", "a[b", "h:abc", "h:8080:1"])

@@ -59,7 +59,7 @@ async def answer_request(
     response: Response | None = None
     codecs: list[Codec] = []
     if malformed is not None:
-        response = _explain(server, malformed, "opening handshake failed")
+        response = _explain(server, malformed, "")
     elif server.process_request is not None:
         assert request is not None
         try:
@@ -131,14 +131,13 @@ def _select_codecs(agreed: list[Terms], codecs: list[Codec], named: list[Terms])
     Raises:
         ValueError: It names one that was not agreed on, or one twice.
     """
-    rest = list(zip(agreed, codecs, strict=True))
-    selected = []
+    agreed, codecs, selected = agreed.copy(), codecs.copy(), []
     for terms in named:
-        found = next((pair for pair in rest if pair[0] == terms), None)
-        if found is None:
+        if terms not in agreed:
             raise ValueError(f"the response names the extension {terms[0]} otherwise than it was agreed on")
-        rest.remove(found)
-        selected.append(found[1])
+        index = agreed.index(terms)
+        del agreed[index]
+        selected.append(codecs.pop(index))
     return selected
 
 
