@@ -482,7 +482,11 @@ async def test_connection_attributes_describe_both_ends():
         assert theirs.remote_address == ws.local_address
         assert isinstance(ws.id, uuid.UUID)
         assert ws.id == ws.id != theirs.id
+    await theirs.wait_closed()
     assert ws.state is framewire.State.CLOSED
+    assert theirs.local_address == ws.remote_address == ("127.0.0.1", port)
+    assert theirs.remote_address == ws.local_address
+    assert ws.local_address[0] == "127.0.0.1"
 
 
 # Opening handshake

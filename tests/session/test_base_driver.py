@@ -10,7 +10,7 @@ from frames import TEXT, to
 
 from framewire import CLIENT, SERVER, ConcurrencyError, State, StateError, Stream
 from framewire.errors import ConnectionClosedError, FragmentError, PayloadTooBigError
-from framewire.session.base_driver import BaseDriver, peer_address
+from framewire.session.base_driver import BaseDriver, own_address, peer_address
 from framewire.session.broadcast import Broadcast, queue_broadcast
 from framewire.session.connection import BaseConnection
 from framewire.session.fragments import is_whole
@@ -349,3 +349,10 @@ def test_address_of_a_peer_that_is_not_there_is_none():
         assert peer_address(sock) is None  # it is connected to nobody
         with socket.create_connection(sock.getsockname()) as client:
             assert peer_address(client) == sock.getsockname()
+
+
+def test_own_address_of_a_socket_that_is_closed_or_not_there_is_none():
+    assert own_address(None) is None
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        assert own_address(sock) == sock.getsockname()
+    assert own_address(sock) is None

@@ -130,6 +130,15 @@ def test_wait_closed_says_whether_the_connection_has_ended():
 
 
 # Sending.
+def test_addresses_are_known_after_the_end():
+    accepted = []
+    with serving(accepted.append) as (_, port, uri), connect(uri) as ws:
+        assert ws.wait_closed(10)
+        assert accepted[0].wait_closed(10)
+        assert ws.remote_address == accepted[0].local_address == ("127.0.0.1", port)
+        assert ws.local_address == accepted[0].remote_address
+
+
 
 
 def test_send_during_fragments_of_another_thread_raises_concurrency_error():

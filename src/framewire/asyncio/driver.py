@@ -81,9 +81,9 @@ class Driver(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "__weakref__", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner", "_queue",
-        "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now", "opened",
-        "opening", "receiver", "session", "transport", "transport_lost", "waiter", "writer",
+        "__weakref__", "_addresses", "_buffer", "_deadline", "_end_timer", "_ending", "_max_direct_read", "_owner",
+        "_queue", "_reading", "_receive", "_role", "_settings", "_timer", "_waiters", "_when_lost", "loop", "now",
+        "opened", "opening", "receiver", "session", "transport", "transport_lost", "waiter", "writer",
     )  # fmt: skip
 
     session: Session
@@ -103,6 +103,7 @@ class Driver(asyncio.BufferedProtocol):
         self._timer = timer
         self._queue = queue
         self._owner = owner
+        self._addresses: tuple[Any, Any] | None = None  # both ends' over TLS, whose transport forgets them
         self.loop = asyncio.get_running_loop()
         #: The clock: uvloop's own has whole milliseconds.
         self.now = timer.clock(self.loop)
@@ -179,6 +180,8 @@ class Driver(asyncio.BufferedProtocol):
         # while it is empty.
         over_tls = transport.get_extra_info("ssl_object") is not None
         self.transport.set_write_buffer_limits(high + over_tls, low)
+        if over_tls:
+            self._addresses = self.local_address, self.remote_address
         self.opening.connected()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -451,12 +454,12 @@ class Driver(asyncio.BufferedProtocol):
     @property
     def local_address(self) -> Any:
         """The socket's own address."""
-        return self.transport.get_extra_info("sockname")
+        return self.transport.get_extra_info("sockname") if self._addresses is None else self._addresses[0]
 
     @property
     def remote_address(self) -> Any:
         """The peer's address."""
-        return self.transport.get_extra_info("peername")
+        return self.transport.get_extra_info("peername") if self._addresses is None else self._addresses[1]
 
     @property
     def messages_sent(self) -> int:

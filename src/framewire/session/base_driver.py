@@ -17,7 +17,7 @@ from .message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_d
 from .session import ABANDONED_MESSAGE, Data, Session
 from .settings import ConnectionSettings
 
-__all__ = ["READ_SIZE", "BaseDriver", "peer_address"]
+__all__ = ["READ_SIZE", "BaseDriver", "own_address", "peer_address"]
 
 #: The most that one read brings, in bytes.
 READ_SIZE: Final = 1 << 16
@@ -49,7 +49,7 @@ class BaseDriver(ABC):
 
     #: To be held while the session is used, where several threads use it.
     lock: AbstractContextManager[Any]
-    #: The addresses of both ends; None for a stream without a socket.
+    #: The addresses of both ends, also after the end; None for a stream without a socket.
     local_address: Any
     remote_address: Any
 
@@ -282,6 +282,14 @@ class BaseDriver(ABC):
         Raises:
             ConnectionClosed: The connection has ended.
         """
+
+
+def own_address(sock: Any) -> Any:
+    """Return the address of a socket; None without one, or if the system has forgotten it."""
+    try:
+        return None if sock is None else sock.getsockname()
+    except OSError:
+        return None
 
 
 def peer_address(sock: Any) -> Any:

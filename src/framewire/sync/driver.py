@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
 from ..protocol.events import Event
-from ..session.base_driver import READ_SIZE, BaseDriver, peer_address
+from ..session.base_driver import READ_SIZE, BaseDriver, own_address, peer_address
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 from .transport import Transport
@@ -57,6 +56,7 @@ class Driver(BaseDriver):
         super().__init__(role, settings)
         self.transport = transport
         self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
+        self.local_address, self.remote_address = own_address(transport.socket), peer_address(transport.socket)
         #: Guards the session. `with` of this lock, unlike that of a condition, cannot be interrupted
         #: by a signal handler between acquiring it and the block that releases it.
         self.lock = threading.RLock()
@@ -74,16 +74,6 @@ class Driver(BaseDriver):
         self._looks_at = 0.0  # when the reader looks at the clock, at the latest
         self._watched = False  # a thread aborts the connection at its deadline
         self._deadline_timer: threading.Timer | None = None
-
-    @cached_property
-    def local_address(self) -> Any:
-        """The socket's own address."""
-        return self.transport.socket.getsockname()
-
-    @cached_property
-    def remote_address(self) -> Any:
-        """The peer's address; None if the connection was lost before anybody asked."""
-        return peer_address(self.transport.socket)
 
     def open(
         self, rest: bytes, codecs: Sequence[Codec], opened: Callable[[Session], None], answer: bytes = b""

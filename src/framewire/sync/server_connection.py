@@ -91,7 +91,7 @@ class ServerConnection(Connection):
     def _open(self, busy: bool) -> None:
         """Perform TLS and the opening handshake, after the header of the PROXY protocol, if any."""
         transport, policy = self._driver.transport, self.server.policy
-        if policy.trusted_proxies is not None:  # else nothing asks for the address of each client
+        if policy.trusted_proxies is not None:
             header = read_proxy_header(policy, self.remote_address, self._receive, self.logger)
             self.client_address = complete(header)
         if self.server.ssl is not None:

@@ -20,7 +20,7 @@ import trio
 
 from ..protocol.codecs import Codec
 from ..protocol.constants import Role
-from ..session.base_driver import READ_SIZE, BaseDriver, peer_address
+from ..session.base_driver import READ_SIZE, BaseDriver, own_address, peer_address
 from ..session.message_queue import MessageQueue
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
@@ -76,7 +76,7 @@ class Driver(BaseDriver):
             below = below.transport_stream
         super().__init__(role, settings)
         sock = getattr(below, "socket", None)
-        self.local_address, self.remote_address = sock and sock.getsockname(), peer_address(sock)
+        self.local_address, self.remote_address = own_address(sock), peer_address(sock)
         self.lock = nullcontext()  # trio has one thread
         self.stream = stream
         #: Set when TCP has ended.
