@@ -11,6 +11,7 @@ import sys
 import threading
 import zlib
 from functools import partial
+from math import inf
 
 import pytest
 from frames import KEY, REQUEST, frame
@@ -317,6 +318,14 @@ def test_input_after_a_close_frame_written_by_handler_is_discarded(handle, monke
             raw.write(raw.stream.send(bytes(100_000)))
     assert readers
     until(lambda: not any(thread.is_alive() for thread in readers))
+
+
+def test_handler_waits_any_time_for_the_answer_to_its_close(handle, monkeypatch, printed):
+    monkeypatch.setattr(options, "serve", partial(options.serve, close_timeout=inf))
+    body = "request.ws_stream.close_connection()\nprint('closed', flush=True)"
+    with upgraded(handle(handler(body)), auto_close=False) as raw:
+        assert closing(raw) == Close(1000, "")
+        assert printed(1) == ["closed"]
 
 
 def test_passive_closing_handler_may_write_the_answer_and_abort(handle):

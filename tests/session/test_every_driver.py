@@ -1,9 +1,12 @@
 """Rules of the session over real sockets: the outcome is the same on every driver."""
 
+from math import inf
+
 import ends
 import pytest
 from drivers import close, echo, every_driver, hold, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, explained
+from sync_ends import until
 
 from framewire import (
     Close,
@@ -13,6 +16,7 @@ from framewire import (
     HandshakeError,
     Ping,
     Pong,
+    State,
     TextError,
 )
 from framewire.asyncio import Listener
@@ -378,6 +382,39 @@ def test_events_at_the_end_of_a_connection_are_processed_once(driver, way):
         assert peer.record.counts == (1, 2)
         assert [type(each) for each in exceptions] == [type(error)]
         assert str(exceptions[0]) == str(error)
+
+
+@every_driver(clients=True, tls=True, without=("uvicorn",))  # ASGI has addresses at the beginning only
+def test_addresses_are_known_after_the_end(driver):
+    with driver.open(receive_all) as peer:
+        here, there = peer.socket.getsockname(), peer.socket.getpeername()
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_event().code == 1000
+        peer.socket.close()
+        peer.record.end()
+        connection = peer.record._connection
+        until(lambda: connection.state is State.CLOSED)
+        assert (connection.local_address, connection.remote_address) == (there, here)
+
+
+@every_driver(clients=True, tls=True, without=("uvicorn",))  # which has times of its own
+@pytest.mark.parametrize("seconds", [30 * 86400, 1e10, inf])
+def test_times_may_be_of_any_length(driver, seconds):
+    def script():
+        yield send((yield recv()))
+        yield close()
+
+    times = ("open_timeout", "ping_interval", "ping_timeout", "close_timeout", "idle_timeout", "total_timeout")
+    with driver.open(script, **dict.fromkeys(times, seconds)) as peer:
+        peer.send(peer.frame(PING, b"1"))
+        assert peer.read_event() == Pong(b"1")
+        peer.send(peer.frame(TEXT, b"question"))
+        assert peer.read_event() == "question"
+        assert peer.read_event() == Close(1000, "")
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        peer.socket.close()
+        assert peer.record.end() is None
+        assert peer.record.code == 1000
 
 
 # What the application is told of the end: by `close_code`, `close_reason` and the exception.

@@ -484,6 +484,7 @@ class ClientDriver(Driver):
     def open(self, script, **settings):
         record = Record()
         with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+            listening_socket.settimeout(PATIENCE)
             uri = f"{'wss' if self.tls else 'ws'}://127.0.0.1:{listening_socket.getsockname()[1]}/"
             if self.tls:
                 settings["ssl"] = client_side()

@@ -8,6 +8,7 @@ import ssl
 import sys
 import threading
 from contextlib import contextmanager
+from math import inf
 
 import pytest
 from ends import CERTIFICATE
@@ -129,7 +130,6 @@ def test_wait_closed_says_whether_the_connection_has_ended():
         assert ws.close_code == 1000
 
 
-# Sending.
 def test_addresses_are_known_after_the_end():
     accepted = []
     with serving(accepted.append) as (_, port, uri), connect(uri) as ws:
@@ -139,6 +139,7 @@ def test_addresses_are_known_after_the_end():
         assert ws.local_address == accepted[0].remote_address
 
 
+# Sending.
 
 
 def test_send_during_fragments_of_another_thread_raises_concurrency_error():
@@ -338,7 +339,7 @@ def test_unix_socket_serves_and_connects(tmp_path):
     path = tmp_path / "socket"
     for _ in range(2):  # the second replaces the socket of the first
         with running(unix_serve(echo, path)):
-            with unix_connect(path) as ws:
+            with unix_connect(path, open_timeout=inf) as ws:
                 ws.send("local")
                 assert ws.recv(10) == "local"
                 assert ws.request.headers["Host"] == "localhost"

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import time
 from contextlib import contextmanager
+from math import inf
 
 import pytest
 from backends import needed
@@ -61,7 +62,12 @@ def test_sync_client_connects_by_tls_inside_of_tls():
 def test_sync_client_connects_through_socks_proxy(secure):
     needed("python_socks")
     with serving_at_localhost(secure) as uri, proxying(socks5) as port:
-        check(connect(uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None))
+        for open_timeout in (10, inf):
+            check(
+                connect(
+                    uri, proxy=f"socks5h://127.0.0.1:{port}", ssl=TRUST if secure else None, open_timeout=open_timeout
+                )
+            )
 
 
 def test_open_timeout_holds_for_a_socks_proxy_that_answers_byte_by_byte():

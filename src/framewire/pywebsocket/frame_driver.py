@@ -18,6 +18,7 @@ from ..protocol.constants import State
 from ..session.base_driver import READ_SIZE
 from ..session.session import Ending, Session
 from ..sync.driver import Driver
+from ..sync.waits import limit_wait
 
 __all__ = ["FrameDriver"]
 
@@ -95,7 +96,7 @@ class FrameDriver(Driver):
                     left = None if until is None else until - monotonic()
                     if left is not None and left <= 0:
                         raise TimeoutError("no frame came in time")
-                    self.changed.wait(left)
+                    self.changed.wait(limit_wait(left))
                 if not self._held:
                     return False
                 is_cut = not self._has_piece()

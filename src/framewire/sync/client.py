@@ -14,7 +14,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..http.client_handshake import USER_AGENT
 from ..http.http11 import HeadLimits
@@ -30,14 +30,12 @@ from .complete import complete
 from .connection import Connection
 from .driver import Driver
 from .transport import HEAD_READ, Transport
+from .waits import LONGEST_WAIT, limit_wait
 
 __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
 
 HeadersLike: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
 CreateConnection: TypeAlias = "Callable[[Transport, ConnectionSettings, Logger], ClientConnection]"
-
-#: What stands for no limit in python-socks, where None is 60: a day, in seconds.
-_NO_LIMIT: Final = 86400.0
 
 
 class ClientConnection(Connection):
@@ -92,12 +90,12 @@ class _Opening(StreamOpening):
     async def _open_address(self, address: Any, options: dict[str, Any]) -> Transport:
         """Connect to one address: `create_connection` would give each address of a name all the time."""
         numeric = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-        return await self.use(socket.create_connection(numeric, **{"timeout": self._timeout, **options}))
+        return await self.use(socket.create_connection(numeric, **{"timeout": limit_wait(self._timeout), **options}))
 
     async def open_unix(self, path: str | os.PathLike[str]) -> Transport:
         sock = socket.socket(socket.AF_UNIX)
         try:
-            sock.settimeout(self._timeout)
+            sock.settimeout(limit_wait(self._timeout))
             sock.connect(os.fspath(path))
         except BaseException:
             sock.close()
@@ -108,11 +106,11 @@ class _Opening(StreamOpening):
         from python_socks.sync import Proxy
 
         own, seconds = self.client.kwargs.get("source_address"), self._timeout
+        limit = LONGEST_WAIT if seconds is None else limit_wait(seconds)  # None is 60 to python-socks
         opened: Future[socket.socket] = Future()
 
         def connect() -> None:
             try:
-                limit = _NO_LIMIT if seconds is None else seconds
                 opened.set_result(Proxy(*arguments).connect(host, port, limit, local_addr=own))
             except Exception as error:
                 opened.set_exception(error)
@@ -120,9 +118,8 @@ class _Opening(StreamOpening):
         # In a thread, since python-socks limits the time of each read, not of all.
         threading.Thread(target=connect, name="framewire SOCKS", daemon=True).start()
         try:
-            wait([opened], seconds)
-            if not opened.done():
-                raise TimeoutError("the proxy took too long")
+            while not opened.done():
+                wait([opened], limit_wait(self._timeout))
         except BaseException:
             opened.add_done_callback(_close)
             raise

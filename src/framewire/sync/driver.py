@@ -25,6 +25,7 @@ from ..session.base_driver import READ_SIZE, BaseDriver, own_address, peer_addre
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
 from .transport import Transport
+from .waits import limit_wait, wait_until
 
 __all__ = ["Driver"]
 
@@ -141,7 +142,7 @@ class Driver(BaseDriver):
     def _wait(self, session: Session, seconds: float | None) -> None:
         if self.ended:  # without the session, if that is broken
             raise session.error()
-        self.changed.wait(seconds)
+        self.changed.wait(limit_wait(seconds))
 
     def now(self) -> float:
         return monotonic()
@@ -200,7 +201,7 @@ class Driver(BaseDriver):
                 return
             if deadline is None or self._looks_at <= deadline:
                 return
-            timer = threading.Timer(max(0, deadline - monotonic()), self._look_at_deadline)
+            timer = threading.Timer(limit_wait(max(0, deadline - monotonic())), self._look_at_deadline)
             self._deadline_timer, timer.daemon, timer.name = timer, True, "framewire timer"
         self._start(timer)
 
@@ -243,7 +244,7 @@ class Driver(BaseDriver):
         has.
         """
         with self.lock:
-            if not self.changed.wait_for(lambda: self.ended, timeout):
+            if not wait_until(self.changed, lambda: self.ended, timeout):
                 return False
         if self.reader.is_alive() and self.reader is not threading.current_thread():
             self.reader.join()  # which closes the socket; nothing keeps it any more
@@ -419,7 +420,7 @@ class Driver(BaseDriver):
             self._end(session)
 
     def _handle_timer(self, session: Session) -> float | None:
-        """Do what is due; return the seconds until something is due again.
+        """Do what is due; return how many seconds to wait before the next call.
 
         Called with `lock` held.
         """
@@ -430,7 +431,7 @@ class Driver(BaseDriver):
             self.changed.notify_all()
             when = session.next_timer()
         self._looks_at = inf if when is None else when
-        return None if when is None else max(when - now, 0)
+        return None if when is None else limit_wait(max(when - now, 0))
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
         if self.received_log is not None:

@@ -32,6 +32,7 @@ from .auth import basic_auth
 from .connection import broadcast
 from .server_connection import ServerConnection
 from .transport import Transport
+from .waits import wait_until
 
 __all__ = ["SAME_ORIGIN", "Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 
@@ -224,7 +225,8 @@ class Server(BaseServer):
             return connection not in self._everyone or is_waiting
 
         with self._lock:
-            self._changed.wait_for(is_done, None if deadline is None else max(0, deadline - time.monotonic()))
+            seconds = None if deadline is None else max(0, deadline - time.monotonic())
+            wait_until(self._changed, is_done, seconds)
 
     def __enter__(self) -> Server:
         return self

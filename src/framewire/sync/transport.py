@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from .tls_over_tls import TlsOverTls
+from .waits import limit_wait
 
 __all__ = ["HEAD_READ", "Transport", "wait_for"]
 
@@ -138,7 +139,8 @@ class Transport:
             if self.deadline is not None:
                 left = self.deadline - monotonic()
                 seconds = left if timeout is None else min(left, timeout)
-            if not wait_for(self._socket, writing, seconds):
+            limited = limit_wait(seconds)
+            if not wait_for(self._socket, writing, limited) and limited == seconds:
                 raise TimeoutError("the peer took too long")
 
     def end_output(self) -> None:
