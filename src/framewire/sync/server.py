@@ -96,6 +96,9 @@ class Server(BaseServer):
                     if not self.closing:
                         self._accept_one()
         finally:
+            self._acceptor = None
+            if self.closing:
+                self._woken.close()
             self._idle.set()
 
     def _accept_one(self) -> None:
@@ -169,6 +172,8 @@ class Server(BaseServer):
             self._idle.set()  # a handler that calls this too need not wait for this thread
         self._idle.wait()
         self.socket.close()
+        if self._acceptor is None:  # else `serve_forever`, which this call interrupts, still uses it
+            self._woken.close()
         if close_connections:
             self.close_arguments = code, reason
         with self._lock:
@@ -238,7 +243,6 @@ class Server(BaseServer):
         trace: TracebackType | None,
     ) -> None:
         self.shutdown()
-        self._woken.close()
 
 
 def serve(
