@@ -110,6 +110,45 @@ def test_both_ends_can_send_at_once_over_tls():
             ws.recv(10)
 
 
+class CountedSocket(ssl.SSLSocket):
+    """A TLS socket that counts the calls of OpenSSL which begin while another thread is in one."""
+
+    running = overlaps = 0
+
+    def recv_into(self, *args):
+        return self._count(super().recv_into, *args)
+
+    def send(self, *args):
+        return self._count(super().send, *args)
+
+    def _count(self, call, *args):
+        self.running += 1
+        self.overlaps += self.running > 1
+        try:
+            return call(*args)
+        finally:
+            self.running -= 1
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_calls_of_openssl_do_not_overlap_whoever_has_started_tls(scheme):
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.load_cert_chain(CERTIFICATE)
+    client_side = ssl.create_default_context(cafile=CERTIFICATE)
+    client_side.sslsocket_class = CountedSocket
+    with serving(ssl=server_side, origins=None, compression=None, max_size=None) as (_, port, _):
+        sock, options = socket.create_connection(("127.0.0.1", port), 10), {"ssl": client_side}
+        if scheme == "ws":
+            sock, options = client_side.wrap_socket(sock, server_hostname="localhost"), {}
+        with connect(f"{scheme}://localhost/", sock=sock, compression=None, max_queue=None, **options) as ws:
+            pump = threading.Thread(target=lambda: [ws.send(bytes(60_000)) for _ in range(300)])
+            pump.start()
+            for _ in range(300):
+                assert len(ws.recv(10)) == 60_000
+            pump.join()
+            assert ws.socket.overlaps == 0
+
+
 def test_client_rejects_untrusted_server_certificate():
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_side.load_cert_chain(CERTIFICATE)

@@ -51,7 +51,9 @@ class Transport:
         sock.setblocking(False)
         self.deadline: float | None = None
         self._socket: Any = sock
-        self._lock: AbstractContextManager[object] = nullcontext()
+        self._lock: AbstractContextManager[object] = (
+            threading.Lock() if isinstance(sock, tls.SSLSocket) else nullcontext()
+        )
 
     def start_tls(self, context: tls.SSLContext, server_hostname: str | None = None) -> None:
         """Start TLS: as the client of `server_hostname`, or as the server without it."""
