@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 import threading
+from math import inf
 
 import pytest
 import trio
 import trio.testing
-from ends import on_loop
-from frames import explained
+from ends import client_side, on_loop, server_side
+from frames import REQUEST, explained
 from trio_ends import on_trio
 
 import framewire.asyncio
@@ -146,6 +148,27 @@ async def test_asyncio_handler_that_hangs_is_cancelled_after_timeout():
     with pytest.raises(asyncio.TimeoutError):
         async with on_asyncio.connect(hang, timeout=0.05):
             pass  # the handler goes on after the test
+
+
+def test_sync_connection_over_tls_is_cut_after_timeout():
+    ended = []
+    with pytest.raises(TimeoutError):
+        with sync.connect(
+            echo_blocking, "wss://localhost/", timeout=0.5, ssl=client_side(), server={"ssl": server_side()}
+        ) as ws:
+            ended.append(ws.wait_closed(10))
+    assert ended == [True]
+
+
+@pytest.mark.parametrize("timeout", [None, inf])
+def test_sync_timeout_may_be_of_any_length(timeout):
+    with sync.pair(timeout=timeout) as (client, server):
+        client.send("text")
+        assert server.recv(10) == "text"
+    with sync.serve_peer(lambda peer: peer.send(peer.receive()), timeout=timeout) as uri:
+        with framewire.sync.connect(uri, proxy=None) as ws:
+            ws.send("text")
+            assert ws.recv(10) == "text"
 
 
 def test_sync_connection_is_cut_after_timeout():
@@ -429,6 +452,22 @@ def test_exception_of_a_script_is_raised_by_the_test():
         with sync.serve_peer(script) as uri, framewire.sync.connect(uri, proxy=None) as ws:
             ws.send("hello")
             ws.recv(5)
+
+
+def test_wait_of_a_script_that_takes_too_long_fails_the_test():
+    with pytest.raises(TimeoutError):
+        with sync.serve_peer(lambda peer: peer.receive(), timeout=0.05) as uri:
+            with framewire.sync.connect(uri, proxy=None) as ws:
+                assert ws.wait_closed(10)
+
+
+def test_client_that_keeps_a_scripted_answer_waiting_fails_no_test():
+    with sync.serve_peer(b"HTTP/1.1 204 No Content\r\n\r\n", timeout=0.05) as uri:
+        with socket.create_connection(("127.0.0.1", int(uri.split(":")[2].strip("/"))), 10) as plain:
+            plain.sendall(REQUEST)
+            while plain.recv(100):
+                pass
+            assert plain.recv(100) == b""
 
 
 def test_script_that_waits_ends_with_the_block():

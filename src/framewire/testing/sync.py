@@ -19,6 +19,7 @@ from ..protocol.events import Event
 from ..sync.client import ClientConnection
 from ..sync.client import connect as connect_socket
 from ..sync.server import ServerConnection, serve
+from ..sync.waits import limit_wait
 from .application import Failures
 from .peer import BasePeer, complete_uri
 
@@ -90,7 +91,7 @@ def pair(
 
     with connect(handler, uri, timeout=timeout, server=server, **options) as client:
         try:
-            ready.wait(timeout)
+            ready.wait(limit_wait(timeout))
             yield client, accepted[0]
         finally:
             done.set()
@@ -129,7 +130,7 @@ class Peer(BasePeer[None]):
 
     def __init__(self, sock: socket.socket, role: Role, timeout: float | None) -> None:
         super().__init__(role)
-        sock.settimeout(timeout)
+        sock.settimeout(limit_wait(timeout))
         self._socket = sock
 
     def send_bytes(self, data: bytes) -> None:
@@ -204,8 +205,8 @@ def serve_peer(*scripts: Script, timeout: float | None = 10) -> Iterator[str]:
 
     It runs in threads of its own, so that it serves clients of every library and event loop. The
     connection is cut when its script returns. An exception of a script is raised at the end of the
-    block; EOFError and OSError, with which a script ends that does not expect the end of the
-    connection, are not.
+    block, TimeoutError included; EOFError and other kinds of OSError, with which a script ends that
+    does not expect the end of the connection, are not.
 
     Args:
         *scripts: What to do with each connection in turn, and with all further ones the last: a
@@ -268,8 +269,9 @@ class _ScriptedServer:
             else:
                 peer._accept(None)
                 script(peer)
-        except (EOFError, OSError):
-            pass
+        except (EOFError, OSError) as error:
+            if isinstance(error, TimeoutError) and not isinstance(script, bytes):
+                self._failures.add(error)
         except BaseException as error:
             self._failures.add(error)
         finally:
@@ -294,16 +296,18 @@ def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]
 
     def expire() -> None:
         expired.set()
-        with suppress(OSError):
-            theirs.shutdown(socket.SHUT_RDWR)
+        with server._lock:
+            connections = list(server._everyone)
+        for connection in connections:
+            connection.abort()
 
-    timer = threading.Timer(0 if seconds is None else seconds, expire)
+    timer = threading.Timer(0 if seconds is None else limit_wait(seconds), expire)
     timer.daemon = True
-    if seconds is not None:
-        timer.start()
     try:
         with ours, failures.raised(), server:
             server._start(theirs)
+            if seconds is not None:
+                timer.start()
             yield ours
     except Exception as error:
         if expired.is_set():
