@@ -3,18 +3,32 @@ started.
 """
 
 import contextlib
+import queue
 import signal
 import socket
 import sys
 import threading
+import time
+from math import inf
 
 import pytest
 from frames import REQUEST
 from sync_ends import Raw, echo, serving, until
 
 import framewire.sync.client
+import framewire.sync.driver
 import framewire.sync.transport
-from framewire import Close, ConnectionClosed, ConnectionClosedError, State, StatusError
+import framewire.sync.waits
+from framewire import (
+    Close,
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    Ping,
+    Pong,
+    State,
+    StatusError,
+)
 from framewire.sync import ClientConnection, ServerConnection, broadcast, connect, serve
 from framewire.sync.transport import Transport
 from framewire.testing.sync import serve_peer
@@ -32,25 +46,39 @@ def is_main():
 
 
 @pytest.fixture
-def interrupted_wait(monkeypatch):
-    """Interrupt the main thread, once, when the network takes no more of what it writes."""
+def interruption(monkeypatch):
+    """Return the list of the functions of which a signal handler in the main thread calls one each time
+    that the network takes no more of what the thread writes.
+    """
 
     def wait_for(sock, writing, seconds):
-        if writing and is_main() and not interrupted:
+        if writing and is_main() and actions:
             signal.raise_signal(signal.SIGINT)
         return wait(sock, writing, seconds)
 
-    def interrupt(*_):
-        interrupted.append(True)
-        raise InterruptError
+    def expire(*_):
+        raise AssertionError("the main thread still waits")
 
-    interrupted = []
+    actions = []
     wait = framewire.sync.transport.wait_for
     monkeypatch.setattr(framewire.sync.transport, "wait_for", wait_for)
-    before = signal.signal(signal.SIGINT, interrupt)
-    yield
-    signal.signal(signal.SIGINT, before)
-    assert interrupted == [True]
+    before = signal.signal(signal.SIGINT, lambda *_: actions.pop(0)()), signal.signal(signal.SIGALRM, expire)
+    signal.alarm(30)
+    yield actions
+    signal.alarm(0)
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGALRM, before[1])
+    assert actions == []
+
+
+@pytest.fixture
+def interrupted_wait(interruption):
+    """Interrupt the main thread, once, when the network takes no more of what it writes."""
+
+    def interrupt():
+        raise InterruptError
+
+    interruption.append(interrupt)
 
 
 class Reading:
@@ -98,6 +126,42 @@ def test_message_in_fragments_whose_send_is_interrupted_fails_the_connection(int
         assert reading.done.wait(20)
         ws.wait_closed()
     assert reading.events == [Close(1011, "error in fragmented message")]
+
+
+@pytest.mark.parametrize("message", [LONG, [LONG, b"rest"]], ids=["whole", "iterable"])
+def test_signal_handler_that_interrupts_send_can_send_control_frames_and_no_message(interruption, message):
+    def act():
+        for another in ("whole", ["in", "fragments"]):
+            with pytest.raises(ConcurrencyError):
+                ws.send(another)
+        ws.ping(b"ping")
+        ws.pong(b"pong")
+        reading.go.set()
+
+    reading = Reading()
+    with serve_peer(reading) as uri, connect(uri, fragment_size=None, ping_interval=None) as ws:
+        interruption.append(act)
+        ws.send(message)
+        ws.send("after")
+        until(lambda: "after" in reading.events)
+        controls = [each for each in reading.events if isinstance(each, (Ping, Pong))]
+        messages = [each for each in reading.events if isinstance(each, (str, bytes))]
+        assert controls == [Ping(b"ping"), Pong(b"pong")]
+        assert messages == [LONG if message is LONG else LONG + b"rest", "after"]
+        ws._driver.abort()
+
+
+def test_signal_handler_that_interrupts_send_can_broadcast(interruption):
+    def act():
+        broadcast([ws], "all")
+        reading.go.set()
+
+    reading = Reading()
+    with serve_peer(reading) as uri, connect(uri, ping_interval=None) as ws:
+        interruption.append(act)
+        ws.send(LONG)
+        until(lambda: reading.events == [LONG, "all"])
+        ws._driver.abort()
 
 
 class InterruptedSocket(socket.socket):
@@ -183,10 +247,92 @@ def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
             pass
 
 
+# Senders that wait for each other.
+
+
+def test_iterable_can_wait_for_a_thread_that_waited_to_send_before_it_began():
+    def feed():
+        with contextlib.suppress(ConcurrencyError):
+            ws.send("another message")
+        fragments.put("fragment")
+        fragments.put(None)
+
+    reading, fragments = Reading(), queue.Queue()
+    with serve_peer(reading) as uri, connect(uri, ping_interval=None) as ws:
+        senders = []
+        for target, *args in [(ws.send, LONG), (ws.send, iter(fragments.get, None)), (feed,)]:
+            senders.append(threading.Thread(target=target, args=args, daemon=True))
+            senders[-1].start()
+            until(lambda: ws._session.write_paused)  # the first one waits for the network, the others for it
+        reading.go.set()
+        for sender in senders:
+            sender.join(20)
+        assert not any(sender.is_alive() for sender in senders)
+        ws.send("after")
+        until(lambda: "after" in reading.events)
+        assert reading.events[0] == LONG
+        assert "fragment" in reading.events
+        ws._driver.abort()
+
+
 # Deadlines.
 
 
-def test_close_by_a_broadcast_is_limited_by_close_timeout_while_the_handler_is_busy():
+@pytest.fixture
+def short_waits(monkeypatch):
+    """Have each single wait last 10 ms at most; return the list of the threads that wait, by name."""
+
+    def limit_wait(seconds):
+        waits.append(threading.current_thread().name)
+        return limit(seconds)
+
+    waits = []
+    limit = framewire.sync.waits.limit_wait
+    monkeypatch.setattr(framewire.sync.waits, "LONGEST_WAIT", 0.01)
+    for module in (framewire.sync.driver, framewire.sync.transport):
+        monkeypatch.setattr(module, "limit_wait", limit_wait)
+    return waits
+
+
+def test_recv_waits_longer_than_the_longest_single_wait(short_waits):
+    with serving(lambda ws: ws.send(ws.recv(20)), ping_interval=None) as (_, _, uri), connect(uri) as ws:
+        until(lambda: short_waits.count("framewire handler") > 5)
+        ws.send("late")
+        assert ws.recv(10) == "late"
+
+
+def test_opening_handshake_waits_longer_than_the_longest_single_wait(short_waits):
+    with serving() as (_, port, _), socket.create_connection(("127.0.0.1", port), 10) as plain:
+        until(lambda: short_waits.count("framewire handler") > 5)
+        plain.sendall(REQUEST)
+        assert plain.recv(1 << 16).startswith(b"HTTP/1.1 101 ")
+
+
+def test_wait_closed_waits_longer_than_the_longest_single_wait(short_waits):
+    go = threading.Event()
+    with serving(lambda ws: go.wait(20)) as (_, _, uri), connect(uri) as ws:
+        start = time.monotonic()
+        assert not ws.wait_closed(0.1)
+        assert time.monotonic() - start >= 0.1
+        go.set()
+        assert ws.wait_closed(20)
+
+
+def test_end_of_a_connection_wakes_a_wait_of_any_length():
+    go = threading.Event()
+    with serving(lambda ws: go.wait(20)) as (_, _, uri), connect(uri) as ws:
+        waiting = threading.Thread(target=ws.wait_closed, args=(inf,))
+        waiting.start()
+        go.set()
+        with pytest.raises(ConnectionClosed):
+            ws.recv(inf)
+        waiting.join(20)
+        assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("longest_wait", [86400, 0.02])
+def test_close_by_a_broadcast_is_limited_by_close_timeout_while_the_handler_is_busy(monkeypatch, longest_wait):
+    monkeypatch.setattr(framewire.sync.waits, "LONGEST_WAIT", longest_wait)
     go = threading.Event()
     with serving(lambda ws: go.wait(20), ping_interval=None, close_timeout=0.2) as (server, port, _), Raw(port):
         (ws,) = until(lambda: server.connections)
@@ -300,11 +446,43 @@ def test_handler_and_accepting_thread_can_both_shut_the_server_down():
             until(lambda: len(done) == 2)
 
 
+def is_closed(server):
+    return {sock.fileno() for sock in (server.socket, server._woken, server._waker)} == {-1}
+
+
 def test_server_that_was_shut_down_before_it_serves_returns():
     server = serve(echo, "127.0.0.1")
     server.shutdown()
+    assert is_closed(server)
     server.serve_forever()
     server.__exit__(None, None, None)
+
+
+def test_shutdown_closes_the_sockets_of_a_server_that_serves():
+    server = serve(echo, "127.0.0.1")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with connect(f"ws://127.0.0.1:{server.socket.getsockname()[1]}/"):
+        server.shutdown()
+    thread.join(20)
+    assert is_closed(server)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_signal_handler_that_interrupts_serve_forever_can_shut_down_or_raise(monkeypatch, raises):
+    def accept_one():
+        if raises:
+            raise InterruptError
+        server.shutdown()
+
+    server = serve(echo, "127.0.0.1")
+    monkeypatch.setattr(server, "_accept_one", accept_one)
+    with socket.create_connection(server.socket.getsockname(), 10), contextlib.suppress(InterruptError):
+        server.serve_forever()
+    if raises:
+        assert not is_closed(server)
+        server.shutdown()
+    assert is_closed(server)
 
 
 # Connections that never open.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
@@ -23,6 +23,8 @@ from .driver import Driver
 __all__ = ["Connection", "Message", "broadcast"]
 
 Self = TypeVar("Self", bound="Connection")
+
+_ALREADY_SENDING: Final = "a message is being sent: in fragments, or by the call that this signal handler interrupts"
 
 
 class Connection(BaseConnection):
@@ -43,8 +45,11 @@ class Connection(BaseConnection):
         super().__init__(driver)
         #: The logger of `serve` or `connect`, whose records have the connection as `websocket`.
         self.logger = driver.logger = adapt_logger(logger, self)
-        #: Held while a message is sent, from its first fragment to its last.
-        self._sending = threading.Lock()
+        #: Held while a message is sent whole, and to begin an iterable. A signal handler that interrupts
+        #: the thread which holds it gets it too.
+        self._sending = threading.RLock()
+        #: Whether a message is being sent, from its first fragment to its last; set with `_sending` held.
+        self._is_sending = False
 
     def opened(self, session: Session) -> None:
         """Take over the session at the end of the opening handshake."""
@@ -150,19 +155,36 @@ class Connection(BaseConnection):
 
         Raises:
             ConnectionClosed: The connection has ended; within `close_timeout` once it is closing.
-            ConcurrencyError: Another thread is sending an iterable.
+            ConcurrencyError: Another thread is sending an iterable, or a signal handler that calls this
+                has interrupted a `send` of its own thread.
             TypeError: `message` is none of these, or the fragments are not all text or all binary.
             PayloadTooBigError: It is larger than `max_send_size`.
         """
-        whole = is_whole(message, asynchronous=False)
-        if self._driver.in_fragments:
-            # Waiting could take for ever: the iterable may wait for this thread.
-            raise ConcurrencyError("another thread is sending a message in fragments")
+        if not is_whole(message, asynchronous=False):
+            self._send_fragments(message, text)
+            return
         with self._sending:
-            if whole:
-                self._send_whole(cast("Data", message), text)
-            else:
-                complete(self._driver.send_fragments(message, text))
+            if self._is_sending:
+                raise ConcurrencyError(_ALREADY_SENDING)
+            try:
+                self._is_sending = True
+                self._send_whole(message, text)  # type: ignore[arg-type]  # it is no iterable
+            finally:
+                self._is_sending = False
+
+    def _send_fragments(self, fragments: Data | Iterable[Data], text: bool | None) -> None:
+        begun = False
+        try:
+            # Not held meanwhile: a thread that waits for it would wait for ever, if the iterable waits
+            # for that thread.
+            with self._sending:
+                if self._is_sending:
+                    raise ConcurrencyError(_ALREADY_SENDING)
+                begun = self._is_sending = True
+            complete(self._driver.send_fragments(fragments, text))
+        finally:
+            if begun:
+                self._is_sending = False
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
         if not self._driver.opened_session().is_fragmented(message):

@@ -56,8 +56,8 @@ class Driver(BaseDriver):
     ) -> None:
         super().__init__(role, settings)
         self.transport = transport
-        self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         self.local_address, self.remote_address = own_address(transport.socket), peer_address(transport.socket)
+        self.reader = threading.Thread(target=self._read, name="framewire reader", daemon=True)
         #: Guards the session. `with` of this lock, unlike that of a condition, cannot be interrupted
         #: by a signal handler between acquiring it and the block that releases it.
         self.lock = threading.RLock()
@@ -65,8 +65,10 @@ class Driver(BaseDriver):
         self.changed = threading.Condition(self.lock)
         self._auto = auto_close, auto_pong
         self._observe = observe
-        #: Held by the thread that writes.
-        self._writing = threading.Lock()
+        #: Held by the thread that writes. A signal handler that interrupts that thread gets it too, and
+        #: then finds `_is_writing` set.
+        self._writing = threading.RLock()
+        self._is_writing = False
         self._unsent = memoryview(b"")  # taken from the session, but not yet by the socket
         self._output_ended = False
         #: Whether nothing can be written any more.
@@ -287,9 +289,13 @@ class Driver(BaseDriver):
         while self._has_work(session):
             if wait:
                 with self._writing:  # to `acquire` it first could be interrupted in between
+                    if self._is_writing:
+                        return  # the call that this signal handler interrupts does this too
                     done = self._try_to_write(session, True)
             elif self._writing.acquire(blocking=False):
                 try:
+                    if self._is_writing:
+                        return
                     done = self._try_to_write(session, False)
                 finally:
                     self._writing.release()
@@ -329,6 +335,7 @@ class Driver(BaseDriver):
     def _try_to_write(self, session: Session, wait: bool) -> bool | None:
         """Write everything, as `_write`; return None if the connection is broken."""
         try:
+            self._is_writing = True
             return self._write(session, wait)
         except OSError as error:
             self._note_cause(session, error)
@@ -336,6 +343,8 @@ class Driver(BaseDriver):
         except BaseException:  # of a signal handler: the peer has perhaps got half a frame
             self._start_writer()
             raise
+        finally:
+            self._is_writing = False
 
     def _write(self, session: Session, wait: bool) -> bool:
         """Write everything; return False if the network does not take it at once and we do not
