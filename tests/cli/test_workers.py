@@ -4,13 +4,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from commands import get, run, serving
+from commands import COMMAND, get, run, serving
 from sync_ends import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -198,6 +199,33 @@ def test_serve_rejects_invalid_workers_and_redis_arguments(wrong):
     done = run("serve", *wrong)
     assert done.returncode == 2
     assert wrong[0] in done.stderr.splitlines()[-1]
+
+
+def test_workers_end_if_standard_output_fails():
+    command = [*COMMAND, "serve", "--port", "0", "--workers", "2"]
+    with open("/dev/full", "w") as full:  # `run` returns when no worker has the standard error open any more
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (74, "framewire: No space left on device\n")
+
+
+#: The second call of `os.fork` fails.
+FAILING_FORK = """
+import os
+from framewire.cli import main
+fork, calls = os.fork, []
+def fork_once():
+    calls.append(1)
+    if len(calls) == 2:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+os.fork = fork_once
+raise SystemExit(main(["serve", "--port", "0", "--workers", "2"]))
+"""
+
+
+def test_workers_end_if_a_further_one_cannot_be_started():
+    done = subprocess.run([sys.executable, "-c", FAILING_FORK], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (74, "framewire: Resource temporarily unavailable\n")
 
 
 def test_no_connection_is_refused_while_a_worker_is_replaced():

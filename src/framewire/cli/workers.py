@@ -45,8 +45,9 @@ class _Worker:
     def start(self) -> None:
         assert _FORK is not None
         self._started = time.monotonic()
-        self.process = _FORK.Process(target=_run_worker, args=self._target)
-        self.process.start()
+        process = _FORK.Process(target=_run_worker, args=self._target)
+        process.start()
+        self.process = process
 
     def schedule_restart(self) -> None:
         """If the process has died, report it and schedule its replacement."""
@@ -113,11 +114,24 @@ def supervise(count: int, work: Callable[[int], None], grace: float, on_ready: C
 
     Returns:
         0 if all workers exited with status 0 after the signal, else 1.
+
+    Raises:
+        OSError: A worker cannot be started, or `on_ready` or standard error has failed; the workers
+            have ended as after a signal.
     """
     # Blocked signals stay pending until `_wait_for_signal` takes them; in a worker, until
     # `notify_ready` unblocks them, when it has handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _supervised_signals())
     workers = [_Worker(number, work) for number in range(count)]
+    try:
+        _restart_until_signal(workers, on_ready)
+    finally:  # also after an error, because `multiprocessing` waits at exit for running workers
+        status = _stop([worker.process for worker in workers if worker.process], grace + _EXIT_TIMEOUT)
+    return status
+
+
+def _restart_until_signal(workers: list[_Worker], on_ready: Callable[[], None]) -> None:
+    """Start the workers, and replace those that die, until SIGINT or SIGTERM."""
     ready = False
     while True:
         for worker in workers:
@@ -126,13 +140,12 @@ def supervise(count: int, work: Callable[[int], None], grace: float, on_ready: C
         start_times = [worker.start_at for worker in workers if worker.process is None]
         match _wait_for_signal(min(start_times) if start_times else None):
             case signal.SIGINT | signal.SIGTERM:
-                break
+                return
             case signal.SIGUSR1 if not ready:
                 ready = True
                 on_ready()
         for worker in workers:
             worker.schedule_restart()
-    return _stop([worker.process for worker in workers if worker.process], grace + _EXIT_TIMEOUT)
 
 
 def _stop(processes: list[multiprocessing.process.BaseProcess], timeout: float) -> int:
