@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from math import inf
 
 import pytest
@@ -242,6 +243,46 @@ async def test_asyncio_pair_in_memory_has_backpressure():
         assert len(await client.recv()) == 100_000
 
 
+def _spoil(connection, request, response):
+    response.headers["Sec-WebSocket-Extensions"] = "unknown"
+
+
+@on_loop
+async def test_asyncio_pair_raises_the_refusal_of_its_client():
+    with pytest.raises(ResponseError, match="not offered"):
+        async with on_asyncio.pair(server={"process_response": _spoil}):
+            pass
+
+
+def test_sync_pair_raises_the_refusal_of_its_client():
+    ended = threading.Event()
+
+    def run():
+        with pytest.raises(ResponseError, match="not offered"):
+            with sync.pair(server={"process_response": _spoil}):
+                pass
+        ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert ended.wait(10)
+
+
+@on_trio
+async def test_trio_pair_raises_the_refusal_of_its_client():
+    with pytest.raises(ResponseError, match="not offered"):
+        async with in_trio.pair(server={"process_response": _spoil}):
+            pass
+
+
+def test_sync_pair_ends_although_neither_end_has_received_its_messages():
+    start = time.monotonic()
+    with sync.pair() as (client, server):
+        for _ in range(20):
+            client.send("to the server")
+            server.send("to the client")
+    assert time.monotonic() - start < 9  # a close timeout has 10 seconds
+
+
 # Scripted clients.
 
 
@@ -300,6 +341,30 @@ async def test_asyncio_peer_cuts_ends_and_closes():
         await peer.send_close(3999, "bye")
         assert await peer.receive() == Close(3999, "bye")
     assert ends == [(1006, ""), (1006, ""), (3999, "bye")]
+
+
+@on_loop
+async def test_asyncio_peer_whose_receive_is_cancelled_loses_no_message():
+    connections = asyncio.Queue()
+
+    async def handler(ws):
+        await connections.put(ws)
+        await ws.wait_closed()
+
+    async with on_asyncio.connect_peer(handler) as peer:
+        ws = await connections.get()
+        for turns in range(5):  # the message arrives before, in or after the turn of the cancellation
+            receiving = asyncio.create_task(peer.receive())
+            await asyncio.sleep(0)
+            await ws.send("first")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            receiving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await receiving == "first"
+                continue
+            await ws.send("second")
+            assert [await peer.receive(), await peer.receive()] == ["first", "second"]
 
 
 @on_trio

@@ -155,7 +155,9 @@ class _PeerProtocol(asyncio.Protocol):
     transport: MemoryTransport
 
     def __init__(self) -> None:
-        self._waiter: asyncio.Future[bytes] | None = None
+        self._received = bytearray()
+        #: Done when there is something to read; None while nobody waits.
+        self._waiter: asyncio.Future[None] | None = None
         self._lost = False
 
     def connection_made(self, transport: Any) -> None:
@@ -163,20 +165,23 @@ class _PeerProtocol(asyncio.Protocol):
         transport.pause_reading()
 
     async def read(self) -> bytes:
-        """Return the next bytes; b"" at the end."""
-        if self._lost:
-            return b""
-        self._waiter = asyncio.get_running_loop().create_future()
-        self.transport.resume_reading()
-        try:
-            return await self._waiter
-        finally:
-            self.transport.pause_reading()
+        """Return the next bytes; b"" at the end. If it is cancelled, the next call returns them."""
+        if not self._received and not self._lost:
+            self._waiter = asyncio.get_running_loop().create_future()
+            self.transport.resume_reading()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                self.transport.pause_reading()
+        data = bytes(self._received)
+        self._received.clear()
+        return data
 
     def data_received(self, data: bytes) -> None:
         self.transport.pause_reading()
-        assert self._waiter is not None
-        self._waiter.set_result(data)
+        self._received += data
+        self._wake()
 
     def eof_received(self) -> bool:
         self._end()
@@ -187,8 +192,11 @@ class _PeerProtocol(asyncio.Protocol):
 
     def _end(self) -> None:
         self._lost = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(b"")
+            self._waiter.set_result(None)
 
 
 @asynccontextmanager

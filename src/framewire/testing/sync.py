@@ -82,19 +82,20 @@ def pair(
         **options: As for `connect`.
     """
     accepted: list[ServerConnection] = []
-    ready, done = threading.Event(), threading.Event()
+    ready = threading.Event()
 
     def handler(connection: ServerConnection) -> None:
         accepted.append(connection)
         ready.set()
-        done.wait()
+        connection.wait_closed()  # also if the client refuses the response, and there is no block
 
     with connect(handler, uri, timeout=timeout, server=server, **options) as client:
         try:
             ready.wait(limit_wait(timeout))
             yield client, accepted[0]
         finally:
-            done.set()
+            for connection in accepted:
+                connection.start_closing()
 
 
 @contextmanager
