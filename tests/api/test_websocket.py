@@ -1,17 +1,27 @@
 """The WebSocket API of browsers: names, errors and the order of events."""
 
 import asyncio
+from array import array
 from contextlib import asynccontextmanager
 
 import pytest
 from ends import client_side, echo, on_loop, server_side, until
+from failing_codec import FailingCodec
 
 import framewire
 from framewire.asyncio import serve
+from framewire.errors import PayloadTooBigError
 from framewire.handshake import ServerHandshake
 from framewire.http.headers import Headers
 from framewire.http.http11 import Response
-from framewire.websocket import DOMException, InvalidAccessError, InvalidStateError, UrlSyntaxError, WebSocket
+from framewire.websocket import (
+    DOMException,
+    InvalidAccessError,
+    InvalidStateError,
+    UrlSyntaxError,
+    WebSocket,
+    WebSocketStream,
+)
 
 
 @asynccontextmanager
@@ -40,6 +50,21 @@ async def raw_serving(handler):
     server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
     async with server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+class FailingExtension:
+    """An extension that cannot encode messages which begin with "fail"."""
+
+    name = "failing"
+
+    def offers(self):
+        return [()]
+
+    def accept(self, offer):
+        return (), FailingCodec()
+
+    def agree(self, answer):
+        return FailingCodec()
 
 
 class Log:
@@ -336,6 +361,62 @@ async def test_send_while_connecting_raises_invalid_state_error():
 
 
 @on_loop
+async def test_message_of_another_type_raises_type_error_and_is_not_sent():
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        log = Log(socket)
+        await until(lambda: socket.readyState == socket.OPEN)
+        for message in (5, True, None, 1.5, [1, 2], range(3), iter(b"ab")):
+            with pytest.raises(TypeError):
+                socket.send(message)
+        assert socket.bufferedAmount == 0
+        numbers = array("H", [258, 772])
+        socket.send(memoryview(numbers)[::-1])
+        socket.onmessage = lambda event: socket.close()
+        assert (await log.end())[1] == ("message", 1, array("H", [772, 258]).tobytes())
+
+
+@on_loop
+async def test_message_over_max_send_size_raises_and_later_ones_are_sent():
+    async with serving() as uri:
+        socket = WebSocket(uri, max_send_size=5)
+        log = Log(socket)
+        await until(lambda: socket.readyState == socket.OPEN)
+        for message in ("€€", bytes(6)):
+            with pytest.raises(PayloadTooBigError):
+                socket.send(message)
+        assert socket.bufferedAmount == 0
+        socket.send("€12")
+        socket.onmessage = lambda event: socket.close()
+        assert await log.end() == [("open", 1), ("message", 1, "€12"), ("close", 3, True, 1005, "")]
+        socket.send("dropped")
+        assert socket.bufferedAmount == 7
+
+
+@on_loop
+async def test_exception_while_sending_ends_the_connection():
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+    async with serving(extensions=[FailingExtension()]) as uri:
+        socket = WebSocket(uri, extensions=[FailingExtension()])
+        log = Log(socket)
+        socket.onopen = lambda event: socket.send("fail")
+        assert await log.end() == [("open", 1), ("close", 3, False, 1006, "")]
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["listener", "process_exception", "reconnect_delays", "subprotocols", "text_as_bytes", "uri", "write_limit"],
+)
+@pytest.mark.parametrize("api", [WebSocket, WebSocketStream])
+@on_loop
+async def test_options_that_contradict_the_standard_raise_type_error(api, name):
+    with pytest.raises(TypeError, match=f"standard: {name}$"):
+        api("ws://h/", **{name: None})
+
+
+@on_loop
 async def test_lone_surrogates_become_replacement_characters():
     async with serving() as uri:
         socket = WebSocket(uri)
@@ -371,6 +452,19 @@ def test_close_rejects_invalid_code_or_long_reason(state):
             await log.end()
 
     run()
+
+
+@on_loop
+async def test_close_code_and_reason_of_another_type_raise_type_error():
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        log = Log(socket)
+        await until(lambda: socket.readyState == socket.OPEN)
+        for arguments in ((1000.0,), (3000.5,), ("3000",), (3000, b"bytes"), (3000, 5)):
+            with pytest.raises(TypeError, match="a close"):
+                socket.close(*arguments)
+        socket.close(3000, "text")
+        assert await log.end() == [("open", 1), ("close", 3, True, 3000, "text")]
 
 
 @on_loop
@@ -502,3 +596,46 @@ async def test_listener_exception_is_reported_and_other_listeners_run():
         await Log(socket).end()
     assert [type(error) for error in reported] == [KeyError]
     assert len(calls) == 1
+
+
+@on_loop
+async def test_listener_that_is_cancelled_is_reported_and_does_not_end_the_connection():
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["exception"]))
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+
+    async def wait_for_cancelled(event):
+        await cancelled
+
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        log = Log(socket)
+        socket.addEventListener("open", lambda event: cancelled.result())
+        socket.addEventListener("open", lambda event: socket.send("x"))
+        socket.addEventListener("message", wait_for_cancelled)
+        socket.addEventListener("message", lambda event: socket.close())
+        assert await log.end() == [("open", 1), ("message", 1, "x"), ("close", 3, True, 1005, "")]
+    assert [type(error) for error in reported] == [asyncio.CancelledError, RuntimeError]
+
+
+@on_loop
+async def test_end_of_the_event_loop_cancels_a_listener_and_ends_the_connection():
+    entered, left = asyncio.Event(), []
+
+    async def wait(event):
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append(event.type)
+
+    async with serving() as uri:
+        socket = WebSocket(uri)
+        socket.onopen = wait
+        await entered.wait()
+        socket._task.cancel()  # as `asyncio.run` does with all tasks
+        with pytest.raises(asyncio.CancelledError):
+            await socket._task
+        await until(lambda: left)
+    assert left == ["open"]

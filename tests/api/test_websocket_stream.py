@@ -227,6 +227,11 @@ async def test_arguments_are_checked_when_they_are_given():
             stream.close({"closeCode": 999})
         with pytest.raises(UrlSyntaxError, match="123"):
             stream.close({"closeCode": 1000, "reason": "x" * 124})
+        with pytest.raises(TypeError, match="integer"):
+            stream.close({"closeCode": 1000.0})
+        for message in (5, ["a", "b"], None):
+            with pytest.raises(TypeError):
+                await opened.writable.write(message)
         await opened.writable.write("still open")
         stream.close()
         stream.close({"closeCode": 3000})  # no effect

@@ -29,7 +29,11 @@ class BaseConnection(ABC):
         """
 
     @abstractmethod
-    async def send(self, message: str | bytes | bytearray | memoryview) -> None:
+    def check_size(self, size: int) -> None:
+        """Raise PayloadTooBigError if a message of `size` bytes must not be sent."""
+
+    @abstractmethod
+    async def send(self, message: str | bytes) -> None:
         """Send a message, and wait until the network has room for the next one.
 
         Raises:

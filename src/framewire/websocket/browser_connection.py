@@ -88,10 +88,13 @@ class BrowserConnection(BaseConnection):
             await self._readable.wait()
         return self._received.popleft()
 
-    async def send(self, message: str | bytes | bytearray | memoryview) -> None:
+    def check_size(self, size: int) -> None:
+        pass  # the browser has no limit
+
+    async def send(self, message: str | bytes) -> None:
         if self._socket.readyState != WebSocket.OPEN:
             raise await self.wait_closed()
-        self._socket.send(message if isinstance(message, str) else to_js(bytes(message)))
+        self._socket.send(message if isinstance(message, str) else to_js(message))
         while self._socket.bufferedAmount > MAX_UNWRITTEN and not self._closed.is_set():  # noqa: ASYNC110
             await asyncio.sleep(POLL_INTERVAL)
 

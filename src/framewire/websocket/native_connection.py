@@ -18,6 +18,11 @@ __all__ = ["NativeConnection", "open_connection"]
 #: Default of `max_size`: the largest message that is received, in bytes.
 DEFAULT_MAX_SIZE: Final = 1 << 26
 
+#: Arguments of `connect` that the standard has in another form, or none of.
+_RESERVED: Final = frozenset({
+    "listener", "process_exception", "reconnect_delays", "subprotocols", "text_as_bytes", "uri", "write_limit",
+})  # fmt: skip
+
 
 class _Connect(connect):
     """`connect` to a parsed URL, without redirects (WHATWG WebSockets, "establish a connection")."""
@@ -43,7 +48,10 @@ class NativeConnection(BaseConnection):
     async def recv(self) -> str | bytes:
         return await self._connection.recv()
 
-    async def send(self, message: str | bytes | bytearray | memoryview) -> None:
+    def check_size(self, size: int) -> None:
+        self._session.check_size(size)
+
+    async def send(self, message: str | bytes) -> None:
         await self._connection.send(message)
 
     def unwritten(self, size: int) -> int:
@@ -73,9 +81,11 @@ def open_connection(
     selects none of the subprotocols.
 
     Raises:
-        TypeError: At once, if an option has the wrong type or is unknown.
+        TypeError: At once, if an option has the wrong type or is not available.
         ValueError: At once, if an option is not valid.
     """
+    if refused := sorted(_RESERVED & options.keys()):
+        raise TypeError(f"not available in a WebSocket of the standard: {', '.join(refused)}")
     # With a write limit of 0, `send` waits until its message is written, so the transport never
     # holds more than one message: `unwritten` relies on it.
     defaults = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0}

@@ -19,7 +19,7 @@ else:
 
 __all__ = [
     "DOMException", "InvalidAccessError", "InvalidStateError", "UrlSyntaxError", "check_close", "check_protocols",
-    "is_clean", "open_connection", "parse_url", "to_scalars",
+    "is_clean", "open_connection", "parse_url", "to_message",
 ]  # fmt: skip
 
 
@@ -74,12 +74,17 @@ def check_close(code: int | None, reason: str) -> str:
     """Return the reason to send with a close code.
 
     Raises:
+        TypeError: If the code is no integer, or the reason no text.
         InvalidAccessError: If the code is not allowed.
         UrlSyntaxError: If the reason is too long.
     """
+    if code is not None and not isinstance(code, int):
+        raise TypeError(f"a close code is an integer, not {type(code).__name__}")
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is text, not {type(reason).__name__}")
     if code is not None and code != 1000 and not 3000 <= code <= 4999:
         raise InvalidAccessError(f"the close code must be 1000 or 3000 to 4999, not {code}")
-    text = to_scalars(reason)
+    text = _to_scalars(reason)
     if len(text.encode()) > MAX_REASON:
         raise UrlSyntaxError(f"the close reason exceeds {MAX_REASON} bytes")
     return text
@@ -92,12 +97,27 @@ def parse_url(url: str) -> tuple[Uri, str]:
         UrlSyntaxError: If it is not valid.
     """
     try:
-        return parse_web_url(to_scalars(url))
+        return parse_web_url(_to_scalars(url))
     except UriError as error:
         raise UrlSyntaxError(str(error)) from error
 
 
-def to_scalars(text: str) -> str:
+def to_message(data: str | bytes | bytearray | memoryview) -> str | bytes:
+    """Return a message to send: text with U+FFFD in place of each lone surrogate, or the bytes, which
+    do not change with `data`.
+
+    Raises:
+        TypeError: If it is neither text nor a bytes-like object.
+    """
+    if isinstance(data, str):
+        return _to_scalars(data)
+    if isinstance(data, bytes):
+        return data
+    with memoryview(data) as octets:  # unlike `bytes`, takes neither numbers nor iterables
+        return octets.tobytes()
+
+
+def _to_scalars(text: str) -> str:
     """Return the text with U+FFFD in place of each lone surrogate."""
     try:
         text.encode()

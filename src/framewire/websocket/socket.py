@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from .opening import (
     is_clean,
     open_connection,
     parse_url,
-    to_scalars,
+    to_message,
 )
 
 __all__ = ["CloseEvent", "Event", "MessageEvent", "WebSocket"]
@@ -108,11 +109,12 @@ class WebSocket:
         protocols: The subprotocols to offer, in order of preference; or a mapping with them as
             "protocols", whose other keys have no effect.
         **options: Further arguments of `framewire.asyncio.connect`, such as `origin`, `ssl` and
-            `additional_headers`. The default of `max_size` is 64 MiB here. In a browser there are
-            none.
+            `additional_headers`; but not `listener`, `process_exception`, `reconnect_delays`,
+            `subprotocols`, `text_as_bytes` and `write_limit`. The default of `max_size` is 64 MiB
+            here. In a browser there are none.
 
     Raises:
-        TypeError: If an option has the wrong type or is unknown.
+        TypeError: If an option has the wrong type or is not available.
         ValueError: If an option is not valid.
         UrlSyntaxError: If the URL has a fragment or another scheme, or is otherwise invalid; or if
             the subprotocols are not tokens, each given once.
@@ -210,14 +212,19 @@ class WebSocket:
 
         Raises:
             InvalidStateError: While CONNECTING.
+            TypeError: If the message is neither text nor a bytes-like object.
+            PayloadTooBigError: If the message exceeds `max_send_size`, while OPEN.
         """
         if self._state == self.CONNECTING:
             raise InvalidStateError("the connection is not open yet")
-        message = to_scalars(data) if isinstance(data, str) else bytes(data)
-        self._buffered += _size(message)
+        message = to_message(data)
+        size = _size(message)
         if self._state == self.OPEN:
+            assert self._connection is not None
+            self._connection.check_size(size)
             self._outgoing.append(message)
             self._send_requested.set()
+        self._buffered += size
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         """Close the connection after the messages sent so far.
@@ -231,6 +238,7 @@ class WebSocket:
             reason: The close reason, at most 123 bytes in UTF-8.
 
         Raises:
+            TypeError: If the code is no integer, or the reason no text.
             InvalidAccessError: If the code is not allowed.
             UrlSyntaxError: If the reason is too long.
         """
@@ -321,6 +329,9 @@ class WebSocket:
                     return
         except ConnectionClosed:
             pass  # `_run` reports it
+        except Exception as error:
+            _report("a message could not be sent", error)
+            connection.abort()  # without a sender, nothing else would end it
 
     def _convert(self, message: str | bytes) -> str | bytes | bytearray:
         """Return the message in the type that `binaryType` selects."""
@@ -344,11 +355,48 @@ class WebSocket:
                 del listeners[listener]
             try:
                 result = listener(event)
-                if inspect.isawaitable(result):
-                    await result
-            except Exception as error:
-                message = f"a listener for {event.type} failed"
-                asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+            except (Exception, asyncio.CancelledError) as error:
+                _report(f"a listener for {event.type} failed", error)
+                continue
+            if inspect.isawaitable(result):
+                try:
+                    await _finish(result)
+                except Exception as error:
+                    _report(f"a listener for {event.type} failed", error)
+
+
+def _report(message: str, error: BaseException) -> None:
+    """Pass an exception to the handler of the event loop, which logs it by default."""
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+
+async def _finish(listening: Awaitable[object]) -> None:
+    """Await what an async listener returned.
+
+    Raises:
+        asyncio.CancelledError: If the calling task is cancelled.
+        RuntimeError: If the listener was cancelled otherwise, as by a cancelled future that it
+            awaits.
+        Exception: What the listener raises.
+    """
+    if sys.version_info >= (3, 11):
+        try:
+            await listening
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError("it was cancelled") from error
+        return
+    # A task of Python 3.10 does not say whether it is being cancelled: the listener gets one of its own.
+    task = asyncio.ensure_future(listening)
+    try:
+        await asyncio.wait((task,))
+    finally:
+        task.cancel()  # without effect on a task that is done
+    if task.cancelled():
+        raise RuntimeError("it was cancelled")
+    task.result()
 
 
 def _size(message: str | bytes) -> int:

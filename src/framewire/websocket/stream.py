@@ -17,7 +17,7 @@ from .opening import (
     is_clean,
     open_connection,
     parse_url,
-    to_scalars,
+    to_message,
 )
 
 __all__ = [
@@ -52,6 +52,7 @@ class WebSocketError(DOMException):
         reason: The close reason, at most 123 bytes in UTF-8.
 
     Raises:
+        TypeError: If the code is no integer, or the reason no text.
         InvalidAccessError: If the code is not allowed.
         UrlSyntaxError: If the reason is too long.
     """
@@ -128,9 +129,11 @@ class WebSocketWritable:
 
         Raises:
             WebSocketError: If the connection is closing or closed.
+            TypeError: If the message is neither text nor a bytes-like object.
+            PayloadTooBigError: If the message exceeds `max_send_size`.
         """
         try:
-            await self._connection.send(to_scalars(message) if isinstance(message, str) else message)
+            await self._connection.send(to_message(message))
         except ConnectionClosed as closed:
             raise _lost(closed) from closed
 
@@ -155,8 +158,7 @@ class WebSocketStream:
     Args:
         url: The URL, as for `WebSocket`.
         options: A mapping with the subprotocols to offer as "protocols"; other keys have no effect.
-        **connect_options: Further arguments of `framewire.asyncio.connect`, none in a browser. The
-            default of `max_size` is 64 MiB here.
+        **connect_options: Further arguments of `framewire.asyncio.connect`, as for `WebSocket`.
 
     Raises:
         UrlSyntaxError: As for `WebSocket`, like TypeError and ValueError.
@@ -203,6 +205,7 @@ class WebSocketStream:
                 1000.
 
         Raises:
+            TypeError: If the code is no integer, or the reason no text.
             InvalidAccessError: If the code is not allowed.
             UrlSyntaxError: If the reason is too long.
         """
