@@ -16,6 +16,7 @@ import pytest
 from ends import CERTIFICATE
 from frames import REQUEST
 from handler_ends import ADMIT, end_of, serving, upgraded
+from sync_ends import until
 
 import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
@@ -491,6 +492,44 @@ def test_message_receiver_calls_callback_for_each_message(handle):
     with connect(uri) as ws:
         ws.send("called back")
         assert ws.recv(10) == "CALLED BACK"
+
+
+@pytest.mark.parametrize(("violation", "code"), [(b"\x81\x81\0\0\0\0\xff", 1007), (b"\x83\x80\0\0\0\0", 1002)])
+def test_message_receiver_ends_after_a_violation_with_its_code(handle, printed, violation, code):
+    uri = handle(
+        "receiver = msgutil.MessageReceiver(request)\n"
+        "print(list(iter(receiver.receive, None)), flush=True)\n"
+        "receiver.join()\n"
+    )
+    with upgraded(uri) as raw:
+        raw.write(b"\x81\x81\0\0\0\0a" + violation)
+        assert raw.read_event().code == code
+    assert printed(1) == ["['a']"]
+
+
+def test_message_receiver_ends_if_the_passive_closing_handshake_fails(handle, caplog):
+    uri = handle(
+        "import logging\nfrom mod_pywebsocket import msgutil\n" + ADMIT + "def web_socket_passive_closing_handshake(request): 1 / 0\n"
+        "def web_socket_transfer_data(request):\n"
+        "    receiver = msgutil.MessageReceiver(request)\n"
+        "    logging.warning('received %s', receiver.receive())\n"
+        "    receiver.join()\n"
+    )
+    with connect(uri) as ws:
+        ws.close()
+        until(lambda: "received None" in caplog.text)
+    assert "the end of /h could not be received" in caplog.text
+
+
+def test_message_sender_sends_messages_after_one_that_cannot_be_sent(handle, caplog):
+    uri = handle(
+        "sender = msgutil.MessageSender(request)\n"
+        "for message in ('one', 5, bytearray(b'two')):\n"
+        "    sender.send(message)\n"
+    )
+    with connect(uri) as ws:
+        assert [ws.recv(10), ws.recv(10)] == ["one", b"two"]
+    assert "a message to /h could not be sent" in caplog.text
 
 
 # Directories.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from .exceptions import (
     BadOperationException,
     ConnectionTerminatedException,
     InvalidFrameException,
+    InvalidUTF8Exception,
     UnsupportedFrameException,
 )
 from .request import HandlerRequest
@@ -27,6 +30,11 @@ __all__ = [
     "send_message",
     "send_ping",
 ]
+
+logger = logging.getLogger("framewire.pywebsocket")
+
+#: The exceptions of `receive_message` at the end of a connection.
+_ENDS: Final = (ConnectionTerminatedException, BadOperationException, InvalidUTF8Exception)
 
 
 def close_connection(request: HandlerRequest) -> None:
@@ -51,7 +59,8 @@ def send_ping(request: HandlerRequest, body: str | bytes) -> None:
 
 
 class MessageReceiver(threading.Thread):
-    """A thread that receives messages until the connection ends, and then closes it.
+    """A thread that receives messages until the connection ends, and then closes it: with the code
+    for the client's violation if there was one, else with 1000.
 
     After the last message, None is delivered.
 
@@ -80,13 +89,21 @@ class MessageReceiver(threading.Thread):
         message: str | bytes | None = ""
         try:
             while message is not None and not self._stop_requested:
-                message = receive_message(self._request)
+                message = self._receive_next()
                 self._deliver(message)
-        except (ConnectionTerminatedException, BadOperationException):
-            self._deliver(None)
         finally:
-            with suppress(ConnectionTerminatedException):  # the connection may have ended already
-                close_connection(self._request)
+            with suppress(*_ENDS):  # the connection may have ended already
+                self._request.ws_stream.close_after_receiving()
+
+    def _receive_next(self) -> str | bytes | None:
+        """Return the next message; None at the end of the connection."""
+        try:
+            return receive_message(self._request)
+        except _ENDS:
+            return None
+        except Exception:  # of the handler's answer to the close frame
+            logger.exception("the end of %s could not be received", self._request.ws_resource)
+            return None
 
     def receive(self) -> str | bytes | None:
         """Wait for the next message; return None after the end of the connection."""
@@ -122,14 +139,16 @@ class MessageSender(threading.Thread):
         while True:
             message, sent = self._messages.get()
             try:
-                send_message(self._request, message, binary=isinstance(message, bytes))
+                send_message(self._request, message, binary=not isinstance(message, str))
             except (ConnectionTerminatedException, BadOperationException):
                 pass  # the handler gets the exception when it receives
+            except Exception:  # later messages are sent nevertheless
+                logger.exception("a message to %s could not be sent", self._request.ws_resource)
             finally:
                 sent.set()
 
     def send(self, message: str | bytes) -> None:
-        """Send a message, and wait until it is sent."""
+        """Send a message, and wait until it is sent. A message that cannot be sent is logged."""
         sent = threading.Event()
         self._messages.put((message, sent))
         sent.wait()

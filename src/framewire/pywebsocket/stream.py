@@ -146,6 +146,15 @@ class MessageStream:
         if message is not None:
             raise ConnectionTerminatedException("the client did not answer the close")
 
+    def close_after_receiving(self) -> None:
+        """Send a close frame with the code for the client's violation, if there was one, else with
+        1000; wait for the client's only without a violation.
+        """
+        failure = self._connection.failure
+        violated = failure is not None and failure.code != CloseCode.ABNORMAL_CLOSURE
+        code = failure.code if failure is not None and violated else CloseCode.NORMAL_CLOSURE
+        self.close_connection(code, wait_response=not violated)
+
     def _close(self, code: int | None, reason: str) -> None:
         try:
             self._connection.start_closing(code, reason)
