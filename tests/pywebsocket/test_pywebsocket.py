@@ -422,6 +422,39 @@ def test_ping_and_pong_handlers_receive_payloads(handle):
         assert raw.read_event() == "[b'2', b'unasked', b'ping']"
 
 
+def test_exception_of_a_ping_handler_during_the_close_loses_no_close_frame(handle, caplog):
+    uri = handle(
+        "request.on_ping_handler = request.on_pong_handler = lambda request, payload: 1 / 0\n"
+        "request.ws_stream.receive_message()\n"
+        "request.ws_stream.close_connection(wait_response=False)\n"
+    )
+    with upgraded(uri) as raw:
+        start = time.monotonic()
+        key = b"\0\0\0\0"
+        raw.write(
+            b"\x81\x80" + key, b"\x89\x81" + key + b"p", b"\x8a\x80" + key, b"\x88\x82" + key + b"\x03\xe8"
+        )
+        assert raw.read_event().code == 1000
+        assert raw.socket.recv(100) == b""
+        assert time.monotonic() - start < 9  # the close timeout is 10 seconds
+    assert caplog.text.count("the handler of pings and pongs of /h failed") == 2
+
+
+def test_exception_of_a_ping_handler_is_raised_to_the_handler_that_receives(handle, printed):
+    uri = handle(
+        "request.on_ping_handler = lambda request, payload: 1 / 0\n"
+        "try:\n"
+        "    request.ws_stream.receive_message()\n"
+        "except ZeroDivisionError:\n"
+        "    print('raised', flush=True)\n"
+        "print(request.ws_stream.receive_message(), flush=True)\n"
+    )
+    with connect(uri) as ws:
+        ws.ping()
+        ws.send("after the ping")
+        assert printed(2) == ["raised", "after the ping"]
+
+
 def test_ping_after_more_messages_than_the_queue_holds_is_answered(handle):
     uri = handle(
         "while request.ws_stream.receive_message() != 'last': pass\n"

@@ -39,6 +39,8 @@ class FrameDriver(Driver):
         self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
         self._input_ended = False
         self._released = False
+        #: Whether `release` has been called: no call of the handler's waits for events any more.
+        self.releasing = False
 
     # The reader's thread.
 
@@ -175,6 +177,7 @@ class FrameDriver(Driver):
     def release(self) -> None:
         """Pass all input to the session from now on, as it arrives."""
         with self._feeding:
+            self.releasing = True
             while True:
                 with self.lock:
                     # A reader that waits for room is not woken, so that this comes to an end.

@@ -352,10 +352,15 @@ class HandlerConnection(ServerConnection):
 
     def _observe(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Ping):
-                self.ping_received(event.payload)
-            elif isinstance(event, Pong):
-                self.pong_received(event.payload)
+            try:
+                if isinstance(event, Ping):
+                    self.ping_received(event.payload)
+                elif isinstance(event, Pong):
+                    self.pong_received(event.payload)
+            except Exception:
+                if not self._driver.releasing:
+                    raise  # to the handler, which receives
+                logger.exception("the handler of pings and pongs of %s failed", self._handler_request.ws_resource)
 
     def ping_received(self, payload: bytes) -> None:
         """Call `on_ping_handler`, or answer with a pong."""
