@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 from commands import COMMAND, Guest, get, run, serving
 from ends import CERTIFICATE
+from frames import REQUEST
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import serve
@@ -98,6 +100,24 @@ def test_serve_echo_option_echoes_on_every_path():
                 socket.send("Hello")
                 assert socket.recv(timeout=10) == "Hello"
         assert get(f"http://{where}/")[0] == 426
+
+
+def first_line(where, target, *lines):
+    """Return the status line of the response to a request for `target`."""
+    with socket.create_connection(where.split(":"), 10) as client:
+        client.sendall(b"\r\n".join([b"GET %s HTTP/1.1" % target, b"Host: h", *lines, b"", b""]))
+        return client.recv(4096).partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_serve_accepts_targets_that_are_absolute_uris(static, tmp_path):
+    (tmp_path / "index.html").write_text("<p>index")
+    with serving(*(("--static", str(tmp_path)) if static else ())) as (_, where):
+        assert first_line(where, b"http://example.com/") == b"HTTP/1.1 200 OK"
+        assert first_line(where, b"http://example.com") == b"HTTP/1.1 200 OK"
+        assert first_line(where, b"http://example.com/none") == b"HTTP/1.1 404 Not Found"
+        upgrade = REQUEST.split(b"\r\n")[2:-2]
+        assert first_line(where, b"ws://example.com/echo?x", *upgrade) == b"HTTP/1.1 101 Switching Protocols"
 
 
 @pytest.mark.parametrize("options", [(), ("--echo",)])

@@ -431,9 +431,7 @@ def test_exception_of_a_ping_handler_during_the_close_loses_no_close_frame(handl
     with upgraded(uri) as raw:
         start = time.monotonic()
         key = b"\0\0\0\0"
-        raw.write(
-            b"\x81\x80" + key, b"\x89\x81" + key + b"p", b"\x8a\x80" + key, b"\x88\x82" + key + b"\x03\xe8"
-        )
+        raw.write(b"\x81\x80" + key, b"\x89\x81" + key + b"p", b"\x8a\x80" + key, b"\x88\x82" + key + b"\x03\xe8")
         assert raw.read_event().code == 1000
         assert raw.socket.recv(100) == b""
         assert time.monotonic() - start < 9  # the close timeout is 10 seconds
@@ -542,7 +540,9 @@ def test_message_receiver_ends_after_a_violation_with_its_code(handle, printed, 
 
 def test_message_receiver_ends_if_the_passive_closing_handshake_fails(handle, caplog):
     uri = handle(
-        "import logging\nfrom mod_pywebsocket import msgutil\n" + ADMIT + "def web_socket_passive_closing_handshake(request): 1 / 0\n"
+        "import logging\nfrom mod_pywebsocket import msgutil\n"
+        + ADMIT
+        + "def web_socket_passive_closing_handshake(request): 1 / 0\n"
         "def web_socket_transfer_data(request):\n"
         "    receiver = msgutil.MessageReceiver(request)\n"
         "    logging.warning('received %s', receiver.receive())\n"
@@ -639,6 +639,25 @@ def test_absolute_uri_must_match_validation_host_and_port(tmp_path, monkeypatch)
                 assert plain.recv(100).startswith(b"HTTP/1.1 " + status)
 
 
+def test_validation_ignores_case_of_hosts_and_knows_default_ports(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good = b"ws://good.example/echo", b"http://GOOD.example:80/echo", b"WS://Good.Example/echo"
+    with serving(EXAMPLES, validation_host="Good.Example", validation_port=80) as where:
+        for uri, status in (*((uri, b"101") for uri in good), (b"wss://good.example/echo", b"404")):
+            with socket.create_connection(where.split(":"), 10) as plain:
+                plain.sendall(REQUEST.replace(b"/path", uri))
+                assert plain.recv(100).startswith(b"HTTP/1.1 " + status), uri
+
+
+@pytest.mark.parametrize("uri", ["ws://h:99999/echo", "ws://h:bad/echo", "ws://[::1/echo", "http://h:bad/"])
+def test_invalid_absolute_uri_is_400(examples, caplog, uri):
+    for request in (REQUEST, b"GET /path HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with socket.create_connection(examples[5:].split(":"), 10) as plain:
+            plain.sendall(request.replace(b"/path", uri.encode()))
+            assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert not caplog.records
+
+
 def test_mod_pywebsocket_is_importable_only_while_installed():
     with modules.installed():
         first = import_module("mod_pywebsocket.handshake")
@@ -672,6 +691,7 @@ def test_only_files_below_the_document_root_are_served(tmp_path, monkeypatch):
     (root / ".hidden").write_text("secret")
     (tmp_path / "secret.txt").write_text("secret")
     (root / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "loop.txt").symlink_to(root / "loop.txt")
     monkeypatch.chdir(root)
     with serving(EXAMPLES) as where:
         assert get(where, "/")[::2] == (200, b"<p>home")
@@ -683,7 +703,12 @@ def test_only_files_below_the_document_root_are_served(tmp_path, monkeypatch):
         status, head, body = get(where, "/index.html", "HEAD")
         assert (status, "Content-Length: 7" in head, body) == (200, True, b"")
         assert get(where, "/index.html", "POST", "Content-Length: 0")[0] == 405
-        for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/link.txt", "/.hidden", "/dir/a%20b.txt/", "/no", "/%00"):
+        assert get(where, "http://example.com/index.html?x")[::2] == (200, b"<p>home")
+        assert get(where, "http://example.com")[::2] == (200, b"<p>home")
+        for path in (
+            "/../secret.txt", "/%2e%2e/secret.txt", "/link.txt", "/loop.txt", "/.hidden", "/dir/a%20b.txt/", "/no",
+            "/%00", "http://example.com/../secret.txt", f"/{'a' * 300}",
+        ):  # fmt: skip
             assert get(where, path)[::2] == (404, b"Not Found\n"), path
 
 
@@ -751,6 +776,15 @@ def test_cgi_program_receives_request_in_its_environment(programs):
     write("sub/inner.py", SHOW.format(python=sys.executable, names=["SCRIPT_NAME", "PATH_INFO"]))
     lines = get(where, "/cgi-bin/sub/inner.py/")[2].splitlines()
     assert lines == [b"SCRIPT_NAME /cgi-bin/sub/inner.py", b"PATH_INFO /", b"sub b''"]
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "loop.py", "no.py"])
+def test_cgi_program_that_cannot_be_found_is_404(programs, path):
+    where = programs[1]
+    loop = Path("cgi-bin", "loop.py")
+    loop.symlink_to(loop.absolute())
+    assert get(where, f"/cgi-bin/{path}")[::2] == (404, b"there is no such program\n")
+    assert get(where, "http://example.com/cgi-bin/show.py?x")[0] == 200
 
 
 @pytest.mark.parametrize("pause", [0, 0.05], ids=["one read", "two reads"])

@@ -22,6 +22,7 @@ from ..asyncio import Server, ServerConnection, serve
 from ..asyncio.metrics import Counters
 from ..http.headers import Headers
 from ..http.http11 import Request, Response
+from ..http.request_target import split_target
 from ..pywebsocket.files import serve_file
 from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
@@ -273,4 +274,4 @@ def _respond(pages: Pages, connection: ServerConnection, request: Request) -> Re
 
 
 def _path(request: Request) -> str:
-    return request.target.partition("?")[0]
+    return split_target(request.target)[1].partition("?")[0]

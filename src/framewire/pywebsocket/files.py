@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from ..http.headers import Headers
 from ..http.http11 import Request, Response
+from ..http.request_target import split_target
 
 __all__ = ["read_path", "serve_file"]
 
@@ -54,13 +55,13 @@ def serve_file(root: Path, request: Request) -> Response:
             return _refuse(413)
         kind, encoding = mimetypes.guess_type(found.name)
         return _respond(kind if kind and not encoding else "application/octet-stream", found.read_bytes())
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a loop of symbolic links, before Python 3.13
         return _refuse(404)
 
 
 def read_path(request: Request) -> str | None:
     """Return the decoded path of a request; None if it is invalid or has a hidden component."""
-    path = unquote(request.target.partition("?")[0].partition("#")[0])
+    path = unquote(split_target(request.target)[1].partition("?")[0].partition("#")[0])
     hidden = any(part.startswith(".") or "\\" in part for part in path.split("/"))
     return path if path.startswith("/") and "\0" not in path and not hidden else None
 

@@ -75,14 +75,23 @@ def find_program(root: Path, directories: Sequence[str], request: Request) -> Pr
         if not prefix or parts[: len(prefix)] != prefix:
             continue
         for count in range(len(prefix) + 1, len(parts) + 1):
-            file = root.joinpath(*parts[:count]).resolve()
-            if file.is_file() and file.is_relative_to(root):
+            file = _find_file(root, parts[:count])
+            if file is not None:
                 if not os.access(file, os.X_OK):
                     raise HandshakeError(403, "this is not a program")
                 rest = "".join(f"/{part}" for part in parts[count:]) + "/" * path.endswith("/")
                 return Program(root, file, "/" + "/".join(parts[:count]), rest)
         raise HandshakeError(404, "there is no such program")
     return None
+
+
+def _find_file(root: Path, parts: Sequence[str]) -> Path | None:
+    """Return the real path of a file below `root`, or None."""
+    try:
+        file = root.joinpath(*parts).resolve()
+        return file if file.is_file() and file.is_relative_to(root) else None
+    except (OSError, RuntimeError):  # a name that is too long; a loop of symbolic links, before Python 3.13
+        return None
 
 
 def run_program(

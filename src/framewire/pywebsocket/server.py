@@ -11,14 +11,15 @@ from hmac import compare_digest
 from pathlib import Path
 from time import monotonic
 from typing import Final
-from urllib.parse import urlsplit
 
 from .._backend import write_header
-from ..errors import HandshakeError
+from ..errors import HandshakeError, UriError
 from ..http.headers import Headers, is_token
 from ..http.http11 import Request, Response
+from ..http.request_target import split_target
 from ..http.server_handshake import ServerHandshake
 from ..http.server_policy import ServerPolicy
+from ..http.uri import parse_uri
 from ..protocol.codecs import Codec
 from ..protocol.constants import SERVER, CloseCode, Opcode
 from ..protocol.events import Close, Event, Failure, Ping, Pong
@@ -82,7 +83,7 @@ class Site:
         document_root: The directory of the files.
         authorization: The value that the Authorization header of every request must have.
         validation_host: If an absolute request URI has another host, only files are served.
-        validation_port: The same for the port.
+        validation_port: The same for the port, which is that of the scheme by default.
         cgi_paths: The directories of programs.
     """
 
@@ -94,14 +95,22 @@ class Site:
     cgi_paths: Sequence[str] = ()
 
     def find(self, request: Request) -> Suite | None:
-        """Return the handler of a request, or None. DispatchException if its URI has a fragment."""
-        target = request.target
-        if not target.startswith("/"):
-            uri = urlsplit(target)
-            wanted = (self.validation_host or uri.hostname, self.validation_port or uri.port)
-            if (uri.hostname, uri.port) != wanted:
+        """Return the handler of a request, or None.
+
+        Raises:
+            DispatchException: With status 400, if its URI has a fragment, or is absolute with an
+                invalid host or port.
+        """
+        origin, target = split_target(request.target)
+        if origin:
+            scheme, _, authority = origin.lower().partition("://")
+            try:
+                uri = parse_uri(f"{'wss' if scheme in ('https', 'wss') else 'ws'}://{authority}")
+            except UriError as error:
+                raise DispatchException(str(error), 400) from error
+            wanted = (self.validation_host or uri.host).lower(), self.validation_port or uri.port
+            if (uri.host, uri.port) != wanted:
                 return None
-            target = uri._replace(scheme="", netloc="").geturl() or "/"
         return self.handlers.find(target)
 
 
