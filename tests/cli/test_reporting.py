@@ -94,6 +94,50 @@ def test_handler_options_without_handlers_are_wrong_usage():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("serve", "-w", ".", "--max-message-size=-5"), "--max-message-size is 0 to 9223372036854775807, not -5"),
+        (("serve", "-w", ".", "--queue=99999999999"), "--queue is 0 to 2147483647, not 99999999999"),
+        (
+            ("serve", "--config", "none.ini"),
+            "none.ini: File contains no section headers. file: 'none.ini', line: 1 'x'",
+        ),
+        (("serve", "-w", ".", "-m", "bytes"), "bytes: 'utf-8' codec can't decode byte 0xff in position 0:"),
+        (("run", ""), "run: no command is given"),
+        (("connect", "--unix", ""), "connect: --unix needs a path"),
+        (("connect", "ws://127.0.0.1:1/", "-H", "A: b\nc: d"), "the value of A has a control character"),
+        (("connect", "ws://127.0.0.1:1/", "-o", "\udcff"), "the value of Origin has a control character"),
+    ],
+)
+def test_argument_that_cannot_be_used_is_wrong_usage(arguments, text, tmp_path):
+    (tmp_path / "none.ini").write_text("x")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    done = run(*arguments, stdin=subprocess.DEVNULL, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence(done).startswith(text)
+
+
+def test_scanned_directory_outside_of_the_handlers_is_wrong_usage(tmp_path):
+    (tmp_path / "handlers").mkdir()
+    done = run("serve", "-p", "0", "-w", "handlers", "-s", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence(done) == f"the scanned directory {tmp_path} is not in {tmp_path}/handlers"
+
+
+@pytest.mark.parametrize(("host", "options"), [("a..b", ()), ("a" * 64, ("--workers", "2")), ("\udcff", ("-w", "."))])
+def test_malformed_host_name_is_wrong_usage(host, options):
+    done = run("serve", "-p", "0", "-H", host, *options)
+    assert done.returncode == 2
+    assert done.stderr.endswith(" is not a host name\n")
+
+
+def test_missing_password_is_wrong_usage():
+    done = run("connect", "ws://127.0.0.1:1/", "-u", "name", stdin=subprocess.DEVNULL, start_new_session=True)
+    assert done.returncode == 2
+    assert done.stderr.endswith("framewire: connect: no password is given\n")
+
+
+@pytest.mark.parametrize(
     "command", [[*COMMAND, "doctor"], [shutil.which("framewire", path=os.path.dirname(sys.executable)), "doctor"]]
 )
 def test_unknown_backend_is_reported_in_one_sentence(command):

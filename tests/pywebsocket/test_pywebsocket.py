@@ -22,6 +22,7 @@ import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
 from framewire.pywebsocket import modules, options, server
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
+from framewire.pywebsocket.server import credential
 from framewire.sync import connect
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pywebsocket"
@@ -597,7 +598,7 @@ def test_only_valid_handlers_inside_the_root_are_loaded(tree, caplog):
     assert "syntax_wsh.py is left out: it cannot be loaded: SyntaxError" in caplog.text
     assert load(tree, allow_handlers_outside_root_dir=True).resources == ["/a", "/link", "/sub/b"]
     assert load(tree, scan_dir=str(tree / "sub")).resources == ["/sub/b"]
-    with pytest.raises(Exception, match="is not in"):
+    with pytest.raises(OptionError, match="is not in"):
         load(tree / "sub", scan_dir=str(tree))
 
 
@@ -909,10 +910,49 @@ def test_command_line_overrides_configuration_file(tmp_path):
     )
     settings = read_settings({"config_file": str(file), "port": 82, "run": None})
     assert settings == Settings(port=82, host="::1", tls=True, log_level="info", basic_auth_credential="a:%%b")
-    for bad in ("[other]\n", "[pywebsocket]\nunknown = 1\n", "[pywebsocket]\nport = many\n"):
-        file.write_text(bad)
-        with pytest.raises(OptionError):
-            read_settings({"config_file": str(file)})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"port = 1\n",
+        b"[other]\n",
+        b"[pywebsocket]\nunknown = 1\n",
+        b"[pywebsocket]\nport = many\n",
+        b"[pywebsocket]\nport = 65536\n",
+        b"[pywebsocket]\nport = 1\nport = 2\n",
+        b"[pywebsocket]\nlog_level = loud\n",
+        b"[pywebsocket]\nserver_host = a..b\n",
+        b"\xff\xfe",
+    ],
+)
+def test_invalid_configuration_file_raises_option_error(tmp_path, content):
+    file = tmp_path / "options.ini"
+    file.write_bytes(content)
+    with pytest.raises(OptionError):
+        read_settings({"config_file": str(file)})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"port": -1}, {"validation_port": 65536}, {"log_max": -1}, {"log_count": -1}, {"queue": 1 << 31},
+        {"max_message_size": -1}, {"deflate_log_level": "none"}, {"host": "a" * 64},
+    ],
+)  # fmt: skip
+def test_setting_out_of_range_raises_option_error(given):
+    with pytest.raises(OptionError, match=re.escape(str(next(iter(given.values()))))):
+        Settings(**given)
+
+
+def test_alias_file_that_is_not_text_raises_option_error(tmp_path):
+    (tmp_path / "map").write_bytes(b"\xff")
+    with pytest.raises(OptionError, match="map: 'utf-8'"):
+        load(EXAMPLES, websock_handlers_map_file=str(tmp_path / "map"))
+
+
+def test_credential_may_have_bytes_that_are_not_utf_8():
+    assert credential("a:\udcff") == "Basic YTr/"
 
 
 def test_settings_without_handlers_select_the_chat():

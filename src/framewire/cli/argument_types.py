@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from argparse import ArgumentTypeError
 
-__all__ = ["header", "non_negative_float", "non_negative_int", "port", "positive_float", "positive_int"]
+__all__ = ["header", "host", "non_negative_float", "non_negative_int", "port", "positive_float", "positive_int"]
 
 
 def port(text: str) -> int:
@@ -17,6 +17,15 @@ def port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise ArgumentTypeError(f"{text!r} is not a port number (0 to 65535)")
     return number
+
+
+def host(text: str) -> str:
+    """Parse a host name or an address, as `socket.getaddrinfo` does."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ArgumentTypeError(f"{text!r} is not a host name") from None
+    return text
 
 
 def non_negative_int(text: str) -> int:

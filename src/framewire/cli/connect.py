@@ -17,6 +17,7 @@ from ..asyncio import ClientConnection, connect, unix_connect
 from ..asyncio.client import backoff, process_exception
 from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..http.basic_auth import build_authorization_basic
+from ..http.headers import check_additional, check_field
 from .argument_types import header, non_negative_float
 from .line_reader import LineReader
 from .message_printer import MessagePrinter, make_frame_logger
@@ -102,8 +103,13 @@ def _make_connect(arguments: argparse.Namespace) -> connect:
     """Return the `connect` for the options. Raises ValueError if they cannot be combined."""
     if arguments.uri is None and arguments.unix is None:
         raise ValueError("connect: a URI is required, except with --unix")
+    if arguments.unix == "":
+        raise ValueError("connect: --unix needs a path")
+    headers = check_additional([*arguments.header, *_authorization(arguments.user)])
+    if arguments.origin is not None:
+        check_field("Origin", arguments.origin)
     options: dict[str, Any] = {
-        "additional_headers": [*arguments.header, *_authorization(arguments.user)],
+        "additional_headers": headers,
         "origin": arguments.origin,
         "subprotocols": arguments.subprotocol,
         "proxy": arguments.proxy,
@@ -126,7 +132,10 @@ def _authorization(user: str | None) -> list[tuple[str, str]]:
         return []
     name, colon, password = user.partition(":")
     if not colon:
-        password = getpass.getpass(f"Password of {name}: ")
+        try:
+            password = getpass.getpass(f"Password of {name}: ")
+        except EOFError:
+            raise ValueError("connect: no password is given") from None
     return [("Authorization", build_authorization_basic(name, password))]
 
 

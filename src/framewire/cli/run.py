@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if arguments.module:
         command = [sys.executable, "-m", *arguments.module]
-    elif not command:
+    elif not command or not command[0]:
         raise CommandError("run: no command is given", USAGE)
     elif command[0].endswith(".py"):
         command = [sys.executable, *command]

@@ -26,7 +26,7 @@ from ..http.request_target import split_target
 from ..pywebsocket.files import serve_file
 from ..pywebsocket.options import add_arguments, read_settings
 from ..pywebsocket.options import run as run_handlers
-from .argument_types import non_negative_float, non_negative_int, port
+from .argument_types import host, non_negative_float, non_negative_int, port
 from .chat import Room, page
 from .optional_packages import require_package
 from .output import ParagraphFormatter
@@ -67,8 +67,8 @@ def add_parser(commands: Any) -> None:
     )
     # Absent unless given, because handlers have other defaults than the chat.
     optional: dict[str, Any] = {"default": argparse.SUPPRESS}
-    host = ("-H", "--host", "--server-host", "--server_host")
-    parser.add_argument(*host, dest="host", help="address to listen on (127.0.0.1)", **optional)
+    names = ("-H", "--host", "--server-host", "--server_host")
+    parser.add_argument(*names, dest="host", type=host, help="address to listen on (127.0.0.1)", **optional)
     parser.add_argument("-p", "--port", type=port, help="port to listen on, 0 for a free one (9998)", **optional)
     add_arguments(parser)
     parser.add_argument("--cert", dest="certificate", metavar="FILE", help="serve wss and https; as -t -c", **optional)

@@ -21,6 +21,7 @@ from typing import Any, Final
 from ..errors import FramewireError
 from ..sync import Server, serve
 from . import modules
+from .exceptions import DispatchException
 from .handlers import Handlers
 from .server import HandlerConnection, Site, credential
 
@@ -30,6 +31,20 @@ logger = logging.getLogger("framewire")
 
 _FINE: Final = 9
 _LEVELS: Final = ("fine", "debug", "info", "warning", "warn", "error", "critical")
+_MAX_INT: Final = (1 << 31) - 1
+#: The smallest and the largest value of numbers.
+_RANGES: Final = {
+    "port": (0, 65535),
+    "validation_port": (0, 65535),
+    "log_max": (0, _MAX_INT),
+    "log_count": (0, _MAX_INT),
+    "queue": (0, _MAX_INT),
+    "max_message_size": (0, (1 << 63) - 1),
+}
+
+
+class OptionError(FramewireError):
+    """Flags, or a file that they name, cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,9 @@ class Settings:
     """All flags with their defaults.
 
     Paths are relative to `document_root`, which becomes the current directory.
+
+    Raises:
+        OptionError: A number is out of range, the host is not a name, or a level is unknown.
     """
 
     host: str = "127.0.0.1"
@@ -67,9 +85,22 @@ class Settings:
     queue: int = 128
     max_message_size: int = 1 << 24
 
+    def __post_init__(self) -> None:
+        for name, (smallest, largest) in _RANGES.items():
+            number = getattr(self, name)
+            if number is not None and not smallest <= number <= largest:
+                raise OptionError(f"{_flag(name)} is {smallest} to {largest}, not {number}")
+        for name in ("log_level", "deflate_log_level"):
+            if (level := getattr(self, name)) not in _LEVELS:
+                raise OptionError(f"{_flag(name)} is one of {', '.join(_LEVELS)}, not {level!r}")
+        try:
+            self.host.encode("idna")  # as `socket.getaddrinfo` does
+        except UnicodeError:
+            raise OptionError(f"{self.host!r} is not a host name") from None
 
-class OptionError(FramewireError):
-    """Flags that cannot be combined."""
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 #: Short name, long name, help. Type and default are those of the field of `Settings`.
@@ -133,7 +164,8 @@ def read_settings(given: Mapping[str, Any], **defaults: Any) -> Settings | None:
         **defaults: Settings whose default differs from that of `Settings`.
 
     Raises:
-        OptionError: A flag requires --websock-handlers, or the configuration file is invalid.
+        OptionError: A flag requires --websock-handlers or has an invalid value, or the configuration
+            file is invalid.
     """
     known = {field.name: str(field.type) for field in fields(Settings)}
     values: dict[str, Any] = {**defaults}
@@ -142,17 +174,17 @@ def read_settings(given: Mapping[str, Any], **defaults: Any) -> Settings | None:
     values |= {name: given[name] for name in known if name in given}
     if "websock_handlers" not in values and not given.get("config_file"):
         if extra := values.keys() - {"host", "port"}:
-            raise OptionError(f"--{min(extra).replace('_', '-')} goes with --websock-handlers")
+            raise OptionError(f"{_flag(min(extra))} goes with --websock-handlers")
         return None
     return Settings(**values)
 
 
 def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
     parser = configparser.ConfigParser(interpolation=None)
-    with open(path) as file:
-        parser.read_file(file)
     values: dict[str, Any] = {}
     try:
+        with open(path) as file:
+            parser.read_file(file)
         section = parser["pywebsocket"]
         for key in section:
             name = key.replace("-", "_")
@@ -164,8 +196,8 @@ def _read_file(path: str, known: Mapping[str, str]) -> dict[str, Any]:
                 raise OptionError(f"{path}: there is no option {key}")
             read: Callable[[str], Any] = section.getboolean if kind == "bool" else section.get
             values[name] = section.getint(key) if kind.startswith("int") else read(key)
-    except (KeyError, ValueError) as error:
-        raise OptionError(f"{path}: {error}") from error
+    except (KeyError, ValueError, configparser.Error) as error:
+        raise OptionError(f"{path}: {' '.join(str(error).split())}") from error
     return values
 
 
@@ -206,15 +238,26 @@ def _serve(settings: Settings) -> int:
 
 
 def load(settings: Settings) -> Handlers:
-    """Load the handlers. `modules.installed` must be active now, and while handlers are called."""
-    handlers = Handlers(
-        Path(settings.websock_handlers),
-        Path(settings.scan_dir) if settings.scan_dir else None,
-        settings.allow_handlers_outside_root_dir,
-        settings.handler_encoding,
-    )
+    """Load the handlers. `modules.installed` must be active now, and while handlers are called.
+
+    Raises:
+        OptionError: `scan_dir` is not in `websock_handlers`, or the file of aliases is not text.
+        OSError: The file of aliases cannot be read.
+    """
+    try:
+        handlers = Handlers(
+            Path(settings.websock_handlers),
+            Path(settings.scan_dir) if settings.scan_dir else None,
+            settings.allow_handlers_outside_root_dir,
+            settings.handler_encoding,
+        )
+    except DispatchException as error:
+        raise OptionError(str(error)) from error
     if settings.websock_handlers_map_file:
-        handlers.add_aliases(Path(settings.websock_handlers_map_file))
+        try:
+            handlers.add_aliases(Path(settings.websock_handlers_map_file))
+        except UnicodeDecodeError as error:
+            raise OptionError(f"{settings.websock_handlers_map_file}: {error}") from error
     return handlers
 
 

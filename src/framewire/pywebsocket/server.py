@@ -70,8 +70,11 @@ def split_lines(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def credential(user_and_password: str) -> str:
-    """Return the Authorization header of basic authentication (RFC 7617) for "user:password"."""
-    return "Basic " + b64encode(user_and_password.encode()).decode("ascii")
+    """Return the Authorization header of basic authentication (RFC 7617) for "user:password".
+
+    Bytes that are not UTF-8 are given as surrogates ("surrogateescape").
+    """
+    return "Basic " + b64encode(user_and_password.encode(errors="surrogateescape")).decode("ascii")
 
 
 @dataclass(frozen=True)
