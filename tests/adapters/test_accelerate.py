@@ -347,6 +347,42 @@ def test_undo_before_import_prevents_acceleration():
     assert python(script) == "wsproto.frame_protocol left alone"
 
 
+@compiled
+def test_library_whose_spec_was_looked_up_is_accelerated_after_its_import():
+    script = (
+        "import framewire, importlib.util; a = framewire.accelerate('tornado')\n"
+        "spec = importlib.util.find_spec('tornado.websocket')\n"
+        "import importlib.machinery, tornado.websocket as module\n"
+        "print(spec.loader.is_package(spec.name), type(module.__loader__) is importlib.machinery.SourceFileLoader)\n"
+        "print(module.__spec__.loader is module.__loader__, *[o.state for o in a])"
+    )
+    assert python(script).split() == ["False", "True", "True", "active"]
+
+
+def test_library_whose_first_import_fails_is_accelerated_after_the_next():
+    script = (
+        "import sys, framewire; a = framewire.accelerate('websocket-client')\n"
+        "sys.modules['websocket._exceptions'] = None\n"
+        "try: import websocket._abnf\n"
+        "except ImportError: print(*[o.state for o in a])\n"
+        "del sys.modules['websocket._exceptions']\n"
+        "import websocket._abnf\n"
+        "print(*[o.state for o in a])"
+    )
+    assert python(script).split() == ["waiting", "active"]
+
+
+@compiled
+def test_undo_during_the_import_prevents_acceleration():
+    script = (
+        "import framewire, importlib.util; a = framewire.accelerate('tornado')\n"
+        "spec = importlib.util.find_spec('tornado.websocket'); a.undo()\n"
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+        "print(*[o.state for o in a])"
+    )
+    assert python(script) == "left alone"
+
+
 def test_undo_keeps_replacements_made_by_other_code(monkeypatch, caplog):
     from gunicorn.asgi.websocket import WebSocketProtocol
 

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from threading import RLock
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from .._backend import backend
 
@@ -283,30 +283,48 @@ def _leave_alone(name: str, version: str, reason: str) -> Outcome:
 class _ImportWatcher(MetaPathFinder):
     """An import hook that accelerates a library right after the import of its trigger module.
 
-    `triggers` maps the names of these modules to the libraries.
+    `triggers` maps the names of these modules to the libraries. A trigger stays until its module has
+    been imported: its spec may be looked up before, and its import may fail and be repeated.
     """
 
     def __init__(self) -> None:
         self.triggers: dict[str, str] = {}
+        self._searched: set[str] = set()
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        name = self.triggers.pop(fullname, None)
-        if name is None:
+        if fullname not in self.triggers or fullname in self._searched:
             return None
-        spec = find_spec(fullname)  # asks the other finders: this trigger is no longer in the dictionary
-        loader: Any = spec.loader if spec is not None else None
-        if loader is None:
-            return spec
-        execute = loader.exec_module
+        self._searched.add(fullname)
+        try:
+            spec = find_spec(fullname)  # asks the other finders
+        finally:
+            self._searched.discard(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = cast(Loader, _TriggerLoader(spec.loader))
+        return spec
 
-        def exec_module(module: ModuleType) -> None:
-            del loader.exec_module
-            execute(module)
-            with _lock:
+    def imported(self, fullname: str) -> None:
+        """Accelerate the library whose trigger has been imported."""
+        with _lock:
+            name = self.triggers.pop(fullname, None)
+            if name is not None:  # else it was undone meanwhile
                 _outcomes[name] = _handle_import(_outcomes[name])
 
-        loader.exec_module = exec_module
-        return spec
+
+class _TriggerLoader:
+    """The loader of a trigger module: that of another finder, which the module gets as its own."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _import_watcher.imported(module.__spec__.name)
 
 
 _import_watcher: Final = _ImportWatcher()
