@@ -252,6 +252,30 @@ def test_long_or_fragmented_control_frame_fails_with_1002(role, first):
     assert receive(role, (first, payload)) == [expected]
 
 
+class Number:
+    """An integer by `__index__` alone."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_size_to_receive_is_any_integer_and_another_type_changes_nothing(kind):
+    data = kind(frame(TEXT, b"abc", KEY) + b"unused")
+    stream = new_stream(SERVER)
+    for size in (9.0, "9", b""):
+        with pytest.raises(TypeError):
+            stream.receive(data, size)
+    for size in (-1, 16, 1 << 70, Number(16)):
+        with pytest.raises(ValueError, match="range"):
+            stream.receive(data, size)
+    assert (stream.state, stream.bytes_received) == (State.OPEN, 0)
+    assert stream.receive(data, Number(9)) == ["abc"]
+
+
 @BOTH
 @pytest.mark.parametrize("first", [TEXT, BINARY, 0x01, 0x02])
 @pytest.mark.parametrize(("size", "form"), [(0, 16), (125, 16), (0, 64), (125, 64), (126, 64), (65535, 64)])

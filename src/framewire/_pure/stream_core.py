@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _thread import allocate_lock  # not `threading.Lock`: the layers without I/O need no threads
+from operator import index
 from typing import Any, Generic, NoReturn, TypeVar
 
 from .frames import FIRST_BINARY, FIRST_TEXT, make_parts, take_key
@@ -419,8 +420,15 @@ class StreamCore(Generic[E]):
 
 
 def _stop_of(data: bytes | memoryview, size: int | None) -> int:
-    """Return the end of the bytes to process. ValueError if `data` has fewer than `size`."""
+    """Return the end of the bytes to process.
+
+    Raises:
+        TypeError: `size` is no integer.
+        ValueError: `data` has fewer bytes than `size`.
+    """
     if size is None:
         return len(data)
+    if type(size) is not int:
+        size = index(size)
     check_range(data, 0, size)
     return size
