@@ -648,6 +648,24 @@ async def test_asgi_application_denies_with_its_own_response():
 
 
 @on_loop
+@pytest.mark.parametrize(("status", "body"), [(403, b"body"), (204, b""), (304, b"")])
+async def test_denial_with_headers_of_a_framework_has_a_body_if_its_status_allows_one(status, body):
+    headers = [(b"content-length", b"4"), (b"connection", b"close"), (b"x-own", b"yes")]
+    start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+    with pytest.raises(StatusError) as caught:
+        async with asgi.connect(asgi_app(start, {"type": "websocket.http.response.body", "body": b"body"})):
+            pass
+    response = caught.value.response
+    assert (response.status, response.headers["X-Own"], response.body) == (status, "yes", body)
+
+
+@on_loop
+async def test_empty_subprotocol_of_an_asgi_application_is_none():
+    async with asgi.connect(asgi_app({**ACCEPT, "subprotocol": ""}), subprotocols=["a"]) as ws:
+        assert ws.subprotocol is None
+
+
+@on_loop
 @pytest.mark.parametrize("answer", [(), (ACCEPT,)])
 async def test_exception_of_an_asgi_application_is_raised_by_the_test(answer):
     async def fail(receive, send):
@@ -668,6 +686,10 @@ async def test_exception_of_an_asgi_application_is_raised_by_the_test(answer):
         (({"type": "websocket.send", "text": "early"},), RuntimeError),
         (({**ACCEPT, "subprotocol": "c"},), ValueError),
         (({**ACCEPT, "headers": [(b"Sec-WebSocket-Accept", b"x")]},), ValueError),
+        (({"type": "websocket.http.response.start", "status": 101},), RuntimeError),
+        (({"type": "websocket.http.response.start", "status": 99},), RuntimeError),
+        (({"type": "websocket.http.response.start", "status": 600},), RuntimeError),
+        (({"type": "websocket.http.response.start", "status": 403, "headers": [(b"x", b"a\nb")]},), ValueError),
         ((ACCEPT, ACCEPT), RuntimeError),
         ((ACCEPT, {"type": "websocket.send"}), ValueError),
         ((ACCEPT, {"type": "websocket.close"}, {"type": "websocket.send", "text": "late"}), RuntimeError),

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 from ..asyncio.client import ClientConnection
 from ..asyncio.server import ServerConnection
 from ..errors import ConnectionClosed
-from ..http.headers import Headers, check_additional, parse_tokens
+from ..http.headers import Headers, check_additional, check_field, parse_tokens
 from ..http.http11 import Request, Response
-from ..http.server_handshake import refusal
+from ..http.server_handshake import WITHOUT_CONTENT, refusal
 from ..http.uri import parse_uri
 from ..protocol.constants import CloseCode
 from ..session.connection import close_code_after
@@ -175,7 +175,7 @@ class _Run:
 
         Raises:
             ClientGoneError: The client is gone; an OSError.
-            RuntimeError: The event is out of turn.
+            RuntimeError: The event is out of turn, or the status of a denial is not 200 to 599.
             ValueError: The subprotocol was not offered, or a header is malformed.
         """
         kind = event["type"]
@@ -200,16 +200,25 @@ class _Run:
     async def _answer(self, kind: str, event: Any) -> None:
         """Process an event before the answer to the opening handshake."""
         if kind == "websocket.http.response.start" and self._denial is None:
-            self._denial = Response(event["status"], "", Headers(_decode_headers(event.get("headers", ()))))
+            status = event["status"]
+            if not 200 <= status <= 599:
+                raise RuntimeError(f"the status of a denial is 200 to 599, not {status!r}")
+            lines = _decode_headers(event.get("headers", ()))
+            for line in lines:
+                check_field(*line)
+            if status in WITHOUT_CONTENT:
+                lines = [line for line in lines if line[0].lower() != "content-length"]
+            self._denial = Response(status, "", Headers(lines))
         elif kind == "websocket.http.response.body" and self._denial is not None:
             start = self._denial
-            self._denial = Response(start.status, "", start.headers, start.body + event.get("body", b""))
+            body = b"" if start.status in WITHOUT_CONTENT else start.body + event.get("body", b"")
+            self._denial = Response(start.status, "", start.headers, body)
             if not event.get("more_body", False):
                 self.answer.set_result(self._denial)
         elif kind == "websocket.close" and self._denial is None:
             self.answer.set_result(refusal(403, "the application denies the connection"))
         elif kind == "websocket.accept" and self._denial is None:
-            self.subprotocol = event.get("subprotocol")
+            self.subprotocol = event.get("subprotocol") or None
             if self.subprotocol is not None and self.subprotocol not in self.scope["subprotocols"]:
                 raise ValueError(f"the client does not offer the subprotocol {self.subprotocol!r}")
             self.headers = check_additional(_decode_headers(event.get("headers", ())))
