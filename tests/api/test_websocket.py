@@ -519,6 +519,35 @@ async def test_buffered_amount_counts_unsent_bytes():
 
 
 @on_loop
+async def test_buffered_amount_does_not_decrease_when_the_connection_is_lost():
+    handling, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(ws):
+        ws.transport.pause_reading()
+        handling.set()
+        await go_on.wait()
+        ws.transport.abort()
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri, compression=None)
+        log = Log(socket)
+        amounts = []
+        socket.addEventListener("close", lambda event: amounts.append(socket.bufferedAmount))
+        await handling.wait()
+        await until(lambda: socket.readyState == socket.OPEN)
+        socket.send(bytes(1 << 24))
+        await until(lambda: 0 < socket.bufferedAmount < 1 << 24)
+        socket.send(bytes(1000))
+        before = socket.bufferedAmount
+        go_on.set()
+        await log.end()
+        assert before <= amounts[0] == socket.bufferedAmount <= (1 << 24) + 1000
+        assert not socket._outgoing  # the messages take no memory any more
+        socket.send("dropped")
+        assert socket.bufferedAmount == amounts[0] + 7
+
+
+@on_loop
 async def test_binary_type_is_read_when_the_message_is_delivered():
     async with serving() as uri:
         socket = WebSocket(uri)

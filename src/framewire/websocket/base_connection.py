@@ -34,15 +34,20 @@ class BaseConnection(ABC):
 
     @abstractmethod
     async def send(self, message: str | bytes) -> None:
-        """Send a message, and wait until the network has room for the next one.
+        """Send a message, to be followed by `drain`.
 
         Raises:
             ConnectionClosed: If the connection is closing or closed.
         """
 
     @abstractmethod
+    async def drain(self) -> None:
+        """Wait until the network has room for the next message, or the connection has ended."""
+
+    @abstractmethod
     def unwritten(self, size: int) -> int:
-        """Return how many payload bytes were sent and not yet written to the network.
+        """Return how many payload bytes were sent and not yet written to the network; at the end, how
+        many were never written.
 
         Args:
             size: The payload size of the last message.

@@ -19,7 +19,7 @@ from .base_connection import BaseConnection
 
 __all__ = ["BrowserConnection", "open_connection"]
 
-#: `send` waits while the browser holds more bytes.
+#: `drain` waits while the browser holds more bytes.
 MAX_UNWRITTEN: Final = 1 << 20
 #: Seconds between two looks at `bufferedAmount`: browsers have no event for its changes.
 POLL_INTERVAL: Final = 0.004
@@ -95,6 +95,8 @@ class BrowserConnection(BaseConnection):
         if self._socket.readyState != WebSocket.OPEN:
             raise await self.wait_closed()
         self._socket.send(message if isinstance(message, str) else to_js(message))
+
+    async def drain(self) -> None:
         while self._socket.bufferedAmount > MAX_UNWRITTEN and not self._closed.is_set():  # noqa: ASYNC110
             await asyncio.sleep(POLL_INTERVAL)
 

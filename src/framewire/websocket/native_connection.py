@@ -44,6 +44,8 @@ class NativeConnection(BaseConnection):
         self.extensions = connection.response.headers.get_joined("Sec-WebSocket-Extensions")
         self._connection = connection
         self._session: Session = connection._session
+        #: Whether `drain` waits, or has waited until the connection was lost.
+        self._draining = False
 
     async def recv(self) -> str | bytes:
         return await self._connection.recv()
@@ -54,8 +56,18 @@ class NativeConnection(BaseConnection):
     async def send(self, message: str | bytes) -> None:
         await self._connection.send(message)
 
+    async def drain(self) -> None:
+        connection = self._connection
+        if connection._writer is not None and connection._writer.blocked:
+            self._draining = True
+            await connection._writer.drain()
+            self._draining = connection._driver.transport_lost
+
     def unwritten(self, size: int) -> int:
-        return min(size, write_buffer_size(self._connection.transport))
+        transport = self._connection.transport
+        waiting = min(size, write_buffer_size(transport))
+        # A transport that is lost forgets how much it has not written: all of the message counts then.
+        return size if not waiting and self._draining and transport.is_closing() else waiting
 
     def start_closing(self, code: int | None, reason: str) -> None:
         self._connection.start_closing(code, reason)
@@ -86,7 +98,7 @@ def open_connection(
     """
     if refused := sorted(_RESERVED & options.keys()):
         raise TypeError(f"not available in a WebSocket of the standard: {', '.join(refused)}")
-    # With a write limit of 0, `send` waits until its message is written, so the transport never
+    # With a write limit of 0, `drain` waits until the message is written, so the transport never
     # holds more than one message: `unwritten` relies on it.
     defaults = {"max_size": DEFAULT_MAX_SIZE, "write_limit": 0}
     return _open(_Connect(uri, **{**defaults, **options, "subprotocols": subprotocols}))

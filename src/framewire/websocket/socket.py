@@ -292,6 +292,7 @@ class WebSocket:
             failed = connection.failed(self._state != self.OPEN)
             self._state = self.CLOSING
             await connection.wait_closed()
+            self._outgoing.clear()  # they still count as buffered
             await self._end(CloseEvent("close", self, is_clean(closed), closed.code, closed.reason), failed)
         finally:
             sender.cancel()
@@ -323,6 +324,7 @@ class WebSocket:
                     self._outgoing.popleft()
                     self._last_written = _size(message)
                     self._buffered -= self._last_written
+                    await connection.drain()
                 self._send_requested.clear()
                 if self._state == self.CLOSING:
                     connection.start_closing(*self._close_frame)

@@ -134,6 +134,7 @@ class WebSocketWritable:
         """
         try:
             await self._connection.send(to_message(message))
+            await self._connection.drain()
         except ConnectionClosed as closed:
             raise _lost(closed) from closed
 
