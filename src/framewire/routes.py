@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 from .http.headers import Headers, parse_tokens
 from .http.http11 import Request, Response
 from .http.request_checks import check_subprotocols, choose_subprotocol, find_host
+from .http.request_target import split_target
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -35,7 +36,6 @@ __all__ = ["PathPattern", "Route", "Router", "Routes", "UrlMap", "add_router"]
 #: The routes of the functions `route`.
 UrlMap: TypeAlias = "Routes | Map"
 
-_ORIGIN: Final = re.compile(r"(?:https?|wss?)://[^/]*", re.IGNORECASE)
 #: Escapes of a path, and what has to be one: characters that no path has as they are, and a "%"
 #: without two digits.
 _ESCAPE: Final = re.compile(r'%([0-9A-Fa-f]{2})|[% "<>\\^`{|}]|[^\x00-\x7f]')
@@ -373,9 +373,7 @@ def _split_target(target: str) -> tuple[str, str]:
     """Return the path and the query of a request target, which may be an absolute URI (RFC 9112
     3.2).
     """
-    path, _, query = target.partition("?")
-    if match := _ORIGIN.match(path):
-        path = path[match.end() :]
+    path, _, query = split_target(target)[1].partition("?")
     return path or "/", query
 
 
