@@ -561,6 +561,45 @@ def test_abandoned_send_steps_sends_nothing():
     assert other.receive(wire) == ["Hello" * 100] * 2
 
 
+@pytest.mark.parametrize("compress", [None, False])
+@pytest.mark.parametrize("role", [CLIENT, SERVER])
+@pytest.mark.parametrize("size", [1000, 1 << 15, 1 << 16, 100_000, 131_072, 200_000, 200_001])
+def test_send_steps_sends_a_message_in_fragments_of_the_given_size(size, role, compress):
+    content = random.Random(4).randbytes(100_000).hex()
+    frames, said = finish(sender(role).send_steps(content, compress=compress, fragment_size=size))
+    assert len(said) == (0 if compress is False else 200_000 >> 16)
+    fragments = receiver(SERVER if role is CLIENT else CLIENT, fragments=True).receive(frames)
+    if size >= len(content):
+        assert fragments == [content]
+        return
+    assert [len(each.data) for each in fragments] == [len(content[i : i + size]) for i in range(0, len(content), size)]
+    assert "".join([each.data for each in fragments]) == content
+    assert [each.first for each in fragments] == [True] + [False] * (len(fragments) - 1)
+    assert [each.last for each in fragments] == [False] * (len(fragments) - 1) + [True]
+
+
+def test_send_steps_compresses_fragments_whatever_their_size():
+    for size, first_byte in ((9, 0x02 | RSV1), (10, BINARY)):  # shorter than the threshold of the codec
+        assert finish(sender(threshold=11).send_steps(bytes(10), fragment_size=size))[0][0] == first_byte
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_send_steps_refuses_a_fragment_size_that_is_no_number_of_bytes(size, error):
+    with pytest.raises(error, match="fragment_size"):
+        next(sender().send_steps("x", fragment_size=size))
+
+
+def test_abandoned_send_steps_of_fragments_sends_nothing():
+    stream, other = sender(), receiver()
+    wire = stream.send("Hello" * 100)
+    steps = stream.send_steps("Hello" * 100_000, fragment_size=1000)
+    next(steps)
+    steps.close()
+    assert not stream.message_open
+    wire += stream.send("Hello" * 100)
+    assert other.receive(wire) == ["Hello" * 100] * 2
+
+
 def test_send_steps_raises_when_the_stream_closes():
     stream = sender()
     steps = stream.send_steps(bytes(200_000))

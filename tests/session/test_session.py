@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from array import array
 
 import pytest
 from bounds import assert_linear
@@ -720,6 +721,22 @@ def test_long_message_is_sent_in_steps():
     world = World()
     assert list(world.session.send_steps("x" * 100_000)) == []
     assert world.sent() == ["x" * 100_000]
+    assert world.session.messages_sent == 1
+
+
+def test_long_message_of_several_fragments_is_sent_in_steps():
+    world = World(codecs=[Deflate()], fragment_size=40_000)
+    world.peer = Stream(CLIENT, extensions=[Deflate()], fragments=True)
+    steps = world.session.send_steps("x" * 100_000)
+    next(steps)
+    assert world.sent() == []
+    assert list(steps) == []
+    whole = (
+        Fragment("x" * 40_000, True, False),
+        Fragment("x" * 40_000, False, False),
+        Fragment("x" * 20_000, False, True),
+    )
+    assert world.sent() == [*whole]
     assert world.session.messages_sent == 1
 
 
@@ -1559,6 +1576,10 @@ def test_message_is_fragmented_if_its_bytes_may_be_more_than_fragment_size():
     session = World(fragment_size=100).session
     sizes = {"a": (25, 26), b"a": (100, 101)}
     assert [[session.is_fragmented(one * n) for n in both] for one, both in sizes.items()] == [[False, True]] * 2
+    for message in (array("I", bytes(100)), memoryview(bytes(100)).cast("B", (4, 25))):
+        assert not session.is_fragmented(memoryview(message))
+    for message in (array("I", bytes(104)), memoryview(bytes(104)).cast("B", (4, 26))):
+        assert session.is_fragmented(memoryview(message))
     assert not World().session.is_fragmented("a" * 1000)
 
 

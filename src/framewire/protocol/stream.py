@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from operator import index
 from typing import Any, Final, get_args
 
@@ -433,10 +434,11 @@ class Stream(StreamCore[Event]):
         *,
         text: bool | None = None,
         compress: bool | None = None,
+        fragment_size: int | None = None,
     ) -> Generator[None, None, bytes]:
         """Like `send`, as a generator that yields after each 64 KiB that it compresses.
 
-        An event loop can run other tasks in between. The generator returns the frame. Before that,
+        An event loop can run other tasks in between. The generator returns the frames. Before that,
         control frames and messages that are not encoded may be sent. A generator that is closed
         early has sent nothing. Exceptions are those of `send`.
 
@@ -444,37 +446,51 @@ class Stream(StreamCore[Event]):
             message: See `send`.
             text: See `send`.
             compress: See `send`.
+            fragment_size: Largest fragment, in bytes before it is compressed; longer messages are
+                sent in fragments. None: unlimited.
         """
+        size = _check_limit("fragment_size", fragment_size, 1) or sys.maxsize
         self._enter()
         try:
             self._check_whole()
             opcode, payload, _ = self._sender.check(message, text, True)
-            codec = self._sender.choose_codec(len(payload), True, compress, self._encoding)
+            whole = len(payload) <= size
+            codec = self._sender.choose_codec(len(payload), whole, compress, self._encoding)
             if codec is None:
-                frame = make_frame(_FIN | opcode, payload, take_key(self._keys))
+                if whole:
+                    frames = make_frame(_FIN | opcode, payload, take_key(self._keys))
+                else:
+                    frames = _make_frames(opcode, list(_cut(payload, size)), partial(take_key, self._keys))
                 self._note_sent(True)
-                return frame
+                return frames
             self._encoding = True
         finally:
             self._leave()
         try:
-            encoded = []
-            for start in range(0, len(payload), _ENCODE_STEP):
-                if start:
+            encoded: list[bytes] = []
+            parts: list[bytes] = []
+            end = 0
+            for piece in _cut(payload, size, _ENCODE_STEP):
+                if end and end % _ENCODE_STEP == 0:
                     yield
-                last = start + _ENCODE_STEP >= len(payload)
-                encoded.append(encode(codec, payload[start : start + _ENCODE_STEP], last))
-            payload = b"".join(encoded) or encode(codec, b"", True)
-            key = self._next_key()
+                end += len(piece)
+                last = end == len(payload)
+                parts.append(encode(codec, piece, last))
+                if last or end % size == 0:
+                    encoded.append(b"".join(parts))
+                    parts.clear()
             self._check_open()
-            frame = make_frame(_FIN | codec.rsv | opcode, payload, key)
+            if whole:
+                frames = make_frame(_FIN | codec.rsv | opcode, encoded[0], self._next_key())
+            else:
+                frames = _make_frames(codec.rsv | opcode, encoded, self._next_key)
             self._note_sent(True)
         except BaseException:
             codec.abandon()
             raise
         finally:
             self._encoding = False
-        return frame
+        return frames
 
     def send_shared(self, message: SharedMessage) -> bytes:
         """Return the frame of a message that is sent on other streams too.
@@ -686,6 +702,31 @@ class Stream(StreamCore[Event]):
     def _note_close_sent(self) -> None:
         self._close_sent = True
         self._fast_send = False
+
+
+def _cut(payload: bytes, *sizes: int) -> Iterable[bytes]:
+    """Return the pieces of a payload, cut at all multiples of `sizes`; each is copied when it is its
+    turn.
+    """
+    length = len(payload)
+    if length <= min(sizes):
+        return (payload,)
+    cuts = sorted({0, length}.union(*(range(size, length, size) for size in sizes)))
+    return map(payload.__getitem__, map(slice, cuts, cuts[1:]))
+
+
+def _make_frames(first: int, payloads: list[bytes], new_key: Callable[[], bytes]) -> bytes:
+    """Return the frames of a message in fragments.
+
+    Args:
+        first: The first byte of the first frame.
+        payloads: The payload of each frame.
+        new_key: Returns the masking key of a frame.
+    """
+    frames = [make_frame(first, payloads[0], new_key())]
+    frames += [make_frame(0, payload, new_key()) for payload in payloads[1:-1]]
+    frames.append(make_frame(_FIN, payloads[-1], new_key()))
+    return b"".join(frames)
 
 
 def _check_limit(name: str, value: int | None, minimum: int = 0) -> int | None:

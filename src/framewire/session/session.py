@@ -30,7 +30,7 @@ from .message_queue import Item, MessageQueue
 from .rate_limit import Budget, RateLimit
 from .settings import REPLIES_LIMIT, ConnectionSettings
 
-__all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session"]
+__all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session", "length_of"]
 
 #: One message to send, or the data of one fragment.
 Data = str | bytes | bytearray | memoryview
@@ -553,17 +553,18 @@ class Session:
         self, message: Data, text: bool | None = None, *, compress: bool | None = None
     ) -> Generator[None, None, None]:
         """Like `send`, as a generator that yields after each 64 KiB it compresses, so that other
-        tasks can run.
+        tasks can run. Messages longer than `fragment_size` are sent in fragments.
         """
-        frame = yield from self.stream.send_steps(message, text=text, compress=compress)
-        self._add_output(frame)
+        size = self.settings.fragment_size
+        frames = yield from self.stream.send_steps(message, text=text, compress=compress, fragment_size=size)
+        self._add_output(frames)
 
     def is_fragmented(self, message: Data) -> bool:
         """Return whether a whole message may be longer than `fragment_size`, and goes through
         `fragments`.
         """
         size = self.settings.fragment_size
-        return size is not None and len(message) * (4 if isinstance(message, str) else 1) > size
+        return size is not None and length_of(message) * (4 if isinstance(message, str) else 1) > size
 
     def fragments(self, message: Data, text: bool | None = None) -> list[tuple[Data, bool, bool]]:
         """Return the fragments of `fragment_size` as which to send a whole message: data, `text`,
@@ -810,6 +811,21 @@ class Session:
         deadline = self._idle_since + limit
         self._idle_look = min(deadline, now + max(MIN_LOOK, limit / LOOKS))
         return now >= deadline
+
+
+def length_of(message: Data) -> int:
+    """Return the length of a message to send, in bytes, or in characters of a `str`.
+
+    Raises:
+        TypeError: It is neither text nor bytes-like.
+    """
+    if isinstance(message, (str, bytes, bytearray)):
+        return len(message)
+    try:
+        with memoryview(message) as view:  # whose `len` counts items, which may be longer than a byte
+            return view.nbytes
+    except TypeError:
+        raise TypeError(f"a message is str or bytes, not {type(message).__name__}") from None
 
 
 def _earliest(*times: float | None) -> float | None:
