@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 from ends import on_loop, raw
-from frames import BINARY, KEY, frame
+from frames import BINARY, KEY, frame, to
 
-from framewire.asyncio import serve
+from framewire import CLIENT, ConcurrencyError
+from framewire.asyncio import ServerConnection, connect, serve
+from framewire.asyncio.connection import MESSAGES_PER_TURN
 from framewire.testing.asyncio import connect_peer
 
 
@@ -82,3 +84,29 @@ async def test_next_size_goes_on_reading_after_a_message_that_was_dropped():
         await peer.send_bytes(frame(0x02, b"\xff", KEY) + 10 * frame(0x00, b"a", KEY))
         await peer.send_bytes(frame(0x80, b"end", KEY) + frame(BINARY, b"next", KEY))
         assert await asyncio.wait_for(sizes, 10) == (4, b"next")
+
+
+@pytest.mark.both_backends
+@pytest.mark.parametrize("arrived", [True, False], ids=["arrived before", "arrives while one waits"])
+@on_loop
+async def test_pieces_of_a_message_go_to_one_of_two_receivers(arrived):
+    async def arrive():
+        frames = b"".join([to(CLIENT, *each) for each in ((0x02, b"a"), (0x00, b"b"), (0x80, b"c"))])
+        ws._driver.get_buffer(-1)[: len(frames)] = frames
+        ws._driver.buffer_updated(len(frames))
+
+    async def receive(pieces):
+        async for piece in ws.recv_streaming():
+            pieces.append(piece)
+            await asyncio.sleep(0)
+
+    async with serve(ServerConnection.wait_closed, "127.0.0.1", 0) as server:
+        async with connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", compression=None) as ws:
+            ws._driver.deliver_fragments()
+            ws._taken = MESSAGES_PER_TURN  # the first receiver lets others run before it takes a piece
+            taken = [], []
+            steps = [receive(pieces) for pieces in taken]
+            steps.insert(0 if arrived else 2, arrive())
+            ended = await asyncio.wait_for(asyncio.gather(*steps, return_exceptions=True), 10)
+            assert [type(each) for each in ended if each is not None] == [ConcurrencyError]
+            assert taken == ([], [b"a", b"b", b"c"])

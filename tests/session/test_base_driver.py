@@ -166,7 +166,7 @@ def test_next_size_goes_on_reading_after_a_message_that_was_dropped():
     fragments = to(SERVER, 0x02, b"\xff"), to(SERVER, 0x00, b"a"), to(SERVER, 0x00, b"b"), to(SERVER, 0x00, b"c")
     driver.session.receive(b"".join(fragments), 0.0)
     with pytest.raises(UnicodeDecodeError):
-        driver.recv_piece(True).send(None)
+        driver.recv_piece(True, first=True).send(None)
     assert not driver.session.reading
     assert driver.next_size is None
     assert driver.session.reading
@@ -200,15 +200,14 @@ def test_reader_goes_on_once_messages_are_taken():
 
 def test_message_is_received_in_pieces_which_nothing_else_may_interrupt():
     driver = opened()[0]._driver
-    driver.begin_pieces()
-    driver.input = [to(SERVER, 0x01, b"a"), to(SERVER, 0x80, b"b")]
-    assert complete(driver.recv_piece(None)) == ("a", False)
+    driver.input = [to(SERVER, 0x01, b"a"), to(SERVER, 0x80, b"b"), to(SERVER, TEXT, b"c")]
+    assert complete(driver.recv_piece(None, first=True)) == ("a", False)
     with pytest.raises(ConcurrencyError, match="in pieces"):
-        driver.begin_pieces()
+        driver.recv_piece(None, first=True).send(None)
     with pytest.raises(ConcurrencyError, match="in pieces"):
         driver.recv(None).send(None)
-    assert complete(driver.recv_piece(False)) == (b"b", True)
-    driver.begin_pieces()
+    assert complete(driver.recv_piece(False, first=False)) == (b"b", True)
+    assert complete(driver.recv_piece(None, first=True)) == ("c", True)
 
 
 def test_second_receiver_is_refused():

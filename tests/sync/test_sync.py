@@ -3,6 +3,7 @@
 The other end is the `websockets` package or raw bytes.
 """
 
+import contextlib
 import itertools
 import socket
 import ssl
@@ -22,7 +23,8 @@ from websockets.sync.client import connect as peer_connect
 from websockets.sync.server import serve as peer_serve
 
 import framewire
-from framewire import ConnectionClosedError, ConnectionClosedOK
+from framewire import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
+from framewire.session.message_queue import MessageQueue
 from framewire.sync import connect, serve
 from framewire.testing.sync import connect_peer
 
@@ -305,6 +307,30 @@ def test_messages_sent_by_several_threads_are_not_mixed():
             thread.join()
         assert sorted(len(message) for message in got) == sorted([20, 200_000, 2] * 4)
         assert all(len(set(message)) == 1 for message in got)
+
+
+def test_pieces_of_a_message_go_to_one_of_two_threads(monkeypatch):
+    def check(queue):
+        original(queue)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()  # lets a second thread check too, before either takes a piece, unless a lock prevents it
+
+    def receive():
+        try:
+            received.append(next(ws.recv_streaming()))
+        except ConcurrencyError:
+            received.append(None)
+
+    original, both, received = MessageQueue.check_between_messages, threading.Barrier(2, timeout=0.3), []
+    with serving(lambda ws: ws.send(["a", "b", "c"])) as (_, _, uri), connect(uri) as ws:
+        until(lambda: ws._driver.session.over)
+        monkeypatch.setattr(MessageQueue, "check_between_messages", check)
+        threads = [threading.Thread(target=receive) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(received, key=str) == [None, "a"]
 
 
 def test_pong_acknowledges_earlier_pings_and_sets_latency():

@@ -188,11 +188,10 @@ class Connection(BaseConnection):
             decode: As for `recv`; a code point in two pieces comes with the second one.
         """
         self._check_receiving()
-        self._queue.check_between_messages()
         self._driver.deliver_fragments()
-        last = False
-        while not last:
-            await self._let_others_run()
+        await self._let_others_run()
+        self._queue.check_between_messages()  # last, as others may have begun to receive a message
+        while True:
             while (taken := self._queue.take_piece()) is None:
                 self._make_room()
                 await self._wait_for_items()
@@ -200,6 +199,9 @@ class Connection(BaseConnection):
             self._taken += 1
             self._make_room()
             yield self._queue.convert_piece(piece, last, decode)
+            if last:
+                return
+            await self._let_others_run()
 
     @property
     def _text_errors(self) -> str:
@@ -216,6 +218,7 @@ class Connection(BaseConnection):
         if self._taken >= MESSAGES_PER_TURN:
             self._taken = 0
             await asyncio.sleep(0)
+            self._check_receiving()
 
     def _make_room(self) -> None:
         """Go on reading if what was taken has made room."""

@@ -164,15 +164,23 @@ class BaseDriver(ABC):
         message: Message = await self.take_item(self._queue.take_message, until)
         return encode_or_decode(message, decode, self.settings.text_errors)
 
-    def begin_pieces(self) -> None:
-        """Check that no message is being received in pieces. Raises ConcurrencyError if one is."""
-        self._queue.check_between_messages()
+    async def recv_piece(self, decode: bool | None, first: bool) -> tuple[Message, bool]:
+        """Receive the next piece of a message, and whether it is the last; otherwise as `recv`.
 
-    async def recv_piece(self, decode: bool | None) -> tuple[Message, bool]:
-        """Receive the next piece of a message, and whether it is the last; otherwise as `recv`."""
+        Args:
+            decode: As for `recv`.
+            first: Whether a message begins with it.
+
+        Raises:
+            ConcurrencyError: It is to be the first, and another message is being received in pieces.
+        """
         queue = self._queue
-        piece, last = await self.take_item(queue.take_piece, None)
+        piece, last = await self.take_item(self._take_first_piece if first else queue.take_piece, None)
         return queue.convert_piece(piece, last, decode), last
+
+    def _take_first_piece(self) -> tuple[Message, bool] | None:
+        self._queue.check_between_messages()  # with `lock` held, so that no other receiver begins as well
+        return self._queue.take_piece()
 
     @property
     def _queue(self) -> MessageQueue:

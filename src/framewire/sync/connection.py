@@ -126,10 +126,10 @@ class Connection(BaseConnection):
         Args:
             decode: See `recv`; a code point in two pieces comes with the second one.
         """
-        self._driver.begin_pieces()
-        last = False
+        first, last = True, False
         while not last:
-            piece, last = complete(self._driver.recv_piece(decode))
+            piece, last = complete(self._driver.recv_piece(decode, first))
+            first = False
             yield piece
 
     def __iter__(self) -> Iterator[Message]:

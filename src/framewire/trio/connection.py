@@ -98,10 +98,10 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         Args:
             decode: As for `recv`; a code point in two pieces comes with the second one.
         """
-        self._driver.begin_pieces()
-        last = False
+        first, last = True, False
         while not last:
-            piece, last = await self._driver.recv_piece(decode)
+            piece, last = await self._driver.recv_piece(decode, first)
+            first = False
             yield piece
 
     def __aiter__(self) -> AsyncIterator[Message]:
