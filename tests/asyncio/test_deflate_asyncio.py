@@ -395,8 +395,9 @@ async def test_response_parameter_not_offered_fails_the_handshake():
             await connect(uri)
 
 
+@pytest.mark.parametrize("fragment_size", [None, 10_000])
 @on_loop
-async def test_compressing_a_long_message_yields_and_preserves_order():
+async def test_compressing_a_long_message_yields_and_preserves_order(fragment_size):
     long = random.Random(4).randbytes(400_000).hex()
     ticks = []
 
@@ -405,7 +406,8 @@ async def test_compressing_a_long_message_yields_and_preserves_order():
             ticks.append(asyncio.get_running_loop().time())
             await asyncio.sleep(0)
 
-    async with serving(max_size=None) as (_, _, uri), connect(uri, max_size=None) as ws:
+    options = {"max_size": None, "fragment_size": fragment_size}
+    async with serving(**options) as (_, _, uri), connect(uri, **options) as ws:
         ticking = asyncio.ensure_future(tick())
         await asyncio.sleep(0)
         before = len(ticks)
@@ -417,10 +419,11 @@ async def test_compressing_a_long_message_yields_and_preserves_order():
         ticking.cancel()
 
 
+@pytest.mark.parametrize("fragment_size", [None, 10_000])
 @on_loop
-async def test_cancelled_send_of_a_long_message_sends_nothing():
+async def test_cancelled_send_of_a_long_message_sends_nothing(fragment_size):
     long = "Hello" * 500_000
-    async with serving(max_size=None) as (_, _, uri), connect(uri, max_size=None) as ws:
+    async with serving(max_size=None) as (_, _, uri), connect(uri, max_size=None, fragment_size=fragment_size) as ws:
         await ws.send("before" * 20)
         for turns in range(6):
             sending = asyncio.ensure_future(ws.send(long))

@@ -228,6 +228,34 @@ def test_async_generator_of_fragments_is_closed_if_one_cannot_be_sent(driver):
     check_closes(driver, fragments(), closed)
 
 
+@every_driver(clients=True, without=("uvicorn",))
+def test_generator_that_has_begun_is_closed_if_the_connection_has_ended(driver):
+    closed = []
+
+    def fragments():
+        try:
+            yield "taken before"
+            yield "fragment"
+        finally:
+            closed.append("generator")
+
+    def script():
+        generator = fragments()
+        next(generator)
+        yield close()
+        with pytest.raises(driver.closed):
+            yield send(generator)
+        closed.append("script")
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == Close(1000, "")
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_to_end() == []
+        peer.socket.close()
+        assert peer.record.end() is None
+    assert closed == ["generator", "script"]
+
+
 def check_closes(driver, generator, closed):
     """Check that `send` closes a generator, which is still referred to, before it raises."""
 

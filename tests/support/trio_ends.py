@@ -127,13 +127,13 @@ async def read_head(stream):
 
 
 @asynccontextmanager
-async def in_memory(role, pair=trio.testing.memory_stream_pair, **settings):
-    """Give a connection of framewire on a stream in memory, and its peer."""
+async def in_memory(role, pair=trio.testing.memory_stream_pair, codecs=(), **settings):
+    """Give a connection of framewire on a stream in memory, and its peer, which has no codecs."""
     ours, theirs = pair()
     async with trio.open_nursery() as nursery:
         logger = logging.getLogger("framewire.test")
         connection = framewire.trio.Connection(nursery, ours, role, ConnectionSettings(**{**QUIET, **settings}), logger)
-        connection.begin(b"", [])
+        connection.begin(b"", [*codecs])
         yield connection, Peer(theirs, role)
         connection._driver.scope.cancel()
 

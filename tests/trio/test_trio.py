@@ -22,6 +22,7 @@ from framewire import (
     State,
     StateError,
 )
+from framewire.extensions import Deflate
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
 from framewire.trio import Connection, broadcast, connect
@@ -245,6 +246,32 @@ async def test_send_of_fragments_cancelled_closes_with_1011():
 
 
 @on_trio(autojump=True)
+async def test_generator_that_has_begun_is_closed_if_send_is_cancelled_before_its_turn():
+    async with in_memory(SERVER) as (ws, _), trio.open_nursery() as nursery:
+
+        async def fragments():
+            try:
+                yield "taken before"
+                yield "fragment"
+            finally:
+                closed.append(True)
+
+        async def block():
+            yield "begun"
+            await trio.sleep_forever()
+
+        closed, generator = [], fragments()
+        await generator.__anext__()
+        nursery.start_soon(ws.send, block())
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(1) as scope:
+            await ws.send(generator)
+        assert scope.cancelled_caught
+        assert closed == [True]
+        nursery.cancel_scope.cancel()
+
+
+@on_trio(autojump=True)
 async def test_messages_wait_until_fragments_are_sent():
     async with in_memory(SERVER) as (ws, peer):
         gate = trio.Event()
@@ -273,6 +300,18 @@ async def test_fragment_size_splits_a_message_that_stays_whole():
         await ws.send("0123456789")
         data = await peer.stream.receive_some(100)
         assert data == b"\x01\x03012\x00\x03345\x00\x03678\x80\x019"
+
+
+@on_trio(autojump=True)
+async def test_cancelled_send_of_a_compressed_message_in_fragments_has_sent_nothing():
+    async with in_memory(SERVER, codecs=[Deflate()], fragment_size=1000) as (ws, peer):
+        for _ in range(2):
+            with trio.CancelScope() as scope:
+                trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
+                await ws.send("abc" * 100_000)
+            assert scope.cancelled_caught
+        await ws.send("after" * 100, compress=False)
+        assert await peer.read_event() == "after" * 100
 
 
 @on_trio(autojump=True)

@@ -15,7 +15,7 @@ from ..protocol.constants import OPEN, Role
 from ..protocol.events import Close, Event, Ping
 from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
-from ..session.session import ABANDONED_MESSAGE, Data, Session
+from ..session.session import Data, Session, length_of
 from ..session.settings import ConnectionSettings
 from .driver import LOOP_ENDING, Driver
 from .timer import SharedTimer
@@ -142,6 +142,7 @@ class ListenerConnection(BaseConnection):
 
         Raises:
             StateError: The opening handshake is not done.
+            TypeError: The message is neither text nor bytes-like.
             PayloadTooBigError: The message is larger than `max_send_size`.
             FragmentError: The fragments of a message are of both types.
         """
@@ -166,11 +167,12 @@ class ListenerConnection(BaseConnection):
     def _send(self, message: Data, text: bool | None, last: bool, compress: bool | None) -> bool:
         """Send a message that is large or needs compression, fragments or a choice of its type."""
         session, writer = cast(Session, self._session), cast(TransportWriter, self._writer)
+        length = length_of(message)
         if session.state is not OPEN or not writer.may_write():
             return False
         whole = text is None and compress is None and last
         # While writing is paused, messages go through the session, which counts their bytes.
-        if whole and len(message) >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
+        if whole and length >= MIN_UNCORKED and not session.write_paused and writer.send_large(message):
             return True
         if not last or session.stream.message_open:
             session.send(message, text, last=last, compress=compress)
@@ -178,14 +180,7 @@ class ListenerConnection(BaseConnection):
             writer.set_in_parts(not last)  # other senders wait until the last part
             return True
         if session.is_fragmented(message):
-            fragments = session.fragments(message, text)
-            try:
-                for fragment, is_text, is_last in fragments:
-                    session.send(fragment, is_text, last=is_last, compress=compress)
-            except BaseException:
-                if session.message_open:  # it can neither be ended any more nor another one begun
-                    self.start_closing(*ABANDONED_MESSAGE)
-                raise
+            self._driver.send_fragments(message, text, compress)
         else:
             session.send(message, text, compress=compress)
         writer.cork()

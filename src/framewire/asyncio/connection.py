@@ -19,10 +19,10 @@ from ..protocol.constants import Role
 from ..protocol.events import Event
 from ..session.broadcast import Broadcast, Compression, skip
 from ..session.connection import BaseConnection, as_payload, close_code_after
-from ..session.fragments import mark_last
+from ..session.fragments import closing_generator, mark_last
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_decode
-from ..session.session import ABANDONED_MESSAGE, Data, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Session, length_of
 from ..session.settings import ConnectionSettings
 from .callbacks import ListenerConnection
 from .driver import Driver
@@ -339,24 +339,26 @@ class Connection(BaseConnection):
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._send_whole(message, text, compress)
         elif isinstance(message, (Iterable, AsyncIterable)) and not isinstance(message, Mapping):
-            async with aclosing(mark_last(cast("Iterable[Data]", message))) as fragments:
+            fragments = cast("Iterable[Data]", message)
+            async with closing_generator(fragments), aclosing(mark_last(fragments)) as marked:
                 await self._sendable(whole=True)
-                await self._send_fragments(fragments, text, compress)
+                await self._send_fragments(marked, text, compress)
         else:
             raise TypeError(f"a message is str, bytes or an iterable of them, not {type(message).__name__}")
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         session = await self._sendable(whole=True)
-        length = len(message)
-        if session.is_fragmented(message):
-            await self._send_fragments(_as_async(session.fragments(message, text)), None, compress)
-        elif self._encodes and compress is not False and length > MAX_COMPRESSED_AT_ONCE:
+        length = length_of(message)
+        if self._encodes and compress is not False and length > MAX_COMPRESSED_AT_ONCE:
             self._begin_parts()
             try:
                 await self._take_steps(session.send_steps(message, text=text, compress=compress))
                 self._cork()
             finally:
                 self._end_parts()
+        elif session.is_fragmented(message):
+            self._driver.send_fragments(message, text, compress)
+            self._cork()
         elif not (text is None and compress is None and length >= MIN_UNCORKED and self._send_large(message)):
             session.send(message, text, compress=compress)
             self._cork()
@@ -375,19 +377,18 @@ class Connection(BaseConnection):
                 await self._sendable()
 
     async def _send_fragments(
-        self, fragments: AsyncIterable[tuple[Data, bool | None, bool]], text: bool | None, compress: bool | None
+        self, fragments: AsyncIterable[tuple[Data, bool]], text: bool | None, compress: bool | None
     ) -> None:
-        """Send fragments, each with `text` and whether it is the last, while other messages wait; to
-        be called with the turn to send.
+        """Send fragments, each with whether it is the last, while other messages wait; to be called
+        with the turn to send.
         """
         self._in_fragments = True
         self._begin_parts()
         begun = False
         try:
-            async for fragment, fragment_text, last in fragments:
+            async for fragment, last in fragments:
                 session = await self._sendable()
-                kind = text if fragment_text is None else fragment_text
-                session.send(fragment, kind, last=last, compress=compress)
+                session.send(fragment, text, last=last, compress=compress)
                 begun = not last
                 self._cork()
         except BaseException:
@@ -578,10 +579,3 @@ def _broadcast_here(
         except Exception as error:
             skip(connection.logger, error, skipped)
     return elsewhere
-
-
-async def _as_async(
-    fragments: Iterable[tuple[Data, bool | None, bool]],
-) -> AsyncIterator[tuple[Data, bool | None, bool]]:
-    for fragment in fragments:
-        yield fragment

@@ -17,7 +17,7 @@ from .._backend import ReceiveWaiter
 from ..protocol.codecs import Codec
 from ..protocol.constants import CLOSED, CONNECTING, Role, State
 from ..protocol.events import Event
-from ..session.session import Ending, Session
+from ..session.session import ABANDONED_MESSAGE, Data, Ending, Session
 from ..session.settings import ConnectionSettings
 from .read_buffer import READ_SIZE, read_buffer
 from .timer import SharedTimer
@@ -287,6 +287,20 @@ class Driver(asyncio.BufferedProtocol):
 
         self.session.ping(payload, self.now(), answered)
         return answer
+
+    def send_fragments(self, message: Data, text: bool | None, compress: bool | None) -> None:
+        """Have the session send a whole message in fragments, all at once: neither a cancellation nor
+        another message comes in between. Raises as `Session.send`.
+        """
+        session = self.session
+        fragments = session.fragments(message, text)
+        try:
+            for fragment, is_text, last in fragments:
+                session.send(fragment, is_text, last=last, compress=compress)
+        except BaseException:
+            if session.message_open:  # it can neither be ended any more nor another one begun
+                self.start_closing(*ABANDONED_MESSAGE)
+            raise
 
     def start_closing(self, code: int | None, reason: str) -> None:
         """Have the session begin to close; before the opening handshake is done, cut the connection;

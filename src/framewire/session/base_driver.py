@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from ..errors import ConcurrencyError, ConnectionClosed, StateError
 from ..protocol.constants import Role, State
 from .connection import as_payload
-from .fragments import mark_last
+from .fragments import closing_generator, mark_last
 from .logs import FrameLog, Logger
 from .message_queue import ALREADY_RECEIVING, Message, MessageQueue, encode_or_decode
 from .session import ABANDONED_MESSAGE, Data, Session
@@ -223,8 +223,8 @@ class BaseDriver(ABC):
         self.in_fragments = True
         try:
             with self.sending_whole_message():
-                async with aclosing(mark_last(fragments)) as marked:
-                    async for fragment, _, last in marked:
+                async with closing_generator(fragments), aclosing(mark_last(fragments)) as marked:
+                    async for fragment, last in marked:
                         await self._send_fragment(fragment, text, last, compress)
         finally:
             self.in_fragments = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 from .session import Data
 
-__all__ = ["end_of", "is_whole", "mark_last"]
+__all__ = ["closing_generator", "end_of", "is_whole", "mark_last"]
 
 
 def is_whole(message: object, *, asynchronous: bool) -> bool:
@@ -38,28 +39,33 @@ def end_of(fragment: Data) -> Data:
     return "" if isinstance(fragment, str) else b""
 
 
-async def mark_last(
-    fragments: Iterable[Data] | AsyncIterable[Data],
-) -> AsyncGenerator[tuple[Data, bool | None, bool], None]:
-    """Yield each fragment at once, with None for its type and whether it is the last.
-
-    Which one is the last is only known later, so an empty one ends the message. A generator is
-    closed with this one: its owner cannot know when that is due.
+@asynccontextmanager
+async def closing_generator(fragments: object) -> AsyncIterator[None]:
+    """Close `fragments` after the block if it is a generator, begun or not: its owner cannot know when
+    that is due.
     """
-    end: Data | None = None
     try:
-        if isinstance(fragments, AsyncIterable):
-            async for fragment in fragments:
-                end = end_of(fragment)
-                yield fragment, None, False
-        else:
-            for fragment in fragments:
-                end = end_of(fragment)
-                yield fragment, None, False
+        yield
     finally:
         if isinstance(fragments, AsyncGenerator):
             await fragments.aclose()
         elif isinstance(fragments, Generator):
             fragments.close()
+
+
+async def mark_last(fragments: Iterable[Data] | AsyncIterable[Data]) -> AsyncGenerator[tuple[Data, bool], None]:
+    """Yield each fragment at once, with whether it is the last.
+
+    Which one is the last is only known later, so an empty one ends the message.
+    """
+    end: Data | None = None
+    if isinstance(fragments, AsyncIterable):
+        async for fragment in fragments:
+            end = end_of(fragment)
+            yield fragment, False
+    else:
+        for fragment in fragments:
+            end = end_of(fragment)
+            yield fragment, False
     if end is not None:
-        yield end, None, True
+        yield end, True

@@ -14,7 +14,7 @@ from ..protocol.codecs import Codec
 from ..protocol.constants import Role
 from ..session.broadcast import Broadcast, Compression, queue_broadcast
 from ..session.connection import BaseConnection, close_code_after
-from ..session.fragments import is_whole
+from ..session.fragments import closing_generator, is_whole
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message
 from ..session.session import Data
@@ -124,23 +124,24 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
         if is_whole(message, asynchronous=True):
             await self._send_whole(cast(Data, message), text, compress)
         else:
-            await self._driver.sendable(whole=True)
-            with self._driver.sending_parts():
-                await self._driver.send_fragments(message, text, compress)
+            async with closing_generator(message):
+                await self._driver.sendable(whole=True)
+                with self._driver.sending_parts():
+                    await self._driver.send_fragments(message, text, compress)
 
     async def _send_whole(self, message: Data, text: bool | None, compress: bool | None) -> None:
         session = await self._driver.sendable(whole=True)
-        if session.is_fragmented(message):
-            fragments = session.fragments(message, text)
-            with self._driver.sending_whole_message():
-                for fragment, is_text, last in fragments:
-                    session.send(fragment, is_text, last=last, compress=compress)
-        elif self._encodes and compress is not False:
+        if self._encodes and compress is not False:
             steps = session.send_steps(message, text=text, compress=compress)
             with self._driver.sending_parts(), closing(steps):
                 for _ in steps:
                     await trio.lowlevel.checkpoint()
                     await self._driver.sendable()  # raises at the end of the connection
+        elif session.is_fragmented(message):
+            fragments = session.fragments(message, text)
+            with self._driver.sending_whole_message():
+                for fragment, is_text, last in fragments:
+                    session.send(fragment, is_text, last=last, compress=compress)
         else:
             session.send(message, text, compress=compress)
         self._driver.update()
