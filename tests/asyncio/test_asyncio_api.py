@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import ssl
+from array import array
 
 import ends
 import pytest
@@ -15,7 +16,7 @@ from backends import needed
 from ends import CERTIFICATE, echo, on_loop, until
 from frames import REQUEST, TEXT, to
 
-from framewire import CLIENT, SERVER, Stream
+from framewire import CLIENT, SERVER, Close, RateLimit, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
@@ -185,6 +186,112 @@ async def test_listener_exception_closes_with_1011(caplog):
     assert broken.happened[:2] == ["open", "ab"]
     assert [record.exc_info[0] for record in caplog.records] == [LookupError]
     caplog.clear()
+
+
+class Failing(Listener):
+    """A listener that records its events, and raises in one callback when it is called first."""
+
+    def __init__(self, callback):
+        self.callback = callback
+        self.calls = []
+
+    def note(self, callback):
+        self.calls.append(callback)
+        if callback == self.callback:
+            raise LookupError
+
+    def on_open(self, connection):
+        self.note("on_open")
+
+    def on_message(self, connection, message):
+        self.note("on_message")
+
+    def on_ping(self, connection, payload):
+        self.note("on_ping")
+
+    def on_drain(self, connection):
+        self.note("on_drain")
+
+    def on_close(self, connection, code, reason):
+        self.note("on_close")
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
+@pytest.mark.parametrize("callback", ["on_open", "on_message", "on_ping", "on_drain"])
+@on_loop
+async def test_callback_that_raises_is_followed_by_on_close_alone(callback, apart, caplog):
+    listener = Failing(callback)
+    async with Served(listener, compression=None, close_timeout=10) as at:
+        client = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        (connection,) = await until(lambda: at.server._everyone)
+        if callback == "on_drain":
+            connection._driver.resume_writing()
+        before = connection.bytes_received
+        ping, message = client.stream.ping(b"p"), client.stream.send("a")
+        for data in (ping + message) * 3, ping, message, message, ping:
+            client.write(data)
+            before += len(data)
+            if apart:
+                await until(lambda: connection.bytes_received == before)  # noqa: B023 - called at once
+        await until(lambda: connection.bytes_received == before)
+        connection._driver.resume_writing()
+        events = [await client.read_event()]
+        while type(events[-1]) is not Close:
+            events.append(await client.read_event())
+        assert events[-1] == Close(1011, "")
+        client.write(client.stream.pending())
+        client.writer.close()
+        await asyncio.wait_for(connection.wait_closed(), 10)
+    begun = {"on_message": ["on_ping"]}.get(callback, [])
+    opened = [] if callback == "on_open" else ["on_open"]
+    assert listener.calls == [*opened, *begun, callback, "on_close"]
+    assert [record.exc_info[0] for record in caplog.records] == [LookupError]
+    caplog.clear()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@on_loop
+async def test_messages_that_a_close_in_a_callback_lets_in_come_after_those_of_the_read(fails, caplog):
+    received = []
+
+    class Closing(Listener):
+        def on_message(self, connection, message):
+            received.append(message)
+            if message == "0":
+                connection.close()
+            if message == "2" and fails:
+                raise LookupError
+
+        def on_ping(self, connection, payload):
+            received.append(payload)
+
+    limit = RateLimit(messages=3, seconds=1000)
+    async with Served(Closing(), compression=None, rate_limit=limit) as at:
+        client = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        (connection,) = await until(lambda: at.server.connections)
+        stream = client.stream
+        client.write(*map(stream.send, "01234"), stream.ping(b"ping"), stream.send("5"))
+        assert (await client.read_event()).code == 1000
+        client.write(stream.pending())
+        client.writer.close()
+        await asyncio.wait_for(connection.wait_closed(), 10)
+    assert received == (["0", "1", "2"] if fails else ["0", "1", "2", "3", "4", b"ping", "5"])
+    assert [record.exc_info[0] for record in caplog.records] == [LookupError] * fails
+    caplog.clear()
+
+
+@pytest.mark.parametrize("message", [5, None, ["a"], {"a": 1}, object()], ids=lambda message: type(message).__name__)
+@on_loop
+async def test_listener_connection_refuses_what_is_no_message(message):
+    async with Served(Listener()) as at:
+        client = await ends.Raw(*await asyncio.open_connection("127.0.0.1", at.port)).upgrade()
+        (connection,) = await until(lambda: at.server.connections)
+        for options in ({}, {"last": False}, {"compress": False}):
+            with pytest.raises(TypeError, match=f"a message is str or bytes, not {type(message).__name__}"):
+                connection.send(message, **options)
+        assert connection.send(array("H", b"next"))
+        assert await asyncio.wait_for(client.read_event(), 10) == b"next"
+        client.writer.close()
 
 
 @on_loop
@@ -373,6 +480,7 @@ async def test_listener_messages_are_cut_at_fragment_size():
             connection.send("x" * 30, last=False)
             connection.send(bytearray(30), text=True)
             connection.send(bytes(MIN_UNCORKED))
+            connection.send(memoryview(array("I", bytes(16))))
             connection.send(b"end")
 
     async with Served(Long(), fragment_size=9) as at:
@@ -385,11 +493,75 @@ async def test_listener_messages_are_cut_at_fragment_size():
             fragments.append(fragment)
         raw.writer.close()
     sizes = [len(each.data.encode() if isinstance(each.data, str) else each.data) for each in fragments]
-    assert sum(sizes) == 100 + 60 + MIN_UNCORKED
+    assert sum(sizes) == 100 + 60 + MIN_UNCORKED + 16
     # Fragments given by the caller are sent unchanged.
     assert sizes.count(30) == 2
     assert sorted(sizes)[-3] <= 10  # code points are never split
-    assert [each.last for each in fragments].count(True) == 3
+    assert [each.last for each in fragments].count(True) == 4
+
+
+@on_loop
+async def test_cancelled_send_of_a_message_in_fragments_has_sent_all_or_nothing():
+    reading, received = asyncio.Event(), []
+
+    async def handler(ws):
+        await reading.wait()
+        async for message in ws:
+            received.append(len(message))
+
+    async with Served(handler, max_size=None, max_queue=1) as at:
+        async with at.connect(compression=None, fragment_size=10_000) as ws:
+            first = asyncio.ensure_future(ws.send(bytes(1 << 24)))
+            await until(lambda: ws._session.write_paused)
+            second = asyncio.ensure_future(ws.send(bytes(1 << 20)))
+            await asyncio.sleep(0)
+            assert first.done()
+            assert not second.done()
+            second.cancel()
+            await asyncio.wait([second])
+            reading.set()
+            await asyncio.wait_for(ws.send(b"next"), 10)
+        assert ws.close_code == 1000
+    assert received == [1 << 24, 4]
+
+
+@on_loop
+async def test_generator_that_has_begun_is_closed_if_send_is_cancelled_before_its_turn():
+    closed = []
+
+    def fragments():
+        try:
+            yield "taken before"
+            yield "fragment"
+        finally:
+            closed.append("generator")
+
+    async def async_fragments():
+        try:
+            yield "taken before"
+            yield "fragment"
+        finally:
+            closed.append("async generator")
+
+    async def block():
+        yield "begun"
+        await asyncio.Event().wait()
+
+    async with Served(echo) as at, at.connect(compression=None, close_timeout=0.1) as ws:
+        generators = fragments(), async_fragments()
+        next(generators[0])
+        await anext(generators[1])
+        blocking = asyncio.ensure_future(ws.send(block()))
+        await until(lambda: ws._in_fragments)
+        for generator in generators:
+            sending = asyncio.ensure_future(ws.send(generator))
+            await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        assert closed == ["generator", "async generator"]
+        blocking.cancel()
+        await asyncio.wait([blocking])
 
 
 @on_loop

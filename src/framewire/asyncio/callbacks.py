@@ -29,8 +29,8 @@ class Listener:
     `connect`.
 
     One instance may listen to any number of connections. The callbacks must not block. One that
-    raises closes its connection with 1011, and the error is logged; SystemExit and KeyboardInterrupt
-    end the event loop instead, as in any callback of asyncio.
+    raises closes its connection with 1011, and the error is logged; only `on_close` is called after
+    it. SystemExit and KeyboardInterrupt end the event loop too, as in any callback of asyncio.
     """
 
     def on_open(self, connection: ListenerConnection) -> None:
@@ -83,10 +83,10 @@ class ListenerConnection(BaseConnection):
     `max_unsent` unread bytes aborts the connection.
     """
 
-    _driver: Driver
+    _driver: _ListenerDriver
     _in_fragments = False  # it sends no iterables
 
-    __slots__ = ("_max_corked", "_writer", "listener")
+    __slots__ = ("_failed", "_later", "_max_corked", "_writer", "listener")
 
     def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, listener: Listener) -> None:
         super().__init__(_ListenerDriver(role, settings, timer, False, self))
@@ -94,6 +94,8 @@ class ListenerConnection(BaseConnection):
         self.listener = listener
         self._max_corked = max_corked_message(settings)
         self._writer: TransportWriter | None = None
+        self._failed = False  # a callback has raised
+        self._later: list[Event] | None = None  # while events are given: those that came meanwhile
 
     def opened(self, session: Session, compressed: bool) -> None:
         """Take over the session at the end of the opening handshake."""
@@ -223,15 +225,18 @@ class ListenerConnection(BaseConnection):
         """Give the messages and pings of a read to the listener; called by the driver."""
         driver = self._driver
         session, writer = driver.session, driver.writer
-        nested = session.handling  # a callback has closed, which let input in that was held back
-        if not events:
-            if not nested:
+        if self._later is not None:  # a callback has closed, which let input in that was held back
+            self._later += events
+            return
+        if not events or self._failed:
+            if not session.handling:
                 self.settle(session)
             return
         session.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
         listener = self.listener
+        self._later = []
         try:
             if session.only_messages:
                 for event in events:
@@ -243,9 +248,13 @@ class ListenerConnection(BaseConnection):
                     elif isinstance(event, Ping):
                         listener.on_ping(self, event.payload)
         except BaseException as error:
-            self.fail(error)  # the rest is ignored
-        session.handling = nested
-        if not nested:
+            self.fail(error)
+        later, self._later = self._later, None
+        session.handling = False
+        if later:
+            session.only_messages = False
+            self.deliver(later)
+        else:
             writer.flush()
             self.settle(session)
 
@@ -262,7 +271,12 @@ class ListenerConnection(BaseConnection):
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Close the connection because a callback has raised."""
+        """Close the connection because a callback has raised.
+
+        The listener gets no more messages, however they are split into reads.
+        """
+        self._failed = True
+        self._driver.deliver_all()
         if isinstance(error, LOOP_ENDING):
             self._driver.end_loop(error)
         else:
@@ -271,7 +285,8 @@ class ListenerConnection(BaseConnection):
 
     def drained(self) -> None:
         """Tell the listener that the transport has room again; called by the driver."""
-        self._call(self.listener.on_drain)
+        if not self._failed:
+            self._call(self.listener.on_drain)
 
     def lost(self) -> None:
         """Process the loss of the transport."""
@@ -291,6 +306,10 @@ class _ListenerDriver(Driver):
         super().resume_writing()
         if self.opened:
             self._owner.drained()
+
+    def deliver_all(self) -> None:
+        """Pass all reads to `ListenerConnection.deliver` from now on."""
+        self._max_direct_read = 0
 
     def buffer_updated(self, nbytes: int) -> None:
         if nbytes > self._max_direct_read:
