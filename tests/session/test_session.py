@@ -30,7 +30,7 @@ from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.keepalive import Keepalive
 from framewire.session.message_queue import MessageQueue
-from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session
+from framewire.session.session import COMPRESSED_STEP, FRAGMENT_STEP, Ending, Session, length_of
 from framewire.session.settings import MAX_QUEUE, QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 pytestmark = pytest.mark.both_backends
@@ -1581,6 +1581,21 @@ def test_message_is_fragmented_if_its_bytes_may_be_more_than_fragment_size():
     for message in (array("I", bytes(104)), memoryview(bytes(104)).cast("B", (4, 26))):
         assert session.is_fragmented(memoryview(message))
     assert not World().session.is_fragmented("a" * 1000)
+
+
+def test_length_of_a_message_counts_characters_or_bytes():
+    messages = [
+        "ä",
+        b"ab",
+        bytearray(3),
+        memoryview(bytes(8)).cast("I"),
+        memoryview(bytes(8)).cast("Q", ()),
+        array("H", [1]),
+    ]
+    assert [length_of(message) for message in messages] == [1, 2, 3, 8, 8, 2]
+    for other in (1, None, ["a"]):
+        with pytest.raises(TypeError, match="a message is str or bytes, not"):
+            length_of(other)
 
 
 @pytest.mark.parametrize("error", [OSError("reset"), None])
