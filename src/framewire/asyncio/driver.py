@@ -160,6 +160,15 @@ class Driver(asyncio.BufferedProtocol):
         if seconds is not None:
             self._end_timer = self.loop.call_later(seconds, callback)
 
+    def take_timeout(self, timer: asyncio.TimerHandle) -> None:
+        """Go on with a timeout that began before there was a driver, in place of `set_timeout`."""
+        self._end_timer = timer
+
+    @property
+    def has_timeout(self) -> bool:
+        """Whether a timeout is set."""
+        return self._end_timer is not None
+
     def _cancel_end_timer(self) -> None:
         if self._end_timer is not None:
             self._end_timer.cancel()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import ssl as tls
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from functools import partial
 from os import PathLike
 from socket import socket
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..http.auth import basic_auth
 from ..http.http11 import HeadLimits
@@ -28,10 +30,10 @@ from ..session.base_server import BaseServer, ServerOptions, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
+from .beginning import BeginningProtocol
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
-from .proxy_header import ProxyHeaderProtocol
 from .server_connection import ServerConnection, ServerListenerConnection
 from .server_loop import LoopThread, ServerLoop
 from .timer import SharedTimer
@@ -43,6 +45,11 @@ __all__ = [
 ]  # fmt: skip
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
+
+#: The options of TLS that event loops have besides the context.
+_TLS_OPTIONS: Final = (
+    "ssl_handshake_timeout", "ssl_shutdown_timeout", "ssl_incoming_bio_size", "ssl_outgoing_bio_size",
+)  # fmt: skip
 
 
 class Server(BaseServer):
@@ -147,7 +154,7 @@ class Server(BaseServer):
         if timeout is not None:
             part.loop.call_later(timeout, self._cut, part)
         if part.finishing is None:
-            part.finishing = part.loop.create_task(self._finish(part))
+            self._start_finishing(part)
 
     def _connections_of(self, part: ServerLoop) -> list[Any]:
         return [connection for connection in list(self._everyone) if connection.loop is part.loop]
@@ -162,25 +169,38 @@ class Server(BaseServer):
         """Wait until the server is closed, its connections have ended and their handlers have
         returned.
 
-        A handler that calls this does not wait for itself, nor for others that call it too.
+        A handler that calls this, also in a task that it has created, does not wait for itself, nor
+        for others that call it too.
         """
-        part, task = self._loops.get(asyncio.get_running_loop()), asyncio.current_task()
-        if part is None or task not in part.tasks:
+        part = self._loops.get(asyncio.get_running_loop())
+        own = None if part is None else part.find_own()
+        if part is None or own is None:
             await self._home.run(self._closed.wait())
             return
-        part.stopping.add(task)
+        part.stopping.append(own)
         part.note_change()
         try:
             for each in list(self._loops.values()):
                 await asyncio.wrap_future(each.others_ended)
         finally:
-            part.stopping.discard(task)
+            part.stopping.remove(own)
+
+    def _start_finishing(self, part: ServerLoop) -> None:
+        part.finishing = part.loop.create_task(self._finish(part))
+        part.finishing.add_done_callback(partial(self._finished, part))
+
+    def _finished(self, part: ServerLoop, task: asyncio.Task[None]) -> None:
+        """If all tasks were cancelled, this one with them: cut what is left, and wait for its end."""
+        if task.cancelled():
+            self._cut(part)
+            self._start_finishing(part)
 
     async def _finish(self, part: ServerLoop) -> None:
         """Wait for the end of everything in the running event loop, after `close`."""
         connections = self._connections_of(part)
         await part.wait_for_others(connections)
-        part.others_ended.set_result(None)
+        if not part.others_ended.done():
+            part.others_ended.set_result(None)
         for connection in connections:
             await connection.wait_closed()
         for listener in part.listeners:
@@ -222,7 +242,7 @@ class Server(BaseServer):
         return self._here.timer
 
     @property
-    def beginning(self) -> set[ProxyHeaderProtocol]:
+    def beginning(self) -> set[BeginningProtocol]:
         """The connections in the running event loop that have not come to their opening handshake."""
         return self._here.beginning
 
@@ -399,8 +419,9 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             self._options.create_connection = lambda server: ServerListenerConnection(server, handler)
         else:
             _check_handler(handler)
-        if ssl is not None and open_timeout is not None:
-            kwargs.setdefault("ssl_handshake_timeout", open_timeout)
+        # `BeginningProtocol` limits the time of TLS together with the opening handshake.
+        self._tls_options = {name: kwargs.pop(name) for name in _TLS_OPTIONS if ssl is not None and name in kwargs}
+        self._tls_options.setdefault("ssl_handshake_timeout", math.inf)
         _check_threads(threads, allow_gil)
         self._threads = threads
         self._unix = kwargs.pop("unix", False)
@@ -412,7 +433,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             self._address.update(host=host, port=port)
             if threads > 1 and "sock" not in self._address:
                 self._address["reuse_port"] = True
-        self._kwargs = {"ssl": ssl, **kwargs}
+        self._kwargs = kwargs
 
     async def _start(self) -> Server:
         server = Server(self._options)
@@ -444,12 +465,11 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         """Listen at an address, in the running event loop."""
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
-        kwargs, proxies = {**self._kwargs, **address}, server.policy.trusted_proxies
+        context, proxies = self._options.ssl, server.policy.trusted_proxies
         make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
-        if proxies is not None and proxies.proxy_protocol:  # whose header comes before TLS
-            tls_options = {name: kwargs.pop(name) for name in self._kwargs if name.startswith("ssl")}
-            make = lambda: ProxyHeaderProtocol(server, tls_options)  # noqa: E731
-        server._here.listeners.append(await create(make, **kwargs))
+        if context is not None or (proxies is not None and proxies.proxy_protocol):
+            make = lambda: BeginningProtocol(server, context, self._tls_options)  # noqa: E731
+        server._here.listeners.append(await create(make, **self._kwargs, **address))
 
     def __await__(self) -> Generator[Any, Any, Server]:
         return self._start().__await__()

@@ -20,7 +20,7 @@ from ..session.session import Session
 from ..session.settings import LINGER, ConnectionSettings
 from .callbacks import Listener, ListenerConnection
 from .connection import Connection
-from .driver import LOOP_ENDING, Driver, Opening
+from .driver import Driver, Opening
 from .timer import SharedTimer
 
 __all__ = ["AnyServer", "ProcessRequest", "ProcessResponse", "ServerConnection", "ServerListenerConnection"]
@@ -80,8 +80,9 @@ class ServerOpening(Opening):
         if not self._server.connected(self._connection):
             self._handshake = None
             return
-        # One deadline for all of it: bytes that trickle in do not postpone it.
-        self._driver.set_timeout(self._server.settings.open_timeout, self._driver.transport.abort)
+        # One deadline for all of it, which began with TLS: bytes that trickle in do not postpone it.
+        if not self._driver.has_timeout:
+            self._driver.set_timeout(self._server.settings.open_timeout, self._driver.transport.abort)
 
     def abandon(self) -> None:
         if self._handshake is not None:  # else the answer, a refusal, is on its way
@@ -156,8 +157,10 @@ class ServerOpening(Opening):
             answer, codecs = await answer_request(self._connection, handshake, self._server)
         except EOFError:
             return  # a callback has closed the connection
-        except LOOP_ENDING:
-            driver.transport.abort()
+        except BaseException:
+            # It cannot be answered any more, unless it was, with a refusal, as too many bytes came.
+            if self._handshake is not None:
+                driver.transport.abort()
             raise
         self._task = None
         self._conclude(answer, codecs)

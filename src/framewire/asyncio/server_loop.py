@@ -7,16 +7,23 @@ import threading
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
 from socket import socket
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from ..session.settings import ConnectionSettings
-from .proxy_header import ProxyHeaderProtocol
+from .beginning import BeginningProtocol
 from .timer import SharedTimer
 
 __all__ = ["LoopThread", "ServerLoop"]
 
 Result = TypeVar("Result")
+Running: TypeAlias = Coroutine[Any, Any, None]
+
+#: The coroutine of a connection; the tasks that it creates inherit it. Not its task: the context of
+#: a task would refer to the task then, in a circle.
+_current: ContextVar[Running | None] = ContextVar("_current", default=None)
 
 
 class LoopThread:
@@ -95,16 +102,18 @@ class ServerLoop:
         #: One for each listening address.
         self.listeners: list[asyncio.Server] = []
         #: Connections that have not come to their opening handshake.
-        self.beginning: set[ProxyHeaderProtocol] = set()
+        self.beginning: set[BeginningProtocol] = set()
         #: Transports whose clients are answered 503.
         self.refused: set[asyncio.BaseTransport] = set()
-        #: The tasks of connections, with their connection.
-        self.tasks: dict[asyncio.Task[None], Any] = {}
-        #: Those of them that wait in `Server.wait_closed`.
-        self.stopping: set[asyncio.Task[Any]] = set()
+        #: The coroutines of connections that have not ended, with their connection.
+        self.running: dict[Running, Any] = {}
+        #: The tasks of these coroutines.
+        self.tasks: set[asyncio.Task[None]] = set()
+        #: Those of the coroutines that wait in `Server.wait_closed`, once for each call.
+        self.stopping: list[Running] = []
         #: The task that waits for the end of everything, after `Server.close`.
         self.finishing: asyncio.Task[None] | None = None
-        #: Done when everything has ended except for the tasks in `stopping` and their connections.
+        #: Done when everything has ended except for the coroutines in `stopping` and their connections.
         self.others_ended: Future[None] = Future()
         self.others_ended.set_running_or_notify_cancel()  # those who wait do not cancel it
         self._changed = asyncio.Event()
@@ -125,38 +134,48 @@ class ServerLoop:
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(callback, *arguments)
 
-    def start(self, run: Coroutine[Any, Any, None], connection: Any) -> asyncio.Task[None]:
+    def start(self, run: Running, connection: Any) -> asyncio.Task[None]:
         """Run a task of a connection.
 
         Args:
             run: The coroutine.
             connection: The connection, None before its opening handshake.
         """
-        task: asyncio.Task[None] = self.loop.create_task(run)
-        self.tasks[task] = connection  # the event loop itself keeps weak references only
-        task.add_done_callback(self._forget)
+        # All this comes before the task, as an eager one takes its first step while it is created.
+        self.running[run] = connection
+        token = _current.set(run)
+        try:
+            task: asyncio.Task[None] = self.loop.create_task(run)
+        finally:
+            _current.reset(token)
+        self.tasks.add(task)  # the event loop itself keeps weak references only
+        task.add_done_callback(partial(self._forget, run))
         return task
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        del self.tasks[task]
+    def _forget(self, run: Running, task: asyncio.Task[None]) -> None:
+        del self.running[run]
+        self.tasks.discard(task)
         self.note_change()
 
+    def find_own(self) -> Running | None:
+        """Return the coroutine of a connection that the running task runs or descends from, if any."""
+        run = _current.get()
+        return run if run in self.running else None
+
     def note_change(self) -> None:
-        """Have `wait_for_others` look again: a connection or a task has ended, or a task is in
-        `stopping`.
-        """
+        """Have `wait_for_others` look again: a connection or a coroutine has ended, or is in `stopping`."""
         if self.finishing is not None:
             self._changed.set()
 
     async def wait_for_others(self, connections: Collection[Any]) -> None:
-        """Wait for the end of all tasks that are not in `stopping`, and of `connections` except for
-        theirs.
+        """Wait for the end of all coroutines that are not in `stopping`, and of `connections` except
+        for theirs.
         """
         for connection in connections:
-            while not (connection._driver.transport_lost or connection in map(self.tasks.get, self.stopping)):
+            while not (connection._driver.transport_lost or connection in map(self.running.get, self.stopping)):
                 await self._change()
-        for task in list(self.tasks):
-            while not (task.done() or task in self.stopping):
+        for run in list(self.running):
+            while run in self.running and run not in self.stopping:
                 await self._change()
 
     async def _change(self) -> None:

@@ -1,6 +1,6 @@
-"""The beginning of a connection to a server with `trusted_proxies` that speak the PROXY protocol.
+"""The beginning of a connection to a server that has TLS, or proxies that speak the PROXY protocol.
 
-transport ─ header ─ TLS, if the server has it ─▶ the driver of a new connection
+transport ─ header, if the peer is such a proxy ─ TLS, if the server has it ─▶ the driver of a new connection
 """
 
 from __future__ import annotations
@@ -16,34 +16,39 @@ from ..session.logs import log_proxy_header
 from .driver import HEAD_READ_SIZE, Driver
 from .server_connection import AnyServer
 
-__all__ = ["ProxyHeaderProtocol"]
+__all__ = ["BeginningProtocol"]
 
 
 class ConnectingServer(AnyServer, Protocol):
     """A server, as the beginnings of its connections need it."""
 
     @property
-    def beginning(self) -> set[ProxyHeaderProtocol]:
+    def beginning(self) -> set[BeginningProtocol]:
         """The connections in the running event loop that have not come to their opening handshake."""
 
     def make_connection(self, server: Any) -> Any:
         """Return a new connection."""
 
 
-class ProxyHeaderProtocol(asyncio.BufferedProtocol):
+class BeginningProtocol(asyncio.BufferedProtocol):
     """Reads the header, then starts TLS, then passes the transport on to a new connection.
 
-    A connection that begins with no header, since its peer is no trusted proxy, has the other steps.
+    Only a peer that is a trusted proxy sends the header. The transports in these steps are in
+    `beginning` of the server, which can so end them; an event loop that starts TLS itself tells no
+    one of them. `open_timeout` begins here, and goes on in the opening handshake.
 
     Args:
         server: The server.
-        tls_options: The arguments of `loop.create_server` that begin with "ssl".
+        context: The TLS context, None for no TLS.
+        tls_options: The arguments of `loop.start_tls` that begin with "ssl_".
     """
 
-    def __init__(self, server: ConnectingServer, tls_options: dict[str, Any]) -> None:
+    def __init__(
+        self, server: ConnectingServer, context: tls.SSLContext | None, tls_options: dict[str, Any]
+    ) -> None:
         self._server = server
-        self._context: tls.SSLContext | None = tls_options.get("ssl")
-        self._tls_options = {name: value for name, value in tls_options.items() if name != "ssl"}
+        self._context = context
+        self._tls_options = tls_options
         self._transport = cast(asyncio.Transport, None)
         self._header: ProxyHeader | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,11 +59,11 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.beginning.add(self)
+        if (seconds := self._server.settings.open_timeout) is not None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
         self._header = self._server.policy.begin(transport.get_extra_info("peername"))
         if self._header is None:
             self._go_on()
-        elif (seconds := self._server.settings.open_timeout) is not None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Not a byte more than the header has: the next belongs to TLS.
@@ -115,28 +120,37 @@ class ProxyHeaderProtocol(asyncio.BufferedProtocol):
                 self._server.start(_continue(starting, starting.send(None)))
 
     async def _start_tls(self, context: tls.SSLContext, address: Any) -> None:
-        loop = asyncio.get_running_loop()
+        loop, transport = asyncio.get_running_loop(), None
         try:
             transport = await loop.start_tls(self._transport, self, context, server_side=True, **self._tls_options)
         except OSError as error:
             self._server.logger.debug("! TLS handshake failed", exc_info=error)
-            self.abort()
-            self._leave()
-        else:
+        finally:
             # TLS tells no one of a transport that was lost during its handshake.
-            if not (self._lost or self._transport.is_closing()) and transport is not None:
+            if transport is None or self._lost or self._transport.is_closing():
+                self.abort()
+                self._leave()
+            else:
                 self._connect(transport, address)
 
     def _connect(self, transport: asyncio.Transport, address: Any) -> None:
         """Pass the transport on to a new connection."""
-        self._leave()
-        connection = self._server.make_connection(self._server)
+        self._server.beginning.discard(self)
+        try:
+            connection = self._server.make_connection(self._server)
+        except BaseException:
+            self.abort()
+            raise
         connection.client_address = address
         driver: Driver = connection._driver
+        if self._timer is not None:
+            driver.take_timeout(self._timer)
         transport.set_protocol(driver)
         driver.connection_made(transport)
-        if self._early:
-            driver.opening.receive(self._early)
+        for start in range(0, len(self._early), HEAD_READ_SIZE):
+            data = self._early[start : start + HEAD_READ_SIZE]
+            driver.get_buffer(-1)[: len(data)] = data
+            driver.buffer_updated(len(data))
         if self._ended:
             driver.eof_received()
 
