@@ -8,6 +8,7 @@ import contextlib
 import errno
 import gc
 import logging
+import socket
 import ssl
 import sys
 import time
@@ -44,6 +45,7 @@ def network(request, monkeypatch):
 
 #: For half-closed connections and for raw bytes, for which TLS has no equivalent.
 over_tcp = pytest.mark.parametrize("network", NETWORKS[::2], indirect=True)
+over_tls = pytest.mark.parametrize("network", NETWORKS[1::2], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -402,6 +404,135 @@ async def test_handler_whose_wait_for_the_server_is_cancelled_is_waited_for():
         await asyncio.wait_for(closed, 10)
 
 
+async def wait_in_a_task(server):
+    await asyncio.ensure_future(server.wait_closed())
+
+
+async def wait_in_tasks(server):
+    await asyncio.gather(server.wait_closed(), wait_in_a_task(server))
+
+
+async def wait_in_time(server):
+    await asyncio.wait_for(server.wait_closed(), 10)
+
+
+@pytest.mark.parametrize("wait", [wait_in_a_task, wait_in_tasks, wait_in_time])
+@on_loop
+async def test_handler_may_wait_for_its_server_in_tasks_of_its_own(wait):
+    ended, other_left, released = [], asyncio.Event(), asyncio.Event()
+
+    async def handler(ws):
+        if ws.request.path == "/path/other":
+            await released.wait()
+            other_left.set()
+        else:
+            ws.server.close()
+            await wait(ws.server)
+            assert other_left.is_set()
+            ended.append(True)
+
+    async with serving(handler) as (server, _, uri), connect(uri + "/other"):
+        await until(lambda: len(server.connections) == 1)
+        async with connect(uri):
+            await until(lambda: server._home.stopping)
+            released.set()
+            await asyncio.wait_for(server.wait_closed(), 10)
+    assert ended == [True]
+
+
+@on_loop
+async def test_task_that_a_handler_has_left_waits_for_the_whole_server():
+    begun, left, tasks = asyncio.Event(), asyncio.Event(), []
+
+    async def wait(server):
+        await begun.wait()
+        await server.wait_closed()
+
+    async def handler(ws):
+        if ws.request.path == "/path/other":
+            await left.wait()
+        else:
+            tasks.append(asyncio.ensure_future(wait(ws.server)))
+
+    async with serving(handler) as (server, _, uri), connect(uri + "/other"):
+        async with connect(uri) as client:
+            await client.wait_closed()
+        await until(lambda: len(server._home.running) == 1)
+        begun.set()
+        server.close()
+        await asyncio.sleep(0.05)
+        assert not tasks[0].done()
+        left.set()
+        await asyncio.wait_for(tasks[0], 10)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs eager tasks")
+@pytest.mark.parametrize("callback", ["handler", "process_request"])
+@on_loop
+async def test_first_step_of_an_eager_task_may_wait_for_its_server(callback):
+    waited = []
+
+    async def wait(connection, request=None):
+        connection.server.close()
+        await connection.server.wait_closed()
+        waited.append(True)
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    options = {"handler": wait} if callback == "handler" else {callback: wait}
+    async with serving(**options) as (server, port, _), raw(port) as client:
+        client.write(REQUEST)
+        await asyncio.wait_for(server.wait_closed(), 10)
+    assert waited == [True]
+
+
+def cancel_others(kept):
+    for task in asyncio.all_tasks() - kept:
+        task.cancel()
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+@pytest.mark.parametrize("close_again", [False, True])
+@on_loop
+async def test_server_closes_though_all_its_tasks_are_cancelled(turns, close_again):
+    async def handler(ws):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append(True)
+
+    kept, left = asyncio.all_tasks(), []
+    async with serving(handler, close_timeout=None) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        waiting = asyncio.ensure_future(server.wait_closed())
+        server.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancel_others(kept | {waiting})
+        if close_again:
+            server.close()
+        await asyncio.wait_for(waiting, 10)
+        assert left == [True]
+        await read_rest(client)
+
+
+@on_loop
+async def test_cancelled_serve_forever_of_a_server_that_closes_ends():
+    async def handler(ws):
+        await asyncio.Event().wait()
+
+    kept = asyncio.all_tasks()
+    async with serving(handler, close_timeout=None) as (server, port, _), raw(port) as client:
+        await client.upgrade()
+        forever = asyncio.ensure_future(server.serve_forever())
+        await asyncio.sleep(0)
+        server.close()
+        await asyncio.sleep(0)
+        cancel_others(kept)
+        await asyncio.wait([forever], timeout=10)
+        assert forever.cancelled()
+        await read_rest(client)
+
+
 @on_loop
 async def test_handler_return_closes_with_1000_and_exception_with_1011(caplog):
     async def handler(ws):
@@ -569,6 +700,129 @@ async def test_open_timeout_covers_process_request_and_cancels_it():
         with pytest.raises((EOFError, ConnectionError)):
             await client.reader.readexactly(1)
         await until(lambda: cancelled)
+
+
+@pytest.mark.parametrize("callback", ["process_request", "process_response"])
+@on_loop
+async def test_callback_that_ends_in_a_cancellation_cuts_the_connection(callback):
+    async def wait_for_a_cancelled_future(*arguments):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async with serving(open_timeout=None, **{callback: wait_for_a_cancelled_future}) as (server, port, _):
+        async with raw(port) as client:
+            client.write(REQUEST)
+            assert await read_rest(client) == b""
+        await until(lambda: not server._everyone)
+
+
+class TlsClient:
+    """A client whose TLS handshake ends with the first message, in one segment."""
+
+    def __init__(self, port, data):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = ends.client_side().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.step(self.tls.do_handshake)
+        self.tls.write(data)
+        self.socket.sendall(self.outgoing.read())
+
+    def step(self, function, *arguments):
+        while True:
+            try:
+                return function(*arguments)
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self.outgoing.read())
+                data = self.socket.recv(1 << 16)
+                self.incoming.write(data) if data else self.incoming.write_eof()
+
+    def read(self, size):
+        data = b""
+        while len(data) < size:
+            data += self.step(self.tls.read, 1 << 16)
+        return data
+
+
+@over_tls
+@on_loop
+async def test_frames_that_arrive_with_the_end_of_the_tls_handshake_are_received():
+    message, frame = bytes(100_000), framewire.Stream(framewire.CLIENT).send(bytes(100_000))
+
+    def echo_once(port):
+        client = TlsClient(port, REQUEST + frame)
+        with client.socket:
+            head, _, answer = client.read(len(message) + 200).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101 ")
+            answer += client.read(len(frame) - 4 - len(answer))
+            return answer[-len(message) :]
+
+    async with serving(compression=None) as (_, port, _):
+        assert await asyncio.to_thread(echo_once, port) == message
+
+
+@over_tls
+@on_loop
+async def test_client_that_leaves_within_the_tls_handshake_is_forgotten(network, caplog):
+    async with serving(open_timeout=None) as (server, port, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await until(lambda: server._home.beginning)
+        writer.close()
+        await until(lambda: not server._home.beginning and not server._home.tasks)
+    if network == "aiofastnet tls":
+        caplog.clear()  # aiofastnet logs that as an error
+
+
+@over_tls
+@on_loop
+async def test_cancelled_tls_handshake_cuts_the_connection():
+    async with serving(open_timeout=None) as (server, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        [task] = await until(lambda: list(server._home.tasks))
+        task.cancel()
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await until(lambda: not server._home.beginning)
+
+
+@over_tls
+@on_loop
+async def test_connection_over_tls_that_cannot_be_made_is_cut(caplog):
+    def fail(server):
+        raise RuntimeError("no connection")
+
+    async with serving(create_connection=fail) as (server, port, _):
+        async with raw(port) as client:
+            assert await read_rest(client) == b""
+        await until(lambda: not server._home.tasks)
+    gc.collect()
+    assert "no connection" in caplog.text
+    caplog.clear()
+
+
+@pytest.mark.parametrize("network", ["asyncio tls"], indirect=True)
+@on_loop
+async def test_tls_has_no_limit_of_time_but_open_timeout(monkeypatch):
+    monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 0.05)
+    async with serving(open_timeout=None) as (server, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await until(lambda: server._home.beginning)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.3)
+        writer.close()
+
+
+@over_tls
+@on_loop
+async def test_options_of_tls_are_those_of_the_event_loop():
+    async with serving(ssl_handshake_timeout=0.1, open_timeout=None) as (_, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+    with pytest.raises(TypeError, match="ssl_unknown"):
+        await serve(echo, "127.0.0.1", 0, ssl=ends.server_side(), ssl_unknown=1)
 
 
 BAD_REQUESTS = {

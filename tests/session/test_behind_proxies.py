@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import time
 from contextlib import suppress
 
 import pytest
@@ -20,6 +21,7 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + bytes([192, 0, 2, 1, 10, 0, 0, 1]
 FORWARDED = REQUEST.removesuffix(b"\r\n") + b"X-Forwarded-For: 203.0.113.9, 198.51.100.7\r\n\r\n"
 
 proxied = every_driver(tls=True, without=["uvicorn"])
+over_tls = pytest.mark.parametrize("driver", [driver for driver in proxied.args[1] if driver.tls], ids=str)
 
 
 def address_after(server, header, request=REQUEST, *, pieces=1):
@@ -138,6 +140,23 @@ def test_header_has_to_arrive_within_open_timeout(driver, begin):
             assert read_to_end(sock) == b""
 
 
+@pytest.mark.parametrize(
+    ("driver", "header"),
+    [(driver, header) for driver in proxied.args[1] for header in (b"", V2) if driver.tls or header],
+)
+def test_open_timeout_is_one_deadline_for_the_header_tls_and_the_request(driver, header):
+    proxies = TrustedProxies(LOCAL, proxy_protocol=True) if header else None
+    with driver.serve(receive_all, trusted_proxies=proxies, open_timeout=1.5) as server:
+        begin = time.monotonic()
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain:
+            time.sleep(1)
+            plain.sendall(header)
+            sock = client_side().wrap_socket(plain, server_hostname="127.0.0.1") if server.tls else plain
+            with sock:
+                assert read_to_end(sock) == b""
+        assert 1.4 < time.monotonic() - begin < 2.4
+
+
 @proxied
 @pytest.mark.parametrize("begin", [V2[:20], V2])
 def test_server_that_closes_waits_for_no_header(driver, begin):
@@ -150,7 +169,19 @@ def test_server_that_closes_waits_for_no_header(driver, begin):
         assert read_to_end(sock)[:12] in (b"", b"HTTP/1.1 503")
 
 
-@pytest.mark.parametrize("driver", [driver for driver in proxied.args[1] if driver.tls], ids=str)
+@over_tls
+@pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01"])
+def test_server_that_closes_cuts_clients_in_their_tls_handshake(driver, begin):
+    with driver.serve(receive_all) as server:
+        sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+        sock.sendall(begin)
+        address_after(server, b"")  # the first is accepted by now
+    with sock:
+        sock.settimeout(1)
+        assert read_to_end(sock) == b""
+
+
+@over_tls
 def test_tls_that_fails_after_the_header_closes_the_connection(driver):
     with driver.serve(receive_all, trusted_proxies=TrustedProxies(LOCAL, proxy_protocol=True)) as server:
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:

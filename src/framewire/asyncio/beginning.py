@@ -43,9 +43,7 @@ class BeginningProtocol(asyncio.BufferedProtocol):
         tls_options: The arguments of `loop.start_tls` that begin with "ssl_".
     """
 
-    def __init__(
-        self, server: ConnectingServer, context: tls.SSLContext | None, tls_options: dict[str, Any]
-    ) -> None:
+    def __init__(self, server: ConnectingServer, context: tls.SSLContext | None, tls_options: dict[str, Any]) -> None:
         self._server = server
         self._context = context
         self._tls_options = tls_options

@@ -125,7 +125,8 @@ class Server(BaseServer):
     ) -> None:  # fmt: skip
         """Stop listening and close every connection, without waiting: see `wait_closed`.
 
-        Clients in the opening handshake are answered 503. A closed server cannot be used again.
+        Clients in the opening handshake are answered 503, those before it, as in TLS, are cut. A
+        closed server cannot be used again.
 
         Args:
             close_connections: False lets open connections go on until their handlers return.
@@ -170,7 +171,8 @@ class Server(BaseServer):
         returned.
 
         A handler that calls this, also in a task that it has created, does not wait for itself, nor
-        for others that call it too.
+        for others that call it too. If all tasks of the event loop are cancelled meanwhile, all that
+        is left is cut.
         """
         part = self._loops.get(asyncio.get_running_loop())
         own = None if part is None else part.find_own()
@@ -420,7 +422,9 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         else:
             _check_handler(handler)
         # `BeginningProtocol` limits the time of TLS together with the opening handshake.
-        self._tls_options = {name: kwargs.pop(name) for name in _TLS_OPTIONS if ssl is not None and name in kwargs}
+        self._tls_options: dict[str, Any] = {
+            name: kwargs.pop(name) for name in _TLS_OPTIONS if ssl is not None and name in kwargs
+        }
         self._tls_options.setdefault("ssl_handshake_timeout", math.inf)
         _check_threads(threads, allow_gil)
         self._threads = threads
