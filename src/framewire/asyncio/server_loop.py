@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial
 from socket import socket
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -107,8 +106,8 @@ class ServerLoop:
         self.refused: set[asyncio.BaseTransport] = set()
         #: The coroutines of connections that have not ended, with their connection.
         self.running: dict[Running, Any] = {}
-        #: The tasks of these coroutines.
-        self.tasks: set[asyncio.Task[None]] = set()
+        #: The tasks of these coroutines, with the coroutine.
+        self.tasks: dict[asyncio.Task[None], Running] = {}
         #: Those of the coroutines that wait in `Server.wait_closed`, once for each call.
         self.stopping: list[Running] = []
         #: The task that waits for the end of everything, after `Server.close`.
@@ -148,13 +147,12 @@ class ServerLoop:
             task: asyncio.Task[None] = self.loop.create_task(run)
         finally:
             _current.reset(token)
-        self.tasks.add(task)  # the event loop itself keeps weak references only
-        task.add_done_callback(partial(self._forget, run))
+        self.tasks[task] = run  # the event loop itself keeps weak references only
+        task.add_done_callback(self._forget)
         return task
 
-    def _forget(self, run: Running, task: asyncio.Task[None]) -> None:
-        del self.running[run]
-        self.tasks.discard(task)
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self.running[self.tasks.pop(task)]
         self.note_change()
 
     def find_own(self) -> Running | None:
