@@ -4,6 +4,8 @@ import pytest
 
 from framewire.http.request_target import split_target
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.mark.parametrize(
     ("target", "parts"),
