@@ -146,9 +146,19 @@ class Raw:
         return self.events.pop(0)
 
 
+def raw(port, **options):
+    """Connect a `Raw` client."""
+    return _raw("127.0.0.1", port, **options)
+
+
+def raw_over(sock):
+    """Make a `Raw` client of a connected socket; TLS, if the network uses it, starts here."""
+    return _raw(sock=sock, server_hostname="127.0.0.1")
+
+
 @asynccontextmanager
-async def raw(port, **options):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, **secured(client_side, **options))
+async def _raw(*address, **options):
+    reader, writer = await asyncio.open_connection(*address, **secured(client_side, **options))
     try:
         yield Raw(reader, writer)
     finally:

@@ -9,14 +9,18 @@ import asyncio
 import ssl as tls
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
+from weakref import ref
 
 from ..http.proxy_protocol import ProxyHeader
 from ..session.logs import log_proxy_header
 from .driver import HEAD_READ_SIZE, Driver
 from .server_connection import AnyServer
 
-__all__ = ["BeginningProtocol"]
+__all__ = ["BeginningProtocol", "has_tls_of_sockets", "make_limited_driver"]
+
+#: Seconds until the next try to cut a connection that had no transport at the end of `open_timeout`.
+_RETRY: Final = 0.1
 
 
 class ConnectingServer(AnyServer, Protocol):
@@ -30,12 +34,42 @@ class ConnectingServer(AnyServer, Protocol):
         """Return a new connection."""
 
 
+def has_tls_of_sockets(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether the listeners of an event loop are those of aiofastnet, whose TLS works on sockets.
+
+    Such a listener is better than `start_tls` of aiofastnet, which loses the end of the output to a
+    peer that reads slowly. It alone knows its transports until TLS is established.
+    """
+    return hasattr(loop, "_aiofastnet_patched_methods")
+
+
+def make_limited_driver(server: ConnectingServer) -> Driver:
+    """Return the driver of a new connection, for a listener with TLS; `open_timeout` begins."""
+    driver: Driver = server.make_connection(server)._driver
+    if (seconds := server.settings.open_timeout) is not None:
+        _abort_after(seconds, ref(driver))  # TLS that fails tells no one: the timer must not keep the driver
+    return driver
+
+
+def _abort_after(seconds: float, reference: ref[Driver]) -> None:
+    if (driver := reference()) is not None:
+        driver.take_timeout(driver.loop.call_later(seconds, _abort, reference))
+
+
+def _abort(reference: ref[Driver]) -> None:
+    driver = reference()
+    if driver is None or driver.transport is None:
+        _abort_after(_RETRY, reference)  # TLS may still be established
+    else:
+        driver.transport.abort()
+
+
 class BeginningProtocol(asyncio.BufferedProtocol):
     """Reads the header, then starts TLS, then passes the transport on to a new connection.
 
     Only a peer that is a trusted proxy sends the header. The transports in these steps are in
-    `beginning` of the server, which can so end them; an event loop that starts TLS itself tells no
-    one of them. `open_timeout` begins here, and goes on in the opening handshake.
+    `beginning` of the server, which can so end them. `open_timeout` begins here, and goes on in the
+    opening handshake.
 
     Args:
         server: The server.

@@ -30,7 +30,7 @@ from ..session.base_server import BaseServer, ServerOptions, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
-from .beginning import BeginningProtocol
+from .beginning import BeginningProtocol, has_tls_of_sockets, make_limited_driver
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
@@ -163,6 +163,9 @@ class Server(BaseServer):
     def _cut(self, part: ServerLoop) -> None:
         for connection in self._connections_of(part):
             connection.transport.abort()
+        for listener in part.listeners:
+            if hasattr(listener, "abort_clients"):  # see `has_tls_of_sockets`
+                listener.abort_clients()
         for task in list(part.tasks):
             task.cancel()
 
@@ -421,11 +424,10 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             self._options.create_connection = lambda server: ServerListenerConnection(server, handler)
         else:
             _check_handler(handler)
-        # `BeginningProtocol` limits the time of TLS together with the opening handshake.
         self._tls_options: dict[str, Any] = {
             name: kwargs.pop(name) for name in _TLS_OPTIONS if ssl is not None and name in kwargs
         }
-        self._tls_options.setdefault("ssl_handshake_timeout", math.inf)
+        self._tls_options.setdefault("ssl_handshake_timeout", math.inf if open_timeout is None else open_timeout)
         _check_threads(threads, allow_gil)
         self._threads = threads
         self._unix = kwargs.pop("unix", False)
@@ -469,11 +471,15 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         """Listen at an address, in the running event loop."""
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
-        context, proxies = self._options.ssl, server.policy.trusted_proxies
+        kwargs, context, proxies = {**self._kwargs, **address}, self._options.ssl, server.policy.trusted_proxies
         make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
-        if context is not None or (proxies is not None and proxies.proxy_protocol):
+        has_header = proxies is not None and proxies.proxy_protocol
+        if has_header or (context is not None and not has_tls_of_sockets(loop)):
             make = lambda: BeginningProtocol(server, context, self._tls_options)  # noqa: E731
-        server._here.listeners.append(await create(make, **self._kwargs, **address))
+        elif context is not None:
+            make = lambda: make_limited_driver(server)  # noqa: E731
+            kwargs.update(self._tls_options, ssl=context)
+        server._here.listeners.append(await create(make, **kwargs))
 
     def __await__(self) -> Generator[Any, Any, Server]:
         return self._start().__await__()
