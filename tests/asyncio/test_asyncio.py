@@ -723,12 +723,15 @@ async def test_callback_that_ends_in_a_cancellation_cuts_the_connection(callback
 class TlsClient:
     """A client whose TLS handshake ends with the first message, in one segment."""
 
-    def __init__(self, port, data):
+    def __init__(self, port, data, *, ended=False):
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = ends.client_side().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
         self.step(self.tls.do_handshake)
         self.tls.write(data)
+        if ended:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.tls.unwrap()
         self.socket.sendall(self.outgoing.read())
 
     def step(self, function, *arguments):
@@ -762,6 +765,16 @@ async def test_frames_that_arrive_with_the_end_of_the_tls_handshake_are_received
 
     async with serving(compression=None) as (_, port, _):
         assert await asyncio.to_thread(echo_once, port) == message
+
+
+@over_tls
+@on_loop
+async def test_client_that_ends_tls_with_its_request_is_forgotten():
+    async with serving(open_timeout=None, close_timeout=None) as (server, port, _):
+        client = await asyncio.to_thread(TlsClient, port, REQUEST, ended=True)
+        with client.socket:
+            await until(lambda: server.counters().accepted)
+            await until(lambda: not (server._everyone or server._home.beginning or server._home.tasks))
 
 
 @over_tls
