@@ -720,6 +720,29 @@ async def test_callback_that_ends_in_a_cancellation_cuts_the_connection(callback
         await until(lambda: not server._everyone)
 
 
+@on_loop
+async def test_refusal_of_bytes_that_come_while_process_request_runs_cancels_it_and_arrives():
+    steps = []
+
+    async def process_request(connection, request):
+        steps.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("ended")
+
+    async with serving(process_request=process_request) as (server, port, _), raw(port) as client:
+        client.write(REQUEST)
+        await until(lambda: steps)
+        [connection] = server._everyone
+        for _ in range(3):  # event loops may deliver reads that they have begun before the pause
+            buffer = connection._driver.get_buffer(-1)
+            buffer[:] = bytes(len(buffer))
+            connection._driver.buffer_updated(len(buffer))
+        assert (await read_rest(client)).startswith(b"HTTP/1.1 400 ")
+        await until(lambda: steps == ["begun", "ended"])
+
+
 class TlsClient:
     """A client whose TLS handshake ends with the first message, in one segment."""
 
