@@ -731,7 +731,8 @@ async def test_refusal_of_bytes_that_come_while_process_request_runs_cancels_it_
         finally:
             steps.append("ended")
 
-    async with serving(process_request=process_request) as (server, port, _), raw(port) as client:
+    options = {"process_request": process_request, "close_timeout": 0.5}
+    async with serving(**options) as (server, port, _), raw(port) as client:
         client.write(REQUEST)
         await until(lambda: steps)
         [connection] = server._everyone
