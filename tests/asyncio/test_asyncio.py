@@ -863,6 +863,15 @@ async def test_options_of_tls_are_those_of_the_event_loop():
         await serve(echo, "127.0.0.1", 0, ssl=ends.server_side(), ssl_unknown=1)
 
 
+@on_loop
+async def test_open_timeout_of_zero_cuts_each_connection():
+    async with serving(open_timeout=0) as (_, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
 @over_fastnet_tls
 @on_loop
 async def test_open_timeout_begins_before_the_tls_of_a_listener():

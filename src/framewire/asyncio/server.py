@@ -46,6 +46,9 @@ __all__ = [
 
 Handler: TypeAlias = Callable[[ServerConnection], Awaitable[None]]
 
+#: The limit of a TLS handshake in place of 0, which event loops do not take, in seconds.
+_SHORTEST_LIMIT: Final = 0.001
+
 #: The options of TLS that event loops have besides the context.
 _TLS_OPTIONS: Final = (
     "ssl_handshake_timeout", "ssl_shutdown_timeout", "ssl_incoming_bio_size", "ssl_outgoing_bio_size",
@@ -427,7 +430,6 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         self._tls_options: dict[str, Any] = {
             name: kwargs.pop(name) for name in _TLS_OPTIONS if ssl is not None and name in kwargs
         }
-        self._tls_options.setdefault("ssl_handshake_timeout", math.inf if open_timeout is None else open_timeout)
         _check_threads(threads, allow_gil)
         self._threads = threads
         self._unix = kwargs.pop("unix", False)
@@ -474,11 +476,14 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         kwargs, context, proxies = {**self._kwargs, **address}, self._options.ssl, server.policy.trusted_proxies
         make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
         has_header = proxies is not None and proxies.proxy_protocol
+        limit = {"ssl_handshake_timeout": math.inf}  # not the 60 s of the event loop: `open_timeout` is the limit
         if has_header or (context is not None and not has_tls_of_sockets(loop)):
-            make = lambda: BeginningProtocol(server, context, self._tls_options)  # noqa: E731
+            make = lambda: BeginningProtocol(server, context, limit | self._tls_options)  # noqa: E731
         elif context is not None:
             make = lambda: make_limited_driver(server)  # noqa: E731
-            kwargs.update(self._tls_options, ssl=context)
+            if (seconds := server.settings.open_timeout) is not None:
+                limit["ssl_handshake_timeout"] = seconds or _SHORTEST_LIMIT
+            kwargs.update(limit | self._tls_options, ssl=context)
         server._here.listeners.append(await create(make, **kwargs))
 
     def __await__(self) -> Generator[Any, Any, Server]:
