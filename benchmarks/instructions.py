@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1.01
 FEW, MANY = 1000, 3000
-#: A server without a network: the transport counts what it takes, and drops it.
+#: A server without a network: its transport counts the bytes that are written, and discards them.
 ASYNCIO_SERVER = """
 import asyncio
 from framewire.asyncio import Listener, serve

@@ -50,7 +50,7 @@ def receive_one_by_one(stream, reads):
         while read:
             event, taken = stream.receive_one(read)
             events += [] if event is None else [event]
-            read = read[taken:]  # all of it without an event: the stream keeps what is incomplete
+            read = read[taken:]  # without an event everything is taken: the stream keeps an incomplete frame
     return events
 
 

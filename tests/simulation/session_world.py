@@ -222,7 +222,7 @@ class End:
         """Check that there is a cause for the close frame that is sent now."""
         session, settings, state, now = self.session, self.settings, self.session.close_state, self.world.now
         sent = self.wire.close
-        cut = self.over_limit and session.ending is ABORT  # what it has queued is not written
+        cut = self.over_limit and session.ending is ABORT  # so the frames that it has queued are not written
         if sent is None or cut:
             check(cut, "close", f"{state.sent} is not on the wire")
             return

@@ -73,7 +73,7 @@ def interruption(monkeypatch):
 
 @pytest.fixture
 def interrupted_wait(interruption):
-    """Interrupt the main thread, once, when the network takes no more of what it writes."""
+    """Raise InterruptError in the main thread, once, when its write finds the buffer of the socket full."""
 
     def interrupt():
         raise InterruptError

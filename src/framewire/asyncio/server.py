@@ -198,7 +198,7 @@ class Server(BaseServer):
         part.finishing.add_done_callback(partial(self._finished, part))
 
     def _finished(self, part: ServerLoop, task: asyncio.Task[None]) -> None:
-        """If all tasks were cancelled, this one with them: cut what is left, and wait for its end."""
+        """Cut what is left and wait again, if this task was cancelled: a program may cancel all its tasks."""
         if task.cancelled():
             self._cut(part)
             self._start_finishing(part)

@@ -148,7 +148,7 @@ class MessageSender(threading.Thread):
                 sent.set()
 
     def send(self, message: str | bytes) -> None:
-        """Send a message, and wait until it is sent. A message that cannot be sent is logged."""
+        """Queue a message, and wait until the thread has sent it. An error is logged, not raised."""
         sent = threading.Event()
         self._messages.put((message, sent))
         sent.wait()

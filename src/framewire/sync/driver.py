@@ -429,7 +429,7 @@ class Driver(BaseDriver):
             self._end(session)
 
     def _handle_timer(self, session: Session) -> float | None:
-        """Do what is due; return how many seconds to wait before the next call.
+        """Handle the timers that are due; return the seconds until the next call, None for no limit.
 
         Called with `lock` held.
         """
