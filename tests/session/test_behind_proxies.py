@@ -172,10 +172,12 @@ def test_server_that_closes_waits_for_no_header(driver, begin):
 @over_tls
 @pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01"])
 def test_server_that_closes_cuts_clients_in_their_tls_handshake(driver, begin):
-    with driver.serve(receive_all) as server:
+    with driver.serve(receive_all, open_timeout=20) as server:
         sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
         sock.sendall(begin)
         address_after(server, b"")  # the first is accepted by now
+        start = time.monotonic()
+    assert time.monotonic() - start < 10
     with sock:
         sock.settimeout(1)
         assert read_to_end(sock) == b""
