@@ -270,6 +270,23 @@ def check_closes(driver, generator, closed):
     assert closed == ["generator", "script"]
 
 
+@every_driver(clients=True, without=("uvicorn",))
+def test_fragments_that_end_with_another_connection_close_their_own(driver):
+    def fragments():
+        yield "first"
+        raise ConnectionClosedError(None, None)
+
+    def script():
+        with pytest.raises(ConnectionClosedError, match="no close frame received or sent"):
+            yield send(fragments())
+        with pytest.raises(driver.closed):
+            yield send("next")
+
+    with driver.open(script, close_timeout=0.1) as peer:
+        assert peer.read_to_end() == [Close(1011, "error in fragmented message")]
+        assert peer.record.end() is None
+
+
 def fail_at_second_fragment(monkeypatch):
     def send(session, *arguments, **options):
         if session.message_open:

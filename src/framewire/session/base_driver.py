@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from ..errors import ConcurrencyError, ConnectionClosed, StateError
+from ..errors import ConcurrencyError, StateError
 from ..protocol.constants import Role, State
 from .connection import as_payload
 from .fragments import closing_generator, mark_last
@@ -236,8 +236,8 @@ class BaseDriver(ABC):
         """
         try:
             yield
-        except BaseException as error:
-            if self.session is not None and self.session.message_open and not isinstance(error, ConnectionClosed):
+        except BaseException:
+            if self.session is not None and self.session.message_open and not self.session.over:
                 self.start_closing(*ABANDONED_MESSAGE)
             raise
 
