@@ -5,11 +5,12 @@
 
 The server runs on one core, the load generator `load.c` on another. Rounds are interleaved over the
 servers, and the median counts. Prints a table, with the ratio of the slowest to the fastest round, and
-whether each goal is met; `--json` puts the table into the results of `python -m benchmarks`. The floor,
-`floor.c`, is what an echo costs in C, with the fewest system calls through epoll. `bare_callback` and
-`bare_coroutine` are plain asyncio protocols around a `Stream`: they have no limits and no keepalive, and
-do not check the request. `bare_checked` is one that does, limits the time of both handshakes, and ends
-TCP in order.
+whether each goal is met; `--json` puts the table into the results of `python -m benchmarks`, and keeps
+the rows of other loads if they are of the same machine and versions. The floor, `floor.c`, is what an
+echo costs in C, with the fewest system calls through epoll. `bare_callback` and `bare_coroutine` are plain
+asyncio protocols around a `Stream`, with the same calls for each message in the program of the user: they
+have no limits and no keepalive, and do not check the request. `bare_checked` is one that does, limits the
+time of both handshakes, and ends TCP in order.
 
 `uvicorn` is its default class, `uvicorn_framewire` that of framewire; `callback_fastnet`,
 `coroutine_fastnet` and `bare_callback_fastnet` have the TLS of aiofastnet, which picows uses too. The
@@ -20,6 +21,7 @@ installed. Each has its fastest documented settings.
 
 import argparse
 import importlib.util
+import json
 import math
 import os
 import shutil
@@ -294,7 +296,24 @@ def main():
                 costs.update({(label, server): figure for server, figure in cells.items()})
         print_verdicts(costs)
     if arguments.json:
-        put(arguments.json, servers={"environment": about(versions), "rows": rows})
+        put(arguments.json, servers=merge(read(arguments.json), {"environment": about(versions), "rows": rows}))
+
+
+def read(file):
+    """Return the table in a JSON file, an empty one if there is none."""
+    results = json.loads(file.read_text()) if file.exists() else {}
+    return results.get("servers", {"environment": {}, "rows": []})
+
+
+def merge(kept, measured):
+    """Return a table with what was measured, and the rows of `kept` for other loads.
+
+    Those of another machine or other versions are left out.
+    """
+    environment = measured["environment"]
+    rows = kept["rows"] if {**kept["environment"], "date": environment["date"]} == environment else []
+    merged = {(row["loop"], row["load"]): row for row in (*rows, *measured["rows"])}
+    return {"environment": environment, "rows": list(merged.values())}
 
 
 def rounded(cells):

@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import sys
+from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -83,7 +84,7 @@ async def coroutine():
 
 
 class Bare(asyncio.BufferedProtocol):
-    """A connection that only moves bytes: the frames are those of a `Stream`, and nothing else is there.
+    """A connection that only moves bytes and calls a listener: the frames are those of a `Stream`.
 
     No limit, no timeout, no backpressure, no state, no log; the request is not checked.
     """
@@ -93,6 +94,7 @@ class Bare(asyncio.BufferedProtocol):
     def connection_made(self, transport):
         self.transport = transport
         self.stream = None
+        self.output = []
 
     def get_buffer(self, sizehint):
         return self.buffer
@@ -123,20 +125,30 @@ class Bare(asyncio.BufferedProtocol):
         self.transport.close()
 
     def on_messages(self, messages):
-        self.transport.write(b"".join([self.on_message(message) for message in messages]))
+        for message in messages:
+            self.on_message(self, message)
+        self.flush()
 
-    def on_message(self, message):
-        return self.stream.send(message)
+    @staticmethod
+    def on_message(connection, message):
+        connection.send(message)
+
+    def send(self, message):
+        self.output.append(self.stream.send(message))
+
+    def flush(self):
+        self.transport.write(b"".join(self.output))
+        self.output.clear()
 
 
 class BareWithTask(Bare):
-    """A connection like that, whose messages wait for a task."""
+    """A connection like that, whose handler is a coroutine which waits for messages."""
 
     def open(self, request):
         super().open(request)
-        self.messages = []
+        self.messages = deque()
         self.waiter = None
-        self.task = asyncio.get_running_loop().create_task(self.echo())
+        self.task = asyncio.get_running_loop().create_task(handler_of(None, None)(self))
 
     def on_messages(self, messages):
         self.messages += messages
@@ -144,12 +156,18 @@ class BareWithTask(Bare):
             self.waiter.set_result(None)
             self.waiter = None
 
-    async def echo(self):
-        while True:
-            messages, self.messages = self.messages, []
-            super().on_messages(messages)
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if not self.messages:
+            self.flush()
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
+        return self.messages.popleft()
+
+    async def send(self, message):
+        super().send(message)
 
     def connection_lost(self, error):
         if self.stream is not None:

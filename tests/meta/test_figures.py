@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from benchmarks import charts, pages, proof
+from benchmarks import bench_asyncio, charts, pages, proof
 from benchmarks.results import put
 from benchmarks.tables import FLOOR_SERVER
 from documents import ROOT
@@ -139,6 +139,24 @@ def test_goals_of_servers_have_the_ratio_and_those_of_the_floor_and_of_a_bare_pr
         f"{ours} Bun | 1.15 | 1.11 | 0.44 | 0.89 | 1.11 | | 0.89 |",
         "| idle 1500 | framewire, coroutines | 6.00 | 5.00 | | | 6.50, missed | | |",
     ]
+
+
+def test_every_goal_of_servers_was_measured_on_both_event_loops():
+    measured = [line.split(" | ") for line in [*pages.goals(RESULTS["servers"])][2:]]
+    assert len(measured) == len(bench_asyncio.GOALS)
+    assert {row["loop"] for row in RESULTS["servers"]["rows"]} == {"uvloop", "asyncio"}
+
+
+@pytest.mark.parametrize(("change", "kept"), [({}, True), ({"date": "2025-01-01"}, True), ({"peers": "ws 2"}, False)])
+def test_servers_keep_the_rows_of_other_loads_of_the_same_machine_and_versions(change, kept):
+    def table(environment, *figures):
+        rows = [{"loop": "uvloop", "load": load, "unit": "us", "figures": {"callback": cost}} for load, cost in figures]
+        return {"environment": environment, "rows": rows}
+
+    about = {"date": "2026-01-02", "processor": "x", "peers": "ws 1"}
+    old = table({**about, **change}, ("echo", 1.0), ("open", 2.0))
+    rest = [("open", 2.0)] if kept else []
+    assert bench_asyncio.merge(old, table(about, ("echo", 3.0))) == table(about, ("echo", 3.0), *rest)
 
 
 def test_benchmarks_keep_the_parts_of_others(tmp_path):
