@@ -270,6 +270,21 @@ def test_compressed_payload_is_bounded_by_the_message_limit(fragments):
     assert failure.offset <= most + 500
 
 
+@pytest.mark.parametrize("size", [1, 16, 24])
+@pytest.mark.parametrize("level", [0, 1], ids="level {}".format)
+def test_overhead_of_fragments_does_not_count_for_the_message_limit(level, size):
+    limit = 1 << 15
+    content = random.Random(6).randbytes(limit)
+    deflater = zlib.compressobj(level, wbits=-15)
+    parts = [deflate(content[at : at + size], deflater) + TAIL for at in range(0, limit, size)]
+    assert sum(map(len, parts)) > limit + limit // 8 + 1024
+    wire = to(CLIENT, 0x42, parts[0]) + b"".join(to(CLIENT, 0, part) for part in parts[1:])
+    assert receiver(max_message_size=limit).receive(wire + to(CLIENT, 0x80, b"\0")) == [content]
+    more = to(CLIENT, 0x80, deflate(b"x", deflater))
+    (failure,) = receiver(max_message_size=limit).receive(wire + more)
+    assert failure.code == 1009
+
+
 BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
 
 

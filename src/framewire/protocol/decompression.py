@@ -10,11 +10,15 @@ from ..errors import Violation
 from .codecs import Codec
 from .constants import MAX_LENGTH, CloseCode
 
-__all__ = ["Decompressor"]
+__all__ = ["FRAME_OVERHEAD", "Decompressor"]
 
 #: How often a codec may restart inside one block, as after BFINAL (RFC 7692 7.2.3.4): a restart
 #: takes as few as two bytes, and costs as much as hundreds of bytes.
 _MAX_ENDS: Final = 16
+
+#: How many bytes of each frame do not count for the largest payload of a message. A sender that ends
+#: the data of each frame for the peer to decode it adds up to 10: two headers of stored blocks.
+FRAME_OVERHEAD: Final = 16
 
 
 class Decompressor:
@@ -25,8 +29,9 @@ class Decompressor:
     steps are small compared to the limit, which bounds the memory, and large enough to cost little.
     The fast path decodes messages of one block and less than one step; see `lend_to`.
 
-    `max_payload` is the largest payload of a message before decoding: an eighth and 1 KiB above the
-    limit, which no sender that compresses needs.
+    `max_payload` is the largest payload of a message before decoding, without `FRAME_OVERHEAD` for
+    each frame but the last: an eighth and 1 KiB above the limit, which no sender that compresses
+    needs.
 
     Args:
         codec: The codec.

@@ -16,7 +16,7 @@ from .._backend import PartialMessage, StreamCore, Utf8Validator, apply_mask, re
 from ..errors import Violation
 from .codecs import Codec
 from .constants import MAX_CONTROL_PAYLOAD, MAX_LENGTH, CloseCode, Opcode, may_be_received
-from .decompression import Decompressor
+from .decompression import FRAME_OVERHEAD, Decompressor
 from .events import Close, Event, Fragment, Ping, Pong, Text
 
 __all__ = ["Receiver", "TextErrors"]
@@ -80,7 +80,9 @@ class Receiver:
         self._max_message = MAX_LENGTH if max_message_size is None else max_message_size
         self._max_frame = MAX_LENGTH if max_frame_size is None else max_frame_size
         self._fragments = fragments
-        self._total = 0  # announced payload bytes of the open message, all frames together
+        #: Announced payload bytes of the open message, all frames together; of a transformed one, those
+        #: that count for `Decompressor.max_payload`.
+        self._total = 0
         self._delivered = False  # a piece of the open message was delivered
         self._text_errors = text_errors
         wrap: Callable[[bytes], Any] | None = None
@@ -193,6 +195,7 @@ class Receiver:
         if begins:
             self._decompressor = decompressor
             decompressor.begin(opcode, opcode == self._validated)
+        self._total -= min(length, FRAME_OVERHEAD)
         self._left_of_frame, self._block_key = length, key
         self._begin_block(opcode, first > 127, decompressor.block)
         return self._fill_blocks(data, end, stop, events, max_events, decoded)
