@@ -6,13 +6,15 @@ import contextlib
 import queue
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from math import inf
 
 import pytest
-from frames import REQUEST
+from ends import client_side, server_side
+from frames import REQUEST, TEXT, to
 from sync_ends import Raw, echo, serving, until
 
 import framewire.sync.client
@@ -20,6 +22,7 @@ import framewire.sync.driver
 import framewire.sync.transport
 import framewire.sync.waits
 from framewire import (
+    SERVER,
     Close,
     ConcurrencyError,
     ConnectionClosed,
@@ -231,6 +234,30 @@ def test_signal_handler_can_close_a_connection_whose_send_it_interrupts(monkeypa
         assert ws.socket.fileno() == -1
         reading.go.set()
     assert closed
+
+
+class InterruptedTls(ssl.SSLSocket):
+    """A TLS socket whose `send` in the main thread a signal handler interrupts, once `armed`."""
+
+    armed = False
+
+    def send(self, data):
+        if is_main() and self.armed:
+            self.armed = False
+            signal.raise_signal(signal.SIGINT)
+        return super().send(data)
+
+
+def test_signal_handler_can_close_a_connection_whose_call_of_openssl_it_interrupts(interruption):
+    context = client_side()
+    context.sslsocket_class = InterruptedTls
+    with serving(ssl=server_side()) as (_, _, uri):
+        ws = connect(uri, ssl=context, close_timeout=0.2, proxy=None)
+        interruption.append(ws.close)
+        ws.socket.armed = True
+        with pytest.raises(ConnectionClosed):
+            ws.send("text")
+        assert ws.socket.fileno() == -1
 
 
 def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
@@ -552,6 +579,21 @@ def test_connection_whose_session_is_broken_ends(monkeypatch):
                 call()
         assert ws.wait_closed(5)
     assert set(failures) == {ZeroDivisionError}
+
+
+@pytest.mark.usefixtures("interruption")  # for its deadline
+def test_connection_that_frames_after_its_request_break_ends(monkeypatch, caplog):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(framewire.session.session.Session, "receive", fail)
+    with serving(ping_interval=None) as (server, port, _):
+        with socket.create_connection(("127.0.0.1", port), 10) as plain:
+            plain.sendall(REQUEST + to(SERVER, TEXT, b"early"))
+            while plain.recv(1 << 16):  # until the end
+                pass
+        until(lambda: not server._everyone)
+    assert caplog.messages == ["connection failed"]
 
 
 @pytest.fixture

@@ -92,7 +92,8 @@ class Driver(BaseDriver):
 
         Raises:
             OSError: The answer could not be sent. The connection then ends by itself.
-            RuntimeError: No thread can be started. The connection has ended then.
+            Exception: No thread can be started, or an extension has failed. The connection has ended
+                then.
         """
         auto_close, auto_pong = self._auto
         failure: BaseException | None = None
@@ -115,12 +116,12 @@ class Driver(BaseDriver):
                     self.transport.abort()
             self.transport.deadline = None
         self.log_open()
-        if rest:
-            self._receive(session, rest, len(rest))
-        self.flush(wait=False)
         try:
+            if rest:
+                self._receive(session, rest, len(rest))
+            self.flush(wait=False)
             self.reader.start()
-        except RuntimeError:
+        except BaseException:  # such as that of an extension; there is no reader that ends the connection
             self.abort()
             self._end(session)
             raise

@@ -24,6 +24,10 @@ __all__ = ["HEAD_READ", "Transport", "wait_for"]
 #: How much of a request or an answer is read at a time in the opening handshake, in bytes.
 HEAD_READ: Final = 4096
 
+#: How often the reader looks whether the connection is aborted, while another thread is in a call of
+#: OpenSSL, in seconds.
+_LOOK: Final = 0.1
+
 Result = TypeVar("Result")
 
 
@@ -40,6 +44,28 @@ def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
     return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1000))
 
 
+class ReaderLock:
+    """The lock for calls of OpenSSL, as the thread that reads acquires it: not after the connection is
+    aborted. A signal handler that interrupts a call may wait for that thread, in `close`.
+
+    Args:
+        lock: The lock.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        #: Whether the connection is aborted.
+        self.aborted = False
+
+    def __enter__(self) -> None:
+        while not self._lock.acquire(timeout=_LOOK):
+            if self.aborted:
+                raise ConnectionAbortedError("the connection was aborted during a call of OpenSSL")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Transport:
     """One connected socket. `deadline`, an instant of `time.monotonic`, ends whatever is called
     after it is set, also what need not wait.
@@ -51,9 +77,14 @@ class Transport:
         sock.setblocking(False)
         self.deadline: float | None = None
         self._socket: Any = sock
-        self._lock: AbstractContextManager[object] = (
-            threading.Lock() if isinstance(sock, tls.SSLSocket) else nullcontext()
-        )
+        self._lock: AbstractContextManager[object] = nullcontext()
+        self._reader_lock: ReaderLock | None = None  # the same lock, for the thread that reads
+        if isinstance(sock, tls.SSLSocket):
+            self._use_lock()
+
+    def _use_lock(self) -> None:
+        lock = threading.Lock()
+        self._lock, self._reader_lock = lock, ReaderLock(lock)
 
     def start_tls(self, context: tls.SSLContext, server_hostname: str | None = None) -> None:
         """Start TLS: as the client of `server_hostname`, or as the server without it."""
@@ -67,7 +98,8 @@ class Transport:
                 server_hostname=server_hostname,
                 do_handshake_on_connect=False,
             )
-        self._socket, self._lock = secure, threading.Lock()
+        self._socket = secure
+        self._use_lock()
         self._attempt(secure.do_handshake, False, None)
 
     @property
@@ -89,7 +121,7 @@ class Transport:
         """Receive what is there, waiting for it up to `timeout` seconds; return how many bytes, 0
         at the end.
         """
-        size: int = self._attempt(lambda: self._socket.recv_into(buffer), False, timeout)
+        size: int = self._attempt(lambda: self._socket.recv_into(buffer), False, timeout, self._reader_lock)
         return size
 
     def recv(self, size: int) -> bytes:
@@ -117,7 +149,13 @@ class Transport:
                 with view[sent:] as rest:
                     sent += self._attempt(lambda rest=rest: self._socket.send(rest), True, timeout)  # type: ignore[misc]
 
-    def _attempt(self, operation: Callable[[], Result], writing: bool, timeout: float | None) -> Result:
+    def _attempt(
+        self,
+        operation: Callable[[], Result],
+        writing: bool,
+        timeout: float | None,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> Result:
         """Repeat an operation that would block until it does not.
 
         An exception of a signal handler that interrupts the operation, not the wait, aborts the
@@ -127,7 +165,7 @@ class Transport:
             if self.expired:  # a peer that keeps sending never makes us wait
                 raise TimeoutError("the peer took too long")
             try:
-                with self._lock:
+                with lock or self._lock:
                     return operation()
             except (BlockingIOError, tls.SSLWantReadError, tls.SSLWantWriteError) as error:
                 if isinstance(error, tls.SSLError):
@@ -155,6 +193,8 @@ class Transport:
 
     def abort(self) -> None:
         """End both directions at once; threads that wait here wake."""
+        if self._reader_lock is not None:
+            self._reader_lock.aborted = True
         with suppress(OSError):
             # Not SSLSocket.shutdown(), which forgets TLS: a thread that then wakes would send in
             # the clear.
