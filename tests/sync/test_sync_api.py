@@ -19,6 +19,7 @@ import framewire
 from framewire import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, ResponseError, SecurityError
 from framewire.errors import StatusError
 from framewire.http.http11 import Response
+from framewire.routes import Routes
 from framewire.sync import (
     basic_auth,
     broadcast,
@@ -308,6 +309,21 @@ def test_async_callback_is_an_error_of_the_server(caplog):
     with serving(process_request=process_request) as (_, _, uri), pytest.raises(StatusError) as caught:
         connect(uri)
     assert caught.value.status == 500
+
+
+def test_coroutine_function_as_the_handler_of_a_route_is_an_error(caplog):
+    async def handler(ws):
+        raise AssertionError("it runs")
+
+    routes = Routes()
+    routes.add("/path")(handler)
+    with serving(routes, process_request=routes.process_request) as (_, _, uri), connect(uri) as ws:
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.recv(10)
+    assert caught.value.code == 1011
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.message == "connection handler failed"
+    assert "framewire.asyncio" in str(record.exc_info[1])
 
 
 @pytest.mark.parametrize(

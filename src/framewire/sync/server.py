@@ -30,7 +30,7 @@ from ..session.rate_limit import RateLimit
 from ..session.settings import ConnectionSettings
 from .auth import basic_auth
 from .connection import broadcast
-from .server_connection import ServerConnection
+from .server_connection import ASYNC_HANDLER, ServerConnection
 from .transport import Transport
 from .waits import wait_until
 
@@ -323,7 +323,7 @@ def serve(
     options = ServerOptions(locals(), ServerConnection)
     check_functions(handler=handler)
     if inspect.iscoroutinefunction(handler):
-        raise TypeError("the handler is a coroutine function: define it with def, or use framewire.asyncio")
+        raise TypeError(ASYNC_HANDLER)
     unix = kwargs.pop("unix", False)
     if sock is not None:
         check_absent("sock", host=host, port=port, path=kwargs.pop("path", None))

@@ -4,8 +4,8 @@ close.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from ..http.http11 import Response
 from ..http.server_handshake import BUSY, ServerHandshake
@@ -19,7 +19,10 @@ from .connection import Connection
 from .driver import Driver
 from .transport import HEAD_READ, Transport
 
-__all__ = ["ServerConnection"]
+__all__ = ["ASYNC_HANDLER", "ServerConnection"]
+
+#: The text of the TypeError for a handler that needs an event loop.
+ASYNC_HANDLER: Final = "the handler is a coroutine function: define it with def, or use framewire.asyncio"
 
 
 class ServerConnection(Connection):
@@ -142,7 +145,10 @@ class ServerConnection(Connection):
         """Run the handler, then close."""
         code = CloseCode.INTERNAL_ERROR
         try:
-            self.server.handler(self)
+            running = self.server.handler(self)
+            if isinstance(running, Coroutine):
+                running.close()
+                raise TypeError(ASYNC_HANDLER)
             code = CloseCode.NORMAL_CLOSURE
         except Exception as error:
             code = handler_failed(self, error)
