@@ -135,6 +135,14 @@ def test_limit_of_messages_to_send_is_checked_for_each_stream():
         Stream(SERVER, max_send_size=3).send_shared(message)
 
 
+def test_largest_limit_of_messages_to_send_is_none_for_compressed_messages_too():
+    message = SharedMessage(MESSAGE)
+    streams = [Stream(SERVER, extensions=[Deflate()], max_send_size=limit) for limit in (None, 2**63 - 1, 2**63 - 1)]
+    frames = [stream.send_shared(message) for stream in streams]
+    assert frames[0][0] == 0xC1
+    assert frames[0] is frames[1] is frames[2]
+
+
 def test_threshold_of_each_stream_applies_to_a_message_that_others_have_compressed():
     message = SharedMessage(MESSAGE)
     streams = [Stream(SERVER, extensions=[Deflate(threshold=threshold)]) for threshold in (0, 1000, 0, 1000)]

@@ -146,6 +146,8 @@ class Stream(StreamCore[Event]):
         self._head = b""  # an incomplete header or control frame
         self._buffer: memoryview | None = None
         max_send = _check_limit("max_send_size", max_send_size)
+        if max_send == MAX_LENGTH:  # no message is longer, and `Sender` has no other value for None
+            max_send = None
         self._sender = Sender(self._codecs, MAX_LENGTH if max_send is None else max_send, self._keys)
         # Messages of fewer bytes, or fewer characters of up to 4 bytes each, are sent unencoded;
         # longer ones go to the codec.
