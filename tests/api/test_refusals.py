@@ -17,7 +17,8 @@ import framewire.asyncio
 import framewire.sync
 import framewire.trio
 from framewire.errors import ConnectionClosed, ResponseError, StatusError
-from framewire.exceptions import InvalidProxyStatus
+from framewire.exceptions import InvalidMessage, InvalidProxyStatus
+from framewire.http.reconnect import process_exception
 
 #: A refusal whose body does not end.
 ENDLESS = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99\r\n\r\nno ent"
@@ -124,6 +125,14 @@ def test_refusal_of_a_proxy_with_endless_body_raises_its_status_at_the_timeout(c
 def test_refusal_before_a_reset_raises_its_status(connect):
     with answering(ENDLESS, reset=True) as (port, _), pytest.raises(StatusError, match="403"):
         connect(f"ws://127.0.0.1:{port}/", proxy=None)
+
+
+@every_client
+def test_reset_before_a_response_raises_invalid_message_after_which_another_attempt_may_succeed(connect):
+    with answering(reset=True) as (port, _), pytest.raises(InvalidMessage) as raised:
+        connect(f"ws://127.0.0.1:{port}/")
+    assert isinstance(raised.value.__cause__, EOFError)
+    assert process_exception(raised.value) is None
 
 
 @every_client

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, cast
 
 from ..errors import ResponseError
-from ..exceptions import InvalidMessage
 from ..http.client_handshake import ClientHandshake
 from ..http.http11 import Response
 from ..protocol.codecs import Extension, agree_to_answers
@@ -91,13 +90,10 @@ class ClientOpening(Opening):
                 self._fail(error)
 
     def lost(self, error: Exception | None) -> None:
-        refusal = None if self._handshake is None else self._handshake.refusal_error()
-        if refusal is not None:
-            error = refusal
-        elif error is None:
-            error = InvalidMessage("the connection was lost before a whole answer")
-            error.__cause__ = EOFError()
-        self._fail(error)
+        if error is None or isinstance(error, ConnectionError):  # resets end the input on every driver
+            self.receive_eof()
+        elif self._handshake is not None:
+            self._fail(self._handshake.refusal_error() or error)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ResponseError):
