@@ -32,6 +32,7 @@ from framewire.exceptions import (
     ProxyError,
     SecurityError,
 )
+from framewire.extensions import Deflate
 from framewire.http.headers import Headers
 from framewire.http.http11 import Response
 from framewire.session.settings import ConnectionSettings
@@ -278,6 +279,30 @@ async def test_messages_that_a_close_in_a_callback_lets_in_come_after_those_of_t
     assert received == (["0", "1", "2"] if fails else ["0", "1", "2", "3", "4", b"ping", "5"])
     assert [record.exc_info[0] for record in caplog.records] == [LookupError] * fails
     caplog.clear()
+
+
+@on_loop
+async def test_listener_gets_messages_before_all_of_their_read_is_inflated():
+    received, waiting = [], []
+
+    class Noting(Listener):
+        def on_message(self, connection, message):
+            received.append(message)
+            waiting.append(connection.messages_received - len(received))
+            if len(received) == 10:
+                connection.close()  # which lets in what was held back, after the messages before it
+
+    async with Served(Noting()) as at:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
+        writer.write(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        stream = Stream(CLIENT, extensions=[Deflate()])
+        messages = [b"%d" % number + bytes(100_000) for number in range(500)]
+        writer.write(b"".join(map(stream.send, messages)) + stream.close())
+        await until(lambda: len(received) == 500)
+        assert received == messages
+        assert max(waiting) < 100
+        writer.close()
 
 
 @pytest.mark.parametrize("message", [5, None, ["a"], {"a": 1}, object()], ids=lambda message: type(message).__name__)

@@ -1643,6 +1643,19 @@ def test_events_that_were_held_back_are_not_taken_for_messages_only():
     assert not world.session.only_messages
 
 
+def test_session_without_queue_returns_input_that_inflates_in_parts():
+    sender = Stream(CLIENT, extensions=[Deflate()])
+    data = b"".join(sender.send(bytes(1_000_000)) for _ in range(100))
+    world = World(codecs=[Deflate()], queue=False)
+    parts = [world.session.receive(data, 0)]
+    while world.session.has_held_back:
+        assert world.session.reading
+        parts.append(world.session.process([], 0))
+    assert sum(parts, []) == [bytes(1_000_000)] * 100
+    most = QUEUE_SIZE + 1032 * COMPRESSED_STEP
+    assert max(sum(map(len, part)) for part in parts) <= most
+
+
 def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message():
     sender = Stream(CLIENT)
     world = World(queue=False, rate_limit=RateLimit(messages=1))

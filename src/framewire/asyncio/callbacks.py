@@ -86,7 +86,7 @@ class ListenerConnection(BaseConnection):
     _driver: _ListenerDriver
     _in_fragments = False  # it sends no iterables
 
-    __slots__ = ("_failed", "_later", "_max_corked", "_writer", "listener")
+    __slots__ = ("_failed", "_max_corked", "_writer", "listener")
 
     def __init__(self, role: Role, settings: ConnectionSettings, timer: SharedTimer, listener: Listener) -> None:
         super().__init__(_ListenerDriver(role, settings, timer, False, self))
@@ -95,7 +95,6 @@ class ListenerConnection(BaseConnection):
         self._max_corked = max_corked_message(settings)
         self._writer: TransportWriter | None = None
         self._failed = False  # a callback has raised
-        self._later: list[Event] | None = None  # while events are given: those that came meanwhile
 
     def opened(self, session: Session, compressed: bool) -> None:
         """Take over the session at the end of the opening handshake."""
@@ -225,18 +224,13 @@ class ListenerConnection(BaseConnection):
         """Give the messages and pings of a read to the listener; called by the driver."""
         driver = self._driver
         session, writer = driver.session, driver.writer
-        if self._later is not None:  # a callback has closed, which let input in that was held back
-            self._later += events
-            return
         if not events or self._failed:
-            if not session.handling:
-                self.settle(session)
+            self.settle(session)
             return
         session.handling = True
         # The reply to one message leaves at once, those to several together.
         writer.uncorked = len(events) == 1 and not session.output
         listener = self.listener
-        self._later = []
         try:
             if session.only_messages:
                 for event in events:
@@ -249,14 +243,9 @@ class ListenerConnection(BaseConnection):
                         listener.on_ping(self, event.payload)
         except BaseException as error:
             self.fail(error)
-        later, self._later = self._later, None
         session.handling = False
-        if later:
-            session.only_messages = False
-            self.deliver(later)
-        else:
-            writer.flush()
-            self.settle(session)
+        writer.flush()
+        self.settle(session)
 
     def settle(self, session: Session) -> None:
         """After the messages of one read: fail if that was held back, and follow the session."""
@@ -306,6 +295,14 @@ class _ListenerDriver(Driver):
         super().resume_writing()
         if self.opened:
             self._owner.drained()
+
+    def process(self, events: list[Event]) -> None:
+        session = self.session
+        if session.handling:
+            return  # a callback has closed, which lets input in that was held back: it comes after this read
+        self._owner.deliver(session.process(events, self.now()))
+        while session.has_held_back and session.reading:
+            self._owner.deliver(session.process([], self.now()))
 
     def deliver_all(self) -> None:
         """Pass all reads to `ListenerConnection.deliver` from now on."""

@@ -28,7 +28,7 @@ from .close_state import CloseState
 from .keepalive import LOOKS, MIN_LOOK, Keepalive, PongCallback
 from .message_queue import Item, MessageQueue
 from .rate_limit import Budget, RateLimit
-from .settings import REPLIES_LIMIT, ConnectionSettings
+from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
 __all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session", "length_of"]
 
@@ -79,7 +79,9 @@ class Session:
     """One WebSocket connection from the end of the opening handshake to the end of TCP.
 
     With `queue=True` messages wait in `queue` for a receiver, who calls `taken` after taking from
-    it; otherwise `receive` returns them. One thread or task at a time.
+    it; otherwise `receive` and `process` return them: no more of what was held back than a queue
+    would hold, so the driver calls `process` again while the session `has_held_back` input and is
+    `reading`. One thread or task at a time.
 
     Args:
         role: Which end this is.
@@ -224,8 +226,9 @@ class Session:
             size: Only the first `size` bytes of `data`.
 
         Returns:
-            All events, for a session without a queue; otherwise those that are no messages. The
-            session has processed them; they are for information.
+            All events, for a session without a queue, or the first of them (see `Session`);
+            otherwise those that are no messages. The session has processed them; they are for
+            information.
         """
         events = self.receive_quickly(data, size)
         return self.process(events, now) if events or self._held_back else events
@@ -278,13 +281,16 @@ class Session:
     def _process_held_back(self, now: float) -> list[Event]:
         """Receive what was held back, step by step, as long as there is room."""
         remaining: list[Event] = []
-        while self._held_back and self.reading:
+        size = 0  # without a queue; the whole of a read may inflate to hundreds of megabytes
+        while self._held_back and self.reading and size <= QUEUE_SIZE:
             if self._budget is not None and self.stream.state is OPEN and self.stream.failing is None:
                 events = self._receive_limited(self._budget, now)
             else:
                 step, self._held_back = self._held_back[: self._step], self._held_back[self._step :]
                 events = self.stream.receive(step)
-            remaining += self._note(events, now)
+            events = self._note(events, now)
+            size += _size_of_messages(events)
+            remaining += events
         return remaining
 
     def _receive_limited(self, budget: Budget, now: float) -> list[Event]:
@@ -427,7 +433,7 @@ class Session:
         while self._held_back and size <= END_SIZE:
             step, self._held_back = self._held_back[: self._step], self._held_back[self._step :]
             events = self.stream.receive(step)
-            size += sum(_size_of(event) for event in events if isinstance(event, (str, bytes, Fragment)))
+            size += _size_of_messages(events)
             remaining += self._note(events, now)
         self._held_back = b""
         self.only_messages = False  # only the last step is known
@@ -835,6 +841,10 @@ def _earliest(*times: float | None) -> float | None:
         if time is not None and (earliest is None or time < earliest):
             earliest = time
     return earliest
+
+
+def _size_of_messages(events: list[Event]) -> int:
+    return sum(_size_of(event) for event in events if isinstance(event, (str, bytes, Fragment)))
 
 
 def _size_of(event: Event) -> int:
