@@ -132,6 +132,75 @@ async def test_failure_of_a_trio_test_is_not_wrapped_in_a_group():
             raise AssertionError
 
 
+@on_trio
+async def test_outcome_of_a_trio_test_is_not_wrapped_in_a_group():
+    with pytest.raises(pytest.fail.Exception):
+        async with in_trio.connect(hang):
+            pytest.fail("not so")
+
+
+@pytest.mark.parametrize("error", [pytest.fail.Exception, BrokenError])
+def test_any_exception_of_a_handler_is_raised_by_the_test(error):
+    async def handler(ws):
+        await ws.recv()
+        raise error
+
+    def handler_blocking(ws):
+        ws.recv()
+        raise error
+
+    async def test(module):
+        with pytest.raises(error):
+            async with module.connect(handler) as ws:
+                await ws.send("go on")
+                await ws.wait_closed()
+
+    with pytest.raises(error):
+        with sync.connect(handler_blocking) as ws:
+            ws.send("go on")
+            assert ws.wait_closed(10)
+    on_loop(test)(on_asyncio)
+    on_trio(test)(in_trio)
+
+
+class GroupError(Exception):  # as ExceptionGroup, which Python 3.10 lacks
+    def __init__(self, *exceptions):
+        self.exceptions = exceptions
+
+
+def test_handler_that_ends_with_its_connection_in_a_group_has_not_failed():
+    async def handler_in_nursery(ws):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ws.recv)
+
+    def handler(ws):
+        try:
+            ws.recv()
+        except ConnectionClosed as error:
+            raise GroupError(error) from error
+
+    async def test():
+        async with in_trio.connect(handler_in_nursery) as ws:
+            await ws.aclose(4000)
+
+    with sync.connect(handler) as ws:
+        ws.close(4000)
+    on_trio(test)()
+
+
+def test_invalid_option_of_the_server_is_raised():
+    async def test(module):
+        with pytest.raises(ValueError, match="max_queue"):
+            async with module.connect(echo, server={"max_queue": -1}):
+                pass
+
+    with pytest.raises(ValueError, match="max_queue"):
+        with sync.connect(echo_blocking, server={"max_queue": -1}):
+            pass
+    on_loop(test)(on_asyncio)
+    on_trio(test)(in_trio)
+
+
 @on_loop
 async def test_asyncio_handler_that_hangs_is_cancelled_after_timeout():
     cancelled = asyncio.Event()
@@ -666,12 +735,13 @@ async def test_empty_subprotocol_of_an_asgi_application_is_none():
 
 
 @on_loop
+@pytest.mark.parametrize("error", [pytest.fail.Exception, BrokenError])
 @pytest.mark.parametrize("answer", [(), (ACCEPT,)])
-async def test_exception_of_an_asgi_application_is_raised_by_the_test(answer):
+async def test_exception_of_an_asgi_application_is_raised_by_the_test(answer, error):
     async def fail(receive, send):
-        raise BrokenError
+        raise error
 
-    with pytest.raises(BrokenError) as caught:
+    with pytest.raises(error) as caught:
         async with asgi.connect(asgi_app(*answer, then=fail)) as ws:
             await ws.recv()
     cause = caught.value.__cause__

@@ -20,7 +20,7 @@ from .connection import close_code_after
 from .logs import Logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
 
-__all__ = ["BaseServer", "ServerOptions", "handler_failed", "remove_socket"]
+__all__ = ["BaseServer", "ServerOptions", "consists_of", "handler_failed", "remove_socket"]
 
 
 class ServerOptions:
@@ -140,16 +140,16 @@ def handler_failed(connection: Any, error: Exception) -> CloseCode:
         The close code: 1011. That the connection has ended is no error: the handler was not done,
         but the client was; then it is 1000.
     """
-    if _is_closed(error):
+    if consists_of(error, (ConnectionClosed,)):
         return CloseCode.NORMAL_CLOSURE
     connection.logger.error("connection handler failed", exc_info=error)
     return close_code_after(error)
 
 
-def _is_closed(error: BaseException) -> bool:
-    """Return whether an exception, or each of a group, says that a connection has ended."""
+def consists_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Return whether an exception, or each of a group, is of one of these kinds."""
     group: Sequence[BaseException] = getattr(error, "exceptions", ())  # without a name on Python 3.10
-    return isinstance(error, ConnectionClosed) or (len(group) > 0 and all(map(_is_closed, group)))
+    return isinstance(error, kinds) or (len(group) > 0 and all(consists_of(each, kinds) for each in group))
 
 
 def remove_socket(path: str | os.PathLike[str]) -> None:

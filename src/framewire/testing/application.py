@@ -4,22 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from ..errors import ConnectionClosed, ResponseError
+from ..session.base_server import consists_of
 
-__all__ = ["Failures"]
+__all__ = ["ApplicationError", "Failures"]
+
+#: Exceptions that end a task, a thread or the program, and are no failures of the application.
+_ENDS: Final = (GeneratorExit, KeyboardInterrupt, SystemExit)
+
+
+class ApplicationError(Exception):
+    """Tells a server that its application has raised something else than an `Exception`, as
+    `pytest.fail` does: its cause.
+    """
 
 
 class Failures:
-    """The exceptions of the application at one end of a connection."""
+    """The exceptions of the application at one end of a connection.
 
-    def __init__(self) -> None:
+    Args:
+        expected: Exceptions that are no failures, besides ConnectionClosed.
+    """
+
+    def __init__(self, *expected: type[BaseException]) -> None:
+        self._expected: tuple[type[BaseException], ...] = (ConnectionClosed, *expected)
         self._errors: list[BaseException] = []
 
     def add(self, error: BaseException) -> None:
-        """Take note of an exception, unless it says that the connection has ended."""
-        if not isinstance(error, ConnectionClosed):
+        """Take note of an exception, unless it, or each of a group, is expected."""
+        if not consists_of(error, self._expected):
             self._errors.append(error)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Take note of what the application raises in the block.
+
+        Raises:
+            ApplicationError: In place of an exception that would end the server too.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if consists_of(error, (*self._expected, *_ENDS)):
+                raise
+            self.add(error)
+            if isinstance(error, Exception):
+                raise
+            raise ApplicationError from error
 
     @contextmanager
     def raised(self) -> Iterator[None]:

@@ -85,7 +85,7 @@ class _Adapter:
     """An application as the handler and the callbacks of `framewire.asyncio.serve`."""
 
     def __init__(self, app: Application, uri: str) -> None:
-        self.failures = Failures()
+        self.failures = Failures(asyncio.CancelledError, ClientGoneError)
         self._scheme = "wss" if parse_uri(complete_uri(uri)).secure else "ws"
         self._app = app
 
@@ -113,13 +113,13 @@ class _Adapter:
 
     async def _run(self, run: _Run) -> None:
         try:
-            await self._app(run.scope, run.receive, run.send)
-            if not run.answer.done():
-                raise RuntimeError("the application returned before it accepted or denied the connection")
+            with self.failures.noted():
+                await self._app(run.scope, run.receive, run.send)
+                if not run.answer.done():
+                    raise RuntimeError("the application returned before it accepted or denied the connection")
         except ClientGoneError:
             pass
         except Exception as error:
-            self.failures.add(error)
             run.error = error
         finally:
             if not run.answer.done():

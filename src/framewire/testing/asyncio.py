@@ -55,7 +55,9 @@ async def connect(
             (asyncio.TimeoutError in Python 3.10).
         ResponseError: The server refuses the request, or `process_request` has answered it.
     """
-    async with connect_memory(handler, uri, Failures(), timeout, server or {}, options) as connection:
+    async with connect_memory(
+        handler, uri, Failures(asyncio.CancelledError), timeout, server or {}, options
+    ) as connection:
         yield connection
 
 
@@ -99,7 +101,9 @@ async def connect_peer(
         handler: See `connect`, also for `uri`, `timeout` and `server`, and for the exceptions.
         headers: Headers to add to the request.
     """
-    async with connect_memory_peer(handler, uri, Failures(), timeout, server or {}, headers) as peer:
+    async with connect_memory_peer(
+        handler, uri, Failures(asyncio.CancelledError), timeout, server or {}, headers
+    ) as peer:
         yield peer
 
 
@@ -257,11 +261,8 @@ async def _serving(
     """Run a server in memory; raise what its handler raises at the end."""
 
     async def run(connection: ServerConnection) -> None:
-        try:
+        with failures.noted():
             await handler(connection)
-        except Exception as error:
-            failures.add(error)
-            raise
 
     server = Server(serve(run, **options)._options)
     with failures.raised():

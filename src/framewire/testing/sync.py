@@ -285,14 +285,9 @@ def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]
     failures = Failures()
 
     def run(connection: ServerConnection) -> None:
-        try:
+        with failures.noted():
             handler(connection)
-        except Exception as error:
-            failures.add(error)
-            raise
 
-    ours, theirs = socket.socketpair()
-    server = serve(run, sock=socket.socket(), **options)
     expired = threading.Event()
 
     def expire() -> None:
@@ -305,11 +300,14 @@ def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]
     timer = threading.Timer(0 if seconds is None else limit_wait(seconds), expire)
     timer.daemon = True
     try:
-        with ours, failures.raised(), server:
-            server._start(theirs)
-            if seconds is not None:
-                timer.start()
-            yield ours
+        with socket.socket() as unbound:
+            server = serve(run, sock=unbound, **options)
+            ours, theirs = socket.socketpair()
+            with ours, failures.raised(), server:
+                server._start(theirs)
+                if seconds is not None:
+                    timer.start()
+                yield ours
     except Exception as error:
         if expired.is_set():
             raise TimeoutError(f"the connection was open for {seconds} seconds") from error

@@ -201,23 +201,22 @@ async def _serving(
     handler: Handler, stream: trio.abc.Stream, options: Mapping[str, Any], seconds: float | None
 ) -> AsyncIterator[None]:
     """Run a server whose only connection is a stream; raise what its handler raises at the end."""
-    failures = Failures()
+    failures = Failures(trio.Cancelled)
 
     async def run(connection: ServerConnection) -> None:
-        try:
+        with failures.noted():
             await handler(connection)
-        except Exception as error:
-            failures.add(error)
-            raise
 
-    failure: Exception | None = None
+    failure: BaseException | None = None
     with failures.raised(), trio.fail_after(math.inf if seconds is None else seconds):
         async with trio.open_nursery() as nursery:
             listeners: Any = [_Listener(stream)]
-            server: Server = await nursery.start(partial(serve, run, listeners=listeners, **options))
             try:
+                server: Server = await nursery.start(partial(serve, run, listeners=listeners, **options))
                 yield
-            except Exception as error:  # raised below, outside of the nursery, which would put it into a group
+            except trio.Cancelled:
+                raise
+            except BaseException as error:  # raised below, as the nursery would put it into a group
                 failure = error
                 nursery.cancel_scope.cancel()
             else:
