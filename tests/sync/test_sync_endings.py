@@ -32,7 +32,7 @@ from framewire import (
     State,
     StatusError,
 )
-from framewire.sync import ClientConnection, ServerConnection, broadcast, connect, serve
+from framewire.sync import ClientConnection, ServerConnection, Topics, broadcast, connect, serve
 from framewire.sync.transport import Transport
 from framewire.testing.sync import serve_peer
 
@@ -165,6 +165,26 @@ def test_signal_handler_that_interrupts_send_can_broadcast(interruption):
         ws.send(LONG)
         until(lambda: reading.events == [LONG, "all"])
         ws._driver.abort()
+
+
+class InterruptedTopic(str):
+    """A topic that a signal handler interrupts when its subscribers are looked up."""
+
+    __slots__ = ()
+
+    def split(self, *args):
+        signal.raise_signal(signal.SIGINT)
+        return super().split(*args)
+
+
+def test_signal_handler_that_interrupts_publish_can_publish(interruption):
+    reading, topics = Reading(), Topics(patterns="mqtt")
+    reading.go.set()
+    with serve_peer(reading) as uri, connect(uri) as ws:
+        topics.subscribe(ws, "news")
+        interruption.append(lambda: topics.publish("news", "first"))
+        assert topics.publish(InterruptedTopic("news"), "second") == 1
+    assert reading.events[:-1] == ["first", "second"]
 
 
 class InterruptedSocket(socket.socket):

@@ -38,5 +38,5 @@ class Topics(PublishingTopics[Connection]):
         compression: Compression = "shared",
         on_slow: OnSlow[Connection] | None = None,
     ) -> None:
-        locks = threading.Lock(), threading.RLock()
+        locks = threading.RLock(), threading.RLock()  # a signal handler that interrupts `publish` may call it too
         super().__init__(StreamMembers(patterns, policy, on_slow, *locks), compression)
