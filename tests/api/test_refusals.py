@@ -240,6 +240,14 @@ def test_reconnection_to_a_server_that_closes_at_once_is_delayed(iterate, caplog
 
 
 @every_iteration
+def test_iteration_goes_on_after_a_tls_handshake_that_the_server_resets(iterate):
+    options = {"proxy": None, "reconnect_delays": lambda: iter([0.001, 0.001])}
+    with answering(reset=True) as (port, hellos), suppress(Exception):
+        iterate(f"wss://127.0.0.1:{port}/", options, lambda connection: True)
+    assert len(hellos) == 3
+
+
+@every_iteration
 def test_iteration_raises_at_once_if_the_server_speaks_another_protocol(iterate):
     with answering(b"SSH-2.0-OpenSSH_9.2\r\n") as (port, requests), pytest.raises(BaseException) as caught:
         iterate(f"ws://127.0.0.1:{port}/", {"proxy": None}, lambda connection: True)

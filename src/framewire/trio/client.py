@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import trio
 
+from ..http import reconnect
 from ..http.client_handshake import USER_AGENT
 from ..http.http11 import HeadLimits
-from ..http.reconnect import Reconnection, backoff, process_exception
+from ..http.reconnect import Reconnection, backoff
 from ..protocol.codecs import Extension
 from ..protocol.constants import CLIENT, State
 from ..protocol.receiver import TextErrors
@@ -25,7 +26,15 @@ from ..session.stream_client import StreamOpening
 from .connection import Connection
 from .driver import STREAM_ERRORS, limit_time
 
-__all__ = ["ClientConnection", "connect", "unix_connect"]
+__all__ = ["ClientConnection", "connect", "process_exception", "unix_connect"]
+
+
+def process_exception(error: Exception) -> Exception | None:
+    """Decide whether another attempt to connect may succeed, as on asyncio: an exception of a stream
+    counts as the error of the network or of TLS that is its cause.
+    """
+    cause = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
+    return None if isinstance(cause, Exception) and reconnect.process_exception(cause) is None else error
 
 
 class ClientConnection(Connection):
