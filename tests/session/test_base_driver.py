@@ -110,6 +110,16 @@ def test_generator_of_fragments_is_closed_if_one_cannot_be_sent(asynchronous):
     assert (generator.ag_frame if asynchronous else generator.gi_frame) is None
 
 
+def test_whole_message_is_queued_in_fragments_at_once():
+    connection, read = opened(settings=ConnectionSettings(fragment_size=2))
+    connection._driver.queue_fragments(b"abcde", None)
+    assert connection._session.messages_sent == 1
+    assert not connection._session.message_open
+    assert connection._session.data_to_send().count(b"\x00\x02cd") == 1
+    connection._driver.queue_fragments(b"abcde", True)
+    assert read() == ["abcde"]
+
+
 def test_fragments_after_the_end_raise_connection_closed():
     connection, _ = opened()
 

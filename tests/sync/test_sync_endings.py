@@ -103,10 +103,11 @@ class Reading:
 # Interruptions by signal handlers.
 
 
+@pytest.mark.parametrize("fragment_size", [None, (1 << 24) + 1])
 @pytest.mark.parametrize("following", [[], ["next"]])
-def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interrupted_wait, following):
+def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interrupted_wait, following, fragment_size):
     reading = Reading()
-    with serve_peer(reading) as uri, connect(uri) as ws:
+    with serve_peer(reading) as uri, connect(uri, fragment_size=fragment_size) as ws:
         with pytest.raises(InterruptError):
             ws.send(LONG)
         reading.go.set()
@@ -116,13 +117,12 @@ def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interrupt
         ws._driver.abort()
 
 
-@pytest.mark.parametrize("message", [LONG, [LONG, b"rest"]], ids=["cut", "iterable"])
-def test_message_in_fragments_whose_send_is_interrupted_fails_the_connection(interrupted_wait, message):
+def test_iterable_whose_send_is_interrupted_fails_the_connection(interrupted_wait):
     reading = Reading()
     with serve_peer(reading) as uri:
-        ws = connect(uri, fragment_size=(1 << 24) + 1)
+        ws = connect(uri)
         with pytest.raises(InterruptError):
-            ws.send(message)
+            ws.send([LONG, b"rest"])
         reading.go.set()
         with pytest.raises(ConnectionClosed):
             ws.send("next")
@@ -295,6 +295,20 @@ def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
 
 
 # Senders that wait for each other.
+
+
+def test_message_that_is_cut_arrives_whole_before_a_broadcast_and_a_close():
+    reading = Reading()
+    with serve_peer(reading) as uri, connect(uri, fragment_size=1 << 20, ping_interval=None) as ws:
+        sender = threading.Thread(target=ws.send, args=(LONG,), daemon=True)
+        sender.start()
+        until(lambda: ws._session.write_paused)
+        broadcast([ws], "all")
+        ws.start_closing(4000)
+        reading.go.set()
+        sender.join(20)
+        assert reading.done.wait(20)
+    assert reading.events == [LONG, "all", Close(4000, "")]
 
 
 def test_iterable_can_wait_for_a_thread_that_waited_to_send_before_it_began():

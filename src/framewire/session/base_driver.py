@@ -229,6 +229,16 @@ class BaseDriver(ABC):
         finally:
             self.in_fragments = False
 
+    def queue_fragments(self, message: Data, text: bool | None, compress: bool | None = None) -> None:
+        """Queue a whole message in fragments, all at once: no other message comes in between, and no close
+        cuts it. Raises as `Session.send`.
+        """
+        session = self.opened_session()
+        fragments = session.fragments(message, text)
+        with self.sending_whole_message():
+            for fragment, is_text, last in fragments:
+                session.send(fragment, is_text, last=last, compress=compress)
+
     @contextmanager
     def sending_whole_message(self) -> Iterator[None]:
         """Close the connection if the block raises in the middle of a fragmented message, which can

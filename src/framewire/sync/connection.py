@@ -191,10 +191,9 @@ class Connection(BaseConnection):
             self.send_piece(message, text, True)
             return
         with self._driver.lock:
-            fragments = self._driver.sendable().fragments(message, text)
-        with self._driver.sending_whole_message():
-            for fragment, is_text, last in fragments:
-                self.send_piece(fragment, is_text, last)
+            self._driver.sendable()
+            self._driver.queue_fragments(message, text)
+        self._driver.flush(wait=True)
 
     def send_piece(self, piece: Data, text: bool | None = None, last: bool = True) -> None:
         """Send a fragment of a message, `last` with its end.

@@ -138,10 +138,7 @@ class Connection(BaseConnection, trio.abc.AsyncResource):
                     await trio.lowlevel.checkpoint()
                     await self._driver.sendable()  # raises at the end of the connection
         elif session.is_fragmented(message):
-            fragments = session.fragments(message, text)
-            with self._driver.sending_whole_message():
-                for fragment, is_text, last in fragments:
-                    session.send(fragment, is_text, last=last, compress=compress)
+            self._driver.queue_fragments(message, text, compress)
         else:
             session.send(message, text, compress=compress)
         self._driver.update()
