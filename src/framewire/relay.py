@@ -89,9 +89,9 @@ class Relay:
             logged.
         backlog: Largest number of messages that wait for publication, at least 1; above it, the
             oldest is discarded.
-        on_gap: Called in the event loop with a `Gap` when the broker is reachable again, and before
-            the next message of another relay of which some are missing. It must not block; its
-            exceptions are logged.
+        on_gap: Called in the event loop with a `Gap` when the broker is reachable again, when messages
+            are published after others were discarded, and before the next message of another relay of
+            which some are missing. It must not block; its exceptions are logged.
 
     Raises:
         TypeError: `backlog` is not an int.
@@ -136,7 +136,12 @@ class Relay:
 
         Args:
             text: The message.
+
+        Raises:
+            TypeError: It is not a str.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a message of a relay is a str, not {type(text).__name__}")
         if self._loop is None or self._loop is asyncio._get_running_loop():
             self._enqueue(text)
         else:
@@ -208,11 +213,13 @@ class Relay:
 
     def _report_gap(self, now: float) -> None:
         """Tell of the time without the broker, if there was one."""
-        if self._lost_at is None:
-            return
-        gap = Gap(now - self._lost_at, self._discarded)
-        self._lost_at, self._discarded = None, 0
-        self._tell(gap)
+        if self._lost_at is not None:
+            since, self._lost_at = self._lost_at, None
+            self._tell_discarded(now - since)
+
+    def _tell_discarded(self, seconds: float) -> None:
+        discarded, self._discarded = self._discarded, 0
+        self._tell(Gap(seconds, discarded))
 
     def _tell(self, gap: Gap) -> None:
         if self._on_gap is not None:
@@ -273,6 +280,8 @@ class Relay:
                     await asyncio.sleep(_RETRY_DELAY)
             for _ in batch:
                 self._backlog.task_done()
+            if self._discarded:
+                self._tell_discarded(0.0)
 
 
 def _call(callback: Callable[..., object], *arguments: object) -> None:

@@ -237,6 +237,22 @@ async def test_gap_tells_of_the_time_without_the_broker_and_of_discarded_message
 
 
 @on_loop
+async def test_gap_tells_of_messages_that_were_discarded_while_the_broker_was_reachable(broker):
+    gaps = []
+    broker.start()
+    async with Peer(broker, backlog=3, on_gap=gaps.append) as a, Peer(broker) as b:
+        await wait_until_connected(a, b)
+        await until(a.relay._backlog.empty)
+        for number in range(10):  # in one turn of the event loop, so that 7 do not leave the backlog
+            a.relay.publish(str(number))
+        await until(lambda: gaps)
+        assert await b.wait_for("7") == a.relay.id
+        a.relay.publish("after them")
+        assert await b.wait_for("after them") == a.relay.id
+    assert gaps == [Gap(0, 7)]
+
+
+@on_loop
 async def test_gap_tells_of_messages_that_another_relay_has_discarded(broker):
     gaps = []
     broker.start()
@@ -398,6 +414,14 @@ def test_backlog_without_a_limit_is_refused(backlog, error):
     for make in (partial(Relay, uri, channel, print), partial(TopicRelay, Topics(), uri, channel)):
         with pytest.raises(error, match="backlog is"):
             make(backlog=backlog)
+
+
+@pytest.mark.parametrize("message", [b"binary", None])
+def test_message_that_is_no_text_is_refused(message):
+    relay = Relay("redis://localhost", "test", print)
+    with pytest.raises(TypeError, match="a message of a relay is a str"):
+        relay.publish(message)
+    assert relay._backlog.empty()
 
 
 @on_loop
