@@ -25,10 +25,12 @@ from websockets.exceptions import InvalidStatus
 
 import framewire
 from framewire.asyncio import Listener, broadcast, serve, transport_writer
+from framewire.asyncio.beginning import BeginningProtocol
 from framewire.asyncio.read_buffer import READ_SIZE
 from framewire.handshake import ServerHandshake
 from framewire.http.headers import Headers
 from framewire.http.http11 import Response
+from framewire.session.settings import REFUSED
 
 if sys.version_info < (3, 11):
     # asyncio of Python 3.10 leaves TLS transports open after failed handshakes and closes by the
@@ -861,6 +863,69 @@ async def test_options_of_tls_are_those_of_the_event_loop():
         writer.close()
     with pytest.raises(TypeError, match="ssl_unknown"):
         await serve(echo, "127.0.0.1", 0, ssl=ends.server_side(), ssl_unknown=1)
+
+
+@over_tls
+@on_loop
+async def test_silent_clients_in_tls_are_limited_by_max_connections():
+    async with (
+        serving(max_connections=2, open_timeout=None) as (server, port, uri),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        silent = []
+        for _ in range(2 + REFUSED):
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
+            await until(lambda: len(server.beginning) == len(silent))
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+        silent.pop().close()
+        await until(lambda: len(server.beginning) == len(silent))
+        async with connect(uri):
+            pass
+        counters = server.counters().as_dict()
+        assert (counters["connections_accepted"], counters["connections_busy"]) == (4, 3)
+        server.close()
+
+
+@over_tls
+@on_loop
+async def test_client_that_is_accepted_while_the_server_closes_is_cut_before_tls(monkeypatch):
+    def close_first(self, transport):
+        self._server.close()
+        connection_made(self, transport)
+
+    connection_made = BeginningProtocol.connection_made
+    monkeypatch.setattr(BeginningProtocol, "connection_made", close_first)
+    async with serving(open_timeout=None) as (server, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await asyncio.wait_for(server.wait_closed(), 10)
+
+
+@pytest.mark.parametrize("turns", range(8))
+@on_loop
+async def test_serve_that_is_cancelled_does_not_listen(turns):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = sock.getsockname()
+
+        async def start():
+            return await serve(echo, sock=sock, **ends.secured(ends.server_side))
+
+        starting = asyncio.ensure_future(start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            async with await starting:
+                pass
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
 
 
 @on_loop

@@ -30,6 +30,9 @@ class ConnectingServer(AnyServer, Protocol):
     def beginning(self) -> set[BeginningProtocol]:
         """The connections in the running event loop that have not come to their opening handshake."""
 
+    def began(self, early: BeginningProtocol) -> bool:
+        """A client has come; whether it may go on. Adds it to `beginning` then."""
+
     def make_connection(self, server: Any) -> Any:
         """Return a new connection."""
 
@@ -90,7 +93,9 @@ class BeginningProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._server.beginning.add(self)
+        if not self._server.began(self):
+            self.abort()
+            return
         if (seconds := self._server.settings.open_timeout) is not None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
         self._header = self._server.policy.begin(transport.get_extra_info("peername"))

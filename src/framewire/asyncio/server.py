@@ -244,6 +244,24 @@ class Server(BaseServer):
 
     # Methods that its connections call, each in its own event loop.
 
+    def began(self, early: BeginningProtocol) -> bool:
+        """A client has come whose connection begins with TLS or the header of a proxy; whether it may
+        go on.
+
+        No more of them may than get a place, or an answer that there is none.
+        """
+        part = self._here
+        with self._lock:
+            begun = len(self._everyone) + sum(len(each.beginning) for each in self._loops.values())
+            full = self.max_connections is not None and not self.may_refuse(begun - self.max_connections)
+            if not (self.closing or full):
+                part.beginning.add(early)
+                return True
+            if not self.closing:  # else it was accepted by the kernel before the listener was closed
+                self._past.accepted += 1
+                self._past.refused_busy += 1
+        return False
+
     @property
     def timer(self) -> SharedTimer:
         """The timer of the connections in the running event loop."""
@@ -445,14 +463,15 @@ class serve:  # noqa: N801 - called like the function that it is to its users
 
     async def _start(self) -> Server:
         server = Server(self._options)
-        await self._listen(server, self._address)
-        if self._threads > 1 and not server.closing:
-            try:
+        try:
+            await self._listen(server, self._address)
+            if self._threads > 1 and not server.closing:
                 await self._start_threads(server)
-            except BaseException:
+        except BaseException:
+            if server.sockets:
                 server.close()
                 await server.wait_closed()
-                raise
+            raise
         if server.is_serving():
             server.log_listening()
         return server
@@ -484,7 +503,11 @@ class serve:  # noqa: N801 - called like the function that it is to its users
             if (seconds := server.settings.open_timeout) is not None:
                 limit["ssl_handshake_timeout"] = seconds or _SHORTEST_LIMIT
             kwargs.update(limit | self._tls_options, ssl=context)
-        server._here.listeners.append(await create(make, **kwargs))
+        start_serving = kwargs.pop("start_serving", True)
+        listener = await create(make, start_serving=False, **kwargs)
+        server._here.listeners.append(listener)  # before the next wait, which may be cancelled
+        if start_serving:
+            await listener.start_serving()
 
     def __await__(self) -> Generator[Any, Any, Server]:
         return self._start().__await__()
