@@ -1628,6 +1628,17 @@ def test_end_of_input_after_a_close_frame_is_no_error():
     assert world.session.error().__cause__ is None
 
 
+@pytest.mark.parametrize("error", [OSError("reset"), None])
+@pytest.mark.parametrize("frames", [[(CLOSE, b"\x03\xe8")], [(TEXT, b"\xff")], [(PING, b""), (TEXT, b"\xff")]], ids=str)
+def test_end_that_was_held_back_when_the_connection_is_lost_has_no_other_cause(frames, error):
+    world = World(rate_limit=RateLimit(messages=1))
+    world.receive(*[(TEXT, b"a")] * 2, *frames)
+    assert world.session.has_held_back
+    world.session.receive_eof(world.now, error)
+    assert world.session.error().__cause__ is None
+    assert [world.take(), world.take()] == ["a", "a"]
+
+
 def test_error_of_the_transport_after_a_close_frame_is_no_cause():
     world = World()
     world.receive((CLOSE, b"\x03\xe8"))

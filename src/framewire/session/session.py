@@ -410,9 +410,9 @@ class Session:
         """
         remaining: list[Event] = []
         if self.stream.state is not CLOSED or self.stream.failing is not None:
-            if self.close_state.rcvd is None and self.stream.failing is None and self.ending is not _ABORT:
-                self.close_state.note_cause(error or EOFError("the peer ended TCP without a close frame"))
-            remaining = self._receive_rest(now)
+            remaining = self._receive_rest(now)  # first, as it may bring the close frame
+            if self.stream.failing is None and self.ending is not _ABORT:
+                self.note_cause(error or EOFError("the peer ended TCP without a close frame"))
             remaining += self._note(self.stream.receive_eof(), now)
             self.only_messages = False  # only the last step is known
         elif self.quiet:  # the stream has raised, and nobody has taken note of its end
