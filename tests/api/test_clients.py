@@ -136,6 +136,37 @@ def test_host_of_additional_headers_replaces_that_of_the_uri_and_stays_within_th
     assert hosts == [["chat.example"], ["chat.example"], [f"localhost:{port}"]]
 
 
+@pytest.mark.parametrize("connect", [framewire.asyncio.connect, framewire.sync.reconnect, framewire.trio.connect])
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"additional_headers": {"X": "a\nb"}}, ValueError, "the value of X has a control character"),
+        ({"additional_headers": {"a b": "c"}}, ValueError, "a header name is a token"),
+        ({"additional_headers": {"Upgrade": "x"}}, ValueError, "Upgrade is written by the handshake itself"),
+        ({"create_connection": 5}, TypeError, "create_connection is a function, not int"),
+        ({"logger": "chat"}, TypeError, "logger is a Logger or a LoggerAdapter, not str"),
+        ({"origin": 5}, TypeError, "Origin is text or None, not int"),
+        ({"process_exception": 5}, TypeError, "process_exception is a function, not int"),
+        ({"proxy": False}, TypeError, "proxy is a URL, True or None, not bool"),
+        ({"reconnect_delays": 5}, TypeError, "reconnect_delays is a function, not int"),
+        ({"ssl": "certificate.pem"}, TypeError, "ssl is an SSLContext or None, not str"),
+        ({"ssl": False}, TypeError, "ssl is an SSLContext or None, not bool"),
+        ({"subprotocols": ["a", "a"]}, ValueError, "each once"),
+        ({"user_agent_header": 5}, TypeError, "User-Agent is text or None, not int"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_when_they_are_given(connect, options, error, text):
+    with pytest.raises(error, match=text):
+        connect("wss://127.0.0.1:9/", **options)
+
+
+@pytest.mark.parametrize("connect", [framewire.sync.reconnect, framewire.trio.connect])
+@pytest.mark.parametrize("name", ["ssl", "proxy_ssl"])
+def test_tls_without_a_context_is_none_with_threads_and_on_trio(connect, name):
+    with pytest.raises(TypeError, match=f"{name} is an SSLContext or None, not bool"):
+        connect("wss://127.0.0.1:9/", **{name: True})
+
+
 @every_client
 def test_head_limits_of_another_type_are_refused_before_connecting(connect):
     with pytest.raises(TypeError, match="head_limits is HeadLimits or None, not int"):

@@ -230,3 +230,9 @@ def test_headers_that_are_none_are_not_sent():
 def test_additional_headers_of_another_shape_raise_type_error(additional):
     with pytest.raises(TypeError, match="additional_headers"):
         request_headers(additional, None, None)
+
+
+@pytest.mark.parametrize(("origin", "user_agent"), [(5, None), (None, b"x")])
+def test_origin_and_user_agent_that_are_not_text_raise_type_error(origin, user_agent):
+    with pytest.raises(TypeError, match="is text or None"):
+        request_headers(None, origin, user_agent)

@@ -43,6 +43,7 @@ def test_options_have_the_arguments_and_the_defaults():
         ({"process_request": 1}, TypeError),
         ({"process_response": 1}, TypeError),
         ({"create_connection": 1}, TypeError),
+        ({"logger": "chat"}, TypeError),
         ({"max_connections": -1}, ValueError),
         ({"ping_interval": -1}, ValueError),
         ({"subprotocols": ["not a token"]}, ValueError),

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import ssl
 
 import pytest
 
@@ -14,6 +15,7 @@ from framewire.session.stream_client import StreamOpening
 pytestmark = pytest.mark.both_backends
 
 LOGGER = logging.getLogger("framewire.test")
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 DEFAULTS = dict.fromkeys(
     [
         "additional_headers", "compression", "create_connection", "extensions", "head_limits", "logger", "origin",
@@ -22,11 +24,11 @@ DEFAULTS = dict.fromkeys(
 )  # fmt: skip
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno"
 ESTABLISHED = b"HTTP/1.1 200 OK\r\n\r\n"
+FUNCTIONS = {"process_exception": lambda error: None, "reconnect_delays": lambda: iter([2.0])}
 
 
 def client(uri="ws://h/", given=None, kwargs=None, **arguments):
-    functions = {"process_exception": lambda error: None, "reconnect_delays": lambda: iter([2.0])}
-    arguments = {**DEFAULTS, **functions, "uri": uri, "kwargs": kwargs or {}, **arguments}
+    arguments = {**DEFAULTS, **FUNCTIONS, "uri": uri, "kwargs": kwargs or {}, **arguments}
     return BaseConnect(arguments, Connection, given, fixed=("host",))
 
 
@@ -112,8 +114,8 @@ def test_client_opens_tcp_and_performs_the_handshake():
 def test_client_starts_tls_for_the_name_of_the_server():
     tls = ("tls", None, "h")
     assert run(Opening(client("wss://h/"), accept)) == [("tcp", "h", 443), tls, ("send", "GET")]
-    other = client("wss://h/", ssl="context", server_hostname="other")
-    assert run(Opening(other, accept))[1] == ("tls", "context", "other")
+    other = client("wss://h/", ssl=CONTEXT, server_hostname="other")
+    assert run(Opening(other, accept))[1] == ("tls", CONTEXT, "other")
 
 
 def test_client_has_a_logger_and_settings():
@@ -141,9 +143,9 @@ def test_client_opens_a_unix_socket():
 def test_client_asks_an_http_proxy_for_a_tunnel():
     tcp, connect, get = ("tcp", "p", 80), ("send", "CONNECT"), ("send", "GET")
     assert run(Opening(client(proxy="http://p"), ESTABLISHED[:5], ESTABLISHED[5:], accept)) == [tcp, connect, get]
-    secure = client(proxy="https://p", proxy_ssl="context", proxy_server_hostname="name")
+    secure = client(proxy="https://p", proxy_ssl=CONTEXT, proxy_server_hostname="name")
     log = run(Opening(secure, ESTABLISHED, accept))
-    assert log == [("tcp", "p", 443), ("tls", "context", "name"), connect, get]
+    assert log == [("tcp", "p", 443), ("tls", CONTEXT, "name"), connect, get]
 
 
 def test_client_connects_through_a_socks_proxy():
@@ -172,7 +174,7 @@ def test_proxy_of_the_environment_is_used_unless_the_caller_has_chosen_the_serve
 
 def test_tls_context_for_a_proxy_without_tls_is_rejected():
     with pytest.raises(ValueError, match="proxy_ssl"):
-        Opening(client(proxy="http://p", proxy_ssl="context")).run().send(None)
+        Opening(client(proxy="http://p", proxy_ssl=CONTEXT)).run().send(None)
 
 
 @pytest.mark.parametrize("proxy", [None, "http://p"])
@@ -251,9 +253,34 @@ def test_client_cannot_be_entered_twice():
 
 
 def test_tls_context_for_a_uri_without_tls_is_rejected():
-    assert client("ws://h/", ssl=True).ssl is True
     with pytest.raises(ValueError, match="wss"):
-        client("ws://h/", ssl=object())
+        client("ws://h/", ssl=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"additional_headers": {"Upgrade": "x"}}, ValueError),
+        ({"create_connection": 1}, TypeError),
+        ({"logger": "chat"}, TypeError),
+        ({"process_exception": 1}, TypeError),
+        ({"proxy": False}, TypeError),
+        ({"proxy_ssl": True}, TypeError),
+        ({"reconnect_delays": 1}, TypeError),
+        ({"ssl": True}, TypeError),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_rejected(arguments, error):
+    with pytest.raises(error, match=next(iter(arguments)).replace("additional_headers", "Upgrade")):
+        client("wss://h/", **arguments)
+
+
+def test_client_of_another_driver_may_take_true_for_a_context_that_verifies_the_server():
+    class Other(BaseConnect):
+        _verifying_ssl = True
+
+    arguments = {**DEFAULTS, **FUNCTIONS, "uri": "ws://h/", "kwargs": {}, "ssl": True}
+    assert Other(arguments, Connection, None, ()).ssl is True
 
 
 def connect_tcp(host, *, local_address=None):

@@ -92,6 +92,8 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
         ValueError: A redirect cannot be followed with a `sock`, `host` or `port` of the caller.
     """
 
+    _verifying_ssl = True
+
     def __init__(
         self,
         uri: str,

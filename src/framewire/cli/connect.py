@@ -17,7 +17,6 @@ from ..asyncio import ClientConnection, connect, unix_connect
 from ..asyncio.client import backoff, process_exception
 from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..http.basic_auth import build_authorization_basic
-from ..http.headers import check_additional, check_field
 from .argument_types import header, non_negative_float
 from .line_reader import LineReader
 from .message_printer import MessagePrinter, make_frame_logger
@@ -105,11 +104,8 @@ def _make_connect(arguments: argparse.Namespace) -> connect:
         raise ValueError("connect: a URI is required, except with --unix")
     if arguments.unix == "":
         raise ValueError("connect: --unix needs a path")
-    headers = check_additional([*arguments.header, *_authorization(arguments.user)])
-    if arguments.origin is not None:
-        check_field("Origin", arguments.origin)
     options: dict[str, Any] = {
-        "additional_headers": headers,
+        "additional_headers": [*arguments.header, *_authorization(arguments.user)],
         "origin": arguments.origin,
         "subprotocols": arguments.subprotocol,
         "proxy": arguments.proxy,

@@ -54,7 +54,7 @@ def request_headers(
         user_agent: The value of User-Agent, None for no such header.
 
     Raises:
-        TypeError: `additional` is neither a mapping nor pairs of text.
+        TypeError: `additional` is neither a mapping nor pairs of text, or a value is not text.
     """
     lines = []
     for pair in () if additional is None else list_lines(additional):
@@ -63,6 +63,8 @@ def request_headers(
         lines.append((pair[0], pair[1]))
     given = {name.lower() for name, _ in lines}
     for name, value in (("Origin", origin), ("User-Agent", user_agent)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} is text or None, not {type(value).__name__}")
         if value is not None and name.lower() not in given:
             lines.append((name, value))
     return lines

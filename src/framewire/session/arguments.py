@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_absent", "check_all_used", "check_switch"]
+__all__ = ["check_absent", "check_all_used", "check_context", "check_switch"]
 
 
 def check_absent(other: str, **arguments: Any) -> None:
@@ -31,6 +31,12 @@ def check_all_used(names: Iterable[str], other: str) -> None:
     """
     for name in names:
         raise TypeError(f"unexpected keyword argument {name!r} with {other}")
+
+
+def check_context(name: str, context: Any) -> None:
+    """Check that an argument is a TLS context or None. Raises TypeError if it is not."""
+    if context is not None and not hasattr(context, "wrap_socket"):
+        raise TypeError(f"{name} is an SSLContext or None, not {type(context).__name__}")
 
 
 def check_switch(name: str, value: bool) -> None:

@@ -4,7 +4,6 @@ with them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from inspect import signature
 from typing import Any, TypeVar
@@ -15,11 +14,12 @@ from ..http.proxy import Proxy, Tunnel, find_proxy
 from ..http.reconnect import Reconnection
 from ..http.redirects import MAX_REDIRECTS, open_at_redirects
 from ..http.request_checks import check_subprotocols
+from ..http.server_policy import check_functions
 from ..http.uri import Uri, parse_uri
 from ..protocol.codecs import make_offers
 from ..protocol.permessage_deflate import CLIENT_DEFAULT, add_compression
-from .arguments import check_all_used
-from .logs import Logger
+from .arguments import check_all_used, check_context
+from .logs import choose_logger
 from .settings import ConnectionSettings
 
 __all__ = ["BaseConnect", "unix_uri"]
@@ -45,16 +45,20 @@ class BaseConnect:
 
     #: The maximum number of redirects that are followed.
     _max_redirects = MAX_REDIRECTS
+    #: The `ssl` for a context that verifies the server.
+    _verifying_ssl: Any = None
 
     def __init__(
         self, arguments: Mapping[str, Any], default_connection: Callable[..., Any], given: Any, fixed: Iterable[str]
     ) -> None:
         self.uri: str = arguments["uri"]
-        self.logger: Logger = arguments["logger"] or logging.getLogger("framewire.client")
+        self.logger = choose_logger(arguments["logger"], "framewire.client")
         self.process_exception: Callable[[Exception], Exception | None] = arguments["process_exception"]
         self.reconnect_delays: Callable[[], Iterator[float]] = arguments["reconnect_delays"]
         self.target = parse_uri(self.uri)
         self.ssl: Any = arguments["ssl"]
+        if self.ssl is not self._verifying_ssl:
+            check_context("ssl", self.ssl)
         if self.ssl not in (None, True) and not self.target.secure:
             raise ValueError("ssl goes with a wss URI")
         self.settings = ConnectionSettings.of(arguments)
@@ -69,11 +73,20 @@ class BaseConnect:
         self.given = given
         self._fixed = self.unix or any(self.kwargs.get(name) is not None for name in fixed)
         self._proxy: Any = arguments["proxy"]
+        if not isinstance(self._proxy, str) and self._proxy is not None and self._proxy is not True:
+            raise TypeError(f"proxy is a URL, True or None, not {type(self._proxy).__name__}")
         # On asyncio these are among `kwargs`.
         self.server_hostname: str | None = arguments.get("server_hostname")
         self.proxy_ssl: Any = arguments.get("proxy_ssl")
         self.proxy_server_hostname: str | None = arguments.get("proxy_server_hostname")
+        check_context("proxy_ssl", self.proxy_ssl)
         self._entered: Any = None
+        check_functions(
+            process_exception=self.process_exception,
+            reconnect_delays=self.reconnect_delays,
+            create_connection=self.create_connection,
+        )
+        self.make_handshake(self.target, self._headers)  # raises now for what no request can have
 
     def check_kwargs(self, connect: Callable[..., Any], given: str) -> None:
         """Check the names of the arguments for a driver that reads them only when it connects to TCP.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -16,8 +15,9 @@ from ..http.server_policy import ServerPolicy, check_functions
 from ..protocol.constants import CloseCode, State
 from ..protocol.permessage_deflate import SERVER_DEFAULT, add_compression
 from ..protocol.sender import check_close
+from .arguments import check_context
 from .connection import close_code_after
-from .logs import Logger, describe_address
+from .logs import choose_logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
 
 __all__ = ["BaseServer", "ServerOptions", "consists_of", "handler_failed", "remove_socket"]
@@ -44,7 +44,7 @@ class ServerOptions:
             arguments["server_header"], arguments["trusted_proxies"], arguments["head_limits"],
         )  # fmt: skip
         self.settings = ConnectionSettings.of(arguments)
-        self.logger: Logger = arguments["logger"] or logging.getLogger("framewire.server")
+        self.logger = choose_logger(arguments["logger"], "framewire.server")
         self.process_request: ProcessRequest | None = arguments["process_request"]
         self.process_response: ProcessResponse | None = arguments["process_response"]
         self.max_connections: int | None = arguments["max_connections"]
@@ -54,8 +54,7 @@ class ServerOptions:
         check_functions(create_connection=self.create_connection)
         callbacks = {name: arguments[name] for name in ("process_request", "process_response")}
         check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
-        if self.ssl is not None and not hasattr(self.ssl, "wrap_socket"):
-            raise TypeError(f"ssl is an SSLContext or None, not {type(self.ssl).__name__}")
+        check_context("ssl", self.ssl)
 
 
 class BaseServer:

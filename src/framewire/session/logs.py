@@ -19,6 +19,7 @@ __all__ = [
     "FrameLog",
     "Logger",
     "adapt_logger",
+    "choose_logger",
     "describe_address",
     "log_proxy_header",
     "log_refusal",
@@ -40,6 +41,19 @@ _NAMES: Final = {0: "CONT", **{int(opcode): opcode.name for opcode in Opcode if 
 def adapt_logger(logger: Logger, connection: object) -> logging.LoggerAdapter[Any]:
     """Return a logger whose records have the connection as `websocket`."""
     return logging.LoggerAdapter(logger, {"websocket": weakref.proxy(connection)})
+
+
+def choose_logger(given: Logger | None, name: str) -> Logger:
+    """Return the logger that `serve` or `connect` was given, by default the one with a name.
+
+    Raises:
+        TypeError: It is something else, such as the name of a logger.
+    """
+    if given is None:
+        return logging.getLogger(name)
+    if not hasattr(given, "isEnabledFor"):
+        raise TypeError(f"logger is a Logger or a LoggerAdapter, not {type(given).__name__}")
+    return given
 
 
 def describe_address(address: Any) -> str:
