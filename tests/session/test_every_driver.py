@@ -256,6 +256,25 @@ def test_generator_that_has_begun_is_closed_if_the_connection_has_ended(driver):
     assert closed == ["generator", "script"]
 
 
+@every_driver(clients=True, without=("uvicorn",))
+def test_no_fragment_is_taken_if_the_connection_has_ended(driver):
+    fragments = iter(["kept"])
+
+    def script():
+        yield close()
+        for message in (fragments, []):
+            with pytest.raises(driver.closed):
+                yield send(message)
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == Close(1000, "")
+        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+        assert peer.read_to_end() == []
+        peer.socket.close()
+        assert peer.record.end() is None
+    assert list(fragments) == ["kept"]
+
+
 def check_closes(driver, generator, closed):
     """Check that `send` closes a generator, which is still referred to, before it raises."""
 

@@ -13,7 +13,7 @@ from ..errors import ConcurrencyError, ConnectionClosedOK
 from ..protocol.codecs import Codec
 from ..session.broadcast import Broadcast, Compression, queue_broadcast
 from ..session.connection import BaseConnection, close_code_after
-from ..session.fragments import is_whole
+from ..session.fragments import closing_generator, is_whole
 from ..session.logs import Logger, adapt_logger
 from ..session.message_queue import Message
 from ..session.session import Data, Session
@@ -181,10 +181,16 @@ class Connection(BaseConnection):
                 if self._is_sending:
                     raise ConcurrencyError(_ALREADY_SENDING)
                 begun = self._is_sending = True
-            complete(self._driver.send_fragments(fragments, text))
+            complete(self._send_each(fragments, text))
         finally:
             if begun:
                 self._is_sending = False
+
+    async def _send_each(self, fragments: Data | Iterable[Data], text: bool | None) -> None:
+        async with closing_generator(fragments):
+            with self._driver.lock:
+                self._driver.sendable()  # else a fragment would be taken that cannot be sent
+            await self._driver.send_fragments(fragments, text)
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
         if not self._driver.opened_session().is_fragmented(message):
