@@ -188,6 +188,27 @@ def test_handler_that_ends_with_its_connection_in_a_group_has_not_failed():
     on_trio(test)()
 
 
+def test_handler_that_ends_with_another_connection_has_failed():
+    async def handler(ws):
+        raise ConnectionClosedOK(None, None)
+
+    def handler_blocking(ws):
+        raise ConnectionClosedOK(None, None)
+
+    async def test(module):
+        with pytest.raises(ConnectionClosedOK) as caught:
+            async with module.connect(handler) as ws:
+                await ws.recv()
+        assert caught.value.__cause__.code == 1011
+
+    with pytest.raises(ConnectionClosedOK) as caught:
+        with sync.connect(handler_blocking) as ws:
+            ws.recv(10)
+    assert caught.value.__cause__.code == 1011
+    on_loop(test)(on_asyncio)
+    on_trio(test)(in_trio)
+
+
 def test_invalid_option_of_the_server_is_raised():
     async def test(module):
         with pytest.raises(ValueError, match="max_queue"):

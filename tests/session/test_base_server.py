@@ -107,16 +107,20 @@ CLOSED = ConnectionClosedOK(None, None, None)
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "state", "code"),
     [
-        (CLOSED, 1000),
-        (GroupError(CLOSED, GroupError(CLOSED)), 1000),
-        (GroupError(CLOSED, ValueError()), 1011),
-        (ValueError(), 1011),
+        (CLOSED, State.CLOSED, 1000),
+        (CLOSED, State.CLOSING, 1000),
+        (CLOSED, State.OPEN, 1011),
+        (GroupError(CLOSED, GroupError(CLOSED)), State.CLOSED, 1000),
+        (GroupError(CLOSED, GroupError(CLOSED)), State.OPEN, 1011),
+        (GroupError(CLOSED, ValueError()), State.CLOSED, 1011),
+        (ValueError(), State.CLOSED, 1011),
     ],
 )
-def test_error_of_a_handler_decides_on_the_close_code(error, code, caplog):
-    assert handler_failed(SimpleNamespace(logger=logging.getLogger("framewire.server")), error) == code
+def test_error_of_a_handler_decides_on_the_close_code(error, state, code, caplog):
+    connection = SimpleNamespace(logger=logging.getLogger("framewire.server"), state=state)
+    assert handler_failed(connection, error) == code
     assert caplog.messages == ["connection handler failed"] * (code == 1011)
 
 

@@ -20,7 +20,7 @@ from .connection import close_code_after
 from .logs import choose_logger, describe_address
 from .settings import REFUSED, ConnectionSettings, check_max_connections
 
-__all__ = ["BaseServer", "ServerOptions", "consists_of", "handler_failed", "remove_socket"]
+__all__ = ["BaseServer", "ServerOptions", "consists_of", "handler_failed", "has_ended", "remove_socket"]
 
 
 class ServerOptions:
@@ -136,13 +136,20 @@ def handler_failed(connection: Any, error: Exception) -> CloseCode:
     """Log the error of a connection's handler.
 
     Returns:
-        The close code: 1011. That the connection has ended is no error: the handler was not done,
+        The close code: 1011. That its own connection has ended is no error: the handler was not done,
         but the client was; then it is 1000.
     """
-    if consists_of(error, (ConnectionClosed,)):
+    if has_ended(connection, error):
         return CloseCode.NORMAL_CLOSURE
     connection.logger.error("connection handler failed", exc_info=error)
     return close_code_after(error)
+
+
+def has_ended(connection: Any, error: BaseException, *others: type[BaseException]) -> bool:
+    """Return whether the exception of a handler says that its connection has ended: a ConnectionClosed, or
+    a group of such and `others`. While the connection is open, it is that of another connection.
+    """
+    return connection.state is not State.OPEN and consists_of(error, (ConnectionClosed, *others))
 
 
 def consists_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from ..errors import ConnectionClosed, ResponseError
-from ..session.base_server import consists_of
+from ..session.base_server import consists_of, has_ended
 
 __all__ = ["ApplicationError", "Failures"]
 
@@ -25,21 +25,23 @@ class Failures:
     """The exceptions of the application at one end of a connection.
 
     Args:
-        expected: Exceptions that are no failures, besides ConnectionClosed.
+        expected: Exceptions that are no failures.
     """
 
     def __init__(self, *expected: type[BaseException]) -> None:
-        self._expected: tuple[type[BaseException], ...] = (ConnectionClosed, *expected)
+        self._expected: tuple[type[BaseException], ...] = (*_ENDS, *expected)
         self._errors: list[BaseException] = []
 
     def add(self, error: BaseException) -> None:
-        """Take note of an exception, unless it, or each of a group, is expected."""
-        if not consists_of(error, self._expected):
-            self._errors.append(error)
+        """Take note of an exception."""
+        self._errors.append(error)
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
+    def noted(self, connection: Any = None) -> Iterator[None]:
         """Take note of what the application raises in the block.
+
+        Args:
+            connection: The connection that it serves, whose end is no failure.
 
         Raises:
             ApplicationError: In place of an exception that would end the server too.
@@ -47,7 +49,9 @@ class Failures:
         try:
             yield
         except BaseException as error:
-            if consists_of(error, (*self._expected, *_ENDS)):
+            if consists_of(error, self._expected):
+                raise
+            if connection is not None and has_ended(connection, error, *self._expected):
                 raise
             self.add(error)
             if isinstance(error, Exception):

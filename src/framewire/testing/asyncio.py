@@ -261,7 +261,7 @@ async def _serving(
     """Run a server in memory; raise what its handler raises at the end."""
 
     async def run(connection: ServerConnection) -> None:
-        with failures.noted():
+        with failures.noted(connection):
             await handler(connection)
 
     server = Server(serve(run, **options)._options)

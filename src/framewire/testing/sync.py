@@ -285,7 +285,7 @@ def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]
     failures = Failures()
 
     def run(connection: ServerConnection) -> None:
-        with failures.noted():
+        with failures.noted(connection):
             handler(connection)
 
     expired = threading.Event()

@@ -204,7 +204,7 @@ async def _serving(
     failures = Failures(trio.Cancelled)
 
     async def run(connection: ServerConnection) -> None:
-        with failures.noted():
+        with failures.noted(connection):
             await handler(connection)
 
     failure: BaseException | None = None
