@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from bounds import Traced
 from failing_codec import FailingCodec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from framewire.extensions import Deflate
 from framewire.session.broadcast import Broadcast
 from framewire.session.session import Session
 from framewire.session.settings import ConnectionSettings
-from framewire.session.topics import Backlog, Delivery, Outcome, TopicCounters, TopicTree
+from framewire.session.topics import HELD_COST, Backlog, Delivery, Outcome, TopicCounters, TopicTree
 
 pytestmark = pytest.mark.both_backends
 
@@ -277,16 +278,29 @@ def test_held_messages_are_sent_before_the_next_one():
 
 
 def test_newest_messages_of_too_many_topics_close_the_connection():
-    delivery, receiver = Delivery("latest"), Receiver(write_limit=1000, max_unsent=1000)
+    delivery, receiver = Delivery("latest"), Receiver(write_limit=1000, max_unsent=10 * (100 + HELD_COST))
     receiver.session.pause_writing(1500)
-    outcomes = [offer(delivery, receiver, str(number), "x" * 100, 2501) for number in range(11)]
-    assert outcomes == [Outcome.HELD] * 10 + [Outcome.CLOSED]
-    assert offer(delivery, receiver, "0", "x" * 1001, 2501) is Outcome.CLOSED
+    outcomes = [offer(delivery, receiver, str(number % 10), "x" * 100, 2501) for number in range(20)]
+    assert outcomes == [Outcome.HELD] * 10 + [Outcome.REPLACED] * 10
+    assert offer(delivery, receiver, "10", "x" * 100, 2501) is Outcome.CLOSED
+    assert offer(delivery, receiver, "0", "x" * 10_000, 2501) is Outcome.CLOSED
     receiver.session.resume_writing()
     assert not delivery.release(receiver, receiver.session)
     unlimited = Receiver(write_limit=1000, max_unsent=None)
     unlimited.session.pause_writing(1500)
     assert offer(delivery, unlimited, "a", "x" * 100_000, 2501) is Outcome.HELD
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_memory_of_the_newest_messages_of_many_topics_is_at_most_twice_max_unsent(size):
+    delivery, receiver = Delivery("latest"), Receiver(write_limit=1000, max_unsent=1 << 20)
+    receiver.session.pause_writing(1500)
+    with Traced(drivers=False) as memory:
+        number = 0
+        while offer(delivery, receiver, f"topic {number}", "x" * size, 2501) is Outcome.HELD:
+            number += 1
+            assert number < 10_000
+        assert memory.peak() <= 2 << 20
 
 
 @pytest.mark.parametrize("policy", ["close", "drop", "latest"])
@@ -310,6 +324,10 @@ def test_policy_applies_to_too_many_messages_during_a_fragmented_one(policy, out
     receiver.session.send("ented")
     assert delivery.release(receiver, receiver.session) is (policy == "drop")
     assert receiver.sent() == ["fragmented"] + ["x" * 10] * (policy == "drop")
+    delivery, receiver = Delivery(policy), Receiver(write_limit=10)
+    receiver.session.send("fragm", last=False)
+    outcomes = [offer(delivery, receiver, "a", "") for _ in range(12)]
+    assert outcomes == [Outcome.HELD] * 11 + [outcome]
 
 
 @pytest.mark.parametrize("policy", ["close", "drop", "latest"])
@@ -373,7 +391,8 @@ def test_backlog_has_the_size_of_the_messages_that_wait():
     assert not backlog.replace("a", Broadcast("x" * 10))
     assert backlog.replace("a", Broadcast("yy"))
     backlog.append(Broadcast("z"))
-    assert (backlog.size, len(backlog.messages)) == (3, 2)
+    backlog.append(Broadcast(""))
+    assert (backlog.size, len(backlog.messages)) == (2 + HELD_COST + 1 + 1, 3)
 
 
 def test_counters_are_added_one_by_one():

@@ -266,7 +266,7 @@ class Topics(PublishingTopics[AnyConnection]):
         policy: What becomes of a message to a receiver that does not keep up. "close" closes the
             connection with 1013 (try again later). "drop" discards the message. "latest" holds the
             newest message of each topic until there is room, and closes the connection with 1013 if
-            these are more than `max_unsent` bytes.
+            these are more than `max_unsent` bytes, each with 256 for itself.
         compression: How messages are compressed; see `broadcast`.
         on_slow: Called with a connection that does not keep up, the topic, and "closed", "dropped",
             or "replaced": an older message of the topic will not be sent. It must not block; its

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from enum import Enum
 from operator import add
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 from ..protocol.constants import OPEN
 from .broadcast import Broadcast, Outlet
@@ -26,6 +26,10 @@ Patterns: TypeAlias = Literal["mqtt"] | None
 
 #: What becomes of messages to a receiver that does not keep up.
 SlowPolicy: TypeAlias = Literal["close", "drop", "latest"]
+
+#: Bytes that the newest message of a topic takes besides its content: those of many topics would
+#: otherwise fill many times as much memory as `max_unsent` allows.
+HELD_COST: Final = 256
 
 
 class Node(Generic[R]):
@@ -209,7 +213,7 @@ class Backlog:
 
     Attributes:
         messages: By topic, or by number.
-        size: Their size in bytes.
+        size: Their size in bytes: at least 1 for each, and by topic with `HELD_COST`.
     """
 
     __slots__ = ("messages", "number", "size")
@@ -223,13 +227,12 @@ class Backlog:
         """Add a message at the end."""
         self.number += 1
         self.messages[self.number] = message
-        self.size += message.size
+        self.size += message.size or 1
 
     def replace(self, topic: str, message: Broadcast) -> bool:
         """Add a message at the end, in place of that of its topic; return whether there is one."""
         earlier = self.messages.pop(topic, None)
-        if earlier is not None:
-            self.size -= earlier.size
+        self.size += HELD_COST if earlier is None else -earlier.size
         self.messages[topic] = message
         self.size += message.size
         return earlier is not None
@@ -245,7 +248,7 @@ class Delivery(Generic[R]):
     Args:
         policy: "close": the connection is to be closed with 1013. "drop": the message is discarded.
             "latest": the newest message of each topic is held until there is room; the connection
-            is to be closed if these are more than `max_unsent` bytes.
+            is to be closed if these are more than `max_unsent` bytes, each with 256 for itself.
 
     Raises:
         ValueError: `policy` is none of these.
