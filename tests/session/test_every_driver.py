@@ -1,10 +1,11 @@
 """Rules of the session over real sockets: the outcome is the same on every driver."""
 
 from math import inf
+from time import monotonic
 
 import ends
 import pytest
-from drivers import close, echo, every_driver, hold, ping, receive_all, recv, send, send_bytes
+from drivers import PATIENCE, close, echo, every_driver, hold, ping, receive_all, recv, send, send_bytes
 from frames import BINARY, CLOSE, PING, PONG, REQUEST, TEXT, explained
 from sync_ends import until
 
@@ -69,6 +70,22 @@ def test_answers_of_one_turn_leave_in_order_compressed_or_not(driver):
     with driver.serve(script) as server, server.connection(compression=True) as peer:
         peer.send(peer.frame(TEXT, b"question"))
         assert [peer.read_event() for _ in answers] == answers
+
+
+@every_driver(clients=True, tls=True)
+@pytest.mark.parametrize("size", [100, 40_000])
+def test_loop_that_only_sends_ends_when_the_peer_is_gone(driver, size):
+    """A transport of asyncio that is lost takes everything, and tells in a later turn of the event loop."""
+
+    def script():
+        end = monotonic() + PATIENCE / 2
+        while monotonic() < end:
+            yield send("x" * size)
+
+    with driver.open(script) as peer:
+        assert peer.read_event() == "x" * size
+        peer.reset()
+        assert isinstance(peer.record.end(), driver.closed)
 
 
 @every_driver(clients=True, tls=True)

@@ -31,6 +31,9 @@ MIN_UNCORKED: Final = 1 << 15
 #: How many tasks that wait to send are woken together: their messages leave in one write.
 WOKEN_AT_ONCE: Final = 16
 
+#: Senders let other tasks run after this many writes of a full cork or of a long message.
+WRITES_PER_TURN: Final = 16
+
 #: The transports that write exactly what they are given to their socket, and whose socket tells
 #: when it is closed.
 _PLAIN_TRANSPORTS: Final = {
@@ -54,11 +57,11 @@ class TransportWriter:
         send_shared: Sends the frame of a shared message likewise.
         socket_writer: The `SocketWriter`.
         blocked: Whether senders have to wait or ask: the transport is full, a message is being sent
-            in parts, or others wait.
+            in parts, others wait, or other tasks are to run first.
     """
 
     __slots__ = (
-        "_flush_scheduled", "_loop", "_session", "_turns", "blocked", "send_shared",
+        "_flush_scheduled", "_loop", "_session", "_turns", "_writes", "blocked", "send_shared",
         "send_whole", "socket_writer", "transport", "uncorked",
     )  # fmt: skip
 
@@ -70,6 +73,7 @@ class TransportWriter:
         self._use(SocketWriter(session.stream, transport, _socket_of(transport), limit))
         self._turns: Turns | None = None  # made when somebody waits for the first time
         self._flush_scheduled = False
+        self._writes = 0  # large ones, since senders were last paused
         self.blocked = False
         self.uncorked = True
 
@@ -107,6 +111,7 @@ class TransportWriter:
         """
         self.flush()
         self.uncorked = False
+        self._count_write()
         return self.send_whole(message)
 
     def cork(self) -> None:
@@ -118,6 +123,7 @@ class TransportWriter:
             self._push()
         elif self._session.output_size > MAX_CORKED:
             self._push()
+            self._count_write()
         elif not (self._flush_scheduled or self._session.handling):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush_later)
@@ -185,6 +191,23 @@ class TransportWriter:
             turns.give()
         finally:
             self.blocked = turns.blocked
+
+    def _count_write(self) -> None:
+        """Count a large write; after some of them, senders wait until other tasks have run.
+
+        A loop that only sends would otherwise never learn that the peer is gone, and no other task
+        would run again: a transport that is lost takes everything, and tells in a later turn of the
+        event loop.
+        """
+        self._writes += 1
+        if self._writes == WRITES_PER_TURN:
+            self._writes = 0
+            self.turns.paused = self.blocked = True
+            self._loop.call_soon(self._resume_senders)
+
+    def _resume_senders(self) -> None:
+        self.turns.paused = False
+        self._give_turns()
 
     def set_in_parts(self, in_parts: bool) -> None:
         """Begin or end a message that is sent in parts."""

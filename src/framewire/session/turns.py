@@ -41,7 +41,7 @@ class Turns:
         at_once: How many tasks are woken together, on an event loop that runs them in this order.
     """
 
-    __slots__ = ("_at_once", "_between", "_line", "_new_event", "_session", "in_parts")
+    __slots__ = ("_at_once", "_between", "_line", "_new_event", "_session", "in_parts", "paused")
 
     def __init__(self, session: Session, new_event: Callable[[], Event], at_once: int = 1) -> None:
         self._session = session
@@ -49,6 +49,8 @@ class Turns:
         self._at_once = at_once
         #: Whether a message is being sent in parts; when it has ended, call `give`.
         self.in_parts = False
+        #: Whether everybody has to wait for something else; when that has ended, call `give`.
+        self.paused = False
         self._line: list[Turn | Callable[[], object]] = []
         # Those of the line that may send between the parts of a message.
         self._between: list[Turn | Callable[[], object]] = []
@@ -56,7 +58,7 @@ class Turns:
     @property
     def blocked(self) -> bool:
         """Whether a whole message has to wait."""
-        return self.in_parts or self._session.write_paused or bool(self._line)
+        return self.in_parts or self.paused or self._session.write_paused or bool(self._line)
 
     def must_wait(self, whole: bool) -> bool:
         """Return whether a newcomer has to `wait`.
@@ -71,7 +73,7 @@ class Turns:
         return self._between if self.in_parts and not self._session.over else self._line
 
     def _may_send(self, whole: bool) -> bool:
-        return not (self._session.write_paused or (whole and self.in_parts))
+        return not (self.paused or self._session.write_paused or (whole and self.in_parts))
 
     async def wait(self, whole: bool) -> None:
         """Wait for a turn, or for the end of the connection; see `must_wait`.
@@ -109,7 +111,7 @@ class Turns:
     def give(self) -> None:
         """Give a turn to the first who may send; to be called when that may have changed."""
         session = self._session
-        while session.over or not session.write_paused:
+        while session.over or not (self.paused or session.write_paused):
             line = self._served()
             first = line[0] if line else None
             if not callable(first):
