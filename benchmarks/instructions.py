@@ -138,6 +138,7 @@ def count_run(package, statement, count):
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-c", code],
         env={**ENVIRONMENT, "PYTHONPATH": str(package)},
+        cwd=package,  # an import lists the current folder again whenever something has changed there
         capture_output=True,
         text=True,
         check=False,
@@ -165,7 +166,7 @@ def extract(revision, folder):
 def main(revisions):
     with tempfile.TemporaryDirectory() as temporary:
         now = build(extract("", Path(temporary, "now")))
-        then = build(extract(revisions[0], Path(temporary, "then"))) if revisions else None
+        then = build(extract(revisions[0], Path(temporary, "was"))) if revisions else None
         slower = 0
         for name, statement in WORKLOADS.items():
             count = count_message(now, statement)
