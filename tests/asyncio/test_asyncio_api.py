@@ -16,7 +16,7 @@ from backends import needed
 from ends import CERTIFICATE, echo, on_loop, until
 from frames import REQUEST, TEXT, to
 
-from framewire import CLIENT, SERVER, Close, RateLimit, Stream
+from framewire import CLIENT, SERVER, Close, RateLimit, State, StateError, Stream
 from framewire.asyncio import Listener, broadcast
 from framewire.asyncio.client import backoff, connect, process_exception, unix_connect
 from framewire.asyncio.server import SAME_ORIGIN, basic_auth, serve, unix_serve
@@ -279,6 +279,19 @@ async def test_messages_that_a_close_in_a_callback_lets_in_come_after_those_of_t
     assert received == (["0", "1", "2"] if fails else ["0", "1", "2", "3", "4", b"ping", "5"])
     assert [record.exc_info[0] for record in caplog.records] == [LookupError] * fails
     caplog.clear()
+
+
+@on_loop
+async def test_listener_connection_sends_no_ping_after_its_close_frame():
+    async with Served(echo) as at:
+        connection = await at.connect(listener=Listener())
+        connection.close()
+        assert connection.state is State.CLOSING
+        for _ in range(2):
+            with pytest.raises(StateError, match="the connection is not open"):
+                connection.ping(b"late")
+            await asyncio.wait_for(connection.wait_closed(), 10)
+        assert connection.pings_sent == 0
 
 
 @on_loop

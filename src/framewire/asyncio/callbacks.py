@@ -199,6 +199,8 @@ class ListenerConnection(BaseConnection):
         """
         if self._writer is None:
             raise StateError("the opening handshake is not done")
+        if self.state is not OPEN:
+            raise StateError("the connection is not open")
         answer = self._driver.ping(payload or None)
         self._writer.cork()
         return answer
