@@ -5,21 +5,23 @@ import contextlib
 import errno
 import gc
 import math
+import socket
 import ssl
 import sys
 
 import ends
 import pytest
 from backends import needed
-from ends import CERTIFICATE, on_loop, server_side, serving
+from ends import CERTIFICATE, on_loop, server_side, serving, until
 from modules import import_again
 from proxies import OPEN, answering, proxying, socks5
 
+from framewire import State
 from framewire.asyncio import Listener, serve
-from framewire.asyncio.client import connect, unix_connect
+from framewire.asyncio.client import ClientConnection, connect, unix_connect
 from framewire.asyncio.proxy import _Opening
 from framewire.asyncio.server import unix_serve
-from framewire.exceptions import InvalidProxyMessage
+from framewire.exceptions import InvalidMessage, InvalidProxyMessage
 
 TRUST = ssl.create_default_context(cafile=CERTIFICATE)
 
@@ -244,6 +246,58 @@ def test_create_connection_does_not_go_with_a_listener():
         connect("ws://127.0.0.1/", listener=Listener(), create_connection=dict)
     with pytest.raises(ValueError, match="create_connection is incompatible with a Listener"):
         serve(Listener(), "127.0.0.1", 0, create_connection=dict)
+
+
+def keeping(kept):
+    """Return a `create_connection` that appends each connection to `kept`."""
+
+    def create(*arguments):
+        kept.append(ClientConnection(*arguments))
+        return kept[-1]
+
+    return create
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_loop
+async def test_close_in_the_opening_handshake_of_a_client_cuts_the_connection(secure):
+    async def open_connection():
+        return await connect(uri, create_connection=keeping(kept), open_timeout=None, **options)
+
+    loop, kept = asyncio.get_running_loop(), []
+    options = {"ssl": TRUST} if secure else {}
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        uri = f"ws{'s' * secure}://localhost:{listening.getsockname()[1]}/"
+        opening = asyncio.ensure_future(open_connection())
+        sock, _ = await asyncio.wait_for(loop.sock_accept(listening), 10)
+        await until(lambda: kept)
+        waiting = asyncio.ensure_future(kept[0].close())
+        await asyncio.sleep(0)
+        if secure:  # the connection has no transport before that
+            reader = asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=server_side())
+        else:
+            reader, writer = await asyncio.open_connection(sock=sock)
+            transport = writer.transport
+        with pytest.raises(InvalidMessage):
+            await asyncio.wait_for(opening, 10)
+        await asyncio.wait_for(waiting, 10)
+        assert kept[0].state is State.CLOSED
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 10)
+        transport.abort()
+
+
+@on_loop
+async def test_connection_of_a_client_whose_tls_fails_is_closed():
+    kept = []
+    async with serving() as (_, port, _):
+        with pytest.raises(OSError):
+            await connect(f"wss://localhost:{port}/", ssl=TRUST, create_connection=keeping(kept))
+    assert kept[0].state is State.CLOSED
+    await asyncio.wait_for(kept[0].close(), 10)
 
 
 @on_loop

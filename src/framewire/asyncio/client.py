@@ -157,7 +157,12 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
             made.append((connection, connection._driver.opening))
             return connection._driver
 
-        transport = await self._open_transport(make, target, waiting)
+        try:
+            transport = await self._open_transport(make, target, waiting)
+        except BaseException:
+            for connection, _ in made:  # its maker may have kept it
+                connection._driver.end_unconnected()
+            raise
         connection, opening = made[-1]
         waiting.append(handshake)
         try:

@@ -89,6 +89,9 @@ class ClientOpening(Opening):
             except ResponseError as error:
                 self._fail(error)
 
+    def abandon(self) -> None:
+        self.receive_eof()
+
     def lost(self, error: Exception | None) -> None:
         if error is None or isinstance(error, ConnectionError):  # resets end the input on every driver
             self.receive_eof()
@@ -103,7 +106,9 @@ class ClientOpening(Opening):
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # nobody waits for it if `connect` was cancelled
-        if not self._driver.transport_lost:  # asyncio would report the loss of a closed transport twice
+        # asyncio would report the loss of a closed transport twice. Until TLS is established there is no
+        # transport: `connect` will abort it.
+        if self._driver.transport is not None and not self._driver.transport_lost:
             self._driver.transport.abort()
 
 

@@ -255,9 +255,7 @@ class Driver(asyncio.BufferedProtocol):
         else:
             self.opening.lost(exc)
         self._cancel_end_timer()
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake_waiters()
         for callback in self._when_lost or ():
             callback(self)
         self._owner.lost()
@@ -265,6 +263,17 @@ class Driver(asyncio.BufferedProtocol):
         # So that nothing refers to the connection in a circle.
         self._owner = _NOBODY
         del self.opening
+
+    def end_unconnected(self) -> None:
+        """Take note that there will be no transport, as TLS has failed for example, if there is none."""
+        if self.transport is None:
+            self.transport_lost = True
+            self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        for waiter in self._waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     def pause_writing(self) -> None:
         if self.opened:
