@@ -35,6 +35,9 @@ EXTENSION: Final = "framewire.topics"
 #: The limits of connections whose server is not framewire's.
 _SETTINGS: Final = ConnectionSettings()
 
+#: The least that the frame of a message has besides its content, in bytes.
+_HEADER: Final = 2
+
 #: An event of ASGI, and the callable that takes one.
 Event: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -243,7 +246,7 @@ class PlainDriver:
         self.state = State.OPEN
         self.transport_lost = False
         self.write_paused = False
-        self.unsent = 0  # bytes of the events in the queue
+        self.unsent = 0  # bytes of the messages in the queue, in frames
         self._send = send
         self._queue: deque[tuple[Event, int]] = deque()
         self._paused_size = 0
@@ -280,7 +283,8 @@ class PlainDriver:
     def send_shared(self, message: SharedMessage) -> None:
         """Queue a message."""
         content = message.content
-        self._queue_message(content.decode() if message.is_text else content, len(content))
+        # With its header, so that empty messages fill the queue too.
+        self._queue_message(content.decode() if message.is_text else content, len(content) + _HEADER)
 
     def send(self, message: Data, text: bool | None = None, *, compress: bool | None = None) -> None:
         """Queue a message."""

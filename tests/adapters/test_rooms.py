@@ -334,6 +334,19 @@ async def test_one_long_message_does_not_make_a_member_slow():
 
 
 @on_loop
+async def test_member_that_takes_no_empty_messages_is_slow_too():
+    rooms, member = Rooms(), Scripted()
+    async with joined(rooms, member):
+        for _ in range(100_000):
+            if not rooms.publish("red", ""):
+                break
+        assert rooms.counters.closed == 1
+        assert rooms.counters.sent < 40_000
+        member.gate.set()
+        await until(lambda: member.sent == [1013])
+
+
+@on_loop
 async def test_member_of_another_server_leaves_when_its_task_ends():
     rooms, member, other = Rooms(policy="latest"), Scripted(), Scripted()
     async with joined(rooms, member, other):
