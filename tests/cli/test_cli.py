@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 import framewire
+from framewire._backend import instruction_sets
 from framewire.cli import doctor, main
 
 
@@ -146,7 +147,7 @@ def test_serve_cert_option_serves_wss(options):
     [
         (("--key", "k"), "--key goes with --cert"),
         (("--cert", "/none"), "cannot load /none: No such file or directory"),
-        (("-w", ".", "--echo"), "--echo and --static do not go with handlers"),
+        (("-w", ".", "--echo"), "--echo, --metrics and --static do not go with handlers"),
     ],
 )
 def test_serve_reports_options_that_cannot_be_used(options, text):
@@ -227,6 +228,19 @@ def test_doctor_reports_version_backend_and_python(capsys):
     assert re.search(rf"^framewire +{re.escape(framewire.__version__)}$", output, re.MULTILINE)
     assert re.search(rf"^backend +{framewire.backend().name} ", output, re.MULTILINE)
     assert f"{sys.version_info[0]}.{sys.version_info[1]}" in output
+
+
+def test_doctor_lists_the_instruction_sets_that_can_be_chosen(capsys):
+    assert main(["doctor"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("instructions")]
+    name = framewire.backend().instruction_set
+    names = [] if name is None else re.findall(r"\w+", line)[1:]
+    assert names == ([] if name is None else [name, "of", *instruction_sets()])
+
+
+def test_doctor_keeps_names_and_findings_apart():
+    done = run("doctor", env={**os.environ, "FRAMEWIRE_BACKEND": "pure"})
+    assert re.search("^FRAMEWIRE_BACKEND +pure$", done.stdout, re.MULTILINE)
 
 
 def test_doctor_reports_self_test_and_speed(capsys):

@@ -45,6 +45,33 @@ def test_negative_number_is_wrong_usage(option):
     assert run("serve", *option).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("serve", "--workers", "two"), "'two' is not an integer of 0 or more"),
+        (("serve", "--grace", "nan"), "'nan' is not a number of 0 or more"),
+        (("serve", "--redis", "broker"), "'broker' is not a URI of redis, rediss or unix"),
+        (("serve", "--redis", "redis://h:x"), "'redis://h:x' is not a URI of redis, rediss or unix"),
+        (("bench", "ws://127.0.0.1:1/", "--connections", "0"), "'0' is not an integer of 1 or more"),
+        (("bench", "ws://127.0.0.1:1/", "--rate", "inf"), "'inf' is not a finite number above 0"),
+    ],
+)
+def test_argument_of_another_kind_is_described(arguments, text):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f": {text}\n")
+
+
+@pytest.mark.parametrize("command", [("connect",), ("bench", "--json")])
+def test_missing_package_for_a_socks_proxy_is_reported_in_one_sentence(command):
+    program = "import sys; sys.modules['python_socks'] = None; from framewire.cli import main; sys.exit(main())"
+    environ = {**os.environ, "socks_proxy": "socks5://127.0.0.1:1"}
+    arguments = [sys.executable, "-c", program, *command, "ws://server.example/"]
+    done = subprocess.run(arguments, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 69
+    assert sentence(done).endswith("a SOCKS proxy needs python-socks: pip install framewire[socks]")
+
+
 def test_version_option_prints_the_version():
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"framewire {framewire.__version__}\n", "")
@@ -103,8 +130,12 @@ def test_handler_options_without_handlers_are_wrong_usage():
             "none.ini: File contains no section headers. file: 'none.ini', line: 1 'x'",
         ),
         (("serve", "-w", ".", "-m", "bytes"), "bytes: 'utf-8' codec can't decode byte 0xff in position 0:"),
+        (("serve", "-w", "missing"), "missing is not a directory of handlers"),
+        (("serve", "-w", ".", "-s", "bytes"), "bytes is not a directory of handlers"),
+        (("serve", "-w", ".", "--metrics"), "--echo, --metrics and --static do not go with handlers"),
         (("run", ""), "run: no command is given"),
         (("connect", "--unix", ""), "connect: --unix needs a path"),
+        (("connect", "--unix", "x", "--proxy", "http://127.0.0.1:1"), "connect: --proxy does not go with --unix"),
         (("connect", "ws://127.0.0.1:1/", "-H", "A: b\nc: d"), "the value of A has a control character"),
         (("connect", "ws://127.0.0.1:1/", "-o", "\udcff"), "the value of Origin has a control character"),
     ],

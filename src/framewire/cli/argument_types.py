@@ -1,11 +1,15 @@
-"""Types for `argparse` options; each raises ValueError or ArgumentTypeError for invalid text."""
+"""Types for `argparse` options; each raises ArgumentTypeError for invalid text."""
 
 from __future__ import annotations
 
 import math
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import TypeVar
 
 __all__ = ["header", "host", "non_negative_float", "non_negative_int", "port", "positive_float", "positive_int"]
+
+Number = TypeVar("Number", int, float)
 
 
 def port(text: str) -> int:
@@ -30,30 +34,32 @@ def host(text: str) -> str:
 
 def non_negative_int(text: str) -> int:
     """Parse an integer of at least 0."""
-    if (number := int(text)) < 0:
-        raise ValueError
-    return number
+    return _parse(int, text, lambda number: number >= 0, "an integer of 0 or more")
 
 
 def positive_int(text: str) -> int:
     """Parse an integer of at least 1."""
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    return _parse(int, text, lambda number: number >= 1, "an integer of 1 or more")
 
 
 def non_negative_float(text: str) -> float:
     """Parse a number of at least 0, or infinity."""
-    if not (number := float(text)) >= 0:
-        raise ValueError
-    return number
+    return _parse(float, text, lambda number: number >= 0, "a number of 0 or more")
 
 
 def positive_float(text: str) -> float:
     """Parse a finite number above 0."""
-    if not 0 < (number := float(text)) < math.inf:
-        raise ValueError
-    return number
+    return _parse(float, text, lambda number: 0 < number < math.inf, "a finite number above 0")
+
+
+def _parse(kind: Callable[[str], Number], text: str, is_valid: Callable[[Number], bool], description: str) -> Number:
+    try:
+        number = kind(text)
+        if is_valid(number):
+            return number
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"{text!r} is not {description}")
 
 
 def header(text: str) -> tuple[str, str]:

@@ -104,6 +104,8 @@ def _make_connect(arguments: argparse.Namespace) -> connect:
         raise ValueError("connect: a URI is required, except with --unix")
     if arguments.unix == "":
         raise ValueError("connect: --unix needs a path")
+    if arguments.unix is not None and arguments.proxy not in (None, True):
+        raise ValueError("connect: --proxy does not go with --unix")
     options: dict[str, Any] = {
         "additional_headers": [*arguments.header, *_authorization(arguments.user)],
         "origin": arguments.origin,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import CLIENT, SERVER, Failure, Stream, __version__, backend
-from .._backend import accept_key, load
+from .._backend import accept_key, instruction_sets, load
 from .demo import time_message
 
 __all__ = ["add_parser", "examine"]
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     faults = list(find_faults())
     findings = [*examine(), ("self-test", "; ".join(faults) or "passed"), ("speed", "; ".join(measure_speed()))]
     for name, finding in findings:
-        print(f"{name:<16}{finding}")
+        print(f"{name:<18}{finding}")
     print()
     if faults:
         print("framewire gives wrong results here: please report this. Until it is fixed, try FRAMEWIRE_BACKEND=pure.")
@@ -49,7 +49,8 @@ def examine() -> Iterator[tuple[str, str]]:
     active = backend()
     yield "framewire", __version__
     yield "backend", "fast (compiled)" if active.name == "fast" else "pure (plain Python)"
-    yield "instructions", active.instruction_set or "none: plain Python"
+    name = active.instruction_set
+    yield "instructions", f"{name} of {', '.join(instruction_sets())}" if name else "none: plain Python"
     for variable in ("FRAMEWIRE_BACKEND", "FRAMEWIRE_SIMD"):
         if variable in os.environ:
             yield variable, os.environ[variable] or "(empty)"

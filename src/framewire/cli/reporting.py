@@ -63,13 +63,15 @@ def connecting_to(place: str) -> Iterator[None]:
     """Report that no connection to a URI or Unix socket could be opened.
 
     Raises:
-        CommandError: In place of an OSError or OpeningError of the body, with status 69, and of an
-            error in the arguments, with status 2.
+        CommandError: In place of an OSError or OpeningError of the body, or an ImportError for a
+            package that a proxy needs, with status 69, and of an error in the arguments, with status 2.
     """
     try:
         yield
     except (OSError, OpeningError) as error:  # SSLCertVerificationError is a ValueError too
         raise CommandError(f"cannot connect to {place}: {describe_connect_error(error)}", UNAVAILABLE) from error
+    except ImportError as error:
+        raise CommandError(describe(error), UNAVAILABLE) from error
     except ValueError as error:
         raise CommandError(describe(error), USAGE) from error
 

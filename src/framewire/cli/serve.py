@@ -96,10 +96,13 @@ def add_parser(commands: Any) -> None:
 
 
 def _redis_uri(text: str) -> str:
-    uri = urlsplit(text)
-    if uri.scheme not in ("redis", "rediss", "unix") or uri.port == 0:  # `port` raises ValueError for a non-number
-        raise ValueError
-    return text
+    try:
+        uri = urlsplit(text)
+        if uri.scheme in ("redis", "rediss", "unix") and uri.port != 0:  # `port` raises ValueError for a non-number
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a URI of redis, rediss or unix")
 
 
 def _make_context(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -131,8 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
     if settings is not None:
         if arguments.workers != 1 or arguments.redis:
             raise CommandError("--workers and --redis are for the chat, not for handlers", USAGE)
-        if arguments.echo or arguments.static:
-            raise CommandError("--echo and --static do not go with handlers", USAGE)
+        if arguments.echo or arguments.metrics or arguments.static:
+            raise CommandError("--echo, --metrics and --static do not go with handlers", USAGE)
         return run_handlers(settings)
     if arguments.redis:
         require_package("redis", "--redis", "redis")

@@ -241,9 +241,13 @@ def load(settings: Settings) -> Handlers:
     """Load the handlers. `modules.installed` must be active now, and while handlers are called.
 
     Raises:
-        OptionError: `scan_dir` is not in `websock_handlers`, or the file of aliases is not text.
+        OptionError: `websock_handlers` or `scan_dir` is not a directory, or the second is not in the
+            first, or the file of aliases is not text.
         OSError: The file of aliases cannot be read.
     """
+    for folder in filter(None, (settings.websock_handlers, settings.scan_dir)):
+        if not os.path.isdir(folder):
+            raise OptionError(f"{folder} is not a directory of handlers")
     try:
         handlers = Handlers(
             Path(settings.websock_handlers),
