@@ -184,6 +184,20 @@ async def test_timeout_of_python_3_10_lets_a_cancellation_through(timeout_of_pyt
     assert not limit.expired()
 
 
+@on_loop
+async def test_connect_cannot_be_entered_concurrently():
+    async def process_request(connection, request):
+        with pytest.raises(RuntimeError, match="entered already"):
+            await connecting.__aenter__()
+
+    async with serving(process_request=process_request) as (_, _, uri):
+        connecting = connect(uri)
+        async with connecting:
+            with pytest.raises(RuntimeError, match="entered already"):
+                await connecting.__aenter__()
+        await check(connecting)
+
+
 # Arguments for connections and proxies
 
 

@@ -246,10 +246,15 @@ def test_client_has_the_functions_for_reconnecting():
 
 def test_client_cannot_be_entered_twice():
     ours = client()
-    ours.check_not_entered()
-    ours._entered = object()
-    with pytest.raises(RuntimeError, match="entered already"):
-        ours.check_not_entered()
+    with pytest.raises(OSError, match="no connection"), ours.entering():
+        raise OSError("no connection")
+    with ours.entering():
+        with pytest.raises(RuntimeError, match="entered already"), ours.entering():
+            pass
+        ours._entered = "connection"
+    with pytest.raises(RuntimeError, match="entered already"), ours.entering():
+        pass
+    assert ours._entered == "connection"
 
 
 def test_tls_context_for_a_uri_without_tls_is_rejected():

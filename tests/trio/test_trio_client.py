@@ -167,10 +167,14 @@ async def test_stream_of_the_caller_is_used():
 
 @on_trio
 async def test_connect_cannot_be_entered_concurrently():
-    async with serving() as (_, uri):
+    async def process_request(connection, request):
+        with pytest.raises(RuntimeError, match="entered already"):
+            await connecting.__aenter__()
+
+    async with serving(process_request=process_request) as (_, uri):
         connecting = connect(uri)
         async with connecting:
-            with pytest.raises(RuntimeError):
+            with pytest.raises(RuntimeError, match="entered already"):
                 await connecting.__aenter__()
         await check(connecting)
 

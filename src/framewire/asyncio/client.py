@@ -222,8 +222,8 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
     @overload
     async def __aenter__(self) -> ClientListenerConnection: ...
     async def __aenter__(self) -> Any:
-        self.check_not_entered()
-        connection = self._entered = await self
+        with self.entering():
+            connection = self._entered = await self
         return connection
 
     async def __aexit__(

@@ -5,8 +5,9 @@ with them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..http.client_handshake import ClientHandshake, request_headers
 from ..http.http11 import check_head_limits
@@ -25,6 +26,9 @@ from .settings import ConnectionSettings
 __all__ = ["BaseConnect", "unix_uri"]
 
 Opened = TypeVar("Opened")
+
+#: The connection of `with` or `async with` until it is open.
+_OPENING: Final = object()
 
 
 class BaseConnect:
@@ -135,14 +139,21 @@ class BaseConnect:
         """Return the delays between the connections of one loop."""
         return Reconnection(self.process_exception, self.reconnect_delays, self.logger)
 
-    def check_not_entered(self) -> None:
-        """Check that no connection is open in `with` or `async with`.
+    @contextmanager
+    def entering(self) -> Iterator[None]:
+        """Open the connection of `with` or `async with` in the block, which sets `_entered`.
 
         Raises:
-            RuntimeError: One is.
+            RuntimeError: There is one, or another thread or task is opening one.
         """
         if self._entered is not None:
             raise RuntimeError(f"this {type(self).__name__}() is entered already")
+        self._entered = _OPENING
+        try:
+            yield
+        except BaseException:
+            self._entered = None
+            raise
 
 
 def unix_uri(uri: str | None, ssl: object) -> str:

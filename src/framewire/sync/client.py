@@ -237,8 +237,8 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
         return connection
 
     def __enter__(self) -> ClientConnection:
-        self.check_not_entered()
-        connection = self._entered = self.connect()
+        with self.entering():
+            connection = self._entered = self.connect()
         return connection
 
     def __exit__(

@@ -151,16 +151,16 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
         raise opening.refusal_error() or late
 
     async def __aenter__(self) -> ClientConnection:
-        self.check_not_entered()
-        manager = trio.open_nursery()
-        nursery = await manager.__aenter__()
-        try:
-            connection = await self.open(nursery)
-        except BaseException:
-            nursery.cancel_scope.cancel()
-            await manager.__aexit__(None, None, None)
-            raise
-        self._entered = manager, connection
+        with self.entering():
+            manager = trio.open_nursery()
+            nursery = await manager.__aenter__()
+            try:
+                connection = await self.open(nursery)
+            except BaseException:
+                nursery.cancel_scope.cancel()
+                await manager.__aexit__(None, None, None)
+                raise
+            self._entered = manager, connection
         return connection
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
