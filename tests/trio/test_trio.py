@@ -733,6 +733,18 @@ async def test_broadcast_closes_only_peers_that_do_not_read_with_1013():
 
 
 @on_trio(autojump=True)
+async def test_broadcast_closes_a_peer_that_reads_less_than_is_sent_to_it():
+    async with in_memory(SERVER, trio.testing.lockstep_stream_pair) as (ws, peer):
+        rounds = 0
+        while ws.state is State.OPEN and rounds < 20:
+            await broadcast([ws], bytes(1 << 18))
+            await peer.stream.receive_some(1 << 16)
+            await trio.testing.wait_all_tasks_blocked()
+            rounds += 1
+        assert rounds < 5
+
+
+@on_trio(autojump=True)
 async def test_broadcasts_of_many_tasks_in_one_turn_close_no_peer_that_reads():
     async with in_memory(SERVER) as (ws, peer):
         async with trio.open_nursery() as nursery:

@@ -226,8 +226,9 @@ async def broadcast(
         text: Whether it is sent as text; by default the type decides.
         compression: As for `framewire.asyncio.broadcast`.
     """
-    message_to_all = Broadcast(message, text, compression)
+    message_to_all, connections = Broadcast(message, text, compression), list(connections)
     await trio.lowlevel.checkpoint_if_cancelled()
+    await write_on(connection._driver for connection in connections)
     drivers, errors = queue_broadcast(connections, message_to_all, raise_exceptions)
     await trio.lowlevel.cancel_shielded_checkpoint()
     await write_on(drivers)

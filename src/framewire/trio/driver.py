@@ -52,9 +52,10 @@ def limit_time(seconds: float | None) -> trio.CancelScope:
 
 async def write_on(drivers: Iterable[Driver]) -> None:
     """Let writers write what is queued, as long as the network takes it at once: they are not to be
-    taken for slow.
+    taken for slow. What `refused` tells of them is true then.
     """
-    left = [(driver, driver.opened_session(), driver.opened_session().bytes_queued) for driver in drivers]
+    sessions = [(driver, driver.session) for driver in drivers]
+    left = [(driver, session, session.bytes_queued) for driver, session in sessions if session and session.write_paused]
     while left := [
         (driver, session, end)
         for driver, session, end in left
