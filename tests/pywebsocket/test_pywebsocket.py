@@ -454,6 +454,17 @@ def test_exception_of_a_ping_handler_is_raised_to_the_handler_that_receives(hand
         assert printed(2) == ["raised", "after the ping"]
 
 
+def test_handler_of_pings_may_wait_for_a_thread_that_sends(handle):
+    uri = handle(
+        "sender = msgutil.MessageSender(request)\n"
+        "request.on_ping_handler = lambda request, payload: sender.send(payload)\n"
+        "request.ws_stream.receive_message()\n"
+    )
+    with connect(uri) as ws:
+        ws.ping(b"p")
+        assert ws.recv(10) == b"p"
+
+
 def test_ping_after_more_messages_than_the_queue_holds_is_answered(handle):
     uri = handle(
         "while request.ws_stream.receive_message() != 'last': pass\n"

@@ -9,12 +9,12 @@ reply to a message is sent before the answer to a close frame that arrived after
 
 from __future__ import annotations
 
-import threading
 from time import monotonic
 from typing import Any, Final
 
 from .._backend import read_header
 from ..protocol.constants import State
+from ..protocol.events import Event
 from ..session.base_driver import READ_SIZE
 from ..session.session import Ending, Session
 from ..sync.driver import Driver
@@ -31,22 +31,20 @@ class FrameDriver(Driver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Held from taking input to passing it on, so that two threads keep its order.
-        self._feeding = threading.RLock()
-        # The following are guarded by `lock`.
+        # The following are guarded by `lock`, which is held from taking input to passing it on, so that
+        # two threads keep its order.
         self._held = bytearray()  # received, and not yet passed on
         self._frame_left = 0  # bytes of the current frame that the session is still to get
         self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
         self._input_ended = False
-        self._released = False
         #: Whether `release` has been called: no call of the handler's waits for events any more.
-        self.releasing = False
+        self.released = False
 
     # The reader's thread.
 
     def _receive(self, session: Session, data: bytes | memoryview, size: int) -> None:
         with self.lock:
-            if size and not self._released:
+            if size and not self.released:
                 self._held += memoryview(data)[:size]
                 self._idle_since = monotonic()
                 self.changed.notify_all()
@@ -55,7 +53,7 @@ class FrameDriver(Driver):
         super()._receive(session, data, size)
 
     def _wait_for_room(self, session: Session) -> None:
-        while not self._released and len(self._held) > READ_SIZE:
+        while not self.released and len(self._held) > READ_SIZE:
             seconds = self._handle_timer(session)
             if session.ending is Ending.ABORT:
                 break
@@ -65,7 +63,7 @@ class FrameDriver(Driver):
         with self.lock:
             self._input_ended = True
             self.changed.notify_all()
-            while self._held and not self._released:
+            while self._held and not self.released:
                 seconds = self._handle_timer(session)
                 if session.ending is Ending.ABORT:
                     break
@@ -94,7 +92,7 @@ class FrameDriver(Driver):
             self._idle_since = monotonic()
         while not self._feed_piece():
             with self.lock:
-                while not (self._has_piece() or self._input_ended or self._released):
+                while not (self._has_piece() or self._input_ended or self.released):
                     left = None if until is None else until - monotonic()
                     if left is not None and left <= 0:
                         raise TimeoutError("no frame came in time")
@@ -108,16 +106,30 @@ class FrameDriver(Driver):
 
     def _feed_piece(self) -> bool:
         """Pass the received part of the next frame to the session; return False if there is none."""
-        with self._feeding:
-            with self.lock:
-                piece = self._take_piece()
-            if piece:
-                self.feed(piece)
+        with self.lock:
+            piece = self._take_piece()
+            events = self._pass_on(piece)
+        self._tell(events)  # a handler of pings may wait for another thread, which takes `lock`
         return bool(piece)
 
     def feed(self, data: bytes) -> None:
         """Pass bytes to the session."""
-        super()._receive(self.opened_session(), data, len(data))
+        self._tell(self._pass_on(data))
+
+    def _pass_on(self, data: bytes) -> list[Event]:
+        """Let the session process bytes; return the events, to be told without `lock`."""
+        if not data:
+            return []
+        if self.received_log is not None:
+            self.received_log.feed(memoryview(data))
+        with self.lock:
+            events = self.opened_session().receive(data, monotonic())
+            self.changed.notify_all()
+        return events
+
+    def _tell(self, events: list[Event]) -> None:
+        if events and self._observe is not None:
+            self._observe(events)
 
     def _has_piece(self) -> bool:
         return bool(self._held) and bool(self._frame_left or self._measure_frame())
@@ -155,7 +167,7 @@ class FrameDriver(Driver):
         """Take up to `size` bytes of the input, which the session does not get; b"" at its end."""
         with self.lock:
             self._idle_since = monotonic()
-            self.changed.wait_for(lambda: self._held or self._input_ended or self._released)
+            self.changed.wait_for(lambda: self._held or self._input_ended or self.released)
             return self._take_held(size)
 
     def process_waiting(self) -> None:
@@ -167,24 +179,18 @@ class FrameDriver(Driver):
         if self.state is not State.OPEN:
             self.release()  # the rest of the closing handshake does not wait for the handler
         while True:
-            with self._feeding, self.lock:
+            with self.lock:
                 size = None if self._frame_left or not self._held else self._measure_frame()
                 is_control = size is not None and self._held[0] & 0x08 and size <= len(self._held)
                 if not is_control or monotonic() - self._idle_since < _PATIENCE:
                     return
-            self._feed_piece()
+                events = self._pass_on(self._take_piece())
+            self._tell(events)
 
     def release(self) -> None:
         """Pass all input to the session from now on, as it arrives."""
-        with self._feeding:
-            self.releasing = True
-            while True:
-                with self.lock:
-                    # A reader that waits for room is not woken, so that this comes to an end.
-                    data = bytes(self._held)
-                    self._held.clear()
-                    if not data:
-                        self._released = True
-                        self.changed.notify_all()
-                        return
-                self.feed(data)
+        with self.lock:
+            self.released = True
+            events = self._pass_on(self._take_held(len(self._held)))
+            self.changed.notify_all()
+        self._tell(events)

@@ -370,7 +370,7 @@ class HandlerConnection(ServerConnection):
                 elif isinstance(event, Pong):
                     self.pong_received(event.payload)
             except Exception:
-                if not self._driver.releasing:
+                if not self._driver.released:
                     raise  # to the handler, which receives
                 logger.exception("the handler of pings and pongs of %s failed", self._handler_request.ws_resource)
 
