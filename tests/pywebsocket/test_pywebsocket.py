@@ -11,8 +11,10 @@ import time
 from hmac import compare_digest
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from bounds import assert_linear
 from ends import CERTIFICATE
 from frames import REQUEST
 from handler_ends import ADMIT, end_of, serving, upgraded
@@ -22,7 +24,7 @@ import framewire
 from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
 from framewire.pywebsocket import modules, options, server
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
-from framewire.pywebsocket.server import credential
+from framewire.pywebsocket.server import HandlerConnection, credential
 from framewire.sync import connect
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pywebsocket"
@@ -238,6 +240,18 @@ def test_handshake_handler_may_read_and_write_raw_bytes(handle):
         time.sleep(0.05)  # the server reads the two parts apart
         plain.sendall(b"re")
         assert plain.recv(100).startswith(b"HTTP/1.1 299 Mine")
+
+
+def test_raw_bytes_are_read_in_linear_time_however_they_are_cut():
+    class Bytes:
+        def recv(self, size):
+            return b"x"
+
+    class Reading(HandlerConnection):
+        def __init__(self):
+            self._ahead, self._driver = b"", SimpleNamespace(transport=Bytes())
+
+    assert_linear(lambda size: Reading().read_raw(size), 100_000)
 
 
 def test_frames_after_bytes_read_by_the_handshake_are_delivered(handle):
@@ -575,6 +589,57 @@ def test_message_sender_sends_messages_after_one_that_cannot_be_sent(handle, cap
     with connect(uri) as ws:
         assert [ws.recv(10), ws.recv(10)] == ["one", b"two"]
     assert "a message to /h could not be sent" in caplog.text
+
+
+def test_message_sender_ends_with_the_connection(handle, printed):
+    uri = handle(
+        "import threading\n"
+        "sender = msgutil.MessageSender(request)\n"
+        "sender.send('sent')\n"
+        "def send_late():\n"
+        "    sender.join()\n"
+        "    sender.send('dropped')\n"
+        "    print('returned', flush=True)\n"
+        "threading.Thread(target=send_late).start()\n"
+        "msgutil.receive_message(request)\n"
+    )
+    with connect(uri) as ws:
+        assert ws.recv(10) == "sent"
+    assert printed(1) == ["returned"]
+
+
+def test_message_sender_made_after_the_end_ends(handle, printed):
+    uri = handle(
+        "import threading\n"
+        "def send_late():\n"
+        "    handler.join()\n"
+        "    sender = msgutil.MessageSender(request)\n"
+        "    sender.send('dropped')\n"
+        "    sender.join()\n"
+        "    print('returned', flush=True)\n"
+        "handler = threading.current_thread()\n"
+        "threading.Thread(target=send_late).start()\n"
+    )
+    with connect(uri):
+        pass
+    assert printed(1) == ["returned"]
+
+
+@pytest.mark.parametrize("ending", ["receiver.stop()", ""])
+def test_message_receiver_returns_none_at_each_call_after_the_last_message(handle, printed, ending):
+    uri = handle(
+        "receiver = msgutil.MessageReceiver(request)\n"
+        "assert receiver.receive() == 'one'\n"
+        f"{ending}\n"
+        "msgutil.send_message(request, 'received')\n"
+        "assert list(iter(receiver.receive, None)) in ([], ['two'])\n"
+        "print(receiver.receive_nowait(), receiver.receive(), receiver.receive(), flush=True)\n"
+    )
+    with connect(uri) as ws:
+        ws.send("one")
+        assert ws.recv(10) == "received"
+        ws.send("two")
+    assert printed(1) == ["None None None"]
 
 
 # Directories.

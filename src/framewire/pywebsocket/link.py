@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..http.http11 import Response
@@ -42,6 +43,9 @@ class Link(Protocol):
     @property
     def max_size(self) -> int | None:
         """The largest frame that may be received, in bytes."""
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when the handler has returned and the connection has ended."""
 
     def receive(self, timeout: float | None) -> str | bytes:
         """Receive a message; `timeout` is in seconds."""

@@ -75,22 +75,17 @@ class MessageReceiver(threading.Thread):
     ) -> None:
         super().__init__(name="framewire message receiver", daemon=True)
         self._request = request
-        self._deliver = onmessage or self._put
         self._messages: queue.Queue[str | bytes | None] = queue.Queue()
-        self._ended = False
+        self._deliver = onmessage or self._messages.put
         self._stop_requested = False
         self.start()
 
-    def _put(self, message: str | bytes | None) -> None:
-        self._messages.put(message)
-
     def run(self) -> None:
         """Receive messages; the constructor starts the thread."""
-        message: str | bytes | None = ""
         try:
-            while message is not None and not self._stop_requested:
-                message = self._receive_next()
+            while not self._stop_requested and (message := self._receive_next()) is not None:
                 self._deliver(message)
+            self._deliver(None)
         finally:
             with suppress(*_ENDS):  # the connection may have ended already
                 self._request.ws_stream.close_after_receiving()
@@ -106,15 +101,21 @@ class MessageReceiver(threading.Thread):
             return None
 
     def receive(self) -> str | bytes | None:
-        """Wait for the next message; return None after the end of the connection."""
-        return self._messages.get()
+        """Wait for the next message; return None at each call after the last one."""
+        message = self._messages.get()
+        if message is None:
+            self._messages.put(None)  # for the next call
+        return message
 
     def receive_nowait(self) -> str | bytes | None:
-        """Return the next message, or None if there is none yet."""
+        """Return the next message, or None if there is none."""
         try:
-            return self._messages.get_nowait()
+            message = self._messages.get_nowait()
         except queue.Empty:
             return None
+        if message is None:
+            self._messages.put(None)  # for `receive`
+        return message
 
     def stop(self) -> None:
         """End after the next message."""
@@ -122,7 +123,8 @@ class MessageReceiver(threading.Thread):
 
 
 class MessageSender(threading.Thread):
-    """A thread that sends queued messages in order until the connection ends.
+    """A thread that sends queued messages in order until the handler has returned and the connection
+    has ended.
 
     Args:
         request: The request of the connection.
@@ -131,13 +133,21 @@ class MessageSender(threading.Thread):
     def __init__(self, request: HandlerRequest) -> None:
         super().__init__(name="framewire message sender", daemon=True)
         self._request = request
-        self._messages: queue.Queue[tuple[str | bytes, threading.Event]] = queue.Queue()
+        self._lock = threading.Lock()
+        self._ended = False  # guarded by `_lock`
+        self._messages: queue.Queue[tuple[str | bytes, threading.Event] | None] = queue.Queue()
         self.start()
+        request.ws_stream.call_at_end(self._end)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            self._messages.put(None)
 
     def run(self) -> None:
         """Send messages; the constructor starts the thread."""
-        while True:
-            message, sent = self._messages.get()
+        while (queued := self._messages.get()) is not None:
+            message, sent = queued
             try:
                 send_message(self._request, message, binary=not isinstance(message, str))
             except (ConnectionTerminatedException, BadOperationException):
@@ -148,11 +158,22 @@ class MessageSender(threading.Thread):
                 sent.set()
 
     def send(self, message: str | bytes) -> None:
-        """Queue a message, and wait until the thread has sent it. An error is logged, not raised."""
-        sent = threading.Event()
-        self._messages.put((message, sent))
-        sent.wait()
+        """Queue a message, and wait until the thread has sent it. An error is logged, not raised.
+
+        Once the thread has ended, messages are dropped.
+        """
+        self._queue(message).wait()
 
     def send_nowait(self, message: str | bytes) -> None:
         """Queue a message without waiting."""
-        self._messages.put((message, threading.Event()))
+        self._queue(message)
+
+    def _queue(self, message: str | bytes) -> threading.Event:
+        """Queue a message; return an event that is set when the thread is done with it."""
+        done = threading.Event()
+        with self._lock:
+            if self._ended:
+                done.set()
+            else:
+                self._messages.put((message, done))
+        return done

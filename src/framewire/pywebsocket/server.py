@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from base64 import b64encode
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -128,6 +128,28 @@ class HandlerConnection(ServerConnection):
         self._pings_sent: deque[bytes] = deque()
         self._ahead = b""  # received after the request head, and not yet read
         self._deflate: PerMessageDeflateExtensionProcessor | None = None
+        #: The functions to call at the end, None after it; guarded by the lock of the driver.
+        self._at_end: list[Callable[[], object]] | None = []
+
+    def run(self, busy: bool = False) -> None:
+        """Serve the connection, and tell those of its threads that still wait for its end."""
+        try:
+            super().run(busy)
+        finally:
+            with self._driver.lock:
+                functions, self._at_end = self._at_end, None
+            for function in functions or ():
+                function()
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when the handler has returned and the connection has ended; at once if that
+        was before.
+        """
+        with self._driver.lock:
+            if self._at_end is not None:
+                self._at_end.append(function)
+                return
+        function()
 
     @property
     def secure(self) -> bool:
@@ -258,10 +280,10 @@ class HandlerConnection(ServerConnection):
 
     def read_raw(self, length: int) -> bytes:
         """Receive `length` bytes; fewer at the end of input."""
-        data, self._ahead = self._ahead[:length], self._ahead[length:]
+        data, self._ahead = bytearray(self._ahead[:length]), self._ahead[length:]
         while len(data) < length and (more := self._driver.transport.recv(length - len(data))):
             data += more
-        return data
+        return bytes(data)
 
     def write_raw(self, data: bytes) -> None:
         """Send bytes that are not frames, after the frames sent before."""

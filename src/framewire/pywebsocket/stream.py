@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import ConnectionClosed, LocalError
 from ..protocol.constants import CloseCode, Opcode
 from .exceptions import (
@@ -161,6 +163,12 @@ class MessageStream:
         except LocalError as error:
             raise BadOperationException(str(error)) from error
         self._request.server_terminated = True
+
+    def call_at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when the handler has returned and the connection has ended; at once if that
+        was before.
+        """
+        self._connection.call_at_end(function)
 
     # Frames, for handlers that test clients: the names with an underscore are pywebsocket's too.
 
