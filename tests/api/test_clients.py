@@ -275,3 +275,36 @@ def test_credentials_do_not_return_with_a_redirect_back_to_the_origin(connect):
         connect(f"ws://bob:pw@127.0.0.1:{port}/", additional_headers={"Cookie": "a=1"})
     assert ["authorization" in request.headers for request in requests] == [True, False, False]
     assert ["cookie" in request.headers for request in requests] == [True, False, False]
+
+
+def loop_of_asyncio(uri, sock, options):
+    async def main():
+        return [
+            await connection.wait_closed() async for connection in framewire.asyncio.connect(uri, sock=sock, **options)
+        ]
+
+    return asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def loop_of_threads(uri, sock, options):
+    return [connection.wait_closed() for connection in framewire.sync.client.reconnect(uri, sock=sock, **options)]
+
+
+def loop_of_trio(uri, sock, options):
+    async def main():
+        with trio.fail_after(10):
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+            async with trio.open_nursery():
+                connecting = framewire.trio.connect(uri, stream=stream, **options)
+                return [await connection.wait_closed() async for connection in connecting]
+
+    return trio.run(main)
+
+
+@pytest.mark.parametrize("loop", [loop_of_asyncio, loop_of_threads, loop_of_trio])
+def test_loop_over_a_socket_of_the_caller_has_one_connection(loop):
+    with recording() as (port, _), socket.create_connection(("127.0.0.1", port)) as sock:
+        uri = f"ws://127.0.0.1:{port}/"
+        assert len(loop(uri, sock, {"reconnect_delays": lambda: iter([0.0])})) == 1
+        with pytest.raises(OSError, match="descriptor"):
+            loop(uri, sock, {})

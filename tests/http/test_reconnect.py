@@ -88,6 +88,13 @@ def test_connection_ended_at_once_has_no_delay_when_they_are_used_up(caplog):
     assert reconnection.ended(0.01, by_peer=False) == 0
 
 
+def test_socket_of_the_caller_serves_for_one_attempt():
+    reconnection = Reconnection(process_exception, numbered_delays, LOGGER, once=True)
+    with pytest.raises(OSError, match="gone"):
+        reconnection.failed(OSError("gone"))
+    assert [reconnection.ended(seconds, by_peer=True) for seconds in (0.01, 10)] == [None, None]
+
+
 def test_delays_are_logged(caplog):
     caplog.set_level("INFO", LOGGER.name)
     reconnection = Reconnection(process_exception, numbered_delays, LOGGER)

@@ -46,7 +46,7 @@ class connect(BaseConnect, Generic[ListenerType]):  # noqa: N801 - called like t
 
     `async for connection in connect(...)` opens one connection after another: the next one when the
     body ends, and again after a delay if it could not be opened, or the server has ended it within
-    a second. A Retry-After of the server makes the delay longer.
+    a second. A Retry-After of the server makes the delay longer. With a `sock` there is one attempt.
 
     Up to 10 redirects are followed, none from wss to ws. Another origin (scheme, host and port)
     gets no credentials: no Authorization or Cookie, and no user name and password of `uri`.

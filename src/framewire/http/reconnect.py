@@ -80,6 +80,7 @@ class Reconnection:
         delays: Returns the delays between attempts, in seconds; called again after each success.
             When they are used up, there is no further attempt.
         logger: Where delays are logged at INFO.
+        once: Whether there is only one attempt, as a socket or stream of the caller serves for it.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Reconnection:
         process_exception: Callable[[Exception], Exception | None],
         delays: Callable[[], Iterator[float]],
         logger: logging.Logger | logging.LoggerAdapter[Any],
+        once: bool = False,
     ) -> None:
+        self._once = once
         self._process_exception = process_exception
         self._make_delays = delays
         self._logger = logger
@@ -101,7 +104,7 @@ class Reconnection:
         Raises:
             Exception: Another attempt is of no use, or the delays are used up.
         """
-        verdict = self._process_exception(error)
+        verdict = error if self._once else self._process_exception(error)
         if verdict is error:
             raise error
         if verdict is not None:
@@ -114,13 +117,15 @@ class Reconnection:
         return delay
 
     def ended(self, seconds: float, by_peer: bool) -> float | None:
-        """Return the delay after a connection, in seconds; None if the delays are used up.
+        """Return the delay after a connection, in seconds; None if there is no further attempt.
 
         Args:
             seconds: How long the connection was open.
             by_peer: Whether the peer has ended it. A server that accepts each connection and ends
                 it at once must not be asked again without a delay.
         """
+        if self._once:
+            return None
         if not by_peer or seconds >= MIN_DURATION:
             self._delays = None
             return 0.0

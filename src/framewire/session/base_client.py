@@ -137,7 +137,8 @@ class BaseConnect:
 
     def begin_reconnecting(self) -> Reconnection:
         """Return the delays between the connections of one loop."""
-        return Reconnection(self.process_exception, self.reconnect_delays, self.logger)
+        once = self.given is not None
+        return Reconnection(self.process_exception, self.reconnect_delays, self.logger, once)
 
     @contextmanager
     def entering(self) -> Iterator[None]:

@@ -161,7 +161,7 @@ class reconnect(BaseConnect):  # noqa: N801 - called like the function that it i
 
     Args:
         uri: The ws or wss URI. Its user name and password become basic authentication.
-        sock: A connected socket to use; there is no proxy then.
+        sock: A connected socket to use; there is no proxy then, and one connection in `for`.
         ssl: The TLS context for wss, by default one that verifies the server.
         server_hostname: The name of the server to verify, by default that of `uri`.
         origin: The value of the Origin header.

@@ -99,7 +99,7 @@ class connect(BaseConnect):  # noqa: N801 - called like the function that it is 
 
     Args:
         uri: As for `framewire.asyncio.connect`, like all that are not listed here.
-        stream: A connected stream to use; there is no proxy then.
+        stream: A connected stream to use; there is no proxy then, and one connection in `async for`.
         ssl: The TLS context for wss, by default one that verifies the server.
         server_hostname: The name of the server to verify, by default that of `uri`.
         proxy_ssl: The TLS context for a proxy of the scheme https.
