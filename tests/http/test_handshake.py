@@ -1084,6 +1084,7 @@ def test_parse_uri_splits_and_normalises_uri(
         ("ws://:pass@a/", "", "pass", "Basic OnBhc3M="),
         ("ws://a%40b:c%3Ad:e@a/", "a@b", "c:d:e", "Basic YUBiOmM6ZDpl"),
         ("ws://caf%C3%A9:x@a/", "caf\xe9", "x", "Basic Y2Fmw6k6eA=="),
+        ("ws://u:\udcff@a/", "u", "\udcff", "Basic dTr/"),
     ],
 )
 def test_uri_credentials_become_basic_authorization(
@@ -1143,6 +1144,8 @@ def test_uri_credentials_become_basic_authorization(
         "ws://us%0Der:x@a/",
         "ws://u:%0A@a/",
         "ws://u:%ff@a/",
+        "ws://\ud800:x@a/",
+        "ws://u:\ud800@a/",
         "ws://user@a/",
         *(f"ws://localhost/{text}" for text in (*CONTROLS, " ")),
         *(f"ws://a{text}b/" for text in (*CONTROLS, " ")),

@@ -125,6 +125,7 @@ def parse_uri(text: str) -> Uri:
             target += "?" + quote(query, safe="%:/?[]@!$&'()*+,;=")
         username, colon, password = (user or "").partition(":")
         username, password = (unquote(part, errors="strict") for part in (username, password))
+        (username + password).encode(errors="surrogateescape")  # as `build_authorization_basic` does
     except ValueError as error:
         raise UriError(text, f"malformed URI: {error}") from error
     if not 0 < number <= 65535:
