@@ -59,11 +59,17 @@ def test_lowest_values_are_accepted():
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize(
-    ("value", "error"), [(-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)]
+    ("value", "error"),
+    [(-1, ValueError), (float("nan"), ValueError), (10**400, ValueError), ("1", TypeError), (True, TypeError)],
+    ids=["negative", "not a number", "no float", "text", "bool"],
 )
 def test_times_reject_none(name, value, error):
     with pytest.raises(error, match=f"^{name} is "):
         ConnectionSettings(**{name: value})
+
+
+def test_times_may_be_infinite():
+    assert ConnectionSettings(**dict.fromkeys(TIMES, float("inf"))).close_timeout == float("inf")
 
 
 @pytest.mark.parametrize("name", SIZES)

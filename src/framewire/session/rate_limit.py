@@ -4,6 +4,7 @@ connection.
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from ..protocol.record import Record, assign
@@ -31,8 +32,8 @@ class RateLimit(Record):
 
     Raises:
         TypeError: A value has the wrong type.
-        ValueError: `messages` or `size` is less than 1, `seconds` is not above 0, or there is
-            neither `messages` nor `size`.
+        ValueError: `messages` or `size` is not 1 to `2**63 - 1`, `seconds` is not above 0, and finite,
+            or there is neither `messages` nor `size`.
     """
 
     __slots__ = __match_args__ = ("messages", "size", "seconds", "close")
@@ -48,12 +49,12 @@ class RateLimit(Record):
         for name, value in (("messages", messages), ("size", size)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} is an integer or None, not {type(value).__name__}")
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is 1 or more, or None")
+            if value is not None and not 1 <= value < 1 << 63:
+                raise ValueError(f"{name} is 1 to 2**63 - 1, or None")
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise TypeError(f"seconds is a number, not {type(seconds).__name__}")
-        if not 0 < seconds < float("inf"):
-            raise ValueError("seconds is above 0")
+        if not 0 < seconds <= sys.float_info.max:
+            raise ValueError("seconds is above 0, and finite")
         check_switch("close", close)
         if messages is None and size is None:
             raise ValueError("a rate limit has messages or size, or both")

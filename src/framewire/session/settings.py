@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from operator import index
 from typing import Any, Final, get_args
 
@@ -176,7 +178,7 @@ def _check_time(name: str, seconds: float | None) -> None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} is a number of seconds or None, not {type(seconds).__name__}")
-    if not seconds >= 0:
+    if not (0 <= seconds <= sys.float_info.max or seconds == inf):  # an int may be too long for a float
         raise ValueError(f"{name} is 0 seconds or more, or None")
 
 
