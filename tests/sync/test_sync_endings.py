@@ -280,14 +280,15 @@ def test_signal_handler_can_close_a_connection_whose_call_of_openssl_it_interrup
         assert ws.socket.fileno() == -1
 
 
-def test_interrupted_shutdown_cuts_all_connections(monkeypatch):
-    def wait_for_handlers(everyone, deadline):
+@pytest.mark.parametrize("step", ["_stop_accepting", "_wait_for_handlers", "stop"])
+def test_interrupted_shutdown_cuts_all_connections(monkeypatch, step):
+    def interrupt(*_):
         raise InterruptError
 
     with serving(lambda ws: ws.wait_closed(20), ping_interval=None) as (server, port, _), Raw(port) as raw:
         until(lambda: server.connections)
         with monkeypatch.context() as patch:
-            patch.setattr(server, "_wait_for_handlers", wait_for_handlers)
+            patch.setattr(ServerConnection if step == "stop" else server, step, interrupt)
             with pytest.raises(InterruptError):
                 server.shutdown()
         while raw.socket.recv(100):  # until the end

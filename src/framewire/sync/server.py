@@ -167,29 +167,35 @@ class Server(BaseServer):
             reason: The close reason.
         """
         first = self.begin_closing(code, reason)
-        self._waker.close()  # wakes `serve_forever`
+        try:
+            self._stop_accepting()
+            if close_connections:
+                self.close_arguments = code, reason
+            with self._lock:
+                everyone = list(self._everyone.items())
+            for connection, _ in everyone:
+                if close_connections or connection.state is State.CONNECTING:
+                    connection.stop(code, reason)
+            timeout = self.settings.close_timeout if close_connections else None
+            self._wait_for_handlers(everyone, None if timeout is None else time.monotonic() + timeout)
+        except BaseException:
+            with self._lock:
+                left = list(self._everyone)
+            for connection in left:
+                connection.abort()
+            raise
+        if first:
+            self.logger.info("server closed")
+
+    def _stop_accepting(self) -> None:
+        """Have `serve_forever` return, and close the listening socket."""
+        self._waker.close()
         if self._acceptor is threading.current_thread():
             self._idle.set()  # a handler that calls this too need not wait for this thread
         self._idle.wait()
         self.socket.close()
         if self._acceptor is None:  # else `serve_forever`, which this call interrupts, still uses it
             self._woken.close()
-        if close_connections:
-            self.close_arguments = code, reason
-        with self._lock:
-            everyone = list(self._everyone.items())
-        for connection, _ in everyone:
-            if close_connections or connection.state is State.CONNECTING:
-                connection.stop(code, reason)
-        timeout = self.settings.close_timeout if close_connections else None
-        try:
-            self._wait_for_handlers(everyone, None if timeout is None else time.monotonic() + timeout)
-        except BaseException:
-            for connection, _ in everyone:
-                connection.abort()
-            raise
-        if first:
-            self.logger.info("server closed")
 
     def _wait_for_handlers(
         self, everyone: list[tuple[ServerConnection, threading.Thread]], deadline: float | None
