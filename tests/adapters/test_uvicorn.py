@@ -476,7 +476,7 @@ async def test_denial_response_is_sent_to_the_client():
     assert ends == [{"type": "websocket.disconnect", "code": 1006}]
 
 
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [204, 205, 304])
 @on_loop
 async def test_denial_response_without_content_has_no_content_length(status):
     async def app(scope, receive, send):

@@ -152,7 +152,7 @@ def test_handshake_error_of_process_request_is_answered_with_its_status(driver):
 
 
 @every_driver(without=("uvicorn",))  # test_uvicorn.py has its case
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [204, 205, 304])
 @pytest.mark.parametrize("way", ["respond", "Response", "HandshakeError", "process_response"])
 def test_response_without_content_has_no_content_length(driver, status, way):
     def answer(connection, request, response=None):

@@ -738,7 +738,7 @@ async def test_asgi_application_denies_with_its_own_response():
 
 
 @on_loop
-@pytest.mark.parametrize(("status", "body"), [(403, b"body"), (204, b""), (304, b"")])
+@pytest.mark.parametrize(("status", "body"), [(403, b"body"), (204, b""), (205, b""), (304, b"")])
 async def test_denial_with_headers_of_a_framework_has_a_body_if_its_status_allows_one(status, body):
     headers = [(b"content-length", b"4"), (b"connection", b"close"), (b"x-own", b"yes")]
     start = {"type": "websocket.http.response.start", "status": status, "headers": headers}

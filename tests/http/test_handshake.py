@@ -992,13 +992,13 @@ def test_respond_takes_the_framing_headers_that_it_would_write() -> None:
 
 
 @pytest.mark.parametrize("headers", [None, {"Content-Length": "0"}])
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [204, 205, 304])
 def test_response_without_content_has_no_content_length(status: int, headers: dict[str, str] | None) -> None:
     head = receive(make_head()).respond(Response(status, "", headers))
     assert head == b"HTTP/1.1 %d \r\nConnection: close\r\n\r\n" % status
 
 
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [204, 205, 304])
 def test_refusal_without_content_keeps_its_headers(status: int) -> None:
     head = receive(make_head()).reject(status, "not sent", [("X", "1")])
     phrase = HTTPStatus(status).phrase.encode()

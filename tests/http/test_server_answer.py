@@ -296,7 +296,14 @@ def test_connection_that_a_callback_closes_gets_no_answer():
         answer(process_response=close)
 
 
-@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("status", [0, 101, 199, 600])
+@pytest.mark.parametrize("name", ["process_request", "process_response", "select_subprotocol"])
+def test_refusal_with_another_status_than_200_to_599_is_500(name, status):
+    answered, connection = answer(**{name: refuse_with((), status)})
+    assert (answered, connection.response.body) == (500, b"the server met an unexpected error\n")
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
 def test_text_response_without_content_has_neither_text_nor_headers_for_it(status, caplog):
     assert not make_response(status, "not sent").headers
     assert make_response(status, "not sent").body == b""

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+from email.utils import parsedate_to_datetime
 from hmac import compare_digest
 from importlib import import_module
 from pathlib import Path
@@ -194,6 +195,9 @@ def test_handler_must_choose_an_offered_subprotocol(handle, choice, offered, sta
     [
         ("handshake.HandshakeException('no', 404)", 404),
         ("handshake.HandshakeException('no')", 400),
+        ("handshake.HandshakeException('no', 101)", 500),
+        ("handshake.HandshakeException('no', 600)", 500),
+        ("handshake.HandshakeException('no', 'text')", 500),
         ("KeyError('no')", 403),
     ],
 )
@@ -704,7 +708,9 @@ def test_request_uri_with_fragment_is_rejected(examples):
 def test_resource_without_handler_is_404(examples):
     with pytest.raises(ResponseError) as caught:
         connect(examples + "/missing")
-    assert caught.value.response.status == 404
+    response = caught.value.response
+    assert (response.status, response.headers["Server"]) == (404, framewire.http.server_policy.SERVER_HEADER)
+    assert parsedate_to_datetime(response.headers["Date"])
 
 
 def test_absolute_uri_must_match_validation_host_and_port(tmp_path, monkeypatch):

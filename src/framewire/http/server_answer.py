@@ -21,7 +21,9 @@ from .http11 import Request, Response
 from .server_handshake import ServerHandshake, refusal
 from .server_policy import ServerPolicy
 
-__all__ = ["AnsweringServer", "ProcessRequest", "ProcessResponse", "answer_at_once", "answer_request"]
+__all__ = [
+    "AnsweringServer", "ProcessRequest", "ProcessResponse", "answer_at_once", "answer_request", "encode", "explain",
+]  # fmt: skip
 
 ProcessRequest: TypeAlias = Callable[[Any, Request], "Awaitable[Response | None] | Response | None"]
 ProcessResponse: TypeAlias = Callable[[Any, Request, Response], "Awaitable[Response | None] | Response | None"]
@@ -59,7 +61,7 @@ async def answer_request(
     response: Response | None = None
     codecs: list[Codec] = []
     if malformed is not None:
-        response = _explain(server, malformed, "")
+        response = explain(server, malformed, "")
     elif server.process_request is not None:
         assert request is not None
         try:
@@ -67,7 +69,7 @@ async def answer_request(
             if response is not None:
                 response = server.policy.complete(response)
         except Exception as error:
-            response = _explain(server, error, "process_request failed")
+            response = explain(server, error, "process_request failed")
         _check_open(connection)
     if response is None:
         response, codecs = _decide(connection, handshake, server)
@@ -81,15 +83,15 @@ async def answer_request(
                 connection.subprotocol = _find_subprotocol(request, response)
                 codecs = _select_codecs(agreed, codecs, _list_terms(response))
         except Exception as error:
-            response = _explain(server, error, "process_response failed")
-    return _encode(connection, handshake, server, response), codecs
+            response = explain(server, error, "process_response failed")
+    return encode(connection, handshake, server, response), codecs
 
 
 def answer_at_once(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> tuple[bytes, list[Codec]]:
     """Like `answer_request`, for a server without these callbacks."""
     _note_client(connection, handshake, server)
     response, codecs = _decide(connection, handshake, server)
-    return _encode(connection, handshake, server, response), codecs
+    return encode(connection, handshake, server, response), codecs
 
 
 def _note_client(connection: Any, handshake: ServerHandshake, server: AnsweringServer) -> None:
@@ -112,7 +114,7 @@ def _decide(connection: Any, handshake: ServerHandshake, server: AnsweringServer
             codecs,
         )
     except Exception as error:
-        return _explain(server, error, "opening handshake failed"), []
+        return explain(server, error, "opening handshake failed"), []
 
 
 def _list_terms(response: Response) -> list[Terms]:
@@ -155,7 +157,7 @@ def _find_subprotocol(request: Request, response: Response) -> str | None:
     return named[0]
 
 
-def _explain(server: AnsweringServer, error: Exception, text: str) -> Response:
+def explain(server: AnsweringServer, error: Exception, text: str) -> Response:
     """Return the response to an exception; log one that is no HandshakeError, with a text."""
     if isinstance(error, HandshakeError):
         try:
@@ -166,15 +168,19 @@ def _explain(server: AnsweringServer, error: Exception, text: str) -> Response:
     return server.policy.complete(server.policy.explain(error))
 
 
-def _encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer, response: Response) -> bytes:
-    """Return the bytes of a response; sets `response` of the connection."""
+def encode(connection: Any, handshake: ServerHandshake, server: AnsweringServer, response: Response) -> bytes:
+    """Return the bytes of a response; sets `response` of the connection.
+
+    Raises:
+        EOFError: A callback has closed the connection.
+    """
     _check_open(connection)
     if server.closing and response.status == 101:
         response = server.policy.complete(refusal(503, "the server is shutting down"))
     try:
         answer = handshake.answer(response)
     except Exception as error:  # the response is one of a callback, for example with text as its body
-        answer = handshake.answer(_explain(server, error, "opening handshake failed"))
+        answer = handshake.answer(explain(server, error, "opening handshake failed"))
     connection.response = handshake.response
     return answer
 

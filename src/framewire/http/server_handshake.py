@@ -33,8 +33,8 @@ CLOSING: Final = (
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 #: The final statuses whose response has neither content nor Content-Length (RFC 9110 8.6, 15.3.5,
-#: 15.4.5).
-WITHOUT_CONTENT: Final = frozenset({204, 304})
+#: 15.3.6, 15.4.5).
+WITHOUT_CONTENT: Final = frozenset({204, 205, 304})
 
 #: The maximum number of bytes that a client may send after its request before it has the response;
 #: 4.1 allows none.
@@ -212,13 +212,13 @@ class ServerHandshake:
 
         The request may be one that is no handshake, or one that `receive` refused. The response to
         HEAD has no body. Content-Length and "Connection: close" are added, unless the response has
-        them; one with status 204 or 304 has no Content-Length.
+        them; one with status 204, 205 or 304 has no Content-Length.
 
         Args:
             response: The response.
 
         Raises:
-            ValueError: The status is outside 200 to 599, or 204 or 304 with a body, or a header is
+            ValueError: The status is outside 200 to 599, or 204, 205 or 304 with a body, or a header is
                 malformed or frames the message otherwise than this method does.
             TypeError: The body is not bytes, or another part has the wrong type.
             StateError: The request has been answered.
@@ -290,7 +290,12 @@ def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -
         reason: The body, without its newline; not sent with a status that has none. Lone surrogates
             become "?".
         headers: Header lines to add.
+
+    Raises:
+        ValueError: The status is outside 200 to 599.
     """
+    if not 200 <= status <= 599:
+        raise ValueError(f"not the status of a refusal: {status}")
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

@@ -17,6 +17,7 @@ from ..errors import HandshakeError, UriError
 from ..http.headers import Headers, is_token
 from ..http.http11 import Request, Response
 from ..http.request_target import split_target
+from ..http.server_answer import encode, explain
 from ..http.server_handshake import ServerHandshake
 from ..http.server_policy import ServerPolicy
 from ..http.uri import parse_uri
@@ -189,15 +190,10 @@ class HandlerConnection(ServerConnection):
         except (OSError, EOFError):
             raise
         except Exception as error:
-            if not isinstance(error, HandshakeError):
-                logger.exception("opening handshake failed")
-            answer = handshake.respond(self.server.policy.explain(error))
-        else:
-            if response is None:
-                return
-            answer = handshake.respond(response)
-        self.response = handshake.response
-        self._driver.transport.sendall(answer)
+            response = explain(self.server, error, "opening handshake failed")
+        if response is None:
+            return
+        self._driver.transport.sendall(encode(self, handshake, self.server, self.server.policy.complete(response)))
         self._discard(self._driver.settings.close_timeout)
 
     def answer(self, handshake: ServerHandshake) -> Response | None:
