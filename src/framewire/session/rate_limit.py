@@ -22,7 +22,8 @@ class RateLimit(Record):
 
     A client may send `messages` and `size` at once, and as much again in every `seconds`, evenly.
     If it sends more, the server stops reading from it until that is allowed; so nothing is lost, and
-    TCP makes the client wait.
+    TCP makes the client wait. Its pings are not answered meanwhile: `seconds` divided by `messages`
+    should be well below the time after which clients take a silent server for dead.
 
     Args:
         messages: Messages in `seconds`; None for no limit.
