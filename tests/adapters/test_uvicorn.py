@@ -476,6 +476,17 @@ async def test_denial_response_is_sent_to_the_client():
     assert ends == [{"type": "websocket.disconnect", "code": 1006}]
 
 
+@each_parser
+@on_loop
+async def test_absolute_uri_is_split_into_path_and_query(http):
+    app = Application()
+    async with serving(app, http=http) as (_, port):
+        for target, path, query in ((b"http://other/a%2Fb?q=/", "/a/b", b"q=/"), (b"WS://other", "/", b"")):
+            client = await Raw.open(port, request=WHOLE_REQUEST.replace(b"/path", target))
+            await client.close()
+            assert (app.scope["path"], app.scope["query_string"]) == (path, query)
+
+
 @pytest.mark.parametrize("status", [204, 205, 304])
 @on_loop
 async def test_denial_response_without_content_has_no_content_length(status):

@@ -31,6 +31,7 @@ from ...errors import HandshakeError
 from ...http.headers import check_field, format_extensions
 from ...http.http11 import Request
 from ...http.request_checks import Offer
+from ...http.request_target import split_target
 from ...http.server_handshake import MAX_TRAILING, WITHOUT_CONTENT, ServerHandshake
 from ...http.server_policy import ServerPolicy
 from ...protocol.codecs import Codec, accept_offers
@@ -229,7 +230,7 @@ def _make_scope(
     config: Config, transport: asyncio.Transport, request: Request, offer: Offer, state: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the scope of the application for one request."""
-    path, _, query = request.target.partition("?")
+    path, _, query = split_target(request.target)[1].partition("?")
     return {
         "type": "websocket",
         "asgi": {"version": config.asgi_version, "spec_version": "2.4"},
