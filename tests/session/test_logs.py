@@ -106,6 +106,13 @@ def test_records_of_an_adapted_logger_have_the_connection(caplog):
     assert caplog.records[0].websocket.name == "a connection"
 
 
+def test_method_and_version_are_logged_as_received(records):
+    logger = logging.getLogger("framewire.test")
+    log_request(logger, "<", Request("POST", "/", Headers(), "HTTP/1.0"))
+    log_response(logger, "<", Response(503, "Busy", version="HTTP/1.0"))
+    assert records.messages == ["< POST / HTTP/1.0", "< HTTP/1.0 503 Busy"]
+
+
 def test_response_without_a_body_is_logged_without_one(records):
     log_response(logging.getLogger("framewire.test"), ">", Response(101, "Switching Protocols"))
     assert records.messages == ["> HTTP/1.1 101 Switching Protocols"]

@@ -75,14 +75,14 @@ def log_request(logger: Logger, arrow: str, request: Request) -> None:
         request: The request.
     """
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("%s GET %s HTTP/1.1", arrow, request.path)
+        logger.debug("%s %s %s %s", arrow, request.method, request.path, request.version)
         _log_headers(logger, arrow, request.headers.raw_items())
 
 
 def log_response(logger: Logger, arrow: str, response: Response) -> None:
     """Log a response at DEBUG; the arguments are those of `log_request`."""
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("%s HTTP/1.1 %d %s", arrow, response.status_code, response.reason_phrase)
+        logger.debug("%s %s %d %s", arrow, response.version, response.status_code, response.reason_phrase)
         _log_headers(logger, arrow, response.headers.raw_items())
         if response.body:
             logger.debug("%s [body] (%d bytes)", arrow, len(response.body))
