@@ -66,7 +66,8 @@ class Stream(StreamCore[Event]):
             handler of `bytes.decode`; with `text_as_bytes`, text is delivered unchanged. Text to
             send must always be UTF-8.
         piece_size: With `fragments`, deliver longer frames while they arrive, in pieces of at most
-            this size in bytes, but at least one code point.
+            this size in bytes, but at least one code point. Those of a message that a codec decodes
+            may be longer: what one block of its payload brings is one piece.
         max_send_size: Largest message to send, in bytes, all fragments together; None: unlimited.
         auto_pong: Queue a pong for each ping in `pending()`.
         auto_close: Queue the answer to the peer's close frame, and the close frame of a failure, in
