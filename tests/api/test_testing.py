@@ -241,6 +241,30 @@ async def test_asyncio_handler_that_hangs_is_cancelled_after_timeout():
             pass  # the handler goes on after the test
 
 
+@pytest.fixture
+def stalled():
+    """Return an event that is set after the test, and a function that waits for it."""
+    event = threading.Event()
+    yield lambda connection: event.wait(60)
+    event.set()
+
+
+def test_sync_handler_that_waits_for_something_else_is_not_waited_for_after_timeout(stalled):
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        with sync.connect(stalled, timeout=0.1):
+            pass
+    assert time.monotonic() - start < 30
+
+
+def test_script_that_waits_for_something_else_fails_the_test_after_timeout(stalled):
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        with sync.serve_peer(stalled, timeout=0.1) as uri:
+            framewire.sync.connect(uri, proxy=None)
+    assert time.monotonic() - start < 30
+
+
 def test_sync_connection_over_tls_is_cut_after_timeout():
     ended = []
     with pytest.raises(TimeoutError):

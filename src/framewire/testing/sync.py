@@ -18,7 +18,7 @@ from ..protocol.constants import CLIENT, SERVER, Role
 from ..protocol.events import Event
 from ..sync.client import ClientConnection
 from ..sync.client import connect as connect_socket
-from ..sync.server import ServerConnection, serve
+from ..sync.server import Server, ServerConnection, serve
 from ..sync.waits import limit_wait
 from .application import Failures
 from .peer import BasePeer, complete_uri
@@ -31,6 +31,12 @@ _ANY_ORIGIN: Final = (re.compile(".*"), None)
 
 #: The most that one read brings, in bytes.
 _READ_SIZE: Final = 1 << 16
+
+#: Seconds that a handler has to end after its connection was cut.
+_CUT_TIME: Final = 1.0
+
+#: How often to look whether the time of a block is over, in seconds.
+_LOOK: Final = 0.1
 
 
 @contextmanager
@@ -51,7 +57,8 @@ def connect(
         handler: The handler, as for `framewire.sync.serve`.
         uri: The URI of the request, or its path and query.
         timeout: Time for the block with everything in it, in seconds; None for no limit. The
-            connection is cut then, so that all that waits for it goes on.
+            connection is cut then, so that all that waits for it goes on. A handler that goes on all
+            the same is not waited for.
         server: Arguments of `framewire.sync.serve`, such as `process_request`.
         **options: Arguments of `framewire.sync.connect`, such as `subprotocols`.
 
@@ -213,7 +220,8 @@ def serve_peer(*scripts: Script, timeout: float | None = 10) -> Iterator[str]:
         *scripts: What to do with each connection in turn, and with all further ones the last: a
             function that is called with the `Peer` after the opening handshake, or the bytes to
             answer the request with.
-        timeout: Time for each wait of a script, in seconds; None for no limit.
+        timeout: Time for each wait of a script, and for its end after the block, in seconds; None for
+            no limit.
     """
     if not scripts:
         raise TypeError("serve_peer() takes one script or more")
@@ -247,7 +255,9 @@ class _ScriptedServer:
         self._acceptor.join()
         for thread, peer in self._running:
             peer.cut()
-            thread.join()
+            thread.join(limit_wait(self._timeout))
+            if thread.is_alive():
+                self._failures.add(TimeoutError("a script goes on after the end of its connection"))
 
     def _accept(self) -> None:
         while True:
@@ -280,6 +290,21 @@ class _ScriptedServer:
 
 
 @contextmanager
+def _shutting_down(server: Server, expired: threading.Event) -> Iterator[None]:
+    """Shut a server down after the block, as its context does. Once the time has `expired`, handlers are
+    waited for no longer than `_CUT_TIME`: one may wait for something else than its connection.
+    """
+    try:
+        yield
+    finally:
+        stopping = threading.Thread(target=server.shutdown, name="framewire shutdown", daemon=True)
+        stopping.start()
+        while stopping.is_alive() and not expired.is_set():
+            stopping.join(_LOOK)
+        stopping.join(_CUT_TIME)
+
+
+@contextmanager
 def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]) -> Iterator[socket.socket]:
     """Run a server whose only connection is a socket pair; give the client's socket."""
     failures = Failures()
@@ -303,7 +328,7 @@ def _serving(handler: Handler, seconds: float | None, options: Mapping[str, Any]
         with socket.socket() as unbound:
             server = serve(run, sock=unbound, **options)
             ours, theirs = socket.socketpair()
-            with ours, failures.raised(), server:
+            with ours, failures.raised(), _shutting_down(server, expired):
                 server._start(theirs)
                 if seconds is not None:
                     timer.start()
