@@ -370,7 +370,8 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         max_unsent: Bytes waiting for the network above which a further message aborts the
             connection.
         max_connections: Connections at a time; others are answered 503.
-        fragment_size: Longer messages are sent in fragments of this size.
+        fragment_size: Longer messages are sent in fragments of this size, except for those of broadcasts
+            and topics.
         piece_size: Largest piece of `recv_streaming`.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.

@@ -70,7 +70,8 @@ class ConnectionSettings:
             the number at which it goes on.
         max_unsent: Bytes waiting for the network above which a further message aborts the
             connection.
-        fragment_size: Longer messages are sent in fragments of this size.
+        fragment_size: Longer messages are sent in fragments of this size, except for those of broadcasts
+            and topics.
         piece_size: Largest piece of a message that streaming reception delivers.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.

@@ -305,7 +305,8 @@ def serve(
         max_size: Largest message to receive, or a pair: message, frame.
         max_queue: Messages that may wait for `recv` before reading stops, or a pair of marks. None:
             16384.
-        fragment_size: Longer messages are sent in fragments of this size.
+        fragment_size: Longer messages are sent in fragments of this size, except for those of broadcasts
+            and topics.
         piece_size: Largest piece of `recv_streaming`.
         max_send_size: Largest message to send.
         text_errors: What becomes of text that is not UTF-8; see `Stream`.
