@@ -29,6 +29,7 @@ FRAMES = [
     (write_header(0x89, 1, b"") + b"\x00", "PING 00 [1 byte]"),
     (write_header(0x83, 0, b""), "opcode 3  [0 bytes]"),
     (write_header(0x88, 4, b"") + b"\x03\xe8hi", "CLOSE 1000 hi [4 bytes]"),
+    (write_header(0x88, 6, b"") + b"\x03\xe8a\n<b", "CLOSE 1000 a\\n<b [6 bytes]"),
     (write_header(0x88, 2, b"") + b"\x03\xe8", "CLOSE 1000 [2 bytes]"),
     (write_header(0x88, 3, b"") + b"\x03\xe8\xff", "CLOSE 1000 \ufffd [3 bytes]"),
     (write_header(0x81, 1, b"") + b"\xff", "TEXT '\ufffd' [1 byte]"),

@@ -169,7 +169,8 @@ class FrameLog:
         if opcode == Opcode.TEXT and not compressed:
             shown = repr(payload.decode(errors="replace"))
         elif opcode == Opcode.CLOSE and len(payload) >= 2:
-            shown = f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode(errors='replace')}".rstrip()
+            reason = repr(payload[2:].decode(errors="replace"))[1:-1]  # a line end would begin another record
+            shown = f"{int.from_bytes(payload[:2], 'big')} {reason}".rstrip()
         else:
             shown = payload.hex(" ")
         notes = [f"{self._length} byte{'s' * (self._length != 1)}"]
