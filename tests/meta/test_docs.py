@@ -175,6 +175,21 @@ def test_tutorial_chat_serves_its_page(tutorial, port):
     assert body == (tutorial / "chat.html").read_bytes()
 
 
+def test_tutorial_chat_tells_of_a_client_whose_connection_is_lost(tutorial, port):
+    async def talk():
+        async with await connect_in_time(f"ws://127.0.0.1:{port}/ws?name=Ada") as ada:
+            bob = await connect(f"ws://127.0.0.1:{port}/ws?name=Bob")
+            assert [await ada.recv(), await ada.recv()] == ["Ada is here", "Bob is here"]
+            bob.transport.abort()
+            assert await ada.recv() == "Bob has gone"
+
+    with serving(tutorial, "chat.py") as server:
+        try:
+            asyncio.run(asyncio.wait_for(talk(), 60))
+        finally:
+            server.terminate()
+
+
 def test_tls_guide_program_runs_over_tls(tmp_path):
     folder = write_files(ROOT / "docs/how-to/tls.md", tmp_path)
     certificate = ROOT / "tests/tls/localhost.pem"
