@@ -93,6 +93,7 @@ def test_subprotocols_are_offered_in_order():
         (("-s", "a b"), "a subprotocol is a token, not 'a b'"),
         (("--proxy", "foo:bar"), "the host or the port of the proxy is malformed"),
         (("-k",), "connect: --ca and --insecure go with a wss URI"),
+        (("--ca", ""), "connect: --ca needs a file"),
     ],
 )
 def test_invalid_option_is_wrong_usage(option, text):

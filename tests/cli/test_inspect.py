@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import struct
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -140,6 +143,18 @@ def test_binary_file_may_begin_with_the_handshake_head(capsys, tmp_path):
     _, (direction,) = explain(capsys, str(path))
     assert direction["head"].encode() == head
     assert [frame["offset"] for frame in direction["frames"]] == [len(head)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other named pipes")
+def test_inspect_reads_named_pipes(tmp_path, capsys):
+    """Shells pass them for `<(command)`."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"8100",), daemon=True)
+    writer.start()
+    assert main(["inspect", "--json", str(pipe)]) == 0
+    writer.join()
+    assert json.loads(capsys.readouterr().out)[0]["frames"][0]["name"] == "text"
 
 
 @pytest.mark.parametrize("written", ["", "8", "818", "nothing/here", "81 8g"])

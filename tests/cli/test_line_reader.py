@@ -1,11 +1,14 @@
 """Lines of standard input for an event loop."""
 
 import asyncio
+import os
 import sys
+import threading
 
 import pytest
 
 from framewire.cli.line_reader import LineReader
+from framewire.cli.standard_input import read_standard_input
 
 
 @pytest.fixture
@@ -44,6 +47,38 @@ def test_lines_of_one_read_are_handed_over_together(standard_input):
     asyncio.run(body())
     assert sent == lines
     assert len(handed_over) < 100
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_end_of_a_line_is_lf_or_cr_lf(standard_input, binary):
+    standard_input(b"a\r\nb\r\r\nc\rd\n\r\n\ne\r")
+    sent = []
+
+    async def send(line):
+        sent.append(line if binary else line.encode())
+
+    async def body():
+        await LineReader(binary).send_to(send)
+
+    asyncio.run(body())
+    assert sent == [b"a", b"b\r", b"c\rd", b"", b"", b"e\r"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows cannot be made non-blocking")
+def test_input_that_another_program_has_made_non_blocking_is_read_to_its_end(monkeypatch):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+
+    def write():
+        os.write(writing, b"late")
+        os.close(writing)
+
+    with open(reading) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        later = threading.Timer(0.1, write)
+        later.start()
+        assert list(read_standard_input()) == [b"late"]
+        later.join()
 
 
 def test_line_whose_sending_failed_is_the_first_of_the_next_call(standard_input):

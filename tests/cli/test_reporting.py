@@ -40,19 +40,21 @@ def test_port_out_of_range_is_wrong_usage(command, port):
     assert done.stderr.count("\n") <= 3
 
 
-@pytest.mark.parametrize("option", [("--grace", "-1"), ("--grace", "nan"), ("--workers", "-1")])
-def test_negative_number_is_wrong_usage(option):
+@pytest.mark.parametrize(
+    "option", [("--grace", "-1"), ("--grace", "nan"), ("--workers", "-1"), ("--workers", "1" + "0" * 18)]
+)
+def test_number_out_of_range_is_wrong_usage(option):
     assert run("serve", *option).returncode == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("serve", "--workers", "two"), "'two' is not an integer of 0 or more"),
+        (("serve", "--workers", "two"), "'two' is not an integer of 0 to 2147483647"),
         (("serve", "--grace", "nan"), "'nan' is not a number of 0 or more"),
         (("serve", "--redis", "broker"), "'broker' is not a URI of redis, rediss or unix"),
         (("serve", "--redis", "redis://h:x"), "'redis://h:x' is not a URI of redis, rediss or unix"),
-        (("bench", "ws://127.0.0.1:1/", "--connections", "0"), "'0' is not an integer of 1 or more"),
+        (("bench", "ws://127.0.0.1:1/", "--connections", "0"), "'0' is not an integer of 1 to 2147483647"),
         (("bench", "ws://127.0.0.1:1/", "--rate", "inf"), "'inf' is not a finite number above 0"),
     ],
 )

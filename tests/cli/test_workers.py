@@ -81,6 +81,15 @@ def test_all_workers_serve_and_close_with_1001_on_shutdown(stop):
         assert (process.returncode, errors) == (0, "")
 
 
+def test_workers_with_an_infinite_grace_period_end_with_their_connections():
+    with serving("--workers", "2", "--grace", "inf") as (process, where), ExitStack() as stack:
+        connections = connect_to_each(where, 2, stack)
+        process.terminate()
+        assert [close_code(connection) for connection in connections.values()] == [1001] * 2
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (0, "")
+
+
 def test_metrics_sum_all_workers_and_totals_survive_a_worker_death():
     with serving("--workers", "2", "--metrics") as (process, where), ExitStack() as stack:
         by_worker = connect_to_each(where, 2, stack)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 __all__ = ["header", "host", "non_negative_float", "non_negative_int", "port", "positive_float", "positive_int"]
 
 Number = TypeVar("Number", int, float)
+
+_MAX_INT: Final = (1 << 31) - 1
 
 
 def port(text: str) -> int:
@@ -33,13 +35,13 @@ def host(text: str) -> str:
 
 
 def non_negative_int(text: str) -> int:
-    """Parse an integer of at least 0."""
-    return _parse(int, text, lambda number: number >= 0, "an integer of 0 or more")
+    """Parse an integer of 0 to 2**31 - 1."""
+    return _parse(int, text, lambda number: 0 <= number <= _MAX_INT, f"an integer of 0 to {_MAX_INT}")
 
 
 def positive_int(text: str) -> int:
-    """Parse an integer of at least 1."""
-    return _parse(int, text, lambda number: number >= 1, "an integer of 1 or more")
+    """Parse an integer of 1 to 2**31 - 1."""
+    return _parse(int, text, lambda number: 1 <= number <= _MAX_INT, f"an integer of 1 to {_MAX_INT}")
 
 
 def non_negative_float(text: str) -> float:

@@ -104,6 +104,8 @@ def _make_connect(arguments: argparse.Namespace) -> connect:
         raise ValueError("connect: a URI is required, except with --unix")
     if arguments.unix == "":
         raise ValueError("connect: --unix needs a path")
+    if arguments.ca == "":  # `ssl` would trust the certificate authorities of the system
+        raise ValueError("connect: --ca needs a file")
     if arguments.unix is not None and arguments.proxy not in (None, True):
         raise ValueError("connect: --proxy does not go with --unix")
     options: dict[str, Any] = {

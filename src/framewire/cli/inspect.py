@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from os.path import isfile
+from os.path import exists, isdir
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +20,10 @@ from .dissect import Frame, dissect
 from .optional_packages import require_package
 from .output import make_console
 from .reporting import FAILURE, INTERRUPTED, USAGE, CommandError, count
+from .standard_input import read_standard_input
 
 __all__ = ["add_parser", "read_input"]
 
-_READ_SIZE: Final = 1 << 16
 #: Separators and prefixes of hex digits in common notations.
 _HEX_SEPARATOR: Final = re.compile(rb"0x|\\x|[\s:,]")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
@@ -104,13 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _read_standard_input() -> tuple[bytes, bool]:
     """Read until the end or Ctrl-C; return the bytes, and whether it was Ctrl-C."""
     content = bytearray()
-    if sys.stdin is not None:  # it was not closed at the start of the process
-        try:
-            with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source:
-                while data := source.read(_READ_SIZE):
-                    content += data
-        except KeyboardInterrupt:
-            return bytes(content), True
+    try:
+        for data in read_standard_input():
+            content += data
+    except KeyboardInterrupt:
+        return bytes(content), True
     return bytes(content), False
 
 
@@ -128,7 +125,7 @@ def read_input(source: str, sender: Role | None, standard_input: bytes = b"") ->
     Raises:
         ValueError: If the format is none of those supported.
     """
-    if source != "-" and not isfile(source):
+    if source != "-" and (isdir(source) or not exists(source)):
         data = _HEX_SEPARATOR.sub(b"", source.encode())
         if not _HEX.fullmatch(data):
             raise ValueError(f"{source!r} is neither a file nor whole bytes in hex")

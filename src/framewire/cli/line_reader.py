@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from .standard_input import read_standard_input
+
 __all__ = ["LineReader"]
 
-#: Bytes of one read.
-_READ_SIZE: Final = 1 << 16
 #: Reads that may wait for the event loop.
 _MAX_QUEUED_READS: Final = 4
 
@@ -23,9 +23,7 @@ class LineReader:
     """Read standard input in a thread, which works for terminals, pipes and files.
 
     The thread hands over the lines of one read together, because a switch between threads costs
-    more than many short messages. It is a daemon, because nothing can interrupt its read. It opens
-    standard input a second time, because at exit the interpreter would wait for the lock of
-    `sys.stdin`.
+    more than many short messages. It is a daemon, because nothing can interrupt its read.
 
     Args:
         binary: Whether lines are bytes instead of text.
@@ -90,18 +88,21 @@ class LineReader:
         if codecs.lookup(sys.stdin.encoding).name != "ascii":
             self._encoding = sys.stdin.encoding
         incomplete: list[bytes] = []
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as source:
-            while data := source.read(_READ_SIZE):
-                complete, newline, rest = data.rpartition(b"\n")
-                if newline:
-                    yield self._split(b"".join([*incomplete, complete]))
-                    incomplete.clear()
-                incomplete.append(rest)
+        for data in read_standard_input():
+            complete, newline, rest = data.rpartition(b"\n")
+            if newline:
+                yield self._split(b"".join([*incomplete, complete]))
+                incomplete.clear()
+            incomplete.append(rest)
         if last := b"".join(incomplete):
-            yield self._split(last)
+            yield [self._decode(last)]
 
     def _split(self, data: bytes) -> list[Any]:
-        lines: Any = data if self._binary else data.decode(self._encoding, "replace")
+        """Split lines that end with LF or CR LF; the LF of the last one is left out of `data`."""
+        lines = self._decode(data)
         end, carriage_return = (b"\n", b"\r") if self._binary else ("\n", "\r")
         split: list[Any] = lines.split(end)
-        return [line.rstrip(carriage_return) for line in split] if carriage_return in lines else split
+        return [line.removesuffix(carriage_return) for line in split] if carriage_return in lines else split
+
+    def _decode(self, data: bytes) -> Any:
+        return data if self._binary else data.decode(self._encoding, "replace")

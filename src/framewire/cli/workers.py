@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from threading import TIMEOUT_MAX
 from typing import Final
 
 from ..errors import FramewireError
@@ -165,7 +166,7 @@ def _supervised_signals() -> set[signal.Signals]:
 
 def _wait_for_signal(deadline: float | None) -> int | None:
     """Return the next signal; None if the deadline passes first."""
-    if deadline is None:
+    if deadline is None or deadline - time.monotonic() > TIMEOUT_MAX:
         return signal.sigwaitinfo(_supervised_signals()).si_signo
     received = signal.sigtimedwait(_supervised_signals(), max(deadline - time.monotonic(), 0))
     return received and received.si_signo
