@@ -3,7 +3,7 @@
     python benchmarks/instructions.py [REVISION]
 
 Counts the working tree, and REVISION if it is given: the exit status is 1 if a count of the
-working tree is more than 1 % higher.
+working tree is more than 3 % higher.
 
 Each count is the difference between two runs, of 1,000 and of 3,000 messages, so that start and
 import cancel out. It ignores caches and branch prediction: the other benchmarks measure times.
@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TOLERANCE = 1.01
+#: The layout of the memory alone changes some counts by up to 3 %.
+TOLERANCE = 1.03
 FEW, MANY = 1000, 3000
 #: A server without a network: its transport counts the bytes that are written, and discards them.
 ASYNCIO_SERVER = """
