@@ -202,9 +202,9 @@ class Relay:
                         await self._receive(subscription)
                     finally:
                         timer.cancel()
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 if publish_delay == 0 or self._may_publish.is_set():  # one warning for each loss, not each attempt
-                    logger.warning("the broker is unreachable: %s", error)
+                    _warn("the broker is unreachable", error)
             if self._lost_at is None:
                 self._lost_at = loop.time() if began is None else began
             self._may_publish.clear()
@@ -273,15 +273,22 @@ class Relay:
                         await pipeline.execute()
                     failing = False
                     break
-                except (RedisError, OSError) as error:
+                except Exception as error:
                     if not failing:  # one warning for each series of failures
-                        logger.warning("messages cannot be published: %s", error)
+                        _warn("messages cannot be published", error)
                     failing = True
                     await asyncio.sleep(_RETRY_DELAY)
             for _ in batch:
                 self._backlog.task_done()
             if self._discarded:
                 self._tell_discarded(0.0)
+
+
+def _warn(text: str, error: Exception) -> None:
+    """Log an error of the broker; with its traceback one that redis-py does not expect, such as that of
+    a reply that is no number.
+    """
+    logger.warning("%s: %s", text, error, exc_info=None if isinstance(error, (RedisError, OSError)) else error)
 
 
 def _call(callback: Callable[..., object], *arguments: object) -> None:

@@ -416,6 +416,25 @@ def test_backlog_without_a_limit_is_refused(backlog, error):
             make(backlog=backlog)
 
 
+@on_loop
+async def test_relay_goes_on_after_replies_that_redis_never_gives(broker, caplog):
+    async def answer(reader, writer):
+        await reader.read(100)
+        writer.write(b":no number\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", broker.port)
+    async with Peer(broker) as a, Peer(broker) as b:
+        for peer in (a, b):
+            peer.relay._may_publish.set()
+            peer.relay.publish("early")
+        await until(lambda: "the broker is unreachable: invalid literal" in caplog.text)
+        await until(lambda: "messages cannot be published: invalid literal" in caplog.text)
+        server.close()
+        broker.start()
+        await wait_until_connected(a, b)
+
+
 @pytest.mark.parametrize("message", [b"binary", None])
 def test_message_that_is_no_text_is_refused(message):
     relay = Relay("redis://localhost", "test", print)
