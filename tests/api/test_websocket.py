@@ -548,6 +548,42 @@ async def test_buffered_amount_does_not_decrease_when_the_connection_is_lost():
 
 
 @on_loop
+async def test_close_aborts_the_connection_if_the_server_takes_nothing():
+    go_on = asyncio.Event()
+
+    async def handler(ws):
+        ws.transport.pause_reading()
+        await go_on.wait()
+        ws.transport.abort()
+
+    async with serving(handler) as uri:
+        socket = WebSocket(uri, compression=None, ping_interval=None, close_timeout=0.2)
+        socket.onopen = lambda event: [socket.send(bytes(1 << 25)), socket.close()]
+        events = await Log(socket).end()
+        go_on.set()
+        assert events[-1] == ("close", socket.CLOSED, False, 1006, "")
+
+
+@on_loop
+async def test_close_waits_for_a_server_that_takes_the_messages_slowly():
+    received = []
+
+    async def handler(ws):
+        for _ in range(12):
+            ws.transport.pause_reading()
+            await asyncio.sleep(0.1)
+            ws.transport.resume_reading()
+            await asyncio.sleep(0.01)
+        received.append([message async for message in ws])
+
+    async with serving(handler, max_size=None) as uri:
+        socket = WebSocket(uri, compression=None, ping_interval=None, close_timeout=0.5)
+        socket.onopen = lambda event: [socket.send(bytes(1 << 25)), socket.close(1000)]
+        await Log(socket).end()
+        assert await until(lambda: received) == [[bytes(1 << 25)]]
+
+
+@on_loop
 async def test_binary_type_is_read_when_the_message_is_delivered():
     async with serving() as uri:
         socket = WebSocket(uri)

@@ -15,10 +15,13 @@ class BaseConnection(ABC):
     Attributes:
         protocol: The subprotocol that the server selected, or "".
         extensions: The negotiated extensions, in the form of the response header, or "".
+        close_timeout: Seconds for which `WebSocket.close` waits while nothing is written; None: no
+            limit.
     """
 
     protocol: str
     extensions: str
+    close_timeout: float | None
 
     @abstractmethod
     async def recv(self) -> str | bytes:

@@ -34,6 +34,7 @@ class BrowserConnection(BaseConnection):
     """
 
     def __init__(self, url: str, subprotocols: list[str]) -> None:
+        self.close_timeout = None  # that is for the browser to decide
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._received: deque[str | bytes] = deque()
         #: Set when there is a message to receive, and at the end.

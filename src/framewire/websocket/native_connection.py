@@ -44,6 +44,7 @@ class NativeConnection(BaseConnection):
         self.extensions = connection.response.headers.get_joined("Sec-WebSocket-Extensions")
         self._connection = connection
         self._session: Session = connection._session
+        self.close_timeout = self._session.settings.close_timeout
         #: Whether `drain` waits, or has waited until the connection was lost.
         self._draining = False
 

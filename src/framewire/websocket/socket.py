@@ -148,6 +148,8 @@ class WebSocket:
         #: Set when there is a message or a close frame to send.
         self._send_requested = asyncio.Event()
         self._close_frame: tuple[int | None, str] = (None, "")
+        #: Looks whether anything is written, from `close` until the close frame is sent.
+        self._progress_timer: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         self._opening: asyncio.Future[BaseConnection] = loop.create_task(
             open_connection(uri, self._url, offered, options)
@@ -227,7 +229,8 @@ class WebSocket:
         self._buffered += size
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """Close the connection after the messages sent so far.
+        """Close the connection after the messages sent so far. If the network takes nothing of them for
+        `close_timeout`, the connection is aborted.
 
         While CONNECTING, the connection attempt fails; while CLOSING or CLOSED, the call has no
         effect. The arguments are always checked.
@@ -250,6 +253,7 @@ class WebSocket:
             self._state = self.CLOSING
             self._close_frame = code, "" if code is None else text
             self._send_requested.set()
+            self._look_at_progress(None)
 
     def addEventListener(self, type: str, listener: Listener, *, once: bool = False) -> None:  # noqa: A002
         """Register a listener; one that is registered already keeps its position.
@@ -295,6 +299,7 @@ class WebSocket:
             self._outgoing.clear()  # they still count as buffered
             await self._end(CloseEvent("close", self, is_clean(closed), closed.code, closed.reason), failed)
         finally:
+            self._stop_looking()
             sender.cancel()
             connection.abort()
 
@@ -327,6 +332,7 @@ class WebSocket:
                     await connection.drain()
                 self._send_requested.clear()
                 if self._state == self.CLOSING:
+                    self._stop_looking()  # the connection has a deadline from now on
                     connection.start_closing(*self._close_frame)
                     return
         except ConnectionClosed:
@@ -334,6 +340,24 @@ class WebSocket:
         except Exception as error:
             _report("a message could not be sent", error)
             connection.abort()  # without a sender, nothing else would end it
+
+    def _look_at_progress(self, before: int | None) -> None:
+        """Abort the connection if no more is written than at the last look, or look again later.
+
+        Args:
+            before: The bytes that were not written at the last look; None: this is the first look.
+        """
+        connection, amount = self._connection, self.bufferedAmount
+        assert connection is not None
+        if amount == before:
+            connection.abort()
+        elif connection.close_timeout is not None:
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(connection.close_timeout, self._look_at_progress, amount)
+
+    def _stop_looking(self) -> None:
+        if self._progress_timer is not None:
+            self._progress_timer.cancel()
 
     def _convert(self, message: str | bytes) -> str | bytes | bytearray:
         """Return the message in the type that `binaryType` selects."""
