@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed as PeerClosed
 from websockets.exceptions import InvalidStatus
 
 import framewire
+from framewire import TrustedProxies
 from framewire.asyncio import Listener, broadcast, serve, transport_writer
 from framewire.asyncio.beginning import BeginningProtocol
 from framewire.asyncio.read_buffer import READ_SIZE
@@ -826,18 +827,23 @@ async def test_cancelled_tls_handshake_cuts_the_connection():
         await until(lambda: not server._home.beginning)
 
 
-@over_tls
+@pytest.mark.parametrize("proxies", [None, TrustedProxies(["127.0.0.1"], proxy_protocol=True)], ids=["", "PROXY"])
 @on_loop
-async def test_connection_over_tls_that_cannot_be_made_is_cut(caplog):
-    def fail(server):
-        raise RuntimeError("no connection")
-
-    async with serving(create_connection=fail) as (server, port, _):
-        async with raw(port) as client:
-            assert await read_rest(client) == b""
-        await until(lambda: not server._home.tasks)
-    gc.collect()
-    assert "no connection" in caplog.text
+async def test_connection_that_cannot_be_made_is_cut_and_logged(proxies, network, caplog):
+    options = {"ssl": ends.client_side(), "server_hostname": "127.0.0.1"} if "tls" in network else {}
+    async with serving(create_connection=lambda server: None, trusted_proxies=proxies) as (server, port, _):
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            if proxies is not None:
+                sock.sendall(b"PROXY UNKNOWN\r\n")
+            with contextlib.suppress(ConnectionError):
+                reader, writer = await asyncio.open_connection(sock=sock, **options)
+                writer.write(REQUEST)
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+                writer.close()
+        await until(lambda: not (server._home.tasks or server.beginning))
+    assert [(record.message, record.exc_info[0]) for record in caplog.records] == [
+        ("connection failed", AttributeError)
+    ]
     caplog.clear()
 
 

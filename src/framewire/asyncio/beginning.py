@@ -17,7 +17,7 @@ from ..session.logs import log_proxy_header
 from .driver import HEAD_READ_SIZE, Driver
 from .server_connection import AnyServer
 
-__all__ = ["BeginningProtocol", "has_tls_of_sockets", "make_limited_driver"]
+__all__ = ["BeginningProtocol", "has_tls_of_sockets", "make_driver", "make_limited_driver"]
 
 #: Seconds until the next try to cut a connection that had no transport at the end of `open_timeout`.
 _RETRY: Final = 0.1
@@ -46,12 +46,28 @@ def has_tls_of_sockets(loop: asyncio.AbstractEventLoop) -> bool:
     return hasattr(loop, "_aiofastnet_patched_methods")
 
 
-def make_limited_driver(server: ConnectingServer) -> Driver:
-    """Return the driver of a new connection, for a listener with TLS; `open_timeout` begins."""
-    driver: Driver = server.make_connection(server)._driver
-    if (seconds := server.settings.open_timeout) is not None:
+def make_driver(server: ConnectingServer) -> Driver | CutProtocol:
+    """Return the driver of a new connection, for a listener."""
+    made = _make_connection(server)
+    return CutProtocol() if made is None else made[1]
+
+
+def make_limited_driver(server: ConnectingServer) -> Driver | CutProtocol:
+    """Like `make_driver`, for a listener with TLS; `open_timeout` begins."""
+    driver = make_driver(server)
+    if isinstance(driver, Driver) and (seconds := server.settings.open_timeout) is not None:
         _abort_after(seconds, ref(driver))  # TLS that fails tells no one: the timer must not keep the driver
     return driver
+
+
+def _make_connection(server: ConnectingServer) -> tuple[Any, Driver] | None:
+    """Return a new connection and its driver; log why there is none, since event loops do not tell."""
+    try:
+        connection = server.make_connection(server)
+        return connection, connection._driver
+    except Exception:
+        server.logger.exception("connection failed")
+        return None
 
 
 def _abort_after(seconds: float, reference: ref[Driver]) -> None:
@@ -65,6 +81,13 @@ def _abort(reference: ref[Driver]) -> None:
         _abort_after(_RETRY, reference)  # TLS may still be established
     else:
         driver.transport.abort()
+
+
+class CutProtocol(asyncio.Protocol):
+    """Cuts its connection, in place of the driver of one that could not be made."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class BeginningProtocol(asyncio.BufferedProtocol):
@@ -173,13 +196,12 @@ class BeginningProtocol(asyncio.BufferedProtocol):
     def _connect(self, transport: asyncio.Transport, address: Any) -> None:
         """Pass the transport on to a new connection."""
         self._server.beginning.discard(self)
-        try:
-            connection = self._server.make_connection(self._server)
-        except BaseException:
+        made = _make_connection(self._server)
+        if made is None:
             self.abort()
-            raise
+            return
+        connection, driver = made
         connection.client_address = address
-        driver: Driver = connection._driver
         if self._timer is not None:
             driver.take_timeout(self._timer)
         transport.set_protocol(driver)

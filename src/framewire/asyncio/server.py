@@ -30,7 +30,7 @@ from ..session.base_server import BaseServer, ServerOptions, handler_failed
 from ..session.logs import Logger
 from ..session.rate_limit import RateLimit
 from ..session.settings import LINGER
-from .beginning import BeginningProtocol, has_tls_of_sockets, make_limited_driver
+from .beginning import BeginningProtocol, has_tls_of_sockets, make_driver, make_limited_driver
 from .callbacks import Listener
 from .connection import broadcast
 from .metrics import Counters
@@ -494,13 +494,13 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if self._unix else loop.create_server
         kwargs, context, proxies = {**self._kwargs, **address}, self._options.ssl, server.policy.trusted_proxies
-        make: Callable[[], Any] = lambda: server.make_connection(server)._driver  # noqa: E731
+        make: Callable[[], Any] = partial(make_driver, server)
         has_header = proxies is not None and proxies.proxy_protocol
         limit = {"ssl_handshake_timeout": math.inf}  # not the 60 s of the event loop: `open_timeout` is the limit
         if has_header or (context is not None and not has_tls_of_sockets(loop)):
             make = lambda: BeginningProtocol(server, context, limit | self._tls_options)  # noqa: E731
         elif context is not None:
-            make = lambda: make_limited_driver(server)  # noqa: E731
+            make = partial(make_limited_driver, server)
             if (seconds := server.settings.open_timeout) is not None:
                 limit["ssl_handshake_timeout"] = seconds or _SHORTEST_LIMIT
             kwargs.update(limit | self._tls_options, ssl=context)
