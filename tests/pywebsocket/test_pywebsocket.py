@@ -885,6 +885,26 @@ def test_cgi_program_receives_request_body(programs, pause):
     assert get(where, "/cgi-bin/show.py", "POST", "Transfer-Encoding: chunked")[0] == 411
 
 
+def test_client_that_expects_100_is_asked_for_the_body_of_a_cgi_request(programs):
+    head = b"POST /cgi-bin/show.py HTTP/1.%d\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(programs[1].split(":"), 10) as plain:
+        plain.sendall(head % (1, 2))
+        assert plain.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        plain.sendall(b"12")
+        answer = b"".join(iter(lambda: plain.recv(65536), b""))
+    assert b"cgi-bin b'12'" in answer.splitlines()
+    # Refused at once; there is no body, or all of it has come; a client of HTTP/1.0 knows no 100.
+    for version, length, body, status in (
+        (1, 1 << 21, b"", b"413"),
+        (1, 0, b"", b"200"),
+        (1, 2, b"12", b"200"),
+        (0, 2, b"12", b"200"),
+    ):
+        with socket.create_connection(programs[1].split(":"), 10) as plain:
+            plain.sendall(head % (version, length) + body)
+            assert plain.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
 @pytest.mark.parametrize(
     ("output", "status", "line"),
     [

@@ -14,7 +14,9 @@ from .http11 import HeadLimits, HeadScanner, Request, Response, check_head_limit
 from .ordinary_heads import take_request
 from .request_checks import Offer, Origin, check_request
 
-__all__ = ["BUSY", "CLOSING", "MAX_TRAILING", "WITHOUT_CONTENT", "ServerHandshake", "refusal"]
+__all__ = [
+    "BUSY", "CLOSING", "CONTINUE", "MAX_TRAILING", "WITHOUT_CONTENT", "ServerHandshake", "expects_continue", "refusal",
+]  # fmt: skip
 
 #: 503 response for connections above `max_connections`; sent without reading the request.
 BUSY: Final = (
@@ -28,9 +30,9 @@ CLOSING: Final = (
     b"Content-Length: 28\r\n\r\nthe server is shutting down\n"
 )
 
-#: The interim response to a request with "Expect: 100-continue"; it comes before a 101 (RFC 9110
-#: 7.8).
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: The interim response to a request with "Expect: 100-continue"; it comes before the body, or a 101
+#: (RFC 9110 7.8, 10.1.1).
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 #: The final statuses whose response has neither content nor Content-Length (RFC 9110 8.6, 15.3.5,
 #: 15.3.6, 15.4.5).
@@ -265,8 +267,7 @@ class ServerHandshake:
             data = self._encode(response, response.headers.lines)
         self.response = response
         assert self.request is not None
-        expected = self.request.headers.by_name().get("expect")
-        return _CONTINUE + data if expected and "100-continue" in map(str.lower, split_list(expected)) else data
+        return CONTINUE + data if expects_continue(self.request) else data
 
     def _check_unanswered(self) -> None:
         if self.response is not None:
@@ -280,6 +281,16 @@ class ServerHandshake:
             phrase,
             b"".join([b"%b: %b\r\n" % check_field(*line) for line in lines]),
         )
+
+
+def expects_continue(request: Request) -> bool:
+    """Return whether a client waits for a 100 response before it sends more (RFC 9110 10.1.1)."""
+    expected = request.headers.by_name().get("expect")
+    return (
+        expected is not None
+        and request.version != "HTTP/1.0"
+        and "100-continue" in map(str.lower, split_list(expected))
+    )
 
 
 def refusal(status: int, reason: str, headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -18,7 +18,7 @@ from ..http.headers import Headers, is_token
 from ..http.http11 import Request, Response
 from ..http.request_target import split_target
 from ..http.server_answer import encode, explain
-from ..http.server_handshake import ServerHandshake
+from ..http.server_handshake import CONTINUE, ServerHandshake, expects_continue
 from ..http.server_policy import ServerPolicy
 from ..http.uri import parse_uri
 from ..protocol.codecs import Codec
@@ -235,6 +235,8 @@ class HandlerConnection(ServerConnection):
             raise HandshakeError(411, "the body has no Content-Length")
         if int(length) > MAX_BODY:
             raise HandshakeError(413, f"the body has over {MAX_BODY} bytes")
+        if int(length) > len(self._ahead) and expects_continue(request):
+            self._driver.transport.sendall(CONTINUE)
         body = self.read_raw(int(length))
         if len(body) < int(length):
             raise ConnectionResetError("the client left before a whole body")
