@@ -25,6 +25,7 @@ from .http.headers import Headers, parse_tokens
 from .http.http11 import Request, Response
 from .http.request_checks import check_subprotocols, choose_subprotocol, find_host
 from .http.request_target import split_target
+from .session.arguments import check_absent
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -334,8 +335,10 @@ def add_router(
     Raises:
         ImportError: `url_map` is not `Routes`, and werkzeug is not installed.
         TypeError: `url_map` is neither `Routes` nor a map of werkzeug.
+        ValueError: There is a `create_router` for `Routes`.
     """
     if isinstance(url_map, Routes):
+        check_absent("Routes", create_router=create_router)
         handler: Callable[[Any], Any] = url_map
         routed = url_map.process_request
     else:

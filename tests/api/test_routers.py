@@ -21,7 +21,7 @@ import framewire.asyncio.router
 import framewire.sync.router
 import framewire.trio.router
 from framewire import TrustedProxies
-from framewire.routes import Router, Routes
+from framewire.routes import Router, Routes, add_router
 from framewire.sync import connect, unix_connect
 
 REQUEST = (
@@ -265,6 +265,11 @@ def test_subclass_of_router_changes_handlers_and_responses(api, url_map):
         assert receive(port, "/count/7") == "{'number': 8}"
         assert answer(port, "/none") == (410,)
         assert answer(port, "/old", "a..b") == (302, "ws://other/count")
+
+
+def test_routes_have_no_router_of_the_caller():
+    with pytest.raises(ValueError, match="create_router is incompatible with Routes"):
+        add_router(Routes(), create_router=Router)
 
 
 def test_routes_work_in_place_of_a_map(api, monkeypatch):

@@ -1036,6 +1036,21 @@ async def test_server_counters_count_messages_bytes_and_closes():
 
 
 @on_loop
+async def test_serve_can_be_entered_again_only_after_its_end():
+    opening = serve(echo, "127.0.0.1", 0)
+    for _ in range(2):
+        async with opening as server:
+            with pytest.raises(RuntimeError, match="entered already"):
+                await opening.__aenter__()
+            assert server.is_serving()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        opening = serve(echo, "127.0.0.1", other.getsockname()[1])
+        for _ in range(2):
+            with pytest.raises(OSError, match="in use"):
+                await opening.__aenter__()
+
+
+@on_loop
 async def test_server_close_timeout_bounds_the_shutdown():
     async def stubborn(ws):
         while True:

@@ -451,6 +451,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         }
         _check_threads(threads, allow_gil)
         self._threads = threads
+        self._entered = False
         self._unix = kwargs.pop("unix", False)
         if self._unix:
             check_absent("a Unix socket", host=host, port=port)
@@ -514,7 +515,14 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         return self._start().__await__()
 
     async def __aenter__(self) -> Server:
-        self._server = await self
+        if self._entered:
+            raise RuntimeError("this serve() is entered already")
+        self._entered = True
+        try:
+            self._server = await self
+        except BaseException:
+            self._entered = False
+            raise
         return self._server
 
     async def __aexit__(
@@ -523,6 +531,7 @@ class serve:  # noqa: N801 - called like the function that it is to its users
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._entered = False
         await self._server.__aexit__(kind, error, trace)
 
 
