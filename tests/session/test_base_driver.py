@@ -120,6 +120,29 @@ def test_whole_message_is_queued_in_fragments_at_once():
     assert read() == ["abcde"]
 
 
+class InterruptError(BaseException):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.parametrize("kind", ["iterable", "cut"])
+def test_last_fragment_whose_frame_is_lost_closes_the_connection(kind, monkeypatch):
+    def add_output(session, *arguments, **options):
+        if not (session.message_open or interrupted):
+            interrupted.append(True)
+            raise InterruptError
+        add(session, *arguments, **options)
+
+    interrupted, add = [], Session._add_output
+    monkeypatch.setattr(Session, "_add_output", add_output)
+    connection, read = opened(settings=ConnectionSettings(fragment_size=1))
+    with pytest.raises(InterruptError):
+        if kind == "iterable":
+            connection._driver.send_fragments(["a", "b"], None).send(None)
+        else:
+            connection._driver.queue_fragments("ab", None)
+    assert [event.code for event in read()] == [1011]
+
+
 def test_fragments_after_the_end_raise_connection_closed():
     connection, _ = opened()
 

@@ -740,6 +740,49 @@ def test_long_message_of_several_fragments_is_sent_in_steps():
     assert world.session.messages_sent == 1
 
 
+class InterruptError(BaseException):
+    """Raised by a signal handler."""
+
+
+def test_messages_after_one_whose_frame_is_lost_arrive(monkeypatch):
+    """A signal handler that raises may interrupt `send` once the message is compressed."""
+
+    def interrupt(*_):
+        raise InterruptError
+
+    world = World(codecs=[Deflate()])
+    world.peer = Stream(CLIENT, extensions=[Deflate()])
+    text = os.urandom(5000).hex()
+    world.session.send(text)
+    with monkeypatch.context() as patch, pytest.raises(InterruptError):
+        patch.setattr(Session, "_add_output", interrupt)
+        world.session.send(text + "lost" * 500)
+    world.session.send(text)
+    assert world.sent() == [text, text]
+
+
+def test_message_that_cannot_be_sent_leaves_the_codec_to_one_that_is_encoded_in_steps():
+    world = World(codecs=[Deflate()])
+    world.peer = Stream(CLIENT, extensions=[Deflate()])
+    text = os.urandom(50_000).hex()
+    steps = world.session.send_steps(text)
+    next(steps)
+    with pytest.raises(TypeError):
+        world.session.send(1)
+    assert list(steps) == []
+    assert world.sent() == [text]
+
+
+def test_fragment_that_cannot_be_sent_leaves_the_codec_to_its_message():
+    world = World(codecs=[Deflate()])
+    world.peer = Stream(CLIENT, extensions=[Deflate()])
+    world.session.send("begin", last=False)
+    with pytest.raises(TypeError):
+        world.session.send(1, last=False)
+    world.session.send("begin and end")
+    assert world.sent() == ["beginbegin and end"]
+
+
 def test_unread_bytes_before_a_message_abort_the_connection():
     """The message's own size does not count: it does not show that the peer does not read."""
     world = World(max_unsent=100)

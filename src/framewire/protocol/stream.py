@@ -602,6 +602,14 @@ class Stream(StreamCore[Event]):
             self._leave()
         return made
 
+    def lose_frame(self) -> None:
+        """Take note that the frame of the last whole message will not be sent: those after it are encoded
+        without its context. During a message in fragments, or in steps, do nothing.
+        """
+        if not (self.message_open or self._encoding):
+            for codec in self._codecs:
+                codec.abandon()
+
     def _check_open(self) -> None:
         if self._close_sent or self._state is CLOSED:
             raise StateError("no message can follow a close frame or a failure")

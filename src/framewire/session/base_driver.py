@@ -66,6 +66,9 @@ class BaseDriver(ABC):
         self.receiving = False
         #: Whether an iterable of fragments is being sent.
         self.in_fragments = False
+        # Whether fragments of a message are queued, and its last one is not. The stream does not know of a
+        # last one whose frame was lost, as a signal handler has raised.
+        self._unfinished = False
         #: Whether the connection has ended; see `note_end`.
         self.ended = False
         #: The topics to which the connection has subscribed, and those that hold messages for it.
@@ -237,7 +240,7 @@ class BaseDriver(ABC):
         fragments = session.fragments(message, text)
         with self.sending_whole_message():
             for fragment, is_text, last in fragments:
-                session.send(fragment, is_text, last=last, compress=compress)
+                self._queue_fragment(session, fragment, is_text, last, compress)
 
     @contextmanager
     def sending_whole_message(self) -> Iterator[None]:
@@ -247,12 +250,21 @@ class BaseDriver(ABC):
         try:
             yield
         except BaseException:
-            if self.session is not None and self.session.message_open and not self.session.over:
+            session = self.session
+            if session is not None and (session.message_open or self._unfinished) and not session.over:
                 self.start_closing(*ABANDONED_MESSAGE)
             raise
+        finally:
+            self._unfinished = False
+
+    def _queue_fragment(
+        self, session: Session, fragment: Data, text: bool | None, last: bool, compress: bool | None
+    ) -> None:
+        session.send(fragment, text, last=last, compress=compress)
+        self._unfinished = not last
 
     async def _send_fragment(self, fragment: Data, text: bool | None, last: bool, compress: bool | None) -> None:
-        await self.perform(lambda session: session.send(fragment, text, last=last, compress=compress))
+        await self.perform(lambda session: self._queue_fragment(session, fragment, text, last, compress))
 
     async def ping(self, data: Data | None, answered: Answered, ack_on_close: bool) -> Answered:
         """Send a ping; return the event `answered`, which is set when the pong arrives."""

@@ -520,7 +520,11 @@ class Session:
             last: False for all fragments of a message but the last.
             compress: Whether it is compressed; by default its size decides.
         """
-        self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
+        try:
+            self._add_output(self.stream.send(message, text=text, last=last, compress=compress))
+        except BaseException:  # perhaps of a signal handler, with the frame on its way to the output
+            self.stream.lose_frame()
+            raise
 
     def send_whole(self, message: Data) -> None:
         """Like `send`, for a whole message that is sent as its type says; it never counts as a
