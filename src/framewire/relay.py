@@ -367,7 +367,7 @@ class TopicRelay:
 
         Raises:
             TypeError: As `Topics.publish`, like the others.
-            ValueError: `topic` is empty, or a pattern.
+            ValueError: `topic` is empty, a pattern, or has too many levels.
             TextError: The text is not UTF-8.
         """
         reached = self._topics.publish(topic, message, exclude=exclude, text=text)

@@ -164,7 +164,7 @@ class Rooms:
 
         Raises:
             TypeError: `message` is neither text nor binary, or `room` is not a str.
-            ValueError: `room` is empty, or a pattern.
+            ValueError: `room` is empty, a pattern, or has too many levels.
             TextError: The text is not UTF-8.
         """
         return self._topics.publish(room, Broadcast(message, text, self._compression), self._drivers_of(exclude))

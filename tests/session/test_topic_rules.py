@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from bounds import Traced
+from bounds import KIB, Traced
 from failing_codec import FailingCodec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +167,21 @@ def test_message_has_a_topic_not_a_pattern(topic):
     for check in (TopicTree("mqtt").receivers, TopicTree("mqtt").check_topic):
         with pytest.raises(ValueError, match="topic"):
             check(topic)
+
+
+@pytest.mark.parametrize("levels", [201, 1 << 20])
+def test_topic_of_too_many_levels_is_refused_and_takes_no_memory(levels):
+    tree = TopicTree("mqtt")
+    longest, longer = "/".join("a" * 200), "/" * (levels - 1)
+    assert tree.subscribe("one", longest)
+    assert list(tree.receivers(longest)) == ["one"]
+    with Traced(drivers=False) as memory:
+        for call in (lambda: tree.subscribe("one", longer), lambda: tree.receivers(longer)):
+            with pytest.raises(ValueError, match="^a topic has at most 200 levels$"):
+                call()
+        assert memory.peak() <= levels + 64 * KIB
+    assert tree.topics_of("one") == [longest]
+    assert TopicTree().subscribe("one", longer)
 
 
 @pytest.mark.parametrize("topic", [None, b"news", 1])

@@ -260,7 +260,7 @@ class Topics(PublishingTopics[AnyConnection]):
     `write_limit` bytes.
 
     Args:
-        patterns: "mqtt": topics have levels, separated by "/". A subscription may have wildcards:
+        patterns: "mqtt": topics have up to 200 levels, separated by "/". A subscription may have wildcards:
             "+" for one level, "#" at the end for any number of levels (MQTT 5.0 4.7). None: a
             subscription is a topic.
         policy: What becomes of a message to a receiver that does not keep up. "close" closes the

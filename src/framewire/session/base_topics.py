@@ -209,7 +209,7 @@ class PublishingTopics(BaseTopics[AnyConnection]):
 
         Raises:
             TypeError: `message` is neither text nor binary, or `topic` is not a str.
-            ValueError: `topic` is empty, or a pattern.
+            ValueError: `topic` is empty, a pattern, or has too many levels.
             TextError: The text is not UTF-8.
         """
         shared = Broadcast(message, text, self._compression)

@@ -27,6 +27,10 @@ Patterns: TypeAlias = Literal["mqtt"] | None
 #: What becomes of messages to a receiver that does not keep up.
 SlowPolicy: TypeAlias = Literal["close", "drop", "latest"]
 
+#: The most levels that a topic or pattern has, as with Mosquitto: each level takes hundreds of bytes,
+#: however short it is.
+MAX_LEVELS: Final = 200
+
 #: Bytes that the newest message of a topic takes besides its content: those of many topics would
 #: otherwise fill many times as much memory as `max_unsent` allows.
 HELD_COST: Final = 256
@@ -46,7 +50,7 @@ class TopicTree(Generic[R]):
     """Receivers by topic.
 
     Args:
-        patterns: "mqtt": topics have levels, separated by "/". In a subscription, a level "+"
+        patterns: "mqtt": topics have up to 200 levels, separated by "/". In a subscription, a level "+"
             matches any one level, and "#" at the end the level above and any number of levels;
             neither matches a first level that begins with "$" (MQTT 5.0 4.7). None: a subscription
             matches the same topic only.
@@ -78,7 +82,7 @@ class TopicTree(Generic[R]):
 
         Raises:
             TypeError: `topic` is not a str.
-            ValueError: `topic` is empty, or not a valid pattern.
+            ValueError: `topic` is empty, not a valid pattern, or has too many levels.
         """
         levels = self._split(topic, True)
         topics = self._topics.setdefault(receiver, {})
@@ -123,7 +127,7 @@ class TopicTree(Generic[R]):
 
         Raises:
             TypeError: `topic` is not a str.
-            ValueError: `topic` is empty, or a pattern.
+            ValueError: `topic` is empty, a pattern, or has too many levels.
         """
         found: list[dict[R, None]] = []
         nodes = [self._root]
@@ -157,7 +161,9 @@ class TopicTree(Generic[R]):
             raise ValueError("a topic has at least one character")
         if not self._patterns:
             return [topic]
-        levels = topic.split("/")
+        levels = topic.split("/", MAX_LEVELS)
+        if len(levels) > MAX_LEVELS:
+            raise ValueError(f"a topic has at most {MAX_LEVELS} levels")
         if not subscription and ("+" in topic or "#" in topic):
             raise ValueError("the topic of a message has no wildcards")
         for number, level in enumerate(levels, 1):
