@@ -22,6 +22,7 @@ from websockets.sync.server import serve
 import framewire
 from framewire._backend import instruction_sets
 from framewire.cli import doctor, main
+from framewire.cli.chat import page
 
 
 def test_serve_page_loads_no_external_resources():
@@ -40,7 +41,10 @@ def test_serve_page_loads_no_external_resources():
 def test_serve_answers_other_requests_with_an_error_status():
     with serving() as (_, where):
         assert get(f"http://{where}/elsewhere")[0] == 404
-        assert get(f"http://{where}/", data=b"x")[0] == 405
+        status, headers, _ = get(f"http://{where}/", data=b"x")
+        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+        status, headers, body = get(f"http://{where}/", method="HEAD")
+        assert (status, headers["Content-Length"], body) == (200, str(len(page())), b"")
         assert get(f"http://{where}/chat")[0] == 426
         assert get(f"http://{where}/chat", headers={"Origin": "http://evil.example"})[0] == 426
 

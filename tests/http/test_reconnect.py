@@ -52,6 +52,13 @@ def test_environment_sets_the_defaults_of_delays(monkeypatch):
     assert list(islice(import_again("framewire.http.reconnect").backoff(), 4)) == [0, 1, 2.5, 4]
 
 
+@pytest.mark.parametrize("value", ["soon", "", "-1", "nan"])
+def test_delay_of_the_environment_that_is_no_number_of_0_or_more_is_named(value, monkeypatch):
+    monkeypatch.setenv("WEBSOCKETS_BACKOFF_MIN_DELAY", value)
+    with pytest.raises(ValueError, match=f"WEBSOCKETS_BACKOFF_MIN_DELAY is a number of 0 or more, not '{value}'"):
+        _number("MIN_DELAY", 3.1)
+
+
 def numbered_delays():
     yield from range(1, 100)
 

@@ -271,8 +271,10 @@ def _respond(pages: Pages, connection: ServerConnection, request: Request) -> Re
         return serve_file(pages.static, request)
     if path != "/":
         return connection.respond(404, "There is nothing here. The chat is at /.\n")
-    if request.method != "GET":
-        return connection.respond(405, "This page supports GET only.\n")
+    if request.method not in ("GET", "HEAD"):
+        response = connection.respond(405, "This page supports GET and HEAD only.\n")
+        response.headers["Allow"] = "GET, HEAD"
+        return response
     return Response(200, "OK", Headers(_PAGE_HEADERS), page())
 
 

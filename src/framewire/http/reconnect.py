@@ -21,8 +21,18 @@ MAX_RETRY_AFTER: Final = 3600.0
 def _number(name: str, default: float) -> float:
     """Return a default of `backoff`; the environment can set it, with the variables of
     websockets.
+
+    Raises:
+        ValueError: The variable is not a number, or negative.
     """
-    return float(os.environ.get(f"WEBSOCKETS_BACKOFF_{name}", default))
+    text = os.environ.get(f"WEBSOCKETS_BACKOFF_{name}", str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise ValueError(f"WEBSOCKETS_BACKOFF_{name} is a number of 0 or more, not {text!r}")
+    return number
 
 
 _INITIAL_DELAY: Final = _number("INITIAL_DELAY", 5)
