@@ -1646,7 +1646,8 @@ def test_loss_of_the_connection_is_the_cause_and_sets_a_deadline(error):
     world = World(close_timeout=3)
     world.session.receive_eof(2, error)
     cause = world.session.error().__cause__
-    assert cause is error if error else isinstance(cause, EOFError)
+    # Not "the peer ended TCP": the program may have cut the connection itself.
+    assert cause is error if error else repr(cause) == "EOFError('TCP ended without a close frame')"
     assert world.session.deadline == 5
     assert not world.session.has_held_back
     world = World()

@@ -412,7 +412,7 @@ class Session:
         if self.stream.state is not CLOSED or self.stream.failing is not None:
             remaining = self._receive_rest(now)  # first, as it may bring the close frame
             if self.stream.failing is None and self.ending is not _ABORT:
-                self.note_cause(error or EOFError("the peer ended TCP without a close frame"))
+                self.note_cause(error or EOFError("TCP ended without a close frame"))
             remaining += self._note(self.stream.receive_eof(), now)
             self.only_messages = False  # only the last step is known
         elif self.quiet:  # the stream has raised, and nobody has taken note of its end
