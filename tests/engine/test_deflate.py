@@ -720,6 +720,12 @@ INVALID_SETTINGS = [
 ]
 
 
+@pytest.mark.parametrize("name", ["server_no_context_takeover", "client_no_context_takeover"])
+def test_switch_of_permessage_deflate_is_true_or_false(name):
+    with pytest.raises(TypeError, match=f"^{name} is True or False, not str"):
+        PerMessageDeflate(**{name: "no"})
+
+
 @pytest.mark.parametrize(("name", "value", "error"), INVALID_SETTINGS)
 def test_codec_rejects_invalid_settings(name, value, error):
     with pytest.raises(error, match=f"^{name} is "):

@@ -153,6 +153,8 @@ def test_trusted_proxies_are_an_immutable_value():
         (("10.0.0.1", True), TypeError),
         ((None, True), TypeError),
         (([10], True), TypeError),
+        ((["10.0.0.1"], "no"), TypeError),
+        ((["10.0.0.1"], False, "no"), TypeError),
         (([], True), ValueError),
         ((["10.0.0.1/8"], True), ValueError),
         ((["localhost"], True), ValueError),

@@ -8,7 +8,8 @@ import pytest
 
 from framewire import State
 from framewire.errors import CloseCodeError, ConnectionClosedOK, PayloadTooBigError
-from framewire.session.arguments import check_absent, check_all_used, check_switch
+from framewire.protocol.record import check_switch
+from framewire.session.arguments import check_absent, check_all_used
 from framewire.session.base_server import BaseServer, ServerOptions, handler_failed, remove_socket
 from framewire.session.settings import REFUSED
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from ..protocol.record import Record, assign
+from ..protocol.record import Record, assign, check_switch
 from .headers import Headers, split_list
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class TrustedProxies(Record):
         forwarded: Whether X-Forwarded-For and X-Forwarded-Proto are read.
 
     Raises:
-        TypeError: `addresses` is not a list of text.
+        TypeError: `addresses` is not a list of text, or a switch is not True or False.
         ValueError: There is no address, one of them is no address or network, or neither
             `proxy_protocol` nor `forwarded` is set.
     """
@@ -59,6 +59,8 @@ class TrustedProxies(Record):
         if isinstance(addresses, str) or not isinstance(addresses, Iterable):
             raise TypeError(f"addresses is a list of text, not {type(addresses).__name__}")
         assign(self, "addresses", tuple(addresses))
+        check_switch("proxy_protocol", proxy_protocol)
+        check_switch("forwarded", forwarded)
         assign(self, "proxy_protocol", proxy_protocol)
         assign(self, "forwarded", forwarded)
         if not self.addresses:

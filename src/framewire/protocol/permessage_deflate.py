@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from .._backend import Deflate
 from .codecs import Extension, Parameters
+from .record import check_switch
 
 __all__ = ["CLIENT_DEFAULT", "SERVER_DEFAULT", "Deflate", "PerMessageDeflate", "add_compression"]
 
@@ -50,7 +51,7 @@ class PerMessageDeflate:
             and "isal", which the extras `framewire[zlib-ng]` and `framewire[isal]` install.
 
     Raises:
-        TypeError: A number is not an integer, or `zlib` is not a str.
+        TypeError: A number is not an integer, a switch is not True or False, or `zlib` is not a str.
         ValueError: A number is out of range, or `zlib` is unknown.
         ImportError: The chosen zlib is not installed.
     """
@@ -71,6 +72,8 @@ class PerMessageDeflate:
     ) -> None:
         self._server_bits = _check_window_bits(_SERVER_BITS, server_max_window_bits)
         self._client_bits = _check_window_bits(_CLIENT_BITS, client_max_window_bits)
+        check_switch(_SERVER_RESETS, server_no_context_takeover)
+        check_switch(_CLIENT_RESETS, client_no_context_takeover)
         self._server_resets = server_no_context_takeover
         self._client_resets = client_no_context_takeover
         self._level = level

@@ -18,10 +18,16 @@ else:
         return lambda cls: cls
 
 
-__all__ = ["Record", "assign"]
+__all__ = ["Record", "assign", "check_switch"]
 
 #: Set an attribute of a record; only for its `__init__`.
 assign: Final = object.__setattr__
+
+
+def check_switch(name: str, value: bool) -> None:
+    """Check that an argument is a `bool`. Raises TypeError if it is not."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {type(value).__name__}")
 
 
 @dataclass_transform(frozen_default=True)

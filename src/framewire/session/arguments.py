@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_absent", "check_all_used", "check_context", "check_switch"]
+__all__ = ["check_absent", "check_all_used", "check_context"]
 
 
 def check_absent(other: str, **arguments: Any) -> None:
@@ -37,9 +37,3 @@ def check_context(name: str, context: Any) -> None:
     """Check that an argument is a TLS context or None. Raises TypeError if it is not."""
     if context is not None and not hasattr(context, "wrap_socket"):
         raise TypeError(f"{name} is an SSLContext or None, not {type(context).__name__}")
-
-
-def check_switch(name: str, value: bool) -> None:
-    """Check that an argument is a `bool`. Raises TypeError if it is not."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {type(value).__name__}")

@@ -7,8 +7,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from ..protocol.record import Record, assign
-from .arguments import check_switch
+from ..protocol.record import Record, assign, check_switch
 
 __all__ = ["Budget", "RateLimit"]
 

@@ -10,8 +10,7 @@ from operator import index
 from typing import Any, Final, get_args
 
 from ..protocol.receiver import TextErrors
-from ..protocol.record import assign
-from .arguments import check_switch
+from ..protocol.record import assign, check_switch
 from .rate_limit import RateLimit
 
 __all__ = [
