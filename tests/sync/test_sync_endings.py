@@ -280,6 +280,27 @@ def test_signal_handler_can_close_a_connection_whose_call_of_openssl_it_interrup
         assert ws.socket.fileno() == -1
 
 
+@pytest.mark.usefixtures("interruption")  # for its deadline
+@pytest.mark.parametrize("call", [lambda ws: ws.recv(), lambda ws: ws.ping(), lambda ws: ws.send("late")])
+def test_signal_handler_that_interrupts_close_waits_for_close_timeout_at_most(monkeypatch, call):
+    def wait_ended(timeout=None):
+        if not interrupted:
+            interrupted.append(True)
+            with pytest.raises(ConnectionClosed):
+                call(ws)
+        return wait(timeout)
+
+    interrupted = []
+    reading = Reading()  # which answers no close
+    with serve_peer(reading) as uri:
+        ws = connect(uri, ping_interval=None, close_timeout=0.2)
+        wait = ws._driver.wait_ended
+        monkeypatch.setattr(ws._driver, "wait_ended", wait_ended)
+        ws.close()
+        assert ws.socket.fileno() == -1
+        reading.go.set()
+
+
 @pytest.mark.parametrize("step", ["_stop_accepting", "_wait_for_handlers", "stop"])
 def test_interrupted_shutdown_cuts_all_connections(monkeypatch, step):
     def interrupt(*_):

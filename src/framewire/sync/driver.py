@@ -75,7 +75,7 @@ class Driver(BaseDriver):
         self._aborted = False
         # The following are guarded by `lock`.
         self._looks_at = 0.0  # when the reader looks at the clock, at the latest
-        self._watched = False  # a thread aborts the connection at its deadline
+        self._watcher: threading.Thread | None = None  # which aborts the connection at its deadline
         self._deadline_timer: threading.Timer | None = None
 
     def open(
@@ -145,6 +145,8 @@ class Driver(BaseDriver):
     def _wait(self, session: Session, seconds: float | None) -> None:
         if self.ended:  # without the session, if that is broken
             raise session.error()
+        if self._watcher is threading.current_thread():  # a signal handler interrupts its `close`
+            self.unwatch()
         self.changed.wait(limit_wait(seconds))
 
     def now(self) -> float:
@@ -187,7 +189,8 @@ class Driver(BaseDriver):
                 self.transport.abort()
                 return
             session.close(code, reason, monotonic())
-            self._watched = self._watched or watched
+            if watched and self._watcher is None:
+                self._watcher = threading.current_thread()
             self.changed.notify_all()
         self.flush(wait=False)
 
@@ -200,7 +203,7 @@ class Driver(BaseDriver):
             return
         with self.lock:
             deadline = session.deadline
-            if self._watched or self._deadline_timer is not None or self.ended:
+            if self._watcher is not None or self._deadline_timer is not None or self.ended:
                 return
             if deadline is None or self._looks_at <= deadline:
                 return
@@ -210,7 +213,7 @@ class Driver(BaseDriver):
 
     def unwatch(self) -> None:
         """Leave the deadline to a timer, after `start_closing` with `watched`."""
-        self._watched = False
+        self._watcher = None
         if self.session is not None:
             self.watch_deadline()
 
