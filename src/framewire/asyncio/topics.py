@@ -250,9 +250,9 @@ class Topics(PublishingTopics[AnyConnection]):
     """Topics to which the connections of any event loops subscribe, each in its own.
 
     Messages of one turn of the event loop leave as one write for each receiver, in the order of the
-    calls, also among messages that the connection itself sends. Connections of other event loops get
-    them soon after, those of one thread in the order of the calls. A connection that ends leaves all
-    topics by itself.
+    calls, also among messages that the connection itself sends; a `send` that waits for room does not
+    hold them up. Connections of other event loops get them soon after, those of one thread in the
+    order of the calls. A connection that ends leaves all topics by itself.
 
     A receiver does not keep up if it has let its transport fill up (`write_limit`), and then takes
     less than is added, by more than `write_limit` bytes. The messages of a receiver that keeps up
