@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from email.utils import parsedate_to_datetime
 from hmac import compare_digest
@@ -22,11 +23,14 @@ from handler_ends import ADMIT, end_of, serving, upgraded
 from sync_ends import until
 
 import framewire
-from framewire import ConnectionClosed, ConnectionClosedError, ResponseError
+from framewire import SERVER, ConnectionClosed, ConnectionClosedError, ResponseError
 from framewire.pywebsocket import modules, options, server
+from framewire.pywebsocket.frame_driver import FrameDriver
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.pywebsocket.server import HandlerConnection, credential
+from framewire.session.settings import ConnectionSettings
 from framewire.sync import connect
+from framewire.sync.transport import Transport
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pywebsocket"
 
@@ -481,6 +485,44 @@ def test_handler_of_pings_may_wait_for_a_thread_that_sends(handle):
     with connect(uri) as ws:
         ws.ping(b"p")
         assert ws.recv(10) == b"p"
+
+
+def test_handler_of_pings_may_use_the_thread_that_sends_if_nothing_is_received(handle):
+    uri = handle(
+        "import time\n"
+        "sender = msgutil.MessageSender(request)\n"
+        "answered = []\n"
+        "request.on_ping_handler = lambda request, payload: answered.append(sender.send(payload))\n"
+        "while not answered:\n"
+        "    sender.send('tick')\n"
+        "    time.sleep(0.01)\n"
+    )
+    with connect(uri) as ws:
+        ws.ping(b"p")
+        assert b"p" in iter(lambda: ws.recv(10), None)
+
+
+def test_sender_whose_connection_breaks_waits_for_handlers_of_pings_up_to_close_timeout():
+    observing, done = threading.Event(), threading.Event()
+
+    def observe(events):
+        observing.set()
+        done.wait(10)
+
+    ours, peer = socket.socketpair()
+    driver = FrameDriver(Transport(ours), SERVER, ConnectionSettings(close_timeout=0.1), observe=observe)
+    driver.open(b"", [], lambda session: None)
+    driver.release()
+    peer.sendall(b"\x89\x80\0\0\0\0")
+    assert observing.wait(10)
+    peer.close()
+    with driver.lock:
+        driver.session.send_raw(b"x")
+    with pytest.raises(ConnectionClosed):
+        driver.flush(wait=True)
+    assert not driver.ended
+    done.set()
+    assert driver.wait_ended(10)
 
 
 def test_ping_after_more_messages_than_the_queue_holds_is_answered(handle):

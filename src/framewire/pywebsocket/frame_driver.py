@@ -9,6 +9,7 @@ reply to a message is sent before the answer to a close frame that arrived after
 
 from __future__ import annotations
 
+import threading
 from time import monotonic
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from ..protocol.events import Event
 from ..session.base_driver import READ_SIZE
 from ..session.session import Ending, Session
 from ..sync.driver import Driver
-from ..sync.waits import limit_wait
+from ..sync.waits import limit_wait, wait_until
 
 __all__ = ["FrameDriver"]
 
@@ -37,6 +38,7 @@ class FrameDriver(Driver):
         self._frame_left = 0  # bytes of the current frame that the session is still to get
         self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
         self._input_ended = False
+        self._give_up_at: float | None = None  # when threads whose data cannot be written wait no longer
         #: Whether `release` has been called: no call of the handler's waits for events any more.
         self.released = False
 
@@ -72,7 +74,16 @@ class FrameDriver(Driver):
 
     def _give_up(self, session: Session, wait: bool) -> None:
         self.release()  # the reader would wait for this thread, and this thread for the reader
-        super()._give_up(session, wait)
+        self.abort()
+        if wait and threading.current_thread() is not self.reader:
+            with self.lock:
+                # Not for ever: a handler of pings, which the reader calls, may wait for this thread.
+                limit = self.settings.close_timeout
+                if self._give_up_at is None and limit is not None:
+                    self._give_up_at = monotonic() + limit
+                left = None if self._give_up_at is None else max(0, self._give_up_at - monotonic())
+                wait_until(self.changed, lambda: self.ended, left)
+                raise session.error()
 
     # The handler's threads.
 

@@ -147,22 +147,29 @@ class MessageSender(threading.Thread):
     def run(self) -> None:
         """Send messages; the constructor starts the thread."""
         while (queued := self._messages.get()) is not None:
-            message, sent = queued
+            message, done = queued
             try:
-                send_message(self._request, message, binary=not isinstance(message, str))
-            except (ConnectionTerminatedException, BadOperationException):
-                pass  # the handler gets the exception when it receives
-            except Exception:  # later messages are sent nevertheless
-                logger.exception("a message to %s could not be sent", self._request.ws_resource)
+                self._send(message)
             finally:
-                sent.set()
+                done.set()
+
+    def _send(self, message: str | bytes) -> None:
+        try:
+            send_message(self._request, message, binary=not isinstance(message, str))
+        except (ConnectionTerminatedException, BadOperationException):
+            pass  # the handler gets the exception when it receives
+        except Exception:  # later messages are sent nevertheless
+            logger.exception("a message to %s could not be sent", self._request.ws_resource)
 
     def send(self, message: str | bytes) -> None:
         """Queue a message, and wait until the thread has sent it. An error is logged, not raised.
 
         Once the thread has ended, messages are dropped.
         """
-        self._queue(message).wait()
+        if threading.current_thread() is self:  # in a handler of pings, which is called before a message is sent
+            self._send(message)
+        else:
+            self._queue(message).wait()
 
     def send_nowait(self, message: str | bytes) -> None:
         """Queue a message without waiting."""
