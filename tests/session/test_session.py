@@ -773,6 +773,27 @@ def test_message_that_cannot_be_sent_leaves_the_codec_to_one_that_is_encoded_in_
     assert world.sent() == [text]
 
 
+class InterruptedCodec:
+    """A codec in whose `encode` a signal handler sends."""
+
+    rsv, threshold, pending, abandoned = 0x40, 0, False, 0
+
+    def encode(self, content, last):
+        with pytest.raises(RuntimeError, match="in use"):
+            self.session.send("of the handler", last=True)
+        return content
+
+    def abandon(self):
+        self.abandoned += 1
+
+
+def test_message_of_a_signal_handler_leaves_the_codec_to_the_one_that_it_interrupts():
+    codec = InterruptedCodec()
+    codec.session = Session(SERVER, ConnectionSettings(), 0.0, codecs=[codec])
+    codec.session.send("interrupted")
+    assert (codec.session.messages_sent, codec.abandoned) == (1, 0)
+
+
 def test_fragment_that_cannot_be_sent_leaves_the_codec_to_its_message():
     world = World(codecs=[Deflate()])
     world.peer = Stream(CLIENT, extensions=[Deflate()])

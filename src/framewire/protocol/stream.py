@@ -604,11 +604,19 @@ class Stream(StreamCore[Event]):
 
     def lose_frame(self) -> None:
         """Take note that the frame of the last whole message will not be sent: those after it are encoded
-        without its context. During a message in fragments, or in steps, do nothing.
+        without its context. During a message in fragments or in steps, and in another call, do nothing.
         """
-        if not (self.message_open or self._encoding):
+        if self.message_open or self._encoding:
+            return
+        try:
+            self._enter()
+        except RuntimeError:
+            return  # a call that this one has interrupted may use the codec
+        try:
             for codec in self._codecs:
                 codec.abandon()
+        finally:
+            self._leave()
 
     def _check_open(self) -> None:
         if self._close_sent or self._state is CLOSED:
