@@ -134,6 +134,32 @@ async def test_message_published_while_a_listener_sends_fragments_in_several_tur
         assert [await asyncio.wait_for(ws.recv(), 10) for _ in range(2)] == ["fragmented", "held"]
 
 
+@pytest.mark.parametrize("policy", ["close", "drop", "latest"])
+@on_loop
+async def test_message_published_while_a_listener_sends_fragments_keeps_its_order_if_they_fill_the_transport(policy):
+    topics, connections = Topics(policy=policy), []
+
+    class Subscribing(Listener):
+        def on_open(self, connection):
+            topics.subscribe(connection, "news")
+            connections.append(connection)
+
+    async with serving(Subscribing(), compression=None) as (_, port, _), raw(port, limit=1024) as peer:
+        await peer.upgrade()
+        (connection,) = connections
+        connection.send("fragm", last=False)
+        assert topics.publish("news", "held") == 1
+        connection.send("x" * 5_000_000, last=False)
+        connection.send("x" * 5_000_000)
+        assert connection.full
+        connection.send("next")
+        await asyncio.wait_for(peer.read_event(), 10)
+        rest = [await asyncio.wait_for(peer.read_event(), 10) for _ in range(2)]
+        # The newest message of a topic waits until there is room.
+        assert rest == (["next", "held"] if policy == "latest" else ["held", "next"])
+        assert topics.counters.sent == 1
+
+
 @on_loop
 async def test_message_that_a_connection_cannot_send_reaches_all_others(caplog):
     topics = Topics()

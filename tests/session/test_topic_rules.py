@@ -330,6 +330,22 @@ def test_messages_during_a_fragmented_one_are_held_in_order(policy):
     assert receiver.sent() == ["fragmented", "xxxxx", "yyyyy"]
 
 
+@pytest.mark.parametrize("policy", ["close", "drop", "latest"])
+def test_messages_held_during_a_fragmented_one_need_no_room_when_it_is_their_turn(policy):
+    delivery, receiver = Delivery(policy), Receiver(write_limit=10)
+    receiver.session.send("fragm", last=False)
+    assert offer(delivery, receiver, "a", "held") is Outcome.HELD
+    assert not delivery.release(receiver, receiver.session, in_turn=True)
+    receiver.session.send("ented")
+    receiver.session.pause_writing(20)
+    assert not delivery.release(receiver, receiver.session)
+    assert delivery.holds(receiver)
+    # The newest message of a topic may wait for room, not for the end of a message.
+    assert delivery.release(receiver, receiver.session, in_turn=True) is (policy != "latest")
+    assert delivery.holds(receiver) is (policy == "latest")
+    assert receiver.sent() == ["fragmented"] + ["held"] * (policy != "latest")
+
+
 @pytest.mark.parametrize(("policy", "outcome"), [("close", Outcome.CLOSED), ("drop", Outcome.DROPPED)])
 def test_policy_applies_to_too_many_messages_during_a_fragmented_one(policy, outcome):
     delivery, receiver = Delivery(policy), Receiver(write_limit=10)

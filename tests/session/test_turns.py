@@ -261,3 +261,18 @@ def test_end_of_the_connection_wakes_all_and_calls_the_functions(full):
     assert called == [True] * 3
     world.start("late")
     assert world.tasks == []
+
+
+def test_functions_can_be_called_before_there_is_room():
+    world, called = World(), []
+    world.session.pause_writing(1)
+    world.start("task")
+    world.turns.add(lambda: called.append(1))
+    world.turns.add(lambda: world.turns.add(lambda: called.append(3)))
+    world.turns.add(lambda: called.append(2))
+    world.turns.call_all()
+    assert (called, world.sent) == ([1, 2], [])
+    world.turns.call_all()
+    assert called == [1, 2, 3]
+    world.session.resume_writing()
+    assert world.turns.blocked  # by the task

@@ -178,7 +178,10 @@ class ListenerConnection(BaseConnection):
         if not last or session.stream.message_open:
             session.send(message, text, last=last, compress=compress)
             writer.cork()
-            writer.set_in_parts(not last)  # other senders wait until the last part
+            if last:
+                writer.end_parts()
+            else:
+                writer.set_in_parts(True)  # messages of topics wait until the last part
             return True
         if session.is_fragmented(message):
             self._driver.send_fragments(message, text, compress)

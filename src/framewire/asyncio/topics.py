@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import StateError
+from ..protocol.constants import OPEN
 from ..session.base_topics import Members, OnSlow, PublishingTopics
 from ..session.broadcast import SLOW_READER, Broadcast, Compression, Outlet
 from ..session.session import Data, Session
@@ -159,14 +160,20 @@ class LoopMembers(Members[TopicDriver, C], Generic[C]):
         if outcome is Outcome.CLOSED:
             driver.start_closing(*SLOW_READER)
         elif outcome is not Outcome.DROPPED and driver not in self._waiting:
-            self._waiting[driver] = None
-            driver.writer.call_in_turn(partial(self._send_held, driver))
+            self._wait_for_turn(driver)
         self.report(connection, topic, outcome)
+
+    def _wait_for_turn(self, driver: TopicDriver) -> None:
+        self._waiting[driver] = None
+        driver.writer.call_in_turn(partial(self._send_held, driver))
 
     def _send_held(self, driver: TopicDriver) -> None:
         """Send the messages that are held for a connection, in its turn; none once it has ended."""
+        session = driver.session
         self._waiting.pop(driver, None)
-        self._delivery.release(driver, driver.session)
+        self._delivery.release(driver, session, in_turn=True)
+        if session.write_paused and session.state is OPEN and self._delivery.holds(driver):
+            self._wait_for_turn(driver)
         if not driver.transport_lost:
             driver.writer.flush()  # also what a call of `publish` has released, which could not send its own
         self.log_failures()

@@ -221,6 +221,12 @@ class TransportWriter:
         self.turns.add(function)
         self._give_turns()
 
+    def end_parts(self) -> None:
+        """End a message that was sent in parts on a connection whose senders do not wait."""
+        self.set_in_parts(False)
+        if self.blocked:
+            self.turns.call_all()
+
     async def drain(self, whole: bool = False) -> None:
         """Wait until the transport has room and all who came before have sent, or the connection is
         over.

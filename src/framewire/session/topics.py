@@ -288,13 +288,13 @@ class Delivery(Generic[R]):
             Exception: The connection cannot send it: as `Session.send`. Whatever it is belongs into
                 `failures`.
         """
-        held = receiver in self._backlogs
+        held = self.holds(receiver)
         if held or not session.send_frame_of(message.frames):
             if session.state is not OPEN:
                 return Outcome.SKIPPED
             if held:
                 self.release(receiver, session)
-                held = receiver in self._backlogs
+                held = self.holds(receiver)
             keeps_up = session.keeps_up(waiting)
             if held or not keeps_up or session.message_open:
                 session.check_size(message.size)
@@ -329,14 +329,20 @@ class Delivery(Generic[R]):
         self.counters.closed += 1
         return Outcome.CLOSED
 
-    def release(self, receiver: R, session: Outlet) -> bool:
+    def release(self, receiver: R, session: Outlet, *, in_turn: bool = False) -> bool:
         """Send the messages that are held for a receiver, if there is room; note in `failures` those
         that it cannot send.
+
+        Args:
+            receiver: The receiver.
+            session: The session of its connection.
+            in_turn: Whether they do not wait for room if a fragmented message was the reason to hold
+                them, as with the policy "latest" it may not have been.
 
         Returns:
             Whether any was sent.
         """
-        if session.write_paused or session.message_open:
+        if session.message_open or (session.write_paused and not (in_turn and self._policy != "latest")):
             return False
         backlog = self._backlogs.pop(receiver, None)
         if backlog is None or session.state is not OPEN:
@@ -350,6 +356,10 @@ class Delivery(Generic[R]):
                 self.failures.append((receiver, error))
         self.counters.sent += sent
         return sent > 0
+
+    def holds(self, receiver: R) -> bool:
+        """Return whether messages are held for a receiver."""
+        return receiver in self._backlogs
 
     def forget(self, receiver: R) -> None:
         """Discard the messages that are held for a receiver."""

@@ -108,6 +108,15 @@ class Turns:
         """
         self._line.append(function)
 
+    def call_all(self) -> None:
+        """Call all functions that wait, whether or not there is room: for a connection whose own messages
+        do not wait either, and must not overtake them.
+        """
+        waiting = [each for each in self._line if callable(each)]
+        self._line = [each for each in self._line if not callable(each)]
+        for function in waiting:
+            function()
+
     def give(self) -> None:
         """Give a turn to the first who may send; to be called when that may have changed."""
         session = self._session
