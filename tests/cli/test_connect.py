@@ -164,6 +164,13 @@ def test_hex_option_prints_binary_messages_in_rows():
     )
 
 
+def test_close_reason_sends_no_command_to_the_terminal_and_no_further_line():
+    with server(lambda websocket: websocket.close(4000, "\x1b[31m\r\nframewire: \x9b5m")) as where:
+        done = run("connect", f"ws://{where}/", "--linger", "inf", stdin=subprocess.DEVNULL)
+    reason = r"\x1b[31m\r\nframewire: \x9b5m"
+    assert done.stderr == f"Closed: received 4000 (private use) {reason}; then sent 4000 (private use) {reason}\n"
+
+
 def test_show_control_option_shows_pings_pongs_and_closes_only():
     def handler(websocket):
         websocket.ping(b"\x1b").wait()
@@ -172,7 +179,7 @@ def test_show_control_option_shows_pings_pongs_and_closes_only():
     with server(handler) as where:
         done = run("connect", "--show-control", f"ws://{where}/", "--linger", "inf", input=HELLO)
     shown = done.stderr.splitlines()
-    assert shown[:3] == ["< PING 1b [1 byte]", "> PONG 1b [1 byte]", "< CLOSE 4000 esc ?[31m [11 bytes]"]
+    assert shown[:3] == ["< PING 1b [1 byte]", "> PONG 1b [1 byte]", "< CLOSE 4000 esc \\x1b[31m [11 bytes]"]
     assert shown[3].startswith("> CLOSE 4000")
     assert shown[4].startswith("Closed: received 4000")
     assert len(shown) == 5
@@ -258,7 +265,7 @@ def test_reconnect_option_waits_for_the_server_to_start():
         [*COMMAND, "connect", "--reconnect", "-1", f"ws://127.0.0.1:{port}/"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stderr.readline().endswith("; connecting again\n")
+    assert process.stderr.readline() == "framewire: Connection refused; connecting again\n"
     with server(place=("127.0.0.1", port)):
         output, _ = process.communicate(HELLO, timeout=30)
     assert (process.returncode, output) == (0, HELLO)

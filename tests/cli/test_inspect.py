@@ -275,6 +275,14 @@ def test_deflate_option_inflates_messages(capsys):
     assert explain(capsys, hello)[0] == 1
 
 
+@pytest.mark.parametrize("size", [4, 23])
+def test_capture_without_a_whole_header_is_rejected(size, capsys, tmp_path):
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(pcap(tcp(5000, 443, 1, b"\x16\x03\x01"))[:size])
+    assert main(["inspect", str(path)]) == 2
+    assert capsys.readouterr().err == "framewire: the capture is damaged: Not a supported capture file\n"
+
+
 def test_capture_without_opening_handshake_is_rejected(capsys, tmp_path):
     path = tmp_path / "tls.pcap"
     path.write_bytes(pcap(tcp(5000, 443, 1, b"\x16\x03\x01")))

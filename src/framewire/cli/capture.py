@@ -32,15 +32,21 @@ def read_capture(content: bytes) -> dict[tuple[str, str], bytes]:
         earlier one.
 
     Raises:
-        MissingPackage: If scapy is not installed.
+        CommandError: If scapy is not installed.
+        ValueError: If the header of the capture is incomplete or not valid.
     """
     require_package("scapy", "reading packets")
+    from scapy.error import Scapy_Exception
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.utils import PcapReader
 
     streams: dict[tuple[Any, ...], list[tuple[int, bytes]]] = {}
-    with PcapReader(BytesIO(content)) as packets:
+    try:
+        reader = PcapReader(BytesIO(content))
+    except Scapy_Exception as error:
+        raise ValueError(f"the capture is damaged: {error}") from error
+    with reader as packets:
         for packet in packets:
             if TCP not in packet or not (IP in packet or IPv6 in packet):
                 continue

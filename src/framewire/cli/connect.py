@@ -20,7 +20,7 @@ from ..http.basic_auth import build_authorization_basic
 from .argument_types import header, non_negative_float
 from .line_reader import LineReader
 from .message_printer import MessagePrinter, make_frame_logger
-from .reporting import FAILURE, USAGE, CommandError, connecting_to, describe, print_status
+from .reporting import FAILURE, USAGE, CommandError, connecting_to, describe, describe_connect_error, print_status
 from .signals import run as run_until_interrupted
 
 __all__ = ["add_parser"]
@@ -154,7 +154,7 @@ def _report_and_retry(error: Exception) -> Exception | None:
     """Decide about another attempt: a certificate that is not valid will not be valid later."""
     final = error if isinstance(error, ssl.SSLCertVerificationError) else process_exception(error)
     if final is None:
-        print_status(f"framewire: {describe(error)}; connecting again")
+        print_status(f"framewire: {describe_connect_error(error)}; connecting again")
     return final
 
 

@@ -90,7 +90,7 @@ def _printable(text: str) -> str:
 
 class _StatusHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print_status(_printable(record.getMessage()))
+        print_status(record.getMessage())
 
 
 def make_frame_logger(everything: bool) -> logging.Logger:

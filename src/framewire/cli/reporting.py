@@ -26,6 +26,7 @@ __all__ = [
     "connecting_to",
     "count",
     "describe",
+    "describe_connect_error",
     "exit_status",
     "print_status",
 ]
@@ -126,6 +127,10 @@ def count(number: int, noun: str) -> str:
 
 
 def print_status(text: str) -> None:
-    """Print a line on standard error, unless that is closed."""
+    """Print a line on standard error, unless that is closed.
+
+    Control characters are escaped: a server must not send commands to the terminal.
+    """
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        print(line, file=sys.stderr, flush=True)
