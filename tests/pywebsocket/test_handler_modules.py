@@ -6,6 +6,7 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
+from bounds import assert_linear
 from frames import KEY, frame, mask
 
 from framewire.pywebsocket import modules
@@ -274,6 +275,20 @@ def test_parsing_state_is_consumed_part_by_part():
     assert (util.consume_token_or_quoted_string(state), util.consume_string(state, ";")) == (None, True)
     util.consume(state, 2)
     assert (util.peek(state), util.consume_token(state)) == (None, None)
+
+
+def test_white_space_of_a_quoted_string_becomes_a_space():
+    util = module("http_header_util")
+    assert util.consume_token_or_quoted_string(util.ParsingState('"a \t\r\n b\\  \\"\r\n\tc"')) == 'a  b  " c'
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\r\n "])
+def test_quoted_string_without_an_end_is_refused_in_linear_time(space):
+    def parse(size):
+        with pytest.raises(module("common").ExtensionParsingException):
+            module("common").parse_extensions('a; b="' + space * size)
+
+    assert_linear(parse, 20_000)
 
 
 @pytest.mark.parametrize(

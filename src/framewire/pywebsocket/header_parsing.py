@@ -30,7 +30,9 @@ __all__ = [
 
 _LWS: Final = re.compile(r"(?:\r\n)?[ \t]+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_QUOTED: Final = re.compile(r'"((?:(?:\r\n)?[ \t]+|[^"\\\x00-\x1f\x7f]|\\[\x00-\x7f])*)"')
+#: No text matches in two ways: the time would grow exponentially with the white space of a string
+#: that has no end.
+_QUOTED: Final = re.compile(r'"((?:(?:\r\n)?[ \t]|[^"\\\x00-\x20\x7f]|\\[\x00-\x7f])*)"')
 #: In a quoted string: a backslash and the character that it stands for, or white space.
 _ESCAPE_OR_LWS: Final = re.compile(r"\\(.)|(?:\r\n)?[ \t]+", re.DOTALL)
 _PORTS: Final = {"ws": 80, "wss": 443}
