@@ -307,7 +307,7 @@ def test_newest_messages_of_too_many_topics_close_the_connection():
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_memory_of_the_newest_messages_of_many_topics_is_at_most_twice_max_unsent(size):
+def test_memory_of_the_newest_messages_of_many_topics_is_at_most_three_times_max_unsent(size):
     delivery, receiver = Delivery("latest"), Receiver(write_limit=1000, max_unsent=1 << 20)
     receiver.session.pause_writing(1500)
     with Traced(drivers=False) as memory:
@@ -315,7 +315,7 @@ def test_memory_of_the_newest_messages_of_many_topics_is_at_most_twice_max_unsen
         while offer(delivery, receiver, f"topic {number}", "x" * size, 2501) is Outcome.HELD:
             number += 1
             assert number < 10_000
-        assert memory.peak() <= 2 << 20
+        assert memory.peak() <= 3 << 20  # objects are larger without the GIL
 
 
 @pytest.mark.parametrize("policy", ["close", "drop", "latest"])
