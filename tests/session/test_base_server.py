@@ -17,7 +17,7 @@ pytestmark = pytest.mark.both_backends
 
 DEFAULTS = dict.fromkeys(
     [
-        "compression", "create_connection", "extensions", "head_limits", "logger", "max_connections", "origins",
+        "compression", "create_connection", "extensions", "head_limits", "logger", "max_connections", "origins", "port",
         "process_request", "process_response", "select_subprotocol", "server_header", "ssl", "subprotocols",
         "trusted_proxies",
     ]
@@ -47,6 +47,8 @@ def test_options_have_the_arguments_and_the_defaults():
         ({"logger": "chat"}, TypeError),
         ({"max_connections": -1}, ValueError),
         ({"ping_interval": -1}, ValueError),
+        ({"port": -1}, ValueError),
+        ({"port": 65536}, ValueError),
         ({"subprotocols": ["not a token"]}, ValueError),
     ],
 )

@@ -55,6 +55,9 @@ class ServerOptions:
         callbacks = {name: arguments[name] for name in ("process_request", "process_response")}
         check_functions(**{name: callback for name, callback in callbacks.items() if callback is not None})
         check_context("ssl", self.ssl)
+        port = arguments["port"]
+        if isinstance(port, int) and not 0 <= port <= 65535:  # glibc, and so trio, would take 70000 for 4464
+            raise ValueError(f"port is 0 to 65535, not {port}")
 
 
 class BaseServer:
