@@ -724,6 +724,18 @@ async def test_callback_that_ends_in_a_cancellation_cuts_the_connection(callback
 
 
 @on_loop
+async def test_client_that_closes_while_process_request_runs_is_forgotten_when_it_leaves():
+    async def process_request(connection, request):
+        await asyncio.sleep(0)
+
+    async with serving(process_request=process_request, close_timeout=20) as (server, port, _):
+        async with raw(port) as client:
+            await client.upgrade(and_then=client.stream.close())
+            assert (await asyncio.wait_for(client.read_event(), 10)).code == 1000
+        await asyncio.wait_for(until(lambda: not server._everyone), 5)
+
+
+@on_loop
 async def test_refusal_of_bytes_that_come_while_process_request_runs_cancels_it_and_arrives():
     steps = []
 

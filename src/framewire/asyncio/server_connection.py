@@ -163,9 +163,8 @@ class ServerOpening(Opening):
                 driver.transport.abort()
             raise
         self._task = None
+        driver.transport.resume_reading()
         self._conclude(answer, codecs)
-        if not driver.opened or driver.session.reading:
-            driver.transport.resume_reading()
 
     def _conclude(self, answer: bytes, codecs: list[Codec]) -> None:
         """Send the answer, and if it accepts begin with the frames."""
