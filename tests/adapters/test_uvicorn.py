@@ -797,6 +797,29 @@ async def test_connect_is_the_first_event_after_an_early_accept():
 
 
 @on_loop
+async def test_application_that_ignores_the_end_lets_other_tasks_run():
+    ran, others = [], []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        asyncio.get_running_loop().call_soon(others.append, "other task")
+        for _ in range(1000):
+            assert (await receive())["type"] == "websocket.disconnect"
+            if others:
+                break
+        ran.append(list(others))
+
+    async with serving(app) as (_, port):
+        client = await Raw.open(port)
+        await client.close()
+        await until(lambda: ran)
+    assert ran == [["other task"]]
+
+
+@on_loop
 async def test_several_tasks_may_receive():
     async def app(scope, receive, send):
         await receive()

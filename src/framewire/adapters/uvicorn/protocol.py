@@ -232,6 +232,7 @@ class WebSocketProtocol(_Driver):
             await asyncio.sleep(0)
         while (message := self._take_message()) is None:
             if self._disconnect is not None:
+                await asyncio.sleep(0)  # an application that ignores it would let no other task run
                 return self._disconnect.copy()
             self._taken = 0
             await self._wait_for_event()
