@@ -308,8 +308,9 @@ class Connection(BaseConnection):
         `fragment_size` are sent in fragments too. A message of over 64 KiB is compressed in steps,
         between which other tasks run; messages still leave in the order of the calls.
 
-        Waits first while more than `write_limit` bytes wait for the network. A call that is
-        cancelled has sent nothing, and a call that returns has sent everything.
+        Waits first while more than `write_limit` bytes wait for the network, and after much was sent
+        until other tasks have run. A call that is cancelled has sent nothing, and a call that returns
+        has sent everything.
 
         Args:
             message: Text as `str`, binary as a bytes-like object, or an iterable of one of them.
