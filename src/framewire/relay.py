@@ -19,10 +19,13 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+try:
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+except ImportError as _error:
+    raise ImportError("framewire.relay needs redis: pip install framewire[redis]") from _error
 
 from .asyncio.inbox import post
 from .session.session import Data

@@ -1,6 +1,7 @@
 """`Relay` and `framewire serve --redis`, with a redis-server that starts, stops and hangs."""
 
 import asyncio
+import importlib
 import json
 import logging
 import re
@@ -607,3 +608,10 @@ def test_documented_program_connects_two_processes(broker, tmp_path, program, ec
         for process in processes:
             process.terminate()
             process.wait()
+
+
+def test_import_without_redis_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    monkeypatch.delitem(sys.modules, "framewire.relay")
+    with pytest.raises(ImportError, match=r"^framewire.relay needs redis: pip install framewire\[redis\]$"):
+        importlib.import_module("framewire.relay")
