@@ -200,6 +200,26 @@ class InterruptedSocket(socket.socket):
         return sent
 
 
+def test_interruption_that_loses_output_ends_the_connection(monkeypatch):
+    def data_to_send():
+        take()
+        raise InterruptError
+
+    reading = Reading()
+    reading.go.set()
+    with serve_peer(reading) as uri:
+        ws = connect(uri, ping_interval=None)
+        take = ws._session.data_to_send
+        with monkeypatch.context() as patch, pytest.raises(InterruptError):
+            patch.setattr(framewire.session.session.Session, "data_to_send", lambda session: data_to_send())
+            ws.send("lost")
+        with pytest.raises(ConnectionClosed):
+            ws.send("next")
+        assert reading.done.wait(20)
+        ws.wait_closed()
+    assert reading.events == []
+
+
 def test_interrupted_call_of_the_system_fails_the_connection():
     reading = Reading()
     reading.go.set()

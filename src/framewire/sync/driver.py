@@ -345,7 +345,12 @@ class Driver(BaseDriver):
             self._note_cause(session, error)
             return None
         except BaseException:  # of a signal handler: the peer has perhaps got half a frame
-            self._start_writer()
+            with self.lock:
+                kept = len(self._unsent) + sum(map(len, session.output)) == self.waiting
+            if kept:
+                self._start_writer()
+            else:  # what was just taken from the session is lost
+                self.abort()
             raise
         finally:
             self._is_writing = False
