@@ -103,12 +103,17 @@ class Reading:
 # Interruptions by signal handlers.
 
 
+@pytest.mark.parametrize("error", [InterruptError, TimeoutError])
 @pytest.mark.parametrize("fragment_size", [None, (1 << 24) + 1])
 @pytest.mark.parametrize("following", [[], ["next"]])
-def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interrupted_wait, following, fragment_size):
+def test_message_whose_send_is_interrupted_arrives_before_the_next_one(interruption, following, fragment_size, error):
+    def interrupt():
+        raise error
+
+    interruption.append(interrupt)
     reading = Reading()
     with serve_peer(reading) as uri, connect(uri, fragment_size=fragment_size) as ws:
-        with pytest.raises(InterruptError):
+        with pytest.raises(error):
             ws.send(LONG)
         reading.go.set()
         for message in following:

@@ -341,16 +341,16 @@ class Driver(BaseDriver):
         try:
             self._is_writing = True
             return self._write(session, wait)
-        except OSError as error:
-            self._note_cause(session, error)
-            return None
-        except BaseException:  # of a signal handler: the peer has perhaps got half a frame
+        except BaseException as error:
+            if isinstance(error, OSError) and not _is_of_signal_handler(error):
+                self._note_cause(session, error)
+                return None
+            # The peer has perhaps got half a frame.
             with self.lock:
                 kept = len(self._unsent) + sum(map(len, session.output)) == self.waiting
-            if kept:
-                self._start_writer()
-            else:  # what was just taken from the session is lost
+            if not kept:  # what was just taken from the session is lost
                 self.abort()
+            self._start_writer()  # it also closes the socket, if the connection has ended meanwhile
             raise
         finally:
             self._is_writing = False
@@ -503,3 +503,8 @@ class Driver(BaseDriver):
         with self.lock:
             is_written = not (session.output or self._unsent)
         return is_written or self._aborted or session.ending is Ending.ABORT
+
+
+def _is_of_signal_handler(error: OSError) -> bool:
+    """Return whether a signal handler has raised this, such as a TimeoutError, and not the system."""
+    return error.errno is None and threading.current_thread() is threading.main_thread()

@@ -44,6 +44,10 @@ def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
     return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1000))
 
 
+class ExpiredError(TimeoutError):
+    """A wait has lasted too long: no TimeoutError that a signal handler has raised meanwhile."""
+
+
 class ReaderLock:
     """The lock for calls of OpenSSL, as the thread that reads acquires it: not after the connection is
     aborted. A signal handler that interrupts a call may wait for that thread, in `close`.
@@ -135,7 +139,7 @@ class Transport:
         """
         try:
             sent: int = self._attempt(lambda: self._socket.send(data), True, timeout)
-        except TimeoutError:
+        except ExpiredError:
             return 0
         return sent
 
@@ -163,7 +167,7 @@ class Transport:
         """
         while True:
             if self.expired:  # a peer that keeps sending never makes us wait
-                raise TimeoutError("the peer took too long")
+                raise ExpiredError("the peer took too long")
             try:
                 with lock or self._lock:
                     return operation()
@@ -181,7 +185,7 @@ class Transport:
                 seconds = left if timeout is None else min(left, timeout)
             limited = limit_wait(seconds)
             if not wait_for(self._socket, writing, limited) and limited == seconds:
-                raise TimeoutError("the peer took too long")
+                raise ExpiredError("the peer took too long")
 
     def end_output(self) -> None:
         """End our direction of the connection; the peer can still be received from."""
