@@ -69,6 +69,13 @@ def test_cell_of_an_api_is_filled_if_it_has_the_name(api):
         assert bool(cells[api]) == bool({key, *OTHER_NAMES.get(key, ())} & names), f"line {number + 1}: {key}"
 
 
+@pytest.mark.parametrize("api", APIS)
+def test_api_with_yes_has_the_feature_under_its_own_name(api):
+    """Redirects are no name of a program."""
+    names = {*names_of(api), "redirects"}
+    assert {key for _, key, cells in rows() if cells[api] == "yes"} <= names
+
+
 def test_names_in_the_cells_of_other_columns_exist():
     config = import_module("uvicorn.config").Config
     known = {
