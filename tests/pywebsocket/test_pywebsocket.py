@@ -25,9 +25,11 @@ from sync_ends import until
 import framewire
 from framewire import SERVER, ConnectionClosed, ConnectionClosedError, ResponseError
 from framewire.pywebsocket import modules, options, server
+from framewire.pywebsocket.exceptions import ConnectionTerminatedException
 from framewire.pywebsocket.frame_driver import FrameDriver
 from framewire.pywebsocket.options import OptionError, Settings, read_settings
 from framewire.pywebsocket.server import HandlerConnection, credential
+from framewire.pywebsocket.stream import MessageStream
 from framewire.session.settings import ConnectionSettings
 from framewire.sync import connect
 from framewire.sync.transport import Transport
@@ -686,6 +688,71 @@ def test_message_receiver_returns_none_at_each_call_after_the_last_message(handl
         assert ws.recv(10) == "received"
         ws.send("two")
     assert printed(1) == ["None None None"]
+
+
+def test_passive_closing_handshake_is_called_once_if_another_thread_sends(handle, printed):
+    uri = handle(
+        "import threading\nfrom mod_pywebsocket import msgutil\n"
+        + ADMIT
+        + "calls, answering, refused = [], threading.Event(), threading.Event()\n"
+        "def web_socket_passive_closing_handshake(request):\n"
+        "    calls.append(request)\n"
+        "    answering.set()\n"
+        "    refused.wait(10)\n"
+        "    return 4000, 'bye'\n"
+        "def send_late(request):\n"
+        "    answering.wait(10)\n"
+        "    try: msgutil.send_message(request, 'late')\n"
+        "    except msgutil.ConnectionTerminatedException: refused.set()\n"
+        "def web_socket_transfer_data(request):\n"
+        "    threading.Thread(target=send_late, args=(request,)).start()\n"
+        "    msgutil.receive_message(request)\n"
+        "    print(len(calls), flush=True)\n"
+    )
+    with connect(uri) as ws:
+        ws.close()
+        assert (ws.close_code, ws.close_reason) == (4000, "bye")
+    assert printed(1) == ["1"]
+
+
+def test_receive_message_returns_after_another_thread_has_answered_the_close():
+    answering, go_on, closes, received = threading.Event(), threading.Event(), [], []
+
+    def end(*arguments, **options):
+        raise framewire.ConnectionClosedOK(None, None)
+
+    def end_later(timeout):
+        assert answering.wait(10)
+        end()
+
+    def choose_answer():
+        answering.set()
+        assert go_on.wait(10)
+        return 4000, "bye"
+
+    link = SimpleNamespace(
+        client_close=framewire.Close(1000, ""), failure=None, receive=end_later, send_piece=end,
+        choose_answer=choose_answer, start_closing=lambda *close: closes.append(close),
+    )  # fmt: skip
+    request = SimpleNamespace(client_terminated=False, server_terminated=False)
+    stream = MessageStream(request, link)
+
+    def send():
+        with pytest.raises(ConnectionTerminatedException):
+            stream.send_message("late")
+
+    threads = [
+        threading.Thread(target=send),
+        threading.Thread(target=lambda: received.append((stream.receive_message(), list(closes)))),
+    ]
+    for thread in reversed(threads):
+        thread.start()
+    assert answering.wait(10)
+    threads[1].join(0.1)
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert received == [(None, [(4000, "bye")])]
 
 
 # Directories.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from ..errors import ConnectionClosed, LocalError
@@ -37,6 +38,8 @@ class MessageStream:
         self._opcode: Opcode | None = None
         self._partial: bytearray | None = None  # a message whose frames the handler passes
         self._options = StreamOptions()
+        self._ending = threading.Lock()  # held to record the client's close frame
+        self._answered = threading.Event()  # set when that has been answered
 
     def receive_message(self) -> str | bytes | None:
         """Wait for the next message.
@@ -62,7 +65,8 @@ class MessageStream:
         try:
             message = self._connection.receive(timeout)
         except ConnectionClosed:
-            self._end()
+            if not self._end():
+                self._answered.wait()  # a handler that returns would close with another code
             return None
         self._opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         return message
@@ -71,8 +75,13 @@ class MessageStream:
         """Return the opcode of the last message; 8 after the client's close frame."""
         return self._opcode
 
-    def _end(self) -> None:
-        """Record and answer the client's close frame; raise an exception for any other end."""
+    def _end(self) -> bool:
+        """Record and answer the client's close frame; return False if another thread does, or has.
+
+        Raises:
+            ConnectionTerminatedException, InvalidFrameException, InvalidUTF8Exception: As
+                `receive_message`.
+        """
         request, failure = self._request, self._connection.failure
         close = self._connection.client_close
         if close is None:
@@ -83,12 +92,19 @@ class MessageStream:
                     raise InvalidUTF8Exception(failure.reason if failure else "")
                 case _:
                     raise InvalidFrameException(failure.reason if failure else "")
-        request.client_terminated = True
-        request.ws_close_code, request.ws_close_reason = close.code, close.reason
-        self._opcode = Opcode.CLOSE
-        if not request.server_terminated:
-            code, reason = self._connection.choose_answer()
-            self._close(code, "" if code is None else reason or "")
+        with self._ending:
+            if request.client_terminated:
+                return False
+            request.client_terminated = True
+            request.ws_close_code, request.ws_close_reason = close.code, close.reason
+            self._opcode = Opcode.CLOSE
+        try:
+            if not request.server_terminated:
+                code, reason = self._connection.choose_answer()
+                self._close(code, "" if code is None else reason or "")
+        finally:
+            self._answered.set()
+        return True
 
     def send_message(self, message: str | bytes, end: bool = True, binary: bool = False) -> None:
         """Send a message, or a fragment of one.
