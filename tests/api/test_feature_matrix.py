@@ -76,6 +76,11 @@ def test_api_with_yes_has_the_feature_under_its_own_name(api):
     assert {key for _, key, cells in rows() if cells[api] == "yes"} <= names
 
 
+def test_connections_of_listeners_have_the_features_of_which_they_have_the_name():
+    names = {*dir(ListenerConnection), *dir(framewire.asyncio.Listener)}
+    assert {key for _, key, cells in rows() if key in names and not cells["callbacks"]} == set()
+
+
 def test_names_in_the_cells_of_other_columns_exist():
     config = import_module("uvicorn.config").Config
     known = {
