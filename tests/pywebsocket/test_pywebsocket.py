@@ -690,6 +690,25 @@ def test_message_receiver_returns_none_at_each_call_after_the_last_message(handl
     assert printed(1) == ["None None None"]
 
 
+def test_message_before_a_close_that_a_sender_has_noticed_is_received(handle, printed):
+    uri = handle(
+        "try:\n"
+        "    while True:\n"
+        "        request.ws_stream.send_message('x' * 10_000)\n"
+        "except msgutil.ConnectionTerminatedException:\n"
+        "    pass\n"
+        "received = request.ws_stream.receive_message(), request.ws_stream.receive_message()\n"
+        "try:\n"
+        "    request.ws_stream.receive_message()\n"
+        "except msgutil.BadOperationException:\n"
+        "    print(received, flush=True)\n"
+    )
+    with upgraded(uri) as raw:
+        raw.write(b"\x81\x81\0\0\0\0a\x88\x80\0\0\0\0")
+        assert raw.read_event() == "x" * 10_000
+    assert printed(1) == ["('a', None)"]
+
+
 def test_passive_closing_handshake_is_called_once_if_another_thread_sends(handle, printed):
     uri = handle(
         "import threading\nfrom mod_pywebsocket import msgutil\n"

@@ -38,6 +38,7 @@ class MessageStream:
         self._opcode: Opcode | None = None
         self._partial: bytearray | None = None  # a message whose frames the handler passes
         self._options = StreamOptions()
+        self._ended = False  # the client has closed, and the handler that receives knows
         self._ending = threading.Lock()  # held to record the client's close frame
         self._answered = threading.Event()  # set when that has been answered
 
@@ -60,13 +61,14 @@ class MessageStream:
         return self._receive(None)
 
     def _receive(self, timeout: float | None) -> str | bytes | None:
-        if self._request.client_terminated:
+        if self._ended:
             raise BadOperationException("the client has closed: nothing more can be received")
         try:
             message = self._connection.receive(timeout)
         except ConnectionClosed:
             if not self._end():
                 self._answered.wait()  # a handler that returns would close with another code
+            self._ended = True
             return None
         self._opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         return message
@@ -237,6 +239,7 @@ class MessageStream:
         """Record and answer a close frame; raises as `receive_message`."""
         self._connection.receive_close(message)
         self._end()
+        self._ended = True
 
     def _process_ping_message(self, message: bytes) -> None:
         self._connection.ping_received(message)
