@@ -139,6 +139,9 @@ def test_serve_static_option_serves_files_and_an_echo(options, tmp_path):
             assert socket.recv(timeout=10) == "Hello"
 
 
+KEY = str(CERTIFICATE)
+
+
 @pytest.mark.parametrize("options", [("--cert", str(CERTIFICATE)), ("-c", str(CERTIFICATE), "--key", str(CERTIFICATE))])
 def test_serve_cert_option_serves_wss(options):
     with serving(*options, first="https://") as (_, where):
@@ -151,6 +154,12 @@ def test_serve_cert_option_serves_wss(options):
     [
         (("--key", "k"), "--key goes with --cert"),
         (("--cert", "/none"), "cannot load /none: No such file or directory"),
+        (("--cert", "/none", "--key", KEY), f"cannot load /none with {KEY}: No such file or directory"),
+        (("-w", ".", "-t", "-c", "/none", "-k", KEY), f"cannot load /none with {KEY}: No such file or directory"),
+        (
+            ("-w", ".", "-t", "-c", KEY, "-k", KEY, "--tls-client-ca", "/none"),
+            "cannot load /none: No such file or directory",
+        ),
         (("-w", ".", "--echo"), "--echo, --metrics and --static do not go with handlers"),
     ],
 )

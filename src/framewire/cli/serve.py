@@ -115,7 +115,8 @@ def _make_context(certificate: str | None, key: str | None) -> ssl.SSLContext | 
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
-        raise CommandError(f"cannot load {key or certificate}: {describe(error)}", USAGE) from error
+        files = certificate if key is None else f"{certificate} with {key}"
+        raise CommandError(f"cannot load {files}: {describe(error)}", USAGE) from error
     return context
 
 

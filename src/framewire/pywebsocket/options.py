@@ -296,8 +296,13 @@ def _make_context(settings: Settings) -> tls.SSLContext | None:
         raise OptionError("--tls needs --private-key and --certificate")
     if settings.tls_client_cert_optional and not settings.tls_client_auth:
         raise OptionError("--tls-client-cert-optional goes with --tls-client-auth")
-    context = tls.create_default_context(tls.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
-    context.load_cert_chain(settings.certificate, settings.private_key)
+    files = settings.tls_client_ca  # no error of OpenSSL names them
+    try:
+        context = tls.create_default_context(tls.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca or None)
+        files = f"{settings.certificate} with {settings.private_key}"
+        context.load_cert_chain(settings.certificate, settings.private_key)
+    except OSError as error:
+        raise OptionError(f"cannot load {files}: {error.strerror}") from error
     if settings.tls_client_auth:
         context.verify_mode = tls.CERT_OPTIONAL if settings.tls_client_cert_optional else tls.CERT_REQUIRED
     return context
