@@ -195,13 +195,13 @@ def test_signal_handler_that_interrupts_publish_can_publish(interruption):
 class InterruptedSocket(socket.socket):
     """A socket whose `send` is interrupted after it has sent something."""
 
-    armed = False
+    armed = None  # or the exception
 
     def send(self, data):
         sent = super().send(data)
-        if self.armed:
-            self.armed = False
-            raise InterruptError
+        if self.armed is not None:
+            error, self.armed = self.armed, None
+            raise error
         return sent
 
 
@@ -225,15 +225,16 @@ def test_interruption_that_loses_output_ends_the_connection(monkeypatch):
     assert reading.events == []
 
 
-def test_interrupted_call_of_the_system_fails_the_connection():
+@pytest.mark.parametrize("error", [InterruptError, TimeoutError])
+def test_interrupted_call_of_the_system_fails_the_connection(error):
     reading = Reading()
     reading.go.set()
     with serve_peer(reading) as uri:
         sock = InterruptedSocket()
         sock.connect(("127.0.0.1", int(uri.rpartition(":")[2].rstrip("/"))))
         ws = connect(uri, sock=sock)
-        sock.armed = True
-        with pytest.raises(InterruptError):
+        sock.armed = error
+        with pytest.raises(error):
             ws.send("once")
         with pytest.raises(ConnectionClosed):
             ws.send("next")

@@ -24,7 +24,7 @@ from ..protocol.events import Event
 from ..session.base_driver import READ_SIZE, BaseDriver, own_address, peer_address
 from ..session.session import Ending, Session
 from ..session.settings import ConnectionSettings
-from .transport import Transport
+from .transport import Transport, is_of_signal_handler
 from .waits import limit_wait, wait_until
 
 __all__ = ["Driver"]
@@ -342,7 +342,7 @@ class Driver(BaseDriver):
             self._is_writing = True
             return self._write(session, wait)
         except BaseException as error:
-            if isinstance(error, OSError) and not _is_of_signal_handler(error):
+            if isinstance(error, OSError) and not is_of_signal_handler(error):
                 self._note_cause(session, error)
                 return None
             # The peer has perhaps got half a frame.
@@ -503,8 +503,3 @@ class Driver(BaseDriver):
         with self.lock:
             is_written = not (session.output or self._unsent)
         return is_written or self._aborted or session.ending is Ending.ABORT
-
-
-def _is_of_signal_handler(error: OSError) -> bool:
-    """Return whether a signal handler has raised this, such as a TimeoutError, and not the system."""
-    return error.errno is None and threading.current_thread() is threading.main_thread()

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from .tls_over_tls import TlsOverTls
 from .waits import limit_wait
 
-__all__ = ["HEAD_READ", "Transport", "wait_for"]
+__all__ = ["HEAD_READ", "Transport", "is_of_signal_handler", "wait_for"]
 
 #: How much of a request or an answer is read at a time in the opening handshake, in bytes.
 HEAD_READ: Final = 4096
@@ -42,6 +42,11 @@ def wait_for(sock: socket.socket, writing: bool, seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLOUT if writing else select.POLLIN)
     return bool(poll.poll(None if seconds is None else max(seconds, 0) * 1000))
+
+
+def is_of_signal_handler(error: OSError) -> bool:
+    """Return whether a signal handler has raised this, such as a TimeoutError, and not the system."""
+    return error.errno is None and threading.current_thread() is threading.main_thread()
 
 
 class ExpiredError(TimeoutError):
@@ -174,10 +179,9 @@ class Transport:
             except (BlockingIOError, tls.SSLWantReadError, tls.SSLWantWriteError) as error:
                 if isinstance(error, tls.SSLError):
                     writing = isinstance(error, tls.SSLWantWriteError)
-            except OSError:
-                raise
-            except BaseException:
-                self.abort()
+            except BaseException as error:
+                if not isinstance(error, OSError) or is_of_signal_handler(error):
+                    self.abort()
                 raise
             seconds = timeout
             if self.deadline is not None:
