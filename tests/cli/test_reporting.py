@@ -135,6 +135,11 @@ def test_handler_options_without_handlers_are_wrong_usage():
         (("serve", "-w", "missing"), "missing is not a directory of handlers"),
         (("serve", "-w", ".", "-s", "bytes"), "bytes is not a directory of handlers"),
         (("serve", "-w", ".", "--metrics"), "--echo, --metrics and --static do not go with handlers"),
+        (("serve", "--cert", "none.ini"), "cannot load none.ini: PEM lib"),
+        (
+            ("connect", "wss://127.0.0.1:1/", "--ca", "none.ini"),
+            "cannot load the certificates in none.ini: no certificate",
+        ),
         (("run", ""), "run: no command is given"),
         (("connect", "--unix", ""), "connect: --unix needs a path"),
         (("connect", "--unix", "x", "--proxy", "http://127.0.0.1:1"), "connect: --proxy does not go with --unix"),

@@ -143,7 +143,7 @@ def _make_context(ca: str | None, insecure: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except OSError as error:
-        raise CommandError(f"cannot load the certificates in {ca}: {error.strerror}", USAGE) from error
+        raise CommandError(f"cannot load the certificates in {ca}: {describe(error)}", USAGE) from error
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

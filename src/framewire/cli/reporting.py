@@ -41,9 +41,9 @@ INTERRUPTED: Final = 130
 
 #: Characters that are shown of the first line of a response.
 _MAX_LINE: Final = 100
-#: "[Errno 111] text" and "[SSL: NAME] text (_ssl.c:1006)".
+#: "[Errno 111] text", and "[SSL: NAME] text (_ssl.c:1006)" or without a name.
 _ERROR_NUMBER: Final = re.compile(r"\[Errno (-?\d+)\] ")
-_SSL_DETAILS: Final = re.compile(r"\[[A-Z]\w*: \w+\] | \(_ssl\.c:\d+\)")
+_SSL_DETAILS: Final = re.compile(r"\[[A-Z]\w*(?:: \w+)?\] | \(_ssl\.c:\d+\)")
 
 
 class CommandError(FramewireError):
