@@ -504,7 +504,8 @@ def test_handler_of_pings_may_use_the_thread_that_sends_if_nothing_is_received(h
         assert b"p" in iter(lambda: ws.recv(10), None)
 
 
-def test_sender_whose_connection_breaks_waits_for_handlers_of_pings_up_to_close_timeout():
+@pytest.mark.parametrize("closing", [False, True])
+def test_sender_at_the_end_waits_for_handlers_of_pings_up_to_close_timeout(closing):
     observing, done = threading.Event(), threading.Event()
 
     def observe(events):
@@ -517,14 +518,22 @@ def test_sender_whose_connection_breaks_waits_for_handlers_of_pings_up_to_close_
     driver.release()
     peer.sendall(b"\x89\x80\0\0\0\0")
     assert observing.wait(10)
-    peer.close()
-    with driver.lock:
-        driver.session.send_raw(b"x")
+    if closing:
+        driver.start_closing(1000, "")
+    else:
+        peer.close()
+        with driver.lock:
+            driver.session.send_raw(b"x")
     with pytest.raises(ConnectionClosed):
-        driver.flush(wait=True)
+        if closing:
+            with driver.lock:
+                driver.sendable()
+        else:
+            driver.flush(wait=True)
     assert not driver.ended
     done.set()
     assert driver.wait_ended(10)
+    peer.close()
 
 
 def test_ping_after_more_messages_than_the_queue_holds_is_answered(handle):

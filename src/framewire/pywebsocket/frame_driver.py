@@ -10,6 +10,7 @@ reply to a message is sent before the answer to a close frame that arrived after
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ class FrameDriver(Driver):
         self._frame_left = 0  # bytes of the current frame that the session is still to get
         self._idle_since = monotonic()  # when input has arrived, or the handler has received, last
         self._input_ended = False
-        self._give_up_at: float | None = None  # when threads whose data cannot be written wait no longer
+        self._give_up_at: float | None = None  # when threads that cannot send wait no longer for the end
         #: Whether `release` has been called: no call of the handler's waits for events any more.
         self.released = False
 
@@ -77,13 +78,25 @@ class FrameDriver(Driver):
         self.abort()
         if wait and threading.current_thread() is not self.reader:
             with self.lock:
-                # Not for ever: a handler of pings, which the reader calls, may wait for this thread.
-                limit = self.settings.close_timeout
-                if self._give_up_at is None and limit is not None:
-                    self._give_up_at = monotonic() + limit
-                left = None if self._give_up_at is None else max(0, self._give_up_at - monotonic())
-                wait_until(self.changed, lambda: self.ended, left)
+                self._wait_for_end(lambda: self.ended)
                 raise session.error()
+
+    def sendable(self) -> Session:
+        session = self.opened_session()
+        if not session.check_sendable():
+            self._wait_for_end(lambda: session.over or self.ended)
+            raise session.error()
+        return session
+
+    def _wait_for_end(self, is_over: Callable[[], bool]) -> None:
+        """Wait until the connection is over, but not beyond `close_timeout`: a handler of pings, which
+        the reader calls, may wait for this thread. Called with `lock` held.
+        """
+        limit = self.settings.close_timeout
+        if self._give_up_at is None and limit is not None:
+            self._give_up_at = monotonic() + limit
+        left = None if self._give_up_at is None else max(0, self._give_up_at - monotonic())
+        wait_until(self.changed, is_over, left)
 
     # The handler's threads.
 
