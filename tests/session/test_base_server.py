@@ -35,6 +35,8 @@ def test_options_have_the_arguments_and_the_defaults():
     assert given.create_connection is object
     assert options(create_connection=dict).create_connection is dict
     assert given.logger.name == "framewire.server"
+    logger = logging.getLogger("chat")
+    assert options(logger=logger).logger is logger
 
 
 @pytest.mark.parametrize(
