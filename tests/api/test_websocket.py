@@ -559,28 +559,32 @@ async def test_close_aborts_the_connection_if_the_server_takes_nothing():
     async with serving(handler) as uri:
         socket = WebSocket(uri, compression=None, ping_interval=None, close_timeout=0.2)
         socket.onopen = lambda event: [socket.send(bytes(1 << 25)), socket.close()]
-        events = await Log(socket).end()
-        go_on.set()
+        try:
+            events = await Log(socket).end()
+        finally:
+            go_on.set()
         assert events[-1] == ("close", socket.CLOSED, False, 1006, "")
 
 
 @on_loop
 async def test_close_waits_for_a_server_that_takes_the_messages_slowly():
-    received = []
+    """The messages take longer than `close_timeout`, but something is written in each such time."""
+    events = []
 
-    async def handler(ws):
-        for _ in range(12):
-            ws.transport.pause_reading()
+    async def handler(stream, reader, writer):
+        for _ in range(8):
             await asyncio.sleep(0.1)
-            ws.transport.resume_reading()
-            await asyncio.sleep(0.01)
-        received.append([message async for message in ws])
+            events.extend(stream.receive(await reader.readexactly(1 << 20)))
+        while framewire.Close(1000, "") not in events[-1:]:
+            events.extend(stream.receive(await reader.read(1 << 16)))
+        writer.write(stream.pending())
 
-    async with serving(handler, max_size=None) as uri:
+    async with raw_serving(handler) as uri:
         socket = WebSocket(uri, compression=None, ping_interval=None, close_timeout=0.5)
         socket.onopen = lambda event: [socket.send(bytes(1 << 25)), socket.close(1000)]
-        await Log(socket).end()
-        assert await until(lambda: received) == [[bytes(1 << 25)]]
+        log = await Log(socket).end()
+        assert log[-1] == ("close", socket.CLOSED, True, 1000, "")
+    assert events == [bytes(1 << 25), framewire.Close(1000, "")]
 
 
 @on_loop

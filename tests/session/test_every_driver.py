@@ -245,6 +245,15 @@ def test_async_generator_of_fragments_is_closed_if_one_cannot_be_sent(driver):
     check_closes(driver, fragments(), closed)
 
 
+def end_in_order(peer):
+    """Answer the close frame of the script, and end TCP; check that the script ends too."""
+    assert peer.read_event() == Close(1000, "")
+    peer.send(peer.frame(CLOSE, b"\x03\xe8"))
+    assert peer.read_to_end() == []
+    peer.socket.close()
+    assert peer.record.end() is None
+
+
 @every_driver(clients=True, without=("uvicorn",))
 def test_generator_that_has_begun_is_closed_if_the_connection_has_ended(driver):
     closed = []
@@ -265,11 +274,7 @@ def test_generator_that_has_begun_is_closed_if_the_connection_has_ended(driver):
         closed.append("script")
 
     with driver.open(script) as peer:
-        assert peer.read_event() == Close(1000, "")
-        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
-        assert peer.read_to_end() == []
-        peer.socket.close()
-        assert peer.record.end() is None
+        end_in_order(peer)
     assert closed == ["generator", "script"]
 
 
@@ -284,11 +289,7 @@ def test_no_fragment_is_taken_if_the_connection_has_ended(driver):
                 yield send(message)
 
     with driver.open(script) as peer:
-        assert peer.read_event() == Close(1000, "")
-        peer.send(peer.frame(CLOSE, b"\x03\xe8"))
-        assert peer.read_to_end() == []
-        peer.socket.close()
-        assert peer.record.end() is None
+        end_in_order(peer)
     assert list(fragments) == ["kept"]
 
 

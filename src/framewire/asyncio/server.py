@@ -198,7 +198,9 @@ class Server(BaseServer):
         part.finishing.add_done_callback(partial(self._finished, part))
 
     def _finished(self, part: ServerLoop, task: asyncio.Task[None]) -> None:
-        """Cut what is left and wait again, if this task was cancelled: a program may cancel all its tasks."""
+        """If the task was cancelled, as programs do with all tasks at their end, cut the connections that are
+        left, and wait again.
+        """
         if task.cancelled():
             self._cut(part)
             self._start_finishing(part)

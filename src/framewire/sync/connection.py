@@ -189,7 +189,7 @@ class Connection(BaseConnection):
     async def _send_each(self, fragments: Data | Iterable[Data], text: bool | None) -> None:
         async with closing_generator(fragments):
             with self._driver.lock:
-                self._driver.sendable()  # else a fragment would be taken that cannot be sent
+                self._driver.sendable()  # raises at the end of the connection, before a fragment is taken
             await self._driver.send_fragments(fragments, text)
 
     def _send_whole(self, message: Data, text: bool | None) -> None:
