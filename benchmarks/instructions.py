@@ -67,6 +67,17 @@ async def open_and_close(server):
         driver = await connect(server)
         assert driver.transport.written > 100
         await end(driver)
+class Sink(asyncio.BufferedProtocol):
+    def __init__(self): self.buffer, self.transport = bytearray(1 << 16), Transport()
+    def get_buffer(self, size): return self.buffer
+    def buffer_updated(self, size): pass
+    def eof_received(self): pass
+    def connection_lost(self, error): pass
+async def only_read(server):
+    for _ in range(count):
+        sink = Sink()
+        await read(sink, REQUEST)
+        await end(sink)
 async def main(handler, run):
     async with serve(handler, '127.0.0.1', 0, compression=None) as server: await run(server)
 """
@@ -109,6 +120,17 @@ WORKLOADS = {
     ),
     "echo 256 bytes, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), echo_messages))",
     "echo 256 bytes, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, echo_messages))",
+    "open and close, the session alone": (
+        "from framewire.session.session import Session\n"
+        "from framewire.session.settings import ConnectionSettings\n"
+        "settings, frame = ConnectionSettings(), Stream(CLIENT).close(1000)\n"
+        "for _ in range(count):\n"
+        "    session = Session(SERVER, settings, 0.0, queue=False)\n"
+        "    session.receive(frame, 1.0)\n"
+        "    assert len(session.data_to_send()) == 4\n"
+        "    session.receive_eof(2.0)"
+    ),
+    "open and close, without a server": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), only_read))",
     "open and close, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), open_and_close))",
     "open and close, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, open_and_close))",
 }
