@@ -57,11 +57,12 @@ async def end(driver):
     await call(driver.eof_received)
     driver.transport.close()
     await call(driver.connection_lost, None)
-async def echo_messages(server):
-    driver, frame = await connect(server), Stream(CLIENT).send(b'x' * 256)
-    for _ in range(count): await read(driver, frame)
-    assert driver.transport.written > count * 256
+async def echo_messages(server, at_once=1):
+    driver, frames = await connect(server), Stream(CLIENT).send(b'x' * 256) * at_once
+    for _ in range(count): await read(driver, frames)
+    assert driver.transport.written > count * at_once * 256
     await end(driver)
+async def echo_16(server): await echo_messages(server, 16)
 async def open_and_close(server):
     for _ in range(count):
         driver = await connect(server)
@@ -120,6 +121,8 @@ WORKLOADS = {
     ),
     "echo 256 bytes, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), echo_messages))",
     "echo 256 bytes, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, echo_messages))",
+    "echo 16 x 256 bytes of a read, callbacks": f"{ASYNCIO_SERVER}asyncio.run(main(Echo(), echo_16))",
+    "echo 16 x 256 bytes of a read, a coroutine": f"{ASYNCIO_SERVER}asyncio.run(main(echo, echo_16))",
     "open and close, the session alone": (
         "from framewire.session.session import Session\n"
         "from framewire.session.settings import ConnectionSettings\n"
@@ -193,7 +196,7 @@ def main(revisions):
         slower = 0
         for name, statement in WORKLOADS.items():
             count = count_message(now, statement)
-            line = f"{name:<36}{count:>9,}"
+            line = f"{name:<42}{count:>9,}"
             if then is not None:
                 before = count_message(then, statement)
                 worse = count > before * TOLERANCE

@@ -15,7 +15,7 @@ from ..protocol.constants import OPEN, Role
 from ..protocol.events import Close, Event, Ping
 from ..session.connection import BaseConnection, close_code_after
 from ..session.logs import Logger
-from ..session.session import Data, Session, length_of
+from ..session.session import MESSAGE_TYPES, Data, Session, length_of
 from ..session.settings import ConnectionSettings
 from .driver import LOOP_ENDING, Driver
 from .timer import SharedTimer
@@ -290,7 +290,7 @@ class ListenerConnection(BaseConnection):
 
 
 class _ListenerDriver(Driver):
-    """The driver of a connection with a listener: one message a read takes the fewest calls."""
+    """The driver of a connection with a listener: reads of messages only take the fewest calls."""
 
     __slots__ = ()
 
@@ -318,22 +318,24 @@ class _ListenerDriver(Driver):
             self._process_large_read(nbytes)
             return
         events = self._receive(self._buffer, nbytes)
-        if len(events) == 1:
-            event = events[0]
-            if type(event) is bytes or type(event) is str:
-                # Like `ListenerConnection.deliver`, without its loop.
-                owner, session, writer = self._owner, self.session, self.writer
-                session.handling = True
-                writer.uncorked = not session.output
-                try:
-                    owner.listener.on_message(owner, event)
-                except BaseException as error:
-                    owner.fail(error)
-                session.handling = False
-                if session.output:
-                    writer.flush()
-                if session.write_paused or session.stream.failing is not None:
-                    owner.settle(session)
-                return
-        if events:
+        if not events:
+            return
+        session, alone = self.session, len(events) == 1
+        messages = type(events[0]) in MESSAGE_TYPES if alone else session.are_messages(events)
+        if messages:  # what `process` does with them, in the fewest calls
+            owner, writer = self._owner, self.writer
+            session.handling = True
+            writer.uncorked = alone and not session.output
+            listener = owner.listener
+            try:
+                for event in events:
+                    listener.on_message(owner, event)  # type: ignore[arg-type]
+            except BaseException as error:
+                owner.fail(error)
+            session.handling = False
+            if session.output:
+                writer.flush()
+            if session.write_paused or session.stream.failing is not None:
+                owner.settle(session)
+        else:
             self.process(events)

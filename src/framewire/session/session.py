@@ -30,7 +30,7 @@ from .message_queue import Item, MessageQueue
 from .rate_limit import Budget, RateLimit
 from .settings import QUEUE_SIZE, REPLIES_LIMIT, ConnectionSettings
 
-__all__ = ["ABANDONED_MESSAGE", "Data", "Ending", "Session", "length_of"]
+__all__ = ["ABANDONED_MESSAGE", "MESSAGE_TYPES", "Data", "Ending", "Session", "length_of"]
 
 #: One message to send, or the data of one fragment.
 Data = str | bytes | bytearray | memoryview
@@ -50,7 +50,8 @@ END_SIZE: Final = 1 << 24
 #: message be ended any more, nor another one begin.
 ABANDONED_MESSAGE: Final = (CloseCode.INTERNAL_ERROR, "error in fragmented message")
 
-_MESSAGES: Final = frozenset({str, bytes})
+#: The types of the events that are whole messages.
+MESSAGE_TYPES: Final = frozenset({str, bytes})
 
 
 class Ending(Enum):
@@ -256,7 +257,7 @@ class Session:
                 queue.items = events  # type: ignore[assignment]
                 queue.size = length
                 return []
-        elif events and self._are_messages(events):
+        elif events and self.are_messages(events):
             length = sum(map(len, events))  # type: ignore[arg-type]
         else:
             return events
@@ -328,7 +329,7 @@ class Session:
         """
         items = events
         remaining = events if self.queue is None else []
-        self.only_messages = self._are_messages(events)
+        self.only_messages = self.are_messages(events)
         if not self.only_messages:
             items = []
             controls: list[Event] = []
@@ -352,12 +353,12 @@ class Session:
         self._regulate()
         return remaining
 
-    def _are_messages(self, events: list[Event]) -> bool:
-        """Return whether all events of the last read are whole messages."""
+    def are_messages(self, events: list[Event]) -> bool:
+        """Return whether all events, which the last read has brought, are whole messages."""
         slow_reads = self.stream.slow_reads
         if slow_reads == self._slow_reads:
             return True
-        if not _MESSAGES.issuperset(map(type, events)):
+        if not MESSAGE_TYPES.issuperset(map(type, events)):
             return False  # and of the same events if asked again
         if events:
             self._slow_reads = slow_reads
