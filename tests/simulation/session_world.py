@@ -383,11 +383,12 @@ class End:
             if self.close_state.rcvd is None and self.stream.state is not CLOSED:  # not session.over
                 self.fed += size
             events = session.receive_quickly(data)
+            to_process = bool(events) or session.has_held_back
+            if to_process:
+                events = session.process(events, world.now)
             if self.stream.bytes_received != received or session.has_held_back:
                 self.heard_at = world.now  # a part of a header or control frame does not count
-            if events or session.has_held_back:
-                self.handle(session.process(events, world.now))
-            elif session.queue is not None and session.queue.items:
+            if to_process or (session.queue is not None and session.queue.items):
                 self.handle(events)
             elif link.unread or link.ended:  # part of a message has come: no driver asks more
                 world.at(world.now, self.feed)
