@@ -36,6 +36,7 @@ class Deadlines:
         self.failing_at: float | None = None
         #: When the peer was heard or has taken something that waited for it last, or the end did not read.
         self.active_at = now
+        self._processed = 0
         self.message_at, self.messages = now, 0
         self._opened_at = now
         self._excused = False
@@ -52,6 +53,12 @@ class Deadlines:
         if now - self.active_at > self._silence and not self._excused:
             check(self._is_over, "keepalive", f"still open after a silence of {now - self.active_at} s")
         self.active_at = now
+
+    def note_processed(self, now: float, size: int) -> None:
+        """Take note of how many bytes of the peer have been processed so far: a pong may be in what was held back."""
+        if size != self._processed:
+            self._processed = size
+            self.note_activity(now)
 
     def note_reading(self, now: float, excused: bool) -> None:
         """Take note of whether the silence of the peer is our own doing: we do not read, and nothing waits for it."""

@@ -162,6 +162,7 @@ class End:
         active_at = max(sock.read_at, sock.sent_at if waiting or self.has_waited or not session.reading else 0.0)
         if active_at > deadlines.active_at:
             deadlines.note_activity(active_at)
+        deadlines.note_processed(now, session.stream.bytes_received)
         self.has_waited = waiting > 0
         if session.state is State.OPEN and session.queue is not None:
             items = len(session.queue.items)

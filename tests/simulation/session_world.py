@@ -149,6 +149,7 @@ class End:
     def follow(self) -> None:
         """Do what the session asks for."""
         session, world = self.session, self.world
+        self.deadlines.note_processed(world.now, self.stream.bytes_received)
         if session.output:
             self.flush()
         if session.output_size:
