@@ -36,7 +36,7 @@ class Deadlines:
         self.failing_at: float | None = None
         #: When the peer was heard or has taken something that waited for it last, or the end did not read.
         self.active_at = now
-        self._processed = 0
+        self._processed = 0  # bytes of the peer, at the last look
         self.message_at, self.messages = now, 0
         self._opened_at = now
         self._excused = False
