@@ -2,10 +2,11 @@
 
 The tests are collected once, and which lines each of them executes is noted. For each mutant a
 child process is forked, which replaces the code of one function and runs the tests that execute the
-mutated lines until one fails: first the one that failed in an earlier run, then the shortest. For a
-mutant of code that runs at import, each file of tests that use the module runs in a new process
-instead: first the one that failed in an earlier run, then those that find most mutants of the module.
-Before that, all these tests must pass without a mutant, in half of the time that they get.
+mutated lines until one fails: first the one that failed in an earlier run, then those that find most
+mutants of the function, then the shortest. For a mutant of code that runs at import, each file of
+tests that use the module runs in a new process instead: first the one that failed in an earlier run,
+then those that find most mutants of the module. Before that, all these tests must pass without a
+mutant, in half of the time that they get.
 
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
@@ -105,10 +106,9 @@ def read_log() -> dict[str, tuple[str, str]]:
     return {name: (outcome, test) for outcome, name, test in (line.split("\t") for line in lines)}
 
 
-def count_kills(module: str) -> Counter[str]:
-    """Return how many mutants of a module the tests of each file killed in their last runs."""
-    own = (test for name, (_, test) in read_log().items() if name.startswith(f"{module}::"))
-    return Counter(test.partition("::")[0] for test in own)
+def count_kills(prefix: str) -> Counter[str]:
+    """Return how many mutants whose names begin so each test killed in their last runs."""
+    return Counter(test for name, (_, test) in read_log().items() if test and name.startswith(prefix))
 
 
 def list_functions() -> tuple[dict[tuple[str, int, str], list[FunctionType]], list[_lru_cache_wrapper]]:
@@ -189,12 +189,13 @@ class Runner:
         killer = self.earlier.get(mutant.name, ("", ""))[1]
         tests, status = self.tests_of(mutant), 0
         if mutant.function and tests:
-            code, names = mutant.compile(), sorted(tests, key=lambda test: (test != killer, self.seconds[test]))
-            status, test = self.find_failing(names, session, lambda: self.put_in(code))
+            code, kills = mutant.compile(), count_kills(mutant.name.partition(": ")[0] + ": ")
+            order = sorted(tests, key=lambda test: (test != killer, -kills[test], self.seconds[test]))
+            status, test = self.find_failing(order, session, lambda: self.put_in(code))
             if test:
                 return False, test
         if self.at_import(mutant) or status == ERROR:
-            kills = count_kills(module)
+            kills = Counter(test.partition("::")[0] for test in count_kills(f"{module}::").elements())
             for file in sorted(self.files_of(mutant), key=lambda file: (file != killer, -kills[file], file)):
                 if run_file(mutant.name, file):
                     return False, file
