@@ -87,13 +87,8 @@ class Deadlines:
                 self._check_open(now)
             self.ending_at = now
 
-    def check_end(self, now: float, gone_at: float) -> None:
-        """Check what should have ended the connection.
-
-        Args:
-            now: The end of all time, or of the connection.
-            gone_at: The end of TCP; infinite if there was none.
-        """
+    def check_end(self, now: float) -> None:
+        """Check that the connection should not have ended before now, which is its end, or that of all time."""
         limit = self.settings.close_timeout
         if self.failing_at is not None and limit is not None:
             took = now - self.failing_at
@@ -102,7 +97,7 @@ class Deadlines:
             self._check_open(now)
         if self.ending_at is not None and limit is not None:
             last = self.ending_at + limit + self.lag
-            check(gone_at <= last, "deadline", f"gone at {gone_at}, after {last}")
+            check(now <= last, "deadline", f"still there at {now}, after {last}")
 
     @property
     def _is_over(self) -> bool:

@@ -48,7 +48,7 @@ MAX_CUTS = 50
 #: Events in one run at most: more are a loop that waits for nothing.
 MAX_EVENTS = 200_000
 
-#: When the simulated time ends, in seconds: long after every deadline of a schedule.
+#: When the simulated time ends, in seconds: what is due until then has happened.
 HORIZON = 80.0
 
 # Members of enums are slow to look up before Python 3.12.
@@ -816,11 +816,9 @@ class SessionWorld:
 
     def _check_end(self, end: End) -> None:
         session, peer = end.session, end.peer
-        # Whoever is not gone by now never will be.
-        gone = (HORIZON, inf) if end.gone_at is None else (end.gone_at, end.gone_at)
         if end.deadlines.ending_at is None and not (end.session.reading or end.unsent):
             end.deadlines.note_reading(HORIZON, True)
-        end.deadlines.check_end(*gone)
+        end.deadlines.check_end(HORIZON if end.gone_at is None else end.gone_at)
         if end.gone_at is not None:
             check(end.pings == end.pongs, "pings", f"{end.pongs} answers to {end.pings}")
             check(session.next_timer() is None or session.ending is not Ending.NONE, "timer after the end")

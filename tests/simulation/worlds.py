@@ -276,7 +276,7 @@ class World(ABC):
         assert end.deadlines is not None
         assert end.socket is not None
         end.look()
-        end.deadlines.check_end(min(self.network.now, end.socket.closed_at), end.socket.closed_at)
+        end.deadlines.check_end(min(self.network.now, end.socket.closed_at))
 
     def _check_wire(self, end: End) -> None:
         """Check what an end knows about close frames, and its pongs, by what both have written."""
