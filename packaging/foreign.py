@@ -96,11 +96,11 @@ def main():
     sources = write_extensions(WORK / "c")
     failed = []
     for machine in machines:
-        root = unpack(machine)
-        library = compile_extensions(machine, root, sources)
         print(f"{machine}:", flush=True)
         start = time.monotonic()
         try:
+            root = unpack(machine)
+            library = compile_extensions(machine, root, sources)
             run_tests(machine, root, f"{library}:{site}", arguments)
         except subprocess.CalledProcessError:
             failed.append(machine)
