@@ -3,13 +3,17 @@
     python packaging/foreign.py [MACHINE... [-- PYTEST-ARGUMENT...]]
 
 For each machine, Debian's Python is unpacked, the extensions are cross-compiled, and qemu runs
-pytest on both backends. All files are in build/foreign, and unpacked systems are used again. Needs
-`Cython`, and the Debian packages mmdebstrap, qemu-user-static and the cross gcc of each machine.
+pytest on both backends; as many machines as there are processors side by side, each with a log. All
+files are in build/foreign, and unpacked systems are used again. Needs `Cython`, and the Debian
+packages mmdebstrap, qemu-user-static and the cross gcc of each machine.
 """
 
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from shutil import copytree, ignore_patterns, rmtree
 
 from cross import ROOT, write_extensions
@@ -72,8 +76,8 @@ def install_test_packages():
     return site
 
 
-def run_tests(machine, root, python_path, arguments):
-    """Run pytest on both backends in emulation; raises CalledProcessError if it fails."""
+def run_tests(machine, root, python_path, arguments, log):
+    """Run pytest on both backends in emulation, with its output in a log; raises CalledProcessError if it fails."""
     variables = {
         "PYTHONHOME": root / "usr",
         "PYTHONPATH": python_path,
@@ -84,7 +88,25 @@ def run_tests(machine, root, python_path, arguments):
         settings = {**variables, "FRAMEWIRE_BACKEND": backend}
         options = [word for name, value in settings.items() for word in ("-E", f"{name}={value}")]
         python = [f"qemu-{machine}-static", "-L", root, *options, root / "usr/bin/python3"]
-        run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments)
+        run(*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *arguments, stdout=log, stderr=log)
+
+
+def test(machine, site, sources, arguments):
+    """Run the tests on one machine and print the result; return whether they pass."""
+    path, start, passed = WORK / f"{machine}.log", time.monotonic(), False
+    print(f"{machine}: the log is {path.relative_to(ROOT)}", flush=True)
+    with open(path, "w") as log:
+        try:
+            root = unpack(machine)
+            library = compile_extensions(machine, root, sources)
+            run_tests(machine, root, f"{library}:{site}", arguments, log)
+            passed = True
+        except subprocess.CalledProcessError as error:
+            print(f"{error.cmd[0]} failed", file=log)
+    text = path.read_text()
+    lines = [line for line in text.splitlines() if " passed" in line] if passed else [text]
+    print(*lines, f"{machine}: {time.monotonic() - start:.0f} s", sep="\n", flush=True)
+    return passed
 
 
 def main():
@@ -94,17 +116,9 @@ def main():
     arguments = words[separator + 1 :] or ["tests/engine"]
     site = install_test_packages()
     sources = write_extensions(WORK / "c")
-    failed = []
-    for machine in machines:
-        print(f"{machine}:", flush=True)
-        start = time.monotonic()
-        try:
-            root = unpack(machine)
-            library = compile_extensions(machine, root, sources)
-            run_tests(machine, root, f"{library}:{site}", arguments)
-        except subprocess.CalledProcessError:
-            failed.append(machine)
-        print(f"{machine}: {time.monotonic() - start:.0f} s", flush=True)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        passed = list(pool.map(partial(test, site=site, sources=sources, arguments=arguments), machines))
+    failed = [machine for machine, good in zip(machines, passed, strict=True) if not good]
     return f"failed: {' '.join(failed)}" if failed else None
 
 
