@@ -285,6 +285,15 @@ def test_overhead_of_fragments_does_not_count_for_the_message_limit(level, size)
     assert failure.code == 1009
 
 
+def test_first_16_bytes_of_a_frame_do_not_count_for_the_message_limit():
+    limit = 8000
+    most = limit + limit // 8 + 1024
+    begin = to(CLIENT, 0x42, (b"\0" + TAIL) * 4)  # 20 bytes
+    last, longer = (b"\x80\x7e" + size.to_bytes(2, "big") for size in (most - 4, most - 3))
+    assert receiver(max_message_size=limit).receive(begin + last) == []
+    assert receiver(max_message_size=limit).receive(begin + longer)[-1].code == 1009
+
+
 BOMB = deflate(bytes(64 << 20), zlib.compressobj(9, wbits=-15))
 
 
@@ -600,8 +609,31 @@ def test_send_steps_compresses_fragments_whatever_their_size():
 
 @pytest.mark.parametrize(("size", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_send_steps_refuses_a_fragment_size_that_is_no_number_of_bytes(size, error):
-    with pytest.raises(error, match="fragment_size"):
+    with pytest.raises(error, match="^fragment_size"):
         next(sender().send_steps("x", fragment_size=size))
+
+
+def test_send_steps_sends_fragments_of_a_single_byte():
+    frames, _ = finish(sender(SERVER).send_steps("abc", compress=False, fragment_size=1))
+    assert frames == b"\x01\x01a\x00\x01b\x80\x01c"
+
+
+@pytest.mark.parametrize("in_steps", [False, True])
+def test_lose_frame_does_nothing_while_a_message_is_sent(in_steps):
+    contents = []
+    for loses in (False, True):
+        stream = sender(SERVER)
+        sent = [stream.send("Hello" * 1000)]
+        if in_steps:
+            steps = stream.send_steps("Hello" * 100_000)
+            next(steps)
+        else:
+            sent.append(stream.send("Hello" * 1000, last=False))
+        if loses:
+            stream.lose_frame()
+        sent.append(finish(steps)[0] if in_steps else stream.send("Hello", last=True))
+        contents.append([*sent, stream.send("Hello" * 1000)])
+    assert contents[0] == contents[1]
 
 
 def test_abandoned_send_steps_of_fragments_sends_nothing():

@@ -66,6 +66,14 @@ def test_text_errors_keeps_code_points_split_by_fragments_whole():
         ]
 
 
+def test_text_errors_delivers_no_piece_that_ends_inside_its_first_code_point():
+    frame = as_text(Stream(CLIENT).send("€a".encode()))
+    assert receive(frame, 1, text_errors="replace", fragments=True, piece_size=1) == [
+        Fragment("€", True, False),
+        Fragment("a", False, True),
+    ]
+
+
 @pytest.mark.parametrize("data", [*BYTES, GOOD.encode()], ids=lambda data: data[-4:].hex())
 def test_text_errors_applies_to_compressed_messages(data):
     ours, theirs = codecs()

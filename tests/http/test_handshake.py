@@ -38,7 +38,7 @@ from framewire.http.client_handshake import USER_AGENT
 from framewire.http.headers import Headers, format_extensions, parse_extensions, parse_tokens, split_list
 from framewire.http.http11 import MAX_HEAD, MAX_HEADERS, MAX_LINE, HeadLimits, HeadScanner, Request, Response
 from framewire.http.request_checks import find_host
-from framewire.http.server_handshake import BUSY, CLOSING
+from framewire.http.server_handshake import BUSY, CLOSING, expects_continue, refusal
 from framewire.http.uri import Uri, parse_uri
 
 pytestmark = pytest.mark.engine
@@ -468,6 +468,19 @@ def test_expected_100_response_precedes_the_101(value: str) -> None:
     server.check()
     assert server.accept().startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n")
     assert receive(make_head(("Expect", value))).reject(403, "no").startswith(b"HTTP/1.1 403 ")
+
+
+def test_client_of_http_1_0_expects_no_100_response() -> None:
+    headers = Headers([("Expect", "100-continue")])
+    assert expects_continue(Request("GET", "/", headers))
+    assert not expects_continue(Request("GET", "/", headers, "HTTP/1.0"))
+
+
+def test_refusal_has_a_status_of_200_to_599() -> None:
+    assert [refusal(status, "x").status_code for status in (200, 599)] == [200, 599]
+    for status in (199, 600):
+        with pytest.raises(ValueError, match=f"not the status of a refusal: {status}"):
+            refusal(status, "x")
 
 
 def test_head_scan_rejects_control_characters_except_tab_in_values() -> None:

@@ -166,6 +166,12 @@ def test_trusted_proxies_check_their_arguments(arguments, error):
         TrustedProxies(*arguments)
 
 
+@pytest.mark.parametrize("name", ["proxy_protocol", "forwarded"])
+def test_trusted_proxies_name_the_switch_that_is_none(name):
+    with pytest.raises(TypeError, match=f"^{name} is True or False"):
+        TrustedProxies(["10.0.0.1"], **{name: "no"})
+
+
 @pytest.mark.parametrize(
     ("address", "trusted"),
     [

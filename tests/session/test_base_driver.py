@@ -120,6 +120,15 @@ def test_whole_message_is_queued_in_fragments_at_once():
     assert read() == ["abcde"]
 
 
+def test_message_that_fails_before_its_first_fragment_leaves_the_connection_open():
+    connection, read = opened(settings=ConnectionSettings(fragment_size=2))
+    connection._driver.queue_fragments(b"abcde", None)
+    with pytest.raises(TypeError):
+        connection._driver.send_fragments([1], None).send(None)
+    assert read() == [b"abcde"]
+    assert connection.state is State.OPEN
+
+
 class InterruptError(BaseException):
     """Raised by a signal handler."""
 

@@ -55,8 +55,13 @@ def test_options_have_the_arguments_and_the_defaults():
     ],
 )
 def test_invalid_options_are_rejected(arguments, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=rf"\b{next(iter(arguments)).replace('subprotocols', 'subprotocol')}\b"):
         options(**arguments)
+
+
+@pytest.mark.parametrize("port", [0, 65535])
+def test_every_port_is_accepted(port):
+    assert options(port=port).settings == options().settings
 
 
 def test_server_has_the_options():

@@ -1,5 +1,6 @@
 """`rate_limit`: what a peer may send in a time, in virtual time and on every driver."""
 
+import sys
 import time
 
 import pytest
@@ -255,8 +256,13 @@ def test_budget_that_is_filled_before_its_time_has_less():
     ],
 )
 def test_rate_limit_checks_its_values(arguments, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=rf"\b{['messages', *arguments][-1]}\b"):
         RateLimit(**arguments)
+
+
+@engine
+def test_rate_limit_takes_the_longest_interval():
+    assert RateLimit(1, seconds=sys.float_info.max).seconds == sys.float_info.max
 
 
 @engine

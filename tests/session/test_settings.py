@@ -1,5 +1,7 @@
 """`ConnectionSettings`: values are validated when they are given."""
 
+import sys
+
 import pytest
 
 from framewire.session.settings import (
@@ -68,8 +70,9 @@ def test_times_reject_none(name, value, error):
         ConnectionSettings(**{name: value})
 
 
-def test_times_may_be_infinite():
-    assert ConnectionSettings(**dict.fromkeys(TIMES, float("inf"))).close_timeout == float("inf")
+@pytest.mark.parametrize("value", [sys.float_info.max, float("inf")])
+def test_times_may_be_as_long_as_numbers_are(value):
+    assert ConnectionSettings(**dict.fromkeys(TIMES, value)).close_timeout == value
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -423,7 +423,7 @@ def test_backlog_has_the_size_of_the_messages_that_wait():
     assert backlog.replace("a", Broadcast("yy"))
     backlog.append(Broadcast("z"))
     backlog.append(Broadcast(""))
-    assert (backlog.size, len(backlog.messages)) == (2 + HELD_COST + 1 + 1, 3)
+    assert (backlog.size, len(backlog.messages)) == (2 + 256 + 1 + 1, 3)
 
 
 def test_counters_are_added_one_by_one():

@@ -230,9 +230,22 @@ def test_function_is_called_in_its_turn(full):
     world.turns.add(lambda: world.send("held"))
     world.turns.add(lambda: world.send("held too"))
     world.start("after")
-    for _ in range(4):
+    expected = ["before", "held", "held too", "after"]
+    for number in range(4):
         world.make_room(1)
-    assert world.sent == ["before", "held", "held too", "after"]
+        assert world.sent == expected[: number + 1]
+
+
+def test_function_waits_while_everybody_has_to_wait():
+    world = World()
+    world.room = 10
+    world.turns.paused = True
+    world.turns.add(lambda: world.send("held"))
+    world.turns.give()
+    assert world.sent == []
+    world.turns.paused = False
+    world.turns.give()
+    assert world.sent == ["held"]
 
 
 def test_function_is_called_at_once_if_nobody_is_before_it():
