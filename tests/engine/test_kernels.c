@@ -383,6 +383,19 @@ static void test_utf8_bad_byte(void) {
         }
 }
 
+/* Short texts and the rests of long ones are read as vectors that overlap: no byte may lie between. */
+static void test_utf8_bad_byte_in_ascii(void) {
+    for (size_t size = 1; size <= 330; size++) {
+        uint8_t *src = place(from, 64, size);
+        memset(src, 'a', size);
+        for (size_t i = 0; i < size; i++) {
+            src[i] = 0x80;
+            check_utf8(src, size, "bad byte in ASCII at", i);
+            src[i] = 'a';
+        }
+    }
+}
+
 /* All pairs of bytes; all lead bytes with all second bytes, followed by both ends of each range. */
 static void test_utf8_sequences(void) {
     static const uint8_t ends[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xF0, 0xFF};
@@ -679,6 +692,7 @@ static const struct {
     {"utf8_lengths", test_utf8_lengths},
     {"utf8_cut", test_utf8_cut},
     {"utf8_bad_byte", test_utf8_bad_byte},
+    {"utf8_bad_byte_in_ascii", test_utf8_bad_byte_in_ascii},
     {"utf8_sequences", test_utf8_sequences},
     {"utf8_mutation", test_utf8_mutation},
     {"utf8_chunks", test_utf8_chunks},

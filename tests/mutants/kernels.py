@@ -2,7 +2,7 @@
 
 A mutant changes one comparison, one shift, or one number that is compared, shifted by, masked with
 or subtracted, in a file of cext/kernels. Each is built with tests/engine/test_kernels.c, which then
-runs. The kernels for other processors are left out.
+runs; as many at a time as there are processors. The kernels for other processors are left out.
 
     kernels.py [FILE...]        run the mutants of these files: "utf8.c"
 
@@ -12,6 +12,7 @@ it names is killed or does not exist.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -83,15 +85,21 @@ def mutants(path: Path) -> Iterator[Mutant]:
 
 def build(file: str, text: str) -> bool:
     """Build the test program with this text of a file; return whether it compiles."""
-    BUILD.mkdir(parents=True, exist_ok=True)
+    folder = own_folder()
+    folder.mkdir(parents=True, exist_ok=True)
     for path in [PROGRAM, *KERNELS.glob("*.[ch]")]:
-        write(BUILD / path.name, text if path.name == file else path.read_text())
-    missing = [path.name for path in BUILD.glob("*.c") if not path.with_suffix(".o").exists()]
-    if missing and subprocess.run([*COMPILE, "-c", *missing], cwd=BUILD, capture_output=True, check=False).returncode:
+        write(folder / path.name, text if path.name == file else path.read_text())
+    missing = [path.name for path in folder.glob("*.c") if not path.with_suffix(".o").exists()]
+    if missing and subprocess.run([*COMPILE, "-c", *missing], cwd=folder, capture_output=True, check=False).returncode:
         return False
-    objects = [path.name for path in BUILD.glob("*.o")]
-    subprocess.run([*COMPILE, *objects, "-o", "program"], cwd=BUILD, capture_output=True, check=True)
+    objects = [path.name for path in folder.glob("*.o")]
+    subprocess.run([*COMPILE, *objects, "-o", "program"], cwd=folder, capture_output=True, check=True)
     return True
+
+
+def own_folder() -> Path:
+    """Return the folder in which this process builds."""
+    return BUILD / str(os.getpid())
 
 
 def write(path: Path, text: str) -> None:
@@ -106,9 +114,15 @@ def write(path: Path, text: str) -> None:
 
 def passes(file: str, patience: int = PATIENCE) -> bool:
     """Run the tests of a file; return whether they pass within a number of seconds of processor time."""
-    command = [str(BUILD / "program"), *GROUPS.get(file, [])]
+    command = [str(own_folder() / "program"), *GROUPS.get(file, [])]
     limit = partial(resource.setrlimit, resource.RLIMIT_CPU, (patience, patience))
     return subprocess.run(command, capture_output=True, preexec_fn=limit, check=False).returncode == 0
+
+
+def run(mutant: Mutant) -> tuple[bool, bool]:
+    """Return whether a mutant compiles, and whether it survives."""
+    built = build(mutant.file, mutant.text)
+    return built, built and passes(mutant.file)
 
 
 def main() -> int:
@@ -119,13 +133,12 @@ def main() -> int:
     for file in ["", *files]:
         assert passes(file, CONTROL), f"the tests of {file or 'all files'} fail without a mutant, or take long"
     survivors, refused = set(), 0
-    with open(BUILD.parent / "kernels.log", "a") as log:
-        for number, mutant in enumerate(chosen, 1):
-            built = build(mutant.file, mutant.text)
+    with open(BUILD.parent / "kernels.log", "a") as log, ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for number, (mutant, (built, survives)) in enumerate(zip(chosen, pool.map(run, chosen), strict=True), 1):
             refused += not built
-            if built and passes(mutant.file):
+            if survives:
                 survivors.add(mutant.name)
-            print("survived" if mutant.name in survivors else "killed", mutant.name, file=log, flush=True)
+            print("survived" if survives else "killed", mutant.name, file=log, flush=True)
             if not number % 100:
                 print(f"{number} of {len(chosen)}, {len(survivors)} survivors", flush=True)
     listed = (HERE / "equivalent_kernels.txt").read_text().splitlines()
