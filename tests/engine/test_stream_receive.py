@@ -376,6 +376,12 @@ def test_largest_limit_equals_no_limit(name):
         assert stream.send("b") == frame(TEXT, b"b")
 
 
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit_may_be_any_integer_from_the_minimum_on(name):
+    assert new_stream(SERVER, **{name: Number(int(name == "piece_size"))}).state is State.OPEN
+    assert receive(SERVER, (TEXT, b"abcd"), max_message_size=Number(3))[-1].code == 1009
+
+
 def test_role_may_be_given_by_its_value():
     assert new_stream("server").receive(to(SERVER, TEXT, b"a")) == ["a"]
     assert new_stream("server").role is SERVER
