@@ -1754,3 +1754,5 @@ def test_copy_of_a_broadcast_sends_the_same_message(message, compression):
     broadcast.send(one.session)
     copy.send(two.session)
     assert one.sent() == two.sent() == [message]
+    assert copy.frames == broadcast.frames
+    assert bool(copy.frames) == (compression != "own")  # a frame that others get too
