@@ -1743,6 +1743,16 @@ def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message
     assert world.session.error().code == 1000
 
 
+def test_what_was_held_back_until_the_end_is_received_up_to_a_size(monkeypatch):
+    monkeypatch.setattr("framewire.session.session.END_SIZE", 10)
+    sender = Stream(CLIENT)
+    world = World(queue=False, rate_limit=RateLimit(messages=1))
+    frames = [sender.send(letter * 5) for letter in "abcdef"]
+    world.session._step = len(frames[0])
+    assert world.session.receive(b"".join(frames), 0) == ["aaaaa"]
+    assert world.session.receive_eof(0)[:-1] == ["bbbbb", "ccccc", "ddddd"]
+
+
 @pytest.mark.parametrize("message", ["text", bytearray(b"binary")])
 @pytest.mark.parametrize("compression", ["shared", "own", None])
 def test_copy_of_a_broadcast_sends_the_same_message(message, compression):
