@@ -93,7 +93,7 @@ def test_without_patterns_a_topic_is_any_text():
         ("sport/#", ["sport", "sport/a/b/c", "sport/"], ["sports", "a/sport"]),
         ("#", ["a", "a/b", "/", "a/$b"], ["$SYS/a", "$SYS"]),
         ("sport/tennis/+", ["sport/tennis/player1", "sport/tennis/"], ["sport/tennis/player1/ranking", "sport/tennis"]),
-        ("sport/+", ["sport/", "sport/a"], ["sport"]),
+        ("sport/+", ["sport/", "sport/a", "sport/$a"], ["sport"]),
         ("+", ["finance", "a"], ["/finance", "a/b", "$SYS"]),
         ("+/+", ["/finance", "a/b", "/"], ["finance", "$SYS/a", "a/b/c"]),
         ("/+", ["/finance", "/"], ["finance", "a/b"]),
