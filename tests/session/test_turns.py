@@ -224,6 +224,15 @@ def test_message_in_parts_begins_before_those_who_came_later(full):
     assert world.sent == ["part"] * 3 + ["whole"]
 
 
+def test_nobody_waits_while_there_is_room_and_after_the_end():
+    world = World()
+    assert not world.turns.must_wait(True)
+    world.session.pause_writing(1)
+    assert world.turns.must_wait(True)
+    world.session.receive_eof(0)
+    assert not world.turns.must_wait(True)
+
+
 def test_function_is_called_in_its_turn(full):
     world = full
     world.start("before")
