@@ -102,7 +102,8 @@ def list_equivalent() -> set[str]:
 
 def read_log() -> dict[str, tuple[str, str]]:
     """Return the outcome of the last run of each mutant, and the test that failed."""
-    lines = LOG.read_text().splitlines() if LOG.exists() else []
+    # Another process may be writing the last line.
+    lines = LOG.read_text().rpartition("\n")[0].splitlines() if LOG.exists() else []
     return {name: (outcome, test) for outcome, name, test in (line.split("\t") for line in lines)}
 
 

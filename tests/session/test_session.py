@@ -1743,7 +1743,7 @@ def test_close_frame_that_was_held_back_until_the_end_is_not_taken_for_a_message
     assert world.session.error().code == 1000
 
 
-def test_what_was_held_back_until_the_end_is_received_up_to_a_size(monkeypatch):
+def test_input_that_was_held_back_is_received_at_the_end_up_to_a_limit(monkeypatch):
     monkeypatch.setattr("framewire.session.session.END_SIZE", 10)
     sender = Stream(CLIENT)
     world = World(queue=False, rate_limit=RateLimit(messages=1))

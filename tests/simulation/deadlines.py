@@ -88,7 +88,11 @@ class Deadlines:
             self.ending_at = now
 
     def check_end(self, now: float) -> None:
-        """Check that the connection should not have ended before now, which is its end, or that of all time."""
+        """Check that no deadline of the connection has passed.
+
+        Args:
+            now: When the connection has ended, or the simulation, if that is earlier.
+        """
         limit = self.settings.close_timeout
         if self.failing_at is not None and limit is not None:
             took = now - self.failing_at

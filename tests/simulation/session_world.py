@@ -48,7 +48,7 @@ MAX_CUTS = 50
 #: Events in one run at most: more are a loop that waits for nothing.
 MAX_EVENTS = 200_000
 
-#: When the simulated time ends, in seconds: what is due until then has happened.
+#: When the simulation ends, in seconds. Later deadlines are not checked.
 HORIZON = 80.0
 
 # Members of enums are slow to look up before Python 3.12.
