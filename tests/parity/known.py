@@ -22,7 +22,7 @@ def _both(*tests):
     }
 
 
-#: Differences that docs/asyncio.md tells, by what it calls them.
+#: Differences that docs/asyncio.md, docs/sync.md or docs/trio.md tells, by what it calls them.
 DOCUMENTED = {
     "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
     "errors in debug logs": {
@@ -33,6 +33,9 @@ DOCUMENTED = {
     },
     "no common subprotocol": _both("subprotocol_requires_match"),
     "a request that is no HTTP": {"asyncio/test_server.py::test_junk_handshake_request"},
+    "local_address and remote_address": _connection("local_address", "remote_address", apis=("sync",)),
+    "open_timeout with a SOCKS proxy that is silent": {"sync/test_client.py::test_socks_proxy_connection_timeout"},
+    "an argument of another type": {"trio/test_client.py::test_proxy_ssl_without_https_proxy"},
 }
 
 #: Tests of what is internal to websockets, by what they use.
@@ -48,10 +51,7 @@ INTERNALS = {
     "a Connection without a transport": _connection(
         "close_timeout", "max_queue", "max_queue_none", "max_queue_tuple", "write_limit", "write_limits"
     ),
-    "a Connection on a stream of the test": {
-        "trio/test_connection.py::test_local_address",
-        "trio/test_connection.py::test_remote_address",
-    },
+    "a Connection on a stream of the test": _connection("local_address", "remote_address", apis=("trio",)),
     "methods of Protocol that are replaced": _connection(
         "unexpected_failure_in_data_received",
         "unexpected_failure_in_recv_events",
