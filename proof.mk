@@ -103,10 +103,10 @@ build/fuzz/.built: $(VENV)/.fuzz-tools $(SOURCES) $(shell find src -name '*.py')
 		$(RUN) setup.py --quiet build --build-base build/fuzz/temp --build-lib build/fuzz/lib --force
 	touch $@
 
-# Run the tests of the code without I/O on mutants of it, hours for all of them on 2 cores; MUTANTS
+# Run the tests of the code without I/O on mutants of it, an hour for all of them on 2 cores; MUTANTS
 # are beginnings of names, such as "session/ http/uri.py", and SINCE is a revision: only lines that
-# have changed since then. Those that change no behaviour run with EQUIVALENT=1 only. Then the same
-# for the C kernels; FILES are some of them.
+# have changed since then. With EQUIVALENT=1 those run that change no behaviour, and no others. Then
+# the same for the C kernels; FILES are some of them.
 MUTANTS ?=
 SINCE ?=
 EQUIVALENT ?=

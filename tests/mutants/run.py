@@ -11,7 +11,7 @@ mutant, in half of the time that they get.
     run.py [PREFIX...]      run the mutants whose names begin so: "session/", "http/uri.py::Uri"
 
 Exit with status 1 if a mutant survives that `equivalent.txt` does not name, or if it names one that
-does not exist. Those that it names run with `--equivalent` only, and must survive then.
+does not exist. With `--equivalent` those that it names run, and no others; all of them must survive.
 """
 
 from __future__ import annotations
@@ -379,7 +379,7 @@ def main() -> int:
     parser.add_argument("prefixes", nargs="*", metavar="PREFIX")
     parser.add_argument("--since", metavar="REVISION", help="only the mutants of lines that have changed since then")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
-    parser.add_argument("--equivalent", action="store_true", help="run the mutants of equivalent.txt too")
+    parser.add_argument("--equivalent", action="store_true", help="run the mutants of equivalent.txt only")
     options = parser.parse_args()
     found, equivalent = find(options.prefixes), list_equivalent()
     names = {mutant.name for mutant in found}
@@ -387,6 +387,8 @@ def main() -> int:
     if options.since:
         changed = changed_lines(options.since)
         found = [each for each in found if not changed[each.path].isdisjoint(each.mutated)]
+    if options.equivalent:
+        found = [mutant for mutant in found if mutant.name in equivalent]
     chosen = [mutant for mutant in found if options.equivalent or mutant.name not in equivalent]
     runner = Runner(chosen, options.jobs)
     status = pytest.main([*TESTS, *FOLDERS, *(f"--ignore={path}" for path in LEFT_OUT)], plugins=[runner])
@@ -401,7 +403,8 @@ def report(found: list[str], ran: list[str], equivalent: set[str], gone: list[st
         own = [name for name in found if name.startswith(f"{area}/")]
         killed = sum(name in ran and name not in survivors for name in own)
         listed = sum(name in equivalent for name in own)
-        print(f"{area}: {number} mutants, {killed} killed, {listed} equivalent, {number - killed - listed} survive")
+        survive = sum(name in survivors - equivalent for name in own)
+        print(f"{area}: {number} mutants, {killed} killed, {listed} equivalent, {survive} survive")
     outdated = [f"not a survivor: {name}" for name in ran if name in equivalent - survivors]
     wrong = [f"survived: {name}" for name in sorted(survivors - equivalent)] + outdated
     wrong += [f"no such mutant: {name}" for name in gone]
