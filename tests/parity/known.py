@@ -22,7 +22,7 @@ def _both(*tests):
     }
 
 
-#: Differences that docs/asyncio.md, docs/sync.md or docs/trio.md tells, by what it calls them.
+#: Differences that docs/asyncio.md, docs/sync.md and docs/trio.md list, by name.
 DOCUMENTED = {
     "send and a full transport": _connection("send_while_send_async_blocked", "send_while_send_blocked"),
     "errors in debug logs": {
