@@ -292,6 +292,7 @@ def test_system_exit_of_a_listener_ends_the_event_loop_after_its_connection_is_c
             client.write(frame if "on_m" in callback else client.stream.ping(b"p"), *[frame] * ("two" in callback))
             if callback == "on_close":
                 client.write(client.stream.close())
+                client.writer.close()
             await asyncio.wait_for(asyncio.Event().wait(), 10)
 
     async def read_end():

@@ -509,6 +509,7 @@ def test_handlers_that_shut_the_server_down_do_not_wait_for_each_other():
         assert {raw.read_event() for raw in (one, other)} == {Close(1001, "")}
         for raw in (one, other):
             raw.write(raw.stream.pending())
+            raw.socket.close()
         until(lambda: len(done) == 2)
 
 
@@ -552,6 +553,7 @@ def test_handler_and_accepting_thread_can_both_shut_the_server_down():
         with socket.create_connection(("127.0.0.1", port)):
             assert raw.read_event() == Close(1001, "")
             raw.write(raw.stream.pending())
+            raw.socket.close()
             until(lambda: len(done) == 2)
 
 
