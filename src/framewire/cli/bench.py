@@ -277,10 +277,10 @@ async def _send_load(measurement: _Measurement, clients: Sequence[_EchoClient]) 
             return
         await asyncio.sleep(max(due - time.perf_counter(), 0))  # even when late, so that echoes are read
         now = time.perf_counter()
-        if now >= window.stop:
-            return
         if now >= window.start:
             measurement.result.max_delay = max(measurement.result.max_delay, now - due)
+        if now >= window.stop:
+            return
         clients[number % len(clients)].send(now)
 
 
