@@ -465,7 +465,8 @@ def test_anyio_tasks_and_cancel_scopes_work_on_trio():
     anyio.run(main, backend="trio")
 
 
-def test_import_without_trio_names_the_extra():
-    code = "import sys; sys.modules['trio'] = None; import framewire.trio"
+@pytest.mark.parametrize("module", ["framewire.trio", "framewire.testing.trio"])
+def test_import_without_trio_names_the_extra(module):
+    code = f"import sys; sys.modules['trio'] = None; import {module}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.stderr.splitlines()[-1] == "ImportError: framewire.trio needs trio: pip install framewire[trio]"
+    assert run.stderr.splitlines()[-1] == f"ImportError: {module} needs trio: pip install framewire[trio]"

@@ -10,8 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import trio
-import trio.testing
+try:
+    import trio
+    import trio.testing
+except ImportError as error:
+    raise ImportError("framewire.testing.trio needs trio: pip install framewire[trio]") from error
 
 from ..http.client_handshake import ClientHandshake
 from ..http.uri import parse_uri
