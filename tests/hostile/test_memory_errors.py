@@ -187,7 +187,7 @@ def test_masking_allocation_failure_raises_memory_error(fast):
     assert fast.apply_mask(bytes(8), b"1234") == mask(bytes(8), b"1234")
 
 
-def send_surrogate(stream, fast):
+def send_surrogate(stream, fast, sock):
     with contextlib.suppress(TextError):
         stream.send("\ud800")
 
@@ -200,35 +200,39 @@ def write_out(stream, fast, sock):
     writer.write(b"c")
 
 
-#: Sockets for the writer; the first one becomes full.
-PAIR = socket.socketpair()
-PAIR[0].setblocking(False)
+@pytest.fixture(scope="module")
+def sock():
+    """A socket for the writer, which becomes full."""
+    sock, peer = socket.socketpair()
+    with sock, peer:
+        sock.setblocking(False)
+        yield sock
 
 
 #: Calls in which the compiled twins handle a Python exception or a buffer of another type.
 STEPS = {
-    "a key when none is left": lambda stream, fast: stream.send("a"),
+    "a key when none is left": lambda stream, fast, sock: stream.send("a"),
     "a lone surrogate": send_surrogate,
-    "integers sent": lambda stream, fast: stream.send(array("I", range(100))),
-    "integers received": lambda stream, fast: stream.receive(array("I", b"\x82\x82\0\0\0\0ab")),
-    "integers masked": lambda stream, fast: fast.apply_mask(array("I", [1]), b"1234"),
-    "integers masked in place": lambda stream, fast: fast.apply_mask_in_place(array("I", [1]), b"1234"),
-    "written to the transport": lambda stream, fast: write_out(stream, fast, None),
-    "written to the socket": lambda stream, fast: write_out(stream, fast, PAIR[0]),
-    "corrupt": lambda stream, fast: stream.receive(b"\xc1\x82\0\0\0\0\xff\xff"),
+    "integers sent": lambda stream, fast, sock: stream.send(array("I", range(100))),
+    "integers received": lambda stream, fast, sock: stream.receive(array("I", b"\x82\x82\0\0\0\0ab")),
+    "integers masked": lambda stream, fast, sock: fast.apply_mask(array("I", [1]), b"1234"),
+    "integers masked in place": lambda stream, fast, sock: fast.apply_mask_in_place(array("I", [1]), b"1234"),
+    "written to the transport": lambda stream, fast, sock: write_out(stream, fast, None),
+    "written to the socket": lambda stream, fast, sock: write_out(stream, fast, sock),
+    "corrupt": lambda stream, fast, sock: stream.receive(b"\xc1\x82\0\0\0\0\xff\xff"),
 }
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
 @pytest.mark.parametrize("step", STEPS)
-def test_error_without_memory_for_its_traceback_does_not_crash(fast, step, count):
+def test_error_without_memory_for_its_traceback_does_not_crash(fast, sock, step, count):
     role, make = (SERVER, compressing) if step == "corrupt" else (CLIENT, Stream)
     shown = 0
     for number in range(200):
         pool.clear()
         stream = make(role)
         try:
-            shown += fail_at(number, lambda: STEPS[step](stream, fast), count)  # noqa: B023 - called at once
+            shown += fail_at(number, lambda: STEPS[step](stream, fast, sock), count)  # noqa: B023 - called at once
         except SystemError as error:  # CPython could not call a Python function, and set no exception
             assert "cyfunction" not in str(error)  # noqa: PT017 - not all raise it
     assert shown
