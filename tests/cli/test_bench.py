@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from array import array
 from contextlib import asynccontextmanager
 
@@ -54,6 +55,15 @@ def test_bench_keeps_the_requested_rate():
     assert 119 - 200 * result.max_delay <= len(seen) <= 120  # a client that is late at the end sends fewer
     assert result.sent == result.answered == len(seen)
     assert 0 < len(result.latencies) <= len(seen)
+
+
+def test_largest_delay_counts_a_send_that_comes_too_late_for_the_measurement():
+    def block(message):
+        time.sleep(0.5)  # the client runs in the same loop
+        return message
+
+    result, _ = run(Load(connections=1, rate=20, seconds=0.3, warmup=0), change=block)
+    assert result.max_delay > 0.1
 
 
 def test_latency_includes_the_servers_delay():
